@@ -1,0 +1,1 @@
+"""Search question answering as Gymnasium environments that pay information gain."""

@@ -1,0 +1,1 @@
+"""Questions: loaders of public formats, the generated world, and answer metrics."""

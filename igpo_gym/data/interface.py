@@ -1,0 +1,21 @@
+"""What a data set gives: questions, and sometimes the corpus that answers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from igpo_gym.episode import Passage, Question
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """Questions with unique ids, at least one, and the passages that came with them."""
+
+    name: str
+    """The spec that made it, for messages and records."""
+    questions: Sequence[Question]
+    passages: Sequence[Passage] = ()
+    """The data set's own corpus; empty where it has none."""
+    fingerprint: str = ""
+    """A hash of the passages' source, under which an index of them may be cached; empty: do not cache."""

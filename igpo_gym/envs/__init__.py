@@ -1,0 +1,1 @@
+"""The environments: one engine, its single and its vector face."""

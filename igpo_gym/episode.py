@@ -1,0 +1,186 @@
+"""The values that every room of the package passes along: questions, passages, actions, turns, episodes.
+
+An :class:`Episode` only ever grows. Its transcript is a list of segments; a segment is never changed once it
+is in the list, so whoever has tokenised a prefix of the transcript need not do so again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
+
+Author = Literal["environment", "agent"]
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its gold answers. Raises ValueError when the text or the answers are empty."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+    """The gold answer and its aliases; any of them is right."""
+    evidence: tuple[str, ...] = ()
+    """Ids of the passages that hold the answer's evidence, in the order of the hops; empty if unknown."""
+    hops: int | None = None
+    """How many facts must be chained, if known."""
+    source: str = ""
+    """The data set that the question comes from."""
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError(f"question {self.id!r} has no text")
+        if not self.answers or not all(answer.strip() for answer in self.answers):
+            raise ValueError(f"question {self.id!r} has no answer, or an empty one")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a corpus, as a search returns it."""
+
+    id: str
+    title: str
+    text: str
+    score: float = field(default=0.0, compare=False)
+    """The retriever's score for the query that found it; not comparable between retrievers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The agent asks for passages, with one or more queries."""
+
+    queries: tuple[str, ...]
+    kind: ClassVar[str] = "search"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The agent answers, which ends the episode."""
+
+    text: str
+    kind: ClassVar[str] = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A message that is not an action; ``reason`` tells the agent what was wrong with it."""
+
+    reason: str
+    kind: ClassVar[str] = "invalid"
+
+
+Action: TypeAlias = Search | Answer | Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a transcript, written by one author. The unit of tokenisation."""
+
+    author: Author
+    role: Role
+    """The chat role whose message this text belongs to; consecutive segments of a role are one message."""
+    text: str
+    ids: tuple[int, ...] | None = None
+    """The token ids that a policy sampled, where known: scorers that share its tokenizer use these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """A language model's belief in the gold answer, given a transcript (METHOD: section 1 of IGPO)."""
+
+    log_probs: tuple[float, ...]
+    """For each alias, the mean log-probability of its tokens, in nats."""
+
+    @property
+    def log_prob(self) -> float:
+        """The log-probability of the best alias, in nats per token."""
+        return max(self.log_probs)
+
+    @property
+    def prob(self) -> float:
+        """The length-normalised probability of the best alias, in [0, 1]."""
+        return math.exp(self.log_prob)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of the agent and the environment's reply."""
+
+    message: str
+    action: Action
+    results: tuple[tuple[Passage, ...], ...] = ()
+    """The passages found, a tuple for each query; empty unless the action is a search that worked."""
+    observation: str = ""
+    """The environment's reply, empty after an answer."""
+    search_failed: bool = False
+    """Whether the search backend was down: such a turn pays no gain."""
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """The distinct passages found in this turn, in order of query and rank."""
+        return tuple({passage.id: passage for result in self.results for passage in result}.values())
+
+
+@dataclass(slots=True)
+class Episode:
+    """One attempt at a question. Everything in it is append-only.
+
+    ``beliefs[t]`` is the belief after turn ``t`` (``beliefs[0]``: the prompt alone); an answer has no belief
+    of its own, so an episode that ended with an answer has as many beliefs as turns. ``rewards[t]`` holds the
+    named, weighted terms of turn ``t + 1``; their sum is what the environment paid.
+    """
+
+    question: Question
+    segments: list[Segment]
+    prompt_length: int
+    """How many of the segments are the prompt."""
+    turns: list[Turn] = field(default_factory=list)
+    beliefs: list[Belief] = field(default_factory=list)
+    """Empty where no scorer is at work."""
+    rewards: list[dict[str, float]] = field(default_factory=list)
+    truncated: bool = False
+    """Whether the turns ran out before an answer."""
+
+    @classmethod
+    def begin(cls, question: Question, prompt: tuple[Segment, ...]) -> Episode:
+        """An episode without turns."""
+        return cls(question, list(prompt), len(prompt))
+
+    @property
+    def prediction(self) -> str | None:
+        """The agent's answer, or None while there is none."""
+        action = self.turns[-1].action if self.turns else None
+        return action.text if isinstance(action, Answer) else None
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the agent has answered."""
+        return self.prediction is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether the episode takes no more turns."""
+        return self.terminated or self.truncated
+
+    def append(self, turn: Turn, segments: tuple[Segment, ...]) -> None:
+        """Add a turn and what it adds to the transcript."""
+        if self.done:
+            raise ValueError("the episode has ended")
+        self.turns.append(turn)
+        self.segments.extend(segments)
+
+    def context(self, turn: int) -> tuple[Segment, ...]:
+        """The transcript after ``turn`` turns (0: the prompt alone). Only an answer adds a single segment."""
+        return tuple(self.segments[: self.prompt_length + 2 * turn])
+
+    def messages(self) -> list[dict[str, str]]:
+        """The transcript in chat form: consecutive segments of one role are one message."""
+        merged: list[dict[str, str]] = []
+        for segment in self.segments:
+            if merged and merged[-1]["role"] == segment.role:
+                merged[-1]["content"] += segment.text
+            else:
+                merged.append({"role": segment.role, "content": segment.text})
+        return merged

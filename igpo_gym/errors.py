@@ -1,0 +1,44 @@
+"""The named errors of the package. A user's mistake is a ``ValueError`` that says what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class SpecError(ValueError):
+    """A name or setting that the package does not know; the message lists what it does know."""
+
+
+class DataError(ValueError):
+    """A file whose content is not what its format promises; the message names the file and the line."""
+
+    def __init__(self, path: str | Path, problem: str, line: int | None = None) -> None:
+        place = f"{path}, line {line}" if line is not None else f"{path}"
+        super().__init__(f"{place}: {problem}")
+
+
+class SearchError(RuntimeError):
+    """A search backend that failed. Inside an episode it is retried, then reported to the agent."""
+
+
+class ScoringError(RuntimeError):
+    """A scorer that could not give a belief, after its retries."""
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency that is not installed; the message gives the command that installs it."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional dependency: pip install 'igpo-gym[{extra}]'")
+
+
+def choose(table: Mapping[str, T], name: str, what: str) -> T:
+    """Look ``name`` up in ``table``, or raise a SpecError that lists the names that exist."""
+    try:
+        return table[name]
+    except KeyError:
+        raise SpecError(f"unknown {what} {name!r}; choose one of: {', '.join(sorted(table))}") from None

@@ -1,0 +1,1 @@
+"""The small language model that ships with the package, and how it was trained."""

@@ -1,0 +1,1 @@
+"""Reward functions: sums of named, weighted terms, and the presets."""

@@ -1,0 +1,1 @@
+"""Belief scorers: how likely a language model finds the gold answer, given a transcript."""

@@ -1,0 +1,34 @@
+"""The contract of a belief scorer, and what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from igpo_gym.episode import Belief, Segment
+from igpo_gym.protocols import AnswerProbe
+
+
+@dataclass(frozen=True, slots=True)
+class BeliefRequest:
+    """How likely is each of ``answers`` after this transcript?"""
+
+    segments: tuple[Segment, ...]
+    """The transcript so far, oldest first."""
+    answers: tuple[str, ...]
+    """The gold answer and its aliases, at least one."""
+    probe: AnswerProbe
+    """What stands around the answer."""
+
+
+class AnswerScorer(Protocol):
+    """Gives beliefs.
+
+    Stateless to its caller: the same request gives the same belief whatever was asked before, so that
+    episodes may be scored in any order and by any number of environments. What it caches is its own affair.
+    """
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        """One belief per request, in order. Raises ScoringError when a belief cannot be had."""
+        ...

@@ -1,0 +1,19 @@
+"""The contract of a search backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from igpo_gym.episode import Passage
+
+
+class Retriever(Protocol):
+    """Finds passages. Called once a step with the queries of all episodes, so that backends can batch."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        """For each query at most ``k`` passages, best first; an empty list where nothing matches.
+
+        Any string is a legal query. Raises SearchError when the backend cannot serve.
+        """
+        ...
