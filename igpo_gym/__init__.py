@@ -1,1 +1,32 @@
-"""Search question answering as Gymnasium environments that pay information gain."""
+"""Search question answering as Gymnasium environments whose step pays information gain.
+
+Importing the package registers the environments:
+
+- ``SearchQA-IGPO-v0`` pays each turn how much it raised a language model's probability of the gold answer,
+  and F1 on the last turn;
+- ``SearchQA-Outcome-v0`` pays F1 on the last turn alone, and needs no model;
+- ``SearchQA-v0`` pays the ``reward`` that you name.
+
+All take the arguments of :class:`igpo_gym.envs.SearchQAEnv`, and ``gymnasium.make_vec`` reaches the batched
+form, :class:`igpo_gym.envs.SearchQAVectorEnv`.
+"""
+
+from typing import Any
+
+import gymnasium
+
+__version__ = "0.1.0"
+
+_ENVIRONMENTS: dict[str, dict[str, Any]] = {
+    "SearchQA-v0": {},
+    "SearchQA-IGPO-v0": {"reward": "igpo"},
+    "SearchQA-Outcome-v0": {"reward": "outcome-f1", "scorer": None},
+}
+
+for _name, _defaults in _ENVIRONMENTS.items():
+    gymnasium.register(
+        id=_name,
+        entry_point="igpo_gym.envs.single:SearchQAEnv",
+        vector_entry_point="igpo_gym.envs.vector:SearchQAVectorEnv",
+        kwargs=_defaults,
+    )

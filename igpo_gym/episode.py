@@ -149,6 +149,11 @@ class Episode:
         return cls(question, list(prompt), len(prompt))
 
     @property
+    def prompt(self) -> str:
+        """The text that opened the episode."""
+        return "".join(segment.text for segment in self.segments[: self.prompt_length])
+
+    @property
     def prediction(self) -> str | None:
         """The agent's answer, or None while there is none."""
         action = self.turns[-1].action if self.turns else None

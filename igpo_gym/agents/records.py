@@ -1,0 +1,161 @@
+"""Episodes as lines of JSON: written as they end, read back as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from igpo_gym.data.metrics import exact_match, f1
+from igpo_gym.episode import (
+    Action,
+    Answer,
+    Belief,
+    Episode,
+    Invalid,
+    Passage,
+    Question,
+    Search,
+    Segment,
+    Turn,
+)
+from igpo_gym.errors import DataError
+
+FORMAT = 1
+
+_ACTIONS: dict[str, type[Search] | type[Answer] | type[Invalid]] = {
+    action.kind: action for action in (Search, Answer, Invalid)
+}
+
+
+def to_record(episode: Episode) -> dict[str, Any]:
+    """An ended episode as JSON values, with its scores for whoever reads the file without this package."""
+    return {
+        "format": FORMAT,
+        "question": dataclasses.asdict(episode.question),
+        "prediction": episode.prediction,
+        "em": exact_match(episode.prediction, episode.question.answers),
+        "f1": f1(episode.prediction, episode.question.answers),
+        "truncated": episode.truncated,
+        "prompt_length": episode.prompt_length,
+        "beliefs": [belief.log_probs for belief in episode.beliefs],
+        "rewards": episode.rewards,
+        "turns": [
+            {
+                **dataclasses.asdict(turn),
+                "action": {"kind": turn.action.kind, **dataclasses.asdict(turn.action)},
+            }
+            for turn in episode.turns
+        ],
+        "segments": [dataclasses.asdict(segment) for segment in episode.segments],
+    }
+
+
+def from_record(record: dict[str, Any]) -> Episode:
+    """The episode that :func:`to_record` wrote. KeyError, TypeError or ValueError for anything else."""
+    question = record["question"]
+    return Episode(
+        question=Question(
+            **{**question, "answers": tuple(question["answers"]), "evidence": tuple(question["evidence"])}
+        ),
+        segments=[
+            Segment(**{**segment, "ids": None if segment["ids"] is None else tuple(segment["ids"])})
+            for segment in record["segments"]
+        ],
+        prompt_length=record["prompt_length"],
+        turns=[_turn(turn) for turn in record["turns"]],
+        beliefs=[Belief(tuple(log_probs)) for log_probs in record["beliefs"]],
+        rewards=record["rewards"],
+        truncated=record["truncated"],
+    )
+
+
+def _turn(turn: dict[str, Any]) -> Turn:
+    results = tuple(tuple(Passage(**passage) for passage in result) for result in turn["results"])
+    return Turn(**{**turn, "action": _action(turn["action"]), "results": results})
+
+
+def _action(record: dict[str, Any]) -> Action:
+    fields = {name: value for name, value in record.items() if name != "kind"}
+    if "queries" in fields:
+        fields["queries"] = tuple(fields["queries"])
+    return _ACTIONS[record["kind"]](**fields)
+
+
+def read_rollouts(path: Path) -> Iterator[Episode]:
+    """The episodes of a file, in order. Raises DataError with the line that is not an episode."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                if record["format"] != FORMAT:
+                    raise ValueError(f"format {record['format']}; this version reads format {FORMAT}")
+                episode = from_record(record)
+            except (KeyError, TypeError, ValueError) as problem:
+                raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
+            yield episode
+
+
+class RolloutFile:
+    """A file that grows by one episode a line; what was written survives a crash.
+
+    Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
+    and ``done`` counts the episodes of each question that are there. Raises DataError when the file was made
+    with other settings, since its episodes could not be compared.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.settings = settings
+        self.done: dict[str, int] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        try:
+            self._resume()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> RolloutFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, episode: Episode) -> None:
+        """Append an episode, and do not return before it is with the operating system."""
+        record = {"settings": self.settings, **to_record(episode)}
+        self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        self.done[episode.question.id] = self.done.get(episode.question.id, 0) + 1
+
+    def _resume(self) -> None:
+        self._file.seek(0)
+        end = 0
+        for number, line in enumerate(self._file, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                record = json.loads(line)
+                settings, question_id = record["settings"], record["question"]["id"]
+            except (KeyError, TypeError, ValueError) as problem:
+                raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
+            if settings != self.settings:
+                changed = sorted(
+                    name
+                    for name in settings.keys() | self.settings.keys()
+                    if settings.get(name) != self.settings.get(name)
+                )
+                raise DataError(
+                    self.path, f"made with other settings ({', '.join(changed)}); choose another file", number
+                )
+            self.done[question_id] = self.done.get(question_id, 0) + 1
+            end += len(line)
+        self._file.truncate(end)
+        self._file.seek(0, os.SEEK_END)

@@ -1,0 +1,77 @@
+"""From what a user writes in ``gym.make`` to an engine and its questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from igpo_gym.data import resolve_questions
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Question
+from igpo_gym.protocols import TextProtocol, resolve_protocol
+from igpo_gym.rewards import RewardFunction, resolve_reward
+from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.search import resolve_search
+from igpo_gym.search.interface import Retriever
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionStream:
+    """An endless, seeded sequence of questions, drawn uniformly. Any place in it can be looked up."""
+
+    questions: Sequence[Question]
+    seed: int
+    group_size: int = 1
+    """How many places in a row hold the same question."""
+
+    def __getitem__(self, place: int) -> Question:
+        generator = np.random.default_rng((abs(self.seed), place // self.group_size))
+        return self.questions[int(generator.integers(len(self.questions)))]
+
+
+class QuestionBook:
+    """The questions of a set, by id."""
+
+    def __init__(self, questions: QuestionSet) -> None:
+        self.questions = questions.questions
+        self._places = {question.id: place for place, question in enumerate(self.questions)}
+
+    def find(self, question_id: str) -> Question:
+        """The question with this id. Raises ValueError when there is none."""
+        place = self._places.get(question_id)
+        if place is None:
+            raise ValueError(
+                f"no question has the id {question_id!r}; the first of {len(self.questions)} is "
+                f"{self.questions[0].id!r}"
+            )
+        return self.questions[place]
+
+
+def assemble(
+    questions: str | QuestionSet | Sequence[Question] = "world",
+    search: str | Retriever | None = None,
+    scorer: str | AnswerScorer | None = "nano",
+    reward: str | RewardFunction = "igpo",
+    protocol: str | TextProtocol = "tags",
+    max_turns: int = 6,
+    top_k: int = 3,
+) -> tuple[QuestionSet, Engine]:
+    """The questions and the engine that these settings name; see :class:`igpo_gym.envs.single.SearchQAEnv`.
+
+    Cheap settings are checked before expensive ones are loaded.
+    """
+    rules: dict[str, Any] = {"reward": resolve_reward(reward), "protocol": resolve_protocol(protocol)}
+    question_set = resolve_questions(questions)
+    engine = Engine(
+        retriever=resolve_search(search, question_set),
+        scorer=resolve_scorer(scorer),
+        max_turns=max_turns,
+        top_k=top_k,
+        **rules,
+    )
+    return question_set, engine

@@ -1,0 +1,74 @@
+"""Wrappers: other views of the same environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv, VectorWrapper
+
+Messages = Sequence[dict[str, str]]
+
+
+def transcript(messages: Messages) -> str:
+    """The whole transcript as one text; each message begins on a line of its own."""
+    contents = [message["content"] for message in messages]
+    return "".join(text if text.endswith("\n") else f"{text}\n" for text in contents[:-1]) + contents[-1]
+
+
+class TranscriptObservation(gym.Wrapper[str, str, str, str]):
+    """Makes the observation the whole transcript so far, the agent's own messages included.
+
+    >>> import gymnasium as gym, igpo_gym
+    >>> from igpo_gym.envs import TranscriptObservation
+    >>> env = TranscriptObservation(gym.make("SearchQA-Outcome-v0"))
+    >>> prompt, _ = env.reset(seed=0)
+    >>> env.step("<search>river</search>")[0].startswith(prompt + "<search>river</search>")
+    True
+    """
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Reset; the transcript is the prompt."""
+        _, info = self.env.reset(seed=seed, options=options)
+        return transcript(info["messages"]), info
+
+    def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
+        """Step; the transcript has grown by the action and the reply."""
+        _, reward, terminated, truncated, info = self.env.step(action)
+        return transcript(info["messages"]), reward, terminated, truncated, info
+
+
+class VectorTranscriptObservation(
+    VectorWrapper[tuple[str, ...], Sequence[str], tuple[str, ...], Sequence[str], npt.NDArray[Any]]
+):
+    """:class:`TranscriptObservation` for the vector environment, ``infos["final_obs"]`` included."""
+
+    def __init__(self, env: VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]) -> None:
+        super().__init__(env)
+        self._transcripts: list[str] = [""] * env.num_envs
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Reset; the transcripts of the environments that began anew are their prompts."""
+        _, infos = self.env.reset(seed=seed, options=options)
+        return self._observe(infos), infos
+
+    def step(
+        self, actions: Sequence[str]
+    ) -> tuple[tuple[str, ...], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], dict[str, Any]]:
+        """Step; each transcript has grown, or is the prompt of the next episode."""
+        _, rewards, terminations, truncations, infos = self.env.step(actions)
+        for index in np.flatnonzero(infos.get("_final_obs", [])):
+            infos["final_obs"][index] = transcript(infos["final_info"]["messages"][index])
+        return self._observe(infos), rewards, terminations, truncations, infos
+
+    def _observe(self, infos: dict[str, Any]) -> tuple[str, ...]:
+        for index in np.flatnonzero(infos["_messages"]):
+            self._transcripts[index] = transcript(infos["messages"][index])
+        return tuple(self._transcripts)
