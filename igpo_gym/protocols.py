@@ -17,14 +17,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from igpo_gym.episode import Action, Answer, Invalid, Passage, Question, Role, Search, Segment
 from igpo_gym.errors import choose
 
 MAX_QUERIES = 16
 """How many queries one search may carry: more is a runaway agent, and would stall the batch it is in."""
-
-_LESS_THAN = str.maketrans(dict.fromkeys("<＜﹤", "‹"))
 
 
 def neutralise(text: str) -> str:
@@ -33,7 +32,7 @@ def neutralise(text: str) -> str:
     Every less-than sign (and the two characters that Unicode normalisation turns into one) becomes ``‹``, so
     the text can neither open nor close a block, nor spell a chat model's control token.
     """
-    return text.translate(_LESS_THAN)
+    return text.replace("<", "‹").replace("＜", "‹").replace("﹤", "‹")
 
 
 def well_formed(text: str) -> str:
@@ -93,35 +92,28 @@ class TextProtocol:
         answer. ``</think>`` without its opening is allowed, since some chat templates open the thought.
         """
         try:
-            return self._parse(message)
+            return self._action(self._blocks(_without_thought(message)))
         except ValueError as problem:
             return Invalid(str(problem))
 
-    def _parse(self, message: str) -> Action:
-        thought, closing, rest = message.partition("</think>")
-        if not closing:
-            rest = thought
-            if "<think>" in rest:
-                raise ValueError("<think> is never closed with </think>")
-        tags = re.finditer(rf"<(/?)({self.search_tag}|answer|{self.result_tag}|think)>", rest)
+    def _blocks(self, text: str) -> list[tuple[str, str]]:
+        """The action blocks of a message, as pairs of tag and content. Raises ValueError with what is wrong."""
         blocks: list[tuple[str, str]] = []
         open_tag, start, end = "", 0, 0
-        for tag in tags:
+        for tag in _tags(self.search_tag, self.result_tag).finditer(text):
             closes, name = bool(tag[1]), tag[2]
             if name == self.result_tag:
                 raise ValueError(f"only the environment writes {name}; stop after your action")
             if name == "think":
                 raise ValueError("only one thought a message, and it comes before the action")
-            if closes != bool(open_tag) or (closes and name != open_tag):
-                raise ValueError(
-                    f"<{open_tag}> is not closed with </{open_tag}>"
-                    if open_tag
-                    else f"</{name}> without <{name}>"
-                )
+            if open_tag and not (closes and name == open_tag):
+                break
+            if closes and not open_tag:
+                raise ValueError(f"</{name}> without <{name}>")
             if closes:
-                blocks.append((name, rest[start : tag.start()].strip()))
+                blocks.append((name, text[start : tag.start()].strip()))
                 open_tag, end = "", tag.end()
-            elif blocks and rest[end : tag.start()].strip():
+            elif blocks and text[end : tag.start()].strip():
                 raise ValueError("text after the action; stop after your action")
             else:
                 open_tag, start = name, tag.end()
@@ -129,9 +121,9 @@ class TextProtocol:
             raise ValueError(f"<{open_tag}> is not closed with </{open_tag}>")
         if not blocks:
             raise ValueError(f"no action: the message has no <{self.search_tag}> or <answer> block")
-        if rest[end:].strip():
+        if text[end:].strip():
             raise ValueError("text after the action; stop after your action")
-        return self._action(blocks)
+        return blocks
 
     def _action(self, blocks: Sequence[tuple[str, str]]) -> Action:
         names = {name for name, _ in blocks}
@@ -175,10 +167,8 @@ class TextProtocol:
         """The body of a reply that shows passages (the form of Search-R1)."""
         if not passages:
             return "No passage was found."
-        return "\n".join(
-            neutralise(f"Doc {rank}(Title: {passage.title}) {passage.text}")
-            for rank, passage in enumerate(passages, 1)
-        )
+        documents = (f"Doc {rank}(Title: {p.title}) {p.text}" for rank, p in enumerate(passages, 1))
+        return neutralise("\n".join(documents))
 
     def unavailable(self) -> str:
         """The body of a reply to a search that the backend could not serve."""
@@ -188,6 +178,20 @@ class TextProtocol:
         """The body of a reply to an invalid message."""
         search, answer = self.write(Search(("query",))), self.write(Answer("answer"))
         return f"Invalid message: {reason}. Write {search} to search or {answer} to answer."
+
+
+@cache
+def _tags(search_tag: str, result_tag: str) -> re.Pattern[str]:
+    return re.compile(rf"<(/?)({search_tag}|answer|{result_tag}|think)>")
+
+
+def _without_thought(message: str) -> str:
+    thought, closing, rest = message.partition("</think>")
+    if closing:
+        return rest
+    if "<think>" in thought:
+        raise ValueError("<think> is never closed with </think>")
+    return thought
 
 
 def _one_query(content: str) -> tuple[str, ...]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv, VectorWrapper
+
+if TYPE_CHECKING:
+    _VectorWrapper = VectorWrapper[
+        tuple[str, ...], Sequence[str], tuple[str, ...], Sequence[str], npt.NDArray[Any]
+    ]
+else:  # before Gymnasium 1.4 the class takes no parameters
+    _VectorWrapper = VectorWrapper
 
 Messages = Sequence[dict[str, str]]
 
@@ -43,9 +50,7 @@ class TranscriptObservation(gym.Wrapper[str, str, str, str]):
         return transcript(info["messages"]), reward, terminated, truncated, info
 
 
-class VectorTranscriptObservation(
-    VectorWrapper[tuple[str, ...], Sequence[str], tuple[str, ...], Sequence[str], npt.NDArray[Any]]
-):
+class VectorTranscriptObservation(_VectorWrapper):
     """:class:`TranscriptObservation` for the vector environment, ``infos["final_obs"]`` included."""
 
     def __init__(self, env: VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]) -> None:

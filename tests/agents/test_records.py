@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igpo_gym.agents.records import RolloutFile, from_record, read_rollouts, to_record
+from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search, Segment, Turn
+from igpo_gym.errors import DataError
+from tests.conftest import QUESTIONS
+
+SETTINGS = {"agent": "x", "seed": 0}
+
+
+def play(engine: Engine, question: int = 1) -> Episode:
+    (episode,) = engine.begin([QUESTIONS[question]])
+    engine.settle([], [episode])
+    for message in ("<search>Günter Grass</search><search>port</search>", "hm", "<answer>Danzig</answer>"):
+        engine.settle(engine.play([episode], [message]))
+    return episode
+
+
+def test_an_episode_is_read_back_as_it_was(engine: Engine) -> None:
+    episode = play(engine)
+    record = json.loads(json.dumps(to_record(episode)))
+    assert from_record(record) == episode
+    assert (record["em"], record["f1"], record["prediction"]) == (1.0, 1.0, "Danzig")
+
+
+texts = st.text(min_size=1)
+passages = st.builds(Passage, texts, texts, texts, st.floats(0, 9))
+actions = st.builds(Search, st.lists(texts, min_size=1).map(tuple)) | st.builds(Invalid, texts)
+segments = st.builds(
+    Segment,
+    st.just("agent"),
+    st.just("assistant"),
+    texts,
+    st.none() | st.lists(st.integers(0, 9)).map(tuple),
+)
+turns = st.builds(
+    Turn, texts, actions, st.lists(st.lists(passages).map(tuple)).map(tuple), texts, st.booleans()
+)
+
+
+@given(st.lists(turns), st.booleans(), st.lists(segments), st.lists(st.floats(-9, 0), min_size=1))
+def test_any_episode_is_read_back(
+    played: list[Turn], truncated: bool, said: list[Segment], log_probs: list[float]
+) -> None:
+    question = Question("1", "Who?", ("A", "B"), ("e",), 2, "test")
+    answered = [*played, Turn("m", Answer("x"))]
+    episode = Episode(question, said, 1, answered, [Belief(tuple(log_probs))], [{"gain": 0.5}], truncated)
+    assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
+
+
+def test_a_file_keeps_what_it_has_and_goes_on(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rollouts.jsonl"
+    first, second = play(engine, 0), play(engine, 1)
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(first)
+        # Readable while the run still goes on.
+        assert list(read_rollouts(path)) == [first]
+    with path.open("ab") as raw:
+        raw.write(b'{"format": 1, "question": {"id": "q-bi')
+    with RolloutFile(path, SETTINGS) as file:
+        assert file.done == {"q-author": 1}
+        file.write(second)
+        file.write(second)
+    assert list(read_rollouts(path)) == [first, second, second]
+    with RolloutFile(path, SETTINGS) as file:
+        assert file.done == {"q-author": 1, "q-birth": 2}
+
+
+def test_a_file_of_other_settings_is_refused_and_kept(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine))
+    content = path.read_bytes()
+    with pytest.raises(DataError, match=r"line 1: made with other settings \(seed\)"):
+        RolloutFile(path, {**SETTINGS, "seed": 1})
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("line", ["not json", "[]", "{}", '{"format": 1}', '{"settings": {}, "question": 1}'])
+def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(f"{line}\n")
+    with pytest.raises(DataError, match="line 1: not a recorded episode"):
+        RolloutFile(path, SETTINGS)
+    with pytest.raises(DataError, match="line 1: not a recorded episode"):
+        list(read_rollouts(path))
+    assert path.read_text() == f"{line}\n"
+
+
+def test_a_newer_format_is_refused_by_its_number(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text(json.dumps({**to_record(play(engine)), "format": 99}) + "\n")
+    with pytest.raises(DataError, match="format 99"):
+        list(read_rollouts(path))

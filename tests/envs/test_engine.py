@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+
+from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Search
+from igpo_gym.errors import ScoringError, SearchError
+from igpo_gym.protocols import TOOL_CALL
+from igpo_gym.rewards import PRESETS
+from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.search.bm25 import BM25Index
+from tests.conftest import QUESTIONS, MentionScorer
+
+AUTHOR, BIRTH, *_ = QUESTIONS
+
+
+def begin(engine: Engine, *questions: int) -> list[Episode]:
+    episodes = engine.begin([QUESTIONS[index] for index in questions])
+    engine.settle([], episodes)
+    return episodes
+
+
+def step(engine: Engine, episodes: list[Episode], *messages: str) -> list[float]:
+    return engine.settle(engine.play(episodes, messages))
+
+
+def snapshot(episode: Episode) -> tuple[object, ...]:
+    return (list(episode.segments), list(episode.turns), list(episode.beliefs), list(episode.rewards))
+
+
+def test_a_whole_episode_by_hand(engine: Engine) -> None:
+    (episode,) = begin(engine, 1)
+    assert episode.beliefs[0].prob == pytest.approx(1 / 10)
+    (first,) = step(engine, [episode], "<search>Tin Drum novel</search>")
+    assert [passage.id for passage in episode.turns[0].passages] == ["drum"]
+    assert first == pytest.approx(0.0)
+    (second,) = step(engine, [episode], "<search>Günter Grass writer</search>")
+    # "Danzig" is mentioned once by now: (1 + 1) / (10 + 1) - 1 / 10
+    assert second == pytest.approx(2 / 11 - 1 / 10)
+    (last,) = step(engine, [episode], "<answer>Gdańsk</answer>")
+    assert last == pytest.approx(1.0)
+    assert episode.terminated
+    assert len(episode.beliefs) == len(episode.turns) == 3
+
+
+def test_a_step_is_one_search_and_one_belief_call(index: BM25Index, scorer: MentionScorer) -> None:
+    class CountingIndex:
+        calls: list[list[str]] = []  # noqa: RUF012
+
+        def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+            self.calls.append(list(queries))
+            return index.search(queries, k)
+
+    retriever = CountingIndex()
+    engine = Engine(TOOL_CALL, retriever, PRESETS["igpo"], scorer, max_turns=3, top_k=2)
+    episodes = begin(engine, 0, 1, 2, 3)
+    searches = [TOOL_CALL.write(Search(queries)) for queries in (("river",), ("river", "port"), ("port",))]
+    fresh = engine.begin([AUTHOR])
+    engine.settle(engine.play(episodes, [*searches, "<answer>x</answer>"]), fresh)
+    assert retriever.calls == [["river", "port"]]
+    # Three episodes go on and one begins; an answer needs no belief.
+    assert scorer.calls == [4, 4]
+    assert len(fresh[0].beliefs) == 1
+
+
+def test_playing_changes_nothing(engine: Engine) -> None:
+    (episode,) = begin(engine, 0)
+    before = snapshot(episode)
+    (move,) = engine.play([episode], ["<search>drum</search>"])
+    assert snapshot(episode) == before
+    assert not move.ends
+    assert engine.play([episode], ["<answer>x</answer>"])[0].ends
+
+
+def test_turns_run_out(engine: Engine) -> None:
+    (episode,) = begin(engine, 0)
+    for _ in range(2):
+        step(engine, [episode], "<search>drum</search>")
+    assert not episode.done
+    (last,) = step(engine, [episode], "<search>nothing of the kind</search>")
+    assert episode.truncated
+    assert not episode.terminated
+    assert last == pytest.approx(-2.0)
+
+
+def test_an_answer_on_the_last_turn_is_no_truncation(engine: Engine) -> None:
+    (episode,) = begin(engine, 0)
+    for _ in range(2):
+        step(engine, [episode], "<search>drum</search>")
+    assert step(engine, [episode], "<answer>Grass</answer>") == [1.0]
+    assert episode.terminated
+    assert not episode.truncated
+
+
+def test_an_invalid_message_costs_a_turn_and_explains_itself(engine: Engine) -> None:
+    (episode,) = begin(engine, 0)
+    assert step(engine, [episode], "hm") == [pytest.approx(-2.0)]
+    turn = episode.turns[0]
+    assert isinstance(turn.action, Invalid)
+    assert turn.action.reason in turn.observation
+    assert "<search>query</search>" in turn.observation
+
+
+def test_a_retrieved_answer_tag_is_only_text(engine: Engine) -> None:
+    (episode,) = begin(engine, 2)
+    step(engine, [episode], "<search>Vistula river</search>")
+    observation = episode.turns[0].observation
+    assert "‹answer>Odra‹/answer>" in observation
+    assert observation.count("</information>") == 1
+
+
+def test_several_queries_are_merged_without_repeats(engine: Engine) -> None:
+    (episode,) = begin(engine, 2)
+    step(engine, [episode], "<search>river</search><search>Odra river</search>")
+    turn = episode.turns[0]
+    assert len(turn.results) == 2
+    ids = [passage.id for passage in turn.passages]
+    assert len(ids) == len(set(ids))
+    assert turn.observation.count("Doc ") == len(ids)
+
+
+@pytest.mark.parametrize("message", [None, 7, b"<search>a</search>", ["<search>a</search>"]])
+def test_a_message_that_is_no_string_is_a_type_error(engine: Engine, message: object) -> None:
+    (episode,) = begin(engine, 0)
+    with pytest.raises(TypeError, match="an action is a string"):
+        engine.play([episode], [message])  # type: ignore[list-item]
+
+
+def test_lone_surrogates_do_not_reach_the_transcript(engine: Engine) -> None:
+    (episode,) = begin(engine, 0)
+    step(engine, [episode], "<search>dr\ud800um</search>")
+    "".join(segment.text for segment in episode.segments).encode()
+
+
+class Failing:
+    """A backend that fails a number of times, then works."""
+
+    def __init__(self, index: BM25Index, failures: int, error: Exception | None = None) -> None:
+        self.index, self.left, self.error = index, failures, error or SearchError("down")
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        if self.left:
+            self.left -= 1
+            raise self.error
+        return self.index.search(queries, k)
+
+
+def with_retriever(engine: Engine, retriever: object) -> Engine:
+    return dataclasses.replace(engine, retriever=retriever, retry_delays=(0.0, 0.0))  # type: ignore[arg-type]
+
+
+def test_a_search_that_fails_is_tried_again(engine: Engine, index: BM25Index) -> None:
+    engine = with_retriever(engine, Failing(index, 2))
+    (episode,) = begin(engine, 0)
+    step(engine, [episode], "<search>drum</search>")
+    assert not episode.turns[0].search_failed
+    assert episode.turns[0].passages
+
+
+@pytest.mark.parametrize("error", [SearchError("down"), ConnectionResetError("reset"), TimeoutError("slow")])
+def test_search_that_stays_down_pays_no_gain_and_the_episode_goes_on(
+    engine: Engine, index: BM25Index, error: Exception
+) -> None:
+    engine = with_retriever(engine, Failing(index, 3, error))
+    (episode,) = begin(engine, 0)
+    # The query names the answer, so the belief does rise; the failed turn is not paid for that.
+    assert step(engine, [episode], "<search>Günter Grass</search>") == [0.0]
+    assert episode.turns[0].search_failed
+    assert "Search is unavailable" in episode.turns[0].observation
+    assert episode.beliefs[1].prob > episode.beliefs[0].prob
+    step(engine, [episode], "<search>drum</search>")
+    assert not episode.turns[1].search_failed
+
+
+def test_a_backend_that_drops_results_counts_as_failing(engine: Engine) -> None:
+    class Short:
+        def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+            return []
+
+    engine = with_retriever(engine, Short())
+    (episode,) = begin(engine, 0)
+    step(engine, [episode], "<search>drum</search>")
+    assert episode.turns[0].search_failed
+
+
+def test_a_bug_in_a_backend_is_not_hidden(engine: Engine, index: BM25Index) -> None:
+    engine = with_retriever(engine, Failing(index, 1, ZeroDivisionError("bug")))
+    (episode,) = begin(engine, 0)
+    with pytest.raises(ZeroDivisionError):
+        step(engine, [episode], "<search>drum</search>")
+
+
+def test_a_scorer_that_fails_leaves_every_episode_as_it_was(engine: Engine) -> None:
+    class Flaky(MentionScorer):
+        failing = False
+
+        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+            if self.failing:
+                raise ScoringError("out of memory")
+            return super().score(requests)
+
+    scorer = Flaky()
+    engine = dataclasses.replace(engine, scorer=scorer)
+    episodes = begin(engine, 0, 1)
+    before = [snapshot(episode) for episode in episodes]
+    moves = engine.play(episodes, ["<search>drum</search>", "<answer>x</answer>"])
+    scorer.failing = True
+    with pytest.raises(ScoringError):
+        engine.settle(moves)
+    assert [snapshot(episode) for episode in episodes] == before
+    scorer.failing = False
+    engine.settle(moves)
+    assert [len(episode.turns) for episode in episodes] == [1, 1]
+
+
+def test_without_a_scorer_there_are_no_beliefs(index: BM25Index) -> None:
+    engine = Engine(TOOL_CALL, index, PRESETS["outcome-f1"], None, max_turns=2, top_k=1)
+    (episode,) = begin(engine, 0)
+    assert step(engine, [episode], TOOL_CALL.write(Search(("drum",)))) == [0.0]
+    assert step(engine, [episode], TOOL_CALL.write(Answer("Günter Grass"))) == [1.0]
+    assert episode.beliefs == []
+
+
+def test_impossible_settings_are_refused(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="'igpo' needs a scorer"):
+        dataclasses.replace(engine, scorer=None)
+    with pytest.raises(ValueError, match="max_turns must be at least 1"):
+        dataclasses.replace(engine, max_turns=0)
+    with pytest.raises(ValueError, match="top_k must be at least 1"):
+        dataclasses.replace(engine, top_k=0)

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import re
+
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.render import ansi
+from tests.conftest import QUESTIONS
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_the_dialogue_shows_turns_rewards_and_beliefs(engine: Engine) -> None:
+    (episode,) = engine.begin([QUESTIONS[1]])
+    engine.settle([], [episode])
+    for message in ("<search>Günter Grass writer</search>", "[bold]hm", "<answer>Danzig</answer>"):
+        engine.settle(engine.play([episode], [message]))
+    text = plain(ansi(episode))
+    assert [f"turn {number}" in text for number in (1, 2, 3, 4)] == [True, True, True, False]
+    assert "[bold]hm" in text
+    assert "belief " in text
+    assert "0.182 (+0.082)" in text
+    assert "reward +1.000 (gain +0.000, f1 +1.000, format +0.000)" in text
+    assert text.count("belief ") == 3
+
+
+def test_an_episode_without_beliefs_has_no_bars(engine: Engine) -> None:
+    (episode,) = engine.begin([QUESTIONS[0]])
+    assert "belief" not in ansi(episode)

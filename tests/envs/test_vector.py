@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+
+import igpo_gym  # noqa: F401
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
+from igpo_gym.search.bm25 import BM25Index
+from tests.conftest import MentionScorer
+
+MODES = list(AutoresetMode)
+MESSAGES = (
+    "<search>Tin Drum</search>",
+    "<search>river</search><search>port</search>",
+    "hm",
+    "<answer>Odra</answer>",
+    "<search>Günter Grass</search>",
+)
+
+
+@pytest.fixture
+def settings(question_set: QuestionSet, index: BM25Index, scorer: MentionScorer) -> dict[str, Any]:
+    return {"questions": question_set, "search": index, "scorer": scorer, "max_turns": 3, "top_k": 2}
+
+
+def of_env(infos: dict[str, Any], index: int) -> dict[str, Any]:
+    """The info of one environment, as the single form would give it."""
+    return {
+        key: of_env(value[index] if isinstance(value, list) else value, index)
+        if isinstance(value, dict)
+        else value[index]
+        for key, value in infos.items()
+        if not key.startswith("_") and infos[f"_{key}"][index]
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_it_plays_what_single_environments_play(settings: dict[str, Any], mode: AutoresetMode) -> None:
+    rng = np.random.default_rng(0)
+    count, seed = 5, 11
+    envs = SearchQAVectorEnv(count, **settings, autoreset_mode=mode)
+    singles = [SearchQAEnv(**settings) for _ in range(count)]
+    observations, infos = envs.reset(seed=seed)
+    expected = [env.reset(seed=seed + index) for index, env in enumerate(singles)]
+    assert observations == tuple(observation for observation, _ in expected)
+    assert [of_env(infos, index) for index in range(count)] == [info for _, info in expected]
+    ended = np.zeros(count, dtype=bool)
+    for _ in range(25):
+        if mode is AutoresetMode.DISABLED and ended.any():
+            observations, infos = envs.reset(options={"reset_mask": ended})
+            for index in np.flatnonzero(ended):
+                assert (observations[index], of_env(infos, index)) == singles[index].reset()
+            assert [bool(flag) for flag in infos["_turn"]] == ended.tolist()
+            ended = np.zeros(count, dtype=bool)
+        actions = [MESSAGES[index] for index in rng.integers(len(MESSAGES), size=count)]
+        observations, rewards, terminations, truncations, infos = envs.step(actions)
+        for index, env in enumerate(singles):
+            if mode is AutoresetMode.NEXT_STEP and ended[index]:
+                assert (observations[index], of_env(infos, index)) == env.reset()
+                assert (rewards[index], terminations[index], truncations[index]) == (0.0, False, False)
+                ended[index] = False
+                continue
+            observation, reward, terminated, truncated, info = env.step(actions[index])
+            assert (rewards[index], terminations[index], truncations[index]) == (
+                pytest.approx(reward),
+                terminated,
+                truncated,
+            )
+            ended[index] = terminated or truncated
+            if mode is AutoresetMode.SAME_STEP and ended[index]:
+                assert infos["final_obs"][index] == observation
+                assert of_env(infos["final_info"], index) == info
+                own = {key: value for key, value in of_env(infos, index).items() if "final" not in key}
+                assert (observations[index], own) == env.reset()
+            else:
+                assert (observations[index], of_env(infos, index)) == (observation, info)
+
+
+def test_one_step_is_one_belief_call_in_every_mode(settings: dict[str, Any], scorer: MentionScorer) -> None:
+    for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
+        envs = SearchQAVectorEnv(4, **settings, autoreset_mode=mode)
+        envs.reset(seed=0)
+        scorer.calls.clear()
+        for _ in range(6):
+            envs.step([MESSAGES[0], MESSAGES[1], MESSAGES[2], MESSAGES[3]])
+        assert len(scorer.calls) == 6
+
+
+def test_a_group_shares_its_questions(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(6, **settings, group_size=3, autoreset_mode="SameStep")
+    rng = np.random.default_rng(1)
+    _, infos = envs.reset(seed=3)
+    seen: list[list[str]] = [[question_id] for question_id in infos["question_id"]]
+    for _ in range(60):
+        actions = [MESSAGES[index] for index in rng.integers(len(MESSAGES), size=6)]
+        _, _, terminations, truncations, infos = envs.step(actions)
+        for index in np.flatnonzero(terminations | truncations):
+            seen[index].append(infos["question_id"][index])
+    for start in (0, 3):
+        group = seen[start : start + 3]
+        length = min(map(len, group))
+        assert length > 5
+        assert group[0][:length] == group[1][:length] == group[2][:length]
+    assert seen[0][:5] != seen[3][:5]
+    # A full reset brings the members of a group together again, however far each had come.
+    _, infos = envs.reset()
+    ids = list(infos["question_id"])
+    assert len(set(ids[:3])) == len(set(ids[3:])) == 1
+
+
+def test_questions_can_be_chosen_for_each_environment(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(3, **settings)
+    _, infos = envs.reset(seed=0, options={"question_id": "q-river"})
+    assert list(infos["question_id"]) == ["q-river"] * 3
+    drawn = SearchQAVectorEnv(3, **settings).reset(seed=0)[1]["question_id"]
+    _, infos = envs.reset(seed=0, options={"question_id": ["q-birth", None, "q-writer"]})
+    assert list(infos["question_id"]) == ["q-birth", drawn[1], "q-writer"]
+    with pytest.raises(ValueError, match="2 question ids for 3"):
+        envs.reset(options={"question_id": ["q-birth", "q-river"]})
+    with pytest.raises(ValueError, match="no question has the id"):
+        envs.reset(options={"question_id": "q-7"})
+
+
+def test_a_masked_reset_leaves_the_others_running(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(3, **settings, autoreset_mode="Disabled")
+    envs.reset(seed=0)
+    before = envs.step([MESSAGES[0]] * 3)[0]
+    observations, infos = envs.reset(options={"reset_mask": np.array([False, True, False])})
+    assert (observations[0], observations[2]) == (before[0], before[2])
+    assert infos["_turn"].tolist() == [False, True, False]
+    assert envs.step([MESSAGES[0]] * 3)[4]["turn"].tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("mask", "error"),
+    [
+        ([True, False, True], TypeError),
+        (np.array([1, 0, 1]), TypeError),
+        (np.array([True, False]), ValueError),
+        (np.zeros(3, dtype=bool), ValueError),
+    ],
+)
+def test_a_wrong_mask_is_refused(settings: dict[str, Any], mask: object, error: type[Exception]) -> None:
+    envs = SearchQAVectorEnv(3, **settings)
+    envs.reset(seed=0)
+    with pytest.raises(error, match="reset_mask"):
+        envs.reset(options={"reset_mask": mask})
+
+
+def test_stepping_at_the_wrong_time_needs_a_reset(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(2, **settings, autoreset_mode="Disabled")
+    with pytest.raises(ResetNeeded):
+        envs.step(MESSAGES[:2])
+    with pytest.raises(ResetNeeded, match="first reset"):
+        envs.reset(options={"reset_mask": np.array([True, False])})
+    envs.reset(seed=0)
+    envs.step(["<answer>x</answer>", "<search>river</search>"])
+    with pytest.raises(ResetNeeded, match=r"\[0\]"):
+        envs.step(MESSAGES[:2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_envs": 0}, "num_envs must be at least 1"),
+        ({"num_envs": 4, "group_size": 3}, "group_size must divide num_envs=4, and 3 does not"),
+        ({"render_mode": "human"}, "choose one of: ansi"),
+        ({"autoreset_mode": "Never"}, "Never"),
+    ],
+)
+def test_wrong_settings_are_explained(settings: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SearchQAVectorEnv(**{"num_envs": 2, **settings, **change})
+
+
+def test_the_wrong_number_of_actions_or_seeds_is_explained(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(2, **settings)
+    with pytest.raises(ValueError, match="3 seeds for 2"):
+        envs.reset(seed=[1, 2, 3])
+    envs.reset(seed=[1, None])
+    with pytest.raises(ValueError, match="1 actions for 2"):
+        envs.step(["<search>river</search>"])
+
+
+def test_make_vec_reaches_it_and_its_spaces_hold(settings: dict[str, Any]) -> None:
+    envs = gym.make_vec("SearchQA-IGPO-v0", num_envs=4, group_size=2, **settings, render_mode="ansi")
+    assert isinstance(envs, SearchQAVectorEnv)
+    assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    observations, _ = envs.reset(seed=0)
+    assert observations in envs.observation_space
+    observations, rewards, terminations, truncations, _ = envs.step(envs.action_space.sample())
+    assert observations in envs.observation_space
+    assert rewards.shape == terminations.shape == truncations.shape == (4,)
+    assert rewards.dtype == np.float64
+    frames = envs.render()
+    assert frames is not None
+    assert len(frames) == 4
+    envs.close()
+
+
+def test_a_failed_reset_changes_nothing(settings: dict[str, Any], scorer: MentionScorer) -> None:
+    envs = SearchQAVectorEnv(2, **settings)
+    envs.reset(seed=0)
+    running = list(envs.episodes)
+    with pytest.raises(ValueError, match="no question"):
+        envs.reset(options={"question_id": [None, "q-7"]})
+    assert envs.episodes == running
+    assert envs.step(MESSAGES[:2])[4]["turn"].tolist() == [1, 1]
+
+
+def test_gymnasiums_own_vector_forms_accept_the_single_environment(settings: dict[str, Any]) -> None:
+    envs = gym.make_vec("SearchQA-IGPO-v0", num_envs=2, vectorization_mode="sync", **settings)
+    observations, infos = envs.reset(seed=3)
+    ours, our_infos = SearchQAVectorEnv(2, **settings).reset(seed=3)
+    assert observations == ours
+    assert list(infos["question_id"]) == list(our_infos["question_id"])

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from igpo_gym.episode import Answer, Belief, Episode, Invalid, Question, Segment, Turn
+from igpo_gym.errors import SpecError
+from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, resolve_reward
+
+SEGMENT = Segment("agent", "assistant", "m")
+
+
+def episode() -> Episode:
+    """An invalid message that raised the belief from 0.2 to 0.5, then the right answer."""
+    played = Episode.begin(Question("1", "Who?", ("Grass",)), (SEGMENT,))
+    played.append(Turn("m", Invalid("no")), (SEGMENT, SEGMENT))
+    played.append(Turn("m", Answer("Günter Grass")), (SEGMENT,))
+    played.beliefs = [Belief((math.log(0.2),)), Belief((math.log(0.5),))]
+    return played
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("igpo", 0.3 - 2.0, 2 / 3),
+        ("igpo-logprob", math.log(2.5) - 2.0, 2 / 3),
+        ("outcome-f1", 0.0, 2 / 3),
+        ("outcome-em", 0.0, 0.0),
+    ],
+)
+def test_presets_by_hand(name: str, first: float, last: float) -> None:
+    paid = [sum(PRESETS[name].price(episode(), turn).values()) for turn in (1, 2)]
+    assert paid == pytest.approx([first, last])
+
+
+def test_every_term_is_reported_by_name() -> None:
+    assert PRESETS["igpo"].price(episode(), 1) == pytest.approx({"gain": 0.3, "f1": 0.0, "format": -2.0})
+
+
+def test_only_gains_need_beliefs() -> None:
+    assert {name for name, reward in PRESETS.items() if reward.needs_belief} == {"igpo", "igpo-logprob"}
+
+
+def test_rewards_are_found_by_name() -> None:
+    mine = RewardFunction("mine", ((1.0, TERMS["f1"]),))
+    assert resolve_reward(mine) is mine
+    assert resolve_reward("igpo") is PRESETS["igpo"]
+    with pytest.raises(SpecError, match="unknown reward 'ipgo'; choose one of: igpo, "):
+        resolve_reward("ipgo")
+
+
+def test_two_terms_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two terms of one name: f1, f1"):
+        RewardFunction("mine", ((1.0, TERMS["f1"]), (2.0, TERMS["f1"])))

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from igpo_gym.agents.records import read_rollouts
+from igpo_gym.cli import app
+from tests.conftest import PASSAGES, QUESTIONS
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a corpus and questions, which is the working directory."""
+    monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    corpus = [json.dumps({"_id": p.id, "title": p.title, "text": p.text}) for p in PASSAGES]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(corpus))
+    questions = [json.dumps({"id": q.id, "question": q.text, "answers": q.answers}) for q in QUESTIONS]
+    (tmp_path / "questions.jsonl").write_text("\n".join(questions))
+    return tmp_path
+
+
+def run(*arguments: str, input: str = "", code: int = 0) -> str:
+    result = runner.invoke(app, arguments, input=input)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+SETTINGS = ("--questions", "jsonl:questions.jsonl", "--search", "bm25:index")
+CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
+
+
+@pytest.mark.parametrize("command", [(), ("play",), ("rollout",), ("index",), ("index", "build")])
+def test_help_teaches(command: tuple[str, ...]) -> None:
+    output = run(*command, "--help")
+    assert "Usage" in output
+    if command in (("play",), ("rollout",), ("index", "build")):
+        assert "Example" in output
+        assert f"igpo-gym {' '.join(command)}" in output
+
+
+def test_an_index_is_built_and_a_person_plays(files: Path) -> None:
+    assert "6 passages indexed" in run("index", "build", "corpus.jsonl", "index")
+    output = run("play", *CHEAP, input="Tin Drum novel\n/answer Günter Grass\n")
+    assert "Doc 1(Title: The Tin Drum)" in output
+    assert "answered: F1" in output
+    assert "gold answer:" in output
+
+
+@pytest.mark.parametrize("typed", ["/quit\n", ""])
+def test_a_person_may_leave(files: Path, typed: str) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    assert "gold" not in run("play", *CHEAP, input=typed)
+
+
+def test_what_a_person_types_may_be_a_whole_message_or_nothing(files: Path) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    output = run("play", *CHEAP, "--max-turns", "2", input="\n<search>river</search>\n")
+    assert "Invalid message" in output
+    assert "out of turns" in output
+
+
+def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    command = ("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl")
+    output = run(*command, "--episodes", "3")
+    assert "exact match" in output
+    assert "s a step" in output
+    first = (files / "out.jsonl").read_bytes()
+    run(*command, "--episodes", "6")
+    content = (files / "out.jsonl").read_bytes()
+    assert content.startswith(first)
+    ids = [episode.question.id for episode in read_rollouts(files / "out.jsonl")]
+    assert sorted(ids) == sorted([q.id for q in QUESTIONS] + [q.id for q in QUESTIONS[:2]])
+    run(*command, "--episodes", "6")
+    assert (files / "out.jsonl").read_bytes() == content
+    assert "other settings (top_k)" in run(*command, "--top-k", "1", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--agent", "experto"), "unknown agent 'experto'; choose one of"),
+        (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
+        (("--agent", "scripted", "--protocol", "xml"), "unknown protocol 'xml'; choose one of"),
+        (("--agent", "scripted", "--questions", "squad:x"), "hotpotqa:"),
+        (("--agent", "scripted", "--questions", "jsonl:missing.jsonl"), "missing.jsonl"),
+        (("--agent", "scripted", "--scorer", "none", "--reward", "igpo"), "needs a scorer"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(
+    files: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    output = run("rollout", "--out", "out.jsonl", *CHEAP, *arguments, code=2)
+    assert message in " ".join(output.split())
+    assert "Traceback" not in output
+    assert not (files / "out.jsonl").exists()
+
+
+def test_a_corpus_that_is_none_is_explained(files: Path) -> None:
+    (files / "bad.jsonl").write_text('{"id": "1", "contents": "fine"}\nnot json\n')
+    assert "line 2" in run("index", "build", "bad.jsonl", "bad", code=2)
+    assert not (files / "bad").exists()

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from igpo_gym.episode import Answer, Belief, Episode, Passage, Question, Search, Segment, Turn
+
+QUESTION = Question("1", "Who?", ("A",))
+
+
+def prompt() -> tuple[Segment, ...]:
+    return (Segment("environment", "system", "Be good."), Segment("environment", "user", "Who?"))
+
+
+def searched() -> tuple[Turn, tuple[Segment, ...]]:
+    segments = (Segment("agent", "assistant", "look"), Segment("environment", "assistant", "found"))
+    return Turn("look", Search(("q",)), observation="found"), segments
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"), [("", ("A",)), ("  ", ("A",)), ("Who?", ()), ("Who?", ("",)), ("Who?", ("A", " "))]
+)
+def test_a_question_needs_a_text_and_answers(text: str, answers: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="question 'x' has no"):
+        Question("x", text, answers)
+
+
+def test_the_belief_is_that_of_the_best_alias() -> None:
+    belief = Belief((math.log(0.2), math.log(0.5), math.log(0.1)))
+    assert belief.log_prob == math.log(0.5)
+    assert belief.prob == pytest.approx(0.5)
+
+
+def test_an_episode_grows_and_ends_with_an_answer() -> None:
+    episode = Episode.begin(QUESTION, prompt())
+    assert episode.prompt == "Be good.Who?"
+    assert not episode.done
+    assert episode.prediction is None
+    episode.append(*searched())
+    assert not episode.done
+    episode.append(Turn("done", Answer("A")), (Segment("agent", "assistant", "done"),))
+    assert episode.terminated
+    assert episode.done
+    assert episode.prediction == "A"
+    with pytest.raises(ValueError, match="ended"):
+        episode.append(*searched())
+
+
+def test_the_context_of_a_turn_never_changes() -> None:
+    episode = Episode.begin(QUESTION, prompt())
+    contexts = [episode.context(0)]
+    for turn in range(1, 4):
+        episode.append(*searched())
+        contexts.append(episode.context(turn))
+    assert [len(context) for context in contexts] == [2, 4, 6, 8]
+    assert [episode.context(turn) for turn in range(4)] == contexts
+    assert tuple(episode.segments) == contexts[-1]
+
+
+def test_inline_replies_are_one_message_of_the_assistant() -> None:
+    episode = Episode.begin(QUESTION, prompt())
+    episode.append(*searched())
+    assert episode.messages() == [
+        {"role": "system", "content": "Be good."},
+        {"role": "user", "content": "Who?"},
+        {"role": "assistant", "content": "lookfound"},
+    ]
+
+
+def test_the_passages_of_a_turn_are_distinct_and_in_order() -> None:
+    a, b = Passage("a", "A", "one", 2.0), Passage("b", "B", "two", 1.0)
+    turn = Turn("m", Search(("q", "r")), results=((a, b), (b, a)))
+    assert turn.passages == (a, b)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from igpo_gym.storage import cache_dir, written_whole
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path / "mine"))
+    assert cache_dir() == tmp_path / "mine"
+    monkeypatch.delenv("IGPO_GYM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / "igpo_gym"
+
+
+def test_a_folder_appears_whole_and_replaces_an_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "target"
+    for content in ("one", "two"):
+        with written_whole(target) as folder:
+            (folder / "file").write_text(content)
+            assert not (target / "file").exists() or (target / "file").read_text() != content
+        assert (target / "file").read_text() == content
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with written_whole(target) as folder:
+        (folder / "file").write_text("old")
+
+    def fail() -> None:
+        with written_whole(target) as folder:
+            (folder / "file").write_text("half")
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        fail()
+    assert (target / "file").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_slower_of_two_writers_succeeds_too(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with written_whole(target) as slow:
+        (slow / "file").write_text("slow")
+        with written_whole(target) as fast:
+            (fast / "file").write_text("fast")
+        assert (target / "file").read_text() == "fast"
+    assert (target / "file").read_text() == "slow"
+    assert list(tmp_path.iterdir()) == [target]
