@@ -284,8 +284,8 @@ def _progress_bar(shown: bool) -> Iterator[Callable[[str, int | None], Advance]]
 def _checked_manifest(folder: Path) -> dict[str, Any]:
     path = folder / _MANIFEST
     if not path.is_file():
-        found = "is not a BM25 index: it has no manifest.json" if folder.is_dir() else "no such folder"
-        raise DataError(folder, f"{found}; `igpo-gym index build FILE {folder}` makes one")
+        found = f"not a BM25 index: no {_MANIFEST} in it" if folder.is_dir() else "no such folder"
+        raise DataError(folder, f"{found}; `igpo-gym index build FILE FOLDER` makes an index")
     try:
         manifest = json.loads(path.read_bytes())
         kind, version, sizes = manifest["kind"], manifest["format"], dict(manifest["files"])

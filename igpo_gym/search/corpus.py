@@ -36,19 +36,23 @@ _LAYOUTS: dict[str, Callable[[dict[str, Any]], Passage]] = {"text": _beir, "cont
 
 
 def read_corpus(path: str | Path) -> Iterator[Passage]:
-    """The passages of a JSON-lines corpus, as a stream.
+    """The passages of a JSON-lines corpus, as a stream of which only the ids are kept.
 
-    Raises DataError with the line for a malformed line or an unknown layout, and for a missing or empty file.
-    Duplicate ids are the index's affair.
+    Raises DataError, with the line, for a malformed line, an unknown layout and an id that comes twice, and
+    for a file that is missing or has no passages.
     """
     path = Path(path)
+    ids: set[str] = set()
     read: Callable[[dict[str, Any]], Passage] | None = None
     for number, record in json_lines(path):
         try:
             read = read or _layout(record)
             passage = read(record)
+            if passage.id in ids:
+                raise ValueError(f"the passage id {passage.id!r} comes a second time")
         except ValueError as error:
             raise DataError(path, str(error), number) from None
+        ids.add(passage.id)
         yield passage
     if read is None:
         raise DataError(path, "the corpus has no passages")
