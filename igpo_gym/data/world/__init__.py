@@ -1,0 +1,122 @@
+"""A generated world: invented facts that no language model can know, for work that needs no download.
+
+>>> questions = load_world("test,hops=2")
+>>> questions.questions[0].text
+...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.world.generator import Chain, Choice, Entity, Lead, World
+from igpo_gym.data.world.names import SPLITS
+from igpo_gym.episode import Passage, Question
+from igpo_gym.errors import SpecError
+
+__all__ = ["Chain", "Choice", "Entity", "Lead", "World", "WorldQuestions", "load_world", "parse_world", "write_world"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldQuestions(QuestionSet):
+    """A world's questions and corpus, with the world, which knows how each question came about."""
+
+    world: World = World()
+
+    def leads(self, question: Question) -> tuple[Lead, ...]:
+        """What has to be looked up for a question of this world, hop by hop."""
+        return self.world.leads(int(question.id.rpartition("-")[2]))
+
+
+def _hops(text: str) -> tuple[int, int]:
+    low, dash, high = text.partition("-")
+    return int(low), int(high if dash else low)
+
+
+_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "documents": (int, "documents=5000"),
+    "questions": (int, "questions=1000"),
+    "hops": (_hops, "hops=2-3"),
+    "coupling": (float, "coupling=0.8"),
+    "seed": (int, "seed=7"),
+    "split": (str, "split=test"),
+}
+
+
+def parse_world(options: str = "") -> World:
+    """The world that ``options`` describe: a split's name and settings, in any order, joined by commas.
+
+    Raises SpecError for an option that does not exist or a value that does not fit, naming the right ones.
+
+    >>> parse_world("test,documents=5000,hops=2-3").documents
+    5000
+    """
+    settings: dict[str, Any] = {}
+    for option in filter(None, (part.strip() for part in options.split(","))):
+        name, equals, value = option.partition("=")
+        if not equals and name in SPLITS:
+            name, value = "split", name
+        known = ", ".join([*SPLITS, *(example for _, example in _OPTIONS.values())])
+        if name not in _OPTIONS:
+            raise SpecError(f"unknown world option {option!r}; choose among: {known}")
+        if name in settings:
+            raise SpecError(f"world option {name!r} is given twice")
+        read, example = _OPTIONS[name]
+        try:
+            settings[name] = read(value)
+        except ValueError:
+            raise SpecError(f"bad value in world option {option!r}; write it like {example}") from None
+    return World(**settings)
+
+
+def load_world(options: str = "") -> WorldQuestions:
+    """A generated world as a question set, held in memory: see :func:`parse_world` for the options."""
+    world = parse_world(options)
+    passages = tuple(world.passages())
+    digest = hashlib.sha256()
+    for passage in passages:
+        digest.update(f"{passage.id}\0{passage.title}\0{passage.text}\n".encode())
+    return WorldQuestions(
+        name=f"world:{options}" if options else "world",
+        questions=tuple(world.all_questions()),
+        passages=passages,
+        fingerprint=digest.hexdigest(),
+        world=world,
+    )
+
+
+def write_world(out: Path, world: World) -> None:
+    """Write ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``, as a stream: any size, little memory.
+
+    Each file appears under its name only once it is whole; a file that is there is replaced.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _write_lines(out / "corpus.jsonl", map(_corpus_line, world.passages()))
+    _write_lines(out / "questions.jsonl", map(_question_line, world.all_questions()))
+
+
+def _corpus_line(passage: Passage) -> dict[str, Any]:
+    return {"_id": passage.id, "title": passage.title, "text": passage.text}
+
+
+def _question_line(question: Question) -> dict[str, Any]:
+    return {
+        "id": question.id,
+        "question": question.text,
+        "answers": list(question.answers),
+        "evidence": list(question.evidence),
+        "hops": question.hops,
+    }
+
+
+def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    part.replace(path)
