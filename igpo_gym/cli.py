@@ -190,9 +190,9 @@ def _assemble(
 
 
 def _agent(name: str, question_set: QuestionSet, engine: Engine, seed: int) -> Policy:
-    from igpo_gym.agents.scripted import make_agent
+    from igpo_gym.agents.scripted import ScriptedAgent
 
-    return make_agent(name, question_set, engine.protocol, seed)
+    return ScriptedAgent(name, question_set, engine.protocol, seed)
 
 
 def _typed(engine: Engine) -> str | None:

@@ -97,7 +97,7 @@ class TextProtocol:
             return Invalid(str(problem))
 
     def _blocks(self, text: str) -> list[tuple[str, str]]:
-        """The action blocks of a message, as pairs of tag and content. Raises ValueError with what is wrong."""
+        """The action blocks of a message, as pairs of tag and content. ValueError says what is wrong."""
         blocks: list[tuple[str, str]] = []
         open_tag, start, end = "", 0, 0
         for tag in _tags(self.search_tag, self.result_tag).finditer(text):

@@ -85,7 +85,7 @@ def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--agent", "experto"), "unknown agent 'experto'; choose one of"),
+        (("--agent", "experto"), "unknown scripted agent 'experto'; choose one of"),
         (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
         (("--agent", "scripted", "--protocol", "xml"), "unknown protocol 'xml'; choose one of"),
         (("--agent", "scripted", "--questions", "squad:x"), "hotpotqa:"),

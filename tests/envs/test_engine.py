@@ -80,7 +80,7 @@ def test_turns_run_out(engine: Engine) -> None:
     for _ in range(2):
         step(engine, [episode], "<search>drum</search>")
     assert not episode.done
-    (last,) = step(engine, [episode], "<search>nothing of the kind</search>")
+    (last,) = step(engine, [episode], "<search>xyzzy</search>")
     assert episode.truncated
     assert not episode.terminated
     assert last == pytest.approx(-2.0)

@@ -61,7 +61,8 @@ def test_step_pays_and_tells(settings: dict[str, Any]) -> None:
 
     observation, reward, terminated, truncated, info = env.step("<answer>the port of Danzig</answer>")
     assert (observation, terminated, truncated) == ("", True, False)
-    assert reward == pytest.approx(2 / 3 * 0.75) or reward == pytest.approx(0.5)
+    # Of the tokens port, of, danzig one is right, and it is all of the alias "Danzig".
+    assert reward == pytest.approx(0.5)
     assert (info["em"], info["cover_em"], info["searches"]) == (0.0, 1.0, 1)
     assert info["f1"] == pytest.approx(reward)
     assert info["prediction"] == "the port of Danzig"
@@ -143,7 +144,7 @@ def test_wrong_settings_are_explained(settings: dict[str, Any], change: dict[str
 
 
 def test_a_wrong_question_id_is_explained(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no question has the id 'q-7'.*'q-author'"):
+    with pytest.raises(ValueError, match=r"no question has the id 'q-7'.*'q-author'"):
         SearchQAEnv(**settings).reset(options={"question_id": "q-7"})
 
 
