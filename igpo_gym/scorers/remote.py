@@ -38,8 +38,9 @@ class RemoteScorer:
     ``url`` is that of the server, with or without ``/v1``. Token ids are sent, one prompt for each answer of
     a request, one HTTP request for all answers of a request, up to ``concurrency`` of them at a time; equal
     requests of a call are sent once. A key that the server wants is taken from ``IGPO_GYM_API_KEY``, or from
-    the URL (``http://user:password@host``). For ``timeout`` (seconds, for each attempt), ``retries`` and
-    ``backoff`` see :class:`transport.Server`.
+    the URL (``http://user:password@host``). For ``timeout`` (seconds), ``retries`` and ``backoff`` see
+    :class:`transport.Server`. SGLang reads what it has not read yet; vLLM reads a prompt anew whenever it is
+    asked about it, so beliefs after every turn cost it the square of the turns.
 
     ``model`` is a name that the server knows, needed if it knows several. ``tokenizer`` is the model's, or
     where to load it from: a name on the hub or a local folder; by default the model that the server names.
@@ -60,7 +61,7 @@ class RemoteScorer:
         model: str | None = None,
         tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
         kind: str | None = None,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
         retries: int = 4,
         backoff: float = 0.5,
         concurrency: int = 16,
@@ -165,7 +166,9 @@ class RemoteScorer:
     def _belief(self, prompts: Prompts) -> Belief:
         try:
             scores = self._scores(self._dialect, prompts)
-        except (ServerError, ValueError) as problem:
+        except ServerError as problem:
+            raise ScoringError(str(problem)) from None
+        except ValueError as problem:
             raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
         return Belief(tuple(sum(each.log_prob for each in score) / len(score) for score in scores))
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.exceptions import HTTPError, InvalidHeader, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
@@ -27,6 +27,9 @@ RETRIED = (429, 500, 502, 503, 504)
 
 LONGEST_WAIT = 30.0
 """Seconds between two attempts at most, whatever the server asks for."""
+
+CONNECTING = 10.0
+"""Seconds that making a connection may take."""
 
 PIECE_BYTES = 1 << 16
 SHOWN_CHARACTERS = 300
@@ -48,10 +51,11 @@ class Server:
     """One server, whose root is ``url`` less a trailing ``/v1``. Safe to use from many threads.
 
     The key is a user and password in the URL, or else the bearer token in the environment variable
-    ``API_KEY``. ``timeout`` is in seconds and holds for one attempt, from the first byte sent to the last
-    one received. An attempt that meets a connection error, a timeout or one of the ``RETRIED`` statuses is
-    repeated up to ``retries`` times: at once, then after ``backoff`` * 2, 4, 8, ... seconds and a random part
-    of ``backoff``, or after what the server's Retry-After asks for, but never more than ``LONGEST_WAIT``.
+    ``API_KEY``. ``timeout`` is how long an answer may take, in seconds; one that is late is not asked for
+    again, for the server has work enough. An attempt that meets a connection error or one of the ``RETRIED``
+    statuses is repeated up to ``retries`` times: at once, then after ``backoff`` * 2, 4, 8, ... seconds and a
+    random part of ``backoff``, or when the server's Retry-After asks for it, but after ``LONGEST_WAIT`` at
+    the latest.
 
     Raises SpecError for what is not the URL of an HTTP server, and for a key that cannot be sent.
     """
@@ -96,7 +100,7 @@ class Server:
                     method,
                     self.url + path,
                     json=body,
-                    timeout=self._timeout,
+                    timeout=(min(CONNECTING, self._timeout), self._timeout),
                     stream=True,
                     allow_redirects=False,
                 )
@@ -107,7 +111,7 @@ class Server:
                     content = self._content(response.raw)
                 break
             except (HTTPError, OSError) as problem:
-                if last:
+                if last or isinstance(problem, (TimeoutError, ReadTimeoutError)):
                     raise self._error(f"{self.url} broke off its answer: {_reason(problem)}") from None
         status = response.status_code
         if status != requests.codes.ok:
@@ -139,7 +143,14 @@ class Server:
 
 
 class _Patience(Retry):
-    """urllib3's retries, which would wait for as long as a server asks for, or fail if it asks strangely."""
+    """urllib3's retries, but none after a late answer, and no wait as long as a server likes, or to a date
+    that cannot be read.
+    """
+
+    def increment(self, *attempt: Any, **more: Any) -> _Patience:
+        if isinstance(error := more.get("error"), ReadTimeoutError):
+            raise error
+        return super().increment(*attempt, **more)
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         try:

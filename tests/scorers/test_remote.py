@@ -484,13 +484,15 @@ def test_a_server_that_hangs_is_given_up(trickles: bool, plain: Engine, start: A
                 handler.wfile.write(b" ")
 
     site = start(plain.vllm())
-    scorer = connect(site.url, timeout=1.0)
+    scorer = connect(site.url, timeout=1.0, retries=3)
     site.routes["/v1/completions"] = raising(Raw(hang))
+    before = len(site.posts())
     try:
         with pytest.raises(ScoringError, match=r"timed out|not complete after 1 seconds"):
             scorer.score(REQUESTS[:1])
     finally:
         ended.set()
+    assert len(site.posts()) == before + 1, "a late answer is not asked for again"
 
 
 # Patience.
