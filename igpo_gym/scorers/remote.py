@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -120,10 +120,12 @@ class RemoteScorer:
         asked = [self._prompts(request) for request in requests]
         try:
             futures = {prompts: self._pool.submit(self._belief, prompts) for prompts in dict.fromkeys(asked)}
-        except RuntimeError:
-            raise ScoringError(f"the scorer at {self._server.url} is closed") from None
+        except RuntimeError as problem:
+            raise ScoringError(f"the scorer at {self._server.url} is closed ({problem})") from None
         try:
             beliefs = {prompts: future.result() for prompts, future in futures.items()}
+        except CancelledError:
+            raise ScoringError(f"the scorer at {self._server.url} was closed meanwhile") from None
         finally:
             for future in futures.values():
                 future.cancel()
@@ -178,14 +180,13 @@ class RemoteScorer:
 
     def _served_model(self, model: str | None) -> tuple[str, list[str]]:
         """The model's name, and under which names its tokenizer may be found."""
-        cards = self._told("/v1/models").get("data")
-        cards = {card.get("id"): card for card in cards or () if isinstance(card, dict)}
+        listed = self._told("/v1/models").get("data")
+        listed = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+        cards = {str(card.get("id")): card for card in listed}
         if model is None and len(cards) != 1:
-            served = (
-                f"serves {', '.join(map(str, cards))}" if cards else "does not tell which model it serves"
-            )
+            served = f"serves {', '.join(cards)}" if cards else "does not tell which model it serves"
             raise SpecError(f"{self._server.url} {served}; give model=")
-        name = str(model or next(iter(cards)))
+        name = model or next(iter(cards))
         card = choose(cards, name, f"model at {self._server.url}") if cards else {}
         info = self._told("/get_model_info")  # SGLang's
         sources = [info.get("tokenizer_path"), info.get("model_path"), card.get("root"), name]

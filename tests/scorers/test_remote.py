@@ -176,6 +176,26 @@ def test_copies_are_the_scorer_and_a_closed_one_says_so(plain: Engine, start: An
         scorer.score(REQUESTS)
 
 
+def test_closing_ends_the_calls_of_others(plain: Engine, start: Any, connect: Any) -> None:
+    site = start(plain.vllm())
+    scorer = connect(site.url, concurrency=1)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def waits(body: Any) -> Any:
+        asked.set()
+        go_on.wait(30)
+        return plain.vllm()["/v1/completions"](body)
+
+    site.routes["/v1/completions"] = waits
+    with ThreadPoolExecutor(1) as others:
+        call = others.submit(scorer.score, REQUESTS)
+        assert asked.wait(30)
+        scorer._pool.shutdown(wait=False, cancel_futures=True)  # how close() begins, before it waits
+        go_on.set()
+        with pytest.raises(ScoringError, match="was closed meanwhile"):
+            call.result()
+
+
 def test_an_answer_without_tokens(plain: Engine, start: Any, connect: Any) -> None:
     with pytest.raises(ScoringError, match="has no tokens"):
         connect(start(plain.vllm()).url).score([request("Who?", answers=["Grass", ""])])
@@ -218,6 +238,10 @@ def test_one_of_several_models_must_be_named(plain: Engine, start: Any, connect:
     with pytest.raises(SpecError, match=r"unknown model .*'big'; choose one of: other, tiny"):
         connect(site.url, model="big")
     assert connect(site.url, model="tiny", tokenizer=plain.tokenizer).model == "tiny"
+    for nothing in ({"data": None}, {"data": [7]}, [], "models"):
+        site.routes["/v1/models"] = lambda _, nothing=nothing: nothing
+        with pytest.raises(SpecError, match="give model="):
+            connect(site.url)
     del site.routes["/v1/models"]
     with pytest.raises(SpecError, match="does not tell which model it serves; give model="):
         connect(site.url)

@@ -115,10 +115,8 @@ def test_a_probability_of_one_that_is_rounded_up_is_one(kind: str) -> None:
     assert DIALECTS[kind].read(answers[kind], [prompt])[0][0].log_prob == 0.0
 
 
-KEYS = (
-    "choices index usage prompt_tokens logprobs token_logprobs tokens top_logprobs prompt_logprobs meta_info "
-    "input_token_logprobs"
-).split()
+KEYS = ["choices", "index", "usage", "prompt_tokens", "logprobs", "token_logprobs", "tokens", "top_logprobs"]
+KEYS += ["prompt_logprobs", "meta_info", "input_token_logprobs"]
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
