@@ -26,6 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from igpo_gym.episode import Segment
 from igpo_gym.protocols import TAGS
+from igpo_gym.scorers.answers import answer_tree
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.loading import load_model
 from igpo_gym.scorers.local import TransformersScorer
@@ -215,14 +216,22 @@ def alternated(repeats: int, **ways: Callable[[], object]) -> dict[str, float]:
 
 def aliases(setting: Setting) -> dict[str, object]:
     """Ten answers against one, behind a transcript that is in the cache."""
-    scorer = setting.scorer
+    scorer, framing = setting.scorer, setting.scorer.framing
     transcript = episode(scorer, [TURN_TOKENS] * min(5, setting.turns), seed=1)[-1]
     times = alternated(
         3 * setting.repeats,
         one=lambda: scorer.score([ask(transcript, ANSWERS[:1])]),
         ten=lambda: scorer.score([ask(transcript, ANSWERS)]),
     )
-    return {"ten_answers_over_one": times["ten"] / times["one"], "seconds": times}
+    one, ten = (
+        len(answer_tree(framing.text_ids(TAGS.probe.prefix), tuple(map(framing.text_ids, some))).tokens)
+        for some in (ANSWERS[:1], ANSWERS)
+    )
+    return {
+        "ten_answers_over_one": times["ten"] / times["one"],
+        "tokens_ten_over_one": ten / one,
+        "seconds": times,
+    }
 
 
 @torch.no_grad()
