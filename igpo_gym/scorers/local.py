@@ -65,10 +65,10 @@ class Query(NamedTuple):
     @property
     def tree(self) -> AnswerTree:
         """The probe and the answers as the model reads them."""
-        return _tree(self.probe, self.answers)
+        return _answer_tree(self.probe, self.answers)
 
 
-_tree = lru_cache(maxsize=1024)(answer_tree)
+_answer_tree = lru_cache(maxsize=1024)(answer_tree)
 
 
 @dataclass(slots=True)
