@@ -32,6 +32,8 @@ CONNECTING = 10.0
 """Seconds that making a connection may take."""
 
 PIECE_BYTES = 1 << 16
+"""How much of an answer is read at a time."""
+
 SHOWN_CHARACTERS = 300
 """How much of a server's own words an error shows."""
 
@@ -51,11 +53,11 @@ class Server:
     """One server, whose root is ``url`` less a trailing ``/v1``. Safe to use from many threads.
 
     The key is a user and password in the URL, or else the bearer token in the environment variable
-    ``API_KEY``. ``timeout`` is how long an answer may take, in seconds; one that is late is not asked for
-    again, for the server has work enough. An attempt that meets a connection error or one of the ``RETRIED``
-    statuses is repeated up to ``retries`` times: at once, then after ``backoff`` * 2, 4, 8, ... seconds and a
-    random part of ``backoff``, or when the server's Retry-After asks for it, but after ``LONGEST_WAIT`` at
-    the latest.
+    ``API_KEY``. ``timeout`` (seconds) is how long an answer may take to begin, and then to be complete; one
+    that is late is not asked for again, for the server has work enough. An attempt that meets a connection
+    error or one of the ``RETRIED`` statuses is repeated up to ``retries`` times: at once, then after
+    ``backoff`` * 2, 4, 8, ... seconds and a random part of ``backoff``, or when the server's Retry-After asks
+    for it, but after ``LONGEST_WAIT`` at the latest.
 
     Raises SpecError for what is not the URL of an HTTP server, and for a key that cannot be sent.
     """
@@ -105,7 +107,7 @@ class Server:
                     allow_redirects=False,
                 )
             except (requests.RequestException, HTTPError) as problem:
-                raise self._error(f"{self.url} cannot be reached: {_reason(problem)}") from None
+                raise self._error(f"no answer from {self.url}: {_reason(problem)}") from None
             try:
                 with response:
                     content = self._content(response.raw)
@@ -134,12 +136,11 @@ class Server:
 
     def _error(self, problem: str, content: bytes = b"", status: int | None = None) -> ServerError:
         words = content.decode("utf-8", "replace").strip()
-        if len(words) > SHOWN_CHARACTERS:
-            words = words[:SHOWN_CHARACTERS] + "..."
         text = f"{problem}: {words}" if words else problem
-        for secret in self._secrets:
+        for secret in self._secrets:  # before anything is cut off, or half of one could stay
             text = text.replace(secret, "***")
-        return ServerError(text, status)
+        shown = len(problem) + SHOWN_CHARACTERS
+        return ServerError(text if len(text) <= shown else f"{text[:shown]}...", status)
 
 
 class _Patience(Retry):
