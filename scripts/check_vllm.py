@@ -44,7 +44,7 @@ def vllm_python() -> Path:
     done = environment / "complete"
     if not done.exists():
         venv.create(environment, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", VLLM], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", VLLM], check=True)
         subprocess.run([python, "-m", "pip", "uninstall", "--yes", *USELESS], check=True)
         done.touch()
     return python
