@@ -1,4 +1,4 @@
-"""The command line: ``igpo-gym play | rollout | index``."""
+"""The command line: ``igpo-gym play | rollout | index | world``."""
 
 from __future__ import annotations
 
@@ -176,6 +176,37 @@ def build_index(
         index = BM25Index.build(read_corpus(file), progress=True)
         index.save(out)
     console.print(f"{len(index):,} passages indexed in {out}; search them with --search bm25:{out}")
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option(help="The folder for corpus.jsonl and questions.jsonl.")],
+    documents: Annotated[int, typer.Option(help="How many documents, from 40 to ten million.")] = 500,
+    questions: Annotated[int, typer.Option(help="How many questions.")] = 500,
+    hops: Annotated[str, typer.Option(help="Facts a question chains: a number or a range, 1 to 4.")] = "1-3",
+    coupling: Annotated[float, typer.Option(help="How much a hop says about later ones, 0 to 1.")] = 0.8,
+    split: Annotated[str, typer.Option(help="train, validation or test: they share no names.")] = "train",
+    seed: Annotated[int, typer.Option(help="Another seed is another world.")] = 0,
+) -> None:
+    """Write a generated world to files: a corpus of invented facts, and questions over it.
+
+    Examples:
+
+      igpo-gym world --documents 100000 --out world
+
+      igpo-gym index build world/corpus.jsonl world/index
+
+      igpo-gym rollout --questions jsonl:world/questions.jsonl --search bm25:world/index ...
+    """
+    from igpo_gym.data.world import parse_world, write_world
+
+    with _explained():
+        made = parse_world(
+            f"{split},documents={documents},questions={questions},hops={hops},coupling={coupling},seed={seed}"
+        )
+        with console.status(f"writing {documents:,} documents and {questions:,} questions"):
+            write_world(out, made)
+    console.print(f"{documents:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl")
 
 
 def _assemble(

@@ -35,11 +35,11 @@ SETTINGS = ("--questions", "jsonl:questions.jsonl", "--search", "bm25:index")
 CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
 
 
-@pytest.mark.parametrize("command", [(), ("play",), ("rollout",), ("index",), ("index", "build")])
+@pytest.mark.parametrize("command", [(), ("play",), ("rollout",), ("index",), ("index", "build"), ("world",)])
 def test_help_teaches(command: tuple[str, ...]) -> None:
     output = run(*command, "--help")
     assert "Usage" in output
-    if command in (("play",), ("rollout",), ("index", "build")):
+    if command not in ((), ("index",)):
         assert "Example" in output
         assert f"igpo-gym {' '.join(command)}" in output
 
@@ -101,6 +101,17 @@ def test_mistakes_are_explained_without_a_traceback(
     assert message in " ".join(output.split())
     assert "Traceback" not in output
     assert not (files / "out.jsonl").exists()
+
+
+def test_a_world_is_written_indexed_and_played(files: Path) -> None:
+    run("world", "--out", "world", "--documents", "60", "--questions", "20", "--hops", "2", "--split", "test")
+    run("index", "build", "world/corpus.jsonl", "index")
+    questions = ("--questions", "jsonl:world/questions.jsonl", "--search", "bm25:index")
+    run("rollout", *CHEAP, *questions, "--agent", "expert", "--episodes", "20", "--out", "out.jsonl")
+    episodes = list(read_rollouts(files / "out.jsonl"))
+    assert {episode.question.hops for episode in episodes} == {2}
+    assert all(episode.prediction in episode.question.answers for episode in episodes)
+    assert "hops must be" in run("world", "--out", "w", "--hops", "5", code=2)
 
 
 def test_a_corpus_that_is_none_is_explained(files: Path) -> None:
