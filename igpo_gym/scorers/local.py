@@ -167,6 +167,10 @@ class TransformersScorer:
             self._count(requests=len(requests), seconds=time.perf_counter() - started)
             return [beliefs[query] for query in queries]
 
+    def __deepcopy__(self, memo: object) -> TransformersScorer:
+        """The scorer itself: Gymnasium copies an environment's arguments, and a model must not be."""
+        return self
+
     def _count(self, **amounts: float) -> None:
         totals = {name: getattr(self._stats, name) + amount for name, amount in amounts.items()}
         self._stats = replace(self._stats, **totals)

@@ -140,7 +140,7 @@ def test_stepping_at_the_wrong_time_needs_a_reset(settings: dict[str, Any], unwr
 )
 def test_wrong_settings_are_explained(settings: dict[str, Any], change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        gym.make("SearchQA-IGPO-v0", **{**settings, **change})
+        SearchQAEnv(**{**settings, **change})
 
 
 def test_a_wrong_question_id_is_explained(settings: dict[str, Any]) -> None:
