@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from igpo_gym.storage import written_whole
 
 FORMAT = 1
 """The version of the folder's layout and of the tokenisation; an index of a later one is refused."""
+
+MAX_WORDS = 1024
+"""How many words of a query count, as in Lucene: an agent that repeats itself must not stall the batch."""
 
 _MANIFEST = "manifest.json"
 _KIND = "igpo_gym BM25 index"
@@ -49,11 +53,11 @@ class BM25Index:
 
     The score is that of bm25s's ``lucene`` method with k1 = 1.5 and b = 0.75. A passage's words are those of
     its title and its text, less bm25s's English stop words: a query of stop words alone finds nothing. A word
-    that a query repeats counts as often as it stands there.
+    that a query repeats counts as often as it stands there, up to :data:`MAX_WORDS` words in all.
     """
 
     vocabulary: dict[str, int]
-    """Each word's column."""
+    """Each word's column, in order of the columns."""
     starts: npt.NDArray[np.int64]
     """(words + 1,): where each column begins in the two arrays below."""
     numbers: npt.NDArray[np.int32]
@@ -82,7 +86,7 @@ class BM25Index:
                 raise ValueError("there are no passages to index")
             matrix = _score(reader, stage("scoring words", _PASSES * len(reader.ids)))
         return cls(
-            vocabulary=reader.vocabulary,
+            vocabulary=dict(reader.vocabulary),
             starts=matrix["indptr"].astype(np.int64, copy=False),
             numbers=matrix["indices"].astype(np.int32, copy=False),
             scores=matrix["data"].astype(np.float32, copy=False),
@@ -108,7 +112,7 @@ class BM25Index:
             for name in _ARRAYS:
                 np.save(new / f"{name}.npy", getattr(self, name))
             (new / "lines.jsonl").write_bytes(self.lines.data)
-            (new / "vocabulary.json").write_text(json.dumps(self.vocabulary), encoding="utf-8")
+            (new / "vocabulary.txt").write_bytes("\n".join(self.vocabulary).encode())
             sizes = {file.name: file.stat().st_size for file in sorted(new.iterdir())}
             manifest = {"kind": _KIND, "format": FORMAT, "passages": len(self), "files": sizes}
             (new / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
@@ -123,7 +127,8 @@ class BM25Index:
         folder = Path(folder)
         manifest = _checked_manifest(folder)
         try:
-            vocabulary = json.loads((folder / "vocabulary.json").read_bytes())
+            listed = (folder / "vocabulary.txt").read_bytes().decode().split("\n")
+            vocabulary = {word: column for column, word in enumerate(listed)}
             arrays = {name: _map_array(folder / f"{name}.npy") for name in _ARRAYS}
             index = cls(vocabulary=vocabulary, lines=_map_bytes(folder / "lines.jsonl"), **arrays)
         except (ValueError, OSError) as error:
@@ -147,21 +152,23 @@ class BM25Index:
         return [self._search(query, k) for query in queries]
 
     def _search(self, query: str, k: int) -> list[Passage]:
-        return [self.passage(number, score) for number, score in self.ranked(words(query), k)]
+        return [self.passage(number, score) for number, score in self.ranked(words(query)[:MAX_WORDS], k)]
 
     def ranked(self, query: Sequence[str], k: int) -> list[tuple[int, float]]:
-        """The numbers and scores of the ``k`` best passages for a query's words, best first."""
+        """The numbers and scores of the ``k`` best passages for these words, best first."""
         columns = [self.vocabulary[word] for word in query if word in self.vocabulary]
         if not columns:
             return []
-        spans = [slice(self.starts[column], self.starts[column + 1]) for column in columns]
-        numbers = np.concatenate([self.numbers[span] for span in spans])
+        spans = {column: slice(self.starts[column], self.starts[column + 1]) for column in columns}
+        postings = {column: self.numbers[span] for column, span in spans.items()}
         # Word by word in single precision, as bm25s adds, so that the sums are the same to the last bit.
         sums = np.zeros(len(self), np.float32)
-        np.add.at(sums, numbers, np.concatenate([self.scores[span] for span in spans]))
+        for column in columns:
+            np.add.at(sums, postings[column], self.scores[spans[column]])
+        numbers = np.concatenate(list(postings.values()))
         totals = sums[numbers]
         # A passage stands here once per word at most, so the k best are among the k * words best entries.
-        entries = k * len(columns)
+        entries = k * len(postings)
         if len(totals) > entries:
             kept = totals >= np.partition(totals, -entries)[-entries]
             numbers, totals = numbers[kept], totals[kept]
@@ -175,7 +182,7 @@ class BM25Index:
 
     def passage(self, number: int, score: float = 0.0) -> Passage:
         """The passage of that number (its place in the corpus, from 0)."""
-        line = self.lines[self.line_starts[number] : self.line_starts[number + 1]].tobytes()
+        line = self.lines[self.line_starts[number] : self.line_starts[number + 1]].tobytes().decode("ascii")
         id_, title, text = json.loads(line)
         return Passage(id_, title, text, score)
 
@@ -198,7 +205,8 @@ class _Reader:
 
         self.stop_words = frozenset(STOPWORDS_EN)
         self.ids: set[str] = set()
-        self.vocabulary: dict[str, int] = {}
+        self.vocabulary: defaultdict[str, int] = defaultdict()
+        self.vocabulary.default_factory = self.vocabulary.__len__  # a new word has the next column
         self.columns = array("i")
         self.column_starts = array("q", [0])
         self.lines = bytearray()
@@ -210,12 +218,8 @@ class _Reader:
         self.ids.add(passage.id)
         self.lines += json.dumps([passage.id, passage.title, passage.text]).encode() + b"\n"
         self.line_starts.append(len(self.lines))
-        column = self.vocabulary.setdefault
-        self.columns.extend(
-            column(word, len(self.vocabulary))
-            for word in words(f"{passage.title}\n{passage.text}")
-            if word not in self.stop_words
-        )
+        found = words(f"{passage.title}\n{passage.text}")
+        self.columns.extend([self.vocabulary[word] for word in found if word not in self.stop_words])
         self.column_starts.append(len(self.columns))
 
 

@@ -200,7 +200,7 @@ def test_load_refuses_a_foreign_manifest(tmp_path: Path, change: dict[str, Any],
         BM25Index.load(tmp_path / "index")
 
 
-FILES = ["line_starts.npy", "lines.jsonl", "numbers.npy", "scores.npy", "starts.npy", "vocabulary.json"]
+FILES = ["line_starts.npy", "lines.jsonl", "numbers.npy", "scores.npy", "starts.npy", "vocabulary.txt"]
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
