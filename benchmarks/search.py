@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,18 +32,16 @@ from igpo_gym.search.bm25 import BM25Index, words
 VOCABULARY, FREQUENT, PASSAGE_WORDS, QUERY_WORDS, K = 200_000, 30, 60, 6, 5
 
 
-def zipf(first: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Word numbers from ``first`` on, and their cumulative probabilities."""
-    numbers = np.arange(first, VOCABULARY)
-    return numbers, np.cumsum(1 / (numbers + 1)) / np.sum(1 / (numbers + 1))
+CUMULATIVE = np.cumsum(1 / np.arange(1, VOCABULARY + 1))
+"""The Zipf law, not normalised: how much weight the words up to each one have."""
 
 
 def drawn(rng: np.random.Generator, first: int, size: int) -> str:
-    numbers, cumulative = zipf_tables[first]
-    return " ".join(f"w{word}" for word in numbers[np.searchsorted(cumulative, rng.random(size))])
-
-
-zipf_tables = {first: zipf(first) for first in (0, FREQUENT)}
+    """So many words from number ``first`` on."""
+    low = CUMULATIVE[first - 1] if first else 0.0
+    return " ".join(
+        f"w{word}" for word in np.searchsorted(CUMULATIVE, rng.uniform(low, CUMULATIVE[-1], size))
+    )
 
 
 def corpus(size: int) -> Iterator[Passage]:
@@ -91,8 +90,8 @@ def measure(size: int, queries: int) -> dict[str, float]:
         same = sum(retrieve(text) == search(text) for text in texts) / queries
         ours, theirs = [], []
         for text in texts:
-            ours.append(seconds(lambda text=text: search(text)))  # type: ignore[misc]
-            theirs.append(seconds(lambda text=text: retrieve(text)))  # type: ignore[misc]
+            ours.append(seconds(partial(search, text)))
+            theirs.append(seconds(partial(retrieve, text)))
         batch = seconds(lambda: index.search(texts, K)) / queries
         return {
             "passages": size,

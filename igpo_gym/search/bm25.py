@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +34,7 @@ _MANIFEST = "manifest.json"
 _KIND = "igpo_gym BM25 index"
 _words = re.compile(r"\w+").findall
 
-Advance: TypeAlias = Callable[[], None]
+T = TypeVar("T")
 
 
 def words(text: str) -> list[str]:
@@ -76,17 +75,16 @@ class BM25Index:
         At its peak this needs about 3 GB for a million passages of 60 words. ``progress`` shows a bar on
         standard error. Raises ValueError when there are no passages, or two with the same id.
         """
-        with _progress_bar(progress) as stage:
+        with _tracking(progress) as track:
             reader = _Reader()
-            advance = stage("reading passages", _length(passages))
-            for passage in passages:
+            total = len(passages) if isinstance(passages, Sequence) else None
+            for passage in track(passages, "reading passages", total):
                 reader.add(passage)
-                advance()
             if not reader.ids:
                 raise ValueError("there are no passages to index")
-            matrix = _score(reader, stage("scoring words", _PASSES * len(reader.ids)))
+            matrix = _score(_Documents(reader, track))
         return cls(
-            vocabulary=dict(reader.vocabulary),
+            vocabulary=reader.vocabulary,
             starts=matrix["indptr"].astype(np.int64, copy=False),
             numbers=matrix["indices"].astype(np.int32, copy=False),
             scores=matrix["data"].astype(np.float32, copy=False),
@@ -100,14 +98,8 @@ class BM25Index:
         Raises FileExistsError when the folder holds anything else.
         """
         folder = Path(folder)
-        if (
-            folder.exists()
-            and not (folder / _MANIFEST).is_file()
-            and (folder.is_file() or any(folder.iterdir()))
-        ):
-            raise FileExistsError(
-                f"{folder} exists and is not a BM25 index: choose another place for the index"
-            )
+        if not _replaceable(folder):
+            raise FileExistsError(f"{folder} holds something else than a BM25 index: choose another place")
         with written_whole(folder.absolute()) as new:
             for name in _ARRAYS:
                 np.save(new / f"{name}.npy", getattr(self, name))
@@ -205,8 +197,7 @@ class _Reader:
 
         self.stop_words = frozenset(STOPWORDS_EN)
         self.ids: set[str] = set()
-        self.vocabulary: defaultdict[str, int] = defaultdict()
-        self.vocabulary.default_factory = self.vocabulary.__len__  # a new word has the next column
+        self.vocabulary: dict[str, int] = {}
         self.columns = array("i")
         self.column_starts = array("q", [0])
         self.lines = bytearray()
@@ -218,21 +209,30 @@ class _Reader:
         self.ids.add(passage.id)
         self.lines += json.dumps([passage.id, passage.title, passage.text]).encode() + b"\n"
         self.line_starts.append(len(self.lines))
-        found = words(f"{passage.title}\n{passage.text}")
-        self.columns.extend([self.vocabulary[word] for word in found if word not in self.stop_words])
+        column = self.vocabulary.setdefault
+        self.columns.extend(
+            column(word, len(self.vocabulary))
+            for word in words(f"{passage.title}\n{passage.text}")
+            if word not in self.stop_words
+        )
         self.column_starts.append(len(self.columns))
 
 
-_PASSES = 3
-"""How often bm25s goes over the passages: for their lengths, for the words' frequencies, for the scores."""
+class _Track(Protocol):
+    """Passes items through, and shows how many have passed under a name."""
+
+    def __call__(self, items: Iterable[T], name: str, total: int | None) -> Iterable[T]: ...
 
 
 @dataclass(frozen=True)
 class _Documents:
-    """Each passage's columns, in the form that bm25s takes, without holding a list for each."""
+    """Each passage's columns, in the form that bm25s takes, without holding a list for each.
+
+    bm25s goes over them three times: for the lengths, for the words' frequencies, and for the scores.
+    """
 
     reader: _Reader
-    advance: Advance
+    track: _Track
 
     @property
     def ids(self) -> _Documents:
@@ -247,42 +247,38 @@ class _Documents:
 
     def __iter__(self) -> Iterator[list[int]]:
         columns, starts = self.reader.columns, self.reader.column_starts
-        for number in range(len(self)):
+        for number in self.track(range(len(self)), "scoring words", len(self)):
             yield columns[starts[number] : starts[number + 1]].tolist()
-            self.advance()
 
 
-def _score(reader: _Reader, advance: Advance) -> dict[str, npt.NDArray[Any]]:
+def _score(documents: _Documents) -> dict[str, npt.NDArray[Any]]:
     import bm25s
 
-    if not reader.vocabulary:
+    if not documents.vocab:
         raise ValueError("the passages hold no words to search for")
     model = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy", csc_backend="numpy")
-    model.index(_Documents(reader, advance), create_empty_token=False, show_progress=False)
+    model.index(documents, create_empty_token=False, show_progress=False)
     return dict(model.scores)
 
 
-def _length(passages: Iterable[Passage]) -> int | None:
-    return len(passages) if isinstance(passages, Sequence) else None
-
-
 @contextmanager
-def _progress_bar(shown: bool) -> Iterator[Callable[[str, int | None], Advance]]:
-    """A function that begins a named stage of so many steps and returns what advances it by one."""
+def _tracking(shown: bool) -> Iterator[_Track]:
     if not shown:
-        yield lambda name, total: lambda: None
+        yield lambda items, name, total: items
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield lambda items, name, total: progress.track(items, total=total, description=name)
 
-        def stage(name: str, total: int | None) -> Advance:
-            task = progress.add_task(name, total=total)
-            return lambda: progress.advance(task)
 
-        yield stage
+def _replaceable(folder: Path) -> bool:
+    """Whether an index may be written there: nothing is there, an empty folder, or an older index."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return (folder / _MANIFEST).is_file() or not any(folder.iterdir())
 
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError
-from igpo_gym.search.bm25 import FORMAT, BM25Index, words
+from igpo_gym.search.bm25 import FORMAT, MAX_WORDS, BM25Index, words
 
 PASSAGES = [
     Passage("grass", "Günter Grass", "He wrote The Tin Drum, a novel of 1959."),
@@ -92,6 +92,13 @@ def test_a_query_that_matches_nothing_finds_nothing(query: str) -> None:
     assert BM25Index.build(PASSAGES).search([query], k=5) == [[]]
 
 
+def test_a_runaway_query_counts_up_to_its_limit() -> None:
+    index = BM25Index.build(PASSAGES)
+    runaway, limit = index.search(["drum " * 100_000 + "city", "drum " * MAX_WORDS], k=5)
+    assert [passage.id for passage in runaway] == ["drum", "grass"]
+    assert [passage.score for passage in runaway] == [passage.score for passage in limit]
+
+
 def test_search_takes_no_queries_and_refuses_k_below_one() -> None:
     index = BM25Index.build(PASSAGES)
     assert index.search([], k=1) == []
@@ -161,9 +168,9 @@ def test_saving_replaces_an_index_and_nothing_else(tmp_path: Path) -> None:
     assert len(BM25Index.load(target)) == 2
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match="not a BM25 index"):
+    with pytest.raises(FileExistsError, match="something else than a BM25 index"):
         BM25Index.build(PASSAGES).save(tmp_path / "thesis")
-    with pytest.raises(FileExistsError, match="not a BM25 index"):
+    with pytest.raises(FileExistsError, match="something else than a BM25 index"):
         BM25Index.build(PASSAGES).save(tmp_path / "thesis" / "chapter.txt")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "thesis"]

@@ -1,6 +1,8 @@
 import gc
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
@@ -37,6 +39,17 @@ def corpus(tmp_path: Path) -> Path:
 
 def ids(retriever: Retriever, query: str = "novel") -> list[str]:
     return [passage.id for passage in retriever.search([query], k=3)[0]]
+
+
+def test_searching_loads_no_heavy_library(tmp_path: Path) -> None:
+    BM25Index.build(PASSAGES).save(tmp_path / "index")
+    script = (
+        "import sys; from igpo_gym.search import BM25Index;"
+        "assert BM25Index.load(sys.argv[1]).search(['novel'], 1)[0];"
+        "print({'torch', 'transformers', 'bm25s', 'scipy', 'rich'} & set(sys.modules))"
+    )
+    shown = subprocess.check_output([sys.executable, "-c", script, str(tmp_path / "index")], text=True)
+    assert shown.strip() == "set()"
 
 
 class Nothing:
