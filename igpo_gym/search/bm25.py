@@ -256,7 +256,7 @@ def _score(documents: _Documents) -> dict[str, npt.NDArray[Any]]:
 
     if not documents.vocab:
         raise ValueError("the passages hold no words to search for")
-    model = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy", csc_backend="numpy")
+    model = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy")
     model.index(documents, create_empty_token=False, show_progress=False)
     return dict(model.scores)
 
