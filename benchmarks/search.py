@@ -1,6 +1,6 @@
 """How fast BM25Index is, beside bm25s's own ``retrieve`` (numpy) on the same corpus in the same run.
 
-    python benchmarks/search.py            # 10,000 and 100,000 passages, about a minute
+    python benchmarks/search.py            # 10,000 and 100,000 passages, under a minute
     python benchmarks/search.py --full     # and a million: about five minutes, 4 GB of memory
 
 Passages of 60 words drawn from a Zipf law; queries of six content words (drawn from the same law, without the

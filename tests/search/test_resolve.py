@@ -148,6 +148,11 @@ def test_unknown_forms_are_refused_with_the_known_ones(spec: str) -> None:
         resolve_search(spec, CACHED)
 
 
+def test_what_cannot_search_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"42 is no retriever.*bm25:FOLDER"):
+        resolve_search(42, BARE)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("place", ["nowhere", "nowhere.jsonl", "nowhere.jsonl.gz"])
 def test_what_is_not_there_is_a_data_error(place: str) -> None:
     with pytest.raises(DataError, match=f"{place}: no such f"):
