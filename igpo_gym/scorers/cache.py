@@ -46,7 +46,6 @@ class Node(Generic[StoreT]):
     ids: list[int] = field(default_factory=list)
     children: dict[tuple[int, int], Node[StoreT]] = field(default_factory=dict)
     """By the position at which they branch off, and their first token."""
-    used: int = 0
 
     @property
     def stop(self) -> int:
@@ -67,20 +66,22 @@ class PrefixTree(Generic[StoreT]):
     def clear(self) -> None:
         """Forget everything."""
         self._root = Node(None, 0, self._new_store())
-        self._nodes: set[Node[StoreT]] = set()
-        self._clock = 0
+        self._nodes: dict[Node[StoreT], None] = {}  # the least recently used first
         self.size = 0
 
     def find(self, ids: Sequence[int]) -> tuple[Node[StoreT], int]:
         """The longest known prefix of ``ids``: the node in which it ends, and its length in tokens."""
-        self._clock += 1
         node, length = self._root, 0
-        while True:
-            node.used = self._clock
-            child = node.children.get((length, ids[length])) if length < len(ids) else None
+        while length < len(ids):
+            child = node.children.get((length, ids[length]))
             if child is None:
-                return node, length
+                break
             node, length = child, length + _shared(child.ids, ids[length : length + len(child.ids)])
+        used = node
+        while used.parent is not None:
+            self._nodes[used] = self._nodes.pop(used)  # to the end; a parent after its child
+            used = used.parent
+        return node, length
 
     def extend(self, node: Node[StoreT], length: int, ids: Sequence[int]) -> Node[StoreT]:
         """Add ``ids`` (at least one) after the prefix that :meth:`find` found; returns the node with them.
@@ -88,9 +89,9 @@ class PrefixTree(Generic[StoreT]):
         What the node's store holds for them is for the caller to fill in.
         """
         if node is self._root or length < node.stop:
-            parent, node = node, Node(node, length, self._new_store(), used=self._clock)
+            parent, node = node, Node(node, length, self._new_store())
             parent.children[length, ids[0]] = node
-            self._nodes.add(node)
+            self._nodes[node] = None
         before = node.store.size
         node.ids.extend(ids)
         node.store.reserve(len(node.ids))
@@ -108,12 +109,11 @@ class PrefixTree(Generic[StoreT]):
     def evict(self, budget: int, keep: Node[StoreT] | None = None) -> None:
         """Forget the least recently used leaves until ``size`` is at most ``budget``; never ``keep``."""
         while self.size > budget:
-            leaves = (node for node in self._nodes if not node.children and node is not keep)
-            leaf = min(leaves, key=lambda node: node.used, default=None)
+            leaf = next((node for node in self._nodes if not node.children and node is not keep), None)
             if leaf is None or leaf.parent is None:
                 return
             del leaf.parent.children[leaf.start, leaf.ids[0]]
-            self._nodes.remove(leaf)
+            del self._nodes[leaf]
             self.size -= leaf.store.size
 
 

@@ -8,7 +8,7 @@ where the agent wrote before, so that a prefix cache hits.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias, get_args
@@ -157,9 +157,10 @@ def chat_seams(tokenizer: PreTrainedTokenizerBase) -> Seams:
     }
 
 
-def _refuse_spelled_control_tokens(tokenizer: PreTrainedTokenizerBase, text_ids: object) -> None:
+def _refuse_spelled_control_tokens(
+    tokenizer: PreTrainedTokenizerBase, text_ids: Callable[[str], Ids]
+) -> None:
     """Special tokens are split when text is tokenised; here that is put to the proof, one by one."""
-    assert callable(text_ids)
     for number, token in tokenizer.added_tokens_decoder.items():
         if token.special and number != tokenizer.unk_token_id and number in text_ids(token.content):
             raise SpecError(f"text could spell the control token {token.content!r} with this tokenizer")

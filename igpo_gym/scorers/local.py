@@ -65,10 +65,10 @@ class Query(NamedTuple):
     @property
     def tree(self) -> AnswerTree:
         """The probe and the answers as the model reads them."""
-        return _tree(self.probe, self.answers)
+        return _answer_tree(self.probe, self.answers)
 
 
-_tree = lru_cache(maxsize=1024)(answer_tree)
+_answer_tree = lru_cache(maxsize=1024)(answer_tree)
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ class TransformersScorer:
             raise SpecError("cache_bytes must be at least 0, and row_tokens at least 1")
         self.framing = Framing(tokenizer)
         self._name = type(model).__name__
-        self._longest: int | None = getattr(model.config, "max_position_embeddings", None)
+        self._longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._cache_bytes = cache_bytes
         self._row_tokens = row_tokens
         self._lock = RLock()
@@ -206,7 +206,7 @@ class TransformersScorer:
                 unfinished = self._tree.find(pending[0].context)[0] if pending else None
                 self._tree.evict(self._cache_bytes, keep=unfinished)
         except BaseException:  # the tree may have nodes whose keys and values were never computed
-            self._tree.clear()
+            self.clear()
             raise
         self._count(tokens_forwarded=forwarded, tokens_reused=asked - forwarded, tokens_minimum=minimum)
         return beliefs

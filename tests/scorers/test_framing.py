@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from igpo_gym.episode import Episode, Question, Search, Segment, Turn
 from igpo_gym.errors import SpecError
@@ -162,6 +164,18 @@ def test_the_shared_tokenizer_is_left_as_it_is() -> None:
     framing = Framing(tokenizer)
     assert len(framing.text_ids("many words indeed")) > 2
     assert tokenizer("<|im_end|>", add_special_tokens=False).input_ids == [3]
+
+
+def test_a_slow_tokenizer_is_refused() -> None:
+    with pytest.raises(SpecError, match="ByT5Tokenizer is a slow tokenizer"):
+        Framing(ByT5Tokenizer())
+
+
+def test_a_tokenizer_whose_model_spells_a_control_token_is_refused() -> None:
+    words = Tokenizer(WordLevel({"<unk>": 0, "</s>": 1, "word": 2}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", unk_token="<unk>")
+    with pytest.raises(SpecError, match="could spell the control token '</s>'"):
+        Framing(tokenizer)
 
 
 REFUSED = {

@@ -197,6 +197,15 @@ def test_a_group_that_comes_at_once_is_forwarded_and_held_without_repetition() -
     assert scorer.stats.cache_bytes == transcripts * layers * 2 * heads * head_size * float32
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_whole_trajectories_in_one_call_cost_no_more_than_step_by_step(backwards: bool) -> None:
+    scorer = make_scorer()
+    calls = group_calls(group=2, turns=4)
+    at_once = [one for call in calls for one in call][:: -1 if backwards else 1]
+    assert_naive(scorer, make_model(), at_once)
+    assert scorer.stats.tokens_forwarded == scorer.stats.tokens_minimum == sum(minimum(scorer, [at_once]))
+
+
 def test_what_eviction_costs_shows_in_the_stats() -> None:
     scorer = make_scorer(cache_bytes=0)
     calls = group_calls(group=2, turns=2)
