@@ -130,11 +130,11 @@ def chat_seams(tokenizer: PreTrainedTokenizerBase) -> Seams:
         start, header, close, header_again, close_again, opening = cut(
             "user", "assistant", "user", "assistant", "user"
         )
+        single_start, single_opening = cut("user")
     except SpecError:
         raise
     except Exception as problem:  # a template is a program: it may raise anything
         raise SpecError(f"the chat template cannot render a plain conversation: {problem}") from problem
-    single_start, single_opening = cut("user")
     if (start, header, close, opening) != (single_start, header_again, close_again, single_opening):
         raise SpecError("the chat template writes a conversation's later turns in another way than its first")
     if not opening.startswith(header.rstrip()):
