@@ -11,7 +11,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
@@ -45,23 +45,6 @@ def shared_view(model: PreTrainedModel) -> PreTrainedModel:
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, shared).eval()
-
-
-class WeightState(NamedTuple):
-    """What changes when a tensor's content or place does."""
-
-    place: tuple[int, int]
-    """The tensor's identity and the address of its data."""
-    version: int
-    """PyTorch's count of the changes made in place."""
-
-
-def weight_states(model: PreTrainedModel) -> list[WeightState]:
-    """The state of each parameter and buffer; a write through ``tensor.data`` does not show."""
-    return [
-        WeightState((id(tensor), tensor.data_ptr()), 0 if tensor.is_inference() else tensor._version)
-        for tensor in (*model.parameters(), *model.buffers())
-    ]
 
 
 @contextmanager

@@ -19,10 +19,11 @@ from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.scorers.answers import AnswerTree, answer_tree
 from igpo_gym.scorers.attention import ATTENTION, Span, segment_attention
 from igpo_gym.scorers.cache import KeyValues, PrefixTree, TokenCount
-from igpo_gym.scorers.families import attention_function, key_value_layout, shared_view, weight_states
+from igpo_gym.scorers.families import attention_function, key_value_layout, shared_view
 from igpo_gym.scorers.framing import Framing, Ids
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.loading import load_model
+from igpo_gym.scorers.weights import WeightWatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -128,6 +129,7 @@ class TransformersScorer:
         self._row_tokens = row_tokens
         self._lock = RLock()
         self._source = model
+        self._watch = WeightWatch(model)
         self._history = PrefixTree(TokenCount)
         self._stats = ScorerStats()
         self._adopt()
@@ -185,7 +187,7 @@ class TransformersScorer:
 
     def _adopt(self) -> None:
         """Make a view of the model as it is now, with an empty cache."""
-        self._weights = weight_states(self._source)
+        self._weights = self._watch.state()
         self._model = shared_view(self._source)
         self._layout = layout = key_value_layout(self._model)
         self._tree = PrefixTree(lambda: KeyValues(layout))
@@ -193,11 +195,12 @@ class TransformersScorer:
 
     def _follow_weights(self) -> None:
         """Drop what was computed with weights that the model no longer has."""
-        now = weight_states(self._source)
-        if now != self._weights:
-            moved = [state.place for state in now] != [state.place for state in self._weights]
+        before, now = self._weights, self._watch.state()
+        if now.places != before.places:
+            self._adopt()
+        elif now != before:
             self._weights = now
-            self._adopt() if moved else self.clear()
+            self.clear()
 
     def _count(self, **amounts: float) -> None:
         totals = {name: getattr(self._stats, name) + amount for name, amount in amounts.items()}

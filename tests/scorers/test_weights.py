@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch.optim.optimizer import _global_optimizer_post_hooks
 from transformers import PreTrainedModel
 
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.weights import WeightWatch
 from tests.scorers.tiny import make_model, make_tokenizer, naive_belief, request
 
 REQUEST = request("Who wrote it?", turns=(1, 2), answers=("Grass", "Günter Grass"))
@@ -69,3 +72,16 @@ def test_a_frozen_copy_keeps_its_weights_until_it_is_refreshed() -> None:
     scorer.copy_weights(policy)
     expected = naive_belief(policy.eval(), scorer.framing, REQUEST)
     assert scorer.score([REQUEST])[0].log_probs == pytest.approx(expected, abs=1e-5)
+
+
+def test_other_models_and_forgotten_scorers_are_left_alone() -> None:
+    model = make_model("llama")
+    watch = WeightWatch(model)
+    before = watch.state()
+    other = make_model("llama")
+    train(other, torch.optim.AdamW, lr=0.1, fused=True)
+    assert watch.state() == before
+    hooks = len(_global_optimizer_post_hooks)
+    del watch
+    gc.collect()
+    assert len(_global_optimizer_post_hooks) == hooks - 1
