@@ -1,4 +1,4 @@
-"""The command line: ``igpo-gym play | rollout | index | world``."""
+"""The command line: ``igpo-gym play | rollout | rewards | index | world``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Scorer = Annotated[
         help="The model that holds the belief: [b]nano[/b], a hub name, a folder, a GGUF file, or none."
     ),
 ]
-Reward = Annotated[str, typer.Option(help="igpo, igpo-logprob, outcome-f1 or outcome-em.")]
+Reward = Annotated[str, typer.Option(help="A reward or a sum of them, see [b]igpo-gym rewards[/b].")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help="The agent's grammar: tags or tool_call.")]
 MaxTurns = Annotated[int, typer.Option(min=1, help="Messages the agent may write in an episode.")]
 TopK = Annotated[int, typer.Option(min=1, help="Passages that a query brings.")]
@@ -206,7 +206,32 @@ def world(
         )
         with console.status(f"writing {documents:,} documents and {questions:,} questions"):
             write_world(out, made)
-    console.print(f"{documents:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl")
+    console.print(
+        f"{documents:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl"
+    )
+
+
+@app.command()
+def rewards() -> None:
+    """List the rewards: the presets, and the terms that they and your own sums are made of.
+
+    A reward is a preset, a term, or a weighted sum of them.
+
+    Example:
+
+      igpo-gym rewards
+
+      igpo-gym rollout --reward "igpo + 0.1*evidence-recall - 0.01*search-cost" ...
+    """
+    from igpo_gym.rewards import PRESETS, TERMS
+
+    presets = Table("preset", "terms")
+    for name, reward in PRESETS.items():
+        presets.add_row(name, " ".join(f"{weight:+g}*{term.name}" for weight, term in reward.terms))
+    terms = Table("term", "value of a turn", "needs", "source")
+    for name, term in TERMS.items():
+        terms.add_row(name, escape(term.formula), ", ".join(sorted(term.needs)), term.source)
+    console.print(presets, terms)
 
 
 def _assemble(

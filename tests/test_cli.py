@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from igpo_gym.agents.records import read_rollouts
 from igpo_gym.cli import app
+from igpo_gym.rewards import PRESETS, TERMS
 from tests.conftest import PASSAGES, QUESTIONS
 
 runner = CliRunner()
@@ -35,7 +36,9 @@ SETTINGS = ("--questions", "jsonl:questions.jsonl", "--search", "bm25:index")
 CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
 
 
-@pytest.mark.parametrize("command", [(), ("play",), ("rollout",), ("index",), ("index", "build"), ("world",)])
+@pytest.mark.parametrize(
+    "command", [(), ("play",), ("rollout",), ("index",), ("index", "build"), ("world",), ("rewards",)]
+)
 def test_help_teaches(command: tuple[str, ...]) -> None:
     output = run(*command, "--help")
     assert "Usage" in output
@@ -118,3 +121,9 @@ def test_a_corpus_that_is_none_is_explained(files: Path) -> None:
     (files / "bad.jsonl").write_text('{"id": "1", "contents": "fine"}\nnot json\n')
     assert "line 2" in run("index", "build", "bad.jsonl", "bad", code=2)
     assert not (files / "bad").exists()
+
+
+def test_the_rewards_are_listed() -> None:
+    output = run("rewards")
+    assert "+1*gain +1*f1 -2*format-penalty" in output
+    assert all(name in output for name in (*PRESETS, *TERMS))

@@ -51,7 +51,9 @@ class Knowledge:
         passages = self.questions.passages
         if not passages:
             return Lead(*2 * (rng.choice(self.questions.questions).text,), ())
-        while (passage := rng.choice(passages)).id in question.evidence and len(passages) > len(question.evidence):
+        while (passage := rng.choice(passages)).id in question.evidence and len(passages) > len(
+            question.evidence
+        ):
             pass
         if isinstance(self.questions, WorldQuestions):
             world = self.questions.world
@@ -74,7 +76,9 @@ class Knowledge:
     def answer(self, text: str) -> str:
         """The message that answers, in the very form in which the answer probe asks."""
         # An answer that cannot stand between the tags is neutralised by the protocol's own writer.
-        if self.protocol.parse(message := f"{self.protocol.probe.prefix}{text}{self.protocol.probe.suffix}") == Answer(text):
+        if self.protocol.parse(
+            message := f"{self.protocol.probe.prefix}{text}{self.protocol.probe.suffix}"
+        ) == Answer(text):
             return message
         return self.protocol.write(Answer(text))
 
@@ -92,7 +96,9 @@ def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
     if not question.evidence:
         return scripted(know, episode, rng)
     leads = know.leads(question)
-    missing = [lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known]
+    missing = [
+        lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known
+    ]
     if not missing or _searches(episode) >= 2 * len(leads) + 2:
         return know.answer(question.answers[0])
     return know.search(missing[0], rng)

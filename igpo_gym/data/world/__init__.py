@@ -20,7 +20,17 @@ from igpo_gym.data.world.names import SPLITS
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
 
-__all__ = ["Chain", "Choice", "Entity", "Lead", "World", "WorldQuestions", "load_world", "parse_world", "write_world"]
+__all__ = [
+    "Chain",
+    "Choice",
+    "Entity",
+    "Lead",
+    "World",
+    "WorldQuestions",
+    "load_world",
+    "parse_world",
+    "write_world",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,7 @@ class World:
     def _make_targets(self, number: int) -> dict[str, int]:
         rng = self._random("targets", number)
         return {
-            name: self._draw(rng, RELATIONS[name].target, number)
-            for name in RELATIONS_OF[self._kind(number)]
+            name: self._draw(rng, RELATIONS[name].target, number) for name in RELATIONS_OF[self._kind(number)]
         }
 
     def _kind(self, number: int) -> str:
@@ -154,7 +153,11 @@ class World:
         """Another entity of that kind, from the neighbourhood of ``beside`` as often as ``coupling`` says."""
         whole = self.documents // len(SLOTS)
         home = beside // len(SLOTS)
-        near = rng.random() < self.coupling and home < whole and any(home * len(SLOTS) + slot != beside for slot in _SLOTS_OF[kind])
+        near = (
+            rng.random() < self.coupling
+            and home < whole
+            and any(home * len(SLOTS) + slot != beside for slot in _SLOTS_OF[kind])
+        )
         while True:
             number = home * len(SLOTS) + rng.choice(_SLOTS_OF[kind]) if near else self._anywhere(rng, kind)
             if number != beside:

@@ -14,7 +14,28 @@ from random import Random
 FIRST = tuple(
     onset + rime
     for onset, rime in product(
-        ("B", "Br", "D", "Dr", "F", "G", "H", "K", "Kr", "L", "M", "N", "P", "R", "S", "T", "Tr", "V", "Z", "Th"),
+        (
+            "B",
+            "Br",
+            "D",
+            "Dr",
+            "F",
+            "G",
+            "H",
+            "K",
+            "Kr",
+            "L",
+            "M",
+            "N",
+            "P",
+            "R",
+            "S",
+            "T",
+            "Tr",
+            "V",
+            "Z",
+            "Th",
+        ),
         ("al", "er", "in", "o", "u"),
     )
 )
