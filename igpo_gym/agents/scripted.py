@@ -50,9 +50,11 @@ class Knowledge:
         """Something to look up that is no evidence of the question."""
         passages = self.questions.passages
         if not passages:
-            return Lead(*2 * (rng.choice(self.questions.questions).text,), ())
-        while (passage := rng.choice(passages)).id in question.evidence and len(passages) > len(question.evidence):
-            pass
+            text = rng.choice(self.questions.questions).text
+            return Lead(text, "", (text,))
+        passage = rng.choice(passages)
+        while passage.id in question.evidence and len(passages) > len(question.evidence):
+            passage = rng.choice(passages)
         if isinstance(self.questions, WorldQuestions):
             world = self.questions.world
             relation = rng.choice(tuple(world.targets(int(passage.id))))

@@ -180,7 +180,7 @@ class World:
         ]
         if (year := self.year(number)) is not None:
             stated.append((rng.choice(DATED[entity.kind]), {"year": str(year)}))
-        length = rng.randint(min(4, len(stated) + 1), 5 if rng.random() < 0.8 else 6) - 1
+        length = rng.randint(max(3, len(stated) + 1), 5 if rng.random() < 0.8 else 6) - 1
         for aside in rng.sample(about.asides, max(0, min(length - len(stated), len(about.asides)))):
             stated.append((aside, self._passing_mentions(rng, number)))
         rng.shuffle(stated)

@@ -15,7 +15,7 @@ FIRST = tuple(
     onset + rime
     for onset, rime in product(
         ("B", "Br", "D", "Dr", "F", "G", "H", "K", "Kr", "L", "M", "N", "P", "R", "S", "T", "Tr", "V", "Z", "Th"),
-        ("al", "er", "in", "o", "u"),
+        ("al", "er", "in", "ol", "um"),
     )
 )
 """The 100 syllables that open a word."""
