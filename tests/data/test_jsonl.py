@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igpo_gym.data.jsonl import load_jsonl
+from igpo_gym.episode import Question
+from igpo_gym.errors import DataError
+
+
+def written(path: Path, *lines: str | dict[str, Any]) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def test_reads_questions(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "nq.test.jsonl",
+        {"id": "a", "question": "Who?", "answers": ["Grass", "Günter Grass"], "evidence": ["p1"], "hops": 1},
+        "",
+        {"question": "Where?", "answers": "Danzig"},
+        {"id": 7, "question": "When?", "golden_answers": ["1927"], "metadata": {}},
+    )
+    found = load_jsonl(path)
+    assert found.name == f"jsonl:{path}"
+    assert found.questions == (
+        Question("a", "Who?", ("Grass", "Günter Grass"), ("p1",), 1, "nq"),
+        Question("3", "Where?", ("Danzig",), (), None, "nq"),
+        Question("7", "When?", ("1927",), (), None, "nq"),
+    )
+    assert (found.passages, found.fingerprint) == ((), "")
+
+
+GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id":', "not JSON"),
+        ("[]", "expected a JSON object, found list"),
+        ({"id": "2", "answers": ["x"]}, "no 'question'"),
+        ({"id": "2", "question": " ", "answers": ["x"]}, "question '2' has no text"),
+        ({"id": "2", "question": "Who?"}, "no 'answers' or 'golden_answers'"),
+        ({"id": "2", "question": "Who?", "answers": []}, "question '2' has no answer"),
+        (
+            {"id": "2", "question": "Who?", "answers": ["x", ""]},
+            "question '2' has no answer, or an empty one",
+        ),
+        (
+            {"id": "2", "question": "Who?", "answers": [1927]},
+            "'answers' must be a string or a list of strings",
+        ),
+        (
+            {"id": "2", "question": "Who?", "answers": {"x": 1}},
+            "'answers' must be a string or a list of strings",
+        ),
+        ({"id": "2", "question": ["Who?"], "answers": "x"}, "'question' must be a string"),
+        ({"id": [], "question": "Who?", "answers": "x"}, "'id' must be a non-empty string"),
+        (GOOD | {"id": "2", "evidence": 3}, "'evidence' must be a string or a list"),
+        (GOOD | {"id": "2", "hops": 0}, "'hops' must be a whole number from 1, found 0"),
+        (GOOD | {"id": "2", "hops": "two"}, "'hops' must be a whole number from 1, found 'two'"),
+        (GOOD, "the question id '1' comes a second time"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str | dict[str, Any], message: str) -> None:
+    path = written(tmp_path / "q.jsonl", GOOD, "", line)
+    with pytest.raises(DataError, match=message) as error:
+        load_jsonl(path)
+    assert str(error.value).startswith(f"{path}, line 3: ")
+
+
+def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.jsonl: no such file"):
+        load_jsonl(tmp_path / "gone.jsonl")
+    with pytest.raises(DataError, match=r"empty\.jsonl: the file has no questions"):
+        load_jsonl(written(tmp_path / "empty.jsonl"))

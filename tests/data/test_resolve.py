@@ -1,0 +1,53 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from igpo_gym.data import QuestionSet, resolve_questions
+from igpo_gym.episode import Question
+from igpo_gym.errors import DataError, SpecError
+
+QUESTION = Question("1", "Who?", ("Grass",))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"id": "1", "question": "Who?", "answers": "Grass"}\n')
+    return path
+
+
+def test_specs_are_loaded_once_until_the_file_changes(file: Path) -> None:
+    first = resolve_questions(f"jsonl:{file}")
+    assert [question.text for question in first.questions] == ["Who?"]
+    assert resolve_questions(f"jsonl:{file}") is first
+    file.write_text('{"id": "1", "question": "Where?", "answers": "Danzig"}\n')
+    os.utime(file, ns=(1, 1))
+    assert [question.text for question in resolve_questions(f"jsonl:{file}").questions] == ["Where?"]
+
+
+def test_sets_pass_and_questions_are_made_one() -> None:
+    ready = QuestionSet("mine", (QUESTION,))
+    assert resolve_questions(ready) is ready
+    assert resolve_questions([QUESTION]) == QuestionSet("1 questions", (QUESTION,))
+
+
+@pytest.mark.parametrize("spec", ["", "hotpot", "hotpotqa", "jsonl:", "hotpotqa:", "csv:file", "q.jsonl"])
+def test_unknown_forms_are_refused_with_the_known_ones(spec: str) -> None:
+    with pytest.raises(SpecError, match=r"unknown questions .*world\[:OPTIONS\], hotpotqa:FILE, jsonl:FILE"):
+        resolve_questions(spec)
+
+
+def test_what_is_wrong_with_a_file_is_a_data_error() -> None:
+    for scheme in ("hotpotqa", "jsonl"):
+        with pytest.raises(DataError, match="nowhere: no such file"):
+            resolve_questions(f"{scheme}:nowhere")
+
+
+def test_bad_sequences_are_refused() -> None:
+    with pytest.raises(SpecError, match="no questions"):
+        resolve_questions([])
+    with pytest.raises(SpecError, match="two questions have the id '1'"):
+        resolve_questions([QUESTION, QUESTION])
+    with pytest.raises(SpecError, match="expected a Question, found str: 'Who"):
+        resolve_questions(["Who?"])  # type: ignore[list-item]
