@@ -1,0 +1,69 @@
+"""The tree of a question's answers behind one probe, as a language model reads it in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerTree:
+    """The probe's tokens, then the answers' tokens as branches; beginnings that answers share are there once.
+
+    An answer's last token predicts nothing that is asked, so it is only there if another answer goes on
+    after it.
+    """
+
+    tokens: tuple[int, ...]
+    depths: tuple[int, ...]
+    """How many tokens of the tree stand before each: its position, counted from the transcript's end."""
+    sees: torch.Tensor
+    """[tokens, tokens], boolean: whether a token (row) follows another (column) in the tree, or is it."""
+    predictors: tuple[int, ...]
+    """For each token of each answer, the token of the tree that predicts it."""
+    targets: tuple[int, ...]
+    """The tokens of all answers, one answer after the other."""
+    bounds: tuple[int, ...]
+    """Where in ``targets`` each answer begins, and at last where they end."""
+
+    @property
+    def depth(self) -> int:
+        """How many tokens the deepest branch has, the probe's included."""
+        return max(self.depths) + 1
+
+    def means(self, log_probs: Sequence[float]) -> tuple[float, ...]:
+        """For each answer the mean of its tokens' log-probabilities, given those of ``targets``."""
+        return tuple(sum(log_probs[start:stop]) / (stop - start) for start, stop in pairwise(self.bounds))
+
+
+def answer_tree(probe: tuple[int, ...], answers: tuple[tuple[int, ...], ...]) -> AnswerTree:
+    """The tree of ``answers`` (at least one, none of them empty) behind ``probe`` (not empty)."""
+    tokens = list(probe)
+    parents = list(range(-1, len(probe) - 1))
+    branches: dict[tuple[int, int], int] = {}
+    predictors: list[int] = []
+    for answer in answers:
+        row = len(probe) - 1
+        for token in answer[:-1]:
+            predictors.append(row)
+            if (row, token) not in branches:
+                branches[row, token] = len(tokens)
+                tokens.append(token)
+                parents.append(row)
+            row = branches[row, token]
+        predictors.append(row)
+    sees = torch.eye(len(tokens), dtype=torch.bool)
+    for row, parent in enumerate(parents):
+        if parent >= 0:
+            sees[row] |= sees[parent]
+    return AnswerTree(
+        tokens=tuple(tokens),
+        depths=tuple((sees.sum(1) - 1).tolist()),
+        sees=sees,
+        predictors=tuple(predictors),
+        targets=tuple(token for answer in answers for token in answer),
+        bounds=tuple(accumulate((len(answer) for answer in answers), initial=0)),
+    )

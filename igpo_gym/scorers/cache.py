@@ -1,0 +1,184 @@
+"""The prefix cache: a tree of token ids whose nodes hold keys and values.
+
+A node holds a stretch of tokens that follows a prefix of its parent. A transcript that goes on where a node
+ends is appended to that node in place, so an episode is one buffer; one that branches off, at any point of a
+node, becomes a child that refers to what it shares. So the prompt of a group of rollouts is held once, and
+nothing is ever copied but to make a buffer larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+import torch
+
+GROWTH = 1.5
+"""By how much a buffer that is full becomes larger at least, so that growing costs little per token."""
+
+
+class Store(Protocol):
+    """What a node holds for its tokens."""
+
+    @property
+    def size(self) -> int:
+        """How much of the cache's budget it takes."""
+        ...
+
+    def reserve(self, length: int) -> None:
+        """Make room for ``length`` tokens in all."""
+        ...
+
+
+StoreT = TypeVar("StoreT", bound=Store)
+Past: TypeAlias = "tuple[StoreT, int]"
+"""The first so many tokens of a store."""
+
+
+@dataclass(slots=True, eq=False)
+class Node(Generic[StoreT]):
+    """A stretch of tokens; ``start`` is the position of its first one in every transcript that has it."""
+
+    parent: Node[StoreT] | None
+    start: int
+    store: StoreT
+    ids: list[int] = field(default_factory=list)
+    children: dict[tuple[int, int], Node[StoreT]] = field(default_factory=dict)
+    """By the position at which they branch off, and their first token."""
+    used: int = 0
+
+    @property
+    def stop(self) -> int:
+        """The position after the last token."""
+        return self.start + len(self.ids)
+
+
+class PrefixTree(Generic[StoreT]):
+    """Token sequences that share prefixes, least recently used forgotten first.
+
+    ``new_store`` makes what a node holds; ``size`` is the sum of all stores' sizes.
+    """
+
+    def __init__(self, new_store: Callable[[], StoreT]) -> None:
+        self._new_store = new_store
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._root = Node(None, 0, self._new_store())
+        self._nodes: set[Node[StoreT]] = set()
+        self._clock = 0
+        self.size = 0
+
+    def find(self, ids: Sequence[int]) -> tuple[Node[StoreT], int]:
+        """The longest known prefix of ``ids``: the node in which it ends, and its length in tokens."""
+        self._clock += 1
+        node, length = self._root, 0
+        while True:
+            node.used = self._clock
+            child = node.children.get((length, ids[length])) if length < len(ids) else None
+            if child is None:
+                return node, length
+            node, length = child, length + _shared(child.ids, ids[length : length + len(child.ids)])
+
+    def extend(self, node: Node[StoreT], length: int, ids: Sequence[int]) -> Node[StoreT]:
+        """Add ``ids`` (at least one) after the prefix that :meth:`find` found; returns the node with them.
+
+        What the node's store holds for them is for the caller to fill in.
+        """
+        if node is self._root or length < node.stop:
+            parent, node = node, Node(node, length, self._new_store(), used=self._clock)
+            parent.children[length, ids[0]] = node
+            self._nodes.add(node)
+        before = node.store.size
+        node.ids.extend(ids)
+        node.store.reserve(len(node.ids))
+        self.size += node.store.size - before
+        return node
+
+    def past(self, node: Node[StoreT], length: int) -> tuple[Past[StoreT], ...]:
+        """The stores that make up the first ``length`` tokens of a transcript that ends in ``node``."""
+        pasts: list[Past[StoreT]] = []
+        while node.parent is not None:
+            pasts.append((node.store, length - node.start))
+            node, length = node.parent, node.start
+        return tuple(reversed(pasts))
+
+    def evict(self, budget: int, keep: Node[StoreT] | None = None) -> None:
+        """Forget the least recently used leaves until ``size`` is at most ``budget``; never ``keep``."""
+        while self.size > budget:
+            leaves = (node for node in self._nodes if not node.children and node is not keep)
+            leaf = min(leaves, key=lambda node: node.used, default=None)
+            if leaf is None or leaf.parent is None:
+                return
+            del leaf.parent.children[leaf.start, leaf.ids[0]]
+            self._nodes.remove(leaf)
+            self.size -= leaf.store.size
+
+
+def _shared(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many leading ids the two have in common."""
+    length = min(len(left), len(right))
+    if list(left[:length]) == list(right[:length]):  # the common case, at the speed of C
+        return length
+    return next(i for i in range(length) if left[i] != right[i])
+
+
+class TokenCount:
+    """The store of a tree that remembers ids alone; its size is in tokens."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def reserve(self, length: int) -> None:
+        """Count ``length`` tokens."""
+        self.size = length
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValueLayout:
+    """The shape of a model's keys and values for one token, and where they are kept."""
+
+    layers: int
+    heads: int
+    """Key heads: fewer than query heads under grouped-query attention."""
+    head_size: int
+    dtype: torch.dtype
+    device: torch.device
+
+
+class KeyValues:
+    """The keys and values of a stretch of tokens, in all layers; its size is in bytes."""
+
+    def __init__(self, layout: KeyValueLayout) -> None:
+        self._layout = layout
+        self._data = self._buffer(0)
+
+    def _buffer(self, capacity: int) -> torch.Tensor:
+        layout = self._layout
+        shape = (layout.layers, 2, layout.heads, capacity, layout.head_size)
+        return torch.empty(shape, dtype=layout.dtype, device=layout.device)
+
+    @property
+    def size(self) -> int:
+        """Bytes, unused capacity included."""
+        return self._data.nbytes
+
+    def reserve(self, length: int) -> None:
+        """Make room for ``length`` tokens in all; what is there stays."""
+        capacity = self._data.shape[3]
+        if length > capacity:
+            larger = self._buffer(max(length, int(capacity * GROWTH)))
+            larger[:, :, :, :capacity] = self._data
+            self._data = larger
+
+    def write(self, layer: int, offset: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Keep the keys and values of tokens from ``offset`` on; each is [1, heads, tokens, head size]."""
+        stop = offset + key.shape[2]
+        self._data[layer, 0, :, offset:stop] = key[0]
+        self._data[layer, 1, :, offset:stop] = value[0]
+
+    def read(self, layer: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The keys and the values of the first ``length`` tokens, each [1, heads, length, head size]."""
+        return self._data[layer, 0, None, :, :length], self._data[layer, 1, None, :, :length]

@@ -1,0 +1,35 @@
+"""The tree of answers, against the paths that it must have."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igpo_gym.scorers.answers import answer_tree
+
+ids = st.integers(0, 3)
+tuples = st.lists(ids, min_size=1, max_size=6).map(tuple)
+
+
+@given(tuples, st.lists(tuples, min_size=1, max_size=12).map(tuple))
+def test_every_answer_token_is_predicted_by_the_probe_and_the_answer_before_it(
+    probe: tuple[int, ...], answers: tuple[tuple[int, ...], ...]
+) -> None:
+    tree = answer_tree(probe, answers)
+    seen = [tuple(tree.tokens[i] for i in range(len(tree.tokens)) if row[i]) for row in tree.sees.tolist()]
+    expected = [probe + answer[:stop] for answer in answers for stop in range(len(answer))]
+    assert [seen[predictor] for predictor in tree.predictors] == expected
+    assert list(tree.targets) == [token for answer in answers for token in answer]
+    assert list(tree.depths) == [len(path) - 1 for path in seen]
+    assert tree.depth == max(map(len, seen))
+
+
+@given(tuples, st.lists(tuples, min_size=1, max_size=12).map(tuple))
+def test_shared_beginnings_are_there_once(
+    probe: tuple[int, ...], answers: tuple[tuple[int, ...], ...]
+) -> None:
+    paths = {(probe + answer)[:stop] for answer in answers for stop in range(1, len(probe + answer))}
+    assert len(answer_tree(probe, answers).tokens) == len(paths)
+
+
+def test_means_are_per_answer() -> None:
+    tree = answer_tree((7,), ((1, 2), (3,)))
+    assert tree.means([-1.0, -3.0, -0.5]) == (-2.0, -0.5)
