@@ -166,13 +166,17 @@ def _sidetrack(know: Knowledge, episode: Episode, rng: Random) -> str:
     return know.protocol.write(Search((rng.choice(titles),)), "I read on")
 
 
+def _in_vain(know: Knowledge, episode: Episode, rng: Random) -> str:
+    return know.protocol.write(Search((rng.choice(("zzz", "qwerty", "???")),)), "I try my luck")
+
+
 def _malformed(know: Knowledge, episode: Episode, rng: Random) -> str:
     message = _astray(know, episode, rng)
     close = f"</{know.protocol.search_tag}>"
     return rng.choice((message.removesuffix(close), "", f"{message}{close}", "I do not know."))
 
 
-_DISTRACTIONS: tuple[Script, ...] = (_repeat, _astray, _astray, _sidetrack, _malformed)
+_DISTRACTIONS: tuple[Script, ...] = (_repeat, _astray, _astray, _sidetrack, _in_vain, _malformed)
 
 
 def noisy(know: Knowledge, episode: Episode, rng: Random, rate: float = 0.3) -> str:

@@ -44,11 +44,14 @@ class Part(IntEnum):
     """What a predicted token belongs to, for the weights and the log."""
 
     TEXT = 0
-    ACT = 1
-    ANSWER = 2
-    """An answer that the passages give."""
-    BELIEF = 3
-    """An answer before the evidence is complete."""
+    RECALL = 1
+    """The answer to a question on facts just read."""
+    ACT = 2
+    """The agent's message."""
+    ANSWER = 3
+    """A question's answer after all its evidence."""
+    BELIEF = 4
+    """A question's answer before that."""
 
 
 @dataclass(slots=True)
@@ -127,7 +130,7 @@ def fact_rows(world: World, encode: Encoder, rng: Random, facts: int, rows: int)
                 head, _, _ = again.partition("{y}")
                 x = world.entity(number).phrase
                 target = encode(world.entity(world.targets(number)[relation]).phrase)
-                row.branch(encode(capitalised(head.format(x=x).strip())), target, 1.0, Part.ANSWER)
+                row.branch(encode(capitalised(head.format(x=x).strip())), target, 1.0, Part.RECALL)
         out.append(row)
     return out
 
@@ -156,7 +159,7 @@ def _ask(row: Row, encode: Encoder, world: World, number: int, relation: str, rn
     lead = world.lead(number, relation)
     answer = world.entity(world.targets(number)[relation])
     ask = rng.choice((f"What is {rng.choice(lead.phrases)}?", f"<search>{lead.name} {lead.keyword}</search>"))
-    row.branch(encode(ask) + encode.prefix, encode(answer.name) + encode.suffix[:1], 1.0, Part.ANSWER)
+    row.branch(encode(ask) + encode.prefix, encode(answer.name) + encode.suffix[:1], 1.0, Part.RECALL)
 
 
 # The other two lessons: transcripts of a noisy expert.
@@ -238,19 +241,21 @@ class Lesson:
     name: str
     hops: tuple[tuple[int, int], ...] = ()
     """The ranges of hops of transcripts, one drawn for each world; empty for none."""
-    facts: float = 0.0
-    """The share of fact rows."""
-    documents: float = 0.0
-    """The share of document rows; the rest are transcripts."""
-    until: float = 2.0
-    """The accuracy on answers' tokens at which the next lesson begins."""
+    top_k: tuple[int, ...] = ()
+    """How many passages a search brings, one drawn for each transcript."""
+    facts: int = 0
+    """How many fact rows a chunk has."""
+    documents: int = 0
+    """How many document rows a chunk has."""
+    passed: tuple[Part, float] = (Part.ANSWER, 2.0)
+    """The part and the share of its tokens to be predicted rightly before the next lesson begins."""
 
 
 LESSONS = (
-    Lesson("facts", facts=1.0, until=0.72),
-    Lesson("documents", facts=0.3, documents=0.7, until=0.8),
-    Lesson("short chains", hops=((1, 2),), documents=0.3, until=0.7),
-    Lesson("all chains", hops=((1, 3), (1, 3), (1, 3), (2, 4)), documents=0.06),
+    Lesson("facts", facts=256, passed=(Part.RECALL, 0.72)),
+    Lesson("documents", facts=77, documents=90, passed=(Part.RECALL, 0.85)),
+    Lesson("short chains", ((1, 1), (1, 2)), (1, 1, 2), documents=32, passed=(Part.ANSWER, 0.75)),
+    Lesson("all chains", ((1, 3), (1, 3), (1, 3), (2, 4)), (1, 2, 2, 3, 3), documents=8),
 )
 
 
@@ -264,9 +269,8 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder, index: t
         hops=hops,
         seed=FIRST_SEED + 1_000_000 * seed + chunk,
     )
-    facts, documents = round(256 * lesson.facts), round(128 * lesson.documents)
-    rows = fact_rows(world, encode, rng, 1 + min(4, chunk // 8), facts) if facts else []
-    rows += document_rows(world, encode, rng, rng.choice((1, 2, 3)), documents) if documents else []
+    rows = fact_rows(world, encode, rng, 1 + min(4, chunk // 8), lesson.facts)
+    rows += document_rows(world, encode, rng, rng.choice((1, 2, 3)), lesson.documents)
     if lesson.hops:
         passages = tuple(world.passages())
         questions = WorldQuestions("", tuple(world.all_questions()), passages, "", world)
@@ -275,9 +279,8 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder, index: t
             ScriptedAgent(partial(noisy, rate=rate), questions, seed=chunk) for rate in (0.0, 0.2, 0.4)
         ]
         for question in questions.questions:
-            top_k = rng.choices((1, 2, 3), (0.25, 0.4, 0.35))[0]
             shuffle = rng if rng.random() < 0.5 else None
-            (episode,) = play_all(rng.choice(agents), [question], retriever, top_k, shuffle)
+            (episode,) = play_all(rng.choice(agents), [question], retriever, rng.choice(lesson.top_k), shuffle)
             rows.append(transcript_row(episode, encode, thoughtless=rng.random() < 0.1))
     return rows
 

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch.nn import functional
 
 from igpo_gym.models.checkpoint import export
@@ -52,12 +53,19 @@ class Settings:
     threads: int = 1
 
 
+def _tokenizer(path: Path) -> Tokenizer:
+    """The run's tokenizer, built once: ids that a checkpoint knows must not change under it."""
+    if not path.exists():
+        build_tokenizer().save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
 class Run:
     """The state of a training run, saved and restored as a whole."""
 
     def __init__(self, out: Path, settings: Settings, shape: Shape) -> None:
         self.out, self.settings = out, settings
-        self.tokenizer = build_tokenizer()
+        self.tokenizer = _tokenizer(out / "tokenizer.json")
         self.encode = Encoder(self.tokenizer)
         self.model = Llama(shape)
         initialise(self.model, torch.Generator().manual_seed(settings.seed))
@@ -202,8 +210,9 @@ def _report(run: Run, sums: dict[Part, list[float]]) -> None:
         f"{left:.0f} min left  {LESSONS[run.lesson].name}: {shown}",
         flush=True,
     )
-    _, right, count = sums[Part.ANSWER]
-    if count and right / count > LESSONS[run.lesson].until and run.lesson + 1 < len(LESSONS):
+    part, goal = LESSONS[run.lesson].passed
+    _, right, count = sums[part]
+    if count and right / count > goal and run.lesson + 1 < len(LESSONS):
         run.lesson += 1
 
 
