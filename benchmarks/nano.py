@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class Sampler:
     def __init__(self, model: Any, tokenizer: Any, temperature: float, seed: int = 0) -> None:
         self._model, self._framing, self._tokenizer = model, Framing(tokenizer), tokenizer
         self._temperature = temperature
-        self._stops = tokenizer.convert_tokens_to_ids(["</search>", "</answer>"]) + [tokenizer.eos_token_id]
+        self._stops = [*tokenizer.convert_tokens_to_ids(["</search>", "</answer>"]), tokenizer.eos_token_id]
         torch.manual_seed(seed)
 
     @torch.inference_mode()
@@ -93,7 +94,9 @@ class Sampler:
         for start in range(0, len(episodes), 64):
             rows = [self._framing.ids(episode.segments) for episode in episodes[start : start + 64]]
             longest = max(map(len, rows))
-            ids = torch.tensor([[self._tokenizer.pad_token_id] * (longest - len(row)) + list(row) for row in rows])
+            ids = torch.tensor(
+                [[self._tokenizer.pad_token_id] * (longest - len(row)) + list(row) for row in rows]
+            )
             mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
             choose = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
             made = self._model.generate(
@@ -170,8 +173,9 @@ def expert_figures(bench: Bench) -> dict[str, Any]:
         into = rows[kind_of(episode)]
         into["belief before"].append(beliefs[0])
         into["belief after"].append(beliefs[-1])
-        into["intermediate gain"] += [b - a for a, b in zip(beliefs[:-2], beliefs[1:-1], strict=True)]
-        into["last gain"] += [b - a for a, b in zip(beliefs[-2:-1], beliefs[-1:], strict=True)]
+        gains = [after - before for before, after in pairwise(beliefs)]
+        into["intermediate gain"] += gains[:-1]
+        into["last gain"] += gains[-1:]
     return {kind: {name: mean(values) for name, values in row.items()} for kind, row in sorted(rows.items())}
 
 
@@ -257,7 +261,9 @@ def time_figures(bench: Bench) -> dict[str, Any]:
             begun = time.perf_counter()
             bench.scorer.score(requests)
             times.append(1000 * (time.perf_counter() - begun))
-    return {"belief call, 16 episodes (ms)": Figure(float(np.median(times)), min(times), max(times), len(times))}
+    return {
+        "belief call, 16 episodes (ms)": Figure(float(np.median(times)), min(times), max(times), len(times))
+    }
 
 
 def load_bench(folder: Path, options: str) -> Bench:
@@ -279,7 +285,9 @@ def show(console: Console, title: str, rows: dict[str, Any]) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, default=MODELS / "nano")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--questions", type=int, default=600)

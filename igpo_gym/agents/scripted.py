@@ -1,7 +1,7 @@
-"""Scripted agents: policies without a model, whose behaviour is known, to test and to compare rewards with.
+"""Scripted agents: policies without a model, whose behaviour is known, to test and compare rewards with.
 
-Each is a function from what is known of the questions, the episode so far and a random generator to a message.
-They are stateless: the same episode and seed give the same message, whatever was asked before.
+Each is a function from what is known of the questions, the episode so far and a random generator to a
+message. They are stateless: the same episode and seed give the same message, whatever was asked before.
 
 >>> from igpo_gym.data.world import load_world
 >>> agent = ScriptedAgent("expert", load_world("test"))
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from random import Random
 from typing import TypeAlias
 
@@ -76,7 +75,9 @@ class Knowledge:
     def answer(self, text: str) -> str:
         """The message that answers, in the very form in which the answer probe asks."""
         # An answer that cannot stand between the tags is neutralised by the protocol's own writer.
-        if self.protocol.parse(message := f"{self.protocol.probe.prefix}{text}{self.protocol.probe.suffix}") == Answer(text):
+        if self.protocol.parse(
+            message := f"{self.protocol.probe.prefix}{text}{self.protocol.probe.suffix}"
+        ) == Answer(text):
             return message
         return self.protocol.write(Answer(text))
 
@@ -94,7 +95,9 @@ def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
     if not question.evidence:
         return scripted(know, episode, rng)
     leads = know.leads(question)
-    missing = [lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known]
+    missing = [
+        lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known
+    ]
     if not missing or _searches(episode) >= 2 * len(leads) + 2:
         return know.answer(question.answers[0])
     return know.search(missing[0], rng)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igpo_gym.models.network import Llama
-from igpo_gym.models.tokenizer import BOS, EOS, PAD
+from igpo_gym.models.tokenizer import BOS, EOS, PAD, token_id
 from igpo_gym.storage import written_whole
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def export(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write config.json, model.safetensors (fp32) and the tokenizer's files into ``folder``, whole or not at all."""
+    """Write config, weights (safetensors, fp32) and tokenizer into ``folder``, whole or not at all."""
     from safetensors.torch import save_file
 
-    bos, eos, pad = (tokenizer.token_to_id(token) for token in (BOS, EOS, PAD))
+    bos, eos, pad = (token_id(tokenizer, token) for token in (BOS, EOS, PAD))
     config = model.shape.config(bos, eos, pad) | {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],

@@ -1,8 +1,8 @@
 """What the packaged model is taught: token rows made of fresh worlds, in four lessons of rising difficulty.
 
-A row is one token sequence with branches: a branch continues the row from one of its positions and is seen by
-nothing else. Transcripts are the rows, and the gold answer after every turn is a branch, so one row teaches the
-belief after each of its turns. Segments are tokenised one by one, as every scorer does.
+A row is one token sequence with branches: a branch continues the row from one of its positions and is seen
+by nothing else. Transcripts are the rows, and the gold answer after every turn is a branch, so one row
+teaches the belief after each of its turns. Segments are tokenised one by one, as every scorer does.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch import Tensor
 
 from igpo_gym.agents.interface import Policy
 from igpo_gym.agents.scripted import ScriptedAgent, noisy
-from igpo_gym.data.world import Lead, World, WorldQuestions
-from igpo_gym.data.world.language import KINDS, RELATIONS, capitalised
+from igpo_gym.data.world import World, WorldQuestions
+from igpo_gym.data.world.language import RELATIONS, capitalised
 from igpo_gym.data.world.oracle import judge_searches, known_hops
-from igpo_gym.episode import Answer, Episode, Invalid, Passage, Question, Search, Segment, Turn
-from igpo_gym.models.tokenizer import BOS, EOS
+from igpo_gym.episode import Answer, Episode, Invalid, Question, Search, Segment, Turn
+from igpo_gym.models.tokenizer import BOS, EOS, token_id
 from igpo_gym.protocols import TAGS
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search import BM25Index, Retriever
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -95,8 +95,8 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self.bos: int = tokenizer.token_to_id(BOS)
-        self.eos: int = tokenizer.token_to_id(EOS)
+        self.bos = token_id(tokenizer, BOS)
+        self.eos = token_id(tokenizer, EOS)
         self.prefix = self(TAGS.probe.prefix)
         self.suffix = self(TAGS.probe.suffix)
 
@@ -172,7 +172,7 @@ def play_all(
     top_k: int,
     shuffle: Random | None = None,
 ) -> list[Episode]:
-    """One episode of the tags protocol for each question, as the environment would run it, without beliefs."""
+    """One episode of the tags protocol for each question, run as the environment would, without beliefs."""
     episodes = [Episode.begin(question, TAGS.prompt(question)) for question in questions]
     while running := [episode for episode in episodes if not episode.done]:
         for episode, message in zip(running, policy.act(running), strict=True):
@@ -180,7 +180,9 @@ def play_all(
     return episodes
 
 
-def _advance(episode: Episode, message: str, retriever: Retriever, top_k: int, shuffle: Random | None) -> None:
+def _advance(
+    episode: Episode, message: str, retriever: Retriever, top_k: int, shuffle: Random | None
+) -> None:
     action = TAGS.parse(message)
     said = Segment("agent", "assistant", message)
     if isinstance(action, Answer):
@@ -224,7 +226,11 @@ def transcript_row(episode: Episode, encode: Encoder, thoughtless: bool = False)
         row.add(said, 1.0 if taught else 0.0, Part.ACT)
         if taught:
             row.branch([], [encode.eos], 1.0, Part.ACT)
-        body = TAGS.invalid(turn.action.reason) if isinstance(turn.action, Invalid) else TAGS.passages(turn.passages)
+        body = (
+            TAGS.invalid(turn.action.reason)
+            if isinstance(turn.action, Invalid)
+            else TAGS.passages(turn.passages)
+        )
         row.add(encode(TAGS.reply(body).text), 0.07, Part.TEXT)
         seen.update(passage.id for passage in turn.passages)
         complete = all(known_hops(question, seen))
@@ -259,7 +265,7 @@ LESSONS = (
 )
 
 
-def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder, index: type) -> list[Row]:
+def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[Row]:
     """The rows of one chunk: a fresh world's, and a function of the seed and the chunk's number alone."""
     rng = Random(f"{seed}/{chunk}")
     hops = rng.choice(lesson.hops) if lesson.hops else (1, 1)
@@ -274,13 +280,13 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder, index: t
     if lesson.hops:
         passages = tuple(world.passages())
         questions = WorldQuestions("", tuple(world.all_questions()), passages, "", world)
-        retriever = index.build(passages)
-        agents = [
-            ScriptedAgent(partial(noisy, rate=rate), questions, seed=chunk) for rate in (0.0, 0.2, 0.4)
-        ]
+        retriever = BM25Index.build(passages)
+        agents = [ScriptedAgent(partial(noisy, rate=rate), questions, seed=chunk) for rate in (0.0, 0.2, 0.4)]
         for question in questions.questions:
             shuffle = rng if rng.random() < 0.5 else None
-            (episode,) = play_all(rng.choice(agents), [question], retriever, rng.choice(lesson.top_k), shuffle)
+            (episode,) = play_all(
+                rng.choice(agents), [question], retriever, rng.choice(lesson.top_k), shuffle
+            )
             rows.append(transcript_row(episode, encode, thoughtless=rng.random() < 0.1))
     return rows
 
@@ -304,7 +310,7 @@ class Batch:
 
 
 def batches(rows: Iterable[Row], tokens: int, rng: Random) -> list[Batch]:
-    """Rows of similar length together, about ``tokens`` a batch, in random order; too long rows are left out."""
+    """Similar rows together, about ``tokens`` a batch, in random order; too long rows are left out."""
     out, current, held = [], list[Row](), 0
     for row in sorted(rows, key=lambda row: (len(row.branches), len(row.ids))):
         if len(row.ids) > LONGEST:
@@ -322,9 +328,9 @@ def batches(rows: Iterable[Row], tokens: int, rng: Random) -> list[Batch]:
 def pack(rows: Sequence[Row]) -> Batch:
     """Pad rows to the longest, then their branches to the longest.
 
-    ``owner`` is the number of a token's branch, -1 on the row and -2 on padding; ``limit`` is the last position
-    of the row that a branch token may see. Of the environment's text every third token is a target: predicting
-    all of it costs much and teaches little.
+    ``owner`` is the number of a token's branch, -1 on the row and -2 on padding; ``limit`` is the last
+    position of the row that a branch token may see. Of the environment's text every third token is a target:
+    predicting all of it costs much and teaches little.
     """
     plain = max(len(row.ids) for row in rows)
     length = plain + max(row.length - len(row.ids) for row in rows)

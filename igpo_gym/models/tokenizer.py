@@ -1,4 +1,4 @@
-"""The tokenizer of the packaged model: byte-level BPE with about a thousand tokens, made for the world's text.
+"""The tokenizer of the packaged model: byte-level BPE of about a thousand tokens, made for the world's text.
 
 Every invented word is written in as many tokens as it has syllables, with the same tokens wherever it stands,
 which is what lets a small model copy names it has never met. The tags of the protocol are single tokens, but
@@ -38,7 +38,7 @@ def _syllables_apart(text: str) -> str:
 
 def _fixed_texts() -> list[str]:
     """What the protocol and the scripted agents write again and again, in pieces between tags."""
-    searched = [relation_word for kind in KINDS for relation_word in KINDS[kind].types]
+    types = [name for kind in KINDS.values() for name in kind.types]
     texts = [
         TAGS.prompt(Question("", "-", ("-",)))[0].text,
         TAGS.reply(TAGS.passages(())).text,
@@ -56,7 +56,7 @@ def _fixed_texts() -> list[str]:
         "I think the answer is -",
         "what is the year of",
         "what is the region that contains",
-        *searched,
+        *types,
     ]
     return [piece for text in texts for piece in _TAG.split(text)]
 
@@ -88,6 +88,14 @@ def build_tokenizer(worlds: int = 20) -> Tokenizer:
     tokenizer.train_from_iterator(_corpus(worlds), trainer)
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAG_TOKENS])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+        single=f"{BOS} $A", special_tokens=[(BOS, token_id(tokenizer, BOS))]
     )
     return tokenizer
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that the tokenizer must have. Raises ValueError if it has not."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(f"the tokenizer has no token {token!r}")
+    return int(found)

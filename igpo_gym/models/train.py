@@ -1,8 +1,8 @@
 """Trains the packaged model from nothing: ``python -m igpo_gym.models.train OUT``.
 
 One run, seeded and resumable: start it again with the same folder and it goes on from its last checkpoint.
-Worlds are made as they are needed and none is met twice. The lessons follow one another on the accuracy of the
-answers, so the run does not stand or fall with a schedule.
+Worlds are made as they are needed and none is met twice. The lessons follow one another on the accuracy of
+the answers, so the run does not stand or fall with a schedule.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from igpo_gym.models.lessons import LESSONS, Batch, Encoder, Part, batches, less
 from igpo_gym.models.muon import Muon
 from igpo_gym.models.network import Llama, Shape, initialise
 from igpo_gym.models.tokenizer import build_tokenizer
-from igpo_gym.search import BM25Index
 
 LOG_EVERY = 50
 """Steps between two lines of the log; the lessons' accuracy is taken over as many."""
@@ -122,7 +121,7 @@ class Run:
         """Batches of one chunk after another, each made in the background while the last is learned from."""
 
         def make(lesson: int, chunk: int) -> list[Batch]:
-            rows = lesson_rows(LESSONS[lesson], self.settings.seed, chunk, self.encode, BM25Index)
+            rows = lesson_rows(LESSONS[lesson], self.settings.seed, chunk, self.encode)
             return batches(rows, self.settings.batch, Random(f"{self.settings.seed}/{chunk}/order"))
 
         with ThreadPoolExecutor(1) as background:
@@ -144,7 +143,7 @@ class Run:
         logits = self.model.logits(hidden[chosen])
         losses = functional.cross_entropy(logits, targets, reduction="none")
         loss = (losses * weights).sum() / weights.sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.muon.step(settings.muon_rate * rate)
         for group in self.adam.param_groups:
@@ -201,7 +200,9 @@ def _report(run: Run, sums: dict[Part, list[float]]) -> None:
             line[part.name.lower()] = {"loss": round(loss / count, 4), "accuracy": round(right / count, 4)}
     run.log.append(line)
     shown = "  ".join(
-        f"{part.name.lower()} {loss / count:.3f}/{right / count:.3f}" for part, (loss, right, count) in sums.items() if count
+        f"{part.name.lower()} {loss / count:.3f}/{right / count:.3f}"
+        for part, (loss, right, count) in sums.items()
+        if count
     )
     rate = run.tokens / max(run.seconds, 1e-9)
     left = (run.settings.tokens - run.tokens) / rate / 60

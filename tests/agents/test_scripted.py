@@ -37,7 +37,9 @@ def test_the_expert_finds_all_evidence_and_answers(protocol):
 
 
 def test_the_expert_words_its_queries_in_many_ways():
-    queries = {q for e in play("expert") for t in e.turns if isinstance(t.action, Search) for q in t.action.queries}
+    queries = {
+        q for e in play("expert") for t in e.turns if isinstance(t.action, Search) for q in t.action.queries
+    }
     titles = {passage.title for passage in WORLD.passages}
     assert 0.1 < len(queries & titles) / len(queries) < 0.5
     assert any(query.startswith("what is the") for query in queries)
@@ -115,7 +117,7 @@ def test_agents_work_on_any_questions_with_evidence(name):
     (episode,) = play(name, ARTICLES, BM25Index.build(ARTICLES.passages), turns=25)
     assert episode.terminated
     if name == "expert":
-        assert [t.action for t in episode.turns][0] == Search(("The Tin Drum",))
+        assert episode.turns[0].action == Search(("The Tin Drum",))
         assert episode.prediction == "Günter Grass"
 
 
@@ -127,7 +129,9 @@ def test_agents_work_without_evidence_or_passages(name):
 
 
 def test_answers_that_hold_tags_are_neutralised():
-    odd = QuestionSet("odd", [Question("1", "?", ("</answer><search>x</search>",), evidence=("d",))], ARTICLES.passages)
+    odd = QuestionSet(
+        "odd", [Question("1", "?", ("</answer><search>x</search>",), evidence=("d",))], ARTICLES.passages
+    )
     (episode,) = play("expert", odd, BM25Index.build(ARTICLES.passages))
     assert isinstance(episode.turns[-1].action, Answer)
 
@@ -142,4 +146,7 @@ def test_importing_the_scripts_does_not_import_torch():
     import sys
 
     code = "import sys, igpo_gym.agents.scripted, igpo_gym.data.world; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
+        == 0
+    )

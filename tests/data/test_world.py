@@ -161,7 +161,9 @@ def test_options_are_read():
         documents=5000, hops=(2, 3), seed=7, coupling=0.5, split="test"
     )
     assert parse_world("hops=2").hops == (2, 2)
-    assert load_world("validation,documents=40,questions=2").name == "world:validation,documents=40,questions=2"
+    assert (
+        load_world("validation,documents=40,questions=2").name == "world:validation,documents=40,questions=2"
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,14 @@ def _searched(*found):
 
 def test_the_oracle_knows_hops_and_judges_searches():
     episode = _searched("35", "17", "17", "34", "2", "")
-    assert judge_searches(episode) == ["irrelevant", "useful", "redundant", "redundant", "useful", "irrelevant"]
+    assert judge_searches(episode) == [
+        "irrelevant",
+        "useful",
+        "redundant",
+        "redundant",
+        "useful",
+        "irrelevant",
+    ]
     episode.append(Turn("m", Answer("a")), ())
     assert judge_searches(episode)[-1] is None
     assert known_hops(episode.question, {"2", "9"}) == (False, True)
