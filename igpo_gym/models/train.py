@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -186,6 +187,30 @@ def train(out: Path, settings: Settings, shape: Shape) -> None:
             run.save()
     run.save()
     export(run.model, run.tokenizer, out / "final")
+    try:
+        plot(run.log, out / "loss.png")
+    except ImportError:
+        print("no loss plot: install matplotlib for one")
+
+
+def plot(log: list[dict[str, Any]], path: Path) -> None:
+    """Draw the loss of each part along the run, with the lessons' beginnings; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for part in Part:
+        points = [
+            (line["tokens"] / 1e6, line[name]["loss"]) for line in log if (name := part.name.lower()) in line
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=part.name.lower(), linewidth=1)
+    for before, after in pairwise(log):
+        if before["lesson"] != after["lesson"]:
+            axes.axvline(after["tokens"] / 1e6, color="grey", linestyle=":", linewidth=1)
+    axes.set(xlabel="million tokens", ylabel="loss (nats a token)", yscale="log")
+    axes.legend()
+    figure.savefig(path, dpi=100)
 
 
 def _report(run: Run, sums: dict[Part, list[float]]) -> None:
