@@ -4,7 +4,10 @@ Each is a function from what is known of the questions, the episode so far and a
 message. They are stateless: the same episode and seed give the same message, whatever was asked before.
 
 >>> from igpo_gym.data.world import load_world
->>> agent = ScriptedAgent("expert", load_world("test"))
+>>> world = load_world("test,hops=2")
+>>> agent = ScriptedAgent("expert", world)
+>>> agent.act([Episode.begin(world.questions[0], TAGS.prompt(world.questions[0]))])
+['<think>I need the region</think><search>Salman</search>']
 """
 
 from __future__ import annotations
@@ -74,12 +77,10 @@ class Knowledge:
 
     def answer(self, text: str) -> str:
         """The message that answers, in the very form in which the answer probe asks."""
+        probe = self.protocol.probe
+        message = f"{probe.prefix}{text}{probe.suffix}"
         # An answer that cannot stand between the tags is neutralised by the protocol's own writer.
-        if self.protocol.parse(
-            message := f"{self.protocol.probe.prefix}{text}{self.protocol.probe.suffix}"
-        ) == Answer(text):
-            return message
-        return self.protocol.write(Answer(text))
+        return message if self.protocol.parse(message) == Answer(text) else self.protocol.write(Answer(text))
 
 
 Script: TypeAlias = Callable[[Knowledge, Episode, Random], str]

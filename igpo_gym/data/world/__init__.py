@@ -1,8 +1,10 @@
 """A generated world: invented facts that no language model can know, for work that needs no download.
 
->>> questions = load_world("test,hops=2")
->>> questions.questions[0].text
-...
+>>> world = load_world("test,hops=2")
+>>> world.questions[0].text, world.questions[0].answers
+('What is the capital of the region that contains Salman?', ('Tumvel',))
+>>> [lead.phrases[0] for lead in world.leads(world.questions[0])]
+['the region of Salman', 'the capital of the Ferhus Highlands']
 """
 
 from __future__ import annotations
