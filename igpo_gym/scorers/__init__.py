@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from igpo_gym.errors import SpecError
 from igpo_gym.scorers.interface import AnswerScorer
 
 
 def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
-    """A scorer from its spec: a language model (see ``loading.MODEL_FORMS``); objects and None pass.
+    """A scorer from its spec; objects and None pass.
 
-    Equal specs give the same scorer within a process, so that environments share one model and its cache.
-    Raises SpecError, with what can be given, for a spec that names no scorer.
+    A spec is a language model (see ``loading.MODEL_FORMS``) or the URL of a server (see
+    :meth:`remote.RemoteScorer.from_spec`). Equal specs give the same scorer within a process, so that
+    environments share one model and its cache. Raises SpecError, with what can be given, for a spec that
+    names no scorer, and ScoringError for a server that cannot be reached.
     """
     return _load(spec) if isinstance(spec, str) else spec
 
 
 @lru_cache(maxsize=4)
 def _load(spec: str) -> AnswerScorer:
-    from igpo_gym.scorers.loading import MODEL_FORMS
+    if spec.startswith(("http://", "https://")):
+        from igpo_gym.scorers.remote import RemoteScorer
+
+        return RemoteScorer.from_spec(spec)
     from igpo_gym.scorers.local import TransformersScorer
 
-    if spec.startswith(("http://", "https://")):
-        raise SpecError(f"remote scorers such as {spec!r} are not there yet; give {MODEL_FORMS}")
     return TransformersScorer.load(spec)

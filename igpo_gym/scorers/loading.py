@@ -65,6 +65,22 @@ def load_model(
     return model.to(place).eval(), tokenizer
 
 
+def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model that is named as in :func:`load_model`, without the model.
+
+    Raises SpecError with the reason if there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(_source(str(spec)), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as problem:
+        reason = str(problem).strip().partition("\n")[0]
+        raise SpecError(
+            f"cannot load the tokenizer {str(spec)!r} ({reason}); give {MODEL_FORMS}"
+        ) from problem
+
+
 def _source(spec: str) -> str:
     """What transformers finds the model under: a folder or a name on the hub."""
     if spec in PACKAGED:

@@ -1,0 +1,239 @@
+"""The belief scorer behind a URL: a language model that vLLM, SGLang or another server runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from igpo_gym.episode import Belief
+from igpo_gym.errors import ScoringError, SpecError, choose
+from igpo_gym.scorers.framing import Framing
+from igpo_gym.scorers.handshake import flaw, probe
+from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.loading import load_tokenizer
+from igpo_gym.scorers.local import ScorerStats
+from igpo_gym.scorers.transport import RETRIED, Server, ServerError
+from igpo_gym.scorers.wire import DIALECTS, Dialect, Prompt, Scores
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Prompts: TypeAlias = tuple[Prompt, ...]
+"""A request in token ids, a prompt for each answer. Equal ones have equal beliefs."""
+
+OPTIONS = ("model", "tokenizer", "kind")
+"""What may follow the ``#`` of a scorer's URL."""
+
+
+class RemoteScorer:
+    """Beliefs from a causal language model that a server runs (an ``AnswerScorer``).
+
+    ``url`` is that of the server, with or without ``/v1``. Token ids are sent, one prompt for each answer of
+    a request, one HTTP request for all answers of a request, up to ``concurrency`` of them at a time; equal
+    requests of a call are sent once. A key that the server wants is taken from ``IGPO_GYM_API_KEY``, or from
+    the URL (``http://user:password@host``). For ``timeout`` (seconds), ``retries`` and ``backoff`` see
+    :class:`transport.Server`. SGLang reads what it has not read yet; vLLM reads a prompt anew whenever it is
+    asked about it, so beliefs after every turn cost it the square of the turns.
+
+    ``model`` is a name that the server knows, needed if it knows several. ``tokenizer`` is the model's, or
+    where to load it from: a name on the hub or a local folder; by default the model that the server names.
+    ``kind`` is one of ``wire.DIALECTS``, and found out if not given.
+
+    The server is tried out at once. Raises ScoringError if it cannot be reached. Raises SpecError, with the
+    reason, if it cannot score: if it takes no token ids, ignores that the prompt is asked about, tells
+    log-probabilities that belong to other tokens, or has another tokenizer; and if no tokenizer can be
+    loaded.
+
+    Safe to call from many threads. Copies are the scorer itself.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+        kind: str | None = None,
+        timeout: float = 120.0,
+        retries: int = 4,
+        backoff: float = 0.5,
+        concurrency: int = 16,
+    ) -> None:
+        if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1):
+            raise SpecError(
+                "timeout must be above 0, retries and backoff at least 0, and concurrency at least 1"
+            )
+        dialects = DIALECTS if kind is None else {kind: choose(DIALECTS, kind, "kind of server")}
+        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="igpo-gym-scorer")
+        self._lock = Lock()
+        self._stats = ScorerStats()
+        try:
+            self.model, sources = self._served_model(model)
+            if tokenizer is None or isinstance(tokenizer, (str, Path)):
+                tokenizer = self._load_tokenizer([tokenizer] if tokenizer else sources)
+            self.framing = Framing(tokenizer)
+            self._dialect = self._find_dialect(dialects.values(), tokenizer)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def from_spec(cls, spec: str) -> RemoteScorer:
+        """A scorer from a URL, with what the server does not tell behind a ``#``.
+
+        For example ``http://host:8000/v1#tokenizer=Qwen/Qwen2.5-7B-Instruct&kind=vllm``.
+        """
+        url, _, text = spec.partition("#")
+        options = dict(parse_qsl(text, keep_blank_values=True))
+        if unknown := set(options).difference(OPTIONS):
+            raise SpecError(f"unknown option {min(unknown)!r} of a server; choose from: {', '.join(OPTIONS)}")
+        return cls(
+            url, model=options.get("model"), tokenizer=options.get("tokenizer"), kind=options.get("kind")
+        )
+
+    @property
+    def kind(self) -> str:
+        """The kind of server: the name of its dialect."""
+        return self._dialect.name
+
+    @property
+    def stats(self) -> ScorerStats:
+        """What has been done so far. ``tokens_forwarded`` are those sent; how many of them the server has
+        cached is its own affair, so the counts of reuse stay 0."""
+        return self._stats
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        """One belief per request, in order.
+
+        Raises ScoringError if the server fails after its retries, if it refuses (a transcript that is too
+        long, for one), if its answer is not what it should be, and for an answer without tokens.
+        """
+        started = time.perf_counter()
+        asked = [self._prompts(request) for request in requests]
+        try:
+            futures = {prompts: self._pool.submit(self._belief, prompts) for prompts in dict.fromkeys(asked)}
+        except RuntimeError as problem:
+            raise ScoringError(f"the scorer at {self._server.url} is closed ({problem})") from None
+        try:
+            beliefs = {prompts: future.result() for prompts, future in futures.items()}
+        except CancelledError:
+            raise ScoringError(f"the scorer at {self._server.url} was closed meanwhile") from None
+        finally:
+            for future in futures.values():
+                future.cancel()
+        sent = sum(len(prompt.ids) for prompts in beliefs for prompt in prompts)
+        with self._lock:
+            self._stats = replace(
+                self._stats,
+                requests=self._stats.requests + len(requests),
+                tokens_forwarded=self._stats.tokens_forwarded + sent,
+                seconds=self._stats.seconds + time.perf_counter() - started,
+            )
+        return [beliefs[prompts] for prompts in asked]
+
+    def close(self) -> None:
+        """Wait for the requests under way, drop the others, and close the connections."""
+        self._pool.shutdown(cancel_futures=True)
+        self._server.close()
+
+    def __enter__(self) -> RemoteScorer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RemoteScorer:
+        return self  # gymnasium copies an environment's arguments, and connections are there to be shared
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._server.url!r}, model={self.model!r}, kind={self.kind!r})"
+
+    def _prompts(self, request: BeliefRequest) -> Prompts:
+        before = self.framing.ids(request.segments) + self.framing.text_ids(request.probe.prefix)
+        answers = [self.framing.text_ids(answer) for answer in request.answers]
+        if not (before and answers and all(answers)):
+            raise ScoringError(f"an answer among {request.answers!r}, or all in front of it, has no tokens")
+        return tuple(Prompt(before + answer, len(answer)) for answer in answers)
+
+    def _belief(self, prompts: Prompts) -> Belief:
+        try:
+            scores = self._scores(self._dialect, prompts)
+        except ServerError as problem:
+            raise ScoringError(str(problem)) from None
+        except ValueError as problem:
+            raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
+        return Belief(tuple(sum(each.log_prob for each in score) / len(score) for score in scores))
+
+    def _scores(self, dialect: Dialect, prompts: Prompts) -> list[Scores]:
+        answer = self._server.post(dialect.path, dialect.ask(self.model, prompts))
+        return dialect.read(answer, prompts)
+
+    def _served_model(self, model: str | None) -> tuple[str, list[str]]:
+        """The model's name, and under which names its tokenizer may be found."""
+        listed = self._told("/v1/models").get("data")
+        listed = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+        cards = {str(card.get("id")): card for card in listed}
+        if model is None and len(cards) != 1:
+            served = f"serves {', '.join(cards)}" if cards else "does not tell which model it serves"
+            raise SpecError(f"{self._server.url} {served}; give model=")
+        name = model or next(iter(cards))
+        card = choose(cards, name, f"model at {self._server.url}") if cards else {}
+        info = self._told("/get_model_info")  # SGLang's
+        sources = [info.get("tokenizer_path"), info.get("model_path"), card.get("root"), name]
+        return name, [source for source in dict.fromkeys(sources) if isinstance(source, str)]
+
+    def _told(self, path: str) -> dict[str, Any]:
+        """The JSON object at ``path``, empty if the server has none there."""
+        try:
+            told = self._server.get(path)
+        except ServerError as problem:
+            if problem.status in (401, 403):
+                raise SpecError(str(problem)) from None
+            if problem.status is None or problem.status in RETRIED:
+                raise ScoringError(str(problem)) from None
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    def _load_tokenizer(self, sources: Sequence[str | Path]) -> PreTrainedTokenizerBase:
+        problems = []
+        for source in sources:
+            try:
+                return load_tokenizer(source)
+            except SpecError as problem:
+                problems.append(str(problem))
+        raise SpecError(
+            f"no tokenizer for {self.model!r} at {self._server.url}: {'; '.join(problems)}. Give its name on "
+            f"the hub or a local folder as tokenizer=, or as {self._server.url}#tokenizer=NAME"
+        )
+
+    def _find_dialect(self, dialects: Iterable[Dialect], tokenizer: PreTrainedTokenizerBase) -> Dialect:
+        """The first of ``dialects`` in which the server answers the probe."""
+        prompts = probe(self.framing)
+        problems = []
+        for dialect in dialects:
+            try:
+                scores = self._scores(dialect, prompts)
+            except ServerError as problem:
+                if problem.status is None:
+                    raise ScoringError(str(problem)) from None
+                problems.append(f"as {dialect.name!r}: {problem}")
+            except ValueError as problem:
+                problems.append(f"as {dialect.name!r}: {problem}")
+            else:
+                if wrong := flaw(prompts, scores, tokenizer):
+                    raise SpecError(f"{self._server.url} cannot be a scorer: {wrong}")
+                return dialect
+        raise SpecError(
+            f"{self._server.url} cannot be a scorer: it does not tell the log-probabilities of a prompt's "
+            f"tokens that are sent as ids. Asked {'; '.join(problems)}"
+        )

@@ -1,0 +1,222 @@
+"""Real HTTP servers on loopback: one that scores with a model in any dialect, and ways to misbehave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Handler = BaseHTTPRequestHandler
+Route = Callable[[Any], Any]
+"""From the JSON that was posted (None for a GET) to the JSON that answers it, or what it raises."""
+
+
+class Refusal(Exception):  # noqa: N818
+    """A route's answer with a status other than 200."""
+
+    def __init__(self, status: int, body: Any = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.status, self.body, self.headers = status, body, dict(headers or {})
+
+
+class Raw(Exception):  # noqa: N818
+    """A route that does what it likes with the connection."""
+
+    def __init__(self, write: Callable[[Handler], None]) -> None:
+        super().__init__()
+        self.write = write
+
+
+@dataclass
+class Site:
+    """A server while it runs. ``routes`` may be changed; ``seen`` is all that was asked."""
+
+    url: str
+    routes: dict[str, Route]
+    seen: list[tuple[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def posts(self) -> list[Any]:
+        """The bodies of all posts so far."""
+        return [body for _, body in self.seen if body is not None]
+
+
+@contextlib.contextmanager
+def running(routes: Mapping[str, Route]) -> Iterator[Site]:
+    """A site with these routes on a free port of loopback; other paths are answered with 404."""
+    site = Site("", dict(routes))
+
+    class SiteHandler(Handler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:  # noqa: N802
+            self._serve(None)
+
+        def do_POST(self) -> None:  # noqa: N802
+            self._serve(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _serve(self, body: Any) -> None:
+            with site.lock:
+                site.seen.append((self.path, body))
+                site.headers.append(dict(self.headers))
+                site.at_once += 1
+                site.most_at_once = max(site.most_at_once, site.at_once)
+            try:
+                answer = site.routes[self.path](body) if self.path in site.routes else _missing()
+                send(self, 200, json.dumps(answer).encode())
+            except Refusal as refusal:
+                send(self, refusal.status, json.dumps(refusal.body).encode(), refusal.headers)
+            except Raw as raw:
+                raw.write(self)
+            finally:
+                with site.lock:
+                    site.at_once -= 1
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SiteHandler)
+    server.daemon_threads = True
+    site.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield site
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def send(handler: Handler, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
+    """A whole answer."""
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+def _missing() -> Any:
+    raise Refusal(404, {"detail": "Not Found"})
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model behind the wire formats of the servers that are known, as these were recorded."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: str
+    """What the server says the model was loaded from."""
+
+    @torch.no_grad()
+    def _log_probs(self, ids: Sequence[int]) -> torch.Tensor:
+        """[tokens, vocabulary]: row i is the distribution after token i."""
+        if not ids or not all(0 <= token < self.model.config.vocab_size for token in ids):
+            raise Refusal(400, {"error": {"message": "token id out of vocabulary"}})
+        return self.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].double().log_softmax(-1)
+
+    def vllm(self) -> dict[str, Route]:
+        """As vLLM's OpenAI-compatible server (it also echoes)."""
+        return {"/v1/models": lambda _: self._models("vllm"), "/v1/completions": self._completions}
+
+    def sglang(self) -> dict[str, Route]:
+        """As SGLang's server, its native interface."""
+        return {
+            "/v1/models": lambda _: self._models("sglang"),
+            "/get_model_info": lambda _: {
+                "model_path": self.source,
+                "tokenizer_path": self.source,
+                "is_generation": True,
+            },
+            "/generate": self._generate,
+        }
+
+    def echo(self, shift: int = 0, echoes: bool = True) -> dict[str, Route]:
+        """As a server that knows OpenAI's ``echo`` alone; llama-cpp-python's has ``shift`` 1."""
+        return {
+            "/v1/models": lambda _: self._models("someone"),
+            "/v1/completions": lambda body: self._echo(body, shift, echoes),
+        }
+
+    def _models(self, owner: str) -> Any:
+        card = {"id": "tiny", "object": "model", "owned_by": owner, "root": self.source}
+        return {"object": "list", "data": [card]}
+
+    def _completions(self, body: Any) -> Any:
+        if body["model"] != "tiny":
+            raise Refusal(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
+        if body.get("echo"):
+            return self._echo(body, 0, True)
+        choices = []
+        for index, ids in enumerate(body["prompt"]):
+            table = None
+            if body.get("prompt_logprobs") is not None:
+                rows = self._log_probs(ids)
+                table = [None] + [
+                    {
+                        str(token): {
+                            "logprob": rows[place, token].item(),
+                            "rank": int((rows[place] > rows[place, token]).sum()) + 1,
+                            "decoded_token": self.tokenizer.decode([token]),
+                        }
+                    }
+                    for place, token in enumerate(ids[1:])
+                ]
+            choices.append({"index": index, "text": "x", "logprobs": None, "prompt_logprobs": table})
+        return {"object": "text_completion", "model": "tiny", "choices": choices}
+
+    def _generate(self, body: Any) -> Any:
+        answers = []
+        for ids, start in zip(body["input_ids"], body["logprob_start_len"], strict=True):
+            rows = self._log_probs(ids)
+            triples = [
+                [
+                    None if place == start else rows[place - 1, ids[place]].item(),
+                    ids[place],
+                    self.tokenizer.decode([ids[place]]) if body.get("return_text_in_logprobs") else None,
+                ]
+                for place in range(start, len(ids))
+            ]
+            meta = {"prompt_tokens": len(ids), "completion_tokens": 0, "input_token_logprobs": triples}
+            answers.append({"text": "", "meta_info": meta})
+        return answers
+
+    def _echo(self, body: Any, shift: int, echoes: bool) -> Any:
+        choices = []
+        for index, ids in enumerate(body["prompt"]):
+            rows = self._log_probs(ids)
+            generated = int(rows[-1].argmax())
+            places = [place for place in range(len(ids) + 1) if echoes or place == len(ids)]
+            tokens = [*ids, generated]
+            behind = [rows[min(max(place - 1 + shift, 0), len(ids) - 1)] for place in places]
+            table = {
+                "tokens": [self.tokenizer.decode([tokens[place]]) for place in places],
+                "token_logprobs": [
+                    row[tokens[place]].item() if place else None
+                    for place, row in zip(places, behind, strict=True)
+                ],
+                "top_logprobs": [
+                    {self.tokenizer.decode([int(row.argmax())]): row.max().item()} if place else None
+                    for place, row in zip(places, behind, strict=True)
+                ],
+                "text_offset": [0 for _ in places],
+            }
+            choices.append({"index": index, "text": "x", "logprobs": table})
+        total = sum(map(len, body["prompt"]))
+        # The order of the choices is nowhere promised.
+        return {
+            "choices": choices[::-1],
+            "usage": {"prompt_tokens": total, "completion_tokens": len(choices)},
+        }
