@@ -1,4 +1,4 @@
-"""The command line: ``igpo-gym play | rollout | index``."""
+"""The command line: ``igpo-gym play | rollout | rewards | index | world``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Scorer = Annotated[
         help="The model that holds the belief: [b]nano[/b], a hub name, a folder, a GGUF file, or none."
     ),
 ]
-Reward = Annotated[str, typer.Option(help="igpo, igpo-logprob, outcome-f1 or outcome-em.")]
+Reward = Annotated[str, typer.Option(help="A reward or a sum of them, see [b]igpo-gym rewards[/b].")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help="The agent's grammar: tags or tool_call.")]
 MaxTurns = Annotated[int, typer.Option(min=1, help="Messages the agent may write in an episode.")]
 TopK = Annotated[int, typer.Option(min=1, help="Passages that a query brings.")]
@@ -176,6 +176,62 @@ def build_index(
         index = BM25Index.build(read_corpus(file), progress=True)
         index.save(out)
     console.print(f"{len(index):,} passages indexed in {out}; search them with --search bm25:{out}")
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option(help="The folder for corpus.jsonl and questions.jsonl.")],
+    documents: Annotated[int, typer.Option(help="How many documents, from 40 to ten million.")] = 500,
+    questions: Annotated[int, typer.Option(help="How many questions.")] = 500,
+    hops: Annotated[str, typer.Option(help="Facts a question chains: a number or a range, 1 to 4.")] = "1-3",
+    coupling: Annotated[float, typer.Option(help="How much a hop says about later ones, 0 to 1.")] = 0.8,
+    split: Annotated[str, typer.Option(help="train, validation or test: they share no names.")] = "train",
+    seed: Annotated[int, typer.Option(help="Another seed is another world.")] = 0,
+) -> None:
+    """Write a generated world to files: a corpus of invented facts, and questions over it.
+
+    Examples:
+
+      igpo-gym world --documents 100000 --out world
+
+      igpo-gym index build world/corpus.jsonl world/index
+
+      igpo-gym rollout --questions jsonl:world/questions.jsonl --search bm25:world/index ...
+    """
+    from igpo_gym.data.world import parse_world, write_world
+
+    with _explained():
+        made = parse_world(
+            f"{split},documents={documents},questions={questions},hops={hops},coupling={coupling},seed={seed}"
+        )
+        with console.status(f"writing {documents:,} documents and {questions:,} questions"):
+            write_world(out, made)
+    console.print(
+        f"{documents:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl"
+    )
+
+
+@app.command()
+def rewards() -> None:
+    """List the rewards: the presets, and the terms that they and your own sums are made of.
+
+    A reward is a preset, a term, or a weighted sum of them.
+
+    Example:
+
+      igpo-gym rewards
+
+      igpo-gym rollout --reward "igpo + 0.1*evidence-recall - 0.01*search-cost" ...
+    """
+    from igpo_gym.rewards import PRESETS, TERMS
+
+    presets = Table("preset", "terms")
+    for name, reward in PRESETS.items():
+        presets.add_row(name, " ".join(f"{weight:+g}*{term.name}" for weight, term in reward.terms))
+    terms = Table("term", "value of a turn", "needs", "source")
+    for name, term in TERMS.items():
+        terms.add_row(name, escape(term.formula), ", ".join(sorted(term.needs)), term.source)
+    console.print(presets, terms)
 
 
 def _assemble(

@@ -1,4 +1,4 @@
-"""What many tests share: a tiny corpus with questions, and a scorer that can be computed by hand."""
+"""What many tests share: a tiny corpus with questions, a scorer to compute by hand, and a real model."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from igpo_gym.agents.records import read_rollouts
 from igpo_gym.cli import app
+from igpo_gym.rewards import PRESETS, TERMS
 from tests.conftest import PASSAGES, QUESTIONS
 
 runner = CliRunner()
@@ -35,11 +36,13 @@ SETTINGS = ("--questions", "jsonl:questions.jsonl", "--search", "bm25:index")
 CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
 
 
-@pytest.mark.parametrize("command", [(), ("play",), ("rollout",), ("index",), ("index", "build")])
+@pytest.mark.parametrize(
+    "command", [(), ("play",), ("rollout",), ("index",), ("index", "build"), ("world",), ("rewards",)]
+)
 def test_help_teaches(command: tuple[str, ...]) -> None:
     output = run(*command, "--help")
     assert "Usage" in output
-    if command in (("play",), ("rollout",), ("index", "build")):
+    if command not in ((), ("index",)):
         assert "Example" in output
         assert f"igpo-gym {' '.join(command)}" in output
 
@@ -103,7 +106,24 @@ def test_mistakes_are_explained_without_a_traceback(
     assert not (files / "out.jsonl").exists()
 
 
+def test_a_world_is_written_indexed_and_played(files: Path) -> None:
+    run("world", "--out", "world", "--documents", "60", "--questions", "20", "--hops", "2", "--split", "test")
+    run("index", "build", "world/corpus.jsonl", "index")
+    questions = ("--questions", "jsonl:world/questions.jsonl", "--search", "bm25:index")
+    run("rollout", *CHEAP, *questions, "--agent", "scripted", "--episodes", "20", "--out", "out.jsonl")
+    episodes = list(read_rollouts(files / "out.jsonl"))
+    assert [episode.question.hops for episode in episodes] == [2] * 20
+    assert all(episode.turns[0].passages for episode in episodes)
+    assert "hops must be" in run("world", "--out", "w", "--hops", "5", code=2)
+
+
 def test_a_corpus_that_is_none_is_explained(files: Path) -> None:
     (files / "bad.jsonl").write_text('{"id": "1", "contents": "fine"}\nnot json\n')
     assert "line 2" in run("index", "build", "bad.jsonl", "bad", code=2)
     assert not (files / "bad").exists()
+
+
+def test_the_rewards_are_listed() -> None:
+    output = run("rewards")
+    assert "+1*gain +1*f1 -2*format-penalty" in output
+    assert all(name in output for name in (*PRESETS, *TERMS))

@@ -1,17 +1,19 @@
-"""Scripted agents: policies without a model, whose behaviour is known, to test and to compare rewards with.
+"""Scripted agents: policies without a model, whose behaviour is known, to test and compare rewards with.
 
-Each is a function from what is known of the questions, the episode so far and a random generator to a message.
-They are stateless: the same episode and seed give the same message, whatever was asked before.
+Each is a function from what is known of the questions, the episode so far and a random generator to a
+message. They are stateless: the same episode and seed give the same message, whatever was asked before.
 
 >>> from igpo_gym.data.world import load_world
->>> agent = ScriptedAgent("expert", load_world("test"))
+>>> world = load_world("test,hops=2")
+>>> agent = ScriptedAgent("expert", world)
+>>> agent.act([Episode.begin(world.questions[0], TAGS.prompt(world.questions[0]))])
+['<think>I need the region</think><search>Salman</search>']
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from random import Random
 from typing import TypeAlias
 
@@ -50,9 +52,11 @@ class Knowledge:
         """Something to look up that is no evidence of the question."""
         passages = self.questions.passages
         if not passages:
-            return Lead(*2 * (rng.choice(self.questions.questions).text,), ())
-        while (passage := rng.choice(passages)).id in question.evidence and len(passages) > len(question.evidence):
-            pass
+            text = rng.choice(self.questions.questions).text
+            return Lead(text, "", (text,))
+        passage = rng.choice(passages)
+        while passage.id in question.evidence and len(passages) > len(question.evidence):
+            passage = rng.choice(passages)
         if isinstance(self.questions, WorldQuestions):
             world = self.questions.world
             relation = rng.choice(tuple(world.targets(int(passage.id))))
@@ -73,10 +77,10 @@ class Knowledge:
 
     def answer(self, text: str) -> str:
         """The message that answers, in the very form in which the answer probe asks."""
+        probe = self.protocol.probe
+        message = f"{probe.prefix}{text}{probe.suffix}"
         # An answer that cannot stand between the tags is neutralised by the protocol's own writer.
-        if self.protocol.parse(message := f"{self.protocol.probe.prefix}{text}{self.protocol.probe.suffix}") == Answer(text):
-            return message
-        return self.protocol.write(Answer(text))
+        return message if self.protocol.parse(message) == Answer(text) else self.protocol.write(Answer(text))
 
 
 Script: TypeAlias = Callable[[Knowledge, Episode, Random], str]
@@ -92,7 +96,9 @@ def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
     if not question.evidence:
         return scripted(know, episode, rng)
     leads = know.leads(question)
-    missing = [lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known]
+    missing = [
+        lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known
+    ]
     if not missing or _searches(episode) >= 2 * len(leads) + 2:
         return know.answer(question.answers[0])
     return know.search(missing[0], rng)
@@ -164,13 +170,17 @@ def _sidetrack(know: Knowledge, episode: Episode, rng: Random) -> str:
     return know.protocol.write(Search((rng.choice(titles),)), "I read on")
 
 
+def _in_vain(know: Knowledge, episode: Episode, rng: Random) -> str:
+    return know.protocol.write(Search((rng.choice(("zzz", "qwerty", "???")),)), "I try my luck")
+
+
 def _malformed(know: Knowledge, episode: Episode, rng: Random) -> str:
     message = _astray(know, episode, rng)
     close = f"</{know.protocol.search_tag}>"
     return rng.choice((message.removesuffix(close), "", f"{message}{close}", "I do not know."))
 
 
-_DISTRACTIONS: tuple[Script, ...] = (_repeat, _astray, _astray, _sidetrack, _malformed)
+_DISTRACTIONS: tuple[Script, ...] = (_repeat, _astray, _astray, _sidetrack, _in_vain, _malformed)
 
 
 def noisy(know: Knowledge, episode: Episode, rng: Random, rate: float = 0.3) -> str:

@@ -60,14 +60,23 @@ class Engine:
     retry_delays: tuple[float, ...] = SEARCH_RETRY_DELAYS
 
     def __post_init__(self) -> None:
-        if self.reward.needs_belief and self.scorer is None:
+        if "belief" in self.reward.needs and self.scorer is None:
             raise ValueError(f"reward {self.reward.name!r} needs a scorer, but scorer=None")
         for name, value in (("max_turns", self.max_turns), ("top_k", self.top_k)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
 
     def begin(self, questions: Sequence[Question]) -> list[Episode]:
-        """New episodes; their first beliefs come with the next :meth:`settle`."""
+        """New episodes; their first beliefs come with the next :meth:`settle`.
+
+        Raises ValueError for a question that does not have what the reward needs.
+        """
+        if "evidence" in self.reward.needs:
+            for question in questions:
+                if not question.evidence:
+                    raise ValueError(
+                        f"reward {self.reward.name!r} needs gold evidence, and {question.id!r} names none"
+                    )
         return [Episode.begin(question, self.protocol.prompt(question)) for question in questions]
 
     def play(self, episodes: Sequence[Episode], messages: Sequence[str]) -> list[Move]:

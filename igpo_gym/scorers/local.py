@@ -23,6 +23,7 @@ from igpo_gym.scorers.families import attention_function, key_value_layout, shar
 from igpo_gym.scorers.framing import Framing, Ids
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.loading import load_model
+from igpo_gym.scorers.weights import WeightWatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -99,8 +100,13 @@ class TransformersScorer:
     and each request's probe and answers once, in as few passes as ``row_tokens`` allows; logits are computed
     where an answer token is predicted and nowhere else. Beliefs are the same with any cache.
 
-    ``model`` may be shared with a policy: it is not changed, not even its attention function or its mode.
-    After its weights have changed, call :meth:`clear`. Safe to call from many threads; they take turns.
+    ``model`` may be shared with a policy in training (IGPO proper): it is not changed, not even its attention
+    function or its mode, and when an optimiser has changed its weights, or they were loaded, moved or
+    replaced, the next call notices and drops the cache. Only a write through ``tensor.data`` goes unseen:
+    call :meth:`clear` after one. For a frozen scorer give a copy of the model; :meth:`copy_weights` refreshes
+    it.
+
+    Safe to call from many threads; they take turns.
 
     Raises SpecError if the model's attention or its tokenizer cannot be driven (see ``families`` and
     ``framing``).
@@ -122,11 +128,11 @@ class TransformersScorer:
         self._cache_bytes = cache_bytes
         self._row_tokens = row_tokens
         self._lock = RLock()
-        self._model = shared_view(model)
-        self._layout = layout = key_value_layout(self._model)
-        self._tree = PrefixTree(lambda: KeyValues(layout))
+        self._source = model
+        self._watch = WeightWatch(model)
         self._history = PrefixTree(TokenCount)
         self._stats = ScorerStats()
+        self._adopt()
         self._check_attention()
 
     @classmethod
@@ -148,8 +154,15 @@ class TransformersScorer:
         """What has been done so far."""
         return replace(self._stats, cache_bytes=self._tree.size)
 
+    def copy_weights(self, model: PreTrainedModel) -> None:
+        """Take over the weights of ``model``, of the same shapes: a periodically refreshed scorer (TIPS)."""
+        with self._lock, torch.no_grad():
+            theirs = dict(model.named_parameters())
+            for name, weight in self._source.named_parameters():
+                weight.copy_(theirs[name])
+
     def clear(self) -> None:
-        """Drop the cache; needed after the model's weights have changed."""
+        """Drop the cache."""
         with self._lock:
             self._tree.clear()
             self._history.clear()
@@ -162,10 +175,32 @@ class TransformersScorer:
         """
         with self._lock:
             started = time.perf_counter()
+            self._follow_weights()
             queries = [self._query(request) for request in requests]
             beliefs = self._beliefs(queries)
             self._count(requests=len(requests), seconds=time.perf_counter() - started)
             return [beliefs[query] for query in queries]
+
+    def __deepcopy__(self, memo: object) -> TransformersScorer:
+        """The scorer itself: Gymnasium copies an environment's arguments, and a model must not be."""
+        return self
+
+    def _adopt(self) -> None:
+        """Make a view of the model as it is now, with an empty cache."""
+        self._weights = self._watch.state()
+        self._model = shared_view(self._source)
+        self._layout = layout = key_value_layout(self._model)
+        self._tree = PrefixTree(lambda: KeyValues(layout))
+        self._history.clear()
+
+    def _follow_weights(self) -> None:
+        """Drop what was computed with weights that the model no longer has."""
+        before, now = self._weights, self._watch.state()
+        if now.places != before.places:
+            self._adopt()
+        elif now != before:
+            self._weights = now
+            self.clear()
 
     def _count(self, **amounts: float) -> None:
         totals = {name: getattr(self._stats, name) + amount for name, amount in amounts.items()}

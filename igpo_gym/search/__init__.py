@@ -43,6 +43,10 @@ def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Re
     if search is None or search == "bm25":
         return _index_of(questions)
     if not isinstance(search, str):
+        if not callable(getattr(search, "search", None)):
+            raise SpecError(
+                f"{search!r:.60} is no retriever: it has no search(queries, k); or give one of: {_FORMS}"
+            )
         return search
     scheme, _, place = search.partition(":")
     if scheme in ("http", "https"):

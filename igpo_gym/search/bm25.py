@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,14 @@ from igpo_gym.storage import written_whole
 FORMAT = 1
 """The version of the folder's layout and of the tokenisation; an index of a later one is refused."""
 
+MAX_WORDS = 1024
+"""How many words of a query count, as in Lucene: an agent that repeats itself must not stall the batch."""
+
 _MANIFEST = "manifest.json"
 _KIND = "igpo_gym BM25 index"
 _words = re.compile(r"\w+").findall
 
-Advance: TypeAlias = Callable[[], None]
+T = TypeVar("T")
 
 
 def words(text: str) -> list[str]:
@@ -49,11 +52,11 @@ class BM25Index:
 
     The score is that of bm25s's ``lucene`` method with k1 = 1.5 and b = 0.75. A passage's words are those of
     its title and its text, less bm25s's English stop words: a query of stop words alone finds nothing. A word
-    that a query repeats counts as often as it stands there.
+    that a query repeats counts as often as it stands there, up to :data:`MAX_WORDS` words in all.
     """
 
     vocabulary: dict[str, int]
-    """Each word's column."""
+    """Each word's column, in order of the columns."""
     starts: npt.NDArray[np.int64]
     """(words + 1,): where each column begins in the two arrays below."""
     numbers: npt.NDArray[np.int32]
@@ -72,15 +75,14 @@ class BM25Index:
         At its peak this needs about 3 GB for a million passages of 60 words. ``progress`` shows a bar on
         standard error. Raises ValueError when there are no passages, or two with the same id.
         """
-        with _progress_bar(progress) as stage:
+        with _tracking(progress) as track:
             reader = _Reader()
-            advance = stage("reading passages", _length(passages))
-            for passage in passages:
+            total = len(passages) if isinstance(passages, Sequence) else None
+            for passage in track(passages, "reading passages", total):
                 reader.add(passage)
-                advance()
             if not reader.ids:
                 raise ValueError("there are no passages to index")
-            matrix = _score(reader, stage("scoring words", _PASSES * len(reader.ids)))
+            matrix = _score(_Documents(reader, track))
         return cls(
             vocabulary=reader.vocabulary,
             starts=matrix["indptr"].astype(np.int64, copy=False),
@@ -96,19 +98,13 @@ class BM25Index:
         Raises FileExistsError when the folder holds anything else.
         """
         folder = Path(folder)
-        if (
-            folder.exists()
-            and not (folder / _MANIFEST).is_file()
-            and (folder.is_file() or any(folder.iterdir()))
-        ):
-            raise FileExistsError(
-                f"{folder} exists and is not a BM25 index: choose another place for the index"
-            )
+        if not _replaceable(folder):
+            raise FileExistsError(f"{folder} holds something else than a BM25 index: choose another place")
         with written_whole(folder.absolute()) as new:
             for name in _ARRAYS:
                 np.save(new / f"{name}.npy", getattr(self, name))
             (new / "lines.jsonl").write_bytes(self.lines.data)
-            (new / "vocabulary.json").write_text(json.dumps(self.vocabulary), encoding="utf-8")
+            (new / "vocabulary.txt").write_bytes("\n".join(self.vocabulary).encode())
             sizes = {file.name: file.stat().st_size for file in sorted(new.iterdir())}
             manifest = {"kind": _KIND, "format": FORMAT, "passages": len(self), "files": sizes}
             (new / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
@@ -123,7 +119,8 @@ class BM25Index:
         folder = Path(folder)
         manifest = _checked_manifest(folder)
         try:
-            vocabulary = json.loads((folder / "vocabulary.json").read_bytes())
+            listed = (folder / "vocabulary.txt").read_bytes().decode().split("\n")
+            vocabulary = {word: column for column, word in enumerate(listed)}
             arrays = {name: _map_array(folder / f"{name}.npy") for name in _ARRAYS}
             index = cls(vocabulary=vocabulary, lines=_map_bytes(folder / "lines.jsonl"), **arrays)
         except (ValueError, OSError) as error:
@@ -147,21 +144,23 @@ class BM25Index:
         return [self._search(query, k) for query in queries]
 
     def _search(self, query: str, k: int) -> list[Passage]:
-        return [self.passage(number, score) for number, score in self.ranked(words(query), k)]
+        return [self.passage(number, score) for number, score in self.ranked(words(query)[:MAX_WORDS], k)]
 
     def ranked(self, query: Sequence[str], k: int) -> list[tuple[int, float]]:
-        """The numbers and scores of the ``k`` best passages for a query's words, best first."""
+        """The numbers and scores of the ``k`` best passages for these words, best first."""
         columns = [self.vocabulary[word] for word in query if word in self.vocabulary]
         if not columns:
             return []
-        spans = [slice(self.starts[column], self.starts[column + 1]) for column in columns]
-        numbers = np.concatenate([self.numbers[span] for span in spans])
+        spans = {column: slice(self.starts[column], self.starts[column + 1]) for column in columns}
+        postings = {column: self.numbers[span] for column, span in spans.items()}
         # Word by word in single precision, as bm25s adds, so that the sums are the same to the last bit.
         sums = np.zeros(len(self), np.float32)
-        np.add.at(sums, numbers, np.concatenate([self.scores[span] for span in spans]))
+        for column in columns:
+            np.add.at(sums, postings[column], self.scores[spans[column]])
+        numbers = np.concatenate(list(postings.values()))
         totals = sums[numbers]
         # A passage stands here once per word at most, so the k best are among the k * words best entries.
-        entries = k * len(columns)
+        entries = k * len(postings)
         if len(totals) > entries:
             kept = totals >= np.partition(totals, -entries)[-entries]
             numbers, totals = numbers[kept], totals[kept]
@@ -175,7 +174,7 @@ class BM25Index:
 
     def passage(self, number: int, score: float = 0.0) -> Passage:
         """The passage of that number (its place in the corpus, from 0)."""
-        line = self.lines[self.line_starts[number] : self.line_starts[number + 1]].tobytes()
+        line = self.lines[self.line_starts[number] : self.line_starts[number + 1]].tobytes().decode("ascii")
         id_, title, text = json.loads(line)
         return Passage(id_, title, text, score)
 
@@ -219,16 +218,21 @@ class _Reader:
         self.column_starts.append(len(self.columns))
 
 
-_PASSES = 3
-"""How often bm25s goes over the passages: for their lengths, for the words' frequencies, for the scores."""
+class _Track(Protocol):
+    """Passes items through, and shows how many have passed under a name."""
+
+    def __call__(self, items: Iterable[T], name: str, total: int | None) -> Iterable[T]: ...
 
 
 @dataclass(frozen=True)
 class _Documents:
-    """Each passage's columns, in the form that bm25s takes, without holding a list for each."""
+    """Each passage's columns, in the form that bm25s takes, without holding a list for each.
+
+    bm25s goes over them three times: for the lengths, for the words' frequencies, and for the scores.
+    """
 
     reader: _Reader
-    advance: Advance
+    track: _Track
 
     @property
     def ids(self) -> _Documents:
@@ -243,42 +247,38 @@ class _Documents:
 
     def __iter__(self) -> Iterator[list[int]]:
         columns, starts = self.reader.columns, self.reader.column_starts
-        for number in range(len(self)):
+        for number in self.track(range(len(self)), "scoring words", len(self)):
             yield columns[starts[number] : starts[number + 1]].tolist()
-            self.advance()
 
 
-def _score(reader: _Reader, advance: Advance) -> dict[str, npt.NDArray[Any]]:
+def _score(documents: _Documents) -> dict[str, npt.NDArray[Any]]:
     import bm25s
 
-    if not reader.vocabulary:
+    if not documents.vocab:
         raise ValueError("the passages hold no words to search for")
-    model = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy", csc_backend="numpy")
-    model.index(_Documents(reader, advance), create_empty_token=False, show_progress=False)
+    model = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy")
+    model.index(documents, create_empty_token=False, show_progress=False)
     return dict(model.scores)
 
 
-def _length(passages: Iterable[Passage]) -> int | None:
-    return len(passages) if isinstance(passages, Sequence) else None
-
-
 @contextmanager
-def _progress_bar(shown: bool) -> Iterator[Callable[[str, int | None], Advance]]:
-    """A function that begins a named stage of so many steps and returns what advances it by one."""
+def _tracking(shown: bool) -> Iterator[_Track]:
     if not shown:
-        yield lambda name, total: lambda: None
+        yield lambda items, name, total: items
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield lambda items, name, total: progress.track(items, total=total, description=name)
 
-        def stage(name: str, total: int | None) -> Advance:
-            task = progress.add_task(name, total=total)
-            return lambda: progress.advance(task)
 
-        yield stage
+def _replaceable(folder: Path) -> bool:
+    """Whether an index may be written there: nothing is there, an empty folder, or an older index."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return (folder / _MANIFEST).is_file() or not any(folder.iterdir())
 
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:

@@ -41,12 +41,16 @@ segments = st.builds(
     texts,
     st.none() | st.lists(st.integers(0, 9)).map(tuple),
 )
-turns = st.builds(
-    Turn, texts, actions, st.lists(st.lists(passages).map(tuple)).map(tuple), texts, st.booleans()
+results = st.lists(st.lists(passages, max_size=2).map(tuple), max_size=2).map(tuple)
+turns = st.builds(Turn, texts, actions, results, texts, st.booleans())
+
+
+@given(
+    st.lists(turns, max_size=3),
+    st.booleans(),
+    st.lists(segments, max_size=3),
+    st.lists(st.floats(-9, 0), min_size=1),
 )
-
-
-@given(st.lists(turns), st.booleans(), st.lists(segments), st.lists(st.floats(-9, 0), min_size=1))
 def test_any_episode_is_read_back(
     played: list[Turn], truncated: bool, said: list[Segment], log_probs: list[float]
 ) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Search
+from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search
 from igpo_gym.errors import ScoringError, SearchError
 from igpo_gym.protocols import TOOL_CALL
-from igpo_gym.rewards import PRESETS
+from igpo_gym.rewards import PRESETS, resolve_reward
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import QUESTIONS, MentionScorer
@@ -231,3 +231,10 @@ def test_impossible_settings_are_refused(engine: Engine) -> None:
         dataclasses.replace(engine, max_turns=0)
     with pytest.raises(ValueError, match="top_k must be at least 1"):
         dataclasses.replace(engine, top_k=0)
+
+
+def test_a_question_without_the_evidence_that_a_reward_needs_is_refused(engine: Engine) -> None:
+    engine = dataclasses.replace(engine, reward=resolve_reward("f1 + evidence-recall"))
+    assert engine.begin([AUTHOR])
+    with pytest.raises(ValueError, match="needs gold evidence, and 'x' names none"):
+        engine.begin([AUTHOR, Question("x", "Who?", ("A",))])

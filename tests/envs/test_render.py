@@ -21,7 +21,7 @@ def test_the_dialogue_shows_turns_rewards_and_beliefs(engine: Engine) -> None:
     assert "[bold]hm" in text
     assert "belief " in text
     assert "0.182 (+0.082)" in text
-    assert "reward +1.000 (gain +0.000, f1 +1.000, format +0.000)" in text
+    assert "reward +1.000 (gain +0.000, f1 +1.000, format-penalty +0.000)" in text
     assert text.count("belief ") == 3
 
 

@@ -47,7 +47,7 @@ def test_step_pays_and_tells(settings: dict[str, Any]) -> None:
     assert "born in Danzig" in observation
     assert reward == pytest.approx(2 / 11 - 1 / 10)
     assert info["gain"] == pytest.approx(reward)
-    assert info["reward_terms"] == pytest.approx({"gain": reward, "f1": 0.0, "format": 0.0})
+    assert info["reward_terms"] == pytest.approx({"gain": reward, "f1": 0.0, "format-penalty": 0.0})
     assert info["belief"] == pytest.approx(2 / 11)
     assert info["turn"] == 1
     assert info["action"] == "search"
@@ -130,7 +130,7 @@ def test_stepping_at_the_wrong_time_needs_a_reset(settings: dict[str, Any], unwr
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reward": "ipgo"}, "unknown reward 'ipgo'; choose one of: igpo"),
+        ({"reward": "ipgo"}, "unknown reward 'ipgo'; choose one of: em"),
         ({"protocol": "xml"}, "unknown protocol 'xml'; choose one of: tags"),
         ({"render_mode": "rgb"}, "unknown render_mode 'rgb'; choose one of: ansi, human"),
         ({"group_size": 0}, "group_size must be at least 1"),
@@ -140,7 +140,7 @@ def test_stepping_at_the_wrong_time_needs_a_reset(settings: dict[str, Any], unwr
 )
 def test_wrong_settings_are_explained(settings: dict[str, Any], change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        gym.make("SearchQA-IGPO-v0", **{**settings, **change})
+        SearchQAEnv(**{**settings, **change})
 
 
 def test_a_wrong_question_id_is_explained(settings: dict[str, Any]) -> None:

@@ -35,18 +35,69 @@ def test_presets_by_hand(name: str, first: float, last: float) -> None:
 
 
 def test_every_term_is_reported_by_name() -> None:
-    assert PRESETS["igpo"].price(episode(), 1) == pytest.approx({"gain": 0.3, "f1": 0.0, "format": -2.0})
+    assert PRESETS["igpo"].price(episode(), 1) == pytest.approx(
+        {"gain": 0.3, "f1": 0.0, "format-penalty": -2.0}
+    )
 
 
-def test_only_gains_need_beliefs() -> None:
-    assert {name for name, reward in PRESETS.items() if reward.needs_belief} == {"igpo", "igpo-logprob"}
+def test_a_reward_needs_what_its_terms_need() -> None:
+    assert {name for name, reward in PRESETS.items() if "belief" in reward.needs} == {
+        "igpo",
+        "igpo-logprob",
+        "watermark",
+    }
+    assert resolve_reward("igpo + 0.1*evidence-recall").needs == {"belief", "evidence"}
+
+
+def test_no_name_is_both_a_preset_and_a_term() -> None:
+    assert not PRESETS.keys() & TERMS.keys()
+
+
+@pytest.mark.parametrize(
+    ("spec", "weights"),
+    [
+        ("f1", {"f1": 1.0}),
+        (
+            "igpo + 0.1*evidence-recall - 0.01*search-cost",
+            {
+                "gain": 1.0,
+                "f1": 1.0,
+                "format-penalty": -2.0,
+                "evidence-recall": 0.1,
+                "search-cost": -0.01,
+            },
+        ),
+        ("2 * gain  +  f1 - 0.5*igpo", {"gain": 1.5, "f1": 0.5, "format-penalty": 1.0}),
+        ("-1e-1*em", {"em": -0.1}),
+    ],
+)
+def test_a_sum_is_read(spec: str, weights: dict[str, float]) -> None:
+    reward = resolve_reward(spec)
+    assert reward.name == spec
+    assert {term.name: weight for weight, term in reward.terms} == pytest.approx(weights)
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("", "unknown reward ''"),
+        ("igpo+f1", "unknown reward 'igpo.f1'; choose one of: em, "),
+        ("igpo + ", "unknown reward ''"),
+        ("x*f1", "'x' is no weight"),
+        ("inf*f1", "'inf' is no weight"),
+        ("0.1*0.2*f1", "'0.1.0.2' is no weight"),
+    ],
+)
+def test_a_sum_that_cannot_be_read_is_explained(spec: str, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        resolve_reward(spec)
 
 
 def test_rewards_are_found_by_name() -> None:
     mine = RewardFunction("mine", ((1.0, TERMS["f1"]),))
     assert resolve_reward(mine) is mine
     assert resolve_reward("igpo") is PRESETS["igpo"]
-    with pytest.raises(SpecError, match="unknown reward 'ipgo'; choose one of: igpo, "):
+    with pytest.raises(SpecError, match="unknown reward 'ipgo'; choose one of: em, "):
         resolve_reward("ipgo")
 
 

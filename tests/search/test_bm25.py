@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError
-from igpo_gym.search.bm25 import FORMAT, BM25Index, words
+from igpo_gym.search.bm25 import FORMAT, MAX_WORDS, BM25Index, words
 
 PASSAGES = [
     Passage("grass", "Günter Grass", "He wrote The Tin Drum, a novel of 1959."),
@@ -48,7 +48,7 @@ def bm25s_ranking(passages: list[Passage], query: str) -> list[tuple[int, float]
     return sorted((pair for pair in pairs if pair[1] > 0), key=lambda pair: (-pair[1], pair[0]))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(corpora, st.lists(vocabulary, max_size=8), st.integers(1, 40))
 def test_equals_bm25s_to_the_last_bit(corpus: list[tuple[str, str]], query: list[str], k: int) -> None:
     passages = numbered(corpus)
@@ -90,6 +90,13 @@ def test_ties_stand_in_corpus_order() -> None:
 )
 def test_a_query_that_matches_nothing_finds_nothing(query: str) -> None:
     assert BM25Index.build(PASSAGES).search([query], k=5) == [[]]
+
+
+def test_a_runaway_query_counts_up_to_its_limit() -> None:
+    index = BM25Index.build(PASSAGES)
+    runaway, limit = index.search(["drum " * 100_000 + "city", "drum " * MAX_WORDS], k=5)
+    assert [passage.id for passage in runaway] == ["drum", "grass"]
+    assert [passage.score for passage in runaway] == [passage.score for passage in limit]
 
 
 def test_search_takes_no_queries_and_refuses_k_below_one() -> None:
@@ -161,9 +168,9 @@ def test_saving_replaces_an_index_and_nothing_else(tmp_path: Path) -> None:
     assert len(BM25Index.load(target)) == 2
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match="not a BM25 index"):
+    with pytest.raises(FileExistsError, match="something else than a BM25 index"):
         BM25Index.build(PASSAGES).save(tmp_path / "thesis")
-    with pytest.raises(FileExistsError, match="not a BM25 index"):
+    with pytest.raises(FileExistsError, match="something else than a BM25 index"):
         BM25Index.build(PASSAGES).save(tmp_path / "thesis" / "chapter.txt")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "thesis"]
@@ -200,7 +207,7 @@ def test_load_refuses_a_foreign_manifest(tmp_path: Path, change: dict[str, Any],
         BM25Index.load(tmp_path / "index")
 
 
-FILES = ["line_starts.npy", "lines.jsonl", "numbers.npy", "scores.npy", "starts.npy", "vocabulary.json"]
+FILES = ["line_starts.npy", "lines.jsonl", "numbers.npy", "scores.npy", "starts.npy", "vocabulary.txt"]
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])

@@ -1,6 +1,8 @@
 import gc
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
@@ -37,6 +39,17 @@ def corpus(tmp_path: Path) -> Path:
 
 def ids(retriever: Retriever, query: str = "novel") -> list[str]:
     return [passage.id for passage in retriever.search([query], k=3)[0]]
+
+
+def test_searching_loads_no_heavy_library(tmp_path: Path) -> None:
+    BM25Index.build(PASSAGES).save(tmp_path / "index")
+    script = (
+        "import sys; from igpo_gym.search import BM25Index;"
+        "assert BM25Index.load(sys.argv[1]).search(['novel'], 1)[0];"
+        "print({'torch', 'transformers', 'bm25s', 'scipy', 'rich'} & set(sys.modules))"
+    )
+    shown = subprocess.check_output([sys.executable, "-c", script, str(tmp_path / "index")], text=True)
+    assert shown.strip() == "set()"
 
 
 class Nothing:
@@ -76,7 +89,7 @@ def test_an_index_is_cached_on_disk(cache: Path) -> None:
     assert ids(resolve_search(None, CACHED)) == ["planted"]
 
 
-@pytest.mark.parametrize("damaged", ["manifest.json", "scores.npy", "vocabulary.json"])
+@pytest.mark.parametrize("damaged", ["manifest.json", "scores.npy", "vocabulary.txt"])
 def test_a_damaged_cache_is_rebuilt(cache: Path, damaged: str) -> None:
     resolve_search(None, CACHED)
     gc.collect()
@@ -133,6 +146,11 @@ def test_servers_are_refused_by_name(spec: str) -> None:
 def test_unknown_forms_are_refused_with_the_known_ones(spec: str) -> None:
     with pytest.raises(SpecError, match=r"unknown search .*bm25:FOLDER.*bm25:FILE\.jsonl"):
         resolve_search(spec, CACHED)
+
+
+def test_what_cannot_search_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"42 is no retriever.*bm25:FOLDER"):
+        resolve_search(42, BARE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", ["nowhere", "nowhere.jsonl", "nowhere.jsonl.gz"])

@@ -1,8 +1,10 @@
 """A generated world: invented facts that no language model can know, for work that needs no download.
 
->>> questions = load_world("test,hops=2")
->>> questions.questions[0].text
-...
+>>> world = load_world("test,hops=2")
+>>> world.questions[0].text, world.questions[0].answers
+('What is the capital of the region that contains Salman?', ('Tumvel',))
+>>> [lead.phrases[0] for lead in world.leads(world.questions[0])]
+['the region of Salman', 'the capital of the Ferhus Highlands']
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,24 @@ from igpo_gym.data.world.names import SPLITS
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
 
-__all__ = ["Chain", "Choice", "Entity", "Lead", "World", "WorldQuestions", "load_world", "parse_world", "write_world"]
+__all__ = [
+    "Chain",
+    "Choice",
+    "Entity",
+    "Lead",
+    "World",
+    "WorldQuestions",
+    "load_world",
+    "parse_world",
+    "write_world",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class WorldQuestions(QuestionSet):
     """A world's questions and corpus, with the world, which knows how each question came about."""
 
-    world: World = World()
+    world: World = field(default_factory=World)
 
     def leads(self, question: Question) -> tuple[Lead, ...]:
         """What has to be looked up for a question of this world, hop by hop."""
@@ -92,9 +104,10 @@ def load_world(options: str = "") -> WorldQuestions:
 
 
 def write_world(out: Path, world: World) -> None:
-    """Write ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``, as a stream: any size, little memory.
+    """Stream ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``: any size, little memory.
 
-    Each file appears under its name only once it is whole; a file that is there is replaced.
+    They are what ``read_corpus`` and ``load_jsonl`` read. Each file appears under its name only once it is
+    whole; a file that is there is replaced.
     """
     out.mkdir(parents=True, exist_ok=True)
     _write_lines(out / "corpus.jsonl", map(_corpus_line, world.passages()))

@@ -3,10 +3,10 @@
 A world is a function of its settings: every entity's facts and document follow from the seed and the entity's
 number, so a world of a million documents is written without ever being held.
 
-Entities live in neighbourhoods of twenty. Each target of a relation, and each entity that a document mentions
-in passing, comes from the neighbourhood with probability ``coupling`` and from anywhere otherwise. So with
-coupling the first document of a chain, and those that a search finds beside it, name the entities that the
-answer is likely to be among: every hop informs. Without coupling a hop says nothing about those after the next.
+Entities live in neighbourhoods of ten. Each target of a relation, and each entity that a document mentions
+in passing, comes from the neighbourhood with probability ``coupling`` and from anywhere otherwise; likewise a
+document's "See also" names what is two relations away. So with coupling the documents of a hop name the
+entities that the answer is likely to be among, and every hop informs. Without coupling they do not.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ class World:
 
     def year(self, number: int) -> int | None:
         """The year of an entity whose kind has one, a multiple of ten from 1500 to 1890."""
-        return 10 * self._random("year", number).randrange(150, 190) if self._kind(number) in DATED else None
+        return self._year(number) if self._kind(number) in DATED else None
+
+    def _year(self, number: int) -> int:
+        return 10 * self._random("year", number).randrange(150, 190)
 
     @cached_property
     def _entity(self) -> Callable[[int], Entity]:
@@ -143,8 +146,7 @@ class World:
     def _make_targets(self, number: int) -> dict[str, int]:
         rng = self._random("targets", number)
         return {
-            name: self._draw(rng, RELATIONS[name].target, number)
-            for name in RELATIONS_OF[self._kind(number)]
+            name: self._draw(rng, RELATIONS[name].target, number) for name in RELATIONS_OF[self._kind(number)]
         }
 
     def _kind(self, number: int) -> str:
@@ -154,7 +156,11 @@ class World:
         """Another entity of that kind, from the neighbourhood of ``beside`` as often as ``coupling`` says."""
         whole = self.documents // len(SLOTS)
         home = beside // len(SLOTS)
-        near = rng.random() < self.coupling and home < whole and any(home * len(SLOTS) + slot != beside for slot in _SLOTS_OF[kind])
+        near = (
+            rng.random() < self.coupling
+            and home < whole
+            and any(home * len(SLOTS) + slot != beside for slot in _SLOTS_OF[kind])
+        )
         while True:
             number = home * len(SLOTS) + rng.choice(_SLOTS_OF[kind]) if near else self._anywhere(rng, kind)
             if number != beside:
@@ -180,9 +186,9 @@ class World:
         ]
         if (year := self.year(number)) is not None:
             stated.append((rng.choice(DATED[entity.kind]), {"year": str(year)}))
-        length = rng.randint(min(4, len(stated) + 1), 5 if rng.random() < 0.8 else 6) - 1
-        for aside in rng.sample(about.asides, max(0, min(length - len(stated), len(about.asides)))):
-            stated.append((aside, self._passing_mentions(rng, number)))
+        length = rng.randint(max(3, len(stated) + 1), 5 if rng.random() < 0.8 else 6) - 1
+        asides = rng.sample(about.asides, max(0, min(length - len(stated), len(about.asides))))
+        stated += [(aside, self._passing_mentions(rng, number)) for aside in asides]
         rng.shuffle(stated)
         pronouns = (rng.choice(about.pronouns),) if entity.kind == "person" else about.pronouns
         sentences = []
@@ -240,13 +246,16 @@ class World:
     def _choice(self, rng: Random) -> Choice:
         relation = "year" if rng.random() < 0.5 else rng.choice(tuple(language.WHICH_FORMS))
         kind = rng.choice(tuple(DATED)) if relation == "year" else RELATIONS[relation].source
-        value = self.year if relation == "year" else lambda number: self.targets(number)[relation]
         while True:
             a = self._anywhere(rng, kind)
             b = self._draw(rng, kind, a)
-            if value(a) != value(b):
-                answer = rng.choice((a, b)) if relation != "year" else min(a, b, key=value)
-                return Choice((a, b), relation, answer)
+            first, second = self._value(a, relation), self._value(b, relation)
+            if first != second:
+                older = a if first < second else b
+                return Choice((a, b), relation, older if relation == "year" else rng.choice((a, b)))
+
+    def _value(self, number: int, relation: str) -> int:
+        return self._year(number) if relation == "year" else self.targets(number)[relation]
 
     def question(self, number: int) -> Question:
         """Question ``number``, from 0 to ``questions - 1``; ``id`` is its plan's kind and number."""
@@ -285,11 +294,9 @@ class World:
     def leads(self, number: int) -> tuple[Lead, ...]:
         """What has to be looked up for question ``number``, hop by hop."""
         plan = self.plan(number)
-        if isinstance(plan, Chain):
-            hops = zip(plan.entities, plan.relations, strict=False)
-        else:
-            hops = ((option, plan.relation) for option in plan.options)
-        return tuple(self.lead(entity, relation) for entity, relation in hops)
+        if isinstance(plan, Choice):
+            return tuple(self.lead(option, plan.relation) for option in plan.options)
+        return tuple(self.lead(*hop) for hop in zip(plan.entities, plan.relations, strict=False))
 
     def lead(self, number: int, relation: str) -> Lead:
         """How to ask for one relation, or the "year", of entity ``number``."""

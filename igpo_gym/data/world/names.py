@@ -14,8 +14,29 @@ from random import Random
 FIRST = tuple(
     onset + rime
     for onset, rime in product(
-        ("B", "Br", "D", "Dr", "F", "G", "H", "K", "Kr", "L", "M", "N", "P", "R", "S", "T", "Tr", "V", "Z", "Th"),
-        ("al", "er", "in", "o", "u"),
+        (
+            "B",
+            "Br",
+            "D",
+            "Dr",
+            "F",
+            "G",
+            "H",
+            "K",
+            "Kr",
+            "L",
+            "M",
+            "N",
+            "P",
+            "R",
+            "S",
+            "T",
+            "Tr",
+            "V",
+            "Z",
+            "Th",
+        ),
+        ("al", "er", "in", "ol", "um"),
     )
 )
 """The 100 syllables that open a word."""
@@ -38,7 +59,8 @@ _CLASSES = 10
 def words_of_length(split: str, syllables: int) -> int:
     """How many words of that many syllables, at least 2, a split has."""
     share = len(LATER) // _CLASSES * len(SPLITS[split])
-    return len(FIRST) * len(LATER) ** (syllables - 2) * share
+    middles: int = len(LATER) ** (syllables - 2)
+    return len(FIRST) * middles * share
 
 
 @lru_cache(maxsize=64)
@@ -66,6 +88,6 @@ def word(number: int, split: str, seed: int) -> str:
     for _ in range(syllables - 2):
         number, syllable = divmod(number, len(LATER))
         middle.append(LATER[syllable])
-    # The class of a word is (first + last) modulo 10, so the last syllable follows from the class and the first.
+    # A word's class is (first + last) modulo 10, so the last syllable follows from the class and the first.
     last = _CLASSES * tens + (SPLITS[split][residue] - first) % _CLASSES
     return FIRST[first] + "".join(middle) + LATER[last]

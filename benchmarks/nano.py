@@ -1,0 +1,321 @@
+"""Does the packaged model do what it is for? Beliefs, gains and play on worlds it never saw.
+
+    python benchmarks/nano.py                              # the packaged checkpoints, a few minutes
+    python benchmarks/nano.py --model FOLDER --split validation --questions 120 --json out.json
+
+Every figure comes with its number of cases and a 95% bootstrap interval. Use --split test to report, never to
+choose anything: for that there is --split validation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from igpo_gym.agents.interface import Policy
+from igpo_gym.agents.scripted import ScriptedAgent, noisy
+from igpo_gym.data.world import WorldQuestions, load_world
+from igpo_gym.data.world.oracle import judge_searches, known_hops
+from igpo_gym.episode import Answer, Episode, Invalid, Search, Segment
+from igpo_gym.models.lessons import play_all
+from igpo_gym.protocols import TAGS
+from igpo_gym.scorers.framing import Framing
+from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.search import BM25Index
+
+MODELS = Path(__file__).parents[1] / "igpo_gym" / "models"
+TOP_K = 3
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean (or another statistic) with its interval."""
+
+    value: float
+    low: float
+    high: float
+    cases: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.cases}"
+
+
+def mean(values: Iterable[float], resamples: int = 1000) -> Figure:
+    """The mean, with a percentile bootstrap."""
+    x = np.asarray(list(values), dtype=float)
+    if not len(x):
+        return Figure(float("nan"), float("nan"), float("nan"), 0)
+    draws = np.random.default_rng(0).choice(x, (resamples, len(x))).mean(1)
+    return Figure(x.mean(), *np.quantile(draws, (0.025, 0.975)), len(x))
+
+
+def auc(positives: Sequence[float], negatives: Sequence[float], resamples: int = 300) -> Figure:
+    """The chance that a positive exceeds a negative, ties counting half."""
+    p, n, rng = np.asarray(positives), np.asarray(negatives), np.random.default_rng(0)
+    if not len(p) or not len(n):
+        return Figure(float("nan"), float("nan"), float("nan"), 0)
+
+    def area(p: np.ndarray, n: np.ndarray) -> float:
+        n = np.sort(n)
+        return float((np.searchsorted(n, p, "left") + np.searchsorted(n, p, "right")).mean() / 2 / len(n))
+
+    draws = [area(rng.choice(p, len(p)), rng.choice(n, len(n))) for _ in range(resamples)]
+    return Figure(area(p, n), *np.quantile(draws, (0.025, 0.975)), len(p))
+
+
+class Sampler:
+    """The model as a policy: batched generation, until it closes its action."""
+
+    def __init__(self, model: Any, tokenizer: Any, temperature: float, seed: int = 0) -> None:
+        self._model, self._framing, self._tokenizer = model, Framing(tokenizer), tokenizer
+        self._temperature = temperature
+        self._stops = [*tokenizer.convert_tokens_to_ids(["</search>", "</answer>"]), tokenizer.eos_token_id]
+        torch.manual_seed(seed)
+
+    @torch.inference_mode()
+    def act(self, episodes: Sequence[Episode]) -> list[str]:
+        """Sample one message for each episode."""
+        out = []
+        for start in range(0, len(episodes), 64):
+            rows = [self._framing.ids(episode.segments) for episode in episodes[start : start + 64]]
+            longest = max(map(len, rows))
+            ids = torch.tensor(
+                [[self._tokenizer.pad_token_id] * (longest - len(row)) + list(row) for row in rows]
+            )
+            mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+            choose = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
+            made = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=64,
+                eos_token_id=self._stops,
+                pad_token_id=self._tokenizer.pad_token_id,
+                **(choose if self._temperature else {"do_sample": False}),
+            )
+            out += [self._tokenizer.decode(row, skip_special_tokens=True) for row in made[:, longest:]]
+        return out
+
+
+def without_thoughts(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The transcript's queries and documents only."""
+    return tuple(
+        replace(segment, text=segment.text.rpartition("</think>")[2], ids=None)
+        if segment.author == "agent"
+        else segment
+        for segment in segments
+    )
+
+
+@dataclass
+class Bench:
+    """A model, a world, and what is asked of the one about the other."""
+
+    model: Any
+    tokenizer: Any
+    questions: WorldQuestions
+
+    def __post_init__(self) -> None:
+        self.scorer = TransformersScorer(self.model, self.tokenizer)
+        self.index = BM25Index.build(self.questions.passages)
+
+    def episodes(self, policy: Policy) -> list[Episode]:
+        """One episode for each question."""
+        return play_all(policy, self.questions.questions, self.index, TOP_K)
+
+    def beliefs(
+        self, episodes: Sequence[Episode], context: Callable[[Sequence[Segment]], tuple[Segment, ...]] = tuple
+    ) -> list[list[float]]:
+        """The belief before the first turn and after every turn that the environment replied to."""
+        requests, lengths = [], []
+        for episode in episodes:
+            turns = sum(not isinstance(turn.action, Answer) for turn in episode.turns)
+            lengths.append(turns + 1)
+            requests += [
+                BeliefRequest(context(episode.context(turn)), episode.question.answers, TAGS.probe)
+                for turn in range(turns + 1)
+            ]
+        probs = []
+        for start in range(0, len(requests), 64):
+            probs += [belief.prob for belief in self.scorer.score(requests[start : start + 64])]
+        rows, at = [], 0
+        for length in lengths:
+            rows.append(probs[at : at + length])
+            at += length
+        return rows
+
+
+def kind_of(episode: Episode) -> str:
+    """The row of the tables that an episode belongs to."""
+    kind = episode.question.id.partition("-")[0]
+    return f"{episode.question.hops} hops" if kind == "bridge" else kind
+
+
+def expert_figures(bench: Bench) -> dict[str, Any]:
+    """Beliefs along the expert's trajectories."""
+    episodes = bench.episodes(ScriptedAgent("expert", bench.questions))
+    rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for episode, beliefs in zip(episodes, bench.beliefs(episodes), strict=True):
+        into = rows[kind_of(episode)]
+        into["belief before"].append(beliefs[0])
+        into["belief after"].append(beliefs[-1])
+        gains = [after - before for before, after in pairwise(beliefs)]
+        into["intermediate gain"] += gains[:-1]
+        into["last gain"] += gains[-1:]
+    return {kind: {name: mean(values) for name, values in row.items()} for kind, row in sorted(rows.items())}
+
+
+def gain_figures(bench: Bench) -> dict[str, Any]:
+    """How well the gain of a turn tells useful searches from useless ones, over a noisy expert's turns."""
+    agent = ScriptedAgent(partial(noisy, rate=0.45), bench.questions, seed=1)
+    episodes = bench.episodes(agent)
+    gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for episode, beliefs in zip(episodes, bench.beliefs(episodes), strict=True):
+        seen: set[str] = set()
+        complete = False
+        for turn, verdict, before, after in zip(
+            episode.turns, judge_searches(episode), beliefs[:-1], beliefs[1:], strict=False
+        ):
+            was_complete = complete
+            seen.update(passage.id for passage in turn.passages)
+            complete = all(known_hops(episode.question, seen))
+            if verdict == "useful":
+                name = "completes" if complete else "intermediate"
+            elif verdict is None:
+                name = "invalid after" if was_complete else "invalid"
+            else:
+                name = f"{verdict} after evidence" if was_complete else verdict
+            gains[kind_of(episode)][name].append(after - before)
+            gains["all"][name].append(after - before)
+    table: dict[str, Any] = {}
+    for kind, by_name in sorted(gains.items()):
+        useless = [g for name, values in by_name.items() if name.startswith(("irr", "red")) for g in values]
+        table[kind] = {
+            "AUC completing": auc(by_name["completes"], useless),
+            "AUC intermediate": auc(by_name["intermediate"], useless),
+            **{f"gain, {name}": mean(values) for name, values in sorted(by_name.items())},
+        }
+    return table
+
+
+def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
+    """The model plays."""
+    begun = time.perf_counter()
+    episodes = bench.episodes(Sampler(bench.model, bench.tokenizer, temperature))
+    seconds = time.perf_counter() - begun
+    turns = [turn for episode in episodes for turn in episode.turns]
+    queries = [q for turn in turns if isinstance(turn.action, Search) for q in turn.action.queries]
+    titles = {passage.title for passage in bench.questions.passages}
+    right: dict[str, list[float]] = defaultdict(list)
+    for episode in episodes:
+        hit = float(episode.prediction in episode.question.answers)
+        right[f"EM, {kind_of(episode)}"].append(hit)
+        right["EM"].append(hit)
+    return {
+        "valid actions": mean(not isinstance(turn.action, Invalid) for turn in turns),
+        **{name: mean(values) for name, values in sorted(right.items())},
+        "answered": mean(episode.prediction is not None for episode in episodes),
+        "searches": mean(sum(isinstance(t.action, Search) for t in episode.turns) for episode in episodes),
+        "queries beyond a name": mean(query not in titles for query in queries),
+        "evidence found": mean(
+            all(known_hops(e.question, {p.id for t in e.turns for p in t.passages})) for e in episodes
+        ),
+        "episodes a second": Figure(len(episodes) / seconds, float("nan"), float("nan"), len(episodes)),
+    }
+
+
+def influence_figures(bench: Bench) -> dict[str, Any]:
+    """What an agent's own words do to the belief: its first turn's gain, by agent and context."""
+    table = {}
+    for name in ("irrelevant", "leaker", "forger"):
+        episodes = bench.episodes(ScriptedAgent(name, bench.questions))
+        for label, context in (("full", tuple), ("queries and documents", without_thoughts)):
+            rows = bench.beliefs(episodes, context)
+            table[f"{name}, {label}"] = {"first gain": mean(row[1] - row[0] for row in rows)}
+    return table
+
+
+def time_figures(bench: Bench) -> dict[str, Any]:
+    """Milliseconds of a belief call for 16 running episodes, median over turns; one call a turn."""
+    episodes = bench.episodes(ScriptedAgent("expert", bench.questions))
+    long = [episode for episode in episodes if len(episode.turns) >= 4][:16]
+    times = []
+    for _ in range(5):
+        bench.scorer.clear()
+        for turn in range(3):
+            requests = [BeliefRequest(e.context(turn), e.question.answers, TAGS.probe) for e in long]
+            begun = time.perf_counter()
+            bench.scorer.score(requests)
+            times.append(1000 * (time.perf_counter() - begun))
+    return {
+        "belief call, 16 episodes (ms)": Figure(float(np.median(times)), min(times), max(times), len(times))
+    }
+
+
+def load_bench(folder: Path, options: str) -> Bench:
+    """A checkpoint and a world."""
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    return Bench(model, AutoTokenizer.from_pretrained(folder), load_world(options))
+
+
+def show(console: Console, title: str, rows: dict[str, Any]) -> None:
+    """Print nested figures as one table."""
+    table = Table(title=title, title_justify="left")
+    for column in ("", "figure", "value [95% interval]"):
+        table.add_column(column)
+    for name, row in rows.items():
+        for figure, value in row.items() if isinstance(row, dict) else [("", row)]:
+            table.add_row(name, figure, str(value))
+    console.print(table)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=MODELS / "nano")
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--questions", type=int, default=600)
+    parser.add_argument("--options", default="", help="more world options, such as documents=5000")
+    parser.add_argument("--parts", default="expert,gain,greedy,sampled,influence,time")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    options = ",".join(filter(None, (args.split, f"questions={args.questions}", args.options)))
+    bench = load_bench(args.model, options)
+    parts: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+        "expert": ("Beliefs along the expert's trajectories", lambda: expert_figures(bench)),
+        "gain": ("Gains of a noisy expert's turns", lambda: gain_figures(bench)),
+        "greedy": ("Greedy play", lambda: policy_figures(bench, 0.0)),
+        "sampled": ("Play at temperature 1", lambda: policy_figures(bench, 1.0)),
+        "influence": ("The agent's own words", lambda: influence_figures(bench)),
+        "time": ("Time", lambda: time_figures(bench)),
+    }
+    console = Console(width=110)
+    results: dict[str, Any] = {"model": args.model.name, "world": options}
+    for name in args.parts.split(","):
+        title, measure = parts[name]
+        results[name] = measure()
+        show(console, f"{title} ({args.model.name} on {options})", results[name])
+    if args.json:
+        args.json.write_text(json.dumps(results, default=lambda figure: vars(figure), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

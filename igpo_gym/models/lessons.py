@@ -1,0 +1,374 @@
+"""What the packaged model is taught: token rows made of fresh worlds, in four lessons of rising difficulty.
+
+A row is one token sequence with branches: a branch continues the row from one of its positions and is seen
+by nothing else. Transcripts are the rows, and the gold answer after every turn is a branch, so one row
+teaches the belief after each of its turns. Segments are tokenised one by one, as every scorer does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from igpo_gym.agents.interface import Policy
+from igpo_gym.agents.scripted import ScriptedAgent, noisy
+from igpo_gym.data.world import World, WorldQuestions
+from igpo_gym.data.world.language import RELATIONS, capitalised
+from igpo_gym.data.world.oracle import judge_searches, known_hops
+from igpo_gym.episode import Answer, Episode, Invalid, Question, Search, Segment, Turn
+from igpo_gym.models.tokenizer import BOS, EOS, token_id
+from igpo_gym.protocols import TAGS
+from igpo_gym.search import BM25Index, Retriever
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MAX_TURNS = 6
+"""The environment's default."""
+
+LONGEST = 900
+"""Rows longer than this, a hundredth of them, are left out: attention to them costs too much."""
+
+FIRST_SEED = 1_000_000
+"""Training worlds have seeds from here on, so that the small seeds users choose are worlds it never saw."""
+
+
+class Part(IntEnum):
+    """What a predicted token belongs to, for the weights and the log."""
+
+    TEXT = 0
+    RECALL = 1
+    """The answer to a question on facts just read."""
+    ACT = 2
+    """The agent's message."""
+    ANSWER = 3
+    """A question's answer after all its evidence."""
+    BELIEF = 4
+    """A question's answer before that."""
+
+
+@dataclass(slots=True)
+class Branch:
+    """Tokens that continue a row after position ``start - 1``, with a weight for each as a target."""
+
+    start: int
+    ids: list[int]
+    weights: list[float]
+    part: Part
+
+
+@dataclass(slots=True)
+class Row:
+    """Token ids; for each the weight and the part it has as a target (the prediction of the one before)."""
+
+    ids: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    branches: list[Branch] = field(default_factory=list)
+
+    def add(self, ids: Sequence[int], weight: float, part: Part) -> None:
+        """Continue the row."""
+        self.ids += ids
+        self.weights += [weight] * len(ids)
+        self.parts += [part] * len(ids)
+
+    def branch(self, quiet: Sequence[int], taught: Sequence[int], weight: float, part: Part) -> None:
+        """Branch off at the row's present end: ``quiet`` tokens are given, ``taught`` ones are targets."""
+        weights = [0.0] * len(quiet) + [weight] * len(taught)
+        self.branches.append(Branch(len(self.ids), [*quiet, *taught], weights, part))
+
+    @property
+    def length(self) -> int:
+        """How many tokens the row has with its branches."""
+        return len(self.ids) + sum(len(branch.ids) for branch in self.branches)
+
+
+class Encoder:
+    """Tokenises segments one by one, and remembers those that return often."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.bos = token_id(tokenizer, BOS)
+        self.eos = token_id(tokenizer, EOS)
+        self.prefix = self(TAGS.probe.prefix)
+        self.suffix = self(TAGS.probe.suffix)
+
+    def __call__(self, text: str) -> list[int]:
+        """The token ids of one segment."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+# The first two lessons: facts, then documents, each followed by short questions as branches.
+
+
+def fact_rows(world: World, encode: Encoder, rng: Random, facts: int, rows: int) -> list[Row]:
+    """Lone sentences, then for each its recall: the same sentence, another wording, or a question."""
+    out = []
+    for _ in range(rows):
+        stated = []
+        for _ in range(rng.randint(1, facts)):
+            number = rng.randrange(world.documents)
+            relation = rng.choice(tuple(world.targets(number)))
+            stated.append((number, relation, rng.choice(RELATIONS[relation].sentences)))
+        row = Row()
+        row.add([encode.bos], 0.0, Part.TEXT)
+        text = " ".join(_sentence(world, *fact) for fact in stated)
+        row.add(encode(TAGS.reply(text).text), 0.1, Part.TEXT)
+        for number, relation, sentence in stated:
+            if rng.random() < 0.5:
+                _ask(row, encode, world, number, relation, rng)
+            else:
+                again = sentence if rng.random() < 0.5 else rng.choice(RELATIONS[relation].sentences)
+                head, _, _ = again.partition("{y}")
+                x = world.entity(number).phrase
+                target = encode(world.entity(world.targets(number)[relation]).phrase)
+                row.branch(encode(capitalised(head.format(x=x).strip())), target, 1.0, Part.RECALL)
+        out.append(row)
+    return out
+
+
+def document_rows(world: World, encode: Encoder, rng: Random, documents: int, rows: int) -> list[Row]:
+    """A few documents, then a question on every fact in them."""
+    out = []
+    for _ in range(rows):
+        numbers = rng.sample(range(world.documents), documents)
+        row = Row()
+        row.add([encode.bos], 0.0, Part.TEXT)
+        row.add(encode(TAGS.reply(TAGS.passages([world.passage(n) for n in numbers])).text), 0.1, Part.TEXT)
+        for number in numbers:
+            for relation in world.targets(number):
+                _ask(row, encode, world, number, relation, rng)
+        out.append(row)
+    return out
+
+
+def _sentence(world: World, number: int, relation: str, template: str) -> str:
+    target = world.targets(number)[relation]
+    return capitalised(template.format(x=world.entity(number).phrase, y=world.entity(target).phrase))
+
+
+def _ask(row: Row, encode: Encoder, world: World, number: int, relation: str, rng: Random) -> None:
+    lead = world.lead(number, relation)
+    answer = world.entity(world.targets(number)[relation])
+    ask = rng.choice((f"What is {rng.choice(lead.phrases)}?", f"<search>{lead.name} {lead.keyword}</search>"))
+    row.branch(encode(ask) + encode.prefix, encode(answer.name) + encode.suffix[:1], 1.0, Part.RECALL)
+
+
+# The other two lessons: transcripts of a noisy expert.
+
+
+def play_all(
+    policy: Policy,
+    questions: Sequence[Question],
+    retriever: Retriever,
+    top_k: int,
+    shuffle: Random | None = None,
+) -> list[Episode]:
+    """One episode of the tags protocol for each question, run as the environment would, without beliefs."""
+    episodes = [Episode.begin(question, TAGS.prompt(question)) for question in questions]
+    while running := [episode for episode in episodes if not episode.done]:
+        for episode, message in zip(running, policy.act(running), strict=True):
+            _advance(episode, message, retriever, top_k, shuffle)
+    return episodes
+
+
+def _advance(
+    episode: Episode, message: str, retriever: Retriever, top_k: int, shuffle: Random | None
+) -> None:
+    action = TAGS.parse(message)
+    said = Segment("agent", "assistant", message)
+    if isinstance(action, Answer):
+        episode.append(Turn(message, action), (said,))
+        return
+    if isinstance(action, Search):
+        found = retriever.search(action.queries, top_k)
+        if shuffle is not None:
+            for passages in found:
+                shuffle.shuffle(passages)
+        turn = Turn(message, action, tuple(map(tuple, found)))
+        body = TAGS.passages(turn.passages)
+    else:
+        turn, body = Turn(message, action), TAGS.invalid(action.reason)
+    episode.append(turn, (said, TAGS.reply(body)))
+    episode.truncated = len(episode.turns) >= MAX_TURNS
+
+
+def transcript_row(episode: Episode, encode: Encoder, thoughtless: bool = False) -> Row:
+    """An episode as a row: the expert's useful messages are taught, the environment's text a little.
+
+    After the prompt and after every turn the answer branches off. Where the agent has just wasted a turn the
+    branch counts more: a belief must outlast what does not bear on it.
+    """
+    question, row = episode.question, Row()
+    answer = encode(question.answers[0])
+    row.add([encode.bos], 0.0, Part.TEXT)
+    row.add(encode(episode.segments[0].text), 0.1, Part.TEXT)
+    row.branch(encode.prefix, answer + encode.suffix[:1], 0.2, Part.BELIEF)
+    seen: set[str] = set()
+    complete = False
+    for turn, verdict in zip(episode.turns, judge_searches(episode), strict=True):
+        if isinstance(turn.action, Answer):
+            if complete:
+                row.add(encode.prefix + answer + encode.suffix, 1.0, Part.ACT)
+                row.add([encode.eos], 1.0, Part.ACT)
+            break
+        taught = verdict == "useful" and not thoughtless
+        message = turn.message.partition("</think>")[2] if thoughtless else turn.message
+        said = encode(message)
+        row.add(said, 1.0 if taught else 0.0, Part.ACT)
+        if taught:
+            row.branch([], [encode.eos], 1.0, Part.ACT)
+        body = (
+            TAGS.invalid(turn.action.reason)
+            if isinstance(turn.action, Invalid)
+            else TAGS.passages(turn.passages)
+        )
+        row.add(encode(TAGS.reply(body).text), 0.07, Part.TEXT)
+        seen.update(passage.id for passage in turn.passages)
+        complete = all(known_hops(question, seen))
+        weight = (1.0 if verdict == "useful" else 1.5) if complete else 0.3
+        part = Part.ANSWER if complete else Part.BELIEF
+        row.branch(encode.prefix, answer + encode.suffix[:1], weight, part)
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is taught, and when the next lesson begins."""
+
+    name: str
+    hops: tuple[tuple[int, int], ...] = ()
+    """The ranges of hops of transcripts, one drawn for each world; empty for none."""
+    top_k: tuple[int, ...] = ()
+    """How many passages a search brings, one drawn for each transcript."""
+    facts: int = 0
+    """How many fact rows a chunk has."""
+    documents: int = 0
+    """How many document rows a chunk has."""
+    passed: tuple[Part, float] = (Part.ANSWER, 2.0)
+    """The part and the share of its tokens to be predicted rightly before the next lesson begins."""
+
+
+LESSONS = (
+    Lesson("facts", facts=256, passed=(Part.RECALL, 0.72)),
+    Lesson("documents", facts=77, documents=90, passed=(Part.RECALL, 0.85)),
+    Lesson("short chains", ((1, 1), (1, 2)), (1, 1, 2), documents=32, passed=(Part.ANSWER, 0.75)),
+    Lesson("all chains", ((1, 3), (1, 3), (1, 3), (2, 4)), (1, 2, 2, 3, 3), documents=8),
+)
+
+
+def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[Row]:
+    """The rows of one chunk: a fresh world's, and a function of the seed and the chunk's number alone."""
+    rng = Random(f"{seed}/{chunk}")
+    hops = rng.choice(lesson.hops) if lesson.hops else (1, 1)
+    world = World(
+        documents=rng.choice((100, 200, 400)),
+        questions=96,
+        hops=hops,
+        seed=FIRST_SEED + 1_000_000 * seed + chunk,
+    )
+    rows = fact_rows(world, encode, rng, 1 + min(4, chunk // 8), lesson.facts)
+    rows += document_rows(world, encode, rng, rng.choice((1, 2, 3)), lesson.documents)
+    if lesson.hops:
+        passages = tuple(world.passages())
+        questions = WorldQuestions("", tuple(world.all_questions()), passages, "", world)
+        retriever = BM25Index.build(passages)
+        agents = [ScriptedAgent(partial(noisy, rate=rate), questions, seed=chunk) for rate in (0.0, 0.2, 0.4)]
+        for question in questions.questions:
+            shuffle = rng if rng.random() < 0.5 else None
+            (episode,) = play_all(
+                rng.choice(agents), [question], retriever, rng.choice(lesson.top_k), shuffle
+            )
+            rows.append(transcript_row(episode, encode, thoughtless=rng.random() < 0.1))
+    return rows
+
+
+# Packing.
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows, padded, with their branches behind them: each position's id, target, weight and part."""
+
+    ids: Tensor
+    positions: Tensor
+    mask: Tensor
+    """Additive, (rows, 1, branch tokens, all tokens): what the branch tokens see."""
+    targets: Tensor
+    weights: Tensor
+    parts: Tensor
+    size: int
+    """How many tokens there are, without the padding."""
+
+
+def batches(rows: Iterable[Row], tokens: int, rng: Random) -> list[Batch]:
+    """Similar rows together, about ``tokens`` a batch, in random order; too long rows are left out."""
+    out, current, held = [], list[Row](), 0
+    for row in sorted(rows, key=lambda row: (len(row.branches), len(row.ids))):
+        if len(row.ids) > LONGEST:
+            continue
+        if current and held + row.length > tokens:
+            out.append(pack(current))
+            current, held = [], 0
+        current.append(row)
+        held += row.length
+    out.append(pack(current))
+    rng.shuffle(out)
+    return out
+
+
+def pack(rows: Sequence[Row]) -> Batch:
+    """Pad rows to the longest, then their branches to the longest.
+
+    ``owner`` is the number of a token's branch, -1 on the row and -2 on padding; ``limit`` is the last
+    position of the row that a branch token may see. Of the environment's text every third token is a target:
+    predicting all of it costs much and teaches little.
+    """
+    plain = max(len(row.ids) for row in rows)
+    length = plain + max(row.length - len(row.ids) for row in rows)
+    ids, positions, targets, parts, owner, limit = (
+        torch.full((len(rows), length), fill) for fill in (0, 0, 0, 0, -2, -1)
+    )
+    weights = torch.zeros(len(rows), length)
+    for i, row in enumerate(rows):
+        n = len(row.ids)
+        ids[i, :n] = torch.tensor(row.ids)
+        positions[i, :n] = torch.arange(n)
+        owner[i, :n] = -1
+        targets[i, : n - 1] = ids[i, 1:n]
+        weights[i, : n - 1] = torch.tensor(row.weights[1:])
+        parts[i, : n - 1] = torch.tensor(row.parts[1:])
+        at = plain
+        for number, branch in enumerate(row.branches):
+            size, start = len(branch.ids), branch.start
+            here = slice(at, at + size)
+            ids[i, here] = torch.tensor(branch.ids)
+            positions[i, here] = torch.arange(start, start + size)
+            limit[i, here] = start - 1
+            owner[i, here] = number
+            targets[i, at : at + size - 1] = torch.tensor(branch.ids[1:])
+            weights[i, at : at + size - 1] = torch.tensor(branch.weights[1:])
+            parts[i, here] = int(branch.part)
+            if branch.weights[0]:
+                # Nothing is given: the row's own last token predicts the branch's first.
+                targets[i, start - 1] = branch.ids[0]
+                weights[i, start - 1] = branch.weights[0]
+                parts[i, start - 1] = int(branch.part)
+            at += size
+    unused = (parts == Part.TEXT) & ((torch.arange(length) + length) % 3 != 0)
+    weights[unused] = 0.0
+    place = torch.arange(length)
+    asking, branch_limit = owner[:, plain:, None], limit[:, plain:, None]
+    on_row = (owner[:, None, :] == -1) & (place <= branch_limit)
+    on_branch = (asking >= 0) & (asking == owner[:, None, :]) & (place <= place[plain:, None])
+    visible = on_row | on_branch | (place == place[plain:, None])
+    mask = torch.zeros(visible.shape).masked_fill_(~visible, torch.finfo(torch.float32).min)[:, None]
+    return Batch(ids, positions, mask, targets, weights, parts, sum(row.length for row in rows))

@@ -1,0 +1,217 @@
+import json
+import re
+import tracemalloc
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from igpo_gym.data.world import Chain, Choice, World, load_world, parse_world, write_world
+from igpo_gym.data.world.language import DATED, KINDS, RELATIONS, RELATIONS_OF
+from igpo_gym.data.world.names import LATER, SPLITS, word, words_of_length
+from igpo_gym.data.world.oracle import judge_searches, known_hops
+from igpo_gym.episode import Answer, Episode, Passage, Question, Search, Segment, Turn
+from igpo_gym.errors import SpecError
+
+
+def test_the_default_world_is_small_and_whole():
+    world = load_world()
+    assert (len(world.passages), len(world.questions)) == (500, 500)
+    assert len({p.id for p in world.passages}) == len({p.title for p in world.passages}) == 500
+    assert len({q.id for q in world.questions}) == 500
+    assert {q.hops for q in world.questions} == {1, 2, 3}
+
+
+def test_the_same_settings_give_the_same_world_and_another_seed_another():
+    assert load_world("seed=3") == load_world("seed=3")
+    assert load_world("seed=3").fingerprint != load_world("seed=4").fingerprint
+
+
+def test_a_world_is_the_same_on_every_machine():
+    world = load_world("test,seed=5,documents=40,questions=3")
+    assert [q.id.partition("-")[2] for q in world.questions] == ["0", "1", "2"]
+    # Pinned: a change here is a change of every published figure.
+    assert world.fingerprint.startswith(PINNED)
+
+
+PINNED = "db2d2e0de88aa3ff"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_words_are_unique_by_construction(split):
+    size = words_of_length(split, 2)
+    words = [word(n, split, seed=11) for n in range(size + 2000)]
+    assert len(set(words)) == len(words)
+    assert max(map(len, words[:size])) <= 8 < max(map(len, words[size:]))
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 50))
+def test_different_numbers_give_different_words(a, b, seed):
+    assert (word(a, "test", seed) == word(b, "test", seed)) == (a == b)
+
+
+def test_the_splits_share_no_word():
+    sizes = {split: words_of_length(split, 2) for split in SPLITS}
+    vocabularies = [{word(n, split, 0) for n in range(sizes[split])} for split in SPLITS]
+    assert sum(map(len, vocabularies)) == len(set.union(*vocabularies)) == 100 * len(LATER)
+
+
+@given(st.integers(20, 120), st.sampled_from(sorted(SPLITS)), st.floats(0, 1), st.integers(0, 1000))
+@settings(max_examples=15, deadline=None)
+def test_every_world_keeps_its_promises(documents, split, coupling, seed):
+    world = World(documents=documents, split=split, coupling=coupling, seed=seed, hops=(1, 4), questions=20)
+    for number in range(documents):
+        passage, entity = world.passage(number), world.entity(number)
+        assert passage.title == entity.name
+        assert 3 <= len(re.findall(r"\. |\.$", passage.text)) <= 6
+        for relation, target in world.targets(number).items():
+            assert 0 <= target < documents
+            assert target != number
+            assert world.entity(target).kind == RELATIONS[relation].target
+            assert world.entity(target).phrase.lower() in passage.text.lower()
+        assert (world.year(number) is not None) == (entity.kind in DATED)
+    for question in world.all_questions():
+        assert question.hops == len(question.evidence) == len(set(question.evidence))
+        assert len(world.leads(int(question.id.rpartition("-")[2]))) == question.hops
+
+
+def test_bridge_answers_follow_from_the_facts():
+    world = World(hops=(1, 4), questions=200, split="test")
+    for number in range(200):
+        plan, question = world.plan(number), world.question(number)
+        if isinstance(plan, Chain):
+            at = plan.entities[0]
+            for relation in plan.relations:
+                at = world.targets(at)[relation]
+            assert question.answers == (world.entity(at).name,)
+            assert question.answers[0] not in question.text
+            assert world.entity(plan.entities[0]).name in question.text
+            assert len(set(plan.relations)) == len(plan.relations)
+
+
+def test_choices_have_one_right_answer():
+    world = World(hops=(2, 2), questions=400)
+    choices = [plan for plan in map(world.plan, range(400)) if isinstance(plan, Choice)]
+    assert 30 < len(choices) < 100
+    for plan in choices:
+        a, b = plan.options
+        other = b if plan.answer == a else a
+        if plan.relation == "year":
+            assert world.year(plan.answer) < world.year(other)
+        else:
+            assert world.targets(a)[plan.relation] != world.targets(b)[plan.relation]
+
+
+def _share_at_home(coupling):
+    world = World(documents=2000, coupling=coupling)
+    size = sum(kind.count for kind in KINDS.values())
+    pairs = [(n // size, t // size) for n in range(1000) for t in world.targets(n).values()]
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+def test_coupling_is_how_often_a_fact_stays_in_the_neighbourhood():
+    assert _share_at_home(0.0) < 0.02
+    assert _share_at_home(0.8) == pytest.approx(0.8, abs=0.04)
+    assert _share_at_home(1.0) == 1.0
+
+
+def _answer_named_by_first_document(coupling):
+    world = World(coupling=coupling, hops=(2, 2), questions=400)
+    hits = [
+        world.question(n).answers[0] in world.passage(plan.entities[0]).text
+        for n in range(400)
+        if isinstance(plan := world.plan(n), Chain)
+    ]
+    return sum(hits) / len(hits)
+
+
+def test_with_coupling_the_first_hop_already_names_the_answer_among_others():
+    assert _answer_named_by_first_document(0.0) < 0.05
+    assert 0.4 < _answer_named_by_first_document(0.8) < 0.8
+
+
+def test_streams_are_the_world_and_hold_little(tmp_path):
+    world = World(documents=300, questions=50, seed=2)
+    write_world(tmp_path / "out", world)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "corpus.jsonl").open(encoding="utf-8")]
+    assert [Passage(r["_id"], r["title"], r["text"]) for r in lines] == list(world.passages())
+    lines = [json.loads(line) for line in (tmp_path / "out" / "questions.jsonl").open(encoding="utf-8")]
+    back = [
+        Question(r["id"], r["question"], tuple(r["answers"]), tuple(r["evidence"]), r["hops"], "world")
+        for r in lines
+    ]
+    assert back == list(world.all_questions())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["corpus.jsonl", "questions.jsonl"]
+
+
+def test_the_memory_of_a_large_world_does_not_grow_with_it():
+    world = World(documents=1_000_000)
+    tracemalloc.start()
+    for _ in islice(world.passages(), 2000):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60e6
+    assert len({world.entity(n).name for n in range(999_000, 1_000_000)}) == 1000
+
+
+def test_options_are_read():
+    assert parse_world("test, documents=5000,hops=2-3,seed=7,coupling=0.5") == World(
+        documents=5000, hops=(2, 3), seed=7, coupling=0.5, split="test"
+    )
+    assert parse_world("hops=2").hops == (2, 2)
+    assert (
+        load_world("validation,documents=40,questions=2").name == "world:validation,documents=40,questions=2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("tset", "unknown world option 'tset'; choose among: train, validation, test, documents=5000"),
+        ("docs=5", "unknown world option"),
+        ("documents=many", "write it like documents=5000"),
+        ("documents=3", "documents must be"),
+        ("hops=0-2", "within 1-4"),
+        ("hops=3-2", "within 1-4"),
+        ("coupling=2", "coupling must be"),
+        ("coupling=nan", "coupling must be"),
+        ("questions=0", "questions must be"),
+        ("seed=-1", "seed must"),
+        ("split=dev", "split must be one of"),
+        ("seed=1,seed=2", "given twice"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(SpecError, match=re.escape(message)):
+        load_world(options)
+
+
+def _searched(*found):
+    question = Question("q", "?", ("a",), evidence=("1", "2"))
+    episode = Episode.begin(question, (Segment("environment", "user", "?"),))
+    for ids in found:
+        passages = tuple(Passage(i, i, i) for i in ids)
+        episode.append(Turn("m", Search(("q",)), (passages,)), ())
+    return episode
+
+
+def test_the_oracle_knows_hops_and_judges_searches():
+    episode = _searched("35", "17", "17", "34", "2", "")
+    assert judge_searches(episode) == [
+        "irrelevant",
+        "useful",
+        "redundant",
+        "redundant",
+        "useful",
+        "irrelevant",
+    ]
+    episode.append(Turn("m", Answer("a")), ())
+    assert judge_searches(episode)[-1] is None
+    assert known_hops(episode.question, {"2", "9"}) == (False, True)
+
+
+def test_every_kind_has_a_relation():
+    assert all(RELATIONS_OF[kind] for kind in KINDS)
+    assert len(RELATIONS) >= 8

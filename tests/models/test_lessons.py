@@ -1,0 +1,153 @@
+from functools import partial
+from random import Random
+
+import pytest
+import torch
+
+from igpo_gym.agents.scripted import ScriptedAgent, noisy
+from igpo_gym.data.world import World, load_world
+from igpo_gym.models.lessons import (
+    FIRST_SEED,
+    LESSONS,
+    Encoder,
+    Part,
+    Row,
+    batches,
+    document_rows,
+    fact_rows,
+    lesson_rows,
+    pack,
+    play_all,
+    transcript_row,
+)
+from igpo_gym.models.network import Llama, Shape, initialise
+from igpo_gym.models.tokenizer import build_tokenizer
+from igpo_gym.protocols import TAGS
+from igpo_gym.search import BM25Index
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(worlds=3)
+
+
+@pytest.fixture(scope="module")
+def encode(tokenizer):
+    return Encoder(tokenizer)
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    world = load_world("validation,documents=100,questions=30")
+    agent = ScriptedAgent(partial(noisy, rate=0.4), world)
+    return play_all(agent, world.questions, BM25Index.build(world.passages), top_k=2)
+
+
+def small_model():
+    model = Llama(Shape(width=32, layers=2, heads=2, feedforward=48))
+    initialise(model, torch.Generator().manual_seed(0))
+    return model
+
+
+def test_packed_branches_give_the_same_logits_as_rows_of_their_own(episodes, encode):
+    rows = [transcript_row(episode, encode) for episode in episodes[:6]]
+    batch, model = pack(rows), small_model()
+    with torch.no_grad():
+        packed = model(batch.ids, batch.positions, batch.mask)
+        plain = max(len(row.ids) for row in rows)
+        for i, row in enumerate(rows):
+            at = plain
+            for branch in row.branches:
+                ids = torch.tensor([row.ids[: branch.start] + branch.ids])
+                alone = model(ids, torch.arange(ids.shape[1])[None], torch.empty(1, 1, 0, ids.shape[1]))
+                size = len(branch.ids)
+                torch.testing.assert_close(packed[i, at : at + size], alone[0, -size:], atol=1e-5, rtol=1e-4)
+                at += size
+
+
+def test_targets_are_the_next_tokens_and_branches_do_not_leak(episodes, encode):
+    rows = [transcript_row(episode, encode) for episode in episodes[:4]]
+    batch = pack(rows)
+    plain = max(len(row.ids) for row in rows)
+    for i, row in enumerate(rows):
+        n = len(row.ids)
+        eos = batch.targets[i, : n - 1] == encode.eos
+        same = batch.targets[i, : n - 1] == batch.ids[i, 1:n]
+        assert (same | eos).all()
+        at = plain
+        for branch in row.branches:
+            for j, (token, weight) in enumerate(zip(branch.ids[1:], branch.weights[1:], strict=True)):
+                assert batch.targets[i, at + j] == token
+                assert batch.weights[i, at + j] == pytest.approx(weight)
+            at += len(branch.ids)
+
+
+def test_a_transcript_is_tokenised_segment_by_segment_as_a_scorer_does(episodes, encode):
+    for episode in episodes:
+        row = transcript_row(episode, encode)
+        expected = [encode.bos]
+        for segment in episode.segments if not episode.terminated else episode.segments[:-1]:
+            expected += encode(segment.text)
+        assert row.ids[: len(expected)] == expected
+
+
+def test_only_useful_messages_are_taught_and_every_turn_has_a_belief(episodes, encode):
+    for episode in episodes:
+        row = transcript_row(episode, encode)
+        answered = sum(branch.ids[: len(encode.prefix)] == encode.prefix for branch in row.branches)
+        replies = sum(bool(turn.action.kind != "answer") for turn in episode.turns)
+        assert answered == replies + 1
+        for branch in row.branches:
+            if branch.part in (Part.ANSWER, Part.BELIEF):
+                answer = encode(episode.question.answers[0])
+                assert branch.ids[len(encode.prefix) :] == answer + encode.suffix[:1]
+
+
+def test_the_final_message_has_the_form_of_the_probe(episodes, encode):
+    episode = next(e for e in episodes if e.terminated)
+    row = transcript_row(episode, encode)
+    answer = encode(episode.question.answers[0])
+    assert row.ids[-len(encode.prefix + answer + encode.suffix) - 1 :] == [
+        *encode.prefix,
+        *answer,
+        *encode.suffix,
+        encode.eos,
+    ]
+
+
+def test_facts_and_documents_ask_what_they_state(tokenizer, encode):
+    world = World(seed=1)
+    for row in fact_rows(world, encode, Random(0), 3, 10) + document_rows(world, encode, Random(0), 2, 5):
+        assert row.branches
+        text = tokenizer.decode(row.ids)
+        for branch in row.branches:
+            taught = [token for token, weight in zip(branch.ids, branch.weights, strict=True) if weight]
+            answer = tokenizer.decode(taught).strip()
+            assert answer in text
+
+
+def test_chunks_are_functions_of_seed_and_number(encode):
+    for lesson in LESSONS:
+        first, again = (lesson_rows(lesson, 0, 3, encode) for _ in range(2))
+        assert first == again
+        assert first != lesson_rows(lesson, 0, 4, encode)
+
+
+def test_batches_hold_every_row_once_and_keep_to_their_size(encode):
+    rows = lesson_rows(LESSONS[1], 0, 0, encode)
+    made = batches(rows, 2000, Random(0))
+    assert sum(batch.size for batch in made) == sum(row.length for row in rows)
+    assert max(batch.size for batch in made) <= 2000
+
+
+def test_rows_that_are_too_long_are_left_out():
+    long, short = Row(), Row()
+    long.add([1] * 2000, 1.0, Part.TEXT)
+    short.add([1] * 10, 1.0, Part.TEXT)
+    (batch,) = batches([long, short], 4096, Random(0))
+    assert batch.ids.shape == (1, 10)
+
+
+def test_training_worlds_are_none_that_a_user_meets():
+    assert FIRST_SEED > 100_000
+    assert TAGS.name == "tags"
