@@ -13,8 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Segment
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.protocols import AnswerProbe
@@ -558,3 +560,16 @@ def test_as_many_retries_as_allowed(plain: Engine, start: Any, connect: Any) -> 
     with pytest.raises(ScoringError, match="503"):
         scorer.score(REQUESTS[:1])
     assert len(site.posts()) - before == 4
+
+
+def test_an_environment_takes_the_url_of_a_server(
+    plain: Engine, question_set: QuestionSet, start: Any
+) -> None:
+    site = start(plain.vllm())
+    env = gym.make("SearchQA-IGPO-v0", questions=question_set, scorer=f"{site.url}/v1")
+    before = len(site.posts())
+    _, info = env.reset(seed=0)
+    _, reward, *_, info = env.step("<search>The Tin Drum</search>")
+    assert len(site.posts()) == before + 2, "one belief at the reset, one after the turn"
+    assert reward == pytest.approx(info["gain"])
+    env.close()
