@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from igpo_gym.data.files import BROKEN_GZIP, content_hash, field, id_field, json_lines, open_bytes, text_field
+from igpo_gym.data.files import (
+    BROKEN_GZIP,
+    content_hash,
+    field,
+    id_field,
+    json_lines,
+    open_bytes,
+    require_file,
+    text_field,
+)
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import DataError
@@ -99,6 +108,7 @@ def _pairs(record: Mapping[str, Any], name: str, second: str) -> list[tuple[str,
 
 def _records(path: Path) -> Iterator[tuple[int | None, int, dict[str, Any]]]:
     """The file's objects with their line (None in an array) and entry numbers, from 1."""
+    require_file(path)
     try:
         records = _array(path)
     except json.JSONDecodeError as error:

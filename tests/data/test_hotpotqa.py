@@ -183,3 +183,10 @@ def test_the_real_sample() -> None:
     assert len(ids) == len(found.passages)
     assert all(set(question.evidence) <= ids and question.hops == 2 for question in found.questions)
     assert found.questions[0].evidence == ("Tinted Windows (album)", "Tinted Windows (band)")
+
+
+def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "missing.json"
+    with pytest.raises(DataError) as caught:
+        load_hotpotqa(path)
+    assert str(caught.value) == f"{path}: no such file"
