@@ -234,6 +234,7 @@ class RemoteScorer:
                     raise SpecError(f"{self._server.url} cannot be a scorer: {wrong}")
                 return dialect
         raise SpecError(
-            f"{self._server.url} cannot be a scorer: it does not tell the log-probabilities of a prompt's "
-            f"tokens that are sent as ids. Asked {'; '.join(problems)}"
+            f"{self._server.url} cannot be a scorer: it does not tell the log-probabilities of a prompt "
+            f"that is sent as token ids. vLLM and SGLang do; the servers of llama.cpp and llama-cpp-python do "
+            f"not. Asked {'; '.join(problems)}"
         )
