@@ -235,6 +235,6 @@ class RemoteScorer:
                 return dialect
         raise SpecError(
             f"{self._server.url} cannot be a scorer: it does not tell the log-probabilities of a prompt "
-            f"that is sent as token ids. vLLM and SGLang do; the servers of llama.cpp and llama-cpp-python do "
-            f"not. Asked {'; '.join(problems)}"
+            "that is sent as token ids. vLLM and SGLang do; the servers of llama.cpp and llama-cpp-python "
+            f"do not. Asked {'; '.join(problems)}"
         )
