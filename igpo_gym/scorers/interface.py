@@ -32,3 +32,20 @@ class AnswerScorer(Protocol):
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         """One belief per request, in order. Raises ScoringError when a belief cannot be had."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerStats:
+    """What a scorer has done since it was made."""
+
+    requests: int = 0
+    tokens_forwarded: int = 0
+    """Tokens that the model read."""
+    tokens_reused: int = 0
+    """Tokens of the requests (transcripts, probes and answers) that it did not have to read."""
+    tokens_minimum: int = 0
+    """What an unlimited cache would have made it read: the transcripts' tokens once, each call's probes and
+    answers once. Less than ``tokens_forwarded`` where the cache's budget was too small."""
+    seconds: float = 0.0
+    cache_bytes: int = 0
+    """What the cache holds now."""

@@ -21,7 +21,7 @@ from igpo_gym.scorers.attention import ATTENTION, Span, segment_attention
 from igpo_gym.scorers.cache import KeyValues, PrefixTree, TokenCount
 from igpo_gym.scorers.families import attention_function, key_value_layout, shared_view
 from igpo_gym.scorers.framing import Framing, Ids
-from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
 from igpo_gym.scorers.loading import load_model
 from igpo_gym.scorers.weights import WeightWatch
 
@@ -37,23 +37,6 @@ HISTORY_TOKENS = 1 << 19
 
 LOGIT_ROWS = 256
 """How many positions' logits are turned to float32 at a time: a vocabulary is wide."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScorerStats:
-    """What a scorer has done since it was made."""
-
-    requests: int = 0
-    tokens_forwarded: int = 0
-    """Tokens that the model read."""
-    tokens_reused: int = 0
-    """Tokens of the requests (transcripts, probes and answers) that it did not have to read."""
-    tokens_minimum: int = 0
-    """What an unlimited cache would have made it read: the transcripts' tokens once, each call's probes and
-    answers once. Less than ``tokens_forwarded`` where the cache's budget was too small."""
-    seconds: float = 0.0
-    cache_bytes: int = 0
-    """What the cache holds now."""
 
 
 class Query(NamedTuple):

@@ -16,9 +16,8 @@ from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, choose
 from igpo_gym.scorers.framing import Framing
 from igpo_gym.scorers.handshake import flaw, probe
-from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
 from igpo_gym.scorers.loading import load_tokenizer
-from igpo_gym.scorers.local import ScorerStats
 from igpo_gym.scorers.transport import RETRIED, Server, ServerError
 from igpo_gym.scorers.wire import DIALECTS, Dialect, Prompt, Scores
 
