@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +130,23 @@ def test_the_rewards_are_listed() -> None:
     output = run("rewards")
     assert "+1*gain +1*f1 -2*format-penalty" in output
     assert all(name in output for name in (*PRESETS, *TERMS))
+
+
+@pytest.mark.slow
+def test_a_killed_rollout_loses_nothing_that_was_written(files: Path) -> None:
+    command = [sys.executable, "-c", "from igpo_gym.cli import app; app()", "rollout"]
+    command += ["--questions", "world:test,questions=2000", "--scorer", "none", "--reward", "outcome-f1"]
+    command += ["--agent", "noisy", "--episodes", "2000", "--out", "out.jsonl", "--batch-size", "4"]
+    out = files / "out.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while not (out.exists() and out.stat().st_size):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                assert process.wait(0.02) is None, "the rollout ended before it could be killed"
+        process.kill()
+    written = [line for line in out.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    assert 0 < len(written) < 2000
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    lines = out.read_bytes().splitlines(keepends=True)
+    assert lines[: len(written)] == written
+    ids = [episode.question.id for episode in read_rollouts(out)]
+    assert len(ids) == len(set(ids)) == 2000
