@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -79,33 +80,32 @@ def play(
       igpo-gym play --agent expert --seed 3
     """
     from igpo_gym.data.metrics import f1
-    from igpo_gym.envs.render import moment
+    from igpo_gym.envs.render import moment, printable
     from igpo_gym.envs.setup import QuestionStream
 
     with _explained():
         question_set, engine = _assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
         policy = _agent(agent, question_set, engine, seed) if agent else None
-    (episode,) = engine.begin([QuestionStream(question_set.questions, seed)[0]])
-    engine.settle([], [episode])
-    console.print(moment(episode, 0))
-    while not episode.done:
-        message = policy.act([episode])[0] if policy else _typed(engine)
-        if message is None:
-            return
-        engine.settle(engine.play([episode], [message]))
-        console.print(moment(episode, len(episode.turns)))
+        (episode,) = engine.begin([QuestionStream(question_set.questions, seed)[0]])
+        engine.settle([], [episode])
+        console.print(moment(episode, 0))
+        while not episode.done:
+            message = policy.act([episode])[0] if policy else _typed(engine)
+            if message is None:
+                return
+            engine.settle(engine.play([episode], [message]))
+            console.print(moment(episode, len(episode.turns)))
     ending = "answered" if episode.terminated else "out of turns"
     score = f1(episode.prediction, episode.question.answers)
-    console.print(
-        f"{ending}: F1 {score:.2f}; gold answer: {' or '.join(episode.question.answers)}", markup=False
-    )
+    gold = printable(" or ".join(episode.question.answers))
+    console.print(f"{ending}: F1 {score:.2f}; gold answer: {gold}", markup=False)
 
 
 @app.command()
 def rollout(
     out: Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")],
     agent: Annotated[str, typer.Option(help="A scripted agent, e.g. [b]expert[/b] or [b]irrelevant[/b].")],
-    episodes: Annotated[int, typer.Option(min=1, help="How many episodes the file shall hold.")] = 100,
+    episodes: Annotated[int, typer.Option(min=1, help="How many episodes, at most one a question.")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="How many episodes run at a time.")] = 16,
     questions: Questions = "world",
     search: SearchSpec = None,
@@ -118,8 +118,8 @@ def rollout(
 ) -> None:
     """Let an agent play many episodes, and record them.
 
-    Episodes take the questions in their order, over again when there are fewer. An interrupted run keeps what
-    it had; the same command goes on from there.
+    Each question is played once, in order. An interrupted run keeps what it had; the same command goes on
+    from there.
 
     Examples:
 
@@ -134,8 +134,10 @@ def rollout(
     with _explained():
         question_set, engine = _assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
         policy = _agent(agent, question_set, engine, seed)
+        chosen = question_set.questions[:episodes]
+        settings["questions_hash"] = _digest(question_set.questions)
         with RolloutFile(out, settings) as file:
-            remaining = list(_remaining(question_set.questions, episodes, dict(file.done)))
+            remaining = [question for question in chosen if question.id not in file.done]
             began, turns = time.perf_counter(), 0
             played = collect(engine, policy, remaining, batch_size)
             for episode in _progress(played, "episodes", len(remaining)):
@@ -175,7 +177,9 @@ def build_index(
     with _explained():
         index = BM25Index.build(read_corpus(file), progress=True)
         index.save(out)
-    console.print(f"{len(index):,} passages indexed in {out}; search them with --search bm25:{out}")
+    console.print(
+        f"{len(index):,} passages indexed in {out}; search them with --search bm25:{out}", markup=False
+    )
 
 
 @app.command()
@@ -240,9 +244,7 @@ def _assemble(
     from igpo_gym.envs.setup import assemble
 
     with console.status("loading questions, index and scorer"):
-        return assemble(
-            questions, search, None if scorer == "none" else scorer, reward, protocol, max_turns, top_k
-        )
+        return assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
 
 
 def _agent(name: str, question_set: QuestionSet, engine: Engine, seed: int) -> Policy:
@@ -261,20 +263,18 @@ def _typed(engine: Engine) -> str | None:
         return None
     if line == "/quit":
         return None
-    if line.startswith("/answer "):
-        return engine.protocol.write(Answer(line.removeprefix("/answer ").strip()))
+    command, _, text = line.partition(" ")
+    if command == "/answer":
+        return engine.protocol.write(Answer(text.strip()))
     return line if line.startswith("<") or not line else engine.protocol.write(Search((line,)))
 
 
-def _remaining(questions: Iterable[Question], episodes: int, done: dict[str, int]) -> Iterator[Question]:
-    """The questions of a run of ``episodes`` episodes, less those that are done."""
-    pool = list(questions)
-    for number in range(episodes):
-        question = pool[number % len(pool)]
-        if done.get(question.id, 0):
-            done[question.id] -= 1
-        else:
-            yield question
+def _digest(questions: Iterable[Question]) -> str:
+    """A hash of the questions: a file of the same name may hold others by the time a run is resumed."""
+    digest = hashlib.sha256()
+    for question in questions:
+        digest.update(repr((question.id, question.text, question.answers)).encode("utf-8", "replace"))
+    return digest.hexdigest()[:16]
 
 
 def _progress(episodes: Iterator[Episode], what: str, total: int) -> Iterator[Episode]:
@@ -301,7 +301,7 @@ def _summary(episodes: Iterable[Episode]) -> Table:
         rows[f"share of positive gains, {kind}"] = [float(gain > 0) for gain in gains]
     for name, values in rows.items():
         mean, half = interval(values)
-        table.add_row(name, f"{mean:.4f}", f"± {half:.4f}", str(len(values)))
+        table.add_row(name, f"{mean:.4f}", f"± {half:.4f}" if len(values) > 1 else "", str(len(values)))
     return table
 
 

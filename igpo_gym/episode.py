@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 Author = Literal["environment", "agent"]
 Role = Literal["system", "user", "assistant"]
@@ -32,6 +32,8 @@ class Question:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ValueError(f"question {self.id!r} has no text")
+        if isinstance(self.answers, str):
+            raise ValueError(f"question {self.id!r}: the answers must be a tuple of texts, not one text")
         if not self.answers or not all(answer.strip() for answer in self.answers):
             raise ValueError(f"question {self.id!r} has no answer, or an empty one")
 
@@ -123,9 +125,19 @@ class Turn:
         return tuple({passage.id: passage for result in self.results for passage in result}.values())
 
 
+class EpisodeMark(NamedTuple):
+    """A point in an episode: the lengths of its lists."""
+
+    segments: int
+    turns: int
+    beliefs: int
+    rewards: int
+    truncated: bool
+
+
 @dataclass(slots=True)
 class Episode:
-    """One attempt at a question. Everything in it is append-only.
+    """One attempt at a question. It only grows, but for a step that fails and is taken back.
 
     ``beliefs[t]`` is the belief after turn ``t`` (``beliefs[0]``: the prompt alone); an answer has no belief
     of its own, so an episode that ended with an answer has as many beliefs as turns. ``rewards[t]`` holds the
@@ -168,6 +180,19 @@ class Episode:
     def done(self) -> bool:
         """Whether the episode takes no more turns."""
         return self.terminated or self.truncated
+
+    def mark(self) -> EpisodeMark:
+        """How far the episode has come, for :meth:`rewind`."""
+        lengths = (len(self.segments), len(self.turns), len(self.beliefs), len(self.rewards))
+        return EpisodeMark(*lengths, self.truncated)
+
+    def rewind(self, mark: EpisodeMark) -> None:
+        """Take back what was added since the mark."""
+        del self.segments[mark.segments :]
+        del self.turns[mark.turns :]
+        del self.beliefs[mark.beliefs :]
+        del self.rewards[mark.rewards :]
+        self.truncated = mark.truncated
 
     def append(self, turn: Turn, segments: tuple[Segment, ...]) -> None:
         """Add a turn and what it adds to the transcript."""

@@ -29,11 +29,23 @@ class ScoringError(RuntimeError):
     """A scorer that could not give a belief, after its retries."""
 
 
+class TranscriptTooLongError(ScoringError):
+    """Transcripts longer than the scorer's model reads; the environment truncates their episodes."""
+
+    def __init__(self, message: str, requests: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.requests = requests
+        """The places, in the call, of the requests that are too long."""
+
+
 class MissingExtraError(ImportError):
     """An optional dependency that is not installed; the message gives the command that installs it."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional dependency: pip install 'igpo-gym[{extra}]'")
+        super().__init__(
+            f"{feature} needs an optional dependency: pip install 'igpo-gym[{extra}]', or from a checkout "
+            f"pip install -e '.[{extra}]'"
+        )
 
 
 def choose(table: Mapping[str, T], name: str, what: str) -> T:

@@ -26,15 +26,6 @@ MAX_QUERIES = 16
 """How many queries one search may carry: more is a runaway agent, and would stall the batch it is in."""
 
 
-def neutralise(text: str) -> str:
-    """Make foreign text harmless inside a transcript.
-
-    Every less-than sign (and the two characters that Unicode normalisation turns into one) becomes ``‹``, so
-    the text can neither open nor close a block, nor spell a chat model's control token.
-    """
-    return text.replace("<", "‹").replace("＜", "‹").replace("﹤", "‹")
-
-
 def well_formed(text: str) -> str:
     """Replace lone surrogates, which no tokenizer and no file accepts; other text is returned as it is."""
     try:
@@ -42,6 +33,16 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode()
     return text
+
+
+def neutralise(text: str) -> str:
+    """Make foreign text harmless inside a transcript.
+
+    Every less-than sign (and the two characters that Unicode normalisation turns into one) becomes ``‹``, so
+    the text can neither open nor close a block, nor spell a control token in angle brackets. (Scorers split
+    every control token that they find in a text, whatever its form.) Lone surrogates are replaced.
+    """
+    return well_formed(text).replace("<", "‹").replace("＜", "‹").replace("﹤", "‹")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,18 @@ class TextProtocol:
         answer. ``</think>`` without its opening is allowed, since some chat templates open the thought.
         """
         try:
-            return self._action(self._blocks(_without_thought(message)))
+            return self._action(self._blocks(self._without_thought(message)))
         except ValueError as problem:
             return Invalid(str(problem))
+
+    def _without_thought(self, message: str) -> str:
+        thought, closing, rest = message.partition("</think>")
+        before, opening, _ = thought.partition("<think>")
+        if opening and any(f"<{tag}>" in before for tag in (self.search_tag, "answer")):
+            raise ValueError("the thought comes before the action")
+        if opening and not closing:
+            raise ValueError("<think> is never closed with </think>")
+        return rest if closing else thought
 
     def _blocks(self, text: str) -> list[tuple[str, str]]:
         """The action blocks of a message, as pairs of tag and content. ValueError says what is wrong."""
@@ -105,7 +115,7 @@ class TextProtocol:
             if name == self.result_tag:
                 raise ValueError(f"only the environment writes {name}; stop after your action")
             if name == "think":
-                raise ValueError("only one thought a message, and it comes before the action")
+                raise ValueError("only one thought a message, and nothing else stands in it")
             if open_tag and not (closes and name == open_tag):
                 break
             if closes and not open_tag:
@@ -118,7 +128,7 @@ class TextProtocol:
             else:
                 open_tag, start = name, tag.end()
         if open_tag:
-            raise ValueError(f"<{open_tag}> is not closed with </{open_tag}>")
+            raise ValueError(f"<{open_tag}> is not closed with </{open_tag}> before any other tag")
         if not blocks:
             raise ValueError(f"no action: the message has no <{self.search_tag}> or <answer> block")
         if text[end:].strip():
@@ -183,15 +193,6 @@ class TextProtocol:
 @cache
 def _tags(search_tag: str, result_tag: str) -> re.Pattern[str]:
     return re.compile(rf"<(/?)({search_tag}|answer|{result_tag}|think)>")
-
-
-def _without_thought(message: str) -> str:
-    thought, closing, rest = message.partition("</think>")
-    if closing:
-        return rest
-    if "<think>" in thought:
-        raise ValueError("<think> is never closed with </think>")
-    return thought
 
 
 def _one_query(content: str) -> tuple[str, ...]:
@@ -269,5 +270,5 @@ PROTOCOLS = {protocol.name: protocol for protocol in (TAGS, TOOL_CALL)}
 
 
 def resolve_protocol(spec: str | TextProtocol) -> TextProtocol:
-    """A protocol by name, or the protocol itself. Raises SpecError for an unknown name."""
-    return choose(PROTOCOLS, spec, "protocol") if isinstance(spec, str) else spec
+    """A protocol by name, or the protocol itself. Raises SpecError for anything else."""
+    return spec if isinstance(spec, TextProtocol) else choose(PROTOCOLS, spec, "protocol")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -21,8 +22,8 @@ def cache_dir() -> Path:
 def written_whole(target: Path) -> Iterator[Path]:
     """A new folder to write into, which becomes ``target`` when the block ends well and vanishes otherwise.
 
-    A folder that is already at ``target`` is replaced. When two processes write the same target at the same
-    time, one of them wins and both succeed.
+    A folder that is already at ``target`` is replaced. Writers of one target at the same time all succeed,
+    and the last one's folder stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -30,13 +31,20 @@ def written_whole(target: Path) -> Iterator[Path]:
         folder = scratch / "new"
         folder.mkdir()
         yield folder
-        old = scratch / "old"
-        if target.exists():
-            target.rename(old)
-        try:
-            folder.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
+        _replace(target, folder, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _replace(target: Path, folder: Path, scratch: Path) -> None:
+    """Rename ``folder`` to ``target``, moving aside whatever is or comes there meanwhile."""
+    for attempt in range(1000):
+        try:
+            folder.rename(target)  # works where nothing is, and a folder is never overwritten
+            return
+        except OSError as problem:
+            if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        with suppress(FileNotFoundError):
+            target.rename(scratch / f"old-{attempt}")
+    raise FileExistsError(f"{target} is replaced by others without end")

@@ -82,10 +82,20 @@ def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
     content = (files / "out.jsonl").read_bytes()
     assert content.startswith(first)
     ids = [episode.question.id for episode in read_rollouts(files / "out.jsonl")]
-    assert sorted(ids) == sorted([q.id for q in QUESTIONS] + [q.id for q in QUESTIONS[:2]])
+    assert sorted(ids) == sorted(q.id for q in QUESTIONS)
     run(*command, "--episodes", "6")
     assert (files / "out.jsonl").read_bytes() == content
     assert "other settings (top_k)" in run(*command, "--top-k", "1", code=2)
+    questions = files / "questions.jsonl"
+    questions.write_text(questions.read_text().replace("Who wrote", "Who read"))
+    assert "other settings (questions_hash)" in " ".join(run(*command, code=2).split())
+
+
+def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    output = run("play", *CHEAP, "--reward", "f1 + evidence-recall", code=2)
+    assert "needs gold evidence" in " ".join(output.split())
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(

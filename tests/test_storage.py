@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,4 +50,18 @@ def test_the_slower_of_two_writers_succeeds_too(tmp_path: Path) -> None:
             (fast / "file").write_text("fast")
         assert (target / "file").read_text() == "fast"
     assert (target / "file").read_text() == "slow"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_writers_that_race_all_succeed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+
+    def write(number: int) -> None:
+        for _ in range(50):
+            with written_whole(target) as folder:
+                (folder / "file").write_text(str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert (target / "file").read_text() in "0123"
     assert list(tmp_path.iterdir()) == [target]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.episode import (
@@ -24,8 +25,12 @@ from igpo_gym.episode import (
     Turn,
 )
 from igpo_gym.errors import DataError
+from igpo_gym.protocols import well_formed
 
 FORMAT = 1
+
+_BEGINNING = b'{"settings": '
+"""How every line that a RolloutFile writes begins."""
 
 _ACTIONS: dict[str, type[Search] | type[Answer] | type[Invalid]] = {
     action.kind: action for action in (Search, Answer, Invalid)
@@ -92,29 +97,46 @@ def read_rollouts(path: Path) -> Iterator[Episode]:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
-                if record["format"] != FORMAT:
-                    raise ValueError(f"format {record['format']}; this version reads format {FORMAT}")
+                _check_format(record)
                 episode = from_record(record)
             except (KeyError, TypeError, ValueError) as problem:
                 raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
             yield episode
 
 
+def _check_format(record: dict[str, Any]) -> None:
+    if record["format"] != FORMAT:
+        raise ValueError(f"format {record['format']}; this version reads format {FORMAT}")
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keep a second run from writing the same file; the lock goes with the file. No locks on Windows."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(path, "another run is writing to it") from None
+
+
 class RolloutFile:
     """A file that grows by one episode a line; what was written survives a crash.
 
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
-    and ``done`` counts the episodes of each question that are there. Raises DataError when the file was made
+    and ``done`` holds the ids of the questions that are there. Raises DataError when the file was made
     with other settings, since its episodes could not be compared.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.settings = settings
-        self.done: dict[str, int] = {}
+        self.done: set[str] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         try:
+            _lock(self._file, path)
             self._resume()
         except BaseException:
             self._file.close()
@@ -131,19 +153,22 @@ class RolloutFile:
     def write(self, episode: Episode) -> None:
         """Append an episode, and do not return before it is with the operating system."""
         record = {"settings": self.settings, **to_record(episode)}
-        self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+        # Retrievers and reward terms may give numbers that are not Python's own.
+        text = json.dumps(record, ensure_ascii=False, default=float)
+        self._file.write(well_formed(text).encode() + b"\n")
         self._file.flush()
-        self.done[episode.question.id] = self.done.get(episode.question.id, 0) + 1
+        self.done.add(episode.question.id)
 
     def _resume(self) -> None:
         self._file.seek(0)
         end = 0
         for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break
+            if not line.endswith(b"\n") and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]:
+                break  # cut short by a crash; anything else without an end is not ours to remove
             try:
                 record = json.loads(line)
                 settings, question_id = record["settings"], record["question"]["id"]
+                _check_format(record)
             except (KeyError, TypeError, ValueError) as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
             if settings != self.settings:
@@ -155,7 +180,7 @@ class RolloutFile:
                 raise DataError(
                     self.path, f"made with other settings ({', '.join(changed)}); choose another file", number
                 )
-            self.done[question_id] = self.done.get(question_id, 0) + 1
+            self.done.add(question_id)
             end += len(line)
         self._file.truncate(end)
         self._file.seek(0, os.SEEK_END)

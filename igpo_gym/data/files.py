@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from igpo_gym.errors import DataError
+from igpo_gym.protocols import well_formed
 
 BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading a damaged or cut gzip file raises."""
@@ -48,9 +49,15 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise DataError(path, f"not a whole gzip file: {error}", number + 1) from None
 
 
+def parse_json(text: str) -> Any:
+    """The value of a JSON text, without the lone surrogates that its escapes may spell."""
+    value = json.loads(text)
+    return json.loads(well_formed(json.dumps(value, ensure_ascii=False))) if "\\u" in text else value
+
+
 def _parse_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -20,6 +20,7 @@ from igpo_gym.data.files import (
     id_field,
     json_lines,
     open_bytes,
+    parse_json,
     require_file,
     text_field,
 )
@@ -130,4 +131,4 @@ def _array(path: Path) -> list[Any] | None:
         if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             return None
         file.seek(0)
-        return list(json.load(file))
+        return list(parse_json(file.read().decode("utf-8-sig")))

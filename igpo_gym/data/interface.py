@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from igpo_gym.episode import Passage, Question
 
@@ -14,8 +14,8 @@ class QuestionSet:
 
     name: str
     """The spec that made it, for messages and records."""
-    questions: Sequence[Question]
-    passages: Sequence[Passage] = ()
+    questions: Sequence[Question] = field(repr=False)
+    passages: Sequence[Passage] = field(default=(), repr=False)
     """The data set's own corpus; empty where it has none."""
     fingerprint: str = ""
     """A hash of the passages' source, under which an index of them may be cached; empty: do not cache."""

@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from igpo_gym.episode import Answer, Episode, Invalid, Passage, Question, Search, Segment, Turn
-from igpo_gym.errors import SearchError
+from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search, Segment, Turn
+from igpo_gym.errors import ScoringError, SearchError, TranscriptTooLongError
 from igpo_gym.protocols import TextProtocol, well_formed
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
@@ -63,20 +63,11 @@ class Engine:
         if "belief" in self.reward.needs and self.scorer is None:
             raise ValueError(f"reward {self.reward.name!r} needs a scorer, but scorer=None")
         for name, value in (("max_turns", self.max_turns), ("top_k", self.top_k)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
 
     def begin(self, questions: Sequence[Question]) -> list[Episode]:
-        """New episodes; their first beliefs come with the next :meth:`settle`.
-
-        Raises ValueError for a question that does not have what the reward needs.
-        """
-        if "evidence" in self.reward.needs:
-            for question in questions:
-                if not question.evidence:
-                    raise ValueError(
-                        f"reward {self.reward.name!r} needs gold evidence, and {question.id!r} names none"
-                    )
+        """New episodes; their first beliefs come with the next :meth:`settle`."""
         return [Episode.begin(question, self.protocol.prompt(question)) for question in questions]
 
     def play(self, episodes: Sequence[Episode], messages: Sequence[str]) -> list[Move]:
@@ -103,27 +94,58 @@ class Engine:
     def settle(self, moves: Sequence[Move], fresh: Sequence[Episode] = ()) -> list[float]:
         """Ask for every belief that is due, then append the moves and price them.
 
-        ``fresh`` are episodes from :meth:`begin`. Returns one reward per move. Raises ScoringError, and
-        leaves all episodes as they were, when the scorer cannot give a belief.
+        ``fresh`` are episodes from :meth:`begin`. A move that makes the transcript longer than the scorer's
+        model reads is the episode's last: it is truncated, and its belief stays what it was. Returns one
+        reward per move. Whatever is raised (ScoringError, or an error of a reward term), all episodes are
+        then as they were.
         """
-        scored = [move for move in moves if not isinstance(move.turn.action, Answer)]
-        if self.scorer is not None:
-            contexts = [(episode, ()) for episode in fresh]
-            requests = [
-                BeliefRequest((*episode.segments, *added), episode.question.answers, self.protocol.probe)
-                for episode, added in (*contexts, *((move.episode, move.segments) for move in scored))
-            ]
-            beliefs = self.scorer.score(requests) if requests else []
-            for episode, belief in zip((*fresh, *(move.episode for move in scored)), beliefs, strict=True):
-                episode.beliefs.append(belief)
-        rewards = []
-        for move in moves:
-            episode = move.episode
-            episode.append(move.turn, move.segments)
-            episode.truncated = move.truncates
-            episode.rewards.append(self.reward.price(episode, len(episode.turns)))
-            rewards.append(sum(episode.rewards[-1].values()))
-        return rewards
+        asking = [move for move in moves if not isinstance(move.turn.action, Answer)]
+        contexts = [(episode, tuple(episode.segments)) for episode in fresh]
+        contexts += [(move.episode, (*move.episode.segments, *move.segments)) for move in asking]
+        beliefs = self._score(
+            [BeliefRequest(context, each.question.answers, self.protocol.probe) for each, context in contexts]
+        )
+        for episode, belief in zip(fresh, beliefs, strict=False):
+            if belief is None and self.scorer is not None:
+                raise ScoringError(f"the prompt of {episode.question.id!r} is longer than the scorer reads")
+        episodes = [*fresh, *(move.episode for move in moves)]
+        marks = [episode.mark() for episode in episodes]
+        try:
+            for (episode, _), belief in zip(contexts, beliefs, strict=True):
+                if belief is not None:
+                    episode.beliefs.append(belief)
+            return [self._commit(move) for move in moves]
+        except BaseException:
+            for episode, mark in zip(episodes, marks, strict=True):
+                episode.rewind(mark)
+            raise
+
+    def _score(self, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
+        """The beliefs asked for; None for a transcript longer than the model reads, and without a scorer."""
+        if self.scorer is None or not requests:
+            return [None] * len(requests)
+        try:
+            beliefs = self.scorer.score(requests)
+        except TranscriptTooLongError as problem:
+            places = [place for place in range(len(requests)) if place not in problem.requests]
+            if len(places) == len(requests):
+                raise
+            rest = dict(zip(places, self._score([requests[place] for place in places]), strict=True))
+            return [rest.get(place) for place in range(len(requests))]
+        if len(beliefs) != len(requests):
+            raise ScoringError(f"the scorer gave {len(beliefs)} beliefs for {len(requests)} requests")
+        return list(beliefs)
+
+    def _commit(self, move: Move) -> float:
+        episode = move.episode
+        episode.append(move.turn, move.segments)
+        episode.truncated = move.truncates
+        too_long = len(episode.beliefs) == len(episode.turns) and not episode.terminated
+        if self.scorer is not None and too_long:
+            episode.beliefs.append(episode.beliefs[-1])
+            episode.truncated = True
+        episode.rewards.append(self.reward.price(episode, len(episode.turns)))
+        return sum(episode.rewards[-1].values())
 
     def _turn(
         self, message: str, action: Search | Answer | Invalid, found: dict[str, list[Passage]] | None

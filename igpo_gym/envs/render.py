@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -11,6 +12,13 @@ from rich.text import Text
 from igpo_gym.episode import Answer, Belief, Episode, Turn
 
 _BAR_WIDTH = 30
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """The text without control characters, so that neither a passage nor an agent can drive the terminal."""
+    return _CONTROLS.sub("�", text)
 
 
 def dialogue(episode: Episode) -> RenderableType:
@@ -22,7 +30,7 @@ def moment(episode: Episode, turn: int) -> RenderableType:
     """What turn ``turn`` added: the message, the reply, the reward and the belief (0: the prompt)."""
     parts: list[RenderableType] = []
     if turn == 0:
-        parts.append(Panel(Text(episode.prompt.strip())))
+        parts.append(Panel(Text(printable(episode.prompt.strip()))))
     else:
         rewards = episode.rewards[turn - 1]
         terms = ", ".join(f"{name} {value:+.3f}" for name, value in rewards.items())
@@ -35,8 +43,10 @@ def moment(episode: Episode, turn: int) -> RenderableType:
 
 def turn_panel(turn: Turn, number: int) -> RenderableType:
     """One message of the agent, with the environment's reply."""
-    said = Text(turn.message.strip(), style="bold green" if isinstance(turn.action, Answer) else "cyan")
-    body = Group(said, Text(turn.observation.strip())) if turn.observation else said
+    said = Text(
+        printable(turn.message.strip()), style="bold green" if isinstance(turn.action, Answer) else "cyan"
+    )
+    body = Group(said, Text(printable(turn.observation.strip()))) if turn.observation else said
     return Panel(body, title=f"turn {number}", title_align="left")
 
 

@@ -30,7 +30,7 @@ class QuestionStream:
     """How many places in a row hold the same question."""
 
     def __getitem__(self, place: int) -> Question:
-        generator = np.random.default_rng((abs(self.seed), place // self.group_size))
+        generator = np.random.default_rng((self.seed, place // self.group_size))
         return self.questions[int(generator.integers(len(self.questions)))]
 
 
@@ -42,7 +42,9 @@ class QuestionBook:
         self._places = {question.id: place for place, question in enumerate(self.questions)}
 
     def find(self, question_id: str) -> Question:
-        """The question with this id. Raises ValueError when there is none."""
+        """The question with this id. Raises ValueError when there is none, TypeError for no text."""
+        if not isinstance(question_id, str):
+            raise TypeError(f"a question_id is a text, not {question_id!r:.60}")
         place = self._places.get(question_id)
         if place is None:
             raise ValueError(
@@ -50,6 +52,15 @@ class QuestionBook:
                 f"{self.questions[0].id!r}"
             )
         return self.questions[place]
+
+
+def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
+    """The options of a reset. Raises ValueError for one that is not known: it would go unheeded."""
+    options = options or {}
+    for name in options:
+        if name not in known:
+            raise ValueError(f"unknown reset option {name!r}; choose among: {', '.join(known)}")
+    return options
 
 
 def assemble(
@@ -67,6 +78,13 @@ def assemble(
     """
     rules: dict[str, Any] = {"reward": resolve_reward(reward), "protocol": resolve_protocol(protocol)}
     question_set = resolve_questions(questions)
+    if "evidence" in rules["reward"].needs:
+        for question in question_set.questions:
+            if not question.evidence:
+                raise ValueError(
+                    f"reward {rules['reward'].name!r} needs gold evidence, but question {question.id!r} of "
+                    f"{question_set.name!r} names none"
+                )
     engine = Engine(
         retriever=resolve_search(search, question_set),
         scorer=resolve_scorer(scorer),

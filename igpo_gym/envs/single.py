@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble
+from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode, Question
 from igpo_gym.protocols import TextProtocol
@@ -80,16 +80,14 @@ class SearchQAEnv(gym.Env[str, str]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
         """Begin an episode on the next question of the seed's sequence, or on ``options["question_id"]``."""
+        chosen = check_options(options, ("question_id",)).get("question_id")
+        found = None if chosen is None else self.questions.find(chosen)
         super().reset(seed=seed)
-        if seed is not None:
-            self._place = 0
-        chosen = (options or {}).get("question_id")
-        stream = QuestionStream(self.questions.questions, self.np_random_seed or 0, self.group_size)
-        question = stream[self._place] if chosen is None else self.questions.find(chosen)
-        (episode,) = self.engine.begin([question])
+        place = self._place if seed is None else 0
+        stream = QuestionStream(self.questions.questions, self._stream_seed(), self.group_size)
+        (episode,) = self.engine.begin([found or stream[place]])
         self.engine.settle([], [episode])
-        self.episode = episode
-        self._place += 1
+        self.episode, self._place = episode, place + 1
         self._show()
         return episode.prompt, episode_info(episode, self.oracle_info)
 
@@ -110,6 +108,14 @@ class SearchQAEnv(gym.Env[str, str]):
         from igpo_gym.envs.render import ansi
 
         return ansi(self.episode)
+
+    def _stream_seed(self) -> int:
+        seed = self.np_random_seed
+        # Gymnasium's seed is -1 where the generator itself was set: then the generator decides, once.
+        if seed is None or seed < 0:
+            seed = int(self.np_random.integers(2**63))
+            self._np_random_seed = seed
+        return seed
 
     def _show(self) -> None:
         if self.render_mode == "human" and self.episode is not None:

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Move
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble
+from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode, Question
@@ -87,14 +87,13 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Begin an episode in every environment, or in those of ``options["reset_mask"]``."""
-        options = options or {}
+        options = check_options(options, ("question_id", "reset_mask"))
         mask = self._mask(options.get("reset_mask"))
-        self._seed(seed, mask)
-        if seed is None and "reset_mask" not in options:
-            # Groups whose members had played unlike numbers of episodes share their questions again.
-            self._places = [max(self._places)] * self.num_envs
-        fresh = self._begin(np.flatnonzero(mask), self._chosen(options.get("question_id")))
+        chosen = self._chosen(options.get("question_id"))
+        seeds, places = self._seeds_and_places(seed, mask)
+        fresh = self._begin(np.flatnonzero(mask), seeds, places, chosen)
         self.engine.settle([], list(fresh.values()))
+        self._seeds, self._places = seeds, places
         self._install(fresh)
         infos: dict[str, Any] = {}
         for index, episode in fresh.items():
@@ -108,6 +107,10 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         it ignores ("NextStep"); at once, with the end in ``infos["final_obs"]`` and ``infos["final_info"]``
         ("SameStep"); or never, so that it must be reset with a ``reset_mask`` ("Disabled").
         """
+        if isinstance(actions, str):
+            raise TypeError(
+                f"actions are a sequence of texts, one an environment, not one text: {actions!r:.80}"
+            )
         if len(actions) != self.num_envs:
             raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
         if not self.episodes:
@@ -121,8 +124,14 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         moves = self.engine.play([self.episodes[i] for i in playing], [actions[i] for i in playing])
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             ended = [index for index, move in zip(playing, moves, strict=True) if move.ends]
-        fresh = self._begin(ended)
+        fresh = self._begin(ended, self._seeds, self._places)
         earned = self.engine.settle(moves, list(fresh.values()))
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            # Which transcripts have become too long is known only now.
+            late = [index for index in playing if self.episodes[index].done and index not in fresh]
+            later = self._begin(late, self._seeds, self._places)
+            self.engine.settle([], list(later.values()))
+            fresh |= later
         return self._stepped(dict(zip(playing, zip(moves, earned, strict=True), strict=True)), fresh)
 
     def render(self) -> tuple[str, ...] | None:
@@ -158,13 +167,19 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         )
 
     def _begin(
-        self, indices: Sequence[int] | npt.NDArray[Any], chosen: Sequence[str | None] | None = None
+        self,
+        indices: Sequence[int] | npt.NDArray[Any],
+        seeds: Sequence[int],
+        places: Sequence[int],
+        chosen: Sequence[str | None] | None = None,
     ) -> dict[int, Episode]:
         """New episodes for these environments, by index; not installed, so that a failure changes nothing."""
         questions = []
         for index in indices:
-            wanted = chosen[index] if chosen else None
-            questions.append(self._question(index) if wanted is None else self.questions.find(wanted))
+            wanted = None if chosen is None else chosen[index]
+            leader = index - index % self.group_size
+            stream = QuestionStream(self.questions.questions, seeds[leader])
+            questions.append(stream[places[index]] if wanted is None else self.questions.find(wanted))
         return {int(i): episode for i, episode in zip(indices, self.engine.begin(questions), strict=True)}
 
     def _install(self, fresh: dict[int, Episode]) -> None:
@@ -187,29 +202,41 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
             raise ResetNeeded("the first reset must reset all environments")
         return reset_mask
 
-    def _seed(self, seed: int | Sequence[int | None] | None, mask: Mask) -> None:
-        """Give the masked environments their seeds, and put them at the start of their question streams."""
+    def _seeds_and_places(
+        self, seed: int | Sequence[int | None] | None, mask: Mask
+    ) -> tuple[list[int], list[int]]:
+        """Each environment's seed and place in its question stream, as a reset of ``mask`` makes them.
+
+        Seeded environments go to the start of their streams. A full reset without a seed takes the members of
+        each group, which may have played unlike numbers of episodes, to one place again.
+        """
+        size, places = self.group_size, list(self._places)
         super().reset(seed=seed if isinstance(seed, int) else None)
-        if not self._seeds:
-            self._seeds = [(self.np_random_seed or 0) + index for index in range(self.num_envs)]
+        seeds = self._seeds or [(self.np_random_seed or 0) + index for index in range(self.num_envs)]
         if seed is None:
-            return
-        seeds = [seed + index for index in range(self.num_envs)] if isinstance(seed, int) else seed
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments")
+            if mask.all():
+                leaders = range(0, self.num_envs, size)
+                places = [max(places[leader : leader + size]) for leader in leaders for _ in range(size)]
+            return list(seeds), places
+        given = [seed + index for index in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        if len(given) != self.num_envs:
+            raise ValueError(f"{len(given)} seeds for {self.num_envs} environments")
+        groups = mask.reshape(-1, size)
+        if (groups.any(1) != groups.all(1)).any():
+            raise ValueError("a seeded reset must reset whole groups: their environments share one seed")
+        seeds = list(seeds)
         for index in np.flatnonzero(mask):
-            chosen = seeds[int(index)]
-            if chosen is not None:
-                self._seeds[index], self._places[index] = chosen, 0
+            chosen = given[int(index)]
+            if chosen is None:
+                continue
+            if chosen < 0:
+                raise ValueError(f"a seed must not be negative: {chosen}")
+            seeds[index], places[index] = chosen, 0
+        return seeds, places
 
-    def _question(self, index: int) -> Question:
-        """The next question of an environment: its place in the stream of its group's first environment."""
-        leader = index - index % self.group_size
-        return QuestionStream(self.questions.questions, self._seeds[leader])[self._places[index]]
-
-    def _chosen(self, question_id: str | Sequence[str | None] | None) -> Sequence[str | None] | None:
+    def _chosen(self, question_id: str | Sequence[str | None] | None) -> list[str | None] | None:
         if question_id is None or isinstance(question_id, str):
             return None if question_id is None else [question_id] * self.num_envs
         if len(question_id) != self.num_envs:
             raise ValueError(f"{len(question_id)} question ids for {self.num_envs} environments")
-        return question_id
+        return list(question_id)

@@ -26,7 +26,7 @@ def transcript(messages: Messages) -> str:
     return "".join(text if text.endswith("\n") else f"{text}\n" for text in contents[:-1]) + contents[-1]
 
 
-class TranscriptObservation(gym.Wrapper[str, str, str, str]):
+class TranscriptObservation(gym.Wrapper[str, str, str, str], gym.utils.RecordConstructorArgs):
     """Makes the observation the whole transcript so far, the agent's own messages included.
 
     >>> import gymnasium as gym, igpo_gym
@@ -36,6 +36,10 @@ class TranscriptObservation(gym.Wrapper[str, str, str, str]):
     >>> env.step("<search>river</search>")[0].startswith(prompt + "<search>river</search>")
     True
     """
+
+    def __init__(self, env: gym.Env[str, str]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -56,11 +56,13 @@ def resolve_reward(spec: str | RewardFunction) -> RewardFunction:
     A spec is the name of a preset or of a term, or a weighted sum of such names; plus and minus stand between
     spaces. A term that occurs twice counts with the sum of its weights. Raises SpecError for anything else.
 
-    >>> resolve_reward("igpo + 0.1*evidence-recall - 0.01*search-cost").price
-    <bound method RewardFunction.price of ...>
+    >>> [(term.name, weight) for weight, term in resolve_reward("0.5*gain + f1 - 0.01*search-cost").terms]
+    [('gain', 0.5), ('f1', 1.0), ('search-cost', -0.01)]
     """
-    if not isinstance(spec, str):
+    if isinstance(spec, RewardFunction):
         return spec
+    if not isinstance(spec, str):
+        raise SpecError(f"a reward is a text or a RewardFunction, not {spec!r:.60}")
     if spec in PRESETS:
         return PRESETS[spec]
     weights: dict[str, float] = {}

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
+from igpo_gym.errors import SpecError
 from igpo_gym.scorers.interface import AnswerScorer
 
 
 def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
-    """A scorer from its spec; objects and None pass.
+    """A scorer from its spec; objects pass, "none" and None are no scorer.
 
     A spec is a language model (see ``loading.MODEL_FORMS``) or the URL of a server (see
     :meth:`remote.RemoteScorer.from_spec`). Equal specs give the same scorer within a process, so that
     environments share one model and its cache. Raises SpecError, with what can be given, for a spec that
     names no scorer, and ScoringError for a server that cannot be reached.
     """
-    return _load(spec) if isinstance(spec, str) else spec
+    if spec is None or spec == "none":
+        return None
+    if isinstance(spec, str):
+        return _load(spec, _stamp(Path(spec)))
+    if not hasattr(spec, "score"):
+        raise SpecError(f"a scorer is a name, None, or an object that can score, not {spec!r:.60}")
+    return spec
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a local model does; empty where the spec is no path."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return tuple(file.stat().st_mtime_ns for file in files)
+    except OSError:
+        return ()
 
 
 @lru_cache(maxsize=4)
-def _load(spec: str) -> AnswerScorer:
+def _load(spec: str, stamp: tuple[int, ...]) -> AnswerScorer:
     if spec.startswith(("http://", "https://")):
         from igpo_gym.scorers.remote import RemoteScorer
 

@@ -127,7 +127,7 @@ class BatchingScorer:
             beliefs = self.scorer.score(requests) if requests else []
             if len(beliefs) != len(requests):
                 raise ScoringError(f"the scorer gave {len(beliefs)} beliefs for {len(requests)} requests")
-        except Exception as error:
+        except BaseException as error:  # whatever it is, nobody may wait for ever
             if len(batch) == 1:
                 batch[0].promise.set_exception(error)
             else:

@@ -30,7 +30,11 @@ class AnswerScorer(Protocol):
     """
 
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-        """One belief per request, in order. Raises ScoringError when a belief cannot be had."""
+        """One belief per request, in order.
+
+        Raises ScoringError when a belief cannot be had; TranscriptTooLongError names the requests whose
+        transcripts are longer than the model reads.
+        """
         ...
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from igpo_gym.episode import Belief
-from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
 from igpo_gym.scorers.answers import AnswerTree, answer_tree
 from igpo_gym.scorers.attention import ATTENTION, Span, segment_attention
 from igpo_gym.scorers.cache import KeyValues, PrefixTree, TokenCount
@@ -153,13 +153,14 @@ class TransformersScorer:
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         """One belief per request, in order.
 
-        Raises ScoringError for a transcript longer than the model reads, for an answer without tokens, and if
-        the model's numbers are not finite.
+        Raises ScoringError for an answer without tokens and if the model's numbers are not finite, and
+        TranscriptTooLongError for transcripts longer than the model reads.
         """
         with self._lock:
             started = time.perf_counter()
             self._follow_weights()
             queries = [self._query(request) for request in requests]
+            self._check_lengths(queries)
             beliefs = self._beliefs(queries)
             self._count(requests=len(requests), seconds=time.perf_counter() - started)
             return [beliefs[query] for query in queries]
@@ -196,14 +197,18 @@ class TransformersScorer:
         answers = tuple(self.framing.text_ids(answer) for answer in request.answers)
         if not (probe and answers and all(answers)):
             raise ScoringError(f"an answer among {request.answers!r}, or all in front of it, has no tokens")
-        query = Query(context, probe, answers)
-        length = len(context) + query.tree.depth
-        if self._longest is not None and length > self._longest:
-            raise ScoringError(
-                f"a transcript with its probe has {length} tokens, "
-                f"but {self._name} reads at most {self._longest}"
+        return Query(context, probe, answers)
+
+    def _check_lengths(self, queries: Sequence[Query]) -> None:
+        lengths = [len(query.context) + query.tree.depth for query in queries]
+        longest = self._longest or max(lengths, default=0)
+        too_long = tuple(place for place, length in enumerate(lengths) if length > longest)
+        if too_long:
+            raise TranscriptTooLongError(
+                f"a transcript with its probe has {lengths[too_long[0]]} tokens, "
+                f"but {self._name} reads at most {longest}",
+                too_long,
             )
-        return query
 
     def _beliefs(self, queries: Sequence[Query]) -> dict[Query, Belief]:
         """The beliefs of all queries, equal ones asked once."""

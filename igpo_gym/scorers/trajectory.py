@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from igpo_gym.episode import Belief, Episode
+from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 
@@ -19,7 +20,11 @@ def score_trajectories(
     with a prefix cache answers by forwarding each transcript once, with a branch for every turn.
     """
     requests = [trajectory_requests(episode, probe) for episode in episodes]
-    beliefs = iter(scorer.score([request for trajectory in requests for request in trajectory]))
+    asked = [request for trajectory in requests for request in trajectory]
+    scored = scorer.score(asked)
+    if len(scored) != len(asked):
+        raise ScoringError(f"the scorer gave {len(scored)} beliefs for {len(asked)} requests")
+    beliefs = iter(scored)
     return [list(islice(beliefs, len(trajectory))) for trajectory in requests]
 
 

@@ -46,7 +46,7 @@ def words(text: str) -> list[str]:
     return _words(text.lower())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BM25Index:
     """Passages, and the BM25 score of every word in every passage that has it. Read-only and thread-safe.
 
@@ -180,6 +180,9 @@ class BM25Index:
 
     def __len__(self) -> int:
         return len(self.line_starts) - 1
+
+    def __repr__(self) -> str:
+        return f"BM25Index({len(self)} passages)"
 
     def __deepcopy__(self, memo: object) -> BM25Index:
         """The index itself, which nothing can change: Gymnasium copies the arguments of an environment."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,14 +69,14 @@ def test_a_file_keeps_what_it_has_and_goes_on(engine: Engine, tmp_path: Path) ->
         # Readable while the run still goes on.
         assert list(read_rollouts(path)) == [first]
     with path.open("ab") as raw:
-        raw.write(b'{"format": 1, "question": {"id": "q-bi')
+        raw.write(b'{"settings": {"agent": "x", "se')
     with RolloutFile(path, SETTINGS) as file:
-        assert file.done == {"q-author": 1}
+        assert file.done == {"q-author"}
         file.write(second)
         file.write(second)
     assert list(read_rollouts(path)) == [first, second, second]
     with RolloutFile(path, SETTINGS) as file:
-        assert file.done == {"q-author": 1, "q-birth": 2}
+        assert file.done == {"q-author", "q-birth"}
 
 
 def test_a_file_of_other_settings_is_refused_and_kept(engine: Engine, tmp_path: Path) -> None:
@@ -88,15 +89,32 @@ def test_a_file_of_other_settings_is_refused_and_kept(engine: Engine, tmp_path: 
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("line", ["not json", "[]", "{}", '{"format": 1}', '{"settings": {}, "question": 1}'])
-def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("line", ["not json", "[]", "{}", '{"format": 1}', '[{"_id": "HotpotQA"}]'])
+def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str) -> None:
     path = tmp_path / "notes.txt"
-    path.write_text(f"{line}\n")
+    path.write_text(line + end)
     with pytest.raises(DataError, match="line 1: not a recorded episode"):
         RolloutFile(path, SETTINGS)
     with pytest.raises(DataError, match="line 1: not a recorded episode"):
         list(read_rollouts(path))
-    assert path.read_text() == f"{line}\n"
+    assert path.read_text() == line + end
+
+
+def test_a_second_run_may_not_write_the_same_file(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS), pytest.raises(DataError, match="another run is writing"):
+        RolloutFile(path, SETTINGS)
+    with RolloutFile(path, SETTINGS):
+        pass
+
+
+def test_numbers_of_other_libraries_are_written(engine: Engine, tmp_path: Path) -> None:
+    episode = play(engine)
+    episode.rewards[0]["gain"] = np.float32(0.5)  # type: ignore[assignment]
+    with RolloutFile(tmp_path / "out.jsonl", SETTINGS) as file:
+        file.write(episode)
+    assert next(iter(read_rollouts(tmp_path / "out.jsonl"))).rewards[0]["gain"] == 0.5
 
 
 def test_a_newer_format_is_refused_by_its_number(engine: Engine, tmp_path: Path) -> None:

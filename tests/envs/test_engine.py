@@ -7,9 +7,9 @@ import pytest
 
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search
-from igpo_gym.errors import ScoringError, SearchError
+from igpo_gym.errors import ScoringError, SearchError, TranscriptTooLongError
 from igpo_gym.protocols import TOOL_CALL
-from igpo_gym.rewards import PRESETS, resolve_reward
+from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, RewardTerm
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import QUESTIONS, MentionScorer
@@ -227,14 +227,63 @@ def test_without_a_scorer_there_are_no_beliefs(index: BM25Index) -> None:
 def test_impossible_settings_are_refused(engine: Engine) -> None:
     with pytest.raises(ValueError, match="'igpo' needs a scorer"):
         dataclasses.replace(engine, scorer=None)
-    with pytest.raises(ValueError, match="max_turns must be at least 1"):
+    with pytest.raises(ValueError, match="max_turns must be a whole number of at least 1"):
         dataclasses.replace(engine, max_turns=0)
-    with pytest.raises(ValueError, match="top_k must be at least 1"):
+    with pytest.raises(ValueError, match="top_k must be a whole number of at least 1"):
         dataclasses.replace(engine, top_k=0)
 
 
-def test_a_question_without_the_evidence_that_a_reward_needs_is_refused(engine: Engine) -> None:
-    engine = dataclasses.replace(engine, reward=resolve_reward("f1 + evidence-recall"))
-    assert engine.begin([AUTHOR])
-    with pytest.raises(ValueError, match="needs gold evidence, and 'x' names none"):
-        engine.begin([AUTHOR, Question("x", "Who?", ("A",))])
+def test_a_term_that_fails_leaves_every_episode_as_it_was(engine: Engine) -> None:
+    def price(episode: Episode, turn: int) -> float:
+        return 1 / (2 - turn)
+
+    reward = RewardFunction("mine", ((1.0, TERMS["gain"]), (1.0, RewardTerm("bad", price))))
+    engine = dataclasses.replace(engine, reward=reward)
+    first, second = begin(engine, 0, 1)
+    step(engine, [second], "<search>drum</search>")
+    before = [snapshot(first), snapshot(second)]
+    with pytest.raises(ZeroDivisionError):
+        step(engine, [first, second], "<search>drum</search>", "<search>river</search>")
+    assert [snapshot(first), snapshot(second)] == before
+    # The gain of one mention, and the 1 / (2 - 1) of the term.
+    assert step(engine, [first], "<search>drum</search>") == [pytest.approx(2 / 11 - 1 / 10 + 1.0)]
+
+
+def test_a_scorer_that_drops_beliefs_leaves_every_episode_as_it_was(engine: Engine) -> None:
+    class Short(MentionScorer):
+        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+            return super().score(requests)[1:]
+
+    episodes = begin(engine, 0, 1)
+    before = [snapshot(episode) for episode in episodes]
+    with pytest.raises(ScoringError, match="1 beliefs for 2 requests"):
+        step(dataclasses.replace(engine, scorer=Short()), episodes, "<search>drum</search>", "hm")
+    assert [snapshot(episode) for episode in episodes] == before
+
+
+class Narrow(MentionScorer):
+    """Reads no more than 2,000 characters."""
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
+        if too_long := tuple(place for place, length in enumerate(lengths) if length > 2000):
+            raise TranscriptTooLongError("too long", too_long)
+        return super().score(requests)
+
+
+def test_a_transcript_that_grows_too_long_ends_its_own_episode(engine: Engine) -> None:
+    engine = dataclasses.replace(engine, scorer=Narrow())
+    episodes = begin(engine, 0, 1, 2)
+    long = f"<think>{'Grass ' * 500}</think><search>drum</search>"
+    rewards = step(engine, episodes, "<search>Günter Grass</search>", long, "<answer>Odra</answer>")
+    assert [episode.truncated for episode in episodes] == [False, True, False]
+    assert rewards[1] == pytest.approx(-2.0)
+    assert rewards[0] > 0.0
+    assert rewards[2] == pytest.approx(1.0)
+    assert [len(episode.beliefs) for episode in episodes] == [2, 2, 1]
+
+
+def test_a_prompt_that_is_too_long_is_an_error(engine: Engine) -> None:
+    engine = dataclasses.replace(engine, scorer=Narrow())
+    with pytest.raises(ScoringError, match="the prompt of 'x' is longer"):
+        engine.settle([], engine.begin([AUTHOR, Question("x", "Who? " * 500, ("A",))]))

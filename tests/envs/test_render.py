@@ -4,6 +4,7 @@ import re
 
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.render import ansi
+from igpo_gym.episode import Question
 from tests.conftest import QUESTIONS
 
 
@@ -28,3 +29,12 @@ def test_the_dialogue_shows_turns_rewards_and_beliefs(engine: Engine) -> None:
 def test_an_episode_without_beliefs_has_no_bars(engine: Engine) -> None:
     (episode,) = engine.begin([QUESTIONS[0]])
     assert "belief" not in ansi(episode)
+
+
+def test_control_characters_do_not_reach_the_terminal(engine: Engine) -> None:
+    (episode,) = engine.begin([Question("1", "Who\x1b]0;title\x07?", ("A",))])
+    engine.settle([], [episode])
+    engine.settle(engine.play([episode], ["\x1b[2Jhm\x9b2J\r"]))
+    text = plain(ansi(episode))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    assert "�[2Jhm�2J" in text

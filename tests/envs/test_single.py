@@ -4,13 +4,15 @@ import warnings
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import igpo_gym  # noqa: F401
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs import SearchQAEnv
+from igpo_gym.envs import SearchQAEnv, TranscriptObservation
+from igpo_gym.episode import Question
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import QUESTIONS, MentionScorer
 
@@ -134,13 +136,59 @@ def test_stepping_at_the_wrong_time_needs_a_reset(settings: dict[str, Any], unwr
         ({"protocol": "xml"}, "unknown protocol 'xml'; choose one of: tags"),
         ({"render_mode": "rgb"}, "unknown render_mode 'rgb'; choose one of: ansi, human"),
         ({"group_size": 0}, "group_size must be at least 1"),
-        ({"max_turns": 0}, "max_turns must be at least 1"),
+        ({"max_turns": 0}, "max_turns must be a whole number of at least 1, not 0"),
+        ({"max_turns": 2.5}, "max_turns must be a whole number"),
         ({"scorer": None}, "needs a scorer"),
+        ({"scorer": 5}, "a scorer is a name, None, or an object"),
+        ({"reward": None}, "a reward is a text or a RewardFunction, not None"),
+        ({"protocol": None}, "unknown protocol None; choose one of: tags"),
+        (
+            {"questions": [Question("x", "Who?", ("A",))], "reward": "f1 + evidence-recall"},
+            "'x' of .* names none",
+        ),
     ],
 )
 def test_wrong_settings_are_explained(settings: dict[str, Any], change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SearchQAEnv(**{**settings, **change})
+
+
+def test_a_wrong_option_is_explained(settings: dict[str, Any]) -> None:
+    env = SearchQAEnv(**settings)
+    with pytest.raises(ValueError, match="unknown reset option 'question'; choose among: question_id"):
+        env.reset(options={"question": "q-river"})
+    with pytest.raises(TypeError, match="a question_id is a text"):
+        env.reset(options={"question_id": ["q-river"]})
+
+
+def test_a_reset_that_fails_changes_nothing(settings: dict[str, Any]) -> None:
+    env, twin = SearchQAEnv(**settings), SearchQAEnv(**settings)
+    env.reset(seed=3)
+    twin.reset(seed=3)
+    with pytest.raises(ValueError, match="no question"):
+        env.reset(seed=50, options={"question_id": "nope"})
+    assert [env.reset()[1]["question_id"] for _ in range(20)] == [
+        twin.reset()[1]["question_id"] for _ in range(20)
+    ]
+
+
+def test_a_generator_that_is_set_decides_the_questions(settings: dict[str, Any]) -> None:
+    def drawn() -> list[str]:
+        env = SearchQAEnv(**settings)
+        env.np_random = np.random.default_rng(1)
+        return [env.reset()[1]["question_id"] for _ in range(20)]
+
+    assert drawn() == drawn()
+    assert len(set(drawn())) > 1
+
+
+def test_a_wrapped_environment_can_be_made_again_from_its_spec() -> None:
+    questions = "world:documents=60,questions=10"
+    env = TranscriptObservation(gym.make("SearchQA-Outcome-v0", questions=questions))
+    assert env.spec is not None
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert again.reset(seed=1)[0] == env.reset(seed=1)[0]
+    assert again.step("<search>river</search>")[0] == env.step("<search>river</search>")[0]
 
 
 def test_a_wrong_question_id_is_explained(settings: dict[str, Any]) -> None:

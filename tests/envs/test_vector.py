@@ -11,8 +11,10 @@ from gymnasium.vector import AutoresetMode
 import igpo_gym  # noqa: F401
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
+from igpo_gym.envs.setup import QuestionStream
 from igpo_gym.search.bm25 import BM25Index
-from tests.conftest import MentionScorer
+from tests.conftest import QUESTIONS, MentionScorer
+from tests.envs.test_engine import Narrow
 
 MODES = list(AutoresetMode)
 MESSAGES = (
@@ -108,10 +110,46 @@ def test_a_group_shares_its_questions(settings: dict[str, Any]) -> None:
         assert length > 5
         assert group[0][:length] == group[1][:length] == group[2][:length]
     assert seen[0][:5] != seen[3][:5]
-    # A full reset brings the members of a group together again, however far each had come.
+    # A full reset brings the members of a group together again, one place after the one that was furthest.
+    furthest = [max(len(own) for own in seen[start : start + 3]) for start in (0, 3)]
     _, infos = envs.reset()
-    ids = list(infos["question_id"])
-    assert len(set(ids[:3])) == len(set(ids[3:])) == 1
+    streams = [QuestionStream(QUESTIONS, 3 + start) for start in (0, 3)]
+    expected = [stream[place].id for stream, place in zip(streams, furthest, strict=True) for _ in range(3)]
+    assert list(infos["question_id"]) == expected
+
+
+def test_a_full_reset_of_lone_environments_goes_on_where_each_was(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(2, **settings, autoreset_mode="SameStep")
+    singles = [SearchQAEnv(**settings) for _ in range(2)]
+    envs.reset(seed=8)
+    for index, env in enumerate(singles):
+        env.reset(seed=8 + index)
+    envs.step(["<answer>x</answer>", "<search>river</search>"])
+    singles[0].reset()
+    for options in (None, {"reset_mask": None}):
+        ids = [env.reset()[1]["question_id"] for env in singles]
+        assert list(envs.reset(options=options)[1]["question_id"]) == ids
+
+
+def test_a_seeded_reset_takes_whole_groups(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(4, **settings, group_size=2)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match="whole groups"):
+        envs.reset(seed=5, options={"reset_mask": np.array([False, True, True, True])})
+    mask = np.array([False, False, True, True])
+    ids = envs.reset(seed=5, options={"reset_mask": mask})[1]["question_id"]
+    assert ids[2] == ids[3] == QuestionStream(QUESTIONS, 7)[0].id
+
+
+def test_a_transcript_that_grows_too_long_is_followed_by_the_next_episode(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(2, **{**settings, "scorer": Narrow()}, autoreset_mode="SameStep")
+    envs.reset(seed=0)
+    long = f"<think>{'hm ' * 900}</think><search>drum</search>"
+    observations, _, _, truncations, infos = envs.step([long, "<search>drum</search>"])
+    assert truncations.tolist() == [True, False]
+    assert "Question:" in observations[0]
+    assert infos["turn"].tolist() == [0, 1]
+    assert infos["final_info"]["turn"][0] == 1
 
 
 def test_questions_can_be_chosen_for_each_environment(settings: dict[str, Any]) -> None:
@@ -121,6 +159,8 @@ def test_questions_can_be_chosen_for_each_environment(settings: dict[str, Any]) 
     drawn = SearchQAVectorEnv(3, **settings).reset(seed=0)[1]["question_id"]
     _, infos = envs.reset(seed=0, options={"question_id": ["q-birth", None, "q-writer"]})
     assert list(infos["question_id"]) == ["q-birth", drawn[1], "q-writer"]
+    _, again = envs.reset(options={"question_id": infos["question_id"]})
+    assert list(again["question_id"]) == list(infos["question_id"])
     with pytest.raises(ValueError, match="2 question ids for 3"):
         envs.reset(options={"question_id": ["q-birth", "q-river"]})
     with pytest.raises(ValueError, match="no question has the id"):
@@ -186,6 +226,12 @@ def test_the_wrong_number_of_actions_or_seeds_is_explained(settings: dict[str, A
     envs.reset(seed=[1, None])
     with pytest.raises(ValueError, match="1 actions for 2"):
         envs.step(["<search>river</search>"])
+    with pytest.raises(TypeError, match="not one text"):
+        envs.step("ab")
+    with pytest.raises(ValueError, match="negative"):
+        envs.reset(seed=[1, -1])
+    with pytest.raises(ValueError, match="unknown reset option 'mask'"):
+        envs.reset(options={"mask": np.array([True, True])})
 
 
 def test_make_vec_reaches_it_and_its_spaces_hold(settings: dict[str, Any]) -> None:
@@ -201,6 +247,7 @@ def test_make_vec_reaches_it_and_its_spaces_hold(settings: dict[str, Any]) -> No
     frames = envs.render()
     assert frames is not None
     assert len(frames) == 4
+    assert all("Question:" in frame for frame in frames)
     envs.close()
 
 
@@ -212,6 +259,11 @@ def test_a_failed_reset_changes_nothing(settings: dict[str, Any], scorer: Mentio
         envs.reset(options={"question_id": [None, "q-7"]})
     assert envs.episodes == running
     assert envs.step(MESSAGES[:2])[4]["turn"].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="no question"):
+        envs.reset(seed=50, options={"question_id": "q-7"})
+    twin = SearchQAVectorEnv(2, **settings)
+    twin.reset(seed=0)
+    assert list(envs.reset()[1]["question_id"]) == list(twin.reset()[1]["question_id"])
 
 
 def test_gymnasiums_own_vector_forms_accept_the_single_environment(settings: dict[str, Any]) -> None:
