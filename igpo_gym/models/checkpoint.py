@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from igpo_gym.models.network import Llama
 from igpo_gym.models.tokenizer import BOS, EOS, PAD, token_id
 from igpo_gym.storage import written_whole
@@ -35,6 +37,16 @@ def export(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
     weights = {f"model.{name}": value.detach().contiguous() for name, value in model.state_dict().items()}
     with written_whole(folder) as new:
         save_file(weights, new / "model.safetensors", metadata={"format": "pt"})
+        (new / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
         (new / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         (new / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
         tokenizer.save(str(new / "tokenizer.json"))
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of an exported checkpoint under the names that :class:`Llama` gives them."""
+    from safetensors.torch import load_file
+
+    return {
+        name.removeprefix("model."): value for name, value in load_file(folder / "model.safetensors").items()
+    }

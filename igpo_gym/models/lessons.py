@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from igpo_gym.agents.interface import Policy
-from igpo_gym.agents.scripted import ScriptedAgent, noisy
+from igpo_gym.agents.scripted import Knowledge, ScriptedAgent, noisy
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import World, WorldQuestions
 from igpo_gym.data.world.language import RELATIONS, capitalised
 from igpo_gym.data.world.oracle import judge_searches, known_hops
@@ -30,11 +31,13 @@ from igpo_gym.search import BM25Index, Retriever
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+TEXT, ACT, PRIOR, BELIEF, ANSWER, KEPT = 0.05, 0.3, 0.2, 0.5, 2.0, 3.0
+"""Weights of targets in transcripts: the environment's text, the agent's message, and the gold answer before
+any search, before the evidence is complete, when it is, and after a turn wasted since then. Reading is the
+hard part, and under Muon, whose steps have one size, it is learned only if it is most of the loss."""
+
 MAX_TURNS = 6
 """The environment's default."""
-
-LONGEST = 900
-"""Rows longer than this, a hundredth of them, are left out: attention to them costs too much."""
 
 FIRST_SEED = 1_000_000
 """Training worlds have seeds from here on, so that the small seeds users choose are worlds it never saw."""
@@ -52,6 +55,8 @@ class Part(IntEnum):
     """A question's answer after all its evidence."""
     BELIEF = 4
     """A question's answer before that."""
+    NAME = 5
+    """The name that was searched for."""
 
 
 @dataclass(slots=True)
@@ -106,7 +111,7 @@ class Encoder:
         return ids
 
 
-# The first two lessons: facts, then documents, each followed by short questions as branches.
+# The first lessons: facts, documents and single searches, with answers as branches.
 
 
 def fact_rows(world: World, encode: Encoder, rng: Random, facts: int, rows: int) -> list[Row]:
@@ -162,7 +167,55 @@ def _ask(row: Row, encode: Encoder, world: World, number: int, relation: str, rn
     row.branch(encode(ask) + encode.prefix, encode(answer.name) + encode.suffix[:1], 1.0, Part.RECALL)
 
 
-# The other two lessons: transcripts of a noisy expert.
+def lookup_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
+    """Searches, each followed by facts or documents and by the answer to what was searched for.
+
+    A transcript in small: what is wanted stands before the text, as it always will, and a text is short, so
+    there are many answers to learn from. Documents stand as a search brings them, the wanted one first. The
+    name that was searched for is asked for too.
+    """
+    know = Knowledge(QuestionSet("", ()), TAGS)
+    out = []
+    for _ in range(rows):
+        row = Row()
+        row.add([encode.bos], 0.0, Part.TEXT)
+        for _ in range(rng.randint(1, 3)):
+            number = rng.randrange(world.documents)
+            relation = rng.choice(tuple(world.targets(number)))
+            row.add(encode(know.search(world.lead(number, relation), rng)), 0.0, Part.ACT)
+            if rng.random() < 0.25:
+                body = _facts_around(world, number, relation, rng)
+            else:
+                others = rng.sample(range(world.documents), rng.choice((0, 1, 2)))
+                body = TAGS.passages([world.passage(n) for n in (number, *others)])
+            row.add(encode(TAGS.reply(body).text), TEXT, Part.TEXT)
+            answer = encode(world.entity(world.targets(number)[relation]).name)
+            row.branch(encode.prefix, answer + encode.suffix[:1], 1.0, Part.RECALL)
+            _ask_name(row, encode, world, number)
+        out.append(row)
+    return out
+
+
+def _ask_name(row: Row, encode: Encoder, world: World, number: int) -> None:
+    """Ask for what was searched for, where an answer will be asked for: to know it there is to read on."""
+    thought = TAGS.probe.prefix.partition("<answer>")[0]
+    row.branch(encode(thought) + encode("Title:"), encode(world.entity(number).name), 1.0, Part.NAME)
+
+
+def _facts_around(world: World, number: int, relation: str, rng: Random) -> str:
+    """A fact among two to five others, many of which share its entity or its relation."""
+    facts = [(number, relation)]
+    for _ in range(rng.randint(2, 5)):
+        other = number if rng.random() < 0.4 else rng.randrange(world.documents)
+        relations = tuple(world.targets(other))
+        shared = relation in relations and rng.random() < 0.5 and other != number
+        facts.append((other, relation if shared else rng.choice(relations)))
+    facts = list(dict.fromkeys(facts))
+    rng.shuffle(facts)
+    return " ".join(_sentence(world, n, r, rng.choice(RELATIONS[r].sentences)) for n, r in facts)
+
+
+# The last two lessons: transcripts of a noisy expert.
 
 
 def play_all(
@@ -170,19 +223,16 @@ def play_all(
     questions: Sequence[Question],
     retriever: Retriever,
     top_k: int,
-    shuffle: Random | None = None,
 ) -> list[Episode]:
     """One episode of the tags protocol for each question, run as the environment would, without beliefs."""
     episodes = [Episode.begin(question, TAGS.prompt(question)) for question in questions]
     while running := [episode for episode in episodes if not episode.done]:
         for episode, message in zip(running, policy.act(running), strict=True):
-            _advance(episode, message, retriever, top_k, shuffle)
+            _advance(episode, message, retriever, top_k)
     return episodes
 
 
-def _advance(
-    episode: Episode, message: str, retriever: Retriever, top_k: int, shuffle: Random | None
-) -> None:
+def _advance(episode: Episode, message: str, retriever: Retriever, top_k: int) -> None:
     action = TAGS.parse(message)
     said = Segment("agent", "assistant", message)
     if isinstance(action, Answer):
@@ -190,9 +240,6 @@ def _advance(
         return
     if isinstance(action, Search):
         found = retriever.search(action.queries, top_k)
-        if shuffle is not None:
-            for passages in found:
-                shuffle.shuffle(passages)
         turn = Turn(message, action, tuple(map(tuple, found)))
         body = TAGS.passages(turn.passages)
     else:
@@ -210,31 +257,32 @@ def transcript_row(episode: Episode, encode: Encoder, thoughtless: bool = False)
     question, row = episode.question, Row()
     answer = encode(question.answers[0])
     row.add([encode.bos], 0.0, Part.TEXT)
-    row.add(encode(episode.segments[0].text), 0.1, Part.TEXT)
-    row.branch(encode.prefix, answer + encode.suffix[:1], 0.2, Part.BELIEF)
+    row.add(encode(episode.segments[0].text), TEXT, Part.TEXT)
+    row.branch(encode.prefix, answer + encode.suffix[:1], PRIOR, Part.BELIEF)
     seen: set[str] = set()
     complete = False
     for turn, verdict in zip(episode.turns, judge_searches(episode), strict=True):
         if isinstance(turn.action, Answer):
             if complete:
-                row.add(encode.prefix + answer + encode.suffix, 1.0, Part.ACT)
-                row.add([encode.eos], 1.0, Part.ACT)
+                row.add(encode.prefix, ACT, Part.ACT)
+                row.add(answer, ANSWER, Part.ANSWER)
+                row.add([*encode.suffix, encode.eos], ACT, Part.ACT)
             break
         taught = verdict == "useful" and not thoughtless
         message = turn.message.partition("</think>")[2] if thoughtless else turn.message
         said = encode(message)
-        row.add(said, 1.0 if taught else 0.0, Part.ACT)
+        row.add(said, ACT if taught else 0.0, Part.ACT)
         if taught:
-            row.branch([], [encode.eos], 1.0, Part.ACT)
+            row.branch([], [encode.eos], ACT, Part.ACT)
         body = (
             TAGS.invalid(turn.action.reason)
             if isinstance(turn.action, Invalid)
             else TAGS.passages(turn.passages)
         )
-        row.add(encode(TAGS.reply(body).text), 0.07, Part.TEXT)
+        row.add(encode(TAGS.reply(body).text), TEXT, Part.TEXT)
         seen.update(passage.id for passage in turn.passages)
         complete = all(known_hops(question, seen))
-        weight = (1.0 if verdict == "useful" else 1.5) if complete else 0.3
+        weight = (ANSWER if verdict == "useful" else KEPT) if complete else BELIEF
         part = Part.ANSWER if complete else Part.BELIEF
         row.branch(encode.prefix, answer + encode.suffix[:1], weight, part)
     return row
@@ -253,15 +301,20 @@ class Lesson:
     """How many fact rows a chunk has."""
     documents: int = 0
     """How many document rows a chunk has."""
+    lookups: int = 0
+    """How many lookup rows a chunk has."""
+    longest: int = 900
+    """Longer rows, without their branches, are left out: attention to them costs too much."""
     passed: tuple[Part, float] = (Part.ANSWER, 2.0)
     """The part and the share of its tokens to be predicted rightly before the next lesson begins."""
 
 
 LESSONS = (
     Lesson("facts", facts=256, passed=(Part.RECALL, 0.72)),
-    Lesson("documents", facts=77, documents=90, passed=(Part.RECALL, 0.85)),
-    Lesson("short chains", ((1, 1), (1, 2)), (1, 1, 2), documents=32, passed=(Part.ANSWER, 0.75)),
-    Lesson("all chains", ((1, 3), (1, 3), (1, 3), (2, 4)), (1, 2, 2, 3, 3), documents=8),
+    Lesson("documents", facts=77, documents=90, passed=(Part.RECALL, 0.8)),
+    Lesson("lookups", lookups=160, documents=32, passed=(Part.RECALL, 0.8)),
+    Lesson("short chains", ((1, 1), (1, 2)), (1, 2, 3), lookups=48, passed=(Part.ANSWER, 0.8)),
+    Lesson("all chains", ((1, 3), (1, 3), (1, 3), (2, 4)), (1, 2, 2, 3, 3), lookups=16, longest=1500),
 )
 
 
@@ -277,18 +330,16 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[
     )
     rows = fact_rows(world, encode, rng, 1 + min(4, chunk // 8), lesson.facts)
     rows += document_rows(world, encode, rng, rng.choice((1, 2, 3)), lesson.documents)
+    rows += lookup_rows(world, encode, rng, lesson.lookups)
     if lesson.hops:
         passages = tuple(world.passages())
         questions = WorldQuestions("", tuple(world.all_questions()), passages, "", world)
         retriever = BM25Index.build(passages)
         agents = [ScriptedAgent(partial(noisy, rate=rate), questions, seed=chunk) for rate in (0.0, 0.2, 0.4)]
         for question in questions.questions:
-            shuffle = rng if rng.random() < 0.5 else None
-            (episode,) = play_all(
-                rng.choice(agents), [question], retriever, rng.choice(lesson.top_k), shuffle
-            )
+            (episode,) = play_all(rng.choice(agents), [question], retriever, rng.choice(lesson.top_k))
             rows.append(transcript_row(episode, encode, thoughtless=rng.random() < 0.1))
-    return rows
+    return [row for row in rows if len(row.ids) <= lesson.longest]
 
 
 # Packing.
@@ -310,11 +361,9 @@ class Batch:
 
 
 def batches(rows: Iterable[Row], tokens: int, rng: Random) -> list[Batch]:
-    """Similar rows together, about ``tokens`` a batch, in random order; too long rows are left out."""
+    """Similar rows together, about ``tokens`` a batch, in random order."""
     out, current, held = [], list[Row](), 0
     for row in sorted(rows, key=lambda row: (len(row.branches), len(row.ids))):
-        if len(row.ids) > LONGEST:
-            continue
         if current and held + row.length > tokens:
             out.append(pack(current))
             current, held = [], 0

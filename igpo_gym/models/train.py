@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -22,7 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from igpo_gym.models.checkpoint import export
+from igpo_gym.models.checkpoint import export, load_weights
 from igpo_gym.models.lessons import LESSONS, Batch, Encoder, Part, batches, lesson_rows
 from igpo_gym.models.muon import Muon
 from igpo_gym.models.network import Llama, Shape, initialise
@@ -36,15 +37,17 @@ LOG_EVERY = 50
 class Settings:
     """All that decides what a run gives, with the tokenizer and the lessons."""
 
-    tokens: float = 30e6
+    tokens: float = 20e6
     """The length of the run in tokens, branches included."""
-    batch: int = 4096
-    """Tokens in a batch, padding included."""
-    muon_rate: float = 0.02
-    adam_rate: float = 3e-3
+    batch: int = 2048
+    """Tokens in a batch of similar rows."""
+    batches: int = 3
+    """Batches in a step, drawn at random, so that a step mixes short rows and long."""
+    muon_rate: float = 0.006
+    adam_rate: float = 1e-3
     warm_up: int = 100
     """Steps over which the learning rates rise."""
-    flat: float = 0.45
+    flat: float = 0.6
     """The share of the run after which the learning rates fall, linearly, to 2%."""
     clip: float = 1.0
     snapshots: int = 25
@@ -103,12 +106,13 @@ class Run:
     def resume(self) -> bool:
         """Go on from the folder's checkpoint, if it has one. ValueError if it was made with other settings.
 
-        The length of the run may change: a run can be cut short, or go on for longer.
+        The length of the run and its threads may change: a run can be cut short, or go on for longer.
         """
         if not (path := self.out / "run.pt").exists():
             return False
         state = torch.load(path)
-        if state["settings"] | {"tokens": self.settings.tokens} != asdict(self.settings):
+        free = {"tokens": self.settings.tokens, "threads": self.settings.threads}
+        if state["settings"] | free != asdict(self.settings):
             raise ValueError(f"{path} was made with other settings: {state['settings']}")
         self.model.load_state_dict(state["model"])
         for velocity, saved in zip(self.muon.velocities, state["muon"], strict=True):
@@ -118,12 +122,14 @@ class Run:
         self.log = state["log"]
         return True
 
-    def chunks(self) -> Iterator[list[Batch]]:
-        """Batches of one chunk after another, each made in the background while the last is learned from."""
+    def chunks(self) -> Iterator[list[list[Batch]]]:
+        """The steps of one chunk after another, each chunk made in the background meanwhile."""
 
-        def make(lesson: int, chunk: int) -> list[Batch]:
+        def make(lesson: int, chunk: int) -> list[list[Batch]]:
             rows = lesson_rows(LESSONS[lesson], self.settings.seed, chunk, self.encode)
-            return batches(rows, self.settings.batch, Random(f"{self.settings.seed}/{chunk}/order"))
+            made = batches(rows, self.settings.batch, Random(f"{self.settings.seed}/{chunk}/order"))
+            size = self.settings.batches
+            return [made[start : start + size] for start in range(0, len(made), size)]
 
         with ThreadPoolExecutor(1) as background:
             ahead = background.submit(make, self.lesson, self.chunk)
@@ -133,18 +139,28 @@ class Run:
                 ahead = background.submit(make, self.lesson, self.chunk)
                 yield chunk
 
-    def learn(self, batch: Batch) -> dict[Part, tuple[float, int, int]]:
+    def learn(self, step: Sequence[Batch]) -> dict[Part, list[float]]:
         """One step. Returns, for each part, the summed loss, the tokens predicted rightly, and the tokens."""
         settings = self.settings
         rate = min(1.0, (self.step + 1) / settings.warm_up)
         rate *= min(1.0, max(0.02, (1 - self.progress) / (1 - settings.flat)))
-        hidden = self.model(batch.ids, batch.positions, batch.mask)
-        chosen = batch.weights > 0
-        weights, targets, parts = batch.weights[chosen], batch.targets[chosen], batch.parts[chosen]
-        logits = self.model.logits(hidden[chosen])
-        losses = functional.cross_entropy(logits, targets, reduction="none")
-        loss = (losses * weights).sum() / weights.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = sum(float(batch.weights.sum()) for batch in step)
+        sums = {part: [0.0, 0.0, 0.0] for part in Part}
+        for batch in step:
+            hidden = self.model(batch.ids, batch.positions, batch.mask)
+            chosen = batch.weights > 0
+            targets, parts = batch.targets[chosen], batch.parts[chosen]
+            logits = self.model.logits(hidden[chosen])
+            losses = functional.cross_entropy(logits, targets, reduction="none")
+            loss = (losses * batch.weights[chosen]).sum() / total
+            loss.backward()  # type: ignore[no-untyped-call]
+            right = logits.detach().argmax(-1) == targets
+            for part, into in sums.items():
+                of = parts == part
+                into[0] += float(losses.detach()[of].sum())
+                into[1] += int(right[of].sum())
+                into[2] += int(of.sum())
+            self.tokens += batch.size
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.muon.step(settings.muon_rate * rate)
         for group in self.adam.param_groups:
@@ -152,33 +168,35 @@ class Run:
         self.adam.step()
         self.model.zero_grad(set_to_none=True)
         self.step += 1
-        self.tokens += batch.size
-        right = logits.detach().argmax(-1) == targets
-        return {
-            part: (float(losses.detach()[of].sum()), int(right[of].sum()), int(of.sum()))
-            for part in Part
-            if (of := parts == part).any()
-        }
+        return sums
 
 
-def train(out: Path, settings: Settings, shape: Shape) -> None:
-    """Run to the end, or on from where an earlier call stopped."""
+def train(out: Path, settings: Settings, shape: Shape, begin: Path | None = None, lesson: int = 0) -> None:
+    """Run to the end, or on from where an earlier call stopped.
+
+    ``begin`` is an earlier run's snapshot whose weights and tokenizer a new run begins with, at ``lesson``.
+    """
     torch.set_num_threads(settings.threads)
     out.mkdir(parents=True, exist_ok=True)
+    if begin is not None:
+        shutil.copy(begin / "tokenizer.json", out / "tokenizer.json")
     run = Run(out, settings, shape)
     if run.resume():
         print(f"resumed at step {run.step}")
-    sums = {part: [0.0, 0, 0] for part in Part}
+    elif begin is not None:
+        run.model.load_state_dict(load_weights(begin))
+        run.lesson = lesson
+    sums = {part: [0.0, 0.0, 0.0] for part in Part}
     begun = time.perf_counter() - run.seconds
     for chunk in run.chunks():
-        for batch in chunk:
+        for step in chunk:
             before = int(run.progress * settings.snapshots)
-            for part, numbers in run.learn(batch).items():
+            for part, numbers in run.learn(step).items():
                 sums[part] = [a + b for a, b in zip(sums[part], numbers, strict=True)]
             run.seconds = time.perf_counter() - begun
             if run.step % LOG_EVERY == 0:
                 _report(run, sums)
-                sums = {part: [0.0, 0, 0] for part in Part}
+                sums = {part: [0.0, 0.0, 0.0] for part in Part}
             if (share := int(run.progress * settings.snapshots)) != before:
                 export(run.model, run.tokenizer, out / "snapshots" / f"{share:03d}")
         if run.progress >= 1:
@@ -250,10 +268,12 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     for name in ("width", "layers", "heads", "feedforward"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Shape(), name))
+    parser.add_argument("--begin", type=Path, help="a snapshot of an earlier run to begin with")
+    parser.add_argument("--lesson", type=int, default=0, help="the lesson to begin with")
     options = vars(parser.parse_args())
-    out = options.pop("out")
+    out, begin, lesson = (options.pop(name) for name in ("out", "begin", "lesson"))
     sizes = {name: options.pop(name) for name in ("width", "layers", "heads", "feedforward")}
-    train(out, Settings(**options), Shape(**sizes))
+    train(out, Settings(**options), Shape(**sizes), begin, lesson)
 
 
 if __name__ == "__main__":

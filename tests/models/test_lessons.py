@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -11,11 +12,11 @@ from igpo_gym.models.lessons import (
     LESSONS,
     Encoder,
     Part,
-    Row,
     batches,
     document_rows,
     fact_rows,
     lesson_rows,
+    lookup_rows,
     pack,
     play_all,
     transcript_row,
@@ -126,6 +127,18 @@ def test_facts_and_documents_ask_what_they_state(tokenizer, encode):
             assert answer in text
 
 
+def test_lookups_give_the_answer_after_what_was_searched_for(tokenizer, encode):
+    for row in lookup_rows(World(seed=1), encode, Random(0), 10):
+        text = tokenizer.decode(row.ids)
+        answers = [branch for branch in row.branches if branch.part == Part.RECALL]
+        assert len(answers) == text.count("<search>")
+        for branch in row.branches:
+            taught = [token for token, weight in zip(branch.ids, branch.weights, strict=True) if weight]
+            before = tokenizer.decode(row.ids[: branch.start])
+            shown = before.rpartition("</search>")[2]
+            assert tokenizer.decode(taught).strip() in shown
+
+
 def test_chunks_are_functions_of_seed_and_number(encode):
     for lesson in LESSONS:
         first, again = (lesson_rows(lesson, 0, 3, encode) for _ in range(2))
@@ -140,12 +153,11 @@ def test_batches_hold_every_row_once_and_keep_to_their_size(encode):
     assert max(batch.size for batch in made) <= 2000
 
 
-def test_rows_that_are_too_long_are_left_out():
-    long, short = Row(), Row()
-    long.add([1] * 2000, 1.0, Part.TEXT)
-    short.add([1] * 10, 1.0, Part.TEXT)
-    (batch,) = batches([long, short], 4096, Random(0))
-    assert batch.ids.shape == (1, 10)
+def test_rows_that_are_too_long_are_left_out(encode):
+    lesson = LESSONS[-1]
+    lengths = [len(row.ids) for row in lesson_rows(replace(lesson, longest=10**9), 0, 3, encode)]
+    kept = [len(row.ids) for row in lesson_rows(replace(lesson, longest=700), 0, 3, encode)]
+    assert kept == [length for length in lengths if length <= 700] != lengths
 
 
 def test_training_worlds_are_none_that_a_user_meets():
