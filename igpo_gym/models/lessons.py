@@ -18,14 +18,17 @@ import torch
 from torch import Tensor
 
 from igpo_gym.agents.interface import Policy
+from igpo_gym.agents.rollouts import collect
 from igpo_gym.agents.scripted import Knowledge, ScriptedAgent, noisy
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import World, WorldQuestions
 from igpo_gym.data.world.language import RELATIONS, capitalised
 from igpo_gym.data.world.oracle import judge_searches, known_hops
-from igpo_gym.episode import Answer, Episode, Invalid, Question, Search, Segment, Turn
+from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Answer, Episode, Invalid, Passage, Question
 from igpo_gym.models.tokenizer import BOS, EOS, token_id
 from igpo_gym.protocols import TAGS
+from igpo_gym.rewards import PRESETS
 from igpo_gym.search import BM25Index, Retriever
 
 if TYPE_CHECKING:
@@ -223,29 +226,28 @@ def play_all(
     questions: Sequence[Question],
     retriever: Retriever,
     top_k: int,
+    shuffle: Random | None = None,
 ) -> list[Episode]:
-    """One episode of the tags protocol for each question, run as the environment would, without beliefs."""
-    episodes = [Episode.begin(question, TAGS.prompt(question)) for question in questions]
-    while running := [episode for episode in episodes if not episode.done]:
-        for episode, message in zip(running, policy.act(running), strict=True):
-            _advance(episode, message, retriever, top_k)
-    return episodes
+    """One episode of the tags protocol for each question, in their order and without beliefs."""
+    if shuffle is not None:
+        retriever = _Shuffled(retriever, shuffle)
+    engine = Engine(TAGS, retriever, PRESETS["outcome-f1"], None, MAX_TURNS, top_k)
+    played = {episode.question.id: episode for episode in collect(engine, policy, questions, len(questions))}
+    return [played[question.id] for question in questions]
 
 
-def _advance(episode: Episode, message: str, retriever: Retriever, top_k: int) -> None:
-    action = TAGS.parse(message)
-    said = Segment("agent", "assistant", message)
-    if isinstance(action, Answer):
-        episode.append(Turn(message, action), (said,))
-        return
-    if isinstance(action, Search):
-        found = retriever.search(action.queries, top_k)
-        turn = Turn(message, action, tuple(map(tuple, found)))
-        body = TAGS.passages(turn.passages)
-    else:
-        turn, body = Turn(message, action), TAGS.invalid(action.reason)
-    episode.append(turn, (said, TAGS.reply(body)))
-    episode.truncated = len(episode.turns) >= MAX_TURNS
+@dataclass(frozen=True, slots=True)
+class _Shuffled:
+    """A retriever whose passages come in random order, so that rank says nothing."""
+
+    retriever: Retriever
+    rng: Random
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        found = self.retriever.search(queries, k)
+        for passages in found:
+            self.rng.shuffle(passages)
+        return found
 
 
 def transcript_row(episode: Episode, encode: Encoder, thoughtless: bool = False) -> Row:
