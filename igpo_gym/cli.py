@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -32,6 +32,8 @@ index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
 app.add_typer(index_app, name="index")
 
 console = Console()
+
+T = TypeVar("T")
 
 Questions = Annotated[
     str,
@@ -208,8 +210,7 @@ def world(
         made = parse_world(
             f"{split},documents={documents},questions={questions},hops={hops},coupling={coupling},seed={seed}"
         )
-        with console.status(f"writing {documents:,} documents and {questions:,} questions"):
-            write_world(out, made)
+        write_world(out, made, _progress)
     console.print(
         f"{documents:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl"
     )
@@ -277,10 +278,10 @@ def _digest(questions: Iterable[Question]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _progress(episodes: Iterator[Episode], what: str, total: int) -> Iterator[Episode]:
+def _progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     from rich.progress import track
 
-    yield from track(episodes, description=what, total=total, console=console)
+    yield from track(items, description=what, total=total, console=console)
 
 
 def _summary(episodes: Iterable[Episode]) -> Table:

@@ -103,15 +103,24 @@ def load_world(options: str = "") -> WorldQuestions:
     )
 
 
-def write_world(out: Path, world: World) -> None:
+def _untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    return items
+
+
+def write_world(
+    out: Path, world: World, track: Callable[[Iterable[Any], str, int], Iterable[Any]] = _untracked
+) -> None:
     """Stream ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``: any size, little memory.
 
     They are what ``read_corpus`` and ``load_jsonl`` read. Each file appears under its name only once it is
-    whole; a file that is there is replaced.
+    whole; a file that is there is replaced. ``track`` is put around what is written, with its name and
+    number, to show how far it is.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _write_lines(out / "corpus.jsonl", map(_corpus_line, world.passages()))
-    _write_lines(out / "questions.jsonl", map(_question_line, world.all_questions()))
+    passages = track(world.passages(), "documents", world.documents)
+    _write_lines(out / "corpus.jsonl", map(_corpus_line, passages))
+    questions = track(world.all_questions(), "questions", world.questions)
+    _write_lines(out / "questions.jsonl", map(_question_line, questions))
 
 
 def _corpus_line(passage: Passage) -> dict[str, Any]:
