@@ -76,6 +76,12 @@ def test_every_world_keeps_its_promises(documents, split, coupling, seed):
         assert len(world.leads(int(question.id.rpartition("-")[2]))) == question.hops
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_smallest_worlds_have_questions_of_every_kind(seed):
+    world = World(documents=20, coupling=1.0, seed=seed, hops=(1, 4), questions=100)
+    assert len(list(world.all_questions())) == 100
+
+
 def test_bridge_answers_follow_from_the_facts():
     world = World(hops=(1, 4), questions=200, split="test")
     for number in range(200):

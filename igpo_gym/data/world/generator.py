@@ -80,6 +80,10 @@ class Lead:
     phrases: tuple[str, ...]
 
 
+_TRIES = 10_000
+"""How often a question is drawn anew before a world is called too small for it."""
+
+
 @dataclass(frozen=True)
 class World:
     """A generated world. Raises SpecError for settings outside their range."""
@@ -226,11 +230,13 @@ class World:
 
     def _plan(self, number: int, rng: Random) -> Chain | Choice:
         hops = rng.randint(*self.hops)
-        if hops == 2 and rng.random() < _CHOICE_SHARE * (self.hops[1] - self.hops[0] + 1):
-            return self._choice(rng)
-        while (chain := self._chain(rng, hops)) is None:
-            pass
-        return chain
+        choice = hops == 2 and rng.random() < _CHOICE_SHARE * (self.hops[1] - self.hops[0] + 1)
+        for _ in range(_TRIES):
+            if (plan := self._choice(rng) if choice else self._chain(rng, hops)) is not None:
+                return plan
+        raise SpecError(
+            f"a world of {self.documents} documents has no question of {hops} hops; take more documents"
+        )
 
     def _chain(self, rng: Random, hops: int) -> Chain | None:
         entities, relations = [rng.randrange(self.documents)], list[str]()
@@ -243,16 +249,16 @@ class World:
             entities.append(target)
         return Chain(tuple(entities), tuple(relations))
 
-    def _choice(self, rng: Random) -> Choice:
+    def _choice(self, rng: Random) -> Choice | None:
         relation = "year" if rng.random() < 0.5 else rng.choice(tuple(language.WHICH_FORMS))
         kind = rng.choice(tuple(DATED)) if relation == "year" else RELATIONS[relation].source
-        while True:
-            a = self._anywhere(rng, kind)
-            b = self._draw(rng, kind, a)
-            first, second = self._value(a, relation), self._value(b, relation)
-            if first != second:
-                older = a if first < second else b
-                return Choice((a, b), relation, older if relation == "year" else rng.choice((a, b)))
+        a = self._anywhere(rng, kind)
+        b = self._draw(rng, kind, a)
+        first, second = self._value(a, relation), self._value(b, relation)
+        if first == second:
+            return None
+        older = a if first < second else b
+        return Choice((a, b), relation, older if relation == "year" else rng.choice((a, b)))
 
     def _value(self, number: int, relation: str) -> int:
         return self._year(number) if relation == "year" else self.targets(number)[relation]
