@@ -9,7 +9,7 @@ from igpo_gym.models.network import Shape
 from igpo_gym.models.train import Run, Settings, train
 
 SHAPE = Shape(width=32, layers=1, heads=2, feedforward=48)
-SHORT = Settings(tokens=40e3, warm_up=5, snapshots=2)
+SHORT = Settings(tokens=60e3, batch=2048, warm_up=5, snapshots=2)
 
 
 def weights(folder):

@@ -80,8 +80,9 @@ class Lead:
     phrases: tuple[str, ...]
 
 
-_TRIES = 10_000
-"""How often a question is drawn anew before a world is called too small for it."""
+_TRIES, _CHOICE_TRIES = 10_000, 100
+"""How often a question is drawn anew before a world is called too small for it, and how often a choice is
+drawn before it is given another relation: in a small world all may have the same."""
 
 
 @dataclass(frozen=True)
@@ -252,13 +253,14 @@ class World:
     def _choice(self, rng: Random) -> Choice | None:
         relation = "year" if rng.random() < 0.5 else rng.choice(tuple(language.WHICH_FORMS))
         kind = rng.choice(tuple(DATED)) if relation == "year" else RELATIONS[relation].source
-        a = self._anywhere(rng, kind)
-        b = self._draw(rng, kind, a)
-        first, second = self._value(a, relation), self._value(b, relation)
-        if first == second:
-            return None
-        older = a if first < second else b
-        return Choice((a, b), relation, older if relation == "year" else rng.choice((a, b)))
+        for _ in range(_CHOICE_TRIES):
+            a = self._anywhere(rng, kind)
+            b = self._draw(rng, kind, a)
+            first, second = self._value(a, relation), self._value(b, relation)
+            if first != second:
+                older = a if first < second else b
+                return Choice((a, b), relation, older if relation == "year" else rng.choice((a, b)))
+        return None
 
     def _value(self, number: int, relation: str) -> int:
         return self._year(number) if relation == "year" else self.targets(number)[relation]
