@@ -99,14 +99,19 @@ class Engine:
         reward per move. Whatever is raised (ScoringError, or an error of a reward term), all episodes are
         then as they were.
         """
-        asking = [move for move in moves if not isinstance(move.turn.action, Answer)]
-        contexts = [(episode, tuple(episode.segments)) for episode in fresh]
-        contexts += [(move.episode, (*move.episode.segments, *move.segments)) for move in asking]
+        contexts: list[tuple[Episode, tuple[Segment, ...]]] = []
+        if self.scorer is not None:
+            contexts += [(episode, tuple(episode.segments)) for episode in fresh]
+            contexts += [
+                (move.episode, (*move.episode.segments, *move.segments))
+                for move in moves
+                if not isinstance(move.turn.action, Answer)
+            ]
         beliefs = self._score(
             [BeliefRequest(context, each.question.answers, self.protocol.probe) for each, context in contexts]
         )
         for episode, belief in zip(fresh, beliefs, strict=False):
-            if belief is None and self.scorer is not None:
+            if belief is None:
                 raise ScoringError(f"the prompt of {episode.question.id!r} is longer than the scorer reads")
         episodes = [*fresh, *(move.episode for move in moves)]
         marks = [episode.mark() for episode in episodes]
@@ -121,9 +126,9 @@ class Engine:
             raise
 
     def _score(self, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
-        """The beliefs asked for; None for a transcript longer than the model reads, and without a scorer."""
+        """The beliefs asked for; None for a transcript that is longer than the model reads."""
         if self.scorer is None or not requests:
-            return [None] * len(requests)
+            return []
         try:
             beliefs = self.scorer.score(requests)
         except TranscriptTooLongError as problem:
