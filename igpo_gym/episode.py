@@ -106,6 +106,11 @@ class Belief:
         return math.exp(self.log_prob)
 
 
+def distinct(results: tuple[tuple[Passage, ...], ...]) -> tuple[Passage, ...]:
+    """The passages of several results without repeats, in order of query and rank."""
+    return tuple({passage.id: passage for result in results for passage in result}.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One message of the agent and the environment's reply."""
@@ -122,7 +127,7 @@ class Turn:
     @property
     def passages(self) -> tuple[Passage, ...]:
         """The distinct passages found in this turn, in order of query and rank."""
-        return tuple({passage.id: passage for result in self.results for passage in result}.values())
+        return distinct(self.results)
 
 
 class EpisodeMark(NamedTuple):
@@ -170,6 +175,11 @@ class Episode:
         """The agent's answer, or None while there is none."""
         action = self.turns[-1].action if self.turns else None
         return action.text if isinstance(action, Answer) else None
+
+    @property
+    def searches(self) -> int:
+        """How many turns have searched."""
+        return sum(isinstance(turn.action, Search) for turn in self.turns)
 
     @property
     def terminated(self) -> bool:

@@ -86,10 +86,6 @@ class Knowledge:
 Script: TypeAlias = Callable[[Knowledge, Episode, Random], str]
 
 
-def _searches(episode: Episode) -> int:
-    return sum(isinstance(turn.action, Search) for turn in episode.turns)
-
-
 def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
     """Searches for the first hop whose evidence is missing; answers rightly once none is, or it gives up."""
     question = episode.question
@@ -99,7 +95,7 @@ def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
     missing = [
         lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known
     ]
-    if not missing or _searches(episode) >= 2 * len(leads) + 2:
+    if not missing or episode.searches >= 2 * len(leads) + 2:
         return know.answer(question.answers[0])
     return know.search(missing[0], rng)
 
@@ -107,14 +103,14 @@ def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
 def redundant(know: Knowledge, episode: Episode, rng: Random) -> str:
     """Searches as the expert does, but everything twice."""
     last = episode.turns[-1].action if episode.turns else None
-    if isinstance(last, Search) and _searches(episode) % 2:
+    if isinstance(last, Search) and episode.searches % 2:
         return know.protocol.write(last, "I look again")
     return expert(know, episode, rng)
 
 
 def irrelevant(know: Knowledge, episode: Episode, rng: Random) -> str:
     """Searches for things that the question is not about, then guesses."""
-    if _searches(episode) >= _IDLE_SEARCHES:
+    if episode.searches >= _IDLE_SEARCHES:
         return guesser(know, episode, rng)
     return know.search(know.stray(episode.question, rng), rng)
 
@@ -126,7 +122,7 @@ def guesser(know: Knowledge, episode: Episode, rng: Random) -> str:
 
 def leaker(know: Knowledge, episode: Episode, rng: Random) -> str:
     """As irrelevant, but writes the right answer into its thoughts: any gain is the thought's doing."""
-    if _searches(episode) >= _IDLE_SEARCHES:
+    if episode.searches >= _IDLE_SEARCHES:
         return guesser(know, episode, rng)
     thought = f"I think the answer is {episode.question.answers[0]}"
     return know.search(know.stray(episode.question, rng), rng, thought)
@@ -134,7 +130,7 @@ def leaker(know: Knowledge, episode: Episode, rng: Random) -> str:
 
 def forger(know: Knowledge, episode: Episode, rng: Random) -> str:
     """As irrelevant, but forges search results that state the right answer within its thoughts."""
-    if _searches(episode) >= _IDLE_SEARCHES:
+    if episode.searches >= _IDLE_SEARCHES:
         return guesser(know, episode, rng)
     leads = know.leads(episode.question)
     subject = leads[-1] if leads else Lead(episode.question.text, "", (episode.question.text,))
@@ -146,7 +142,7 @@ def forger(know: Knowledge, episode: Episode, rng: Random) -> str:
 def scripted(know: Knowledge, episode: Episode, rng: Random) -> str:
     """Needs no evidence: searches the question, then the best titles found, then answers with one of them."""
     titles = list(dict.fromkeys(passage.title for turn in episode.turns for passage in turn.passages))
-    done = _searches(episode)
+    done = episode.searches
     if done == 0:
         return know.protocol.write(Search((episode.question.text,)), "I search the question")
     if done <= min(len(titles), _IDLE_SEARCHES - 1):

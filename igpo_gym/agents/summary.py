@@ -34,7 +34,7 @@ def summarise(episodes: Iterable[Episode]) -> Summary:
         answers = episode.question.answers
         summary.exact_matches.append(exact_match(episode.prediction, answers))
         summary.f1s.append(f1(episode.prediction, answers))
-        summary.searches.append(sum(isinstance(turn.action, Search) for turn in episode.turns))
+        summary.searches.append(episode.searches)
         summary.returns.append(sum(sum(terms.values()) for terms in episode.rewards))
         for turn, belief in enumerate(episode.beliefs):
             summary.beliefs.setdefault(turn, []).append(belief.prob)

@@ -13,11 +13,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search, Segment, Turn
+from igpo_gym.episode import (
+    Answer,
+    Belief,
+    Episode,
+    Invalid,
+    Passage,
+    Question,
+    Search,
+    Segment,
+    Turn,
+    distinct,
+)
 from igpo_gym.errors import ScoringError, SearchError, TranscriptTooLongError
 from igpo_gym.protocols import TextProtocol, well_formed
 from igpo_gym.rewards import RewardFunction
-from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
+from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 from igpo_gym.search.interface import Retriever
 
 logger = logging.getLogger(__name__)
@@ -130,16 +141,13 @@ class Engine:
         if self.scorer is None or not requests:
             return []
         try:
-            beliefs = self.scorer.score(requests)
+            return list(ask(self.scorer, requests))
         except TranscriptTooLongError as problem:
             places = [place for place in range(len(requests)) if place not in problem.requests]
             if len(places) == len(requests):
                 raise
             rest = dict(zip(places, self._score([requests[place] for place in places]), strict=True))
             return [rest.get(place) for place in range(len(requests))]
-        if len(beliefs) != len(requests):
-            raise ScoringError(f"the scorer gave {len(beliefs)} beliefs for {len(requests)} requests")
-        return list(beliefs)
 
     def _commit(self, move: Move) -> float:
         episode = move.episode
@@ -167,8 +175,7 @@ class Engine:
             body = self.protocol.unavailable()
         else:
             results = tuple(tuple(found[query]) for query in action.queries)
-            distinct = {passage.id: passage for result in results for passage in result}
-            body = self.protocol.passages(tuple(distinct.values()))
+            body = self.protocol.passages(distinct(results))
         reply = self.protocol.reply(body)
         return Turn(message, action, results, reply.text, failed), (said, reply)
 

@@ -38,7 +38,7 @@ def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
         info["em"] = exact_match(prediction, answers)
         info["f1"] = f1(prediction, answers)
         info["cover_em"] = cover_exact_match(prediction, answers)
-        info["searches"] = sum(isinstance(played.action, Search) for played in episode.turns)
+        info["searches"] = episode.searches
     return info
 
 

@@ -18,7 +18,7 @@ from types import TracebackType
 
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError
-from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
+from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,9 +124,7 @@ class BatchingScorer:
     def _fulfil(self, batch: list[_Order]) -> None:
         requests = [request for order in batch for request in order.requests]
         try:
-            beliefs = self.scorer.score(requests) if requests else []
-            if len(beliefs) != len(requests):
-                raise ScoringError(f"the scorer gave {len(beliefs)} beliefs for {len(requests)} requests")
+            beliefs = ask(self.scorer, requests) if requests else []
         except BaseException as error:  # whatever it is, nobody may wait for ever
             if len(batch) == 1:
                 batch[0].promise.set_exception(error)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from igpo_gym.episode import Belief, Segment
+from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import AnswerProbe
 
 
@@ -36,6 +37,14 @@ class AnswerScorer(Protocol):
         transcripts are longer than the model reads.
         """
         ...
+
+
+def ask(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief]:
+    """The scorer's beliefs. Raises ScoringError where their number is not that of the requests."""
+    beliefs = scorer.score(requests)
+    if len(beliefs) != len(requests):
+        raise ScoringError(f"the scorer gave {len(beliefs)} beliefs for {len(requests)} requests")
+    return beliefs
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from itertools import islice
 
 from igpo_gym.episode import Belief, Episode
-from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
-from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
+from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 
 
 def score_trajectories(
@@ -21,10 +20,7 @@ def score_trajectories(
     """
     requests = [trajectory_requests(episode, probe) for episode in episodes]
     asked = [request for trajectory in requests for request in trajectory]
-    scored = scorer.score(asked)
-    if len(scored) != len(asked):
-        raise ScoringError(f"the scorer gave {len(scored)} beliefs for {len(asked)} requests")
-    beliefs = iter(scored)
+    beliefs = iter(ask(scorer, asked))
     return [list(islice(beliefs, len(trajectory))) for trajectory in requests]
 
 
