@@ -1,0 +1,76 @@
+"""What the commands share: their options, the console, and how a mistake is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from igpo_gym.errors import ScoringError
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.interface import Policy
+    from igpo_gym.data.interface import QuestionSet
+    from igpo_gym.envs.engine import Engine
+
+console = Console()
+
+T = TypeVar("T")
+
+Questions = Annotated[
+    str,
+    typer.Option(help="Where questions come from: [b]world[/b], [b]hotpotqa:FILE[/b], [b]jsonl:FILE[/b]."),
+]
+SearchSpec = Annotated[
+    str | None,
+    typer.Option("--search", help="[b]bm25:INDEX[/b]; by default BM25 over the questions' own passages."),
+]
+Scorer = Annotated[
+    str,
+    typer.Option(
+        help="The model that holds the belief: [b]nano[/b], a hub name, a folder, a GGUF file, or none."
+    ),
+]
+Reward = Annotated[str, typer.Option(help="A reward or a sum of them, see [b]igpo-gym rewards[/b].")]
+ProtocolName = Annotated[str, typer.Option("--protocol", help="The agent's grammar: tags or tool_call.")]
+MaxTurns = Annotated[int, typer.Option(min=1, help="Messages the agent may write in an episode.")]
+TopK = Annotated[int, typer.Option(min=1, help="Passages that a query brings.")]
+Seed = Annotated[int, typer.Option(help="Seeds the agent, and the question that play begins with.")]
+
+
+def assemble(
+    questions: str, search: str | None, scorer: str, reward: str, protocol: str, max_turns: int, top_k: int
+) -> tuple[QuestionSet, Engine]:
+    """The questions and the engine that the options ask for."""
+    from igpo_gym.envs.setup import assemble
+
+    with console.status("loading questions, index and scorer"):
+        return assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+
+
+def scripted_agent(name: str, question_set: QuestionSet, engine: Engine, seed: int) -> Policy:
+    """A scripted agent by name."""
+    from igpo_gym.agents.scripted import ScriptedAgent
+
+    return ScriptedAgent(name, question_set, engine.protocol, seed)
+
+
+def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    """The items, with a progress bar."""
+    from rich.progress import track
+
+    yield from track(items, description=what, total=total, console=console)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """A user's mistake ends the command with its explanation instead of a traceback."""
+    try:
+        yield
+    except (ValueError, ImportError, OSError, ScoringError) as mistake:
+        Console(stderr=True).print(f"[bold red]error[/bold red] {escape(str(mistake))}")
+        raise typer.Exit(2) from mistake

@@ -1,0 +1,87 @@
+"""``igpo-gym play``: an episode in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from igpo_gym.cli.common import (
+    MaxTurns,
+    ProtocolName,
+    Questions,
+    Reward,
+    Scorer,
+    SearchSpec,
+    Seed,
+    TopK,
+    assemble,
+    console,
+    explained,
+    scripted_agent,
+)
+
+if TYPE_CHECKING:
+    from igpo_gym.envs.engine import Engine
+
+
+def play(
+    agent: Annotated[
+        str | None, typer.Option(help="Let a scripted agent play instead of you, e.g. [b]expert[/b].")
+    ] = None,
+    questions: Questions = "world",
+    search: SearchSpec = None,
+    scorer: Scorer = "nano",
+    reward: Reward = "igpo",
+    protocol: ProtocolName = "tags",
+    max_turns: MaxTurns = 6,
+    top_k: TopK = 3,
+    seed: Seed = 0,
+) -> None:
+    """Play an episode in the terminal, or watch one.
+
+    Type a query to search, [b]/answer TEXT[/b] to answer, [b]/quit[/b] to leave, or a whole message of the
+    protocol.
+
+    Examples:
+
+      igpo-gym play
+
+      igpo-gym play --agent expert --seed 3
+    """
+    from igpo_gym.data.metrics import f1
+    from igpo_gym.envs.render import moment, printable
+    from igpo_gym.envs.setup import QuestionStream
+
+    with explained():
+        question_set, engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        policy = scripted_agent(agent, question_set, engine, seed) if agent else None
+        (episode,) = engine.begin([QuestionStream(question_set.questions, seed)[0]])
+        engine.settle([], [episode])
+        console.print(moment(episode, 0))
+        while not episode.done:
+            message = policy.act([episode])[0] if policy else _typed(engine)
+            if message is None:
+                return
+            engine.settle(engine.play([episode], [message]))
+            console.print(moment(episode, len(episode.turns)))
+    ending = "answered" if episode.terminated else "out of turns"
+    score = f1(episode.prediction, episode.question.answers)
+    gold = printable(" or ".join(episode.question.answers))
+    console.print(f"{ending}: F1 {score:.2f}; gold answer: {gold}", markup=False)
+
+
+def _typed(engine: Engine) -> str | None:
+    """A message for what the person types, or None to leave."""
+    from igpo_gym.episode import Answer, Search
+
+    try:
+        line = console.input("[bold]search[/bold] (or /answer TEXT, /quit)> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        return None
+    if line == "/quit":
+        return None
+    command, _, text = line.partition(" ")
+    if command == "/answer":
+        return engine.protocol.write(Answer(text.strip()))
+    return line if line.startswith("<") or not line else engine.protocol.write(Search((line,)))
