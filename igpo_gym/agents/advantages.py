@@ -265,9 +265,9 @@ ADVANTAGES: dict[str, Estimator] = {
 def per_token(turns: Turns, values: Floats, token_turns: Sequence[npt.ArrayLike]) -> list[Floats]:
     """The value of each token: its turn's, and 0 where the agent did not write.
 
-    ``token_turns`` holds, for each episode in order, the number of each token's turn, from 0, and -1 for what
-    the environment wrote. Raises ValueError where an episode's tokens belong to other turns than those that
-    were rewarded: dropping a turn in silence would shift all credit.
+    ``token_turns`` holds, for each episode in order, the number of each token's turn, from 1, and 0 for what
+    the environment wrote (``TokenRow.turn``). A turn may have no token: an agent may write nothing. Raises
+    ValueError where tokens or episodes have no rewards: to drop one would shift all credit in silence.
     """
     starts = np.flatnonzero(turns.firsts)
     if len(token_turns) != len(starts):
@@ -275,12 +275,9 @@ def per_token(turns: Turns, values: Floats, token_turns: Sequence[npt.ArrayLike]
     spread = []
     for own, tokens in zip(np.split(values, starts[1:]), token_turns, strict=True):
         numbers = np.asarray(tokens, dtype=np.int64)
-        if set(numbers.tolist()) - {-1} != set(range(len(own))):
-            raise ValueError(
-                f"{len(own)} turns were rewarded, but the tokens belong to the turns "
-                f"{sorted(set(numbers.tolist()) - {-1})}"
-            )
-        spread.append(np.append(own, 0.0)[numbers])
+        if not 0 <= numbers.min(initial=0) <= numbers.max(initial=0) <= len(own):
+            raise ValueError(f"{len(own)} turns were rewarded, but tokens belong to turn {numbers.max()}")
+        spread.append(np.append(0.0, own)[numbers])
     return spread
 
 
