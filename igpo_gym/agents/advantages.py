@@ -17,7 +17,7 @@ by the turn's place, never by its value: a gain of exactly 0 is a gain. ``z(x | 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
@@ -287,3 +287,13 @@ def collapse_rate(turns: Turns, advantages: Floats) -> float:
     largest = np.zeros(which.max() + 1)
     np.maximum.at(largest, which, np.abs(advantages))
     return float((largest < NEARLY_ZERO).mean())
+
+
+def _unscaled(turns: Turns) -> Floats:
+    return np.ones(len(turns.rewards))
+
+
+CLIP_SCALES: dict[str, Callable[[Turns], Floats]] = {
+    name: a2tgpo_clip_scale if name == "a2tgpo" else _unscaled for name in ADVANTAGES
+}
+"""What each estimator multiplies the clip range with, [turns]."""
