@@ -12,23 +12,20 @@ Prompts and search results carry no loss. The tokens are those that were sampled
 log-probabilities in the denominator of rho: ``log_prob_gap`` in the log says how far the trainer's own are
 from them before the first step, which should be rounding and nothing else.
 
-A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint, replaced
-whole), ``best`` (by validation F1) and ``last``, both ordinary transformers folders. Started again, a run goes
+A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint), and
+the models ``best`` (by validation F1) and ``last``, ordinary transformers folders. Started again, a run goes
 on from its checkpoint, and on a CPU it ends with the very weights of a run that was never stopped.
 """
 
 from __future__ import annotations
 
-import copy
-import json
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -42,17 +39,29 @@ from igpo_gym.agents.advantages import (
     Turns,
     collapse_rate,
     curriculum,
-    igpo,
     per_token,
 )
-from igpo_gym.agents.settings import Settings
+from igpo_gym.agents.interface import Sampling
+from igpo_gym.agents.logs import Metrics, sinks
+from igpo_gym.agents.metrics import Stopwatch, TimedScorer, episode_metrics
+from igpo_gym.agents.policies import LanguageModelPolicy
+from igpo_gym.agents.rollouts import collect
+from igpo_gym.agents.settings import Settings, agree
 from igpo_gym.agents.tokens import TokenRow, token_rows
+from igpo_gym.agents.trained import TrainedModel
+from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
+from igpo_gym.protocols import resolve_protocol
+from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers.local import TransformersScorer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Metrics = dict[str, float]
+    from igpo_gym.scorers.reader import CausalReader
+
+VALIDATION_BATCH = 64
+"""How many validation episodes run at a time."""
 
 
 # The batch: what a policy did, in tokens.
@@ -79,6 +88,18 @@ class Sample:
     """Ratios count between 1 - clip and 1 + clip."""
     weights: Tensor
     """Sum to 1 over the whole batch, so that it may be cut into micro-batches of any size."""
+
+
+def turns_of(episodes: Sequence[Episode], group_size: int) -> Turns:
+    """The turns of episodes that stand group after group.
+
+    The state before a turn is what the environment said last, as GiGPO takes it.
+    """
+    return Turns.of(
+        rewards=[[sum(terms.values()) for terms in episode.rewards] for episode in episodes],
+        groups=[place // group_size for place in range(len(episodes))],
+        states=[["", *(turn.observation for turn in episode.turns[:-1])] for episode in episodes],
+    )
 
 
 def samples(
@@ -192,7 +213,12 @@ def learn(
     settings: Settings,
     reference: Callable[[Sample], Tensor] | None = None,
 ) -> Metrics:
-    """``settings.epochs`` steps on a batch; returns the means of the last one, and the gap before the first."""
+    """Make ``settings.epochs`` steps on a batch.
+
+    Returns the means of the last of them (see :func:`objective`), ``gradient_norm`` before it is clipped, and
+    ``log_prob_gap``, the largest distance of a token's log-probability before the first step from the one it
+    was sampled with, in nats.
+    """
     device = batches[0].ids.device
     precision = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
@@ -216,3 +242,183 @@ def learn(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
     return metrics | {"log_prob_gap": gap}
+
+
+# The run.
+
+
+class Run:
+    """A run's model, environments and progress. Raises what its parts raise for settings that do not fit."""
+
+    def __init__(self, out: Path, settings: Settings) -> None:
+        s = self.settings = settings
+        self.out, self.watch = out, Stopwatch()
+        self.trained = TrainedModel(s.model, s.device, s.lora, s.gradient_checkpointing)
+        self.model = self.trained.model
+        self.optimiser = torch.optim.AdamW(
+            self.trained.weights.values(), lr=s.learning_rate, weight_decay=0.0
+        )
+        self.reference = self._reference() if s.kl else None
+        self.copy = self.trained.copy() if s.scorer == "frozen" or s.refresh_every else None
+        judge = self.model if s.scorer == "policy" else self.copy
+        self.scorer = (
+            resolve_scorer(s.scorer) if judge is None else TransformersScorer(judge, self.trained.tokenizer)
+        )
+        self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens, seed=s.seed)
+        protocol = resolve_protocol(s.protocol)
+        self.policy = LanguageModelPolicy(self._reader(), self.trained.tokenizer, protocol, self.sampling)
+        scorer = TimedScorer(self.scorer, self.watch) if self.scorer else None
+        rules = (protocol, s.max_turns, s.top_k)
+        questions, self.engine = assemble(s.questions, s.search, scorer, s.reward, *rules)
+        self.stream = QuestionStream(questions.questions, s.seed, s.group_size)
+        unseen, self.referee = assemble(s.validation, s.search, None, "outcome-f1", *rules)
+        self.unseen = unseen.questions[: s.validation_questions]
+        self.updates = self.tokens = 0
+        self.seconds = 0.0
+        self.best = -1.0
+        """The best validation F1 so far."""
+
+    def update(self) -> Metrics:
+        """Play a batch of episodes and learn from it.
+
+        The metrics: what :func:`metrics.episode_metrics` and :func:`learn` tell; the share of groups that
+        taught nothing; the policy's entropy (nats per token); tokens that the agent wrote, so far and per
+        second; seconds of training so far; and which shares of them went into sampling, scoring and learning
+        (the rest is search and bookkeeping).
+        """
+        s, began = self.settings, time.perf_counter()
+        self.watch.reset()
+        episodes = self._play()
+        turns = turns_of(episodes, s.group_size)
+        advantages = self._advantages(turns)
+        rows = [token_rows(episode, self.policy.framing) for episode in episodes]
+        clips = s.clip * CLIP_SCALES[s.advantages](turns)
+        batch = samples(rows, turns, advantages, clips, s.loss)
+        with self.watch("update"):
+            batches = micro_batches(batch, s.micro_batch, self.model.device)
+            learned = learn(self.model, self.optimiser, batches, s, self.reference)
+        self.updates += 1
+        if self.copy is not None and s.refresh_every and self.updates % s.refresh_every == 0:
+            self.copy.load_state_dict(self.model.state_dict())
+        spent = time.perf_counter() - began
+        written = sum(int(row.mask.sum()) for row in rows)
+        self.seconds += spent
+        self.tokens += written
+        return {
+            **episode_metrics(episodes),
+            **learned,
+            "collapsed_groups": collapse_rate(turns, advantages),
+            "entropy": -float(np.mean(np.concatenate([row.log_probs[row.mask] for row in rows]))),
+            "tokens": self.tokens,
+            "tokens_per_second": written / spent,
+            "seconds": self.seconds,
+            **{f"share_{what}": seconds / spent for what, seconds in self.watch.seconds.items()},
+        }
+
+    def validate(self) -> Metrics:
+        """Play the validation questions greedily; the best model so far is kept."""
+        self.policy.sampling = replace(self.sampling, temperature=0.0)
+        played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
+        self.policy.sampling = self.sampling
+        metrics = episode_metrics(played)
+        if metrics["f1"] > self.best:
+            self.best = metrics["f1"]
+            self.trained.save(self.out / "best")
+        return {f"validation_{name}": value for name, value in metrics.items()}
+
+    def save(self) -> None:
+        """Write the checkpoint; the one before it stays until this one is whole."""
+        part = self.out / ".state.pt.part"
+        state = {
+            "weights": {name: weight.detach() for name, weight in self.trained.weights.items()},
+            "optimiser": self.optimiser.state_dict(),
+            "scorer": self.copy.state_dict() if self.copy is not None else None,
+            "progress": (self.updates, self.tokens, self.seconds, self.best),
+        }
+        torch.save(state, part)
+        part.replace(self.out / "state.pt")
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint, if it has one."""
+        path = self.out / "state.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.model.device)
+        with torch.no_grad():
+            for name, weight in self.trained.weights.items():
+                weight.copy_(state["weights"][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.copy is not None:
+            self.copy.load_state_dict(state["scorer"])
+        self.updates, self.tokens, self.seconds, self.best = state["progress"]
+        return True
+
+    def _play(self) -> list[Episode]:
+        """The next batch of episodes, group after group."""
+        size = self.settings.batch_questions * self.settings.group_size
+        # An attempt never has the number of another: it would be sampled with the same random numbers.
+        attempts = range(self.updates * size, (self.updates + 1) * size)
+        if isinstance(self.scorer, TransformersScorer):
+            self.scorer.clear()  # a resumed run begins without a cache, and must round as this one does
+        episodes = self.engine.begin([self.stream[attempt] for attempt in attempts], attempts)
+        self.engine.settle([], episodes)
+        while running := [episode for episode in episodes if not episode.done]:
+            with self.watch("sampling"):
+                messages = self.policy.act(running)
+            self.engine.settle(self.engine.play(running, messages))
+        return episodes
+
+    def _advantages(self, turns: Turns) -> Floats:
+        estimate: Callable[..., Floats] = ADVANTAGES[self.settings.advantages]
+        if self.settings.curriculum:
+            estimate = partial(estimate, weights=curriculum(self.updates / self.settings.updates))
+        return estimate(turns, self.settings.gamma)
+
+    def _reader(self) -> PreTrainedModel | CausalReader:
+        """What the policy reads with: where it is the scorer too, with the scorer's prefix cache."""
+        if self.settings.scorer == "policy" and isinstance(self.scorer, TransformersScorer):
+            return self.scorer.reader
+        return self.model
+
+    def _reference(self) -> Callable[[Sample], Tensor]:
+        """The log-probabilities of the model as it began; with adapters that is the model without them."""
+        if not self.settings.lora:
+            return partial(log_probs, self.trained.copy())
+
+        def without_adapters(batch: Sample) -> Tensor:
+            with self.trained.without_adapters() as model:
+                return log_probs(model, batch)
+
+        return without_adapters
+
+
+def train(
+    out: Path,
+    settings: Settings,
+    report: Callable[[Metrics], None] = lambda metrics: None,
+    wandb: bool = False,
+) -> None:
+    """Run to the end, or on from where an earlier call stopped.
+
+    ``report`` gets what the log gets: the metrics of each update (see :meth:`Run.update`), with those of a
+    validation where there was one. Raises ValueError if the folder holds a run with other settings.
+    """
+    agree(out, settings)
+    run = Run(out, settings)
+    resumed = run.resume()
+    write = [*sinks(out, asdict(settings), run.updates if resumed else -1, wandb), report]
+
+    def log(metrics: Metrics) -> None:
+        for sink in write:
+            sink({"update": run.updates, **metrics})
+
+    if not resumed:
+        log(run.validate())
+        run.save()
+    while run.updates < settings.updates:
+        metrics = run.update()
+        due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
+        log(metrics | (run.validate() if due else {}))
+        if due:
+            run.save()
+    run.trained.save(out / "last")

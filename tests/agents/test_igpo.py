@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +15,10 @@ import torch
 from transformers import PreTrainedModel
 
 from igpo_gym.agents.advantages import Turns
-from igpo_gym.agents.igpo import Sample, learn, log_probs, micro_batches, objective, samples
-from igpo_gym.agents.settings import Settings
+from igpo_gym.agents.igpo import Run, Sample, learn, log_probs, micro_batches, objective, samples, train
+from igpo_gym.agents.logs import read_log
+from igpo_gym.agents.policies import LanguageModelPolicy
+from igpo_gym.agents.settings import Settings, agree
 from igpo_gym.agents.tokens import TokenRow
 from tests.scorers.tiny import make_model
 
@@ -161,3 +168,104 @@ def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTra
                 replace(SETTINGS, ratio="turn"),
             )
             assert math.isfinite(metrics["loss"])
+
+
+# Whole runs.
+
+SMALL = {
+    "model": "nano",
+    "questions": "world:train,documents=60,questions=20,hops=1-2",
+    "validation": "world:validation,documents=60,questions=20,hops=1-2",
+    "batch_questions": 2,
+    "group_size": 2,
+    "max_turns": 2,
+    "top_k": 1,
+    "max_tokens": 16,
+    "updates": 4,
+    "validate_every": 2,
+    "validation_questions": 4,
+}
+
+
+@pytest.mark.parametrize("scorer", ["policy", "frozen", "refreshed:1", "nano", "none"])
+def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path) -> None:
+    reward = "outcome-f1" if scorer == "none" else "igpo"
+    settings = Settings(**{**SMALL, "updates": 2}, scorer=scorer, reward=reward)
+    told: list[dict[str, float]] = []
+    train(tmp_path, settings, told.append)
+    log = read_log(tmp_path / "log.jsonl")
+    assert [line["update"] for line in log] == [0, 1, 2]
+    assert log == told
+    assert {"validation_f1", "validation_em"} <= log[0].keys() & log[2].keys()
+    assert log[1]["log_prob_gap"] < 1e-4
+    assert log[1]["kl"] == pytest.approx(0, abs=0.01)
+    assert all(math.isfinite(value) for line in log for value in line.values())
+    assert 0.5 < sum(value for name, value in log[1].items() if name.startswith("share_")) <= 1
+    assert (log[1]["share_scoring"] > 0) == (scorer != "none")
+    for name in ("best", "last"):
+        assert LanguageModelPolicy.load(tmp_path / name)
+
+
+def test_the_weights_learn_and_the_copies_follow_or_stay(tmp_path: Path) -> None:
+    for scorer, follows in (("frozen", False), ("refreshed:1", True)):
+        run = Run(tmp_path, Settings(**SMALL, scorer=scorer, learning_rate=0.01))
+        before = run.trained.copy()
+        run.update()
+        moved = weights_differ(run.model, before)
+        assert moved
+        assert run.copy is not None
+        assert weights_differ(run.copy, before) == follows
+
+
+def weights_differ(model: PreTrainedModel, other: PreTrainedModel) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+RUN = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from igpo_gym.agents.igpo import train
+from igpo_gym.agents.settings import Settings
+
+torch.set_num_threads(1)
+out, settings, last = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+
+def report(metrics):
+    if metrics["update"] == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(out, Settings(**settings), report)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scorer", ["policy", "refreshed:1"])
+def test_a_killed_run_ends_as_one_that_was_not(scorer: str, tmp_path: Path) -> None:
+    def run(name: str, killed_at: int) -> int:
+        settings = json.dumps({**SMALL, "scorer": scorer, "learning_rate": 0.001})
+        command = [sys.executable, "-c", RUN, str(tmp_path / name), settings, str(killed_at)]
+        return subprocess.run(command, timeout=600).returncode
+
+    assert run("whole", -1) == 0
+    assert [run("killed", 0), run("killed", 3), run("killed", -1)] == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    for file in ("last/model.safetensors", "best/model.safetensors"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    whole, killed = (timeless(read_log(tmp_path / name / "log.jsonl")) for name in ("whole", "killed"))
+    assert killed == whole
+
+
+def timeless(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    timed = ("seconds", "tokens_per_second", "share_")
+    return [{name: value for name, value in line.items() if not name.startswith(timed)} for line in log]
+
+
+def test_a_folder_with_a_run_of_other_settings_is_left_alone(tmp_path: Path) -> None:
+    agree(tmp_path, Settings(**SMALL))
+    agree(tmp_path, Settings(**{**SMALL, "updates": 9}))
+    with pytest.raises(ValueError, match=r"other settings \(seed, kl\)"):
+        agree(tmp_path, Settings(**SMALL, seed=1, kl=0.5))
+    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 0
+    agree(tmp_path / "b", Settings(**SMALL, curriculum=True))
+    with pytest.raises(ValueError, match="updates"):
+        agree(tmp_path / "b", Settings(**{**SMALL, "updates": 9}, curriculum=True))
