@@ -358,8 +358,10 @@ class Run:
         size = self.settings.batch_questions * self.settings.group_size
         # An attempt never has the number of another: it would be sampled with the same random numbers.
         attempts = range(self.updates * size, (self.updates + 1) * size)
+        # A resumed run begins with empty caches, and must round as one that was never stopped.
+        self.policy.reader.clear()
         if isinstance(self.scorer, TransformersScorer):
-            self.scorer.clear()  # a resumed run begins without a cache, and must round as this one does
+            self.scorer.clear()
         episodes = self.engine.begin([self.stream[attempt] for attempt in attempts], attempts)
         self.engine.settle([], episodes)
         while running := [episode for episode in episodes if not episode.done]:

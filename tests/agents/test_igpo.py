@@ -187,10 +187,10 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("scorer", ["policy", "frozen", "refreshed:1", "nano", "none"])
+@pytest.mark.parametrize("scorer", ["policy", "frozen", "none"])
 def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path) -> None:
     reward = "outcome-f1" if scorer == "none" else "igpo"
-    settings = Settings(**{**SMALL, "updates": 2}, scorer=scorer, reward=reward)
+    settings = Settings(**{**SMALL, "updates": 2}, epochs=1, scorer=scorer, reward=reward)
     told: list[dict[str, float]] = []
     train(tmp_path, settings, told.append)
     log = read_log(tmp_path / "log.jsonl")
@@ -198,7 +198,7 @@ def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path
     assert log == told
     assert {"validation_f1", "validation_em"} <= log[0].keys() & log[2].keys()
     assert log[1]["log_prob_gap"] < 1e-4
-    assert log[1]["kl"] == pytest.approx(0, abs=0.01)
+    assert log[1]["kl"] == pytest.approx(0, abs=1e-6)  # before the first step
     assert all(math.isfinite(value) for line in log for value in line.values())
     assert 0.5 < sum(value for name, value in log[1].items() if name.startswith("share_")) <= 1
     assert (log[1]["share_scoring"] > 0) == (scorer != "none")
