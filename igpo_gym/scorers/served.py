@@ -81,7 +81,7 @@ def told(server: Server, path: str) -> dict[str, Any]:
 def served_tokenizer(
     server: Server, served: Served, tokenizer: PreTrainedTokenizerBase | str | Path | None
 ) -> PreTrainedTokenizerBase:
-    """``tokenizer``, or what it names, or by default what the server names. Raises SpecError if none loads."""
+    """``tokenizer``, or what it names, or else what the server names. Raises SpecError if none loads."""
     if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
         return tokenizer
     problems = []
