@@ -43,9 +43,9 @@ from igpo_gym.agents.advantages import (
 )
 from igpo_gym.agents.interface import Sampling
 from igpo_gym.agents.logs import Metrics, sinks
-from igpo_gym.agents.metrics import Stopwatch, TimedScorer, episode_metrics
+from igpo_gym.agents.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
 from igpo_gym.agents.policies import LanguageModelPolicy
-from igpo_gym.agents.rollouts import collect
+from igpo_gym.agents.rollouts import collect, collect_groups
 from igpo_gym.agents.settings import Settings, agree
 from igpo_gym.agents.tokens import TokenRow, token_rows
 from igpo_gym.agents.trained import TrainedModel
@@ -264,13 +264,13 @@ class Run:
         self.scorer = (
             resolve_scorer(s.scorer) if judge is None else TransformersScorer(judge, self.trained.tokenizer)
         )
-        self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens, seed=s.seed)
+        self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens)
         protocol = resolve_protocol(s.protocol)
         self.policy = LanguageModelPolicy(self._reader(), self.trained.tokenizer, protocol, self.sampling)
         scorer = TimedScorer(self.scorer, self.watch) if self.scorer else None
         rules = (protocol, s.max_turns, s.top_k)
         questions, self.engine = assemble(s.questions, s.search, scorer, s.reward, *rules)
-        self.stream = QuestionStream(questions.questions, s.seed, s.group_size)
+        self.stream = QuestionStream(questions.questions, s.seed)
         unseen, self.referee = assemble(s.validation, s.search, None, "outcome-f1", *rules)
         self.unseen = unseen.questions[: s.validation_questions]
         self.updates = self.tokens = 0
@@ -288,7 +288,7 @@ class Run:
         """
         s, began = self.settings, time.perf_counter()
         self.watch.reset()
-        episodes = self._play()
+        episodes = self.rollouts()
         turns = turns_of(episodes, s.group_size)
         advantages = self._advantages(turns)
         rows = [token_rows(episode, self.policy.framing) for episode in episodes]
@@ -319,7 +319,6 @@ class Run:
         """Play the validation questions greedily; the best model so far is kept."""
         self.policy.sampling = replace(self.sampling, temperature=0.0)
         played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
-        self.policy.sampling = self.sampling
         metrics = episode_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
@@ -353,22 +352,19 @@ class Run:
         self.updates, self.tokens, self.seconds, self.best = state["progress"]
         return True
 
-    def _play(self) -> list[Episode]:
+    def rollouts(self) -> list[Episode]:
         """The next batch of episodes, group after group."""
-        size = self.settings.batch_questions * self.settings.group_size
-        # An attempt never has the number of another: it would be sampled with the same random numbers.
-        attempts = range(self.updates * size, (self.updates + 1) * size)
+        s = self.settings
         # A resumed run begins with empty caches, and must round as one that was never stopped.
         self.policy.reader.clear()
         if isinstance(self.scorer, TransformersScorer):
             self.scorer.clear()
-        episodes = self.engine.begin([self.stream[attempt] for attempt in attempts], attempts)
-        self.engine.settle([], episodes)
-        while running := [episode for episode in episodes if not episode.done]:
-            with self.watch("sampling"):
-                messages = self.policy.act(running)
-            self.engine.settle(self.engine.play(running, messages))
-        return episodes
+        first = self.updates * s.batch_questions
+        questions = [self.stream[first + place] for place in range(s.batch_questions)]
+        self.policy.sampling = replace(self.sampling, seed=(s.seed << 32) + self.updates)
+        timed = TimedPolicy(self.policy, self.watch)
+        groups = collect_groups(self.engine, timed, questions, s.group_size, len(questions) * s.group_size)
+        return [episode for group in groups for episode in group]
 
     def _advantages(self, turns: Turns) -> Floats:
         estimate: Callable[..., Floats] = ADVANTAGES[self.settings.advantages]

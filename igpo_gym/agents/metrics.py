@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from igpo_gym.agents.interface import Policy
 from igpo_gym.agents.logs import Metrics
 from igpo_gym.agents.summary import summarise
-from igpo_gym.episode import Belief, Episode, Invalid
+from igpo_gym.episode import Belief, Episode, Invalid, Message
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 
 
@@ -48,6 +49,19 @@ class TimedScorer:
         """The scorer's beliefs."""
         with self.watch("scoring"):
             return self.scorer.score(requests)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedPolicy:
+    """A policy whose time is counted as "sampling"."""
+
+    policy: Policy
+    watch: Stopwatch
+
+    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+        """The policy's messages."""
+        with self.watch("sampling"):
+            return self.policy.act(episodes)
 
 
 def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
