@@ -231,7 +231,8 @@ def test_the_model_is_left_as_it_is_and_its_weights_are_shared() -> None:
     assert model.training
     assert model.config._attn_implementation == implementation
     assert torch.equal(model(input_ids=ids).logits, before)
-    assert {p.data_ptr() for p in model.parameters()} == {p.data_ptr() for p in scorer.reader.view.parameters()}
+    places = {weight.data_ptr() for weight in scorer.reader.view.parameters()}
+    assert {weight.data_ptr() for weight in model.parameters()} == places
 
 
 def test_new_weights_give_new_beliefs_after_clear() -> None:
