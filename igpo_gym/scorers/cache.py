@@ -145,7 +145,10 @@ class KeyValueLayout:
     """Key heads: fewer than query heads under grouped-query attention."""
     head_size: int
     dtype: torch.dtype
+    """What the model computes in."""
     device: torch.device
+    stored_dtype: torch.dtype | None = None
+    """What they are kept in; None: what they are computed in."""
 
 
 class KeyValues:
@@ -158,7 +161,7 @@ class KeyValues:
     def _buffer(self, capacity: int) -> torch.Tensor:
         layout = self._layout
         shape = (layout.layers, 2, layout.heads, capacity, layout.head_size)
-        return torch.empty(shape, dtype=layout.dtype, device=layout.device)
+        return torch.empty(shape, dtype=layout.stored_dtype or layout.dtype, device=layout.device)
 
     @property
     def size(self) -> int:
@@ -180,5 +183,8 @@ class KeyValues:
         self._data[layer, 1, :, offset:stop] = value[0]
 
     def read(self, layer: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The keys and the values of the first ``length`` tokens, each [1, heads, length, head size]."""
-        return self._data[layer, 0, None, :, :length], self._data[layer, 1, None, :, :length]
+        """The keys and the values of the first ``length`` tokens, each [1, heads, length, head size], in the
+        dtype that the model computes in.
+        """
+        key, value = self._data[layer, :, None, :, :length].to(self._layout.dtype)
+        return key, value
