@@ -8,7 +8,7 @@ nothing is ever copied but to make a buffer larger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -106,10 +106,10 @@ class PrefixTree(Generic[StoreT]):
             node, length = node.parent, node.start
         return tuple(reversed(pasts))
 
-    def evict(self, budget: int, keep: Node[StoreT] | None = None) -> None:
-        """Forget the least recently used leaves until ``size`` is at most ``budget``; never ``keep``."""
+    def evict(self, budget: int, keep: Collection[Node[StoreT]] = ()) -> None:
+        """Forget the least recently used leaves until ``size`` is at most ``budget``; never those to keep."""
         while self.size > budget:
-            leaf = next((node for node in self._nodes if not node.children and node is not keep), None)
+            leaf = next((node for node in self._nodes if not node.children and node not in keep), None)
             if leaf is None or leaf.parent is None:
                 return
             del leaf.parent.children[leaf.start, leaf.ids[0]]

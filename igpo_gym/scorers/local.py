@@ -18,7 +18,7 @@ from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
 from igpo_gym.scorers.answers import AnswerTree, answer_tree
 from igpo_gym.scorers.attention import ATTENTION, Span, segment_attention
-from igpo_gym.scorers.cache import KeyValues, PrefixTree, TokenCount
+from igpo_gym.scorers.cache import KeyValues, Node, PrefixTree, TokenCount
 from igpo_gym.scorers.families import (
     attention_function,
     compile_between_attention,
@@ -72,6 +72,8 @@ class Row:
     targets: list[int] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     """Whose answer tokens these are, in order."""
+    nodes: set[Node[KeyValues]] = field(default_factory=set)
+    """Where the cache holds what the tokens see; their ancestors are held with them."""
 
     def add(self, tokens: Sequence[int], positions: Sequence[int]) -> slice:
         """Append tokens; returns where they are."""
@@ -244,9 +246,10 @@ class TransformersScorer:
         try:
             while pending:
                 row = self._next_row(pending)
+                self._tree.evict(self._cache_bytes, keep=row.nodes)  # before the pass needs memory of its own
                 beliefs |= self._forward(row)
                 forwarded += len(row.tokens)
-                unfinished = self._tree.find(pending[0].context)[0] if pending else None
+                unfinished = {self._tree.find(pending[0].context)[0]} if pending else ()
                 self._tree.evict(self._cache_bytes, keep=unfinished)
         except BaseException:  # the tree may have nodes whose keys and values were never computed
             self.clear()
@@ -274,6 +277,7 @@ class TransformersScorer:
                 node = self._tree.extend(node, known, new)
                 rows = row.add(new, range(known, known + len(new)))
                 row.spans.append(Span(rows, past, store=node.store, offset=known - node.start))
+            row.nodes.add(node)
             if known + len(new) < len(query.context):
                 break
             self._add_answers(row, query, self._tree.past(node, len(query.context)))
