@@ -68,7 +68,7 @@ def rollout(
 
       igpo-gym rollout --agent nano --group-size 8 --episodes 20 --out groups.jsonl
 
-      igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --scorer ./SmolLM2 --out a.jsonl
+      igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --out server.jsonl
     """
     from igpo_gym.agents.interface import Sampling
     from igpo_gym.agents.records import read_rollouts

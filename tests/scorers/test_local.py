@@ -336,6 +336,26 @@ def test_half_precision_works() -> None:
         assert belief.log_probs == pytest.approx(naive_belief(model, scorer.framing, one), abs=0.5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_half_precision_cache_holds_twice_as_much_and_moves_beliefs_little(dtype: torch.dtype) -> None:
+    scorer, half = make_scorer(), make_scorer(cache_dtype=dtype)
+    for turns in (1, 3):
+        requests = ragged(turns, turns)
+        for whole, rounded in zip(scorer.score(requests), half.score(requests), strict=True):
+            assert rounded.prob == pytest.approx(whole.prob, abs=1e-3)
+    assert half.stats.cache_bytes * 2 == scorer.stats.cache_bytes
+    assert half.stats.tokens_forwarded == scorer.stats.tokens_forwarded
+
+
+@pytest.mark.slow
+def test_a_compiled_scorer_gives_the_same_beliefs_and_leaves_the_model_as_it_is() -> None:
+    model = make_model()
+    scorer = TransformersScorer(model, make_tokenizer(), compile=True)
+    for turns in (0, 3):
+        assert_naive(scorer, model, ragged(turns, turns))
+    assert all(module._compiled_call_impl is None for module in model.modules())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", ["unlimited", "evicting"])
 def test_beliefs_of_a_real_model_equal_a_plain_forward_pass(smollm2: Path, cache: str) -> None:
