@@ -131,8 +131,8 @@ class RolloutFile:
     """A file that grows by one episode a line; what was written survives a crash.
 
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
-    and ``done`` holds the question's id and the attempt of the episodes that are there. Raises DataError when the file was made
-    with other settings, since its episodes could not be compared.
+    and ``done`` holds the question's id and the attempt's number of each episode that is there. Raises
+    DataError when the file was made with other settings, since its episodes could not be compared.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
