@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from igpo_gym.agents.advantages import (
     ADVANTAGES,
@@ -69,18 +68,16 @@ VALIDATION_BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Tokens that one or several episodes are learned from.
-
-    An episode's own sample has no rows: ``ids`` and ``written`` are [tokens]. In a micro-batch they are
-    [episodes, longest], padded at the end, where a causal model's earlier tokens do not see it. All other
-    fields have a number per token that the agent wrote, episode after episode.
-    """
+    """What is learned from one episode, or from several that stand one behind the other."""
 
     ids: Tensor
+    """[tokens], up to the last one that the agent wrote."""
+    lengths: tuple[int, ...]
+    """How many of the tokens belong to each episode."""
     written: Tensor
-    """Which tokens the agent wrote."""
+    """[tokens], which the agent wrote. All other fields have a number for each of these."""
     turns: Tensor
-    """The number of the token's turn, counted through the sample."""
+    """The number of the token's turn, counted through all episodes."""
     sampled: Tensor
     """The log-probability with which the token was sampled, in nats."""
     advantages: Tensor
@@ -110,45 +107,46 @@ def samples(
     written = [int(row.mask.sum()) for row in rows]
     means = [sum(written)] * len(rows) if loss == "token-mean" else [len(rows) * each for each in written]
     numbers = [row.turn for row in rows]
-    spread = zip(
-        rows, per_token(turns, advantages, numbers), per_token(turns, clips, numbers), means, strict=True
-    )
-    return [
-        Sample(
-            ids=torch.from_numpy(row.ids),
-            written=torch.from_numpy(row.mask),
-            turns=torch.from_numpy(row.turn[row.mask]),
-            sampled=torch.from_numpy(row.log_probs[row.mask]),
-            advantages=torch.from_numpy(advantage[row.mask]).float(),
-            clips=torch.from_numpy(clip[row.mask]).float(),
-            weights=torch.full((int(row.mask.sum()),), 1.0 / max(mean, 1)),
+    spread = zip(per_token(turns, advantages, numbers), per_token(turns, clips, numbers), strict=True)
+    made = []
+    for row, count, mean, (advantage, clip) in zip(rows, written, means, spread, strict=True):
+        stop = int(np.flatnonzero(row.mask)[-1]) + 1 if count else 1
+        made.append(
+            Sample(
+                ids=torch.from_numpy(row.ids[:stop]),
+                lengths=(stop,),
+                written=torch.from_numpy(row.mask[:stop]),
+                turns=torch.from_numpy(row.turn[row.mask]),
+                sampled=torch.from_numpy(row.log_probs[row.mask]),
+                advantages=torch.from_numpy(advantage[row.mask]).float(),
+                clips=torch.from_numpy(clip[row.mask]).float(),
+                weights=torch.full((count,), 1.0 / max(mean, 1)),
+            )
         )
-        for row, advantage, clip, mean in spread
-    ]
+    return made
 
 
 def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device) -> list[Sample]:
-    """Episodes of like length together: at most ``tokens`` with the padding, but at least one episode."""
+    """Episodes one behind the other: in each sample at most ``tokens``, but at least one episode."""
     groups: list[list[Sample]] = []
-    for episode in sorted(episodes, key=lambda episode: -len(episode.ids)):
-        if groups and (len(groups[-1]) + 1) * len(groups[-1][0].ids) <= tokens:
-            groups[-1].append(episode)
-        else:
-            groups.append([episode])
-    return [_collated(group, device) for group in groups]
+    room = 0
+    for episode in episodes:
+        room -= len(episode.ids)
+        if room < 0:
+            groups.append([])
+            room = tokens - len(episode.ids)
+        groups[-1].append(episode)
+    return [_joined(group, device) for group in groups]
 
 
-def _collated(group: Sequence[Sample], device: torch.device) -> Sample:
-    turns = [episode.turns + (place << 32) for place, episode in enumerate(group)]
-    joined = {
-        name: torch.cat([getattr(episode, name) for episode in group]).to(device)
-        for name in ("sampled", "advantages", "clips", "weights")
-    }
+def _joined(group: Sequence[Sample], device: torch.device) -> Sample:
+    names = ("ids", "written", "sampled", "advantages", "clips", "weights")
+    tensors = {name: torch.cat([getattr(each, name) for each in group]).to(device) for name in names}
+    turns = [each.turns + (place << 32) for place, each in enumerate(group)]
     return Sample(
-        ids=pad_sequence([episode.ids for episode in group], batch_first=True).to(device),
-        written=pad_sequence([episode.written for episode in group], batch_first=True).to(device),
+        lengths=tuple(length for each in group for length in each.lengths),
         turns=torch.unique(torch.cat(turns), return_inverse=True)[1].to(device),
-        **joined,
+        **tensors,
     )
 
 
@@ -156,23 +154,21 @@ def _collated(group: Sequence[Sample], device: torch.device) -> Sample:
 
 
 def log_probs(model: PreTrainedModel, batch: Sample) -> Tensor:
-    """The log-probability of each token that the agent wrote, in nats, [tokens].
+    """The log-probability of each token that the agent wrote, in nats, by a model that attends packed.
 
-    Logits are computed for those tokens alone. No argument of transformers says so row by row, so what goes
-    into the output projection is picked by a hook.
+    Logits are computed where such a token is predicted and nowhere else.
     """
-    predicted = batch.written[:, 1:]
-
-    def pick(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0][predicted],)
-
-    hook = model.get_output_embeddings().register_forward_pre_hook(pick)
-    try:
-        logits = model(input_ids=batch.ids[:, :-1], use_cache=False).logits.float()
-    finally:
-        hook.remove()
-    targets = batch.ids[:, 1:][predicted]
-    return cast(Tensor, logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1))
+    places = batch.written.nonzero()[:, 0]
+    positions = torch.cat([torch.arange(length) for length in batch.lengths]).to(batch.ids.device)
+    logits = model(
+        input_ids=batch.ids[None],
+        position_ids=positions[None],
+        use_cache=False,
+        logits_to_keep=places - 1,
+        lengths=batch.lengths,
+    ).logits[0]
+    logits = logits.float()
+    return cast(Tensor, logits.gather(1, batch.ids[places, None])[:, 0] - logits.logsumexp(-1))
 
 
 def objective(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from igpo_gym.agents.packing import attend_packed
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.scorers.loading import choose_device, load_model
 from igpo_gym.storage import written_whole
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 class TrainedModel:
     """A causal language model of which all weights learn, or LoRA adapters on its linear layers.
 
-    ``model`` is what is forwarded, adapters included; policies and scorers may share it. On a GPU all weights
-    are float32, to be computed with in bfloat16 (autocast), but those that LoRA leaves as they are: they are
-    bfloat16. Dropout is off, so that the same tokens always have the same log-probabilities.
+    ``model`` is what is forwarded, adapters included; policies and scorers may share it. It attends packed
+    (see ``packing``). On a GPU all weights are float32, to be computed with in bfloat16 (autocast), but those
+    that LoRA leaves as they are: they are bfloat16. Dropout is off, so that the same tokens always have the
+    same log-probabilities.
 
     Raises SpecError if there is no such model, and MissingExtraError without peft where ``lora`` is not 0.
     """
@@ -32,6 +34,7 @@ class TrainedModel:
         place = choose_device(device)
         halved = lora and place.type == "cuda"
         self.model, self.tokenizer = load_model(spec, str(place), torch.bfloat16 if halved else torch.float32)
+        attend_packed(self.model)
         self._adapted: Any = _with_adapters(self.model, lora) if lora else None
         self._turn_dropout_off()
         if checkpointing:

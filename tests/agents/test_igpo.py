@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from igpo_gym.agents.advantages import Turns
 from igpo_gym.agents.igpo import Run, Sample, learn, log_probs, micro_batches, objective, samples, train
 from igpo_gym.agents.logs import read_log
+from igpo_gym.agents.packing import attend_packed
 from igpo_gym.agents.policies import LanguageModelPolicy
 from igpo_gym.agents.settings import Settings, agree
 from igpo_gym.agents.tokens import TokenRow
@@ -30,7 +31,13 @@ LAYOUTS = ((0, 0, 1, 1, 1, 0, 2, 2), (0, 1, 0, 0, 2, 0, 0, 0, 3, 3, 3), (0, 0, 0
 
 @pytest.fixture
 def model() -> PreTrainedModel:
-    return make_model(initializer_range=0.1)
+    return packed_model()
+
+
+def packed_model() -> PreTrainedModel:
+    model = make_model(initializer_range=0.1)
+    attend_packed(model)
+    return model
 
 
 def make_rows(model: PreTrainedModel) -> list[TokenRow]:
@@ -90,7 +97,7 @@ def slow_loss(
 def test_loss_and_gradient_are_those_of_the_formula(model: PreTrainedModel, ratio: str, loss: str) -> None:
     settings = replace(SETTINGS, ratio=ratio, loss=loss, kl=0.3)
     rows = make_rows(model)
-    reference = make_model(initializer_range=0.1)
+    reference = packed_model()
     with torch.no_grad():
         for weight in reference.parameters():
             weight.mul_(1.05)
@@ -115,19 +122,33 @@ def test_logits_are_computed_for_the_agents_tokens_alone(model: PreTrainedModel)
     hook = model.get_output_embeddings().register_forward_hook(lambda _, __, out: seen.append(out.shape))
     log_probs(model, batch)
     hook.remove()
-    assert seen == [(int(batch.written.sum()), 400)]
+    assert seen == [(1, int(batch.written.sum()), 400)]
+
+
+def test_nothing_is_read_after_the_agents_last_token(model: PreTrainedModel) -> None:
+    row = make_rows(model)[0]
+    tail = np.zeros(5, int)
+    longer = TokenRow(
+        np.append(row.ids, tail + 7), np.append(row.log_probs, tail + np.nan), np.append(row.turn, tail)
+    )
+    turns = Turns.of([[0.0, 0.0]], [0])
+    (made,) = samples([longer], turns, ADVANTAGES[:2], CLIPS[:2], "token-mean")
+    assert made.ids.tolist() == row.ids.tolist()
+    assert made.lengths == (len(row.ids),)
 
 
 @pytest.mark.parametrize("loss", ["token-mean", "sequence-mean"])
 def test_a_micro_batched_update_is_that_of_the_whole_batch(loss: str) -> None:
-    rows = make_rows(make_model(initializer_range=0.1))
+    rows = make_rows(packed_model())
     after, metrics = [], []
     for tokens in (1000, 16, 1):
-        model = make_model(initializer_range=0.1)
+        model = packed_model()
         batches = micro_batches(make_samples(rows, loss), tokens, CPU)
         assert sum(float(batch.weights.sum()) for batch in batches) == pytest.approx(1)
         optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-        reference = make_model(initializer_range=0.11)
+        reference = packed_model()
+        with torch.no_grad():
+            reference.lm_head.weight.mul_(1.1)
         settings = replace(SETTINGS, loss=loss, ratio="turn", epochs=2)
         metrics.append(
             learn(model, optimiser, batches, settings, lambda batch, m=reference: log_probs(m, batch))
