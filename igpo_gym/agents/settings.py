@@ -48,7 +48,7 @@ class Settings:
     ] = False
 
     updates: Annotated[int, ROLLOUTS, "How many batches of rollouts to learn from."] = 100
-    batch_questions: Annotated[int, ROLLOUTS, "Questions in a batch."] = 8
+    batch_questions: Annotated[int, ROLLOUTS, "Questions in a batch."] = 4
     group_size: Annotated[int, ROLLOUTS, "Rollouts of a question, which are compared with each other."] = 8
     temperature: Annotated[float, ROLLOUTS, "Of sampling in training; validation is greedy."] = 1.0
     max_tokens: Annotated[int, ROLLOUTS, "Tokens the agent may write in a turn."] = 64
