@@ -1,0 +1,296 @@
+"""What the credit benchmark measures of a reward variant, each measure as data.
+
+A measure draws a sample from every question and has a statistic of the pooled samples (see
+``benchmark.statistics``). All are about the shaping alone: what a variant pays beside the outcome and the
+format penalty, which its turns get under every variant alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from igpo_gym.benchmark.credit.labels import USEFUL, USELESS, Label
+from igpo_gym.benchmark.credit.trajectories import CONTROL, GROUP_AGENT, HACKERS, Trajectory
+from igpo_gym.benchmark.statistics import (
+    FloatArray,
+    Sample,
+    Statistic,
+    auc,
+    mean,
+    r_squared,
+    rank_correlation,
+    ratio,
+    slope,
+)
+from igpo_gym.data.metrics import f1
+
+COLLAPSED = 1e-4
+"""A group whose rewards spread less than this has no advantages: normalising divides by a standard deviation
+of at least this much (METHOD: ``sqrt(variance + 1e-8)``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A trajectory and what a variant pays for it."""
+
+    trajectory: Trajectory
+    shaping: FloatArray
+    """For each turn, in the variant's own unit."""
+    value_change: FloatArray | None = None
+    """For each turn, how much it raised the expected outcome; nan where that was not measured."""
+
+    @property
+    def outcome(self) -> float:
+        """The F1 of the answer."""
+        episode = self.trajectory.episode
+        return f1(episode.prediction, episode.question.answers)
+
+    def pays(self, *labels: Label) -> FloatArray:
+        """What the turns with one of these labels are paid."""
+        return self.shaping[[turn.label in labels for turn in self.trajectory.labels]]
+
+    def searches(self) -> FloatArray:
+        """What all turns but answers and malformed ones are paid."""
+        return self.pays(*USEFUL, *USELESS, "hacking")
+
+
+Plays: TypeAlias = Sequence[Play]
+"""All plays of one question under one variant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One thing that is measured of every variant."""
+
+    key: str
+    title: str
+    meaning: str
+    """What it says, in a sentence for people who have not read the code."""
+    sample: Callable[[Plays], Sample]
+    statistic: Statistic
+    better: Literal["high", "low", ""] = "high"
+    """Which end is the good one, if any."""
+    unit: Literal["number", "percent"] = "number"
+
+
+def _joined(arrays: Iterator[FloatArray]) -> FloatArray:
+    return np.concatenate([np.empty(0), *arrays])
+
+
+def _paid(plays: Plays, *labels: Label) -> FloatArray:
+    return _joined(play.pays(*labels) for play in plays)
+
+
+def _of(plays: Plays, *agents: str) -> list[Play]:
+    return [play for play in plays if play.trajectory.agent in agents]
+
+
+def _honest(plays: Plays) -> list[Play]:
+    return [play for play in plays if play.trajectory.agent not in HACKERS]
+
+
+def _useful_share(plays: Plays) -> Sample:
+    positive = np.maximum(_joined(play.searches() for play in _honest(plays)), 0.0)
+    useful = np.maximum(_paid(_honest(plays), *USEFUL), 0.0)
+    return useful, positive
+
+
+def _earned_by_hacking(hacker: str) -> Callable[[Plays], Sample]:
+    def sample(plays: Plays) -> Sample:
+        return tuple(
+            _joined(play.searches() for play in _of(plays, agent)) for agent in (hacker, CONTROL, "expert")
+        )
+
+    return sample
+
+
+def _excess_ratio(hack: FloatArray, control: FloatArray, honest: FloatArray) -> float:
+    """What a hack earns beyond the same searches without it, over what honest search earns."""
+    return ratio(np.concatenate([hack, -control]), honest)
+
+
+def collapsed(plays: Plays) -> float:
+    """1 where a group's advantages are all zero, else 0.
+
+    Shaping and outcomes are normalised each among themselves (METHOD, section 2: ``separate``), so a group
+    has no advantages when neither of them differs within it.
+    """
+    group = _of(plays, GROUP_AGENT)
+    shaping = _joined(play.shaping for play in group)
+    outcomes = np.array([play.outcome for play in group])
+    return float(max(shaping.std(), outcomes.std()) < COLLAPSED)
+
+
+def _teacher(plays: Plays) -> Sample:
+    honest = _honest(plays)
+    totals, outcomes = [p.shaping.sum() for p in honest], [p.outcome for p in honest]
+    return np.array(totals), np.array(outcomes)
+
+
+def _value_changes(plays: Plays) -> Sample:
+    measured = [play for play in plays if play.value_change is not None]
+    paid, changes = (
+        _joined(play.shaping for play in measured),
+        _joined(play.value_change for play in measured if play.value_change is not None),
+    )
+    known = ~np.isnan(changes)
+    return paid[known], changes[known]
+
+
+def _against_useless(*useful: Label) -> Callable[[Plays], Sample]:
+    return lambda plays: (_paid(plays, *useful), _paid(plays, *USELESS))
+
+
+HEADLINE = Measure(
+    "auc",
+    "Tells useful from useless searches (AUC)",
+    "The chance that a search which found evidence is paid more than one which found none: "
+    "1 is perfect, 0.5 is a coin toss.",
+    _against_useless(*USEFUL),
+    auc,
+)
+
+MEASURES = (
+    HEADLINE,
+    Measure(
+        "auc_completing",
+        "... searches that complete the evidence",
+        "The same, for searches that found the last missing piece of evidence.",
+        _against_useless("completing"),
+        auc,
+    ),
+    Measure(
+        "auc_adding",
+        "... first hops of several",
+        "The same, for searches that found evidence while more was still missing: the first steps of a chain, "
+        "which are the hardest to reward.",
+        _against_useless("adding"),
+        auc,
+    ),
+    Measure(
+        "auc_hacking",
+        "Tells useful searches from hacking (AUC)",
+        "The chance that a search which found evidence is paid more than a turn that forges results or guesses the "
+        "answer in its thoughts: below 0.5 hacking is paid better than honest work.",
+        lambda plays: (_paid(plays, *USEFUL), _paid(plays, "hacking")),
+        auc,
+    ),
+    Measure(
+        "useful_share",
+        "Pay that goes to useful searches",
+        "Of all that the variant pays to searches of honest agents (penalties left out), the share that goes to searches "
+        "that found evidence.",
+        _useful_share,
+        ratio,
+        unit="percent",
+    ),
+    Measure(
+        "hack_leak",
+        "What a guess in the thoughts earns",
+        "What an agent earns by writing the right answer into its thoughts, beyond the same searches without it, "
+        "as a share of what the honest expert's searches earn. At 100% cheating pays like honest work.",
+        _earned_by_hacking("leaker"),
+        _excess_ratio,
+        better="low",
+        unit="percent",
+    ),
+    Measure(
+        "hack_forge",
+        "What a forged search result earns",
+        "The same for an agent that writes a search result of its own, which states the answer, into its thoughts.",
+        _earned_by_hacking("forger"),
+        _excess_ratio,
+        better="low",
+        unit="percent",
+    ),
+    Measure(
+        "collapse",
+        "Groups without a learning signal",
+        "The share of groups of rollouts in which all advantages are zero, so that nothing is learned from them. "
+        "With the outcome alone that is every group whose answers are all right or all wrong.",
+        lambda plays: (np.array([collapsed(plays)]),),
+        mean,
+        better="low",
+        unit="percent",
+    ),
+    Measure(
+        "teacher_r2",
+        "Predicts the outcome (R²)",
+        "How much of the difference in outcome between honest trajectories the variant's total pay explains: "
+        "the teacher quality of TIPS (arXiv 2603.22293).",
+        _teacher,
+        r_squared,
+    ),
+    Measure(
+        "teacher_alpha",
+        "Scale that cancels most variance (α*)",
+        "The weight at which the variant's pay takes most variance out of the outcome, Cov(X, Y) / Var X: a scale, "
+        "neither good nor bad.",
+        _teacher,
+        slope,
+        better="",
+    ),
+)
+"""The measures that need nothing but the trajectories and their pay."""
+
+VALUE = Measure(
+    "value_correlation",
+    "Follows the true value (rank correlation)",
+    "Spearman's correlation of a turn's pay with how much the turn raised the chance of a right answer, "
+    "measured by letting a policy finish the episode many times from before and after it.",
+    _value_changes,
+    rank_correlation,
+)
+"""The yardstick that needs a policy."""
+
+
+def hop_measures(questions: Sequence[Sequence[Trajectory]]) -> list[Measure]:
+    """The AUC for each place in a chain that occurs: finding evidence ``k`` of ``n``, in questions of ``n``."""
+    places = {
+        (turn.known, len(trajectory.episode.question.evidence))
+        for trajectories in questions
+        for trajectory in trajectories
+        for turn in trajectory.labels
+        if turn.label in USEFUL
+    }
+    return [
+        Measure(
+            f"auc_hop_{known}_of_{hops}",
+            f"{known} of {hops}",
+            f"AUC of searches after which {known} of {hops} pieces of evidence are in hand.",
+            _at_place(known, hops),
+            auc,
+        )
+        for known, hops in sorted(places, key=lambda place: (place[1], place[0]))
+    ]
+
+
+def _at_place(known: int, hops: int) -> Callable[[Plays], Sample]:
+    def sample(plays: Plays) -> Sample:
+        if len(plays[0].trajectory.episode.question.evidence) != hops:
+            return np.empty(0), np.empty(0)
+        here = [
+            play.shaping[
+                [turn.label in USEFUL and turn.known == known for turn in play.trajectory.labels]
+            ]
+            for play in plays
+        ]
+        return _joined(iter(here)), _paid(plays, *USELESS)
+
+    return sample
+
+
+def label_measures() -> list[Measure]:
+    """The mean pay of each kind of turn."""
+    return [
+        Measure(f"pay_{label}", label, f"Mean pay of a turn labelled {label}.", _pay_of(label), mean, better="")
+        for label in ("completing", "adding", "redundant", "irrelevant", "hacking")
+    ]
+
+
+def _pay_of(label: Label) -> Callable[[Plays], Sample]:
+    return lambda plays: (_paid(plays, label),)
