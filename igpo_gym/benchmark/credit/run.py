@@ -77,6 +77,12 @@ class CreditResult:
     estimates: dict[str, dict[str, Estimate]]
     """By measure and variant."""
     costs: dict[str, Cost] = field(default_factory=dict)
+    oracles: frozenset[str] = frozenset()
+    """The variants that read the gold evidence, and so the labels."""
+
+    def measure(self, key: str) -> Measure:
+        """The measure with this key."""
+        return next(measure for measure in self.measures if measure.key == key)
 
 
 def untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
@@ -128,7 +134,8 @@ def run_credit(
         "resamples": resamples,
         **asdict(size),
     }
-    return CreditResult(settings, played, shaping, measures, estimates, costs)
+    oracles = frozenset(function.name for function in functions if "evidence" in function.needs)
+    return CreditResult(settings, played, shaping, measures, estimates, costs, oracles)
 
 
 def price(
