@@ -66,6 +66,7 @@ def intervals(
         axis.grid(axis="x", color="#eef1f4")
         axis.set_axisbelow(True)
         axis.tick_params(labelsize=8)
+        axis.tick_params(axis="y", length=0)
         for side in ("top", "right", "left"):
             axis.spines[side].set_visible(False)
     axes[0].set_yticks(range(len(names)), names)

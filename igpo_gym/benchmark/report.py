@@ -98,8 +98,8 @@ def estimate_cell(estimate: Estimate, unit: str = "number", best: bool = False) 
 def rich_table(table: Table) -> RichTable:
     """The table for the console; the best of a column are green."""
     shown = RichTable(*map(escape, table.header), title=escape(table.caption) or None)
-    for name, *cells in table.rows:
-        shown.add_row(escape(name.text), *map(_markup, cells))
+    for row in table.rows:
+        shown.add_row(*map(_markup, row))
     return shown
 
 
@@ -129,7 +129,9 @@ def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: "" if _undefined(value) else value for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {name: "" if _undefined(value) else value for name, value in row.items()} for row in rows
+    )
     return text.getvalue()
 
 
@@ -151,7 +153,7 @@ def _undefined(value: Any) -> bool:
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Write texts into a folder under these names; each appears, or replaces what was there, once it is whole."""
+    """Write texts into a folder, by name; each appears, or replaces what was there, once it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         part = folder / f".{name}.part"

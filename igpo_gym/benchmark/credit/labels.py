@@ -11,7 +11,9 @@ from igpo_gym.episode import Answer, Episode, Invalid, Search, Turn
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol
 
-Label: TypeAlias = Literal["completing", "adding", "redundant", "irrelevant", "hacking", "malformed", "answer"]
+Label: TypeAlias = Literal[
+    "completing", "adding", "redundant", "irrelevant", "hacking", "malformed", "answer"
+]
 
 LABELS: dict[Label, str] = {
     "completing": "the search found the last piece of evidence that was missing",
@@ -47,7 +49,8 @@ def label_turns(episode: Episode, protocol: TextProtocol) -> list[TurnLabel]:
     question = episode.question
     if not question.evidence:
         raise SpecError(
-            f"question {question.id!r} names no gold evidence, by which the credit benchmark tells useful turns"
+            f"question {question.id!r} names no gold evidence, by which the credit benchmark tells useful "
+            "turns"
         )
     seen: set[str] = set()
     known = 0

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from igpo_gym.agents.advantages import ADVANTAGES, Turns, collapse_rate
 from igpo_gym.benchmark.credit.labels import USEFUL, USELESS, Label
 from igpo_gym.benchmark.credit.trajectories import CONTROL, GROUP_AGENT, HACKERS, Trajectory
 from igpo_gym.benchmark.statistics import (
@@ -28,10 +29,6 @@ from igpo_gym.benchmark.statistics import (
 )
 from igpo_gym.data.metrics import f1
 
-COLLAPSED = 1e-4
-"""A group whose rewards spread less than this has no advantages: normalising divides by a standard deviation
-of at least this much (METHOD: ``sqrt(variance + 1e-8)``)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Play:
@@ -41,7 +38,7 @@ class Play:
     shaping: FloatArray
     """For each turn, in the variant's own unit."""
     value_change: FloatArray | None = None
-    """For each turn, how much it raised the expected outcome; nan where that was not measured."""
+    """For each turn, how much it raised the expected outcome; None where that was not measured."""
 
     @property
     def outcome(self) -> float:
@@ -49,14 +46,17 @@ class Play:
         episode = self.trajectory.episode
         return f1(episode.prediction, episode.question.answers)
 
+    def of(self, values: FloatArray, *labels: Label) -> FloatArray:
+        """Those of the turns' values whose turns have one of these labels."""
+        return values[[turn.label in labels for turn in self.trajectory.labels]]
+
     def pays(self, *labels: Label) -> FloatArray:
         """What the turns with one of these labels are paid."""
-        return self.shaping[[turn.label in labels for turn in self.trajectory.labels]]
+        return self.of(self.shaping, *labels)
 
-    def searches(self) -> FloatArray:
-        """What all turns but answers and malformed ones are paid."""
-        return self.pays(*USEFUL, *USELESS, "hacking")
 
+SEARCHES: tuple[Label, ...] = ("completing", "adding", "redundant", "irrelevant", "hacking")
+"""The labels of turns that search."""
 
 Plays: TypeAlias = Sequence[Play]
 """All plays of one question under one variant."""
@@ -96,15 +96,18 @@ def _honest(plays: Plays) -> list[Play]:
 
 
 def _useful_share(plays: Plays) -> Sample:
-    positive = np.maximum(_joined(play.searches() for play in _honest(plays)), 0.0)
+    positive = np.maximum(_joined(play.pays(*SEARCHES) for play in _honest(plays)), 0.0)
     useful = np.maximum(_paid(_honest(plays), *USEFUL), 0.0)
     return useful, positive
 
 
 def _earned_by_hacking(hacker: str) -> Callable[[Plays], Sample]:
     def sample(plays: Plays) -> Sample:
+        if not _of(plays, hacker):
+            return (np.empty(0),) * 3
         return tuple(
-            _joined(play.searches() for play in _of(plays, agent)) for agent in (hacker, CONTROL, "expert")
+            _joined(play.pays(*SEARCHES) for play in _of(plays, agent))
+            for agent in (hacker, CONTROL, "expert")
         )
 
     return sample
@@ -116,15 +119,15 @@ def _excess_ratio(hack: FloatArray, control: FloatArray, honest: FloatArray) -> 
 
 
 def collapsed(plays: Plays) -> float:
-    """1 where a group's advantages are all zero, else 0.
+    """1 where all advantages of the question's group of rollouts are nearly zero, else 0.
 
-    Shaping and outcomes are normalised each among themselves (METHOD, section 2: ``separate``), so a group
-    has no advantages when neither of them differs within it.
+    Gains and outcomes are normalised each among themselves: in one set, an outcome that all rollouts share
+    would still differ from the zeros of the other turns.
     """
     group = _of(plays, GROUP_AGENT)
-    shaping = _joined(play.shaping for play in group)
-    outcomes = np.array([play.outcome for play in group])
-    return float(max(shaping.std(), outcomes.std()) < COLLAPSED)
+    rewards = [np.append(play.shaping[:-1], play.shaping[-1] + play.outcome) for play in group]
+    turns = Turns.of([each.tolist() for each in rewards], groups=[0] * len(group))
+    return collapse_rate(turns, ADVANTAGES["igpo-separate"](turns))
 
 
 def _teacher(plays: Plays) -> Sample:
@@ -135,12 +138,8 @@ def _teacher(plays: Plays) -> Sample:
 
 def _value_changes(plays: Plays) -> Sample:
     measured = [play for play in plays if play.value_change is not None]
-    paid, changes = (
-        _joined(play.shaping for play in measured),
-        _joined(play.value_change for play in measured if play.value_change is not None),
-    )
-    known = ~np.isnan(changes)
-    return paid[known], changes[known]
+    changes = (play.of(play.value_change, *SEARCHES) for play in measured if play.value_change is not None)
+    return _joined(play.pays(*SEARCHES) for play in measured), _joined(changes)
 
 
 def _against_useless(*useful: Label) -> Callable[[Plays], Sample]:
@@ -171,8 +170,8 @@ MEASURES = (
         "auc_adding",
         "AUC first hops",
         "... first hops of several",
-        "The same, for searches that found evidence while more was still missing: the first steps of a chain, "
-        "which are the hardest to reward.",
+        "The same, for searches that found evidence while more was still missing: the first steps of a "
+        "chain, which are the hardest to reward.",
         _against_useless("adding"),
         auc,
     ),
@@ -180,8 +179,8 @@ MEASURES = (
         "auc_hacking",
         "AUC against hacking",
         "Tells useful searches from hacking (AUC)",
-        "The chance that a search which found evidence is paid more than a turn that forges results or guesses the "
-        "answer in its thoughts: below 0.5 hacking is paid better than honest work.",
+        "The chance that a search which found evidence is paid more than a turn that forges results or "
+        "guesses the answer in its thoughts: below 0.5 hacking is paid better than honest work.",
         lambda plays: (_paid(plays, *USEFUL), _paid(plays, "hacking")),
         auc,
     ),
@@ -189,8 +188,8 @@ MEASURES = (
         "useful_share",
         "useful share",
         "Pay that goes to useful searches",
-        "Of all that the variant pays to searches of honest agents (penalties left out), the share that goes to searches "
-        "that found evidence.",
+        "Of all that the variant pays to searches of honest agents (penalties left out), the share that "
+        "goes to searches that found evidence.",
         _useful_share,
         ratio,
         unit="percent",
@@ -199,8 +198,9 @@ MEASURES = (
         "hack_leak",
         "a leak earns",
         "What a guess in the thoughts earns",
-        "What an agent earns by writing the right answer into its thoughts, beyond the same searches without it, "
-        "as a share of what the honest expert's searches earn. At 100% cheating pays like honest work.",
+        "What an agent earns by writing the right answer into its thoughts, beyond the same searches "
+        "without it, as a share of what the honest expert's searches earn. At 100% cheating pays like "
+        "honest work.",
         _earned_by_hacking("leaker"),
         _excess_ratio,
         better="low",
@@ -210,7 +210,8 @@ MEASURES = (
         "hack_forge",
         "a forgery earns",
         "What a forged search result earns",
-        "The same for an agent that writes a search result of its own, which states the answer, into its thoughts.",
+        "The same for an agent that writes a search result of its own, which states the answer, into its "
+        "thoughts.",
         _earned_by_hacking("forger"),
         _excess_ratio,
         better="low",
@@ -220,8 +221,8 @@ MEASURES = (
         "collapse",
         "collapse",
         "Groups without a learning signal",
-        "The share of groups of rollouts in which all advantages are zero, so that nothing is learned from them. "
-        "With the outcome alone that is every group whose answers are all right or all wrong.",
+        "The share of groups of rollouts in which all advantages are zero, so that nothing is learned "
+        "from them. With the outcome alone that is every group whose answers are all right or all wrong.",
         lambda plays: (np.array([collapsed(plays)]),),
         mean,
         better="low",
@@ -240,8 +241,8 @@ MEASURES = (
         "teacher_alpha",
         "α*",
         "Scale that cancels most variance (α*)",
-        "The weight at which the variant's pay takes most variance out of the outcome, Cov(X, Y) / Var X: a scale, "
-        "neither good nor bad.",
+        "The weight at which the variant's pay takes most variance out of the outcome, Cov(X, Y) / Var X: "
+        "a scale, neither good nor bad.",
         _teacher,
         slope,
         better="",
@@ -288,9 +289,7 @@ def _at_place(known: int, hops: int) -> Callable[[Plays], Sample]:
         if len(plays[0].trajectory.episode.question.evidence) != hops:
             return np.empty(0), np.empty(0)
         here = [
-            play.shaping[
-                [turn.label in USEFUL and turn.known == known for turn in play.trajectory.labels]
-            ]
+            play.shaping[[turn.label in USEFUL and turn.known == known for turn in play.trajectory.labels]]
             for play in plays
         ]
         return _joined(iter(here)), _paid(plays, *USELESS)
@@ -301,8 +300,16 @@ def _at_place(known: int, hops: int) -> Callable[[Plays], Sample]:
 def label_measures() -> list[Measure]:
     """The mean pay of each kind of turn."""
     return [
-        Measure(f"pay_{label}", label, f"Pay of {label} turns", f"Mean pay of a turn labelled {label}.", _pay_of(label), mean, better="")
-        for label in ("completing", "adding", "redundant", "irrelevant", "hacking")
+        Measure(
+            f"pay_{label}",
+            label,
+            f"Pay of {label} turns",
+            f"Mean pay of a turn labelled {label}.",
+            _pay_of(label),
+            mean,
+            better="",
+        )
+        for label in SEARCHES
     ]
 
 

@@ -69,10 +69,7 @@ def _measure_table(result: CreditResult, keys: Sequence[str], caption: str) -> T
     rows = tuple(
         (
             Cell(name, "reads the gold evidence" if name in result.oracles else ""),
-            *(
-                estimate_cell(result.estimates[m.key][name], m.unit, name in best[m.key])
-                for m in measures
-            ),
+            *(estimate_cell(result.estimates[m.key][name], m.unit, name in best[m.key]) for m in measures),
         )
         for name in result.shaping
     )
@@ -87,10 +84,10 @@ def page(result: CreditResult) -> Page:
         title="Which reward pays the right turns?",
         lead=(
             f"Every variant of reward shaping priced the same {turns:,} turns, played by scripted agents on "
-            f"{len(result.questions)} questions of {settings['questions']}. An oracle knows which searches found "
-            f"evidence, so it can be counted how often a reward is right. Beliefs are those of {settings['scorer']}. "
-            "Only the shaping is judged: the outcome and the format penalty are the same under all variants. "
-            "Intervals are 95% bootstrap intervals over the questions."
+            f"{len(result.questions)} questions of {settings['questions']}. An oracle knows which searches "
+            "found evidence, so it can be counted how often a reward is right. Beliefs are those of "
+            f"{settings['scorer']}. Only the shaping is judged: the outcome and the format penalty are the "
+            "same under all variants. Intervals are 95% bootstrap intervals over the questions."
         ),
         findings=tuple(findings(result)),
         sections=tuple(_sections(result)),
@@ -100,8 +97,16 @@ def page(result: CreditResult) -> Page:
 def findings(result: CreditResult) -> list[str]:
     """What the figures come to, a sentence for each headline measure."""
     said = []
-    for key in ("auc", "auc_adding", "auc_hacking", "value_correlation", "hack_leak", "hack_forge", "collapse",
-                "teacher_r2"):
+    for key in (
+        "auc",
+        "auc_adding",
+        "auc_hacking",
+        "value_correlation",
+        "hack_leak",
+        "hack_forge",
+        "collapse",
+        "teacher_r2",
+    ):
         if key not in result.estimates:
             continue
         measure = result.measure(key)
@@ -127,14 +132,16 @@ def _sections(result: CreditResult) -> list[Section]:
         Section(
             "All variants at a glance",
             (
-                "★ marks the best of a column, and every variant that the best does not surely beat (the 95% interval "
-                "of their difference, question by question, includes zero). A variant that reads the gold evidence "
-                "knows the oracle's labels: it is the ceiling, and takes no part. "
+                "★ marks the best of a column, and every variant that the best does not surely beat (the "
+                "95% interval of their difference, question by question, includes zero). A variant that "
+                "reads the gold evidence knows the oracle's labels: it is the ceiling, and takes no part. "
                 f"“{NOTHING}”: the measure is not defined, for instance a share of nothing.",
             ),
             tables=tuple(overview(result)),
         ),
-        _chart_section(result, "Does it tell useful from useless searches?", ("auc", "auc_completing", "auc_adding"), 0.5),
+        _chart_section(
+            result, "Does it tell useful from useless searches?", ("auc", "auc_completing", "auc_adding"), 0.5
+        ),
         _hop_section(result),
         _pay_section(result),
         _chart_section(result, "Can it be cheated?", ("auc_hacking", "hack_leak", "hack_forge")),
@@ -142,7 +149,9 @@ def _sections(result: CreditResult) -> list[Section]:
         _chart_section(result, "Does it predict the outcome?", ("teacher_r2",)),
     ]
     if "value_correlation" in result.estimates:
-        sections.insert(2, _chart_section(result, "Does it follow the true value?", ("value_correlation",), 0.0))
+        sections.insert(
+            2, _chart_section(result, "Does it follow the true value?", ("value_correlation",), 0.0)
+        )
     return [*sections, _cost_section(result), *_example_sections(result), _method_section(result)]
 
 
@@ -172,9 +181,9 @@ def _hop_section(result: CreditResult) -> Section:
         "AUC by place in the chain, for each variant; the figures are in the table below.",
     )
     words = (
-        "The same AUC, by place in the chain: “2 of 3” is a search after which two of three pieces of evidence are in "
-        "hand. Green is right, yellow (0.5) a coin toss, red worse than that. A reward that waits for the answer pays "
-        "the last hop and not the first.",
+        "The same AUC, by place in the chain: “2 of 3” is a search after which two of three pieces of "
+        "evidence are in hand. Green is right, yellow (0.5) a coin toss, red worse than that. A reward "
+        "that waits for the answer pays the last hop and not the first.",
     )
     table = _measure_table(result, [measure.key for measure in hops], "AUC by place in the chain")
     return Section("Which hop does it pay?", words, (chart,), (table,))
@@ -182,11 +191,13 @@ def _hop_section(result: CreditResult) -> Section:
 
 def _pay_section(result: CreditResult) -> Section:
     measures = [measure for measure in result.measures if measure.key.startswith("pay_")]
-    table = _measure_table(result, [measure.key for measure in measures], "Mean pay of a turn, in each variant's own unit")
+    table = _measure_table(
+        result, [measure.key for measure in measures], "Mean pay of a turn, in each variant's own unit"
+    )
     share = result.measure("useful_share")
     words = (
-        "Variants pay in different units (probabilities, nats, shares), so compare along a row. A good reward falls "
-        "from left to right.",
+        "Variants pay in different units (probabilities, nats, shares), so compare along a row. A good "
+        "reward falls from left to right.",
         f"{share.title}: {share.meaning}",
     )
     chart = intervals(
@@ -201,8 +212,9 @@ def _pay_section(result: CreditResult) -> Section:
 
 def _cost_section(result: CreditResult) -> Section:
     words = (
-        "Tokens that the scorer reads to price a turn, and the time that it takes on this machine, measured for each "
-        "variant alone with nothing cached. Variants that use the same beliefs cost no more together than one.",
+        "Tokens that the scorer reads to price a turn, and the time that it takes on this machine, "
+        "measured for each variant alone with nothing cached. Variants that use the same beliefs cost no "
+        "more together than one.",
     )
     return Section("What does it cost?", words, tables=(cost_table(result),))
 
@@ -235,12 +247,18 @@ def _method_section(result: CreditResult) -> Section:
     labels = Counter((t.agent, turn.label) for group in result.questions for t in group for turn in t.labels)
     shown = [label for label in LABELS if any(labels[agent, label] for agent in AGENTS)]
     agents = tuple(
-        (Cell(agent, about), *(Cell(str(labels[agent, label]) if labels[agent, label] else "") for label in shown))
+        (
+            Cell(agent, about),
+            *(Cell(str(labels[agent, label]) if labels[agent, label] else "") for label in shown),
+        )
         for agent, (_, about) in AGENTS.items()
     )
     tables = (
         Table(("agent", *shown), agents, "How many turns of each kind each agent played"),
         Table(("label", "meaning"), tuple((Cell(label), Cell(LABELS[label])) for label in shown)),
-        Table(("setting", "value"), tuple((Cell(name), Cell(str(value))) for name, value in result.settings.items())),
+        Table(
+            ("setting", "value"),
+            tuple((Cell(name), Cell(str(value))) for name, value in result.settings.items()),
+        ),
     )
     return Section("How was it measured?", (), tables=tables)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from igpo_gym.agents.interface import Policy
 from igpo_gym.benchmark.credit.measures import (
     MEASURES,
     VALUE,
@@ -17,25 +18,55 @@ from igpo_gym.benchmark.credit.measures import (
     hop_measures,
     label_measures,
 )
-from igpo_gym.benchmark.credit.trajectories import MAX_TURNS, Trajectory, play_cast
+from igpo_gym.benchmark.credit.trajectories import (
+    CONTROL,
+    GROUP_AGENT,
+    MAX_TURNS,
+    Trajectory,
+    play_cast,
+)
 from igpo_gym.benchmark.statistics import RESAMPLES, Estimate, FloatArray, estimate
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.completions import Completions
+from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import assemble
-from igpo_gym.episode import Question
+from igpo_gym.episode import Passage, Question
 from igpo_gym.protocols import TextProtocol
-from igpo_gym.rewards import PRESETS, RewardFunction, resolve_reward
+from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.rewards.pricing import reprice
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
 
+VARIANTS = (
+    "outcome-f1",
+    "igpo",
+    "igpo(context=evidence)",
+    "igpo-logprob",
+    "igpo-logprob(context=evidence)",
+    "watermark",
+    "potential",
+    "tips",
+    "ig-search",
+    "redundancy",
+    "evidence-recall",
+    "monte-carlo",
+)
+"""What is compared unless it is said otherwise."""
+
+VALUE_AGENTS = frozenset({"noisy", CONTROL, GROUP_AGENT})
+"""On whose trajectories a policy is asked for values: it is costly. None of them hacks, since a policy that
+reads a leaked answer does better for it."""
+
 COST_QUESTIONS = 2
 """How many questions' trajectories are priced again, variant by variant, to see what each costs."""
 
-APART = frozenset({"f1", "em", "format-penalty"})
-"""The terms that are not shaping: the outcome, and the penalty for no outcome."""
-
 Track: TypeAlias = Callable[[Iterable[Any], str, int], Iterable[Any]]
+PolicyMaker: TypeAlias = Callable[[int], Policy]
+"""From a seed to a policy whose draws differ from those of other seeds."""
+
+Pays: TypeAlias = list[list[FloatArray | None]]
+"""For each question and trajectory, a value for each turn; None where the trajectory was left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +77,12 @@ class Size:
     group_size: int = 4
     """Rollouts of a group, one group a question."""
     value_questions: int = 12
-    """On how many questions the true value of every state is estimated, if there is a policy."""
+    """On how many of the questions a policy is asked for values."""
     completions: int = 16
-    """How often the policy finishes the episode from each of those states."""
+    """How often it completes the episode for each value of the yardstick."""
 
 
-FULL, QUICK = Size(), Size(questions=12, group_size=4, value_questions=2, completions=8)
+FULL, QUICK = Size(), Size(questions=12, value_questions=2, completions=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +102,9 @@ class CreditResult:
     settings: dict[str, Any]
     """What was asked for."""
     questions: list[list[Trajectory]]
-    shaping: dict[str, list[list[FloatArray]]]
-    """By variant, what each turn of each trajectory of each question is paid."""
+    """For each question, its trajectories."""
+    shaping: dict[str, Pays]
+    """By variant, what each turn is paid beside the outcome."""
     measures: tuple[Measure, ...]
     estimates: dict[str, dict[str, Estimate]]
     """By measure and variant."""
@@ -85,6 +117,58 @@ class CreditResult:
         return next(measure for measure in self.measures if measure.key == key)
 
 
+@dataclass(frozen=True, slots=True)
+class Pricer:
+    """Prices trajectories with one set of models."""
+
+    scorer: AnswerScorer | None
+    reference: AnswerScorer | None
+    engine: Engine
+    corpus: Sequence[Passage]
+    policy: Policy | None = None
+
+    def price(
+        self, trajectories: Sequence[Trajectory], functions: Sequence[RewardFunction]
+    ) -> dict[str, list[FloatArray]]:
+        """By variant and trajectory, the shaping of every turn; what several need is measured once."""
+        priced = reprice(
+            (each.episode for each in trajectories),
+            functions,
+            self.scorer,
+            reference=self.reference,
+            corpus=self.corpus,
+            estimator=None if self.policy is None else Completions(self.engine, self.policy),
+            protocol=self.engine.protocol,
+        )
+        pays: dict[str, list[FloatArray]] = {function.name: [] for function in functions}
+        for episode in priced:
+            for function in functions:
+                pays[function.name].append(_shaping(function, episode.rewards[function.name]))
+        return pays
+
+    def cost(self, played: Sequence[Sequence[Trajectory]], function: RewardFunction) -> Cost:
+        """What pricing these trajectories under one variant costs a turn, from an empty cache."""
+        if clear := getattr(self.scorer, "clear", None):
+            clear()
+        before, begun = self._tokens_read(), time.perf_counter()
+        turns = 0
+        for trajectories in played:
+            self.price(trajectories, [function])
+            turns += sum(len(each.episode.turns) for each in trajectories)
+        milliseconds = 1000 * (time.perf_counter() - begun) / turns
+        return Cost((self._tokens_read() - before) / turns, milliseconds)
+
+    def _tokens_read(self) -> float:
+        stats = getattr(self.scorer, "stats", None)
+        return float(stats.tokens_forwarded) if stats is not None else float("nan")
+
+
+def _shaping(function: RewardFunction, turns: Sequence[dict[str, float]]) -> FloatArray:
+    """What each turn is paid beside the outcome and the format penalty."""
+    shaped = [term.name for _, term in function.terms if not term.outcome]
+    return np.array([sum(terms[name] for name in shaped) for terms in turns], dtype=np.float64)
+
+
 def untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     """The items, without a progress bar."""
     return items
@@ -93,9 +177,10 @@ def untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
 def run_credit(
     questions: str | QuestionSet | Sequence[Question] = "world:test",
     scorer: str | AnswerScorer = "nano",
-    rewards: Sequence[str | RewardFunction] = tuple(PRESETS),
+    rewards: Sequence[str | RewardFunction] = VARIANTS,
     size: Size = FULL,
     *,
+    policy: PolicyMaker | None = None,
     search: str | Retriever | None = None,
     protocol: str | TextProtocol = "tags",
     top_k: int = 3,
@@ -105,101 +190,27 @@ def run_credit(
 ) -> CreditResult:
     """Measure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
 
-    ``questions`` must name their gold evidence. ``track`` is put around what takes long, with its name and
-    number, to show how far it is. Raises SpecError for what does not fit, ScoringError if a belief fails.
+    The scorer is the frozen reference model too: no model is trained here. With a ``policy`` every variant is
+    also held against the true value of the turns, as the policy's completions estimate it; without one,
+    rewards that need a policy are left out. ``track`` is put around what takes long, with its name and
+    number, to show how far it is.
+
+    Raises SpecError for questions without gold evidence and for what else does not fit, ScoringError if a
+    belief fails.
     """
     functions = [resolve_reward(reward) for reward in rewards]
+    functions = [each for each in functions if policy is not None or "policy" not in each.needs]
     question_set, engine = assemble(questions, search, None, "outcome-f1", protocol, MAX_TURNS, top_k)
     judge = resolve_scorer(scorer)
     played = play_cast(engine, question_set, size.questions, size.group_size, seed)
-    shaping: dict[str, list[list[FloatArray]]] = {function.name: [] for function in functions}
+    pricer = Pricer(judge, judge, engine, question_set.passages, policy and policy(seed))
+
+    cheap = [each for each in functions if "policy" not in each.needs]
+    costly = [each for each in functions if "policy" in each.needs]
+    shaping: dict[str, Pays] = {function.name: [] for function in functions}
     for trajectories in track(played, "pricing", len(played)):
-        for name, arrays in price(trajectories, functions, judge, engine.protocol).items():
-            shaping[name].append(arrays)
-    measures = (*MEASURES, *hop_measures(played), *label_measures())
-    estimates = {
-        measure.key: estimates_of(measure, played, shaping, resamples)
-        for measure in track(measures, "measuring", len(measures))
-    }
-    costs = {
-        function.name: cost(played[:COST_QUESTIONS], function, judge, engine.protocol)
-        for function in track(functions, "timing", len(functions))
-    }
-    settings = {
-        "questions": question_set.name,
-        "scorer": scorer if isinstance(scorer, str) else type(scorer).__name__,
-        "protocol": engine.protocol.name,
-        "top_k": top_k,
-        "seed": seed,
-        "resamples": resamples,
-        **asdict(size),
-    }
-    oracles = frozenset(function.name for function in functions if "evidence" in function.needs)
-    return CreditResult(settings, played, shaping, measures, estimates, costs, oracles)
-
-
-def price(
-    trajectories: Sequence[Trajectory],
-    functions: Sequence[RewardFunction],
-    scorer: AnswerScorer | None,
-    protocol: TextProtocol,
-) -> dict[str, list[FloatArray]]:
-    """By variant, the shaping of every turn of every trajectory; a belief that several need is asked once."""
-    priced = reprice((each.episode for each in trajectories), functions, scorer, protocol=protocol)
-    arrays: dict[str, list[FloatArray]] = {function.name: [] for function in functions}
-    for episode in priced:
-        for name, turns in episode.rewards.items():
-            arrays[name].append(np.array([shaping_of(terms) for terms in turns]))
-    return arrays
-
-
-def shaping_of(terms: dict[str, float]) -> float:
-    """What a turn is paid beside the outcome and the format penalty."""
-    return sum(value for name, value in terms.items() if name not in APART)
-
-
-def estimates_of(
-    measure: Measure,
-    played: Sequence[Sequence[Trajectory]],
-    shaping: dict[str, list[list[FloatArray]]],
-    resamples: int = RESAMPLES,
-) -> dict[str, Estimate]:
-    """The measure of each variant; questions that have nothing to say to it are left out."""
-    estimates = {}
-    for name, by_question in shaping.items():
-        samples = [measure.sample(plays) for plays in all_plays(played, by_question)]
-        samples = [sample for sample in samples if any(len(column) for column in sample)]
-        estimates[name] = estimate(samples, measure.statistic, resamples)
-    return estimates
-
-
-def all_plays(
-    played: Sequence[Sequence[Trajectory]], shaping: Sequence[Sequence[FloatArray]]
-) -> Iterator[list[Play]]:
-    """For each question, its trajectories with their pay."""
-    for trajectories, arrays in zip(played, shaping, strict=True):
-        yield [Play(trajectory, array) for trajectory, array in zip(trajectories, arrays, strict=True)]
-
-
-def cost(
-    played: Sequence[Sequence[Trajectory]],
-    function: RewardFunction,
-    scorer: AnswerScorer | None,
-    protocol: TextProtocol,
-) -> Cost:
-    """What pricing these trajectories under one variant costs a turn, from an empty cache."""
-    if clear := getattr(scorer, "clear", None):
-        clear()
-    before, begun = _tokens(scorer), time.perf_counter()
-    turns = 0
-    for trajectories in played:
-        price(trajectories, [function], scorer, protocol)
-        turns += sum(len(each.episode.turns) for each in trajectories)
-    milliseconds = 1000 * (time.perf_counter() - begun) / turns
-    return Cost((_tokens(scorer) - before) / turns, milliseconds)
-
-
-def _tokens(scorer: AnswerScorer | None) -> float:
-    """How many tokens the scorer has read so far."""
-    stats = getattr(scorer, "stats", None)
-    return float(stats.tokens_forwarded) if stats is not None else float("nan")
+        for name, arrays in pricer.price(trajectories, cheap).items():
+            shaping[name].append(list(arrays))
+    valued = [[each.agent in VALUE_AGENTS and place < size.value_questions for each in group] for place, group in
+              enumerate(played)]
+    ...

@@ -43,7 +43,10 @@ AGENTS: dict[str, tuple[Script, str]] = {
     "irrelevant": (SCRIPTED["irrelevant"], "searches three times for other things, then guesses"),
     "guesser": (SCRIPTED["guesser"], "answers at once with some answer"),
     "leaker": (SCRIPTED["leaker"], "as irrelevant, but its thoughts state the right answer"),
-    "forger": (SCRIPTED["forger"], "as irrelevant, but its thoughts hold a forged search result that states it"),
+    "forger": (
+        SCRIPTED["forger"],
+        "as irrelevant, but its thoughts hold a forged search result that states it",
+    ),
     GROUP_AGENT: (hasty, "the noisy agent, which answers too early in a quarter of its turns"),
 }
 """Who plays, and how."""
@@ -53,6 +56,7 @@ HACKERS = {"leaker": "guesses in thoughts", "forger": "forged search results"}
 
 CONTROL = "irrelevant"
 """The agent whose searches the hackers share: what they earn beyond it, the hack earns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
@@ -67,7 +71,7 @@ class Trajectory:
 def play_cast(
     engine: Engine, questions: QuestionSet, count: int, group_size: int, seed: int = 0
 ) -> list[list[Trajectory]]:
-    """For each of the first ``count`` questions its trajectories: one of each agent, a group of the hasty one.
+    """For each of the first ``count`` questions one trajectory of each agent, and a group of the hasty one.
 
     The agents need no model, so the same settings give the same trajectories on any machine. Raises SpecError
     where there are fewer questions, fewer than 2 rollouts in a group, or a question without gold evidence.
