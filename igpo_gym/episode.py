@@ -210,9 +210,9 @@ class EpisodeMark(NamedTuple):
     segments: int
     turns: int
     beliefs: int
+    rewards: int
     views: int
     values: int
-    rewards: int
     truncated: bool
 
 
@@ -232,16 +232,16 @@ class Episode:
     turns: list[Turn] = field(default_factory=list)
     beliefs: list[Belief] = field(default_factory=list)
     """Empty where no scorer is at work."""
-    views: list[dict[BeliefView, Belief]] = field(default_factory=list)
-    """As ``beliefs``, those by other views; empty where no reward asks for one."""
-    values: list[dict[int, float]] = field(default_factory=list)
-    """As ``beliefs``, the mean outcome of so many completions that a policy samples from there on; empty
-    where no reward asks for one."""
     rewards: list[dict[str, float]] = field(default_factory=list)
     truncated: bool = False
     """Whether the turns ran out before an answer."""
     attempt: int = 0
     """Which of the group's attempts at the question this is: policies draw other numbers for each."""
+    views: list[dict[BeliefView, Belief]] = field(default_factory=list)
+    """As ``beliefs``, those by other views; empty where no reward asks for one."""
+    values: list[dict[int, float]] = field(default_factory=list)
+    """As ``beliefs``, the mean outcome of so many completions that a policy samples from there on; empty
+    where no reward asks for one."""
 
     @classmethod
     def begin(cls, question: Question, prompt: tuple[Segment, ...], attempt: int = 0) -> Episode:
@@ -276,17 +276,24 @@ class Episode:
 
     def mark(self) -> EpisodeMark:
         """How far the episode has come, for :meth:`rewind`."""
-        parts = (self.segments, self.turns, self.beliefs, self.views, self.values, self.rewards)
-        return EpisodeMark(*map(len, parts), self.truncated)
+        return EpisodeMark(
+            len(self.segments),
+            len(self.turns),
+            len(self.beliefs),
+            len(self.rewards),
+            len(self.views),
+            len(self.values),
+            self.truncated,
+        )
 
     def rewind(self, mark: EpisodeMark) -> None:
         """Take back what was added since the mark."""
         del self.segments[mark.segments :]
         del self.turns[mark.turns :]
         del self.beliefs[mark.beliefs :]
+        del self.rewards[mark.rewards :]
         del self.views[mark.views :]
         del self.values[mark.values :]
-        del self.rewards[mark.rewards :]
         self.truncated = mark.truncated
 
     def append(self, turn: Turn, segments: tuple[Segment, ...]) -> None:

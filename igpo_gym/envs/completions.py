@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 NOTHING = RewardFunction("nothing", ())
 """Pays nothing, and so needs nothing."""
 
+FIRST_ATTEMPT = 1_000_000
+"""The number of the first completion: far from those of recorded attempts, which must not be played again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Completions:
     """Estimates values by completing episodes with a policy (a ``ValueEstimator``).
 
-    Each completion is an attempt of its own at the question, numbered below 0, so that a policy that draws
-    by the attempt's number draws other messages than in any recorded attempt, and the same in every call.
+    Each completion is an attempt of its own at the question (see ``FIRST_ATTEMPT``), so that a policy that
+    draws by the attempt's number gives the same values in every call.
     """
 
     engine: Engine
@@ -36,7 +39,7 @@ class Completions:
     def values(self, episodes: Sequence[Episode], completions: int) -> list[float]:
         """For each running episode, the mean F1 of so many completions, in [0, 1]; it stays as it is."""
         copies = [
-            replace(episode.until(len(episode.turns)), attempt=-1 - number)
+            replace(episode.until(len(episode.turns)), attempt=FIRST_ATTEMPT + number)
             for episode in episodes
             for number in range(completions)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
@@ -17,6 +17,9 @@ from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.interface import Policy
 
 
 class SearchQAEnv(gym.Env[str, str]):
@@ -38,8 +41,8 @@ class SearchQAEnv(gym.Env[str, str]):
         group_size: how many episodes in a row are on the same question.
         oracle_info: whether ``info["gold"]`` holds the gold answers and evidence.
         render_mode: ``"ansi"`` (``render`` returns a string), ``"human"`` (prints after every step), or None.
-        reference: for rewards that need one, a frozen model, given as ``scorer`` is; by default the scorer, if
-            that is a packaged model.
+        reference: for rewards that need one, a frozen model, given as ``scorer`` is; by default the scorer,
+            if that is a packaged model.
         policy: for rewards that need one, the policy whose completions are sampled.
 
     ``reset(options={"question_id": ...})`` chooses the question. ``info`` is described at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.interface import Policy
 
 Mask = npt.NDArray[np.bool_]
 Stepped = tuple[tuple[str, ...], npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]

@@ -101,7 +101,7 @@ class Instruments:
                 raise ValueError(f"reward {reward.name!r} needs {advice}")
 
     def due(self, rewards: Sequence[RewardFunction]) -> Due:
-        """What of all that these rewards read can be measured here, each once; the plain belief in any case."""
+        """What can be measured here of all that these rewards read, each once; the plain belief anyway."""
         terms = [term for reward in rewards for _, term in reward.terms]
         asked = [view for term in terms for view in term.views]
         # What is compared with random documents needs the real ones' belief too.

@@ -75,7 +75,47 @@ def _search_cost(episode: Episode, turn: int) -> float:
     return float(isinstance(episode.turns[turn - 1].action, Search))
 
 
-def _constant(term: RewardTerm) -> Callable[[], RewardTerm]:
+_PLAIN = (
+    RewardTerm(
+        "evidence-recall",
+        _evidence_recall,
+        evidence=True,
+        formula="gold passages found first / gold passages",
+        source="StepSearch family, 2505.15107",
+    ),
+    RewardTerm(
+        "redundancy",
+        _redundancy,
+        formula="- passages seen before / passages",
+        source="StepSearch family, 2505.15107",
+    ),
+    RewardTerm("search-cost", _search_cost, formula="1 for a search: subtract it", source="common"),
+    RewardTerm(
+        "format-penalty",
+        _malformed,
+        outcome=True,
+        formula="1 for an invalid message, or no answer at the end: subtract it",
+        source="common",
+    ),
+    RewardTerm(
+        "f1",
+        _at_the_end(f1),
+        outcome=True,
+        formula="F1 of the answer, at the end",
+        source="SQuAD, HotpotQA",
+    ),
+    RewardTerm(
+        "em",
+        _at_the_end(exact_match),
+        outcome=True,
+        formula="exact match, at the end",
+        source="SQuAD, HotpotQA",
+    ),
+)
+"""The terms without parameters."""
+
+
+def _maker(term: RewardTerm) -> Callable[[], RewardTerm]:
     return lambda: term
 
 
@@ -87,45 +127,7 @@ MAKERS: dict[str, Callable[..., RewardTerm]] = {
     "teacher-gain": teacher_gain,
     "document-gain": document_gain,
     "value-gain": value_gain,
-} | {
-    term.name: _constant(term)
-    for term in (
-        RewardTerm(
-            "evidence-recall",
-            _evidence_recall,
-            evidence=True,
-            formula="gold passages found first / gold passages",
-            source="StepSearch family, 2505.15107",
-        ),
-        RewardTerm(
-            "redundancy",
-            _redundancy,
-            formula="- passages seen before / passages",
-            source="StepSearch family, 2505.15107",
-        ),
-        RewardTerm("search-cost", _search_cost, formula="1 for a search: subtract it", source="common"),
-        RewardTerm(
-            "format-penalty",
-            _malformed,
-            outcome=True,
-            formula="1 for an invalid message, or no answer at the end: subtract it",
-            source="common",
-        ),
-        RewardTerm(
-            "f1",
-            _at_the_end(f1),
-            outcome=True,
-            formula="F1 of the answer, at the end",
-            source="SQuAD, HotpotQA",
-        ),
-        RewardTerm(
-            "em",
-            _at_the_end(exact_match),
-            outcome=True,
-            formula="exact match, at the end",
-            source="SQuAD, HotpotQA",
-        ),
-    )
+    **{term.name: _maker(term) for term in _PLAIN},
 }
 """By name, a function from a term's parameters, all of which have defaults, to the term."""
 
@@ -150,7 +152,9 @@ def make_term(name: str, **given: Parameter) -> RewardTerm:
         term = MAKERS[name](**values)
     except ValueError as problem:
         raise SpecError(f"in the reward term {name!r}: {problem}") from problem
-    shown = ", ".join(f"{key}={values[key]}" for key in defaults if values.get(key, defaults[key]) != defaults[key])
+    shown = ", ".join(
+        f"{key}={values[key]}" for key in defaults if values.get(key, defaults[key]) != defaults[key]
+    )
     return replace(term, name=f"{name}({shown})") if shown else term
 
 

@@ -37,7 +37,7 @@ def trajectory_requests(episode: Episode, probe: AnswerProbe = ANSWER_PROBE) -> 
 
 
 def states(episode: Episode) -> int:
-    """How many states of an episode have a belief: that of the prompt, and one after each turn but an answer."""
+    """How many states of an episode have beliefs: the prompt, and that after each turn but an answer."""
     return len(episode.turns) + 1 - episode.terminated
 
 
@@ -79,8 +79,8 @@ def drawn_passages(episode: Episode, turn: int, draw: int, corpus: Corpus) -> tu
     others = tuple(passage for passage in drawn if passage.id not in found)[: len(found)]
     if len(others) < len(found):
         raise ValueError(
-            f"a corpus of {len(corpus)} passages has no {len(found)} others to put in the place of those that "
-            f"turn {turn} of {episode.question.id!r} found"
+            f"a corpus of {len(corpus)} passages has no {len(found)} others to put in the place of those "
+            f"that turn {turn} of {episode.question.id!r} found"
         )
     return others
 
