@@ -2,6 +2,7 @@
 
 import typer
 
+from igpo_gym.cli.bench import credit
 from igpo_gym.cli.corpora import build_index, world
 from igpo_gym.cli.play import play
 from igpo_gym.cli.rewards import rewards
@@ -19,3 +20,7 @@ for command in (play, rollout, rewards, world):
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
 index_app.command("build")(build_index)
 app.add_typer(index_app, name="index")
+
+bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
+bench_app.command("credit")(credit)
+app.add_typer(bench_app, name="bench")

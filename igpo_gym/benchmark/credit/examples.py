@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from igpo_gym.benchmark.credit.labels import USEFUL, USELESS, Label
+from igpo_gym.benchmark.credit.pricing import Plays
 from igpo_gym.benchmark.credit.trajectories import Trajectory
-from igpo_gym.benchmark.statistics import FloatArray
 from igpo_gym.episode import Search
 
 
@@ -26,25 +26,22 @@ class Example:
     pay: float
 
 
-def mispriced(
-    questions: Sequence[Sequence[Trajectory]], shaping: Sequence[Sequence[FloatArray]], count: int = 5
-) -> tuple[list[Example], list[Example]]:
+def mispriced(groups: Sequence[Plays], count: int = 5) -> tuple[list[Example], list[Example]]:
     """The useful searches that are paid least, and the useless or hacking turns that are paid most.
 
     At most one of each question.
     """
     found: dict[bool, dict[str, Example]] = {True: {}, False: {}}
-    for trajectories, arrays in zip(questions, shaping, strict=True):
-        for trajectory, pays in zip(trajectories, arrays, strict=True):
-            for turn, pay in enumerate(pays):
-                label = trajectory.labels[turn].label
-                useful = label in USEFUL
-                if not useful and label not in _WORTHLESS:
-                    continue
-                example = _example(trajectory, turn, float(pay))
-                worst = found[useful].setdefault(example.question, example)
-                if (pay < worst.pay) if useful else (pay > worst.pay):
-                    found[useful][example.question] = example
+    for play in (play for plays in groups for play in plays):
+        for turn, pay in enumerate(play.shaping):
+            label = play.trajectory.labels[turn].label
+            useful = label in USEFUL
+            if not useful and label not in _WORTHLESS:
+                continue
+            example = _example(play.trajectory, turn, float(pay))
+            worst = found[useful].setdefault(example.question, example)
+            if (pay < worst.pay) if useful else (pay > worst.pay):
+                found[useful][example.question] = example
     least = sorted(found[True].values(), key=lambda example: example.pay)
     most = sorted(found[False].values(), key=lambda example: -example.pay)
     return least[:count], most[:count]

@@ -29,6 +29,8 @@ LABELS: dict[Label, str] = {
 USEFUL: frozenset[Label] = frozenset({"completing", "adding"})
 USELESS: frozenset[Label] = frozenset({"redundant", "irrelevant"})
 """The searches that brought nothing, honestly made."""
+SEARCHES: tuple[Label, ...] = ("completing", "adding", "redundant", "irrelevant", "hacking")
+"""All that search."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 
 from igpo_gym.agents.advantages import ADVANTAGES, Turns, collapse_rate
-from igpo_gym.benchmark.credit.labels import USEFUL, USELESS, Label
+from igpo_gym.benchmark.credit.labels import SEARCHES, USEFUL, USELESS, Label
+from igpo_gym.benchmark.credit.pricing import Play, Plays
 from igpo_gym.benchmark.credit.trajectories import CONTROL, GROUP_AGENT, HACKERS, Trajectory
 from igpo_gym.benchmark.statistics import (
     FloatArray,
@@ -27,39 +28,6 @@ from igpo_gym.benchmark.statistics import (
     ratio,
     slope,
 )
-from igpo_gym.data.metrics import f1
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    """A trajectory and what a variant pays for it."""
-
-    trajectory: Trajectory
-    shaping: FloatArray
-    """For each turn, in the variant's own unit."""
-    value_change: FloatArray | None = None
-    """For each turn, how much it raised the expected outcome; None where that was not measured."""
-
-    @property
-    def outcome(self) -> float:
-        """The F1 of the answer."""
-        episode = self.trajectory.episode
-        return f1(episode.prediction, episode.question.answers)
-
-    def of(self, values: FloatArray, *labels: Label) -> FloatArray:
-        """Those of the turns' values whose turns have one of these labels."""
-        return values[[turn.label in labels for turn in self.trajectory.labels]]
-
-    def pays(self, *labels: Label) -> FloatArray:
-        """What the turns with one of these labels are paid."""
-        return self.of(self.shaping, *labels)
-
-
-SEARCHES: tuple[Label, ...] = ("completing", "adding", "redundant", "irrelevant", "hacking")
-"""The labels of turns that search."""
-
-Plays: TypeAlias = Sequence[Play]
-"""All plays of one question under one variant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +86,23 @@ def _excess_ratio(hack: FloatArray, control: FloatArray, honest: FloatArray) -> 
     return ratio(np.concatenate([hack, -control]), honest)
 
 
-def collapsed(plays: Plays) -> float:
+def _collapsed(plays: Plays) -> Sample:
     """1 where all advantages of the question's group of rollouts are nearly zero, else 0.
 
     Gains and outcomes are normalised each among themselves: in one set, an outcome that all rollouts share
     would still differ from the zeros of the other turns.
     """
-    group = _of(plays, GROUP_AGENT)
+    if not (group := _of(plays, GROUP_AGENT)):
+        return (np.empty(0),)
     rewards = [np.append(play.shaping[:-1], play.shaping[-1] + play.outcome) for play in group]
     turns = Turns.of([each.tolist() for each in rewards], groups=[0] * len(group))
-    return collapse_rate(turns, ADVANTAGES["igpo-separate"](turns))
+    return (np.array([collapse_rate(turns, ADVANTAGES["igpo-separate"](turns))]),)
 
 
 def _teacher(plays: Plays) -> Sample:
     honest = _honest(plays)
     totals, outcomes = [p.shaping.sum() for p in honest], [p.outcome for p in honest]
     return np.array(totals), np.array(outcomes)
-
-
-def _value_changes(plays: Plays) -> Sample:
-    measured = [play for play in plays if play.value_change is not None]
-    changes = (play.of(play.value_change, *SEARCHES) for play in measured if play.value_change is not None)
-    return _joined(play.pays(*SEARCHES) for play in measured), _joined(changes)
 
 
 def _against_useless(*useful: Label) -> Callable[[Plays], Sample]:
@@ -223,7 +186,7 @@ MEASURES = (
         "Groups without a learning signal",
         "The share of groups of rollouts in which all advantages are zero, so that nothing is learned "
         "from them. With the outcome alone that is every group whose answers are all right or all wrong.",
-        lambda plays: (np.array([collapsed(plays)]),),
+        _collapsed,
         mean,
         better="low",
         unit="percent",
@@ -250,20 +213,29 @@ MEASURES = (
 )
 """The measures that need nothing but the trajectories and their pay."""
 
-VALUE = Measure(
-    "value_correlation",
-    "ρ with value",
-    "Follows the true value (rank correlation)",
-    "Spearman's correlation of a turn's pay with how much the turn raised the chance of a right answer, "
-    "measured by letting a policy finish the episode many times from before and after it.",
-    _value_changes,
-    rank_correlation,
-)
-"""The yardstick that needs a policy."""
+
+def value_measure(changes: Sequence[Play]) -> Measure:
+    """The yardstick that needs a policy; ``changes`` are plays under ``value-gain``: what turns are worth."""
+    known = {play.trajectory.key: play for play in changes}
+
+    def sample(plays: Plays) -> Sample:
+        measured = [play for play in plays if play.trajectory.key in known]
+        paid = _joined(play.pays(*SEARCHES) for play in measured)
+        return paid, _joined(known[play.trajectory.key].pays(*SEARCHES) for play in measured)
+
+    return Measure(
+        "value_correlation",
+        "ρ with value",
+        "Follows the true value (rank correlation)",
+        "Spearman's correlation of a search's pay with how much the search raised the chance of a right "
+        "answer, measured by letting a policy finish the episode many times from before and after it.",
+        sample,
+        rank_correlation,
+    )
 
 
 def hop_measures(questions: Sequence[Sequence[Trajectory]]) -> list[Measure]:
-    """The AUC for each place in a chain that occurs: finding evidence ``k`` of ``n``, in questions of ``n``."""
+    """The AUC for each place in a chain that occurs: finding evidence ``k`` of ``n``."""
     places = {
         (turn.known, len(trajectory.episode.question.evidence))
         for trajectories in questions
@@ -288,11 +260,11 @@ def _at_place(known: int, hops: int) -> Callable[[Plays], Sample]:
     def sample(plays: Plays) -> Sample:
         if len(plays[0].trajectory.episode.question.evidence) != hops:
             return np.empty(0), np.empty(0)
-        here = [
+        here = (
             play.shaping[[turn.label in USEFUL and turn.known == known for turn in play.trajectory.labels]]
             for play in plays
-        ]
-        return _joined(iter(here)), _paid(plays, *USELESS)
+        )
+        return _joined(here), _paid(plays, *USELESS)
 
     return sample
 

@@ -71,7 +71,7 @@ def _measure_table(result: CreditResult, keys: Sequence[str], caption: str) -> T
             Cell(name, "reads the gold evidence" if name in result.oracles else ""),
             *(estimate_cell(result.estimates[m.key][name], m.unit, name in best[m.key]) for m in measures),
         )
-        for name in result.shaping
+        for name in result.plays
     )
     return Table(("variant", *(measure.short for measure in measures)), rows, caption)
 
@@ -171,7 +171,7 @@ def _chart_section(
 
 def _hop_section(result: CreditResult) -> Section:
     hops = [measure for measure in result.measures if measure.key.startswith("auc_hop_")]
-    names = list(result.shaping)
+    names = list(result.plays)
     chart = heat_map(
         names,
         [measure.short for measure in hops],
@@ -220,8 +220,8 @@ def _cost_section(result: CreditResult) -> Section:
 
 
 def _example_sections(result: CreditResult) -> list[Section]:
-    name = "igpo" if "igpo" in result.shaping else next(iter(result.shaping))
-    least, most = mispriced(result.questions, result.shaping[name])
+    name = "igpo" if "igpo" in result.plays else next(iter(result.plays))
+    least, most = mispriced(result.plays[name])
     words = (f"The turns that {name} gets most wrong, at most one of each question.",)
     tables = (
         _example_table(least, "Useful searches that are paid least"),

@@ -63,9 +63,16 @@ class Trajectory:
     """An ended episode with the oracle's labels."""
 
     agent: str
+    member: int
+    """Which of its agent's trajectories on the question this is, from 0."""
     episode: Episode
     labels: tuple[TurnLabel, ...]
     """One for each turn."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Tells it from all others of a run."""
+        return self.episode.question.id, self.agent, self.member
 
 
 def play_cast(
@@ -83,11 +90,11 @@ def play_cast(
         raise SpecError(f"a group has at least 2 rollouts, not {group_size}")
     chosen = questions.questions[:count]
     by_question: dict[str, list[Trajectory]] = {question.id: [] for question in chosen}
-    cast = [(name, seed) for name in AGENTS if name != GROUP_AGENT]
-    cast += [(GROUP_AGENT, seed + member) for member in range(group_size)]
-    for name, agent_seed in cast:
-        agent = ScriptedAgent(AGENTS[name][0], questions, engine.protocol, agent_seed)
+    cast = [(name, 0) for name in AGENTS if name != GROUP_AGENT]
+    cast += [(GROUP_AGENT, member) for member in range(group_size)]
+    for name, member in cast:
+        agent = ScriptedAgent(AGENTS[name][0], questions, engine.protocol, seed + member)
         for episode in collect(engine, agent, chosen):
             labels = tuple(label_turns(episode, engine.protocol))
-            by_question[episode.question.id].append(Trajectory(name, episode, labels))
+            by_question[episode.question.id].append(Trajectory(name, member, episode, labels))
     return list(by_question.values())
