@@ -2,6 +2,7 @@
 
 import typer
 
+from igpo_gym.cli.bench import credit
 from igpo_gym.cli.corpora import build_index, world
 from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
@@ -22,3 +23,7 @@ app.command("eval")(evaluate)
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
 index_app.command("build")(build_index)
 app.add_typer(index_app, name="index")
+
+bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
+bench_app.command("credit")(credit)
+app.add_typer(bench_app, name="bench")
