@@ -114,7 +114,7 @@ def run(model: str, batch: int, max_tokens: int, scorer: str) -> Run:
 
 def batches(run: Run, episodes: Sequence[Episode]) -> list[Sample]:
     rows = [token_rows(episode, run.policy.framing) for episode in episodes]
-    turns = turns_of(episodes, run.settings.group_size)
+    turns = turns_of(episodes, run.engine.reward, run.settings.group_size)
     ones = np.ones(len(turns.rewards))
     made = samples(rows, turns, ones, 0.2 * ones, run.settings.loss)
     return micro_batches(made, run.settings.micro_batch, run.model.device)

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -51,7 +51,9 @@ from igpo_gym.agents.trained import TrainedModel
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
 from igpo_gym.protocols import resolve_protocol
+from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.scorers.local import TransformersScorer
 
 if TYPE_CHECKING:
@@ -87,13 +89,21 @@ class Sample:
     """Sum to 1 over the whole batch, so that it may be cut into micro-batches of any size."""
 
 
-def turns_of(episodes: Sequence[Episode], group_size: int) -> Turns:
+def turns_of(episodes: Sequence[Episode], reward: RewardFunction, group_size: int) -> Turns:
     """The turns of episodes that stand group after group.
 
-    The state before a turn is what the environment said last, as GiGPO takes it.
+    What terms of the outcome pay in the midst of an episode (for a malformed message) counts as the last
+    turn's: among the gains, which are far smaller, it would drown all others. The state before a turn is what
+    the environment said last, as GiGPO takes it.
     """
+    final = {term.name for _, term in reward.terms if term.outcome}
+    rewards = []
+    for episode in episodes:
+        paid = [sum(x for name, x in terms.items() if name not in final) for terms in episode.rewards]
+        paid[-1] += sum(x for terms in episode.rewards for name, x in terms.items() if name in final)
+        rewards.append(paid)
     return Turns.of(
-        rewards=[[sum(terms.values()) for terms in episode.rewards] for episode in episodes],
+        rewards,
         groups=[place // group_size for place in range(len(episodes))],
         states=[["", *(turn.observation for turn in episode.turns[:-1])] for episode in episodes],
     )
@@ -254,18 +264,25 @@ class Run:
         self.optimiser = torch.optim.AdamW(
             self.trained.weights.values(), lr=s.learning_rate, weight_decay=0.0
         )
-        self.reference = self._reference() if s.kl else None
-        self.copy = self.trained.copy() if s.scorer == "frozen" or s.refresh_every else None
-        judge = self.model if s.scorer == "policy" else self.copy
-        self.scorer = (
-            resolve_scorer(s.scorer) if judge is None else TransformersScorer(judge, self.trained.tokenizer)
-        )
+        begun = cache(self.trained.copy)  # one copy, if any is needed, of the model before it learns
+        self.reference = self._reference(begun) if s.kl else None
+        self.copy = self.trained.copy() if s.refresh_every else None
+        self.scorer = self._scorer(begun)
         self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens)
         protocol = resolve_protocol(s.protocol)
         self.policy = LanguageModelPolicy(self._reader(), self.trained.tokenizer, protocol, self.sampling)
         scorer = TimedScorer(self.scorer, self.watch) if self.scorer else None
         rules = (protocol, s.max_turns, s.top_k)
-        questions, self.engine = assemble(s.questions, s.search, scorer, s.reward, *rules)
+        needs = resolve_reward(s.reward).needs
+        questions, self.engine = assemble(
+            s.questions,
+            s.search,
+            scorer,
+            s.reward,
+            *rules,
+            reference=TransformersScorer(begun(), self.trained.tokenizer) if "reference" in needs else None,
+            policy=self.policy if "policy" in needs else None,
+        )
         self.stream = QuestionStream(questions.questions, s.seed)
         unseen, self.referee = assemble(s.validation, s.search, None, "outcome-f1", *rules)
         self.unseen = unseen.questions[: s.validation_questions]
@@ -285,7 +302,7 @@ class Run:
         s, began = self.settings, time.perf_counter()
         self.watch.reset()
         episodes = self.rollouts()
-        turns = turns_of(episodes, s.group_size)
+        turns = turns_of(episodes, self.engine.reward, s.group_size)
         advantages = self._advantages(turns)
         rows = [token_rows(episode, self.policy.framing) for episode in episodes]
         clips = s.clip * CLIP_SCALES[s.advantages](turns)
@@ -368,16 +385,26 @@ class Run:
             estimate = partial(estimate, weights=curriculum(self.updates / self.settings.updates))
         return estimate(turns, self.settings.gamma)
 
+    def _scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:
+        spec = self.settings.scorer
+        if spec == "policy":
+            return TransformersScorer(self.model, self.trained.tokenizer)
+        if spec == "frozen":
+            return TransformersScorer(begun(), self.trained.tokenizer)
+        if self.copy is not None:
+            return TransformersScorer(self.copy, self.trained.tokenizer)
+        return resolve_scorer(spec)
+
     def _reader(self) -> PreTrainedModel | CausalReader:
         """What the policy reads with: where it is the scorer too, with the scorer's prefix cache."""
         if self.settings.scorer == "policy" and isinstance(self.scorer, TransformersScorer):
             return self.scorer.reader
         return self.model
 
-    def _reference(self) -> Callable[[Sample], Tensor]:
+    def _reference(self, begun: Callable[[], PreTrainedModel]) -> Callable[[Sample], Tensor]:
         """The log-probabilities of the model as it began; with adapters that is the model without them."""
         if not self.settings.lora:
-            return partial(log_probs, self.trained.copy())
+            return partial(log_probs, begun())
 
         def without_adapters(batch: Sample) -> Tensor:
             with self.trained.without_adapters() as model:

@@ -15,12 +15,25 @@ import torch
 from transformers import PreTrainedModel
 
 from igpo_gym.agents.advantages import Turns
-from igpo_gym.agents.igpo import Run, Sample, learn, log_probs, micro_batches, objective, samples, train
+from igpo_gym.agents.igpo import (
+    Run,
+    Sample,
+    learn,
+    log_probs,
+    micro_batches,
+    objective,
+    samples,
+    train,
+    turns_of,
+)
 from igpo_gym.agents.logs import read_log
 from igpo_gym.agents.packing import attend_packed
 from igpo_gym.agents.policies import LanguageModelPolicy
 from igpo_gym.agents.settings import Settings, agree
 from igpo_gym.agents.tokens import TokenRow
+from igpo_gym.episode import Answer, Episode, Invalid, Question, Search, Turn
+from igpo_gym.rewards import resolve_reward
+from igpo_gym.scorers.local import TransformersScorer
 from tests.scorers.tiny import make_model
 
 CPU = torch.device("cpu")
@@ -174,6 +187,22 @@ def test_the_gap_to_the_sampled_log_probabilities_is_measured(model: PreTrainedM
     assert learn(model, still, batches, SETTINGS)["log_prob_gap"] == pytest.approx(gap, rel=1e-4)
 
 
+def test_outcomes_are_the_last_turns_and_gains_their_own() -> None:
+    episode = Episode.begin(Question("q", "Who?", ("Grass",)), ())
+    episode.turns = [
+        Turn("zzz", Invalid("no action"), observation="what?"),
+        Turn("<search>x</search>", Search(("x",)), observation="found"),
+        Turn("<answer>Grass</answer>", Answer("Grass")),
+    ]
+    zero = {"gain": 0.0, "f1": 0.0, "format-penalty": 0.0}
+    episode.rewards = [zero | {"gain": 0.1, "format-penalty": -2.0}, zero | {"gain": 0.3}, zero | {"f1": 1.0}]
+    turns = turns_of([episode, episode], resolve_reward("igpo"), 2)
+    assert turns.rewards.tolist() == pytest.approx([0.1, 0.3, -1.0] * 2)
+    assert turns.groups.tolist() == [0] * 6
+    assert turns.states is not None
+    assert turns.states.tolist() == [0, 1, 2] * 2
+
+
 def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTrainedModel) -> None:
     rows = make_rows(model)
     mute = TokenRow(
@@ -234,8 +263,8 @@ def test_the_weights_learn_and_the_copies_follow_or_stay(tmp_path: Path) -> None
         run.update()
         moved = weights_differ(run.model, before)
         assert moved
-        assert run.copy is not None
-        assert weights_differ(run.copy, before) == follows
+        assert isinstance(run.scorer, TransformersScorer)
+        assert weights_differ(run.scorer.reader.model, before) == follows
 
 
 def weights_differ(model: PreTrainedModel, other: PreTrainedModel) -> bool:
