@@ -134,6 +134,20 @@ def read_rollouts(path: Path) -> Iterator[Episode]:
             yield episode
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """What the first line of a file says that its episodes were made with; empty if it says nothing.
+
+    Raises DataError for a file that does not begin with a recorded episode.
+    """
+    with path.open("rb") as lines:
+        try:
+            record = json.loads(next(lines, b"null"))
+            _check_format(record)
+            return dict(record.get("settings", {}))
+        except (KeyError, TypeError, ValueError) as problem:
+            raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
+
+
 def _check_format(record: dict[str, Any]) -> None:
     if record["format"] != FORMAT:
         raise ValueError(f"format {record['format']}; this version reads format {FORMAT}")

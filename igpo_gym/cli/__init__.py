@@ -4,7 +4,7 @@ import typer
 
 from igpo_gym.cli.corpora import build_index, world
 from igpo_gym.cli.play import play
-from igpo_gym.cli.rewards import rewards
+from igpo_gym.cli.rewards import reprice, rewards
 from igpo_gym.cli.rollout import rollout
 
 app = typer.Typer(
@@ -13,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search question answering as Gymnasium environments whose step pays information gain.",
 )
-for command in (play, rollout, rewards, world):
+for command in (play, rollout, rewards, reprice, world):
     app.command()(command)
 
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")

@@ -10,6 +10,7 @@ from igpo_gym.cli.common import (
     MaxTurns,
     ProtocolName,
     Questions,
+    Reference,
     Reward,
     Scorer,
     SearchSpec,
@@ -33,6 +34,7 @@ def play(
     search: SearchSpec = None,
     scorer: Scorer = "nano",
     reward: Reward = "igpo",
+    reference: Reference = None,
     protocol: ProtocolName = "tags",
     max_turns: MaxTurns = 6,
     top_k: TopK = 3,
@@ -54,7 +56,9 @@ def play(
     from igpo_gym.envs.setup import QuestionStream
 
     with explained():
-        question_set, engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        question_set, engine = assemble(
+            questions, search, scorer, reward, protocol, max_turns, top_k, reference
+        )
         policy = scripted_agent(agent, question_set, engine, seed) if agent else None
         (episode,) = engine.begin([QuestionStream(question_set.questions, seed)[0]])
         engine.settle([], [episode])

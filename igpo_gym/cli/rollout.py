@@ -15,6 +15,7 @@ from igpo_gym.cli.common import (
     MaxTurns,
     ProtocolName,
     Questions,
+    Reference,
     Reward,
     Scorer,
     SearchSpec,
@@ -40,6 +41,7 @@ def rollout(
     search: SearchSpec = None,
     scorer: Scorer = "nano",
     reward: Reward = "igpo",
+    reference: Reference = None,
     protocol: ProtocolName = "tags",
     max_turns: MaxTurns = 6,
     top_k: TopK = 3,
@@ -61,7 +63,9 @@ def rollout(
 
     settings = {name: value for name, value in locals().items() if name in _SETTINGS}
     with explained():
-        question_set, engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        question_set, engine = assemble(
+            questions, search, scorer, reward, protocol, max_turns, top_k, reference
+        )
         policy = scripted_agent(agent, question_set, engine, seed)
         chosen = question_set.questions[:episodes]
         settings["questions_hash"] = _digest(question_set.questions)
@@ -82,7 +86,18 @@ def rollout(
 
 
 _SETTINGS = frozenset(
-    ("agent", "questions", "search", "scorer", "reward", "protocol", "max_turns", "top_k", "seed")
+    (
+        "agent",
+        "questions",
+        "search",
+        "scorer",
+        "reward",
+        "reference",
+        "protocol",
+        "max_turns",
+        "top_k",
+        "seed",
+    )
 )
 """The options that an episode depends on, kept with each recorded episode."""
 

@@ -47,7 +47,7 @@ def reprice(
     corpus: Corpus = (),
     estimator: ValueEstimator | None = None,
     protocol: str | TextProtocol = "tags",
-    batch_size: int = 32,
+    batch_size: int = 16,
 ) -> Iterator[Priced]:
     """Price ended episodes under each of ``rewards``, and yield them in order.
 
