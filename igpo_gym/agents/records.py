@@ -121,9 +121,9 @@ def _action(record: dict[str, Any]) -> Action:
     return _ACTIONS[record["kind"]](**fields)
 
 
-def read_rollouts(path: Path) -> Iterator[Episode]:
+def read_rollouts(path: str | Path) -> Iterator[Episode]:
     """The episodes of a file, in order. Raises DataError with the line that is not an episode."""
-    with path.open("rb") as lines:
+    with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)

@@ -52,7 +52,7 @@ def rewards() -> None:
         )
     console.print(presets, table)
     console.print(
-        "b: the belief, a probability per token. Tokens: a [b]turn[/b] has those of its message and its reply, "
+        "b: the belief, a probability per token. Tokens: a [b]turn[/b] has those of its message and reply, "
         "an [b]ask[/b] those of the probe and the answers; what several terms read is read once."
     )
 

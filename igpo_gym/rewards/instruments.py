@@ -71,7 +71,7 @@ class Reading:
         if beliefs:
             episode.views.append(beliefs)
         if self.values:
-            episode.values.append(self.values)
+            episode.values.append(dict(self.values))
         return whole
 
 

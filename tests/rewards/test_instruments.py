@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.instruments import Due, Instruments
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.trajectory import belief_request
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 from tests.scorers.tiny import CHATML, make_model, make_tokenizer
 
@@ -103,6 +105,25 @@ def test_a_tagged_sum_is_that_of_the_models_own_forward_pass(
             log_probs = model(torch.tensor([context + ids])).logits[0, :-1].double().log_softmax(-1)
         expected = sum(float(log_probs[len(context) - 1 + place, token]) for place, token in enumerate(ids))
         assert total == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_drawn_belief_costs_the_documents_and_a_question(engine: Engine) -> None:
+    scorer = TransformersScorer(make_model("llama"), make_tokenizer())
+    episode = play(engine, 0, "<search>Tin Drum</search>")
+    instruments = Instruments(scorer, corpus=PASSAGES)
+
+    def tokens(*views: BeliefView) -> int:
+        before = scorer.stats.tokens_forwarded
+        instruments.measure([(episode, 1)], Due(views))
+        return scorer.stats.tokens_forwarded - before
+
+    turn_and_ask, ask = tokens(BELIEF), tokens(BELIEF)
+    assert turn_and_ask - ask == len(scorer.framing.ids(episode.context(1)))
+    drawn = scorer.framing.ids(belief_request(episode, 1, BeliefView(draw=0), TAGS, PASSAGES).segments)
+    pairs = zip(drawn, scorer.framing.ids(episode.context(1)), strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    # The prompt, the message and what the two replies have in common are not read again.
+    assert tokens(BELIEF, BeliefView(draw=0)) == ask + (len(drawn) - shared + ask)
 
 
 class Narrow(MentionScorer):

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from igpo_gym.agents.records import from_record, to_record
 from igpo_gym.agents.rollouts import collect
@@ -15,9 +17,10 @@ from igpo_gym.envs.completions import Completions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Belief, BeliefView, Episode
-from igpo_gym.protocols import PROTOCOLS, TOOL_CALL
+from igpo_gym.protocols import PROTOCOLS, TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS, RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.rewards.pricing import reprice
+from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 VARIANTS = [*PRESETS, "igpo(context=evidence, aliases=logsumexp) + 0.1*evidence-recall - 0.01*search-cost"]
@@ -54,8 +57,8 @@ def test_the_recorded_variant_gives_the_recorded_rewards(everything: Engine, rew
     episodes = some_episodes(engine)
     # Measured anew, and from what was recorded.
     anew = {"scorer": MentionScorer(), "reference": MentionScorer(), "estimator": engine.estimator}
-    for given in ({**anew, "corpus": PASSAGES}, {}):
-        priced = list(reprice(iter(episodes), [reward], **given, batch_size=2))  # type: ignore[arg-type]
+    for sources in ({**anew, "corpus": PASSAGES}, {}):
+        priced = list(reprice(iter(episodes), [reward], **sources, batch_size=2))  # type: ignore[arg-type]
         for episode, result in zip(episodes, priced, strict=True):
             assert result.rewards[reward] == [pytest.approx(terms) for terms in episode.rewards]
             assert dataclasses.replace(result.episode, rewards=episode.rewards) == episode
@@ -86,6 +89,31 @@ def test_no_more_than_a_batch_is_held(engine: Engine) -> None:
     for number in range(1, 4):
         next(priced)
         assert taken == number
+
+
+@given(st.permutations(range(3)), st.integers(1, 4))
+def test_neither_order_nor_batch_changes_a_price(order: list[int], batch_size: int) -> None:
+    engine = Engine(TAGS, BM25Index.build(PASSAGES), PRESETS["igpo"], MentionScorer(), max_turns=3, top_k=2)
+    episodes = some_episodes(engine)
+    rewards = ["tips", "ig-search", "igpo(context=evidence)"]
+
+    def priced(chosen: list[Episode], size: int) -> list[dict[str, list[dict[str, float]]]]:
+        scorer = MentionScorer()
+        found = reprice(chosen, rewards, scorer, reference=scorer, corpus=PASSAGES, batch_size=size)
+        return [each.rewards for each in found]
+
+    straight = priced(episodes, 3)
+    assert priced([episodes[place] for place in order], batch_size) == [straight[place] for place in order]
+
+
+def test_beliefs_of_another_model_are_not_kept(everything: Engine) -> None:
+    engine = dataclasses.replace(everything, reward=resolve_reward("tips + igpo(context=evidence)"))
+    episodes = some_episodes(engine)
+    (priced, *_) = reprice(episodes, ["igpo"], MentionScorer())
+    # Those of the reference are, for it is not asked anew.
+    assert [view.model for view in priced.episode.views[0]] == ["reference"]
+    (priced, *_) = reprice(episodes, ["tips", "igpo"], "none")
+    assert (priced.episode.beliefs, priced.episode.views) == (episodes[0].beliefs, episodes[0].views)
 
 
 def test_a_term_of_ones_own_is_priced_too(engine: Engine) -> None:
