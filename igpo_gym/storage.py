@@ -19,6 +19,15 @@ def cache_dir() -> Path:
     return Path(chosen) if chosen else Path(base) / "igpo_gym"
 
 
+def stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file, or a file of a folder, is written anew; empty where there is neither."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return tuple(file.stat().st_mtime_ns for file in files)
+    except OSError:
+        return ()
+
+
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """A new folder to write into, which becomes ``target`` when the block ends well and vanishes otherwise.

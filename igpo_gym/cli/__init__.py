@@ -3,6 +3,7 @@
 import typer
 
 from igpo_gym.cli.corpora import build_index, world
+from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
 from igpo_gym.cli.rewards import reprice, rewards
 from igpo_gym.cli.rollout import rollout
@@ -15,6 +16,7 @@ app = typer.Typer(
 )
 for command in (play, rollout, rewards, reprice, world):
     app.command()(command)
+app.command("eval")(evaluate)
 
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
 index_app.command("build")(build_index)

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.cli.common import console, explained, progress, scripted_agent
+from igpo_gym.cli.common import console, explained, make_policy, progress
 
 if TYPE_CHECKING:
     from igpo_gym.rewards.instruments import ValueEstimator
@@ -74,7 +74,8 @@ def reprice(
         str | None, typer.Option(help="The frozen model that some rewards need, given as a scorer is.")
     ] = None,
     policy: Annotated[
-        str | None, typer.Option(help="The agent that completes episodes, for [b]monte-carlo[/b].")
+        str | None,
+        typer.Option(help="The agent that completes episodes for [b]monte-carlo[/b], given as for rollout."),
     ] = None,
     questions: Annotated[
         str | None, typer.Option(help="The data set of the recording, if the file does not tell.")
@@ -129,9 +130,9 @@ def reprice(
                     name: {"return": each.returns[name], "turns": turns}
                     for name, turns in each.rewards.items()
                 }
-                record = {"question_id": each.episode.question.id, "rewards": paid}
+                of = {"question_id": each.episode.question.id, "attempt": each.episode.attempt}
                 # The terms may give numbers that are not Python's own.
-                written.write(json.dumps(record, ensure_ascii=False, default=float) + "\n")
+                written.write(json.dumps({**of, "rewards": paid}, ensure_ascii=False, default=float) + "\n")
     console.print(_table(returns))
 
 
@@ -139,6 +140,7 @@ def _world(
     settings: dict[str, Any], policy: str | None, needs: set[str]
 ) -> tuple[Any, ValueEstimator | None]:
     """The corpus and the estimator that the rewards need, from the settings of the recording."""
+    from igpo_gym.agents.interface import Sampling
     from igpo_gym.envs.completions import Completions
     from igpo_gym.envs.setup import assemble
 
@@ -152,8 +154,9 @@ def _world(
         question_set, engine = assemble(**chosen, scorer=None, reward="outcome-f1")
     if policy is None:
         return engine.corpus, None
-    agent = scripted_agent(policy, question_set, engine, settings.get("seed", 0))
-    return engine.corpus, Completions(engine, agent)
+    drawn = ("temperature", "top_p", "max_tokens", "seed")
+    sampling = Sampling(**{name: settings[name] for name in drawn if name in settings})
+    return engine.corpus, Completions(engine, make_policy(policy, question_set, engine, sampling))
 
 
 def _table(returns: dict[str, list[float]]) -> Table:

@@ -16,6 +16,7 @@ from igpo_gym.episode import (
     BeliefView,
     Episode,
     Invalid,
+    Message,
     Passage,
     Question,
     Search,
@@ -28,10 +29,12 @@ from tests.conftest import QUESTIONS
 SETTINGS = {"agent": "x", "seed": 0}
 
 
-def play(engine: Engine, question: int = 1) -> Episode:
-    (episode,) = engine.begin([QUESTIONS[question]])
+def play(engine: Engine, question: int = 1, attempt: int = 0) -> Episode:
+    (episode,) = engine.begin([QUESTIONS[question]], [attempt])
     engine.settle([], [episode])
-    for message in ("<search>Günter Grass</search><search>port</search>", "hm", "<answer>Danzig</answer>"):
+    search = "<search>Günter Grass</search><search>port</search>"
+    sampled = Message("hm", (1, 2), (-0.25, -1.5), "v")
+    for message in (search, sampled, "<answer>Danzig</answer>"):
         engine.settle(engine.play([episode], [message]))
     return episode
 
@@ -52,6 +55,8 @@ segments = st.builds(
     st.just("assistant"),
     texts,
     st.none() | st.lists(st.integers(0, 9)).map(tuple),
+    st.none() | st.lists(st.floats(-9, 0)).map(tuple),
+    texts,
 )
 results = st.lists(st.lists(passages, max_size=2).map(tuple), max_size=2).map(tuple)
 turns = st.builds(Turn, texts, actions, results, texts, st.booleans())
@@ -74,7 +79,7 @@ def test_any_episode_is_read_back(
 
 def test_a_file_keeps_what_it_has_and_goes_on(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "rollouts.jsonl"
-    first, second = play(engine, 0), play(engine, 1)
+    first, second, again = play(engine, 0), play(engine, 1), play(engine, 1, attempt=1)
     with RolloutFile(path, SETTINGS) as file:
         file.write(first)
         # Readable while the run still goes on.
@@ -82,12 +87,12 @@ def test_a_file_keeps_what_it_has_and_goes_on(engine: Engine, tmp_path: Path) ->
     with path.open("ab") as raw:
         raw.write(b'{"settings": {"agent": "x", "se')
     with RolloutFile(path, SETTINGS) as file:
-        assert file.done == {"q-author"}
+        assert file.done == {("q-author", 0)}
         file.write(second)
-        file.write(second)
-    assert list(read_rollouts(path)) == [first, second, second]
+        file.write(again)
+    assert list(read_rollouts(path)) == [first, second, again]
     with RolloutFile(path, SETTINGS) as file:
-        assert file.done == {"q-author", "q-birth"}
+        assert file.done == {("q-author", 0), ("q-birth", 0), ("q-birth", 1)}
 
 
 def test_a_file_of_other_settings_is_refused_and_kept(engine: Engine, tmp_path: Path) -> None:
