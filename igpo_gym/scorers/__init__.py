@@ -7,6 +7,7 @@ from pathlib import Path
 
 from igpo_gym.errors import SpecError
 from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.storage import stamp
 
 
 def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
@@ -20,7 +21,7 @@ def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
     if spec is None or spec == "none":
         return None
     if isinstance(spec, str):
-        return _load(spec, _stamp(Path(spec)))
+        return _load(spec, stamp(Path(spec)))
     if not hasattr(spec, "score"):
         raise SpecError(f"a scorer is a name, None, or an object that can score, not {spec!r:.60}")
     return spec
@@ -41,17 +42,8 @@ def resolve_reference(
     return resolve_scorer(spec)
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a local model does; empty where the spec is no path."""
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return tuple(file.stat().st_mtime_ns for file in files)
-    except OSError:
-        return ()
-
-
 @lru_cache(maxsize=4)
-def _load(spec: str, stamp: tuple[int, ...]) -> AnswerScorer:
+def _load(spec: str, written: tuple[int, ...]) -> AnswerScorer:
     if spec.startswith(("http://", "https://")):
         from igpo_gym.scorers.remote import RemoteScorer
 

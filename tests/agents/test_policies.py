@@ -32,6 +32,7 @@ from tests.scorers.test_local import FAMILIES
 from tests.scorers.tiny import CHATML, make_model, make_tokenizer
 
 GREEDY = Sampling(temperature=0, max_tokens=12)
+VOCABULARY = len(make_tokenizer())
 INDEX = BM25Index.build(PASSAGES)
 BUDGETS = {
     "unlimited": {},
@@ -70,10 +71,11 @@ def naive_log_probs(model: PreTrainedModel, context: Sequence[int], ids: Sequenc
 
 @torch.no_grad()
 def naive_greedy(model: PreTrainedModel, context: Sequence[int], count: int) -> list[int]:
+    """One plain forward pass per token, of those that the tokenizer has."""
     ids: list[int] = []
     for _ in range(count):
         tokens = torch.tensor([[*context, *ids]])
-        ids.append(int(model(input_ids=tokens, use_cache=False).logits[0, -1].argmax()))
+        ids.append(int(model(input_ids=tokens, use_cache=False).logits[0, -1, :VOCABULARY].argmax()))
     return ids
 
 
@@ -247,11 +249,11 @@ class Fixed(LlamaForCausalLM):
 
     def forward(self, position_ids=None, logits_to_keep=0, **options):  # type: ignore[no-untyped-def]
         out = super().forward(position_ids=position_ids, logits_to_keep=logits_to_keep, **options)
-        if (script := getattr(self.config, "script", None)) is not None:
+        script = getattr(self.config, "script", ())
+        if script and out.logits.shape[1]:
+            step = int(position_ids[0, -1]) + 1 - self.config.start
             out.logits[:] = -100.0
-            for place, position in enumerate(position_ids[0].tolist()[-out.logits.shape[1] :]):
-                step = position + 1 - self.config.start
-                out.logits[0, place, script[min(max(step, 0), len(script) - 1)]] = 100.0
+            out.logits[0, -1, script[min(step, len(script) - 1)]] = 100.0
         return out
 
 
