@@ -69,7 +69,7 @@ def credit(
             questions,
             scorer,
             reward or VARIANTS,
-            size if count is None else replace(size, questions=count),
+            size if count is None else replace(size, count=count),
             policy=_policy_maker("nano" if policy is None and scorer == "nano" else policy, protocol),
             search=search,
             protocol=protocol,
