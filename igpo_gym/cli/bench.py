@@ -35,7 +35,7 @@ def credit(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=2, help="How many questions; 60, or 12 with --quick.")
+        int | None, typer.Option(min=2, help="How many questions; 60, or 10 with --quick.")
     ] = None,
     group_size: Annotated[int, typer.Option(min=2, help="Rollouts of a group, one group a question.")] = 4,
     quick: Annotated[bool, typer.Option("--quick", help="A small run: a minute instead of many.")] = False,

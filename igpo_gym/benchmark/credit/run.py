@@ -69,13 +69,13 @@ class Size:
     """How many questions."""
     group_size: int = 4
     """Rollouts of a group, one group a question."""
-    value_questions: int = 16
+    value_questions: int = 12
     """On how many of the questions a policy is asked for values."""
     completions: int = 8
     """How often it completes the episode for a value of the yardstick."""
 
 
-FULL, QUICK = Size(), Size(count=12, value_questions=2)
+FULL, QUICK = Size(), Size(count=10, value_questions=2, completions=4)
 
 
 @dataclass(frozen=True, slots=True)
