@@ -121,9 +121,9 @@ def _action(record: dict[str, Any]) -> Action:
     return _ACTIONS[record["kind"]](**fields)
 
 
-def read_rollouts(path: Path) -> Iterator[Episode]:
+def read_rollouts(path: str | Path) -> Iterator[Episode]:
     """The episodes of a file, in order. Raises DataError with the line that is not an episode."""
-    with path.open("rb") as lines:
+    with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
@@ -132,6 +132,20 @@ def read_rollouts(path: Path) -> Iterator[Episode]:
             except (KeyError, TypeError, ValueError) as problem:
                 raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
             yield episode
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What the first line of a file says that its episodes were made with; empty if it says nothing.
+
+    Raises DataError for a file that does not begin with a recorded episode.
+    """
+    with path.open("rb") as lines:
+        try:
+            record = json.loads(next(lines, b"null"))
+            _check_format(record)
+            return dict(record.get("settings", {}))
+        except (KeyError, TypeError, ValueError) as problem:
+            raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
 
 
 def _check_format(record: dict[str, Any]) -> None:

@@ -97,7 +97,9 @@ def estimate_cell(estimate: Estimate, unit: str = "number", best: bool = False) 
 
 def rich_table(table: Table) -> RichTable:
     """The table for the console; the best of a column are green."""
-    shown = RichTable(*map(escape, table.header), title=escape(table.caption) or None)
+    shown = RichTable(title=escape(table.caption) or None)
+    for name in table.header:
+        shown.add_column(escape(name), overflow="fold")
     for row in table.rows:
         shown.add_row(*map(_markup, row))
     return shown

@@ -35,7 +35,7 @@ def credit(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=2, help="How many questions; 60, or 12 with --quick.")
+        int | None, typer.Option(min=2, help="How many questions; 60, or 10 with --quick.")
     ] = None,
     group_size: Annotated[int, typer.Option(min=2, help="Rollouts of a group, one group a question.")] = 4,
     quick: Annotated[bool, typer.Option("--quick", help="A small run: a minute instead of many.")] = False,
@@ -69,7 +69,7 @@ def credit(
             questions,
             scorer,
             reward or VARIANTS,
-            size if count is None else replace(size, questions=count),
+            size if count is None else replace(size, count=count),
             policy=_policy_maker("nano" if policy is None and scorer == "nano" else policy, protocol),
             search=search,
             protocol=protocol,

@@ -56,28 +56,32 @@ def train(out: Path, wandb: bool, **settings: Any) -> None:
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
 
 
-def _signature() -> inspect.Signature:
-    """The command's parameters: its own two, and an option for each setting."""
-    own: dict[str, tuple[Any, Any]] = {
+def with_settings(own: dict[str, tuple[Any, Any]], without: tuple[str, ...] = ()) -> inspect.Signature:
+    """A command's parameters: its own (annotation and default by name), and an option for each setting."""
+    hints = get_type_hints(Settings, include_extras=True)
+    parameters = dict(own)
+    for field in fields(Settings):
+        if field.name not in without:
+            kind, panel, text = get_args(hints[field.name])
+            option = typer.Option(help=text, rich_help_panel=panel)
+            parameters[field.name] = Annotated[kind, option], field.default
+    return inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+            for name, (kind, default) in parameters.items()
+        ]
+    )
+
+
+train.__signature__ = with_settings(  # type: ignore[attr-defined]
+    {
         "out": (
             Annotated[Path, typer.Argument(help="The run's folder; a run that is there goes on.")],
             inspect.Parameter.empty,
         ),
         "wandb": (Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")], False),
     }
-    hints = get_type_hints(Settings, include_extras=True)
-    for field in fields(Settings):
-        kind, panel, text = get_args(hints[field.name])
-        own[field.name] = Annotated[kind, typer.Option(help=text, rich_help_panel=panel)], field.default
-    return inspect.Signature(
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-            for name, (kind, default) in own.items()
-        ]
-    )
-
-
-train.__signature__ = _signature()  # type: ignore[attr-defined]
+)
 
 SHOWN = {
     "reward": "reward",

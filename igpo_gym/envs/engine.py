@@ -147,7 +147,7 @@ class Engine:
         for episode, reading in zip(episodes, readings, strict=True):
             if not reading.note(episode):
                 episode.truncated = True
-                reading.values.update(dict.fromkeys(reading.values, 0.0))
+                episode.values[-1:] = [dict.fromkeys(values, 0.0) for values in episode.values[-1:]]
 
     def _price(self, episode: Episode) -> float:
         episode.rewards.append(self.reward.price(episode, len(episode.turns)))

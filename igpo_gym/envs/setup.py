@@ -13,6 +13,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.completions import NOTHING, Completions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Question
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
@@ -82,6 +83,8 @@ def assemble(
 
     Cheap settings are checked before expensive ones are loaded.
     """
+    if policy is not None and not hasattr(policy, "act"):
+        raise SpecError(f"a policy is an object that can act, not {policy!r:.60}")
     paid, grammar = resolve_reward(reward), resolve_protocol(protocol)
     question_set = resolve_questions(questions)
     if "evidence" in paid.needs:

@@ -71,7 +71,7 @@ class Reading:
         if beliefs:
             episode.views.append(beliefs)
         if self.values:
-            episode.values.append(self.values)
+            episode.values.append(dict(self.values))
         return whole
 
 
@@ -176,7 +176,7 @@ _ADVICE = {
         "a corpus to draw random documents from: questions that bring passages, or a local index such as "
         'search="bm25:INDEX"'
     ),
-    "policy": "a policy that completes the episodes: give policy=",
+    "policy": "a policy that completes the episodes: give policy= (or igpo-gym reprice --policy)",
 }
 
 

@@ -40,3 +40,21 @@ class RewardTerm:
         needs |= {"policy"} if self.completions else set()
         needs |= {"evidence"} if self.evidence else set()
         return frozenset(needs)
+
+    @property
+    def cost(self) -> str:
+        """What a turn costs, in tokens that a model with a prefix cache reads; empty for nothing.
+
+        ``turn`` are those of the message and the reply, ``ask`` those of the probe and the answers. What two
+        terms of one model and context both read is read once.
+        """
+        parts = [
+            f"{'turn' if view.context == 'full' else 'query + reply'} + ask"
+            + (" of the reference" if view.model == "reference" else "")
+            for view in self.views
+            if view.draw is None
+        ]
+        draws = sum(view.draw is not None for view in self.views)
+        parts += [f"{draws} * (reply + ask)"] * bool(draws)
+        parts += [f"{self.completions} completions of a policy"] * bool(self.completions)
+        return " + ".join(parts)

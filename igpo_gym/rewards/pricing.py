@@ -1,8 +1,7 @@
 """Re-pricing: what recorded episodes would have been paid under any rewards.
 
->>> from pathlib import Path
 >>> from igpo_gym.agents.records import read_rollouts
->>> for priced in reprice(read_rollouts(Path("expert.jsonl")), ["igpo", "tips"], "nano"):  # doctest: +SKIP
+>>> for priced in reprice(read_rollouts("expert.jsonl"), ["igpo", "tips"], "nano"):  # doctest: +SKIP
 ...     print(priced.returns)
 {'igpo': 1.74, 'tips': 1.21}
 """
@@ -47,7 +46,7 @@ def reprice(
     corpus: Corpus = (),
     estimator: ValueEstimator | None = None,
     protocol: str | TextProtocol = "tags",
-    batch_size: int = 32,
+    batch_size: int = 16,
 ) -> Iterator[Priced]:
     """Price ended episodes under each of ``rewards``, and yield them in order.
 
@@ -78,14 +77,24 @@ def reprice(
     if any("reference" in function.needs for function in functions):
         second = resolve_reference(reference, scorer)
     instruments = Instruments(resolve_scorer(scorer), second, estimator, corpus, grammar)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    return _priced(iter(episodes), functions, instruments, batch_size)
+
+
+def _priced(
+    episodes: Iterator[Episode],
+    functions: Sequence[RewardFunction],
+    instruments: Instruments,
+    batch_size: int,
+) -> Iterator[Priced]:
     due = instruments.due(functions)
-    waiting = iter(episodes)
-    while batch := list(islice(waiting, batch_size)):
+    while batch := list(islice(episodes, batch_size)):
         _check(batch, functions, instruments, due)
         points = [(episode, turn) for episode in batch for turn in range(states(episode))]
         readings = iter(instruments.measure(points, due))
         for episode in batch:
-            measured = _measured(episode, list(islice(readings, states(episode))))
+            measured = _measured(episode, list(islice(readings, states(episode))), instruments)
             turns = range(1, len(episode.turns) + 1)
             yield Priced(
                 measured,
@@ -93,14 +102,16 @@ def reprice(
             )
 
 
-def _measured(episode: Episode, readings: Sequence[Reading]) -> Episode:
-    """A copy of the episode with these readings; what they do not tell is kept as it was recorded."""
+def _measured(episode: Episode, readings: Sequence[Reading], instruments: Instruments) -> Episode:
+    """A copy of the episode with these readings; what no instrument measures is kept as it was recorded."""
     copy = replace(episode, beliefs=[], views=[], values=[], rewards=[])
     for turn, reading in enumerate(readings):
-        beliefs = {BELIEF: episode.beliefs[turn]} if episode.beliefs else {}
-        beliefs |= episode.views[turn] if episode.views else {}
-        values = episode.values[turn] if episode.values else {}
-        Reading({**beliefs, **reading.beliefs}, {**values, **reading.values}).note(copy)
+        recorded = {BELIEF: episode.beliefs[turn]} if episode.beliefs else {}
+        recorded |= episode.views[turn] if episode.views else {}
+        # Beliefs of two models must not meet in one difference.
+        kept = {view: belief for view, belief in recorded.items() if instruments.model(view) is None}
+        values = episode.values[turn] if episode.values and instruments.estimator is None else {}
+        Reading({**kept, **reading.beliefs}, {**values, **reading.values}).note(copy)
     return copy
 
 

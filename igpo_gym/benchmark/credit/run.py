@@ -65,16 +65,17 @@ PolicyMaker: TypeAlias = Callable[[int], Policy]
 class Size:
     """How much is measured."""
 
-    questions: int = 60
+    count: int = 60
+    """How many questions."""
     group_size: int = 4
     """Rollouts of a group, one group a question."""
-    value_questions: int = 16
+    value_questions: int = 12
     """On how many of the questions a policy is asked for values."""
     completions: int = 8
     """How often it completes the episode for a value of the yardstick."""
 
 
-FULL, QUICK = Size(), Size(questions=12, value_questions=2)
+FULL, QUICK = Size(), Size(count=10, value_questions=2, completions=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,8 @@ def run_credit(
     cheap = [function for function in functions if "policy" not in function.needs]
     costly = [function for function in functions if "policy" in function.needs and policy is not None]
     question_set, engine = assemble(questions, search, None, "outcome-f1", protocol, MAX_TURNS, top_k)
+    played = play_cast(engine, question_set, size.count, size.group_size, seed)
     pricer = Pricer(engine, resolve_scorer(scorer), policy and policy(seed), VALUE_TURNS)
-    played = play_cast(engine, question_set, size.questions, size.group_size, seed)
     valued = [
         [each for each in group if each.agent in VALUE_AGENTS] for group in played[: size.value_questions]
     ]
