@@ -19,6 +19,7 @@ on from its checkpoint, and on a CPU it ends with the very weights of a run that
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -61,8 +62,13 @@ if TYPE_CHECKING:
 
     from igpo_gym.scorers.reader import CausalReader
 
+logger = logging.getLogger(__name__)
+
 VALIDATION_BATCH = 64
 """How many validation episodes run at a time."""
+
+WIDE_GAP = 0.05
+"""A difference between the sampler's log-probability of a token and the trainer's that is worth a warning."""
 
 
 # The batch: what a policy did, in tokens.
@@ -223,7 +229,7 @@ def learn(
 
     Returns the means of the last of them (see :func:`objective`), ``gradient_norm`` before it is clipped, and
     ``log_prob_gap``, the largest distance of a token's log-probability before the first step from the one it
-    was sampled with, in nats.
+    was sampled with, in nats. Raises RuntimeError for a gradient that is not finite, before it does harm.
     """
     device = batches[0].ids.device
     precision = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
@@ -244,9 +250,12 @@ def learn(
             loss, parts = objective(now, references[place], batch, settings)
             loss.backward()  # type: ignore[no-untyped-call]
             metrics = {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
-        metrics["gradient_norm"] = float(torch.nn.utils.clip_grad_norm_(weights, settings.max_norm))
+        norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
+        metrics["gradient_norm"] = float(norm)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+    if gap > WIDE_GAP:
+        logger.warning("sampler and trainer differ by %.3f nats on a token: ratios are off by as much", gap)
     return metrics | {"log_prob_gap": gap}
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from igpo_gym.agents.logs import Metrics
     from igpo_gym.benchmark.training.run import Variant
 
-QUICK = {"updates": 12, "validate_every": 4, "validation_questions": 50}
+QUICK: dict[str, Any] = {"updates": 12, "validate_every": 4, "validation_questions": 50}
 """The settings of a small benchmark."""
 
 
@@ -66,7 +66,7 @@ def bench_training(
 
             def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
                 done = metrics["update"] > 0
-                bar.update(0, advance=float(done), description=f"{chosen}, seed {seed}")
+                bar.update(bar.task_ids[0], advance=float(done), description=f"{chosen}, seed {seed}")
 
             outcomes = run_training(out, base, variants, count, show)
         estimators = dict.fromkeys(each.advantages for each in variants)

@@ -203,6 +203,21 @@ def test_outcomes_are_the_last_turns_and_gains_their_own() -> None:
     assert turns.states.tolist() == [0, 1, 2] * 2
 
 
+def test_a_gradient_that_is_no_number_stops_the_run(model: PreTrainedModel) -> None:
+    (batch,) = micro_batches(make_samples(make_rows(model)), 1000, CPU)
+    broken = replace(batch, advantages=batch.advantages * math.nan)
+    before = [weight.clone() for weight in model.parameters()]
+    with pytest.raises(RuntimeError, match="non-finite"):
+        learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [broken], SETTINGS)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_wide_gap_is_warned_of(model: PreTrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    batches = micro_batches(make_samples(make_rows(model)), 1000, CPU)
+    learn(model, torch.optim.SGD(model.parameters(), lr=0.0), batches, SETTINGS)
+    assert "sampler and trainer differ" in caplog.text
+
+
 def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTrainedModel) -> None:
     rows = make_rows(model)
     mute = TokenRow(
@@ -254,6 +269,15 @@ def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path
     assert (log[1]["share_scoring"] > 0) == (scorer != "none")
     for name in ("best", "last"):
         assert LanguageModelPolicy.load(tmp_path / name)
+
+
+def test_adapters_learn_from_a_policy_that_has_them(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    run = Run(tmp_path, Settings(**SMALL, lora=2, epochs=1, learning_rate=0.01))
+    first, second = run.update(), run.update()
+    assert first["kl"] == pytest.approx(0, abs=1e-6)
+    assert second["kl"] > 1e-6  # the reference is the model without its adapters
+    assert max(first["log_prob_gap"], second["log_prob_gap"]) < 1e-4
 
 
 def test_the_weights_learn_and_the_copies_follow_or_stay(tmp_path: Path) -> None:

@@ -148,9 +148,7 @@ def page(result: TrainingResult) -> Page:
             Section("All variants at a glance", tables=(overview(result), speed_table(result))),
             Section(
                 "Is it better than the baseline?",
-                (
-                    "The chance that a run of the variant beats one of the baseline; one half is no difference.",
-                ),
+                ("The chance that a run of the variant beats one of the baseline; one half is no better.",),
                 images=(
                     intervals(
                         chances, {}, dict.fromkeys(chances, "percent"), dict.fromkeys(chances, 0.5), "chances"
