@@ -48,7 +48,7 @@ def bench_training(
     with explained():
         from igpo_gym.agents.advantages import ADVANTAGES
         from igpo_gym.benchmark.report import rich_table, write_files
-        from igpo_gym.benchmark.training.bias import drift
+        from igpo_gym.benchmark.training.bias import OUTCOMES, drift
         from igpo_gym.benchmark.training.page import (
             TrainingResult,
             bias_table,
@@ -74,7 +74,11 @@ def bench_training(
             tuple(outcomes),
             variants[0],
             shared(base),
-            {name: drift(name) for name in ADVANTAGES if name in estimators},
+            {
+                name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()}
+                for name in ADVANTAGES
+                if name in estimators
+            },
         )
         write_files(out, training_files(result))
     for table in (overview(result), speed_table(result), bias_table(result)):

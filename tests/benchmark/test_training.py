@@ -90,7 +90,10 @@ def test_a_log_comes_to_a_curve_and_means() -> None:
 
 
 def test_the_report_says_what_was_found() -> None:
-    bias = {"grpo": Estimate(0.0, -0.1, 0.1, 9), "igpo-joint": Estimate(2.0, 1.9, 2.1, 9)}
+    bias = {
+        "grpo": {"answers": Estimate(0.0, -0.1, 0.1, 9)},
+        "igpo-joint": {"answers": Estimate(2.0, 1.9, 2.1, 9)},
+    }
     settings = {
         "model": "nano",
         "updates": 20,
@@ -105,7 +108,7 @@ def test_the_report_says_what_was_found() -> None:
     assert "Best F1 at the end: igpo / igpo-separate, 0.5" in said
     assert "surely better than all others" in said
     assert "surely above one half for igpo / igpo-separate" in said
-    assert "drift in length on noise: igpo-joint" in said
+    assert "drift in length on noise: igpo-joint (answers" in said
     assert [row[0].text for row in overview(result).rows] == [str(BASE), str(RIVAL)]
     assert [cell.text for cell in bias_table(result).rows[1]] == ["igpo-joint", "2.00"]
     files = training_files(result)
@@ -116,11 +119,15 @@ def test_the_report_says_what_was_found() -> None:
 
 @pytest.mark.parametrize("name", ADVANTAGES)
 def test_estimators_that_compare_like_with_like_do_not_drift_on_noise(name: str) -> None:
-    found = drift(name, batches=150)
-    if name == "igpo-joint":  # a further turn adds a gain that is less than the mean of gains and outcomes
-        assert found.low > 1
+    answers, penalties = (drift(name, outcome, batches=150).value for outcome in (1.0, -2.0))
+    if (
+        name == "igpo-joint"
+    ):  # an average gain is less than the mean of gains and answers, more than penalties
+        assert answers > 1
+        assert penalties < -1
     else:
-        assert abs(found.value) < 0.25
+        assert abs(answers) < 0.25
+        assert abs(penalties) < 0.25
 
 
 @pytest.mark.slow

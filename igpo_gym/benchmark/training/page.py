@@ -42,8 +42,8 @@ class TrainingResult:
     outcomes: tuple[Outcome, ...]
     baseline: Variant
     settings: Mapping[str, Any]
-    bias: Mapping[str, Estimate]
-    """The drift of each estimator on noise, see :mod:`igpo_gym.benchmark.training.bias`."""
+    bias: Mapping[str, Mapping[str, Estimate]]
+    """The drift of each estimator on noise, by the kind of outcome (see ``bias.OUTCOMES``)."""
 
     @property
     def threshold(self) -> float:
@@ -91,10 +91,11 @@ def speed_table(result: TrainingResult) -> Table:
 
 def bias_table(result: TrainingResult) -> Table:
     """What each estimator teaches where there is nothing to learn."""
-    rows = tuple((Cell(name), estimate_cell(found)) for name, found in result.bias.items())
-    return Table(
-        ("estimator", "gradient on stopping"), rows, "Positive: episodes become shorter, for no reason"
+    kinds = tuple(dict.fromkeys(kind for found in result.bias.values() for kind in found))
+    rows = tuple(
+        (Cell(name), *(estimate_cell(found[kind]) for kind in kinds)) for name, found in result.bias.items()
     )
+    return Table(("estimator", *kinds), rows, "Gradient on stopping; positive: episodes become shorter")
 
 
 def findings(result: TrainingResult) -> Iterator[str]:
@@ -116,9 +117,12 @@ def findings(result: TrainingResult) -> Iterator[str]:
             f"{', '.join(surely) or 'none'}; surely below for {', '.join(worse) or 'none'}."
         )
     biased = [
-        f"{name} ({_told(each)})" for name, each in result.bias.items() if each.low > 0 or each.high < 0
+        f"{name} ({kind}: {_told(each)})"
+        for name, found in result.bias.items()
+        for kind, each in found.items()
+        if each.low > 0 or each.high < 0
     ]
-    yield f"Estimators that drift in length on noise: {', '.join(biased) or 'none'}."
+    yield f"Estimators that drift in length on noise: {'; '.join(biased) or 'none'}."
 
 
 def page(result: TrainingResult) -> Page:
