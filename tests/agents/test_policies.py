@@ -161,8 +161,7 @@ def test_a_complete_message_takes_no_part_in_a_pass() -> None:
     torch.manual_seed(0)
     policy = make_policy(Counting(config).eval(), sampling=Sampling(max_tokens=40, seed=3))
     episodes = make_engine().begin(QUESTIONS * 3, [attempt for attempt in range(3) for _ in QUESTIONS])
-    tokenizer = make_tokenizer()
-    policy._endings = type(policy._endings)(tokenizer, TAGS, frozenset(range(0, 400, 12)))
+    policy._ends = frozenset(range(0, 400, 12))
     policy.reader.view.config.passes.clear()
     messages = policy.act(episodes)
     decoding = policy.reader.view.config.passes[1:]
@@ -359,10 +358,10 @@ def test_a_failure_leaves_no_trace_in_the_cache() -> None:
     episodes = make_engine().begin(QUESTIONS)
     expected = policy.act(episodes)
     policy.reader.clear()
-    endings, policy._endings = policy._endings, None
-    with pytest.raises(AttributeError):
+    ends, policy._ends = policy._ends, None
+    with pytest.raises(TypeError):
         policy.act(episodes)
-    policy._endings = endings
+    policy._ends = ends
     assert policy.reader.size == 0
     assert policy.act(episodes) == expected
 
