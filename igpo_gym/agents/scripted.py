@@ -1,7 +1,8 @@
 """Scripted agents: policies without a model, whose behaviour is known, to test and compare rewards with.
 
 Each is a function from what is known of the questions, the episode so far and a random generator to a
-message. They are stateless: the same episode, attempt and seed give the same message, whatever was asked before.
+message. They are stateless: the same episode and seed give the same message, whatever was asked before; each
+attempt at a question gets its own.
 
 >>> from igpo_gym.data.world import load_world
 >>> world = load_world("test,hops=2")

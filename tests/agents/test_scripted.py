@@ -153,8 +153,6 @@ def test_importing_the_scripts_does_not_import_torch():
 
 
 def test_attempts_at_one_question_differ() -> None:
-    from igpo_gym.data.world import load_world
-
     world = load_world("test,questions=8")
     agent = ScriptedAgent("noisy", world)
     episodes = [Episode.begin(q, TAGS.prompt(q), attempt) for q in world.questions[:8] for attempt in (0, 1)]
