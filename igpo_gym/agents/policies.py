@@ -100,7 +100,7 @@ class LanguageModelPolicy:
         return self._stats
 
     def act(self, episodes: Sequence[Episode]) -> list[Message]:
-        """One message per episode, in order."""
+        """One message per episode, in order. Raises SamplingError if the model's numbers are not finite."""
         started = time.perf_counter()
         drafts = [self._draft(episode) for episode in episodes]
         read = self._decode([draft for draft in drafts if draft.room > 0])
