@@ -110,6 +110,19 @@ def _markup(cell: Cell) -> str:
     return f"{text}\n[dim]{escape(cell.detail)}[/]" if cell.detail else text
 
 
+def markdown_table(table: Table) -> str:
+    """The table for a document in Markdown; the best of a column are bold."""
+    lines = [[name.replace("|", "\\|") for name in table.header], ["---"] * len(table.header)]
+    lines += [[_markdown(cell) for cell in row] for row in table.rows]
+    caption = f"{table.caption}\n\n" if table.caption else ""
+    return caption + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _markdown(cell: Cell) -> str:
+    text = f"**{cell.text}**" if cell.best else cell.text
+    return f"{text} {cell.detail}".strip().replace("|", "\\|")
+
+
 def render(page: Page) -> str:
     """The page as self-contained HTML. Raises MissingExtraError without jinja2."""
     try:

@@ -44,6 +44,7 @@ def test_the_quick_size_from_end_to_end(tmp_path: Path) -> None:
     assert "the whole report" in output
     assert {file.name for file in tmp_path.iterdir()} == {
         "report.html",
+        "tables.md",
         "measures.csv",
         "turns.csv",
         "credit.json",

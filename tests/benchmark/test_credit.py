@@ -17,7 +17,7 @@ from igpo_gym.benchmark.credit.files import credit_files
 from igpo_gym.benchmark.credit.page import best_of, findings, overview
 from igpo_gym.benchmark.credit.run import VARIANTS, CreditResult, Size, run_credit
 from igpo_gym.benchmark.credit.trajectories import hasty
-from igpo_gym.benchmark.report import rich_table
+from igpo_gym.benchmark.report import markdown_table, rich_table
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
@@ -179,6 +179,14 @@ def test_the_tables_fit_a_console(result: CreditResult) -> None:
         console = Console(file=io.StringIO(), width=140)
         console.print(rich_table(table))
         assert "…" not in console.file.getvalue()
+
+
+def test_tables_for_documents(result: CreditResult) -> None:
+    (first, *_) = overview(result)
+    header, rule, *rows = markdown_table(first).splitlines()[2:]
+    assert header.startswith("| variant |")
+    assert {line.count(" | ") for line in (header, rule, *rows)} == {len(first.header) - 1}
+    assert any("**" in row for row in rows)
 
 
 def test_questions_without_evidence_are_refused() -> None:

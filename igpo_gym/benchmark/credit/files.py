@@ -8,19 +8,22 @@ from typing import Any
 
 from igpo_gym.benchmark.credit.page import page
 from igpo_gym.benchmark.credit.run import CreditResult
-from igpo_gym.benchmark.report import csv_text, json_text, render
+from igpo_gym.benchmark.report import csv_text, json_text, markdown_table, render
 
 
 def credit_files(result: CreditResult) -> dict[str, str]:
     """The texts of all files, by name.
 
-    ``report.html`` for people; ``measures.csv`` and ``credit.json`` with every estimate; ``turns.csv`` with
-    every turn, its label and what each variant pays it.
+    ``report.html`` for people, its tables in ``tables.md`` for documents; ``measures.csv`` and
+    ``credit.json`` with every estimate; ``turns.csv`` with every turn, its label and what each variant pays.
     """
+    report = page(result)
+    tables = [table for section in report.sections for table in section.tables]
     rows = list(_estimates(result))
     turns = list(_turns(result))
     return {
-        "report.html": render(page(result)),
+        "report.html": render(report),
+        "tables.md": "\n".join(markdown_table(table) for table in tables),
         "measures.csv": csv_text(rows, tuple(rows[0])),
         "turns.csv": csv_text(turns, (*_TURN, *result.plays)),
         "credit.json": json_text(

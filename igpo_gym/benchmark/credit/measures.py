@@ -123,16 +123,16 @@ MEASURES = (
     HEADLINE,
     Measure(
         "auc_completing",
-        "AUC completing",
-        "... searches that complete the evidence",
-        "The same, for searches that found the last missing piece of evidence.",
+        "AUC last hop",
+        "Tells the last hop from useless searches (AUC)",
+        "The same, for searches that found the last missing piece of evidence alone.",
         _against_useless("completing"),
         auc,
     ),
     Measure(
         "auc_adding",
-        "AUC first hops",
-        "... first hops of several",
+        "AUC earlier hops",
+        "Tells the hops before the last (AUC)",
         "The same, for searches that found evidence while more was still missing: the first steps of a "
         "chain, which are the hardest to reward.",
         _against_useless("adding"),

@@ -94,31 +94,35 @@ def page(result: CreditResult) -> Page:
     )
 
 
+_FINDINGS: dict[str, tuple[str, ...]] = {
+    "auc": ("igpo",),
+    "auc_adding": ("igpo",),
+    "auc_hacking": ("igpo",),
+    "value_correlation": ("igpo",),
+    "hack_leak": ("igpo",),
+    "hack_forge": ("igpo",),
+    "collapse": ("outcome-f1",),
+    "teacher_r2": ("igpo",),
+}
+"""What is told at the top of the report, and the variants that are told of whether they lead or not."""
+
+
 def findings(result: CreditResult) -> list[str]:
-    """What the figures come to, a sentence for each headline measure."""
+    """What the figures come to: for each headline measure who leads, and how the well known fare."""
     said = []
-    for key in (
-        "auc",
-        "auc_adding",
-        "auc_hacking",
-        "value_correlation",
-        "hack_leak",
-        "hack_forge",
-        "collapse",
-        "teacher_r2",
-    ):
-        if key not in result.estimates:
+    for key, known in _FINDINGS.items():
+        if key not in result.estimates or not (best := best_of(result, result.measure(key))):
             continue
-        measure = result.measure(key)
-        best = best_of(result, measure)
-        estimates = result.estimates[key]
-        if not best:
-            continue
-        ordered = sorted(best, key=lambda name: estimates[name].value, reverse=measure.better == "high")
-        shown = [_told(name, result, measure) for name in ordered[:1]]
-        others = f"; not surely worse: {', '.join(ordered[1:])}" if len(ordered) > 1 else ""
-        base = "" if "igpo" in ordered or "igpo" not in estimates else f"; {_told('igpo', result, measure)}"
-        said.append(f"{measure.title}: {shown[0]}{others}{base}.")
+        measure, estimates = result.measure(key), result.estimates[key]
+        sign = -1 if measure.better == "high" else 1
+        first, *equals = sorted(
+            (name for name in result.plays if name in best), key=lambda name: sign * estimates[name].value
+        )
+        parts = [f"{measure.title}: {_told(first, result, measure)}"]
+        if equals:
+            parts.append(f"not surely worse: {', '.join(equals)}")
+        parts += [_told(name, result, measure) for name in known if name in estimates and name != first]
+        said.append(f"{'; '.join(parts)}.")
     return said
 
 
