@@ -295,6 +295,20 @@ def weights_differ(model: PreTrainedModel, other: PreTrainedModel) -> bool:
     return any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
+@pytest.mark.slow
+def test_a_policy_that_pays_for_searching_stops_searching(tmp_path: Path) -> None:
+    settings = Settings(
+        **{**SMALL, "group_size": 4, "max_turns": 3, "max_tokens": 32},
+        reward="-1*search-cost",
+        advantages="rebn",
+        scorer="none",
+        learning_rate=0.001,
+    )
+    run = Run(tmp_path, settings)
+    searches = [run.update()["searches"] for _ in range(4)]
+    assert searches[-1] < 0.5 * searches[0]
+
+
 RUN = """
 import json, os, signal, sys
 from pathlib import Path
