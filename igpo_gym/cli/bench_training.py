@@ -19,7 +19,7 @@ from rich.progress import (
 
 from igpo_gym.agents.settings import Settings
 from igpo_gym.cli.common import console, explained
-from igpo_gym.cli.train import with_settings
+from igpo_gym.cli.train import with_settings, without_bars_of_transformers
 
 if TYPE_CHECKING:
     from igpo_gym.agents.logs import Metrics
@@ -95,6 +95,7 @@ def _progress(updates: int) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
+    without_bars_of_transformers()
     bar = Progress(*columns, console=console)
     bar.add_task("updates", total=updates)
     return bar

@@ -119,6 +119,7 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
             made.add_row(str(int(metrics["update"])), *(_shown(name, metrics) for name in SHOWN))
         return made
 
+    without_bars_of_transformers()
     with Live(Group(table(), bar), console=console) as live:
 
         def show(metrics: Metrics) -> None:
@@ -128,6 +129,13 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
             live.update(Group(table(), bar))
 
         yield show
+
+
+def without_bars_of_transformers() -> None:
+    """Keep transformers from drawing a bar into ours for every model that it writes."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _shown(name: str, metrics: Metrics) -> str:

@@ -16,11 +16,13 @@ from igpo_gym.benchmark.training.bias import drift
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
     along,
+    chance,
     curves,
     estimates,
     final,
     improvement,
     interquartile_mean,
+    over_seeds,
     reached,
 )
 from igpo_gym.benchmark.training.page import TrainingResult, bias_table, findings, overview, training_files
@@ -54,7 +56,23 @@ def test_variants_are_written_as_they_are_read() -> None:
 def test_interquartile_mean_by_hand() -> None:
     assert interquartile_mean(np.array([0.0, 0.4, 0.6, 9.0])) == pytest.approx(0.5)
     assert interquartile_mean(np.array([0.7])) == pytest.approx(0.7)
-    assert math.isnan(interquartile_mean(np.array([])))
+
+
+def test_the_chance_to_beat_by_hand() -> None:
+    assert chance(np.array([1.0, 3.0]), np.array([2.0, 1.0])) == pytest.approx((0.5 + 0 + 1 + 1) / 4)
+    found = over_seeds([1.0, 3.0, 2.0], [0.0, 0.5, 0.9], statistic=chance)
+    assert (found.value, found.low, found.high, found.units) == (1.0, 1.0, 1.0, 3)
+    assert math.isnan(over_seeds([0.4], statistic=interquartile_mean).low)
+    assert math.isnan(over_seeds([0.4, math.nan], statistic=interquartile_mean).value)
+
+
+def test_intervals_over_seeds_against_plain_resampling() -> None:
+    values = np.random.default_rng(1).normal(0.5, 0.1, 12)
+    found = over_seeds(values, statistic=interquartile_mean)
+    draw = np.random.default_rng(2)
+    middles = [np.sort(draw.choice(values, 12))[3:9].mean() for _ in range(4000)]
+    low, high = np.quantile(middles, [0.025, 0.975])
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
 
 
 def test_figures_of_a_curve_by_hand() -> None:

@@ -5,18 +5,50 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from igpo_gym.benchmark.statistics import Estimate, FloatArray, auc, estimate, mean
+from igpo_gym.benchmark.statistics import CONFIDENCE, RESAMPLES, Estimate, FloatArray
 from igpo_gym.benchmark.training.run import Outcome, Variant
 
 
-def interquartile_mean(values: FloatArray) -> float:
-    """The mean of the middle half: neither of the best nor of the worst runs; nan of nothing."""
+def over_seeds(*columns: Sequence[float], statistic: Callable[..., Any]) -> Estimate:
+    """A statistic of values by seed, with a percentile bootstrap interval over the seeds.
+
+    ``statistic`` takes arrays of shape [..., seeds] and reduces the last axis. Undefined values make it so.
+    """
+    from scipy.stats import bootstrap
+
+    arrays = [np.array(column, dtype=np.float64) for column in columns]
+    value, seeds = float(statistic(*arrays)), len(arrays[0])
+    if seeds < 2 or np.isnan(value):
+        return Estimate(value, float("nan"), float("nan"), seeds)
+    result = bootstrap(
+        arrays,
+        lambda *resampled, axis: statistic(*resampled),
+        vectorized=True,
+        paired=True,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = result.confidence_interval
+    return Estimate(value, float(low), float(high), seeds, result.bootstrap_distribution)
+
+
+def interquartile_mean(values: FloatArray) -> FloatArray:
+    """The mean of the middle half of the last axis: neither of the best nor of the worst runs."""
     from scipy.stats import trim_mean
 
-    return float(trim_mean(values, 0.25)) if len(values) else float("nan")
+    return np.asarray(trim_mean(values, 0.25, axis=-1))
+
+
+def chance(ours: FloatArray, theirs: FloatArray) -> FloatArray:
+    """The share of pairs from the last axes in which ours is the greater, ties counting half."""
+    pairs = ours[..., :, None] - theirs[..., None, :]
+    return np.asarray(((np.sign(pairs) + 1) / 2).mean(axis=(-2, -1)))
 
 
 def final(outcome: Outcome) -> float:
@@ -80,7 +112,7 @@ def by_variant(outcomes: Sequence[Outcome]) -> dict[Variant, list[Outcome]]:
 def estimates(outcomes: Sequence[Outcome], measure: Measure) -> dict[Variant, Estimate]:
     """The interquartile mean over seeds of a measure, for each variant."""
     return {
-        variant: estimate([(np.array([measure.of(run)]),) for run in runs], interquartile_mean)
+        variant: over_seeds([measure.of(run) for run in runs], statistic=interquartile_mean)
         for variant, runs in by_variant(outcomes).items()
     }
 
@@ -91,13 +123,12 @@ def improvement(
     """The chance that a run of a variant beats a run of the baseline, ties counting half."""
     runs = by_variant(outcomes)
     theirs = {run.seed: of(run) for run in runs[baseline]}
-    return {
-        variant: estimate(
-            [(np.array([of(run)]), np.array([theirs[run.seed]])) for run in own if run.seed in theirs], auc
-        )
-        for variant, own in runs.items()
-        if variant != baseline
-    }
+    found = {}
+    for variant, own in runs.items():
+        if variant != baseline:
+            both = [(of(run), theirs[run.seed]) for run in own if run.seed in theirs]
+            found[variant] = over_seeds(*zip(*both, strict=True), statistic=chance)
+    return found
 
 
 def reached(outcomes: Sequence[Outcome], threshold: float) -> dict[Variant, tuple[float, float]]:
@@ -121,8 +152,8 @@ def curves(
         points = zip(*(run.curve for run in runs), strict=False)
         found[variant] = [
             (
-                mean(np.array([each[x] for each in point])),
-                estimate([(np.array([each[y]]),) for each in point], interquartile_mean),
+                float(np.mean([each[x] for each in point])),
+                over_seeds([each[y] for each in point], statistic=interquartile_mean),
             )
             for point in points
         ]

@@ -16,6 +16,7 @@ from igpo_gym.benchmark.report import (
     csv_text,
     estimate_cell,
     json_text,
+    markdown_table,
     number,
     render,
 )
@@ -172,7 +173,13 @@ def page(result: TrainingResult) -> Page:
 
 
 def training_files(result: TrainingResult) -> dict[str, str]:
-    """``report.html`` for people, ``curves.csv`` with every validation of every run, and ``measures.csv``."""
+    """The texts of all files, by name.
+
+    ``report.html`` for people, its tables in ``tables.md`` for documents; ``measures.csv`` with every
+    estimate, ``curves.csv`` with every validation of every run, and ``training.json`` with all of it.
+    """
+    report = page(result)
+    tables = [table for section in report.sections for table in section.tables]
     points = [
         {"variant": str(outcome.variant), "seed": outcome.seed, **point}
         for outcome in result.outcomes
@@ -191,7 +198,8 @@ def training_files(result: TrainingResult) -> dict[str, str]:
         for v, e in estimates(result.outcomes, m).items()
     ]
     return {
-        "report.html": render(page(result)),
+        "report.html": render(report),
+        "tables.md": "\n".join(markdown_table(table) for table in tables),
         "curves.csv": csv_text(points, tuple(dict.fromkeys(name for point in points for name in point))),
         "measures.csv": csv_text(rows, tuple(rows[0])),
         "training.json": json_text(
