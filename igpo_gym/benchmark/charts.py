@@ -114,6 +114,7 @@ def lines(
             low, high = ([getattr(each, end) for _, each in points] for end in ("low", "high"))
             axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set_xlabel(title, fontsize=9)
+        axis.locator_params(axis="x", nbins=5)
         axis.grid(color="#eef1f4")
         axis.set_axisbelow(True)
         axis.tick_params(labelsize=8)
