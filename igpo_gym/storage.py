@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 def cache_dir() -> Path:
@@ -43,6 +44,19 @@ def written_whole(target: Path) -> Iterator[Path]:
         _replace(target, folder, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def written_file(target: Path) -> Iterator[IO[str]]:
+    """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _replace(target: Path, folder: Path, scratch: Path) -> None:

@@ -36,6 +36,12 @@ Scorer = Annotated[
         help="The model that holds the belief: [b]nano[/b], a hub name, a folder, a GGUF file, or none."
     ),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        help="The frozen model that some rewards need, given as a scorer is; by default a packaged scorer."
+    ),
+]
 Reward = Annotated[str, typer.Option(help="A reward or a sum of them, see [b]igpo-gym rewards[/b].")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help="The agent's grammar: tags or tool_call.")]
 MaxTurns = Annotated[int, typer.Option(min=1, help="Messages the agent may write in an episode.")]
@@ -60,13 +66,20 @@ Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; res
 
 
 def assemble(
-    questions: str, search: str | None, scorer: str, reward: str, protocol: str, max_turns: int, top_k: int
+    questions: str,
+    search: str | None,
+    scorer: str,
+    reward: str,
+    protocol: str,
+    max_turns: int,
+    top_k: int,
+    reference: str | None = None,
 ) -> tuple[QuestionSet, Engine]:
     """The questions and the engine that the options ask for."""
     from igpo_gym.envs.setup import assemble
 
     with console.status("loading questions, index and scorer"):
-        return assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        return assemble(questions, search, scorer, reward, protocol, max_turns, top_k, reference)
 
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:

@@ -11,6 +11,7 @@ from igpo_gym.cli.common import (
     MaxTurns,
     ProtocolName,
     Questions,
+    Reference,
     Reward,
     Scorer,
     SearchSpec,
@@ -37,6 +38,7 @@ def play(
     search: SearchSpec = None,
     scorer: Scorer = "nano",
     reward: Reward = "igpo",
+    reference: Reference = None,
     protocol: ProtocolName = "tags",
     max_turns: MaxTurns = 6,
     top_k: TopK = 3,
@@ -64,7 +66,9 @@ def play(
     from igpo_gym.envs.setup import QuestionStream
 
     with explained():
-        question_set, engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        question_set, engine = assemble(
+            questions, search, scorer, reward, protocol, max_turns, top_k, reference
+        )
         sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
         policy = make_policy(agent, question_set, engine, sampling) if agent else None
         (episode,) = engine.begin([QuestionStream(question_set.questions, seed)[0]])

@@ -19,6 +19,7 @@ from igpo_gym.cli.common import (
     Out,
     ProtocolName,
     Questions,
+    Reference,
     Reward,
     Scorer,
     SearchSpec,
@@ -49,6 +50,7 @@ def rollout(
     search: SearchSpec = None,
     scorer: Scorer = "nano",
     reward: Reward = "igpo",
+    reference: Reference = None,
     protocol: ProtocolName = "tags",
     max_turns: MaxTurns = 6,
     top_k: TopK = 3,
@@ -75,7 +77,9 @@ def rollout(
 
     settings = {name: value for name, value in locals().items() if name in SETTINGS}
     with explained():
-        question_set, engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        question_set, engine = assemble(
+            questions, search, scorer, reward, protocol, max_turns, top_k, reference
+        )
         sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
         policy = make_policy(agent, question_set, engine, sampling)
         settings |= fingerprints(agent, question_set.questions)
@@ -89,7 +93,7 @@ def rollout(
 
 SETTINGS = frozenset(
     (
-        *("agent", "questions", "search", "scorer", "reward", "protocol", "max_turns", "top_k"),
+        *("agent", "questions", "search", "scorer", "reward", "reference", "protocol", "max_turns", "top_k"),
         *("temperature", "top_p", "max_tokens", "seed"),
     )
 )

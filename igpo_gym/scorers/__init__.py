@@ -27,6 +27,21 @@ def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
     return spec
 
 
+def resolve_reference(
+    spec: str | AnswerScorer | None, scorer: str | AnswerScorer | None
+) -> AnswerScorer | None:
+    """A frozen model, given as for :func:`resolve_scorer`.
+
+    Without a spec it is the scorer, if that is named as one of the packaged models, which nobody trains in
+    place; any other scorer may be a policy in training, so then there is none.
+    """
+    if spec is None and isinstance(scorer, str):
+        from igpo_gym.scorers.loading import PACKAGED
+
+        spec = scorer if scorer in PACKAGED else None
+    return resolve_scorer(spec)
+
+
 @lru_cache(maxsize=4)
 def _load(spec: str, written: tuple[int, ...]) -> AnswerScorer:
     if spec.startswith(("http://", "https://")):

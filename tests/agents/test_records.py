@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.records import RolloutFile, from_record, read_rollouts, to_record
+from igpo_gym.agents.records import RolloutFile, from_record, read_rollouts, read_settings, to_record
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import (
     Answer,
     Belief,
+    BeliefView,
     Episode,
     Invalid,
     Message,
@@ -137,3 +138,23 @@ def test_a_newer_format_is_refused_by_its_number(engine: Engine, tmp_path: Path)
     path.write_text(json.dumps({**to_record(play(engine)), "format": 99}) + "\n")
     with pytest.raises(DataError, match="format 99"):
         list(read_rollouts(path))
+
+
+def test_what_other_views_and_policies_told_is_read_back(engine: Engine) -> None:
+    episode = play(engine)
+    views = (BeliefView("evidence"), BeliefView(span="tagged", model="reference"), BeliefView(draw=3))
+    episode.views = [{view: Belief((-1.0 - turn, -2.0)) for view in views} for turn in range(3)]
+    episode.values = [{8: 0.25 * turn, 1: 0.0} for turn in range(3)]
+    assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
+
+
+def test_settings_are_told_by_the_first_line(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine))
+    assert read_settings(path) == SETTINGS
+    path.write_text(json.dumps(to_record(play(engine))) + "\n")
+    assert read_settings(path) == {}
+    path.write_text("")
+    with pytest.raises(DataError, match="line 1: not a recorded episode"):
+        read_settings(path)
