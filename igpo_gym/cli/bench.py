@@ -61,14 +61,14 @@ def credit(
 
         from igpo_gym.benchmark.credit.files import credit_files
         from igpo_gym.benchmark.credit.page import cost_table, overview
-        from igpo_gym.benchmark.credit.run import FULL, QUICK, VARIANTS, run_credit
+        from igpo_gym.benchmark.credit.run import FULL, QUICK, run_credit
         from igpo_gym.benchmark.report import rich_table, write_files
 
         size = replace(QUICK if quick else FULL, group_size=group_size)
         result = run_credit(
             questions,
             scorer,
-            reward or VARIANTS,
+            reward,
             size if count is None else replace(size, count=count),
             policy=_policy_maker("nano" if policy is None and scorer == "nano" else policy, protocol),
             search=search,

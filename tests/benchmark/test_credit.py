@@ -81,9 +81,10 @@ def test_what_needs_a_policy_is_priced_where_it_is_asked(result: CreditResult) -
     priced = [play for plays in result.plays["monte-carlo"] for play in plays]
     assert {play.trajectory.agent for play in priced} == {"noisy", "irrelevant"}
     assert len(result.plays["monte-carlo"]) == SIZE.value_questions
-    without = run_credit(TINY, MentionScorer(), ["igpo", "monte-carlo"], SIZE, top_k=1, resamples=10)
-    assert list(without.plays) == ["igpo"]
+    without = run_credit(TINY, MentionScorer(), ["igpo"], SIZE, top_k=1, resamples=10)
     assert "value_correlation" not in without.estimates
+    with pytest.raises(SpecError, match="'monte-carlo' needs a policy"):
+        run_credit(TINY, MentionScorer(), ["igpo", "monte-carlo"], SIZE)
 
 
 def test_variants_that_read_the_labels_win_nothing(result: CreditResult) -> None:

@@ -20,6 +20,9 @@ from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.pricing import Priced, reprice
 from igpo_gym.scorers.interface import AnswerScorer
 
+VALUE_TURNS = 6
+"""How many messages an episode may have that a policy completes, as in the environments."""
+
 Trajectories: TypeAlias = Sequence[Trajectory]
 Track: TypeAlias = Callable[[Sequence[Any], str, int], Iterable[Any]]
 """Put around what takes long, with its name and number, to show how far it is."""
@@ -73,8 +76,6 @@ class Pricer:
     """Holds the beliefs, and is the frozen reference too: nothing is trained here."""
     policy: Policy | None = None
     """For rewards that need one."""
-    value_turns: int = 6
-    """How many messages an episode may have that the policy completes."""
 
     def price(
         self,
@@ -93,7 +94,7 @@ class Pricer:
         return plays
 
     def _reprice(self, trajectories: Trajectories, functions: Sequence[RewardFunction]) -> Iterator[Priced]:
-        rules = replace(self.engine, max_turns=self.value_turns)
+        rules = replace(self.engine, max_turns=VALUE_TURNS)
         return reprice(
             (each.episode for each in trajectories),
             functions,

@@ -25,6 +25,7 @@ from igpo_gym.benchmark.statistics import RESAMPLES, Estimate, estimate
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Question
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_scorer
@@ -50,9 +51,6 @@ VARIANTS = (
 VALUE_AGENTS = frozenset({"noisy", CONTROL})
 """On whose trajectories a policy is asked for values, which is costly. None of them hacks: a policy that
 reads a leaked answer does better for it."""
-
-VALUE_TURNS = 6
-"""How many messages an episode may have that a policy completes, as in the environments."""
 
 COST_QUESTIONS = 2
 """How many questions' trajectories are priced again, variant by variant, to see what each costs."""
@@ -104,7 +102,7 @@ class CreditResult:
 def run_credit(
     questions: str | QuestionSet | Sequence[Question] = "world:test",
     scorer: str | AnswerScorer = "nano",
-    rewards: Sequence[str | RewardFunction] = VARIANTS,
+    rewards: Sequence[str | RewardFunction] | None = None,
     size: Size = FULL,
     *,
     policy: PolicyMaker | None = None,
@@ -117,24 +115,29 @@ def run_credit(
 ) -> CreditResult:
     """Measure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
 
-    With a ``policy`` all are also held against how much each turn truly raised its chance of a right answer.
-    Rewards that need a policy themselves are priced where that is measured, and left out without one.
+    By default these are all ``VARIANTS`` that can be had. With a ``policy`` they are also held against how
+    much each turn truly raised its chance of a right answer; rewards that need a policy themselves are priced
+    where that is measured.
 
-    Raises SpecError for questions without gold evidence and for what else does not fit, ScoringError if a
-    belief fails.
+    Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, and
+    for what else does not fit; ScoringError if a belief fails.
     """
-    functions = [resolve_reward(reward) for reward in rewards]
+    functions = [resolve_reward(reward) for reward in (VARIANTS if rewards is None else rewards)]
+    if rewards is None and policy is None:
+        functions = [function for function in functions if "policy" not in function.needs]
     cheap = [function for function in functions if "policy" not in function.needs]
-    costly = [function for function in functions if "policy" in function.needs and policy is not None]
+    costly = [function for function in functions if "policy" in function.needs]
+    if costly and policy is None:
+        raise SpecError(f"reward {costly[0].name!r} needs a policy that completes the episodes: give policy=")
     question_set, engine = assemble(questions, search, None, "outcome-f1", protocol, MAX_TURNS, top_k)
     played = play_cast(engine, question_set, size.count, size.group_size, seed)
-    pricer = Pricer(engine, resolve_scorer(scorer), policy and policy(seed), VALUE_TURNS)
+    pricer = Pricer(engine, resolve_scorer(scorer), policy and policy(seed))
     valued = [
         [each for each in group if each.agent in VALUE_AGENTS] for group in played[: size.value_questions]
     ]
 
     priced = pricer.price(played, cheap, track) | pricer.price(valued, costly, track, "completing")
-    plays = {function.name: priced[function.name] for function in functions if function.name in priced}
+    plays = {function.name: priced[function.name] for function in functions}
     measures = [*MEASURES, *hop_measures(played), *label_measures()]
     if policy is not None:
         yardstick = resolve_reward(f"value-gain(completions={size.completions})")
