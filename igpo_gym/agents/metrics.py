@@ -13,7 +13,8 @@ import numpy as np
 from igpo_gym.agents.interface import Policy
 from igpo_gym.agents.logs import Metrics
 from igpo_gym.agents.summary import summarise
-from igpo_gym.episode import Belief, Episode, Invalid, Message
+from igpo_gym.data.metrics import cover_exact_match
+from igpo_gym.episode import Answer, Belief, Episode, Invalid, Message
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 
 
@@ -69,7 +70,9 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
 
     ``reward`` (of all turns together) and ``reward_*`` (each of its terms), ``f1``, ``em``, ``searches``,
     ``turns``, ``written`` (the agent's tokens), ``unanswered`` (out of turns), with a scorer ``gain`` (of the
-    belief from the prompt to the end, in probability); and ``invalid``, the share of such turns.
+    belief from the prompt to the end, in probability). Of all turns, the shares that are ``invalid``, and in
+    which the agent ``guessed``: named a gold answer in a message that does not answer, before the question or
+    any passage had named it. Such a guess raises a belief that reads the agent's words, and finds nothing.
     """
     summary = summarise(episodes)
     turns = [turn for episode in episodes for turn in episode.turns]
@@ -90,5 +93,18 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
         "written": sum(written) / len(episodes),
         "unanswered": float(np.mean([episode.truncated for episode in episodes])),
         "invalid": float(np.mean([isinstance(turn.action, Invalid) for turn in turns])),
+        "guessed": sum(map(_guesses, episodes)) / len(turns),
         **({"gain": float(np.mean(gains))} if gains else {}),
     }
+
+
+def _guesses(episode: Episode) -> int:
+    """In how many turns the agent names a gold answer that it cannot have read."""
+    answers, read, guesses = episode.question.answers, episode.question.text, 0
+    for turn in episode.turns:
+        if cover_exact_match(read, answers):
+            break
+        said = turn.message.replace("<", " <").replace(">", "> ")  # a tag is no part of the word beside it
+        guesses += not isinstance(turn.action, Answer) and bool(cover_exact_match(said, answers))
+        read += "".join(f"\n{passage.title} {passage.text}" for passage in turn.passages)
+    return guesses

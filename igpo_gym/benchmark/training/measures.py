@@ -95,6 +95,7 @@ MEASURES = (
     Measure("searches", "searches at the end", _validated("searches")),
     Measure("written", "tokens written at the end", _validated("written")),
     Measure("invalid", "invalid messages at the end", _validated("invalid"), "percent"),
+    Measure("guessed", "messages that guess the answer", _trained("guessed"), "percent"),
     Measure("collapsed_groups", "groups that taught nothing", _trained("collapsed_groups"), "percent"),
     Measure("kl", "divergence from the first model", _trained("kl")),
     Measure("share_scoring", "time spent on beliefs", _trained("share_scoring"), "percent"),
