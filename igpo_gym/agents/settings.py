@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from igpo_gym.agents.advantages import ADVANTAGES
 from igpo_gym.errors import SpecError, choose
+from igpo_gym.protocols import resolve_protocol
+from igpo_gym.rewards import resolve_reward
 
 POLICY = "nano-base" if (Path(__file__).parents[1] / "models" / "nano-base").is_dir() else "nano"
 """The packaged model that training begins with by default."""
@@ -84,6 +86,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         choose(ADVANTAGES, self.advantages, "advantage estimator")
+        resolve_protocol(self.protocol)
+        paid = resolve_reward(self.reward)
+        if self.scorer == "none" and "scorer" in paid.needs:
+            raise SpecError(
+                f"reward {self.reward!r} needs a scorer, and scorer is none; policy is the default"
+            )
         if self.curriculum and not self.advantages.startswith("igpo"):
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
         for name in _AT_LEAST_ONE:

@@ -13,6 +13,9 @@ from igpo_gym.errors import SpecError
     [
         ({"advantages": "ppo"}, "unknown advantage estimator 'ppo'; choose one of: a2tgpo"),
         ({"advantages": "grpo", "curriculum": True}, "the curriculum is for igpo"),
+        ({"reward": "gold"}, "unknown reward 'gold'"),
+        ({"protocol": "xml"}, "unknown protocol 'xml'"),
+        ({"scorer": "none"}, "reward 'igpo' needs a scorer"),
         ({"updates": 0}, "updates must be at least 1, not 0"),
         ({"kl": -1.0}, "kl must not be negative"),
         ({"clip": 1.5}, "clip must be between 0 and 1"),
