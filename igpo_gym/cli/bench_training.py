@@ -81,7 +81,7 @@ def bench_training(
             },
         )
         write_files(out, training_files(result))
-    for table in (overview(result), speed_table(result), bias_table(result)):
+    for table in (*overview(result), speed_table(result), bias_table(result)):
         console.print(rich_table(table))
     console.print(f"the whole report: {out / 'report.html'}", markup=False)
 

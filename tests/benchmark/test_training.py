@@ -127,7 +127,11 @@ def test_the_report_says_what_was_found() -> None:
     assert "surely better than all others" in said
     assert "surely above one half for igpo / igpo-separate" in said
     assert "drift in length on noise: igpo-joint (answers" in said
-    assert [row[0].text for row in overview(result).rows] == [str(BASE), str(RIVAL)]
+    scores, behaviour = overview(result)
+    assert [row[0].text for row in scores.rows] == [str(BASE), str(RIVAL)]
+    assert [row[1].best for row in scores.rows] == [False, True]
+    assert "collapsed groups" in behaviour.header
+    assert result.threshold == pytest.approx(0.315)
     assert [cell.text for cell in bias_table(result).rows[1]] == ["igpo-joint", "2.00"]
     files = training_files(result)
     assert "Learning curves" in files["report.html"]

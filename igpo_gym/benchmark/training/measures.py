@@ -78,6 +78,8 @@ class Measure:
     title: str
     of: Callable[[Outcome], float]
     unit: str = "number"
+    score: bool = False
+    """Whether more of it is better; else it tells how the policy behaves."""
 
 
 def _trained(name: str) -> Callable[[Outcome], float]:
@@ -88,17 +90,19 @@ def _validated(name: str) -> Callable[[Outcome], float]:
     return lambda outcome: outcome.curve[-1].get(f"validation_{name}", float("nan"))
 
 
+# Of the last validation: scores, searches, tokens written, invalid messages. The rest is of training, the mean
+# over all updates.
 MEASURES = (
-    Measure("final_f1", "F1 at the end", final),
-    Measure("mean_f1", "F1 along the run", along),
-    Measure("final_em", "exact match at the end", _validated("em")),
-    Measure("searches", "searches at the end", _validated("searches")),
-    Measure("written", "tokens written at the end", _validated("written")),
-    Measure("invalid", "invalid messages at the end", _validated("invalid"), "percent"),
-    Measure("guessed", "messages that guess the answer", _trained("guessed"), "percent"),
-    Measure("collapsed_groups", "groups that taught nothing", _trained("collapsed_groups"), "percent"),
-    Measure("kl", "divergence from the first model", _trained("kl")),
-    Measure("share_scoring", "time spent on beliefs", _trained("share_scoring"), "percent"),
+    Measure("final_f1", "F1 at the end", final, score=True),
+    Measure("mean_f1", "F1 along the run", along, score=True),
+    Measure("final_em", "exact match at the end", _validated("em"), score=True),
+    Measure("searches", "searches", _validated("searches")),
+    Measure("written", "tokens written", _validated("written")),
+    Measure("invalid", "invalid", _validated("invalid"), "percent"),
+    Measure("guessed", "guesses", _trained("guessed"), "percent"),
+    Measure("collapsed_groups", "collapsed groups", _trained("collapsed_groups"), "percent"),
+    Measure("kl", "KL", _trained("kl")),
+    Measure("share_scoring", "time on beliefs", _trained("share_scoring"), "percent"),
 )
 
 
