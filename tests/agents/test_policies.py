@@ -364,6 +364,6 @@ def test_settings_without_meaning_are_refused(wrong: dict[str, float]) -> None:
 
 @pytest.mark.slow
 def test_a_real_model_samples_as_generate_does(smollm2: Path) -> None:
-    policy = LanguageModelPolicy.load(smollm2, TAGS, replace(GREEDY, max_tokens=24), device="cpu")
+    policy = LanguageModelPolicy.load(smollm2, TAGS, replace(GREEDY, max_tokens=8), device="cpu")
     episodes = play(make_engine(max_turns=2), policy, QUESTIONS[:2])
     assert_as_a_plain_pass(policy, policy.reader.view, episodes)
