@@ -41,7 +41,10 @@ CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
 
 @pytest.mark.parametrize(
     "command",
-    [(), ("play",), ("rollout",), ("index",), ("index", "build"), ("world",), ("rewards",), ("reprice",)],
+    [
+        *((), ("play",), ("rollout",), ("eval",), ("index",), ("index", "build"), ("world",)),
+        *(("rewards",), ("reprice",)),
+    ],
 )
 def test_help_teaches(command: tuple[str, ...]) -> None:
     output = run(*command, "--help")
@@ -92,6 +95,40 @@ def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
     assert "other settings (questions_hash)" in " ".join(run(*command, code=2).split())
 
 
+def test_groups_are_recorded_and_resumed(files: Path) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    command = ("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl", "--episodes", "2")
+    run(*command)
+    run(*command, "--group-size", "3")
+    attempts = [(e.question.id, e.attempt) for e in read_rollouts(files / "out.jsonl")]
+    assert sorted(attempts) == sorted((q.id, number) for q in QUESTIONS[:2] for number in range(3))
+
+
+def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
+    from tests.scorers.tiny import make_model, make_tokenizer
+
+    make_model().save_pretrained(files / "model")
+    make_tokenizer().save_pretrained(files / "model")
+    run("index", "build", "corpus.jsonl", "index")
+    model = ("--agent", "model", "--max-tokens", "5", "--max-turns", "2")
+    assert "out of turns" in run("play", *CHEAP, *model)
+    command = ("eval", *SETTINGS, *model, "--out", "eval.jsonl")
+    output = run(*command, "--episodes", "3")
+    assert all(name in output for name in ("exact match", "F1", "valid actions", "searches"))
+    assert "3 questions, 3 episodes" in output
+    first = (files / "eval.jsonl").read_bytes()
+    assert "4 questions, 8 episodes" in run(*command, "--attempts", "2")
+    assert (files / "eval.jsonl").read_bytes().startswith(first)
+    # Fewer are asked for than there are: the others are not counted.
+    assert "2 questions, 2 episodes" in run(*command, "--episodes", "2")
+    said = [segment for e in read_rollouts(files / "eval.jsonl") for segment in e.segments if segment.ids]
+    assert len(said) == 16
+    assert all(segment.log_probs and len(segment.ids or ()) == 5 for segment in said)
+    assert "other settings (temperature)" in " ".join(run(*command, "--temperature", "1", code=2).split())
+    (files / "model" / "model.safetensors").touch()
+    assert "other settings (agent_written)" in " ".join(run(*command, code=2).split())
+
+
 def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
     run("index", "build", "corpus.jsonl", "index")
     output = run("play", *CHEAP, "--reward", "f1 + evidence-recall", code=2)
@@ -102,7 +139,9 @@ def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--agent", "experto"), "unknown scripted agent 'experto'; choose one of"),
+        (("--agent", "experto"), "Or give the URL of a server, or a scripted agent: expert,"),
+        (("--agent", "http://127.0.0.1:9"), "no answer from http://127.0.0.1:9"),
+        (("--agent", "expert", "--top-p", "0"), "top_p above 0"),
         (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
         (("--agent", "scripted", "--protocol", "xml"), "unknown protocol 'xml'; choose one of"),
         (("--agent", "scripted", "--questions", "squad:x"), "hotpotqa:"),

@@ -101,6 +101,6 @@ def bootstrap(values: Sequence[float], questions: Sequence[str]) -> tuple[float,
         n_resamples=RESAMPLES,
         batch=100,
         method="percentile",
-        random_state=np.random.default_rng(0),
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return mean, float(ends.low), float(ends.high)

@@ -59,15 +59,20 @@ class Reading:
 
         Raises ScoringError where there was none before.
         """
-        whole = None not in self.beliefs.values()
-        if not whole and not (episode.beliefs or episode.views):
-            raise ScoringError(f"the prompt of {episode.question.id!r} is longer than the scorer reads")
-        beliefs = {
-            view: episode.belief(-1, view) if belief is None else belief
-            for view, belief in self.beliefs.items()
-        }
-        if BELIEF in beliefs:
-            episode.beliefs.append(beliefs.pop(BELIEF))
+        beliefs: dict[BeliefView, Belief] = {}
+        whole = True
+        for view, belief in self.beliefs.items():
+            if belief is None:
+                whole = False
+                if not (episode.beliefs or episode.views):
+                    raise ScoringError(
+                        f"the prompt of {episode.question.id!r} is longer than the scorer reads"
+                    )
+                belief = episode.belief(-1, view)
+            beliefs[view] = belief
+        plain = beliefs.pop(BELIEF, None)
+        if plain is not None:
+            episode.beliefs.append(plain)
         if beliefs:
             episode.views.append(beliefs)
         if self.values:
@@ -122,9 +127,11 @@ class Instruments:
         Raises ScoringError when a scorer fails, and ValueError when there are too few passages to draw from.
         """
         readings = [Reading() for _ in states]
-        for model in {id(model): model for view in due.views if (model := self.model(view))}.values():
-            views = [view for view in due.views if self.model(view) is model]
-            self._ask(model, states, views, readings)
+        asked: dict[int, list[BeliefView]] = {}
+        for view in due.views:
+            asked.setdefault(id(self.model(view)), []).append(view)
+        for views in asked.values():
+            self._ask(states, views, readings)
         for reading in readings:
             for view in due.views:
                 if view.draw is not None and reading.beliefs.get(view) is None:
@@ -133,14 +140,10 @@ class Instruments:
             self._estimate(states, completions, readings)
         return readings
 
-    def _ask(
-        self,
-        model: AnswerScorer,
-        states: Sequence[State],
-        views: Sequence[BeliefView],
-        readings: Sequence[Reading],
-    ) -> None:
-        """Ask one model for these views of all states."""
+    def _ask(self, states: Sequence[State], views: Sequence[BeliefView], readings: Sequence[Reading]) -> None:
+        """Ask for these views, all of one model, of all states."""
+        model = self.model(views[0])
+        assert model is not None
         asked = [
             (place, view)
             for place, (episode, turn) in enumerate(states)

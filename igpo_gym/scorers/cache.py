@@ -155,11 +155,6 @@ class KeyValueLayout:
         """What a token takes, in bytes."""
         return self.layers * 2 * self.heads * self.head_size * self.dtype.itemsize
 
-    @property
-    def token_bytes(self) -> int:
-        """What a token takes, in bytes."""
-        return self.layers * 2 * self.heads * self.head_size * self.dtype.itemsize
-
 
 class KeyValues:
     """The keys and values of a stretch of tokens, in all layers; its size is in bytes."""
