@@ -101,6 +101,7 @@ def test_leaders_are_those_that_the_best_does_not_surely_beat():
         "as good": of(rng.permutation(base) + 0.99),
         "surely worse": of(base + 0.9),
         "undefined": Estimate(np.nan, np.nan, np.nan, 0),
+        "of fewer units": estimate([(np.array([9.0]),)] * 3, mean),
     }
     # "surely worse" overlaps the best one's interval, but is worse in every pair.
     assert estimates["surely worse"].high > estimates["best"].low

@@ -139,7 +139,9 @@ def _sections(result: CreditResult) -> list[Section]:
                 "★ marks the best of a column, and every variant that the best does not surely beat (the "
                 "95% interval of their difference, question by question, includes zero). A variant that "
                 "reads the gold evidence knows the oracle's labels: it is the ceiling, and takes no part. "
-                f"“{NOTHING}”: the measure is not defined, for instance a share of nothing.",
+                "Nor does one that was priced on fewer questions, as what needs a policy is.",
+                f"“{NOTHING}”: the measure is not defined, for instance a share of nothing. Where it is not "
+                "defined in some of the bootstrap's resamples there is no interval.",
             ),
             tables=tuple(overview(result)),
         ),

@@ -95,10 +95,11 @@ class Pricer:
 
     def _reprice(self, trajectories: Trajectories, functions: Sequence[RewardFunction]) -> Iterator[Priced]:
         rules = replace(self.engine, max_turns=VALUE_TURNS)
+        believes = any("scorer" in function.needs for function in functions)
         return reprice(
             (each.episode for each in trajectories),
             functions,
-            self.scorer,
+            self.scorer if believes else None,
             reference=self.scorer,
             corpus=self.engine.corpus,
             estimator=None if self.policy is None else Completions(rules, self.policy),
