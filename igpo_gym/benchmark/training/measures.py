@@ -90,8 +90,8 @@ def _validated(name: str) -> Callable[[Outcome], float]:
     return lambda outcome: outcome.curve[-1].get(f"validation_{name}", float("nan"))
 
 
-# Of the last validation: scores, searches, tokens written, invalid messages. The rest is of training, the mean
-# over all updates.
+# Scores, searches, tokens written and invalid messages are those of the last validation. The rest is of
+# training, the mean over all updates.
 MEASURES = (
     Measure("final_f1", "F1 at the end", final, score=True),
     Measure("mean_f1", "F1 along the run", along, score=True),
