@@ -97,6 +97,18 @@ class Row:
         weights = [0.0] * len(quiet) + [weight] * len(taught)
         self.branches.append(Branch(len(self.ids), [*quiet, *taught], weights, part))
 
+    def weighted(self, part: Part, factor: float) -> Row:
+        """The row with the weight of all targets of a part multiplied."""
+        parts = zip(self.weights, self.parts, strict=True)
+        weights = [weight * factor if of == part else weight for weight, of in parts]
+        branches = [
+            replace(branch, weights=[weight * factor for weight in branch.weights])
+            if branch.part == part
+            else branch
+            for branch in self.branches
+        ]
+        return replace(self, weights=weights, branches=branches)
+
     @property
     def length(self) -> int:
         """How many tokens the row has with its branches."""
@@ -381,6 +393,8 @@ class Lesson:
     """How many choice rows a chunk has, at most."""
     brief: float = 0.0
     """The share of transcripts whose documents are shortened."""
+    play: float = 1.0
+    """A factor on the weight of the agent's messages: once a model reads, more of playing can be taught."""
     longest: int = 900
     """Longer rows, without their branches, are left out: attention to them costs too much."""
     passed: tuple[Part, float] = (Part.ANSWER, 2.0)
@@ -407,6 +421,17 @@ LESSONS = (
         lookups=12,
         choices=16,
         brief=0.4,
+        longest=1500,
+        passed=(Part.ANSWER, 0.8),
+    ),
+    Lesson(
+        "play",
+        ((1, 3), (1, 3), (1, 3), (2, 4)),
+        (1, 2, 3, 3),
+        lookups=12,
+        choices=16,
+        brief=0.4,
+        play=3.0,
         longest=1500,
     ),
 )
@@ -440,7 +465,8 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[
                 rng.choice(agents), [question], _Arranged(retriever, arrange), rng.choice(lesson.top_k)
             )
             names = [lead.name for lead in questions.leads(question)]
-            rows.append(transcript_row(episode, encode, names, thoughtless=rng.random() < 0.1))
+            row = transcript_row(episode, encode, names, thoughtless=rng.random() < 0.1)
+            rows.append(row.weighted(Part.ACT, lesson.play))
     return [row for row in rows if len(row.ids) <= lesson.longest]
 
 
