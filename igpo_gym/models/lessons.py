@@ -422,7 +422,7 @@ LESSONS = (
         choices=16,
         brief=0.4,
         longest=1500,
-        passed=(Part.ANSWER, 0.8),
+        passed=(Part.ANSWER, 0.83),
     ),
     Lesson(
         "play",
