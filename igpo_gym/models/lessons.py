@@ -65,6 +65,8 @@ class Part(IntEnum):
     """The name that was searched for."""
     CHOICE = 6
     """The answer to a comparison or which-of question, both documents being there."""
+    GLIMPSE = 7
+    """The answer to a chain whose last document is missing, but whose last one but one may mention it."""
 
 
 @dataclass(slots=True)
@@ -258,6 +260,36 @@ def choice_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[R
     return out
 
 
+def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
+    """Chains of two hops after the first of them, whose document mostly mentions the answer in passing.
+
+    What makes an intermediate hop inform: the answer is likely to be among the names of the right kind that
+    stand beside "See also". In transcripts that is too rare to be discovered.
+    """
+    asked = World(world.documents, 4 * rows, (2, 2), world.coupling, world.seed, world.split)
+    know = Knowledge(QuestionSet("", ()), TAGS)
+    out: list[Row] = []
+    for question in asked.all_questions():
+        plan = asked.plan(int(question.id.rpartition("-")[2]))
+        if len(out) == rows or not isinstance(plan, Chain):
+            continue
+        document = asked.passage(plan.entities[0])
+        if question.answers[0] not in document.text.rpartition("See also")[2] and rng.random() < 0.6:
+            continue
+        others = rng.sample(range(world.documents), rng.choice((0, 0, 1, 2)))
+        passages = [document, *map(asked.passage, others)]
+        rng.shuffle(passages)
+        row = Row()
+        row.add([encode.bos], 0.0, Part.TEXT)
+        row.add(encode(TAGS.prompt(question)[-1].text), 0.0, Part.TEXT)
+        row.add(encode(know.search(asked.lead(plan.entities[0], plan.relations[0]), rng)), 0.0, Part.ACT)
+        row.add(encode(TAGS.reply(TAGS.passages(passages)).text), TEXT, Part.TEXT)
+        answer = encode(question.answers[0]) + encode.suffix[:1]
+        row.branch(encode.prefix, answer, ANSWER, Part.GLIMPSE)
+        out.append(row)
+    return out
+
+
 # How documents are presented.
 
 
@@ -391,6 +423,8 @@ class Lesson:
     """How many lookup rows a chunk has."""
     choices: int = 0
     """How many choice rows a chunk has, at most."""
+    glimpses: int = 0
+    """How many glimpse rows a chunk has, at most."""
     brief: float = 0.0
     """The share of transcripts whose documents are shortened."""
     play: float = 1.0
@@ -433,6 +467,18 @@ LESSONS = (
         brief=0.4,
         play=3.0,
         longest=1500,
+        passed=(Part.ACT, 0.934),
+    ),
+    Lesson(
+        "glimpses",
+        ((1, 3), (1, 3), (1, 3), (2, 4)),
+        (1, 2, 3, 3),
+        lookups=12,
+        choices=16,
+        glimpses=96,
+        brief=0.4,
+        play=3.0,
+        longest=1500,
     ),
 )
 
@@ -452,6 +498,8 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[
     rows += lookup_rows(world, encode, rng, lesson.lookups)
     if lesson.choices:
         rows += choice_rows(world, encode, rng, lesson.choices)
+    if lesson.glimpses:
+        rows += glimpse_rows(world, encode, rng, lesson.glimpses)
     if lesson.hops:
         passages = tuple(world.passages())
         questions = WorldQuestions("", tuple(world.all_questions()), passages, "", world)
