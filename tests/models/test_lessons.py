@@ -18,6 +18,7 @@ from igpo_gym.models.lessons import (
     choice_rows,
     document_rows,
     fact_rows,
+    glimpse_rows,
     lesson_rows,
     lookup_rows,
     pack,
@@ -154,6 +155,33 @@ def test_choices_show_what_decides_them(tokenizer, encode):
         years = re.findall(r"Title: ([^)]+)\)[^\n]*?(?:opened in|appeared in|founded in) (\d{4})", shown)
         if len(years) == 2 and re.search("older|first|earlier", question):
             assert answer == min(years, key=lambda found: int(found[1]))[0]
+
+
+def test_glimpses_show_the_first_document_of_a_chain_and_mostly_mention_the_answer(tokenizer, encode):
+    world = World(seed=1)
+    asked = {question.text: question for question in World(500, 120, (2, 2), seed=1).all_questions()}
+    rows = glimpse_rows(world, encode, Random(0), 30)
+    assert len(rows) == 30
+    mentioned = 0
+    for row in rows:
+        text = tokenizer.decode(row.ids)
+        question = asked[text.partition("Question: ")[2].partition("\n")[0]]
+        assert f"Title: {world.entity(int(question.evidence[0])).name})" in text
+        (branch,) = row.branches
+        taught = [token for token, weight in zip(branch.ids, branch.weights, strict=True) if weight]
+        assert tokenizer.decode(taught).strip() == question.answers[0]
+        mentioned += question.answers[0] in text
+    assert mentioned > 18
+
+
+def test_weights_of_one_part_can_be_raised(episodes, encode):
+    row = transcript_row(episodes[0], encode, ())
+    raised = row.weighted(Part.ACT, 3.0)
+    for before, after, part in zip(row.weights, raised.weights, row.parts, strict=True):
+        assert after == before * (3.0 if part == Part.ACT else 1.0)
+    for plain, branch in zip(row.branches, raised.branches, strict=True):
+        factor = 3.0 if plain.part == Part.ACT else 1.0
+        assert branch.weights == [weight * factor for weight in plain.weights]
 
 
 def test_a_shortened_document_keeps_what_decides_the_question():
