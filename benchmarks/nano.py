@@ -14,9 +14,9 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,19 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from igpo_gym.agents.interface import Policy
+from igpo_gym.agents.interface import Policy, Sampling
+from igpo_gym.agents.policies import LanguageModelPolicy
 from igpo_gym.agents.scripted import ScriptedAgent, noisy
 from igpo_gym.data.world import WorldQuestions, load_world
 from igpo_gym.data.world.oracle import judge_searches, known_hops
-from igpo_gym.episode import Answer, Episode, Invalid, Search, Segment
+from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid, Search
 from igpo_gym.models.lessons import play_all
 from igpo_gym.protocols import TAGS
-from igpo_gym.scorers.framing import Framing
 from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.loading import load_model
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.trajectory import belief_request, states
 from igpo_gym.search import BM25Index
 
 MODELS = Path(__file__).parents[1] / "igpo_gym" / "models"
@@ -78,49 +79,6 @@ def auc(positives: Sequence[float], negatives: Sequence[float], resamples: int =
     return Figure(area(p, n), *np.quantile(draws, (0.025, 0.975)), len(p))
 
 
-class Sampler:
-    """The model as a policy: batched generation, until it closes its action."""
-
-    def __init__(self, model: Any, tokenizer: Any, temperature: float, seed: int = 0) -> None:
-        self._model, self._framing, self._tokenizer = model, Framing(tokenizer), tokenizer
-        self._temperature = temperature
-        self._stops = [*tokenizer.convert_tokens_to_ids(["</search>", "</answer>"]), tokenizer.eos_token_id]
-        torch.manual_seed(seed)
-
-    @torch.inference_mode()
-    def act(self, episodes: Sequence[Episode]) -> list[str]:
-        """Sample one message for each episode."""
-        out = []
-        for start in range(0, len(episodes), 64):
-            rows = [self._framing.ids(episode.segments) for episode in episodes[start : start + 64]]
-            longest = max(map(len, rows))
-            ids = torch.tensor(
-                [[self._tokenizer.pad_token_id] * (longest - len(row)) + list(row) for row in rows]
-            )
-            mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-            choose = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
-            made = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=64,
-                eos_token_id=self._stops,
-                pad_token_id=self._tokenizer.pad_token_id,
-                **(choose if self._temperature else {"do_sample": False}),
-            )
-            out += [self._tokenizer.decode(row, skip_special_tokens=True) for row in made[:, longest:]]
-        return out
-
-
-def without_thoughts(segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """The transcript's queries and documents only."""
-    return tuple(
-        replace(segment, text=segment.text.rpartition("</think>")[2], ids=None)
-        if segment.author == "agent"
-        else segment
-        for segment in segments
-    )
-
-
 @dataclass
 class Bench:
     """A model, a world, and what is asked of the one about the other."""
@@ -137,26 +95,18 @@ class Bench:
         """One episode for each question."""
         return play_all(policy, self.questions.questions, self.index, TOP_K)
 
-    def beliefs(
-        self, episodes: Sequence[Episode], context: Callable[[Sequence[Segment]], tuple[Segment, ...]] = tuple
-    ) -> list[list[float]]:
+    def beliefs(self, episodes: Sequence[Episode], view: BeliefView = BELIEF) -> list[list[float]]:
         """The belief before the first turn and after every turn that the environment replied to."""
-        requests, lengths = [], []
-        for episode in episodes:
-            turns = sum(not isinstance(turn.action, Answer) for turn in episode.turns)
-            lengths.append(turns + 1)
-            requests += [
-                BeliefRequest(context(episode.context(turn)), episode.question.answers, TAGS.probe)
-                for turn in range(turns + 1)
-            ]
-        probs = []
+        requests = [
+            belief_request(episode, turn, view, TAGS)
+            for episode in episodes
+            for turn in range(states(episode))
+        ]
+        found: list[float] = []
         for start in range(0, len(requests), 64):
-            probs += [belief.prob for belief in self.scorer.score(requests[start : start + 64])]
-        rows, at = [], 0
-        for length in lengths:
-            rows.append(probs[at : at + length])
-            at += length
-        return rows
+            found += [belief.prob for belief in self.scorer.score(requests[start : start + 64])]
+        probs = iter(found)
+        return [list(islice(probs, states(episode))) for episode in episodes]
 
 
 def kind_of(episode: Episode) -> str:
@@ -215,7 +165,8 @@ def gain_figures(bench: Bench) -> dict[str, Any]:
 def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
     """The model plays."""
     begun = time.perf_counter()
-    episodes = bench.episodes(Sampler(bench.model, bench.tokenizer, temperature))
+    sampling = Sampling(temperature=temperature, max_tokens=64)
+    episodes = bench.episodes(LanguageModelPolicy(bench.scorer.reader, bench.tokenizer, TAGS, sampling))
     seconds = time.perf_counter() - begun
     turns = [turn for episode in episodes for turn in episode.turns]
     queries = [q for turn in turns if isinstance(turn.action, Search) for q in turn.action.queries]
@@ -243,9 +194,9 @@ def influence_figures(bench: Bench) -> dict[str, Any]:
     table = {}
     for name in ("irrelevant", "leaker", "forger"):
         episodes = bench.episodes(ScriptedAgent(name, bench.questions))
-        for label, context in (("full", tuple), ("queries and documents", without_thoughts)):
-            rows = bench.beliefs(episodes, context)
-            table[f"{name}, {label}"] = {"first gain": mean(row[1] - row[0] for row in rows)}
+        for context in ("full", "evidence"):
+            rows = bench.beliefs(episodes, BeliefView(context=context))
+            table[f"{name}, {context} context"] = {"first gain": mean(row[1] - row[0] for row in rows)}
     return table
 
 
@@ -268,8 +219,7 @@ def time_figures(bench: Bench) -> dict[str, Any]:
 
 def load_bench(folder: Path, options: str) -> Bench:
     """A checkpoint and a world."""
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    return Bench(model, AutoTokenizer.from_pretrained(folder), load_world(options))
+    return Bench(*load_model(folder, "cpu"), load_world(options))
 
 
 def show(console: Console, title: str, rows: dict[str, Any]) -> None:

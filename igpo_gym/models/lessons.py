@@ -1,4 +1,4 @@
-"""What the packaged model is taught: token rows made of fresh worlds, in four lessons of rising difficulty.
+"""What the packaged model is taught: token rows made of fresh worlds, in lessons of rising difficulty.
 
 A row is one token sequence with branches: a branch continues the row from one of its positions and is seen
 by nothing else. Transcripts are the rows, and the gold answer after every turn is a branch, so one row
@@ -7,10 +7,11 @@ teaches the belief after each of its turns. Segments are tokenised one by one, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
+from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from igpo_gym.agents.rollouts import collect
 from igpo_gym.agents.scripted import Knowledge, ScriptedAgent, noisy
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import World, WorldQuestions
+from igpo_gym.data.world.generator import Chain, Choice
 from igpo_gym.data.world.language import RELATIONS, capitalised
 from igpo_gym.data.world.oracle import judge_searches, known_hops
 from igpo_gym.envs.engine import Engine
@@ -34,10 +36,11 @@ from igpo_gym.search import BM25Index, Retriever
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-TEXT, ACT, PRIOR, BELIEF, ANSWER, KEPT = 0.05, 0.3, 0.2, 0.5, 2.0, 3.0
-"""Weights of targets in transcripts: the environment's text, the agent's message, and the gold answer before
-any search, before the evidence is complete, when it is, and after a turn wasted since then. Reading is the
-hard part, and under Muon, whose steps have one size, it is learned only if it is most of the loss."""
+TEXT, ACT, NAMED, PRIOR, BELIEF, ANSWER, KEPT = 0.05, 0.3, 1.5, 0.2, 1.0, 2.0, 3.0
+"""Weights of targets in transcripts: the environment's text, the agent's message, the names in its queries,
+and the gold answer before any search, before the evidence is complete, when it is, and after a turn wasted
+since then. Reading is the hard part, and under Muon, whose steps have one size, it is learned only if it is
+most of the loss; a query's name is an earlier hop's answer, so it counts as reading."""
 
 MAX_TURNS = 6
 """The environment's default."""
@@ -60,6 +63,10 @@ class Part(IntEnum):
     """A question's answer before that."""
     NAME = 5
     """The name that was searched for."""
+    CHOICE = 6
+    """The answer to a comparison or which-of question, both documents being there."""
+    GLIMPSE = 7
+    """The answer to a chain whose last document is missing, but whose last one but one may mention it."""
 
 
 @dataclass(slots=True)
@@ -91,6 +98,18 @@ class Row:
         """Branch off at the row's present end: ``quiet`` tokens are given, ``taught`` ones are targets."""
         weights = [0.0] * len(quiet) + [weight] * len(taught)
         self.branches.append(Branch(len(self.ids), [*quiet, *taught], weights, part))
+
+    def weighted(self, part: Part, factor: float) -> Row:
+        """The row with the weight of all targets of a part multiplied."""
+        parts = zip(self.weights, self.parts, strict=True)
+        weights = [weight * factor if of == part else weight for weight, of in parts]
+        branches = [
+            replace(branch, weights=[weight * factor for weight in branch.weights])
+            if branch.part == part
+            else branch
+            for branch in self.branches
+        ]
+        return replace(self, weights=weights, branches=branches)
 
     @property
     def length(self) -> int:
@@ -218,40 +237,128 @@ def _facts_around(world: World, number: int, relation: str, rng: Random) -> str:
     return " ".join(_sentence(world, n, r, rng.choice(RELATIONS[r].sentences)) for n, r in facts)
 
 
-# The last two lessons: transcripts of a noisy expert.
+def choice_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
+    """Comparison and which-of questions, each with the two documents that decide it, mostly shortened.
+
+    Chains never ask for an order of years, and transcripts with such questions are few and long.
+    """
+    asked = World(world.documents, 20 * rows, (2, 2), world.coupling, world.seed, world.split)
+    choices = [
+        q for n in range(asked.questions) if isinstance(asked.plan(n), Choice) for q in [asked.question(n)]
+    ]
+    out = []
+    for question in choices[:rows]:
+        passages = [asked.passage(int(number)) for number in question.evidence]
+        arrange = Arrangement(stated(asked, question), rng, brief=rng.random() < 0.7, shuffle=True)
+        row = Row()
+        row.add([encode.bos], 0.0, Part.TEXT)
+        row.add(encode(TAGS.prompt(question)[-1].text), TEXT, Part.TEXT)
+        row.add(encode(TAGS.reply(TAGS.passages(arrange(passages))).text), TEXT, Part.TEXT)
+        answer = encode(question.answers[0]) + encode.suffix[:1]
+        row.branch(encode.prefix, answer, 1.0, Part.CHOICE)
+        out.append(row)
+    return out
+
+
+def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
+    """Chains of two hops after the first of them, whose document mostly mentions the answer in passing.
+
+    What makes an intermediate hop inform: the answer is likely to be among the names of the right kind that
+    stand beside "See also". In transcripts that is too rare to be discovered.
+    """
+    asked = World(world.documents, 4 * rows, (2, 2), world.coupling, world.seed, world.split)
+    know = Knowledge(QuestionSet("", ()), TAGS)
+    out: list[Row] = []
+    for question in asked.all_questions():
+        plan = asked.plan(int(question.id.rpartition("-")[2]))
+        if len(out) == rows or not isinstance(plan, Chain):
+            continue
+        document = asked.passage(plan.entities[0])
+        if question.answers[0] not in document.text.rpartition("See also")[2] and rng.random() < 0.6:
+            continue
+        others = rng.sample(range(world.documents), rng.choice((0, 0, 1, 2)))
+        passages = [document, *map(asked.passage, others)]
+        rng.shuffle(passages)
+        row = Row()
+        row.add([encode.bos], 0.0, Part.TEXT)
+        row.add(encode(TAGS.prompt(question)[-1].text), 0.0, Part.TEXT)
+        row.add(encode(know.search(asked.lead(plan.entities[0], plan.relations[0]), rng)), 0.0, Part.ACT)
+        row.add(encode(TAGS.reply(TAGS.passages(passages)).text), TEXT, Part.TEXT)
+        answer = encode(question.answers[0]) + encode.suffix[:1]
+        row.branch(encode.prefix, answer, ANSWER, Part.GLIMPSE)
+        out.append(row)
+    return out
+
+
+# How documents are presented.
+
+
+def stated(world: World, question: Question) -> dict[str, str]:
+    """For each passage of the evidence, by its id, the words that its deciding sentence must hold."""
+    plan = world.plan(int(question.id.rpartition("-")[2]))
+    if isinstance(plan, Chain):
+        steps = pairwise(plan.entities)
+        return {str(source): world.entity(target).name for source, target in steps}
+    if plan.relation == "year":
+        return {str(option): str(world.year(option)) for option in plan.options}
+    return {str(option): world.entity(world.targets(option)[plan.relation]).name for option in plan.options}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Presents what a search found: shuffled, so that rank says nothing, or shortened, so that there is less
+    to read for each answer. A shortened document keeps the sentence that decides the question."""
+
+    stated: Mapping[str, str]
+    rng: Random
+    brief: bool
+    shuffle: bool
+
+    def __call__(self, passages: Sequence[Passage]) -> list[Passage]:
+        """The passages as they are to be read."""
+        arranged = [self._shortened(passage) for passage in passages] if self.brief else list(passages)
+        if self.shuffle:
+            self.rng.shuffle(arranged)
+        return arranged
+
+    def _shortened(self, passage: Passage) -> Passage:
+        sentences = passage.text.removesuffix(".").split(". ")
+        needed = self.stated.get(passage.id)
+        kept = [
+            sentence
+            for sentence in sentences
+            if (needed is not None and needed in sentence) or self.rng.random() < 0.3
+        ]
+        return replace(passage, text=". ".join(kept or [self.rng.choice(sentences)]) + ".")
+
+
+@dataclass(frozen=True, slots=True)
+class _Arranged:
+    """A retriever whose passages come as an arrangement presents them."""
+
+    retriever: Retriever
+    arrange: Arrangement
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        return [self.arrange(found) for found in self.retriever.search(queries, k)]
+
+
+# The later lessons: transcripts of a noisy expert.
 
 
 def play_all(
-    policy: Policy,
-    questions: Sequence[Question],
-    retriever: Retriever,
-    top_k: int,
-    shuffle: Random | None = None,
+    policy: Policy, questions: Sequence[Question], retriever: Retriever, top_k: int
 ) -> list[Episode]:
     """One episode of the tags protocol for each question, in their order and without beliefs."""
-    if shuffle is not None:
-        retriever = _Shuffled(retriever, shuffle)
     engine = Engine(TAGS, retriever, PRESETS["outcome-f1"], None, MAX_TURNS, top_k)
     played = {episode.question.id: episode for episode in collect(engine, policy, questions, len(questions))}
     return [played[question.id] for question in questions]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shuffled:
-    """A retriever whose passages come in random order, so that rank says nothing."""
-
-    retriever: Retriever
-    rng: Random
-
-    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        found = self.retriever.search(queries, k)
-        for passages in found:
-            self.rng.shuffle(passages)
-        return found
-
-
-def transcript_row(episode: Episode, encode: Encoder, thoughtless: bool = False) -> Row:
+def transcript_row(episode: Episode, encode: Encoder, names: Sequence[str], thoughtless: bool = False) -> Row:
     """An episode as a row: the expert's useful messages are taught, the environment's text a little.
+
+    ``names`` are those that queries should hold.
 
     After the prompt and after every turn the answer branches off. Where the agent has just wasted a turn the
     branch counts more: a belief must outlast what does not bear on it.
@@ -275,6 +382,7 @@ def transcript_row(episode: Episode, encode: Encoder, thoughtless: bool = False)
         said = encode(message)
         row.add(said, ACT if taught else 0.0, Part.ACT)
         if taught:
+            _stress(row, [encode(name) for name in names], len(said))
             row.branch([], [encode.eos], ACT, Part.ACT)
         body = (
             TAGS.invalid(turn.action.reason)
@@ -288,6 +396,14 @@ def transcript_row(episode: Episode, encode: Encoder, thoughtless: bool = False)
         part = Part.ANSWER if complete else Part.BELIEF
         row.branch(encode.prefix, answer + encode.suffix[:1], weight, part)
     return row
+
+
+def _stress(row: Row, names: Sequence[Sequence[int]], last: int) -> None:
+    """Raise the weight of names among the row's last tokens."""
+    for name in names:
+        for start in range(len(row.ids) - last, len(row.ids) - len(name) + 1):
+            if row.ids[start : start + len(name)] == name:
+                row.weights[start : start + len(name)] = [NAMED] * len(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +421,14 @@ class Lesson:
     """How many document rows a chunk has."""
     lookups: int = 0
     """How many lookup rows a chunk has."""
+    choices: int = 0
+    """How many choice rows a chunk has, at most."""
+    glimpses: int = 0
+    """How many glimpse rows a chunk has, at most."""
+    brief: float = 0.0
+    """The share of transcripts whose documents are shortened."""
+    play: float = 1.0
+    """A factor on the weight of the agent's messages: once a model reads, more of playing can be taught."""
     longest: int = 900
     """Longer rows, without their branches, are left out: attention to them costs too much."""
     passed: tuple[Part, float] = (Part.ANSWER, 2.0)
@@ -314,9 +438,48 @@ class Lesson:
 LESSONS = (
     Lesson("facts", facts=256, passed=(Part.RECALL, 0.72)),
     Lesson("documents", facts=77, documents=90, passed=(Part.RECALL, 0.8)),
-    Lesson("lookups", lookups=160, documents=32, passed=(Part.RECALL, 0.8)),
-    Lesson("short chains", ((1, 1), (1, 2)), (1, 2, 3), lookups=48, passed=(Part.ANSWER, 0.8)),
-    Lesson("all chains", ((1, 3), (1, 3), (1, 3), (2, 4)), (1, 2, 2, 3, 3), lookups=16, longest=1500),
+    Lesson("lookups", lookups=140, documents=32, choices=48, passed=(Part.RECALL, 0.8)),
+    Lesson(
+        "short chains",
+        ((1, 1), (1, 2), (1, 3)),
+        (1, 2, 3),
+        lookups=48,
+        choices=32,
+        brief=0.8,
+        passed=(Part.ANSWER, 0.8),
+    ),
+    Lesson(
+        "all chains",
+        ((1, 3), (1, 3), (1, 3), (2, 4)),
+        (1, 2, 3, 3),
+        lookups=12,
+        choices=16,
+        brief=0.4,
+        longest=1500,
+        passed=(Part.ANSWER, 0.83),
+    ),
+    Lesson(
+        "play",
+        ((1, 3), (1, 3), (1, 3), (2, 4)),
+        (1, 2, 3, 3),
+        lookups=12,
+        choices=16,
+        brief=0.4,
+        play=3.0,
+        longest=1500,
+        passed=(Part.ACT, 0.934),
+    ),
+    Lesson(
+        "glimpses",
+        ((1, 3), (1, 3), (1, 3), (2, 4)),
+        (1, 2, 3, 3),
+        lookups=12,
+        choices=16,
+        glimpses=96,
+        brief=0.4,
+        play=3.0,
+        longest=1500,
+    ),
 )
 
 
@@ -333,14 +496,25 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[
     rows = fact_rows(world, encode, rng, 1 + min(4, chunk // 8), lesson.facts)
     rows += document_rows(world, encode, rng, rng.choice((1, 2, 3)), lesson.documents)
     rows += lookup_rows(world, encode, rng, lesson.lookups)
+    if lesson.choices:
+        rows += choice_rows(world, encode, rng, lesson.choices)
+    if lesson.glimpses:
+        rows += glimpse_rows(world, encode, rng, lesson.glimpses)
     if lesson.hops:
         passages = tuple(world.passages())
         questions = WorldQuestions("", tuple(world.all_questions()), passages, "", world)
         retriever = BM25Index.build(passages)
         agents = [ScriptedAgent(partial(noisy, rate=rate), questions, seed=chunk) for rate in (0.0, 0.2, 0.4)]
         for question in questions.questions:
-            (episode,) = play_all(rng.choice(agents), [question], retriever, rng.choice(lesson.top_k))
-            rows.append(transcript_row(episode, encode, thoughtless=rng.random() < 0.1))
+            arrange = Arrangement(
+                stated(world, question), rng, brief=rng.random() < lesson.brief, shuffle=rng.random() < 0.5
+            )
+            (episode,) = play_all(
+                rng.choice(agents), [question], _Arranged(retriever, arrange), rng.choice(lesson.top_k)
+            )
+            names = [lead.name for lead in questions.leads(question)]
+            row = transcript_row(episode, encode, names, thoughtless=rng.random() < 0.1)
+            rows.append(row.weighted(Part.ACT, lesson.play))
     return [row for row in rows if len(row.ids) <= lesson.longest]
 
 

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -10,15 +11,19 @@ from igpo_gym.data.world import World, load_world
 from igpo_gym.models.lessons import (
     FIRST_SEED,
     LESSONS,
+    Arrangement,
     Encoder,
     Part,
     batches,
+    choice_rows,
     document_rows,
     fact_rows,
+    glimpse_rows,
     lesson_rows,
     lookup_rows,
     pack,
     play_all,
+    stated,
     transcript_row,
 )
 from igpo_gym.models.network import Llama, Shape, initialise
@@ -51,7 +56,7 @@ def small_model():
 
 
 def test_packed_branches_give_the_same_logits_as_rows_of_their_own(episodes, encode):
-    rows = [transcript_row(episode, encode) for episode in episodes[:6]]
+    rows = [transcript_row(episode, encode, ()) for episode in episodes[:6]]
     batch, model = pack(rows), small_model()
     with torch.no_grad():
         packed = model(batch.ids, batch.positions, batch.mask)
@@ -67,7 +72,7 @@ def test_packed_branches_give_the_same_logits_as_rows_of_their_own(episodes, enc
 
 
 def test_targets_are_the_next_tokens_and_branches_do_not_leak(episodes, encode):
-    rows = [transcript_row(episode, encode) for episode in episodes[:4]]
+    rows = [transcript_row(episode, encode, ()) for episode in episodes[:4]]
     batch = pack(rows)
     plain = max(len(row.ids) for row in rows)
     for i, row in enumerate(rows):
@@ -85,7 +90,7 @@ def test_targets_are_the_next_tokens_and_branches_do_not_leak(episodes, encode):
 
 def test_a_transcript_is_tokenised_segment_by_segment_as_a_scorer_does(episodes, encode):
     for episode in episodes:
-        row = transcript_row(episode, encode)
+        row = transcript_row(episode, encode, ())
         expected = [encode.bos]
         for segment in episode.segments if not episode.terminated else episode.segments[:-1]:
             expected += encode(segment.text)
@@ -94,7 +99,7 @@ def test_a_transcript_is_tokenised_segment_by_segment_as_a_scorer_does(episodes,
 
 def test_only_useful_messages_are_taught_and_every_turn_has_a_belief(episodes, encode):
     for episode in episodes:
-        row = transcript_row(episode, encode)
+        row = transcript_row(episode, encode, ())
         answered = sum(branch.ids[: len(encode.prefix)] == encode.prefix for branch in row.branches)
         replies = sum(bool(turn.action.kind != "answer") for turn in episode.turns)
         assert answered == replies + 1
@@ -106,7 +111,7 @@ def test_only_useful_messages_are_taught_and_every_turn_has_a_belief(episodes, e
 
 def test_the_final_message_has_the_form_of_the_probe(episodes, encode):
     episode = next(e for e in episodes if e.terminated)
-    row = transcript_row(episode, encode)
+    row = transcript_row(episode, encode, ())
     answer = encode(episode.question.answers[0])
     assert row.ids[-len(encode.prefix + answer + encode.suffix) - 1 :] == [
         *encode.prefix,
@@ -137,6 +142,76 @@ def test_lookups_give_the_answer_after_what_was_searched_for(tokenizer, encode):
             before = tokenizer.decode(row.ids[: branch.start])
             shown = before.rpartition("</search>")[2]
             assert tokenizer.decode(taught).strip() in shown
+
+
+def test_choices_show_what_decides_them(tokenizer, encode):
+    for row in choice_rows(World(seed=1), encode, Random(0), 12):
+        question, shown = tokenizer.decode(row.ids).split("<information>")[-2:]
+        (branch,) = row.branches
+        taught = [token for token, weight in zip(branch.ids, branch.weights, strict=True) if weight]
+        answer = tokenizer.decode(taught).strip()
+        assert answer in question
+        assert f"Title: {answer}" in shown
+        years = re.findall(r"Title: ([^)]+)\)[^\n]*?(?:opened in|appeared in|founded in) (\d{4})", shown)
+        if len(years) == 2 and re.search("older|first|earlier", question):
+            assert answer == min(years, key=lambda found: int(found[1]))[0]
+
+
+def test_glimpses_show_the_first_document_of_a_chain_and_mostly_mention_the_answer(tokenizer, encode):
+    world = World(seed=1)
+    asked = {question.text: question for question in World(500, 120, (2, 2), seed=1).all_questions()}
+    rows = glimpse_rows(world, encode, Random(0), 30)
+    assert len(rows) == 30
+    mentioned = 0
+    for row in rows:
+        text = tokenizer.decode(row.ids)
+        question = asked[text.partition("Question: ")[2].partition("\n")[0]]
+        assert f"Title: {world.entity(int(question.evidence[0])).name})" in text
+        (branch,) = row.branches
+        taught = [token for token, weight in zip(branch.ids, branch.weights, strict=True) if weight]
+        assert tokenizer.decode(taught).strip() == question.answers[0]
+        mentioned += question.answers[0] in text
+    assert mentioned > 18
+
+
+def test_weights_of_one_part_can_be_raised(episodes, encode):
+    row = transcript_row(episodes[0], encode, ())
+    raised = row.weighted(Part.ACT, 3.0)
+    for before, after, part in zip(row.weights, raised.weights, row.parts, strict=True):
+        assert after == before * (3.0 if part == Part.ACT else 1.0)
+    for plain, branch in zip(row.branches, raised.branches, strict=True):
+        factor = 3.0 if plain.part == Part.ACT else 1.0
+        assert branch.weights == [weight * factor for weight in plain.weights]
+
+
+def test_a_shortened_document_keeps_what_decides_the_question():
+    world = World(seed=2, hops=(1, 3), questions=60)
+    for question in world.all_questions():
+        deciding = stated(world, question)
+        assert set(deciding) == set(question.evidence)
+        passages = [world.passage(int(number)) for number in question.evidence]
+        shown = Arrangement(deciding, Random(0), brief=True, shuffle=True)(passages)
+        assert {passage.id for passage in shown} == set(question.evidence)
+        for passage in shown:
+            assert deciding[passage.id] in passage.text
+            sentences = world.passage(int(passage.id)).text.removesuffix(".").split(". ")
+            assert set(passage.text.removesuffix(".").split(". ")) <= set(sentences)
+
+
+def test_the_names_in_a_query_weigh_more_than_its_other_words(episodes, encode):
+    from igpo_gym.models.lessons import ACT, NAMED
+
+    row = transcript_row(episodes[0], encode, [episodes[0].question.answers[0], "Kerbus"])
+    assert NAMED not in row.weights
+    turn = next(turn for turn in episodes[0].turns if turn.message.startswith("<think>I need"))
+    name = re.search(r"(?:\b[A-Z]\w+ ?)+", turn.message.partition("<search>")[2])
+    assert name is not None
+    ids = encode(name[0].strip())
+    row = transcript_row(episodes[0], encode, [name[0].strip()])
+    stressed = [token for token, weight in zip(row.ids, row.weights, strict=True) if weight == NAMED]
+    assert stressed
+    assert stressed == ids * (len(stressed) // len(ids))
+    assert ACT in row.weights
 
 
 def test_chunks_are_functions_of_seed_and_number(encode):
