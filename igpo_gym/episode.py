@@ -77,6 +77,27 @@ Action: TypeAlias = Search | Answer | Invalid
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """An agent's message as a language model sampled it. ValueError for unlike numbers of ids and log-probs.
+
+    The ids are without the token that ended the message (an end of turn, say), if one did; and the text may
+    end within the last token, where that spells more than the end of the action.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    """For each id, its log-probability under the model itself (temperature 1, no id excluded), in nats."""
+    vocabulary: str = ""
+    """What the ids mean: the :attr:`igpo_gym.scorers.framing.Framing.vocabulary` of the policy. A reader of
+    another vocabulary takes the text; where it is not said (empty), a reader takes the ids for its own."""
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.log_probs):
+            raise ValueError(f"a message of {len(self.ids)} ids has {len(self.log_probs)} log-probabilities")
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of a transcript, written by one author. The unit of tokenisation."""
 
@@ -85,7 +106,11 @@ class Segment:
     """The chat role whose message this text belongs to; consecutive segments of a role are one message."""
     text: str
     ids: tuple[int, ...] | None = None
-    """The token ids that a policy sampled, where known: scorers that share its tokenizer use these."""
+    """The token ids that a policy sampled, where known: scorers that share its vocabulary use these."""
+    log_probs: tuple[float, ...] | None = None
+    """For each of ``ids``, the log-probability that :class:`Message` told, in nats."""
+    vocabulary: str = ""
+    """What the ids mean, see :class:`Message`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +184,13 @@ class Episode:
     rewards: list[dict[str, float]] = field(default_factory=list)
     truncated: bool = False
     """Whether the turns ran out before an answer."""
+    attempt: int = 0
+    """Which of the group's attempts at the question this is: policies draw other numbers for each."""
 
     @classmethod
-    def begin(cls, question: Question, prompt: tuple[Segment, ...]) -> Episode:
+    def begin(cls, question: Question, prompt: tuple[Segment, ...], attempt: int = 0) -> Episode:
         """An episode without turns."""
-        return cls(question, list(prompt), len(prompt))
+        return cls(question, list(prompt), len(prompt), attempt=attempt)
 
     @property
     def prompt(self) -> str:

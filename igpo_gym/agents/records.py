@@ -42,6 +42,7 @@ def to_record(episode: Episode) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "question": dataclasses.asdict(episode.question),
+        "attempt": episode.attempt,
         "prediction": episode.prediction,
         "em": exact_match(episode.prediction, episode.question.answers),
         "f1": f1(episode.prediction, episode.question.answers),
@@ -67,16 +68,21 @@ def from_record(record: dict[str, Any]) -> Episode:
         question=Question(
             **{**question, "answers": tuple(question["answers"]), "evidence": tuple(question["evidence"])}
         ),
-        segments=[
-            Segment(**{**segment, "ids": None if segment["ids"] is None else tuple(segment["ids"])})
-            for segment in record["segments"]
-        ],
+        segments=[_segment(segment) for segment in record["segments"]],
         prompt_length=record["prompt_length"],
         turns=[_turn(turn) for turn in record["turns"]],
         beliefs=[Belief(tuple(log_probs)) for log_probs in record["beliefs"]],
         rewards=record["rewards"],
         truncated=record["truncated"],
+        attempt=record.get("attempt", 0),
     )
+
+
+def _segment(record: dict[str, Any]) -> Segment:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }
+    return Segment(**fields)
 
 
 def _turn(turn: dict[str, Any]) -> Turn:

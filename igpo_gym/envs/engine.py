@@ -18,6 +18,7 @@ from igpo_gym.episode import (
     Belief,
     Episode,
     Invalid,
+    Message,
     Passage,
     Question,
     Search,
@@ -77,27 +78,32 @@ class Engine:
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
 
-    def begin(self, questions: Sequence[Question]) -> list[Episode]:
-        """New episodes; their first beliefs come with the next :meth:`settle`."""
-        return [Episode.begin(question, self.protocol.prompt(question)) for question in questions]
+    def begin(self, questions: Sequence[Question], attempts: Sequence[int] | None = None) -> list[Episode]:
+        """New episodes; their first beliefs come with the next :meth:`settle`.
 
-    def play(self, episodes: Sequence[Episode], messages: Sequence[str]) -> list[Move]:
+        ``attempts`` number the attempts at one question; by default all are 0.
+        """
+        numbers = [0] * len(questions) if attempts is None else attempts
+        return [
+            Episode.begin(question, self.protocol.prompt(question), number)
+            for question, number in zip(questions, numbers, strict=True)
+        ]
+
+    def play(self, episodes: Sequence[Episode], messages: Sequence[str | Message]) -> list[Move]:
         """Read one message per episode and search for all of them at once. The episodes stay as they are.
 
-        Raises TypeError for a message that is not a string.
+        What a policy sampled (a :class:`Message`) enters the transcript with its token ids.
+        Raises TypeError for a message that is neither.
         """
-        for message in messages:
-            if not isinstance(message, str):
-                raise TypeError(f"an action is a string, not {type(message).__name__}: {message!r:.80}")
-        texts = [well_formed(message) for message in messages]
-        actions = [self.protocol.parse(text) for text in texts]
+        said = [_segment(message) for message in messages]
+        actions = [self.protocol.parse(segment.text) for segment in said]
         queries = dict.fromkeys(
             query for action in actions if isinstance(action, Search) for query in action.queries
         )
         found = self._search(list(queries)) if queries else {}
         moves = []
-        for episode, text, action in zip(episodes, texts, actions, strict=True):
-            turn, segments = self._turn(text, action, found)
+        for episode, segment, action in zip(episodes, said, actions, strict=True):
+            turn, segments = self._turn(segment, action, found)
             last = len(episode.turns) + 1 >= self.max_turns and not isinstance(action, Answer)
             moves.append(Move(episode, turn, segments, truncates=last))
         return moves
@@ -161,12 +167,11 @@ class Engine:
         return sum(episode.rewards[-1].values())
 
     def _turn(
-        self, message: str, action: Search | Answer | Invalid, found: dict[str, list[Passage]] | None
+        self, said: Segment, action: Search | Answer | Invalid, found: dict[str, list[Passage]] | None
     ) -> tuple[Turn, tuple[Segment, ...]]:
         """The turn of a message and its segments; ``found`` is None when search was unavailable."""
-        said = Segment("agent", "assistant", message)
         if isinstance(action, Answer):
-            return Turn(message, action), (said,)
+            return Turn(said.text, action), (said,)
         results: tuple[tuple[Passage, ...], ...] = ()
         failed = isinstance(action, Search) and found is None
         if isinstance(action, Invalid):
@@ -177,7 +182,7 @@ class Engine:
             results = tuple(tuple(found[query]) for query in action.queries)
             body = self.protocol.passages(distinct(results))
         reply = self.protocol.reply(body)
-        return Turn(message, action, results, reply.text, failed), (said, reply)
+        return Turn(said.text, action, results, reply.text, failed), (said, reply)
 
     def _search(self, queries: list[str]) -> dict[str, list[Passage]] | None:
         """The passages of each query, or None when the backend still fails after all tries."""
@@ -193,3 +198,13 @@ class Engine:
                     return None
                 time.sleep(delay)
         raise AssertionError("unreachable: the last try has no delay")
+
+
+def _segment(message: str | Message) -> Segment:
+    """The agent's message as it enters the transcript."""
+    if isinstance(message, Message):
+        text = well_formed(message.text)
+        return Segment("agent", "assistant", text, message.ids, message.log_probs, message.vocabulary)
+    if not isinstance(message, str):
+        raise TypeError(f"an action is a string, not {type(message).__name__}: {message!r:.80}")
+    return Segment("agent", "assistant", well_formed(message))

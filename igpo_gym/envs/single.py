@@ -85,7 +85,7 @@ class SearchQAEnv(gym.Env[str, str]):
         super().reset(seed=seed)
         place = self._place if seed is None else 0
         stream = QuestionStream(self.questions.questions, self._stream_seed(), self.group_size)
-        (episode,) = self.engine.begin([found or stream[place]])
+        (episode,) = self.engine.begin([found or stream[place]], [place % self.group_size])
         self.engine.settle([], [episode])
         self.episode, self._place = episode, place + 1
         self._show()

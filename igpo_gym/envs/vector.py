@@ -180,7 +180,8 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
             leader = index - index % self.group_size
             stream = QuestionStream(self.questions.questions, seeds[leader])
             questions.append(stream[places[index]] if wanted is None else self.questions.find(wanted))
-        return {int(i): episode for i, episode in zip(indices, self.engine.begin(questions), strict=True)}
+        episodes = self.engine.begin(questions, [int(index) % self.group_size for index in indices])
+        return {int(index): episode for index, episode in zip(indices, episodes, strict=True)}
 
     def _install(self, fresh: dict[int, Episode]) -> None:
         if not self.episodes:
