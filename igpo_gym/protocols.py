@@ -81,6 +81,11 @@ class TextProtocol:
     """Queries to the contents of one or more search blocks."""
     probe: AnswerProbe = ANSWER_PROBE
 
+    @property
+    def stops(self) -> tuple[str, str]:
+        """The tags that close an action: after one of them the agent has nothing more to say."""
+        return f"</{self.search_tag}>", "</answer>"
+
     def prompt(self, question: Question) -> tuple[Segment, ...]:
         """The segments that open an episode. They hold nothing of the gold answer."""
         user = Segment("environment", "user", self.user.replace("{question}", neutralise(question.text)))

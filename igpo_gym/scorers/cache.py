@@ -147,6 +147,11 @@ class KeyValueLayout:
     dtype: torch.dtype
     device: torch.device
 
+    @property
+    def token_bytes(self) -> int:
+        """What a token takes, in bytes."""
+        return self.layers * 2 * self.heads * self.head_size * self.dtype.itemsize
+
 
 class KeyValues:
     """The keys and values of a stretch of tokens, in all layers; its size is in bytes."""
@@ -178,6 +183,14 @@ class KeyValues:
         stop = offset + key.shape[2]
         self._data[layer, 0, :, offset:stop] = key[0]
         self._data[layer, 1, :, offset:stop] = value[0]
+
+    def fill(self, offset: int, key_values: torch.Tensor) -> None:
+        """Keep tokens from ``offset`` on in all layers: [layers, 2, heads, tokens, head size]."""
+        self._data[:, :, :, offset : offset + key_values.shape[3]] = key_values
+
+    def stretch(self, length: int) -> torch.Tensor:
+        """The first ``length`` tokens in all layers: [layers, 2, heads, length, head size]."""
+        return self._data[:, :, :, :length]
 
     def read(self, layer: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and the values of the first ``length`` tokens, each [1, heads, length, head size]."""

@@ -1,4 +1,4 @@
-"""Which language models the local scorer can drive, found out once, when it is made.
+"""Which language models the scorer and the sampler can drive, found out once, when they are made.
 
 transformers lets a model's attention be replaced, but a model may want more of it than the scorer's does
 (a window, a cap), or not ask it at all. Such a mistake would be silent, so a model is watched while it reads
@@ -71,7 +71,7 @@ def key_value_layout(view: PreTrainedModel) -> KeyValueLayout:
     name = type(view).__name__
 
     def refuse(what: str) -> SpecError:
-        return SpecError(f"{name} cannot be a scorer: {what}")
+        return SpecError(f"{name} cannot be driven: {what}")
 
     config = view.config
     if config.is_encoder_decoder:

@@ -51,6 +51,8 @@ class Framing:
         self._backend.no_padding()
         self._backend.no_truncation()
         self._size = len(tokenizer)
+        self._control = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._end_of_text = frozenset(() if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,))
         self.text_ids = lru_cache(maxsize=REMEMBERED_TEXTS)(self._tokenise)
         _refuse_spelled_control_tokens(tokenizer, self.text_ids)
         self._seams = chat_seams(tokenizer) if tokenizer.chat_template else plain_seams(tokenizer)
@@ -64,6 +66,13 @@ class Framing:
         """A fingerprint of what each id spells: equal where two tokenizers mean the same by all ids."""
         entries = sorted(self._backend.get_vocab(with_added_tokens=True).items())
         return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16]
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The control tokens that can end the agent's message: the end of a turn, and of a text."""
+        seam = self._seams.get(("assistant", "user"), ())
+        end_of_turn = [number for number in seam if number in self._control][:1]
+        return frozenset(end_of_turn) | self._end_of_text
 
     def ids(self, segments: Sequence[Segment]) -> Ids:
         """The transcript's token ids, up to where the agent writes next (its message is open).

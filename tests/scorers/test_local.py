@@ -231,7 +231,7 @@ def test_the_model_is_left_as_it_is_and_its_weights_are_shared() -> None:
     assert model.training
     assert model.config._attn_implementation == implementation
     assert torch.equal(model(input_ids=ids).logits, before)
-    assert {p.data_ptr() for p in model.parameters()} == {p.data_ptr() for p in scorer._model.parameters()}
+    assert {p.data_ptr() for p in model.parameters()} == {p.data_ptr() for p in scorer.reader.view.parameters()}
 
 
 def test_new_weights_give_new_beliefs_after_clear() -> None:
@@ -296,7 +296,7 @@ def test_numbers_that_are_not_finite_are_refused_and_not_remembered() -> None:
 def test_a_model_that_cannot_be_driven_is_refused_by_name(family: str) -> None:
     extra, reason = REFUSED[family]
     model = make_model(family, **extra)
-    with pytest.raises(SpecError, match=f"{type(model).__name__} cannot be a scorer: .*{reason}"):
+    with pytest.raises(SpecError, match=f"{type(model).__name__} cannot be driven: .*{reason}"):
         TransformersScorer(model, make_tokenizer())
 
 
