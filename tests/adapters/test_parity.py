@@ -90,11 +90,54 @@ def openenv(given: dict[str, Any], script: Sequence[Act]) -> Any:
     return prompt, steps
 
 
+def trl_tools(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    pytest.importorskip("trl", reason="TRL is not installed")
+    from igpo_gym.adapters.trl import dataset, environment_factory
+
+    rows = {row["question_id"]: row for row in dataset(**given)}
+    env = environment_factory(**given)()
+    env.reset(**rows[QUESTION])
+    bodies = []
+    for act in script:
+        if isinstance(act, str):
+            pytest.skip("TRL calls tools; what is no call does not reach the environment")
+        bodies.append(env.answer(act.text) if isinstance(act, Answer) else env.search(*act.queries))
+    steps = [
+        Step(body, reward, place == len(script))
+        for place, (body, reward) in enumerate(zip(bodies, env.rewards, strict=True), 1)
+    ]
+    assert env.get_reward() == pytest.approx(sum(step.reward for step in steps))
+    return [plain(message) for message in rows[QUESTION]["prompt"]], steps
+
+
+def trl_rollouts(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    pytest.importorskip("trl", reason="TRL is not installed")
+    from igpo_gym.adapters.trl import Rollouts, dataset
+    from tests.adapters.scripted import ScriptedTrainer
+
+    rows = {row["question_id"]: row for row in dataset(**given)}
+    trainer = ScriptedTrainer([text(given["protocol"], act) for act in script])
+    rollout = Rollouts(**given)([rows[QUESTION]["prompt"]], trainer)
+    steps = [
+        Step(reply_body(given["protocol"], body), reward, place == len(script))
+        for place, (body, reward) in enumerate(
+            zip(trainer.replies(rollout), rollout["turn_rewards"][0], strict=True), 1
+        )
+    ]
+    return [plain(message) for message in rows[QUESTION]["prompt"]], steps
+
+
+def plain(message: dict[str, str]) -> dict[str, str]:
+    return {name: message[name] for name in ("role", "content")}
+
+
 DRIVERS: dict[str, tuple[Driver, TextProtocol]] = {
     "gem": (gem, TAGS),
     "skyrl": (skyrl, CHAT),
     "aviary": (aviary, TOOLS),
     "openenv": (openenv, TAGS),
+    "trl tools": (trl_tools, TOOLS),
+    "trl rollouts": (trl_rollouts, CHAT),
 }
 
 
