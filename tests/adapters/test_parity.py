@@ -127,6 +127,25 @@ def trl_rollouts(given: dict[str, Any], script: Sequence[Act]) -> Any:
     return [plain(message) for message in rows[QUESTION]["prompt"]], steps
 
 
+def verifiers(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
+    from igpo_gym.adapters.session import Sessions
+    from tests.adapters.endpoint import episode_through_verifiers
+
+    messages = [text(given["protocol"], act) for act in script]
+    trace = episode_through_verifiers(messages, QUESTION, sessions=Sessions(**given))
+    said = [node.message for node in trace.nodes]
+    replies = [message.content for message in said[1:] if message.role == "user"]
+    bodies = [reply_body(given["protocol"], reply) for reply in replies] + [""] * len(script)
+    rewards = trace.info["igpo"]["turn_rewards"]
+    assert trace.reward == pytest.approx(sum(rewards))
+    steps = [
+        Step(body, reward, place == len(script))
+        for place, (body, reward) in enumerate(zip(bodies, rewards, strict=False), 1)
+    ]
+    return [{"role": said[0].role, "content": said[0].content}], steps
+
+
 def plain(message: dict[str, str]) -> dict[str, str]:
     return {name: message[name] for name in ("role", "content")}
 
@@ -136,6 +155,7 @@ DRIVERS: dict[str, tuple[Driver, TextProtocol]] = {
     "skyrl": (skyrl, CHAT),
     "aviary": (aviary, TOOLS),
     "openenv": (openenv, TAGS),
+    "verifiers": (verifiers, CHAT),
     "trl tools": (trl_tools, TOOLS),
     "trl rollouts": (trl_rollouts, CHAT),
 }
