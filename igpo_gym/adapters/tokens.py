@@ -72,14 +72,17 @@ def turn_rewards(episode: Episode) -> list[float]:
     return [sum(terms.values()) for terms in episode.rewards]
 
 
-def reward_row(row: TokenRow, rewards: Sequence[float]) -> npt.NDArray[np.float32]:
-    """The reward of each turn on the last token that the agent wrote in it, and 0 elsewhere: [tokens].
+def reward_row(row: TokenRow, rewards: Sequence[float], span: slice) -> npt.NDArray[np.float32]:
+    """The reward of each turn on the last token of ``span`` that the agent wrote in it: [tokens of span].
 
-    A turn without tokens (an empty message, or one that a limit of length cut off) gives its reward to the
-    turn before it, or where there is none, to the last token of the row: no reward is lost.
+    A turn without tokens there (an empty message, or one that a limit of length cut off) gives its reward to
+    the turn before it, or where there is none, to the first turn that has tokens, or to the last token of
+    all: no reward is lost.
     """
-    placed = np.zeros(len(row.turn), dtype=np.float32)
+    turn = row.turn[span]
+    first = min(turn[turn > 0], default=0)
+    placed = np.zeros(len(turn), dtype=np.float32)
     for number, reward in enumerate(rewards, 1):
-        own = np.flatnonzero((row.turn > 0) & (row.turn <= number))
-        placed[own[-1] if len(own) else -1] += reward
+        places = np.flatnonzero((turn > 0) & (turn <= max(number, first)))
+        placed[places[-1] if len(places) else -1] += reward
     return placed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,3 +57,40 @@ def user_messages(transcript: str, count: int) -> list[str]:
     """What the user said in a transcript in ChatML, padded with empty texts to ``count``."""
     found = [part.partition("<|im_end|>")[0] for part in transcript.split("<|im_start|>user\n")[1:]]
     return found + [""] * (count - len(found))
+
+
+class ScriptedServer(ScriptedEngine):
+    """As much of verl's inference client as an agent loop uses; every request follows the script."""
+
+    def __init__(self, script: Sequence[str]) -> None:
+        super().__init__(script)
+        self.turns: Counter[str] = Counter()
+        self.params: dict[str, Any] = {}
+
+    async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Any:
+        from verl.workers.rollout.replica import TokenOutput
+
+        self.calls, self.params = self.turns[request_id], sampling_params
+        self.turns[request_id] += 1
+        ids = self.sample()
+        return TokenOutput(token_ids=ids, log_probs=[-0.5] * len(ids))
+
+
+def agent_loop(server: ScriptedServer, settings: dict[str, Any], response_length: int = 2000) -> Any:
+    """The adapter's agent loop, made as verl makes one."""
+    from omegaconf import OmegaConf
+    from verl.experimental.agent_loop.agent_loop import DictConfigWrap
+    from verl.utils.dataset.rl_dataset import RLHFDataset
+
+    from igpo_gym.adapters.verl import SearchAgentLoop
+
+    rollout = {"name": "vllm", "prompt_length": 512, "response_length": response_length}
+    return SearchAgentLoop(
+        trainer_config=DictConfigWrap(OmegaConf.create({"actor_rollout_ref": {"rollout": rollout}})),
+        server_manager=server,
+        tokenizer=server.tokenizer,
+        processor=None,
+        dataset_cls=RLHFDataset,
+        data_config=DictConfigWrap(OmegaConf.create({})),
+        settings=settings,
+    )

@@ -146,6 +146,25 @@ def verifiers(given: dict[str, Any], script: Sequence[Act]) -> Any:
     return [{"role": said[0].role, "content": said[0].content}], steps
 
 
+def verl(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    pytest.importorskip("verl.experimental.agent_loop.agent_loop", reason="verl is not installed")
+    from igpo_gym.adapters.verl import dataset
+    from tests.adapters.scripted import ScriptedServer, agent_loop, user_messages
+
+    rows = {row["extra_info"]["question_id"]: row for row in dataset(**given)}
+    server = ScriptedServer([text(given["protocol"], act) for act in script])
+    output = asyncio.run(agent_loop(server, given).run({}, **rows[QUESTION]))
+    replies = user_messages(server.tokenizer.decode(output.response_ids), len(script))
+    assert output.reward_score == pytest.approx(sum(output.extra_fields["turn_scores"]))
+    steps = [
+        Step(reply_body(given["protocol"], reply), reward, place == len(script))
+        for place, (reply, reward) in enumerate(
+            zip(replies, output.extra_fields["turn_scores"], strict=True), 1
+        )
+    ]
+    return rows[QUESTION]["prompt"], steps
+
+
 def plain(message: dict[str, str]) -> dict[str, str]:
     return {name: message[name] for name in ("role", "content")}
 
@@ -156,6 +175,7 @@ DRIVERS: dict[str, tuple[Driver, TextProtocol]] = {
     "aviary": (aviary, TOOLS),
     "openenv": (openenv, TAGS),
     "verifiers": (verifiers, CHAT),
+    "verl": (verl, CHAT),
     "trl tools": (trl_tools, TOOLS),
     "trl rollouts": (trl_rollouts, CHAT),
 }
