@@ -1,6 +1,6 @@
 """Write the questions of an agent loop's settings as the parquet files that verl reads.
 
-    python prepare.py agent_loop.yaml data --test 500
+python prepare.py agent_loop.yaml data --test 500
 """
 
 from __future__ import annotations

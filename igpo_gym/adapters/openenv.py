@@ -93,12 +93,13 @@ class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State
 def server(max_concurrent_envs: int = 256, **settings: Any) -> FastAPI:
     """An app for uvicorn. ``settings`` are the arguments of :class:`SearchQAEnv`; all sessions share them."""
     sessions = Sessions(**settings)
-    return create_fastapi_app(
+    app: FastAPI = create_fastapi_app(
         lambda: SearchQAEnvironment(sessions()),
         SearchQAAction,
         SearchQAObservation,
         max_concurrent_envs=max_concurrent_envs,
     )
+    return app
 
 
 class SearchQAClient(EnvClient[SearchQAAction, SearchQAObservation, State]):

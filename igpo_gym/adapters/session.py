@@ -19,7 +19,7 @@ from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol
 from igpo_gym.scorers.batching import BatchingScorer
 
 CHAT = dataclasses.replace(TAGS, name="tags-chat", reply_role="user")
-"""The tags, with each reply a user message: for libraries whose transcripts alternate between two speakers."""
+"""The tags, with each reply a user message: for libraries whose transcripts have two speakers in turn."""
 
 TOOLS = dataclasses.replace(
     TOOL_CALL,

@@ -38,7 +38,9 @@ def sampled_message(
     kept = list(takewhile(lambda number: number not in ends, ids))
 
     def text(length: int) -> str:
-        spelled = tokenizer.decode(kept[:length], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        spelled = tokenizer.decode(
+            kept[:length], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
         return str(spelled)
 
     def closed(length: int) -> bool:

@@ -155,7 +155,7 @@ class Rollouts:
         self._sessions = Sessions(**{"protocol": CHAT, **settings})
         self._framing: tuple[Any, Framing] | None = None
 
-    def __call__(self, prompts: list[list[dict[str, str]]], trainer: GRPOTrainer) -> dict[str, list[Any]]:
+    def __call__(self, prompts: list[list[dict[str, str]]], trainer: GRPOTrainer) -> dict[str, Any]:
         """Play an episode for each prompt."""
         engine, tokenizer = self._sessions.engine, trainer.processing_class
         framing = self._frame(tokenizer)
@@ -202,7 +202,9 @@ def question_id(prompt: Sequence[dict[str, str]]) -> str:
     """The question that a prompt of :func:`dataset` is about. Raises SpecError for another prompt."""
     named = prompt[-1].get("question_id") if prompt and isinstance(prompt[-1], dict) else None
     if not named:
-        raise SpecError("the prompts do not name their questions: train on igpo_gym.adapters.trl.dataset(...)")
+        raise SpecError(
+            "the prompts do not name their questions: train on igpo_gym.adapters.trl.dataset(...)"
+        )
     return named
 
 
@@ -214,7 +216,9 @@ def _log_probs(completions: Sequence[tuple[TokenRow, slice]]) -> list[list[float
 
 
 def episode_reward(
-    turn_rewards: Sequence[Sequence[float]], log_metric: Callable[[str, float], None] | None = None, **columns: Any
+    turn_rewards: Sequence[Sequence[float]],
+    log_metric: Callable[[str, float], None] | None = None,
+    **columns: Any,
 ) -> list[float]:
     """A reward function for TRL: the sum of the turns' rewards, and EM and F1 in its log."""
     for name in ("em", "f1"):
@@ -246,7 +250,9 @@ class TurnGRPOTrainer(GRPOTrainer):
         rewards = gather_object([row["turn_rewards"] for row in inputs])
         turns = Turns.of(rewards, groups=[place // size for place in range(len(rewards))])
         values = self._estimate(turns, gamma=self._gamma)
-        self._metrics["train" if training else "eval"]["advantage_collapse"].append(collapse_rate(turns, values))
+        self._metrics["train" if training else "eval"]["advantage_collapse"].append(
+            collapse_rate(turns, values)
+        )
 
         by_episode = np.split(values, np.flatnonzero(turns.firsts)[1:])
         first = self.accelerator.process_index * len(inputs)

@@ -57,7 +57,8 @@ class SearchQATask(vf.Task[SearchQAData]):
     @property
     def key(self) -> str:
         """The question's id: rollouts of one question are a group."""
-        return self.data.question_id
+        question_id: str = self.data.question_id
+        return question_id
 
 
 def sessions(config: SearchQAConfig) -> Sessions:
@@ -75,9 +76,7 @@ class SearchQATaskset(vf.Taskset[SearchQATask, SearchQAConfig]):
 
         for question in resolve_questions(self.config.questions).questions:
             (prompt,) = CHAT.prompt(question)
-            data = SearchQAData(
-                id=question.id, name=question.id, question_id=question.id, prompt=prompt.text
-            )
+            data = SearchQAData(id=question.id, name=question.id, question_id=question.id, prompt=prompt.text)
             yield SearchQATask(data, self.config.task)
 
 
@@ -178,7 +177,9 @@ def assign_advantages(
         nodes = [node for node in trace.nodes if node.sampled]
         # An episode that was cut short ends with a turn that the policy did not write.
         if len(own) - len(nodes) not in (0, 1):
-            raise ValueError(f"trace {trace.id} has {len(nodes)} messages, but {len(own)} turns were rewarded")
+            raise ValueError(
+                f"trace {trace.id} has {len(nodes)} messages, but {len(own)} turns were rewarded"
+            )
         for node, value in zip(nodes, own.tolist(), strict=False):
             node.advantages = [value] * sum(node.mask)
     return {trace.id: own.tolist() for trace, own in zip(traces, values, strict=True)}

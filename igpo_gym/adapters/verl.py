@@ -13,7 +13,7 @@ trainer before it sees their sum alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AGENT = "searchqa"
-"""The agent loop's name: ``actor_rollout_ref.rollout.agent.default_agent_loop``, or a row's ``agent_name``."""
+"""The agent loop's name: for ``rollout.agent.default_agent_loop``, and in the rows of :func:`dataset`."""
 
 ESTIMATORS = {
     "igpo": "igpo-joint",
@@ -80,7 +80,11 @@ class SearchAgentLoop(AgentLoopBase):
     """
 
     def __init__(
-        self, *args: Any, settings: Mapping[str, Any] | None = None, max_message_tokens: int = 512, **kwargs: Any
+        self,
+        *args: Any,
+        settings: Mapping[str, Any] | None = None,
+        max_message_tokens: int = 512,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._sessions = shared_sessions(**{"protocol": CHAT, **dict(settings or {})})
@@ -89,7 +93,8 @@ class SearchAgentLoop(AgentLoopBase):
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> TurnRewards:
         """Play the episode; a turn is a call to the inference server, one to the index, one to the scorer."""
-        engine, request_id, times = self._sessions.engine, uuid4().hex, {}
+        engine, request_id = self._sessions.engine, uuid4().hex
+        times: dict[str, float] = {}
         (episode,) = engine.begin([self._sessions.questions.find(row["extra_info"]["question_id"])])
         await asyncio.to_thread(engine.settle, [], [episode])
         start = len(self._framing.ids(episode.segments))
@@ -128,7 +133,12 @@ class SearchAgentLoop(AgentLoopBase):
             reward_score=sum(rewards),
             num_turns=2 * len(episode.turns),
             metrics=AgentLoopMetrics(**times),
-            extra_fields={**generated, "reward_extra_info": scores, "turn_scores": rewards, "tool_rewards": []},
+            extra_fields={
+                **generated,
+                "reward_extra_info": scores,
+                "turn_scores": rewards,
+                "tool_rewards": [],
+            },
         )
 
 
@@ -146,7 +156,7 @@ def turn_advantages(
     config: Any = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor]:
-    """The advantages of one of our estimators on verl's tensors, and they again as returns: [batch, response].
+    """Advantages by one of our estimators, and the same as returns: both [batch, response], as verl's.
 
     A run of tokens with mask 1 is a turn, since the environment replies between two turns; its reward is what
     lies on its tokens. ``index`` are the groups; ``config.gamma`` is the discount per turn.
@@ -164,7 +174,9 @@ def turn_advantages(
     )
     values = ADVANTAGES[estimator](turns, gamma=1.0 if config is None else config.gamma)
     by_row = np.split(values, np.flatnonzero(turns.firsts)[1:])
-    spread = np.stack([np.append(own, 0.0)[own_numbers] for own, own_numbers in zip(by_row, numbers, strict=True)])
+    spread = np.stack(
+        [np.append(own, 0.0)[own_numbers] for own, own_numbers in zip(by_row, numbers, strict=True)]
+    )
     advantages = torch.as_tensor(spread, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
     return advantages, advantages
 

@@ -1,4 +1,4 @@
-"""The yardstick of every adapter: scripted episodes as ``gym.make`` plays them, and what must come out alike."""
+"""The yardstick of every adapter: scripted episodes as ``gym.make`` plays them."""
 
 from __future__ import annotations
 

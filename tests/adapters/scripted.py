@@ -67,7 +67,9 @@ class ScriptedServer(ScriptedEngine):
         self.turns: Counter[str] = Counter()
         self.params: dict[str, Any] = {}
 
-    async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Any:
+    async def generate(
+        self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any]
+    ) -> Any:
         from verl.workers.rollout.replica import TokenOutput
 
         self.calls, self.params = self.turns[request_id], sampling_params

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
@@ -8,8 +14,10 @@ from igpo_gym.adapters.session import CHAT, Sessions
 from igpo_gym.adapters.verifiers import SearchQAConfig, SearchQATaskset, assign_advantages
 from igpo_gym.agents.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
-from tests.adapters.endpoint import episode_through_verifiers
+from tests.adapters.endpoint import PLUGINS, completion, episode_through_verifiers
 from tests.adapters.parity import QUESTION, settings
+from tests.conftest import REPOSITORY
+from tests.scorers.servers import running
 
 RIGHT = ["<think>who?</think><search>Günter Grass writer</search>", "<answer>Danzig</answer>"]
 WRONG = ["<search>Odra</search>", "<answer>Cologne</answer>"]
@@ -24,7 +32,13 @@ def test_tasks_do_not_hold_the_answers() -> None:
     config = SearchQAConfig(id="searchqa-igpo", questions="world:documents=60,questions=10")
     tasks = list(SearchQATaskset(config))
     assert len({task.key for task in tasks}) == len(tasks) > 1
-    assert set(tasks[0].data.model_dump(exclude_defaults=True)) == {"id", "idx", "name", "prompt", "question_id"}
+    assert set(tasks[0].data.model_dump(exclude_defaults=True)) == {
+        "id",
+        "idx",
+        "name",
+        "prompt",
+        "question_id",
+    }
 
 
 def test_beliefs_are_kept_as_levels_beside_the_rewards(sessions: Sessions) -> None:
@@ -66,3 +80,27 @@ def test_wrong_uses_are_explained(sessions: Sessions) -> None:
     trace.info["igpo"]["turn_rewards"] = [1.0]
     with pytest.raises(ValueError, match="has 2 messages, but 1 turns were rewarded"):
         assign_advantages([trace])
+
+
+@pytest.mark.slow
+def test_vf_eval_finds_the_plugin(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("vf-eval")
+    with running({"/v1/chat/completions": lambda body: completion(body, RIGHT)}) as site:
+        options = {
+            "--env.taskset.questions": "world:documents=60,questions=10",
+            "--env.taskset.scorer": "nano",
+            "--client.base-url": f"{site.url}/v1",
+            "--client.api-key-var": "IGPO_GYM_NO_KEY",
+            "--output-dir": str(tmp_path),
+        }
+        arguments = [part for option in options.items() for part in option]
+        subprocess.run(
+            [command, "searchqa-igpo", "-n", "1", "-r", "2", "-m", "scripted", "--no-rich", *arguments],
+            check=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{PLUGINS}{os.pathsep}{REPOSITORY}"},
+        )
+    (traces,) = tmp_path.rglob("traces.jsonl")
+    records = [json.loads(line) for line in traces.read_text().splitlines()]
+    assert len(records) == 2
+    assert all("turn_rewards" in json.dumps(record) for record in records)

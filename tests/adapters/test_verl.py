@@ -28,7 +28,11 @@ from tests.adapters.scripted import ScriptedServer, agent_loop
 from tests.conftest import REPOSITORY
 from tests.scorers.tiny import make_model
 
-SCRIPT = ["<think>who?</think><search>Günter Grass writer</search>", "I do not know.", "<answer>Danzig</answer>"]
+SCRIPT = [
+    "<think>who?</think><search>Günter Grass writer</search>",
+    "I do not know.",
+    "<answer>Danzig</answer>",
+]
 ROW = {"extra_info": {"question_id": QUESTION}}
 
 
@@ -112,7 +116,12 @@ def test_engines_are_told_to_stop_in_their_own_words() -> None:
 
 def test_rows_name_their_questions_and_not_their_answers() -> None:
     rows = dataset(**settings(CHAT))
-    assert [row["extra_info"]["question_id"] for row in rows] == ["q-author", "q-birth", "q-river", "q-writer"]
+    assert [row["extra_info"]["question_id"] for row in rows] == [
+        "q-author",
+        "q-birth",
+        "q-river",
+        "q-writer",
+    ]
     assert "Grass" not in str(rows[0])
 
 
