@@ -1,1 +1,1 @@
-"""The environment inside other people's libraries: one thin module a library, imported by its own name."""
+"""Adapters: the environments inside the reinforcement-learning libraries that people already use."""

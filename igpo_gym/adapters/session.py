@@ -15,6 +15,7 @@ from typing import Any
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.episode import Question
 from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol
 from igpo_gym.scorers.batching import BatchingScorer
 
@@ -74,10 +75,9 @@ def shared_sessions(**settings: Any) -> Sessions:
     return Sessions(**settings)
 
 
-def chat(protocol: TextProtocol, question_id: str, questions: QuestionBook) -> list[dict[str, str]]:
+def chat(protocol: TextProtocol, question: Question) -> list[dict[str, str]]:
     """The messages that open an episode on this question. They hold nothing of the gold answer."""
-    segments = protocol.prompt(questions.find(question_id))
-    return [{"role": segment.role, "content": segment.text} for segment in segments]
+    return [{"role": segment.role, "content": segment.text} for segment in protocol.prompt(question)]
 
 
 def reply_body(protocol: TextProtocol, observation: str) -> str:

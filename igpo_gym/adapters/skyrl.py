@@ -73,15 +73,14 @@ def dataset(**env_config: Any) -> list[dict[str, Any]]:
     names.
     """
     sessions = Sessions(**{"protocol": CHAT, **env_config})
-    protocol, book = sessions.engine.protocol, sessions.questions
     return [
         {
             "data_source": question.source or "searchqa",
-            "prompt": chat(protocol, question.id, book),
+            "prompt": chat(sessions.engine.protocol, question),
             "env_class": ENVIRONMENT,
             "question_id": question.id,
         }
-        for question in book.questions
+        for question in sessions.questions.questions
     ]
 
 

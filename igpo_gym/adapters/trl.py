@@ -57,16 +57,16 @@ def dataset(**settings: Any) -> Dataset:
     (``CHAT`` for :class:`Rollouts`, which is the default here too, ``TOOLS`` for the tools).
     """
     sessions = Sessions(**{"protocol": CHAT, "scorer": None, "reward": "f1", **settings})
-    protocol, book = sessions.engine.protocol, sessions.questions
     return Dataset.from_list(
         [
             {
                 "prompt": [
-                    {**message, "question_id": question.id} for message in chat(protocol, question.id, book)
+                    {**message, "question_id": question.id}
+                    for message in chat(sessions.engine.protocol, question)
                 ],
                 "question_id": question.id,
             }
-            for question in book.questions
+            for question in sessions.questions.questions
         ]
     )
 

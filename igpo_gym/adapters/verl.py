@@ -25,7 +25,8 @@ from igpo_gym.adapters.tokens import end_unfinished, reward_row, sampled_message
 from igpo_gym.agents.advantages import ADVANTAGES, Turns
 from igpo_gym.agents.tokens import token_rows
 from igpo_gym.data.metrics import exact_match, f1
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.episode import Episode
+from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.scorers.framing import Framing
 
 try:
@@ -92,38 +93,23 @@ class SearchAgentLoop(AgentLoopBase):
         self._max_message_tokens = max_message_tokens
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> TurnRewards:
-        """Play the episode; a turn is a call to the inference server, one to the index, one to the scorer."""
-        engine, request_id = self._sessions.engine, uuid4().hex
-        times: dict[str, float] = {}
+        """Play the episode. Raises SpecError where the prompt is longer than verl's rows have room for."""
+        engine = self._sessions.engine
         (episode,) = engine.begin([self._sessions.questions.find(row["extra_info"]["question_id"])])
+        start, room = len(self._framing.ids(episode.segments)), self.rollout_config.prompt_length
+        if start > room:
+            raise SpecError(f"a prompt has {start} tokens, but data.max_prompt_length is {room}")
         await asyncio.to_thread(engine.settle, [], [episode])
-        start = len(self._framing.ids(episode.segments))
-        limit = start + self.rollout_config.response_length
-        params = {**sampling_params, **stop_params(self.rollout_config.name, engine.protocol.stops)}
-        generated: dict[str, Any] = {}
-        while not episode.done:
-            ids = list(self._framing.ids(episode.segments))
-            if len(ids) >= limit:
-                break
-            params["max_tokens"] = min(self._max_message_tokens, limit - len(ids))
-            with simple_timer("generate_sequences", times):
-                output = await self.server_manager.generate(
-                    request_id=request_id, prompt_ids=ids, sampling_params=dict(params)
-                )
-            generated |= output.extra_fields
-            message = sampled_message(
-                self.tokenizer, self._framing, engine.protocol, output.token_ids, output.log_probs or None
-            )
-            with simple_timer("tool_calls", times):
-                moves = await asyncio.to_thread(engine.play, [episode], [message])
-                await asyncio.to_thread(engine.settle, moves)
+        span = slice(start, start + self.rollout_config.response_length)
+        times: dict[str, float] = {}
+        versions = await self._play(episode, sampling_params, span.stop, times)
         await asyncio.to_thread(end_unfinished, engine, [episode])
 
-        tokens, span = token_rows(episode, self._framing), slice(start, limit)
-        rewards = turn_rewards(episode)
+        tokens, rewards = token_rows(episode, self._framing), turn_rewards(episode)
         log_probs = np.where(tokens.mask, tokens.log_probs, 0.0)[span]
         prediction, answers = episode.prediction, episode.question.answers
         scores = {"em": exact_match(prediction, answers), "f1": f1(prediction, answers)}
+        kept = {"reward_extra_info": scores, "turn_scores": rewards, "tool_rewards": []}
         return TurnRewards(
             prompt_ids=tokens.ids[:start].tolist(),
             response_ids=tokens.ids[span].tolist(),
@@ -133,13 +119,37 @@ class SearchAgentLoop(AgentLoopBase):
             reward_score=sum(rewards),
             num_turns=2 * len(episode.turns),
             metrics=AgentLoopMetrics(**times),
-            extra_fields={
-                **generated,
-                "reward_extra_info": scores,
-                "turn_scores": rewards,
-                "tool_rewards": [],
-            },
+            extra_fields={**versions, **kept},
         )
+
+    async def _play(
+        self, episode: Episode, sampling_params: dict[str, Any], limit: int, times: dict[str, float]
+    ) -> dict[str, Any]:
+        """Play turns until the end, or until ``limit`` tokens; returns what the inference server tells.
+
+        A turn is a call to the inference server, one to the index and one to the scorer.
+        """
+        engine, request_id = self._sessions.engine, uuid4().hex
+        params = {**sampling_params, **stop_params(self.rollout_config.name, engine.protocol.stops)}
+        versions: dict[str, Any] = {}
+        while not episode.done and len(ids := self._framing.ids(episode.segments)) < limit:
+            room = {"max_tokens": min(self._max_message_tokens, limit - len(ids))}
+            with simple_timer("generate_sequences", times):
+                output = await self.server_manager.generate(
+                    request_id=request_id, prompt_ids=list(ids), sampling_params={**params, **room}
+                )
+            # The oldest version of the weights is the first turn's, the newest the last turn's.
+            newest = {
+                name: value for name, value in output.extra_fields.items() if name == "max_global_steps"
+            }
+            versions = {**output.extra_fields, **versions, **newest}
+            message = sampled_message(
+                self.tokenizer, self._framing, engine.protocol, output.token_ids, output.log_probs or None
+            )
+            with simple_timer("tool_calls", times):
+                moves = await asyncio.to_thread(engine.play, [episode], [message])
+                await asyncio.to_thread(engine.settle, moves)
+        return versions
 
 
 def stop_params(engine: str, stops: tuple[str, ...]) -> dict[str, Any]:
@@ -198,14 +208,13 @@ def dataset(**settings: Any) -> list[dict[str, Any]]:
     ``settings`` are the arguments of :class:`SearchQAEnv`.
     """
     sessions = Sessions(**{"protocol": CHAT, "scorer": None, "reward": "f1", **settings})
-    protocol, book = sessions.engine.protocol, sessions.questions
     return [
         {
             "data_source": question.source or "searchqa",
             "agent_name": AGENT,
-            "prompt": chat(protocol, question.id, book),
+            "prompt": chat(sessions.engine.protocol, question),
             "reward_model": {"style": "environment", "ground_truth": ""},
             "extra_info": {"index": place, "question_id": question.id},
         }
-        for place, question in enumerate(book.questions)
+        for place, question in enumerate(sessions.questions.questions)
     ]

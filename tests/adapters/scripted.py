@@ -78,7 +78,7 @@ class ScriptedServer(ScriptedEngine):
         return TokenOutput(token_ids=ids, log_probs=[-0.5] * len(ids))
 
 
-def agent_loop(server: ScriptedServer, settings: dict[str, Any], response_length: int = 2000) -> Any:
+def agent_loop(server: ScriptedServer, settings: dict[str, Any], **lengths: int) -> Any:
     """The adapter's agent loop, made as verl makes one."""
     from omegaconf import OmegaConf
     from verl.experimental.agent_loop.agent_loop import DictConfigWrap
@@ -86,7 +86,7 @@ def agent_loop(server: ScriptedServer, settings: dict[str, Any], response_length
 
     from igpo_gym.adapters.verl import SearchAgentLoop
 
-    rollout = {"name": "vllm", "prompt_length": 512, "response_length": response_length}
+    rollout = {"name": "vllm", "prompt_length": 512, "response_length": 2000, **lengths}
     return SearchAgentLoop(
         trainer_config=DictConfigWrap(OmegaConf.create({"actor_rollout_ref": {"rollout": rollout}})),
         server_manager=server,

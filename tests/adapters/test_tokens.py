@@ -13,7 +13,7 @@ from igpo_gym.errors import MissingExtraError
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.scorers.framing import Framing
-from tests.adapters.parity import QUESTION, settings
+from tests.adapters.episodes import QUESTION, settings
 from tests.scorers.tiny import CHATML, make_tokenizer
 
 TOKENIZER = make_tokenizer(CHATML)

@@ -23,7 +23,7 @@ from igpo_gym.agents.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.loading import load_model
-from tests.adapters.parity import QUESTION, settings
+from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.scripted import TAIL, ScriptedTrainer
 from tests.scorers.tiny import make_model, make_tokenizer
 

@@ -15,7 +15,7 @@ from igpo_gym.adapters.verifiers import SearchQAConfig, SearchQATaskset, assign_
 from igpo_gym.agents.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
 from tests.adapters.endpoint import PLUGINS, completion, episode_through_verifiers
-from tests.adapters.parity import QUESTION, settings
+from tests.adapters.episodes import QUESTION, settings
 from tests.conftest import REPOSITORY
 from tests.scorers.servers import running
 

@@ -23,7 +23,8 @@ from verl.trainer.ppo.ray_trainer import compute_advantage
 from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.verl import ESTIMATORS, dataset, stop_params
 from igpo_gym.agents.advantages import ADVANTAGES, Turns
-from tests.adapters.parity import QUESTION, settings
+from igpo_gym.errors import SpecError
+from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.scripted import ScriptedServer, agent_loop
 from tests.conftest import REPOSITORY
 from tests.scorers.tiny import make_model
@@ -63,6 +64,12 @@ def test_an_episode_that_fills_its_row_loses_no_reward() -> None:
     assert len(fields["responses"]) == len(fields["rm_scores"]) == 300
     assert output.extra_fields["turn_scores"][-1] == pytest.approx(-2.0)
     assert fields["rm_scores"].sum().item() == pytest.approx(output.reward_score)
+
+
+def test_a_prompt_without_room_is_refused() -> None:
+    loop = agent_loop(ScriptedServer([]), settings(CHAT), prompt_length=10)
+    with pytest.raises(SpecError, match=r"tokens, but data\.max_prompt_length is 10"):
+        asyncio.run(loop.run({}, **ROW))
 
 
 episodes = st.lists(

@@ -11,7 +11,7 @@ import pytest
 from igpo_gym.adapters.session import CHAT, TOOLS, reply_body
 from igpo_gym.episode import Answer, Search
 from igpo_gym.protocols import TAGS, TextProtocol
-from tests.adapters.parity import QUESTION, SCRIPTS, Act, Driver, Step, played, settings, text
+from tests.adapters.episodes import QUESTION, SCRIPTS, Act, Driver, Step, played, settings, text
 
 
 def gem(given: dict[str, Any], script: Sequence[Act]) -> Any:
