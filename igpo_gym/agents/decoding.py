@@ -7,6 +7,7 @@ cache. A message that is complete leaves the batch, so no pass reads a token tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from igpo_gym.agents.interface import Sampling
+from igpo_gym.errors import SamplingError
 from igpo_gym.scorers.cache import KeyValueLayout
 from igpo_gym.scorers.families import attention_function
 from igpo_gym.scorers.framing import Ids
@@ -160,7 +162,9 @@ def pick(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling) -> to
         least = falling.masked_fill(before >= sampling.top_p, torch.inf).amin(-1, keepdim=True)
         probs = probs.masked_fill(probs < least, 0)
     ends = probs.cumsum(-1)
-    return torch.searchsorted(ends, uniforms[:, None] * ends[:, -1:], right=True)[:, 0]
+    # Out of the vocabulary only where the probabilities are nan, which is for the caller to refuse.
+    drawn = torch.searchsorted(ends, uniforms[:, None] * ends[:, -1:], right=True)[:, 0]
+    return drawn.clamp(max=logits.shape[-1] - 1)
 
 
 @torch.no_grad()
@@ -175,7 +179,7 @@ def decode(
 
     The reader's lock is held, its cache up to date. Only ids below ``vocabulary`` are drawn. ``complete`` is
     asked whether a message is over with an id that was drawn for it; if the id is not to be part of the
-    message, it has taken the id off.
+    message, it has taken the id off. Raises SamplingError if the model's numbers are not finite.
     """
     pasts, read = reader.read([draft.context[:-1] for draft in drafts])
     room = max(draft.room for draft in drafts)
@@ -189,10 +193,12 @@ def decode(
     for step in range(room):
         logits = batch.forward(reader, tokens)
         drawn = pick(logits[:, :vocabulary], uniforms[rows, step], sampling)
-        log_probs = logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
+        log_probs = (logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
+        if not all(map(math.isfinite, log_probs)):
+            raise SamplingError(f"{reader.name} gave a log-probability that is not a finite number")
         tokens = drawn.tolist()
         over = []
-        for place, (row, token, log_prob) in enumerate(zip(rows, tokens, log_probs.tolist(), strict=True)):
+        for place, (row, token, log_prob) in enumerate(zip(rows, tokens, log_probs, strict=True)):
             draft = drafts[row]
             draft.ids.append(token)
             draft.log_probs.append(log_prob)

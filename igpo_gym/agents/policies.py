@@ -72,7 +72,11 @@ class LanguageModelPolicy:
         self.reader = model if isinstance(model, CausalReader) else CausalReader(model)
         self.framing = Framing(tokenizer)
         self.sampling = sampling
-        self._endings = Endings(tokenizer, protocol, self.framing.end_ids | end_ids(self.reader.model))
+        self._protocol = protocol
+        self._ends = self.framing.end_ids | end_ids(self.reader.model)
+        # A tag can close only with such a token: few are, and to spell a message after each would cost more.
+        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        self._closers = frozenset(number for number, token in enumerate(tokens) if ">" in (token or ""))
         self._vocabulary = len(tokenizer)
         self._batch_bytes = batch_bytes
         self._stats = PolicyStats()
@@ -96,7 +100,7 @@ class LanguageModelPolicy:
         return self._stats
 
     def act(self, episodes: Sequence[Episode]) -> list[Message]:
-        """One message per episode, in order."""
+        """One message per episode, in order. Raises SamplingError if the model's numbers are not finite."""
         started = time.perf_counter()
         drafts = [self._draft(episode) for episode in episodes]
         read = self._decode([draft for draft in drafts if draft.room > 0])
@@ -115,8 +119,18 @@ class LanguageModelPolicy:
         room = min(self.sampling.max_tokens, longest - len(context))
         return Draft(context, room, self.sampling.turn_seed(episode))
 
+    def _complete(self, draft: Draft, token: int) -> bool:
+        """Whether the draft is complete with its latest token; one that ends a text or turn is taken off."""
+        if token in self._ends:
+            draft.ids.pop()
+            draft.log_probs.pop()
+            return True
+        return token in self._closers and any(
+            stop in self.framing.text(draft.ids) for stop in self._protocol.stops
+        )
+
     def _message(self, draft: Draft) -> Message:
-        text = self._endings.text(draft.ids)
+        text = self._protocol.cut(self.framing.text(draft.ids))
         return Message(text, tuple(draft.ids), tuple(draft.log_probs), self.framing.vocabulary)
 
     def _decode(self, drafts: Sequence[Draft]) -> int:
@@ -126,9 +140,7 @@ class LanguageModelPolicy:
             self.reader.refresh()
             try:
                 for batch in self._batches(drafts):
-                    read += decode(
-                        self.reader, batch, self.sampling, self._vocabulary, self._endings.complete
-                    )
+                    read += decode(self.reader, batch, self.sampling, self._vocabulary, self._complete)
                     self.reader.evict()
             except BaseException:
                 self.reader.clear()
@@ -183,35 +195,6 @@ def plain_log_probs(reader: CausalReader, context: Sequence[int], ids: Sequence[
     logits = reader.view(input_ids=tokens, use_cache=False).logits[0, len(context) - 1 : -1].float()
     log_probs: list[float] = logits.log_softmax(-1).gather(1, tokens[0, len(context) :, None])[:, 0].tolist()
     return log_probs
-
-
-class Endings:
-    """Tells when a message is over: after the closing tag of an action, or with one of the ``end_ids``."""
-
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, protocol: TextProtocol, end_ids: frozenset[int]
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._stops = protocol.stops
-        self._ends = end_ids
-        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        last = {stop[-1] for stop in self._stops}
-        # Only with such a token can a tag close: seldom, and decoding after every token would cost more.
-        self._closers = frozenset(number for number, token in enumerate(tokens) if last & set(token or ""))
-
-    def text(self, ids: Sequence[int]) -> str:
-        """What the ids spell, up to the end of the first closing tag."""
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        ends = [text.index(stop) + len(stop) for stop in self._stops if stop in text]
-        return text[: min(ends)] if ends else text
-
-    def complete(self, draft: Draft, token: int) -> bool:
-        """Whether the draft is complete with its latest token; one of the ``end_ids`` is taken off it."""
-        if token in self._ends:
-            draft.ids.pop()
-            draft.log_probs.pop()
-            return True
-        return token in self._closers and self.text(draft.ids).endswith(self._stops)
 
 
 def end_ids(model: PreTrainedModel) -> frozenset[int]:

@@ -3,8 +3,9 @@
 import typer
 
 from igpo_gym.cli.corpora import build_index, world
+from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
-from igpo_gym.cli.rewards import rewards
+from igpo_gym.cli.rewards import reprice, rewards
 from igpo_gym.cli.rollout import rollout
 
 app = typer.Typer(
@@ -13,8 +14,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search question answering as Gymnasium environments whose step pays information gain.",
 )
-for command in (play, rollout, rewards, world):
+for command in (play, rollout, rewards, reprice, world):
     app.command()(command)
+app.command("eval")(evaluate)
 
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
 index_app.command("build")(build_index)

@@ -1,9 +1,9 @@
 """The engine: advances any number of episodes with one search call and one belief call a step.
 
 A step has two halves. :meth:`Engine.play` reads the messages and searches, and changes nothing;
-:meth:`Engine.settle` asks for all beliefs at once, then appends the turns and prices them. A scorer that
-fails therefore leaves every episode as it was. Between the halves a caller knows which episodes will end, and
-can have their successors' first beliefs computed in the same call.
+:meth:`Engine.settle` appends the turns, asks for all beliefs at once, and prices the turns, or takes it all
+back. Between the halves a caller knows which episodes will end, and can have their successors' first beliefs
+computed in the same call.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from igpo_gym.episode import (
     Answer,
-    Belief,
     Episode,
     Invalid,
     Message,
@@ -26,11 +25,12 @@ from igpo_gym.episode import (
     Turn,
     distinct,
 )
-from igpo_gym.errors import ScoringError, SearchError, TranscriptTooLongError
+from igpo_gym.errors import SearchError
 from igpo_gym.protocols import TextProtocol, well_formed
 from igpo_gym.rewards import RewardFunction
-from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
-from igpo_gym.search.interface import Retriever
+from igpo_gym.rewards.instruments import Due, Instruments, ValueEstimator
+from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.search.interface import Corpus, Retriever
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Move:
 class Engine:
     """The rules of the environment, without state of its own.
 
-    Raises ValueError for a reward that needs beliefs without a scorer, or for limits below 1.
+    Raises ValueError for a reward that needs what is not there, or for limits below 1.
     """
 
     protocol: TextProtocol
@@ -70,10 +70,20 @@ class Engine:
     top_k: int
     """How many passages a query brings."""
     retry_delays: tuple[float, ...] = SEARCH_RETRY_DELAYS
+    reference: AnswerScorer | None = None
+    """A frozen model, for the rewards that need one; may be the scorer itself."""
+    corpus: Corpus = ()
+    """Where random documents come from, for the rewards that need them."""
+    estimator: ValueEstimator | None = None
+    """What a policy can still reach, for the rewards that need it."""
+    instruments: Instruments = field(init=False, repr=False, compare=False)
+    _due: Due = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if "belief" in self.reward.needs and self.scorer is None:
-            raise ValueError(f"reward {self.reward.name!r} needs a scorer, but scorer=None")
+        instruments = Instruments(self.scorer, self.reference, self.estimator, self.corpus, self.protocol)
+        instruments.check(self.reward)
+        object.__setattr__(self, "instruments", instruments)
+        object.__setattr__(self, "_due", instruments.due([self.reward]))
         for name, value in (("max_turns", self.max_turns), ("top_k", self.top_k)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
@@ -109,60 +119,37 @@ class Engine:
         return moves
 
     def settle(self, moves: Sequence[Move], fresh: Sequence[Episode] = ()) -> list[float]:
-        """Ask for every belief that is due, then append the moves and price them.
+        """Append the moves, ask for every belief that is due, and price the turns.
 
-        ``fresh`` are episodes from :meth:`begin`. A move that makes the transcript longer than the scorer's
+        ``fresh`` are episodes from :meth:`begin`. A move that makes the transcript longer than a scorer's
         model reads is the episode's last: it is truncated, and its belief stays what it was. Returns one
         reward per move. Whatever is raised (ScoringError, or an error of a reward term), all episodes are
         then as they were.
         """
-        contexts: list[tuple[Episode, tuple[Segment, ...]]] = []
-        if self.scorer is not None:
-            contexts += [(episode, tuple(episode.segments)) for episode in fresh]
-            contexts += [
-                (move.episode, (*move.episode.segments, *move.segments))
-                for move in moves
-                if not isinstance(move.turn.action, Answer)
-            ]
-        beliefs = self._score(
-            [BeliefRequest(context, each.question.answers, self.protocol.probe) for each, context in contexts]
-        )
-        for episode, belief in zip(fresh, beliefs, strict=False):
-            if belief is None:
-                raise ScoringError(f"the prompt of {episode.question.id!r} is longer than the scorer reads")
         episodes = [*fresh, *(move.episode for move in moves)]
         marks = [episode.mark() for episode in episodes]
         try:
-            for (episode, _), belief in zip(contexts, beliefs, strict=True):
-                if belief is not None:
-                    episode.beliefs.append(belief)
-            return [self._commit(move) for move in moves]
+            for move in moves:
+                move.episode.append(move.turn, move.segments)
+                move.episode.truncated = move.truncates
+            if self._due:
+                self._measure([episode for episode in episodes if not episode.terminated])
+            return [self._price(move.episode) for move in moves]
         except BaseException:
             for episode, mark in zip(episodes, marks, strict=True):
                 episode.rewind(mark)
             raise
 
-    def _score(self, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
-        """The beliefs asked for; None for a transcript that is longer than the model reads."""
-        if self.scorer is None or not requests:
-            return []
-        try:
-            return list(ask(self.scorer, requests))
-        except TranscriptTooLongError as problem:
-            places = [place for place in range(len(requests)) if place not in problem.requests]
-            if len(places) == len(requests):
-                raise
-            rest = dict(zip(places, self._score([requests[place] for place in places]), strict=True))
-            return [rest.get(place) for place in range(len(requests))]
+    def _measure(self, episodes: Sequence[Episode]) -> None:
+        """Add to each episode what is due after its latest turn."""
+        states = [(episode, len(episode.turns)) for episode in episodes]
+        readings = self.instruments.measure(states, self._due)
+        for episode, reading in zip(episodes, readings, strict=True):
+            if not reading.note(episode):
+                episode.truncated = True
+                episode.values[-1:] = [dict.fromkeys(values, 0.0) for values in episode.values[-1:]]
 
-    def _commit(self, move: Move) -> float:
-        episode = move.episode
-        episode.append(move.turn, move.segments)
-        episode.truncated = move.truncates
-        too_long = len(episode.beliefs) == len(episode.turns) and not episode.terminated
-        if self.scorer is not None and too_long:
-            episode.beliefs.append(episode.beliefs[-1])
-            episode.truncated = True
+    def _price(self, episode: Episode) -> float:
         episode.rewards.append(self.reward.price(episode, len(episode.turns)))
         return sum(episode.rewards[-1].values())
 

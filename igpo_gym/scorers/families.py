@@ -47,6 +47,20 @@ def shared_view(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model, shared).eval()
 
 
+def compile_between_attention(view: PreTrainedModel) -> None:
+    """Compile what stands beside the attention in each layer, for rows of any length.
+
+    Not the layer as a whole: the scorer's attention takes another list of spans at every call, for each of
+    which it would be compiled anew.
+    """
+    for layer in view.modules():
+        parts = list(layer.children())
+        if any(hasattr(part, "layer_idx") for part in parts):
+            for part in parts:
+                if not hasattr(part, "layer_idx"):
+                    part.compile(dynamic=True)
+
+
 @contextmanager
 def attention_function(
     view: PreTrainedModel, name: str, function: Callable[..., tuple[torch.Tensor, None]]

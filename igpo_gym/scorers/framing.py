@@ -61,6 +61,10 @@ class Framing:
         """The ids of ``text`` alone, in which no special token is ever matched."""
         return tuple(self._backend.encode(text, add_special_tokens=False).ids)
 
+    def text(self, ids: Sequence[int]) -> str:
+        """What the ids spell, control tokens too."""
+        return str(self._backend.decode(list(ids), skip_special_tokens=False))
+
     @cached_property
     def vocabulary(self) -> str:
         """A fingerprint of what each id spells: equal where two tokenizers mean the same by all ids."""

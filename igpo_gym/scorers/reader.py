@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,7 +12,12 @@ import torch
 from igpo_gym.errors import SpecError
 from igpo_gym.scorers.attention import ATTENTION, Span, segment_attention
 from igpo_gym.scorers.cache import KeyValues, Node, PrefixTree
-from igpo_gym.scorers.families import attention_function, key_value_layout, shared_view
+from igpo_gym.scorers.families import (
+    attention_function,
+    compile_between_attention,
+    key_value_layout,
+    shared_view,
+)
 from igpo_gym.scorers.framing import Ids
 from igpo_gym.scorers.weights import WeightWatch
 
@@ -34,6 +39,8 @@ class Row:
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
+    nodes: set[Node[KeyValues]] = field(default_factory=set)
+    """Where the cache holds what the tokens see; their ancestors are held with them."""
 
     def add(self, tokens: Sequence[int], positions: Sequence[int]) -> slice:
         """Append tokens; returns where they are."""
@@ -48,7 +55,8 @@ class CausalReader:
 
     ``model`` may be shared with a trainer: it is not changed, not even its attention function or its mode.
     When its weights have changed (see ``weights``), :meth:`refresh` drops the cache. A forward pass takes
-    ``row_tokens`` transcript tokens at most.
+    ``row_tokens`` transcript tokens at most. ``cache_dtype`` keeps keys and values in another dtype than they
+    are computed in; ``compile`` lets torch.compile fuse what stands between the matrix products.
 
     Whoever uses it holds ``lock`` from :meth:`refresh` to :meth:`evict`, and calls :meth:`clear` if anything
     is raised in between: the cache may then hold tokens whose keys and values were never computed.
@@ -57,7 +65,13 @@ class CausalReader:
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, cache_bytes: int = CACHE_BYTES, row_tokens: int = ROW_TOKENS
+        self,
+        model: PreTrainedModel,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        row_tokens: int = ROW_TOKENS,
+        cache_dtype: torch.dtype | None = None,
+        compile: bool = False,
     ) -> None:
         if cache_bytes < 0 or row_tokens < 1:
             raise SpecError("cache_bytes must be at least 0, and row_tokens at least 1")
@@ -67,6 +81,8 @@ class CausalReader:
         """How many tokens the model reads, if it tells."""
         self.cache_bytes = cache_bytes
         self.row_tokens = row_tokens
+        self._cache_dtype = cache_dtype
+        self._compile = compile
         self.lock = RLock()
         self.drops = 0
         """How often the cache was dropped."""
@@ -77,7 +93,9 @@ class CausalReader:
         """Make a view of the model as it is now, with an empty cache."""
         self._weights = self._watch.state()
         self.view = shared_view(self.model)
-        self.layout = layout = key_value_layout(self.view)
+        if self._compile:
+            compile_between_attention(self.view)
+        self.layout = layout = replace(key_value_layout(self.view), stored_dtype=self._cache_dtype)
         self._tree = PrefixTree(lambda: KeyValues(layout))
         self.drops += 1
 
@@ -114,12 +132,14 @@ class CausalReader:
             node = self._tree.extend(node, known, new)
             rows = row.add(new, range(known, known + len(new)))
             row.spans.append(Span(rows, past, store=node.store, offset=known - node.start))
+        row.nodes.add(node)
         return self._tree.past(node, len(context)) if known + len(new) == len(context) else None
 
     @torch.no_grad()
     def forward(self, row: Row, predictors: torch.Tensor) -> torch.Tensor:
         """Read a row. Returns the logits at its places ``predictors``, [predictors, vocabulary]."""
         device = self.layout.device
+        self._tree.evict(self.cache_bytes, keep=row.nodes)  # before the pass needs memory of its own
         with attention_function(self.view, ATTENTION, segment_attention):
             logits: torch.Tensor = self.view(
                 input_ids=torch.tensor([row.tokens], device=device),
@@ -159,5 +179,5 @@ class CausalReader:
 
     def evict(self, unfinished: Ids | None = None) -> None:
         """Bring the cache within its budget, but for what it knows of the context ``unfinished``."""
-        keep: Node[KeyValues] | None = None if unfinished is None else self._tree.find(unfinished)[0]
+        keep = () if unfinished is None else {self._tree.find(unfinished)[0]}
         self._tree.evict(self.cache_bytes, keep=keep)
