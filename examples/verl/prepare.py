@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     loops = {loop["name"]: loop for loop in yaml.safe_load(options.config.read_text())}
-    rows = dataset(**{**loops[AGENT]["settings"], "scorer": None, "reward": "f1"})
+    rows = dataset(**loops[AGENT]["settings"])
     if not 0 < options.test < len(rows):
         parser.error(f"--test must be between 1 and {len(rows) - 1}, the number of questions less one")
     random.Random(options.seed).shuffle(rows)

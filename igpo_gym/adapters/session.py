@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from igpo_gym.data import resolve_questions
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Question
-from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol
+from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol, resolve_protocol
 from igpo_gym.scorers.batching import BatchingScorer
+from igpo_gym.scorers.interface import AnswerScorer
 
 CHAT = dataclasses.replace(TAGS, name="tags-chat", reply_role="user")
 """The tags, with each reply a user message: for libraries whose transcripts have two speakers in turn."""
@@ -47,9 +51,11 @@ class Sessions:
 
     def __init__(self, **settings: Any) -> None:
         self._original = SearchQAEnv(**settings)
-        scorer = self.engine.scorer
-        if scorer is not None and not isinstance(scorer, BatchingScorer):
-            self._original.engine = dataclasses.replace(self.engine, scorer=BatchingScorer(scorer))
+        scorer, reference = self.engine.scorer, self.engine.reference
+        front = _front(scorer)
+        # A reference that is the scorer itself stays so: the engine asks it once for both.
+        behind = front if reference is scorer else _front(reference)
+        self._original.engine = dataclasses.replace(self.engine, scorer=front, reference=behind)
 
     def __call__(self) -> SearchQAEnv:
         """An environment that has not been reset."""
@@ -66,6 +72,10 @@ class Sessions:
         return self._original.questions
 
 
+def _front(scorer: AnswerScorer | None) -> AnswerScorer | None:
+    return scorer if scorer is None or isinstance(scorer, BatchingScorer) else BatchingScorer(scorer)
+
+
 @lru_cache(maxsize=8)
 def shared_sessions(**settings: Any) -> Sessions:
     """:class:`Sessions`, the same again for equal settings: for libraries that make objects from settings.
@@ -75,9 +85,20 @@ def shared_sessions(**settings: Any) -> Sessions:
     return Sessions(**settings)
 
 
-def chat(protocol: TextProtocol, question: Question) -> list[dict[str, str]]:
-    """The messages that open an episode on this question. They hold nothing of the gold answer."""
-    return [{"role": segment.role, "content": segment.text} for segment in protocol.prompt(question)]
+def question_messages(
+    questions: str | QuestionSet | Sequence[Question] = "world",
+    protocol: str | TextProtocol = TAGS,
+    **settings: Any,
+) -> list[tuple[Question, list[dict[str, str]]]]:
+    """Every question, and the messages that open an episode on it. They hold nothing of the gold answer.
+
+    The other ``settings`` of an environment do not matter here: no index and no model is loaded.
+    """
+    grammar = resolve_protocol(protocol)
+    return [
+        (question, [{"role": segment.role, "content": segment.text} for segment in grammar.prompt(question)])
+        for question in resolve_questions(questions).questions
+    ]
 
 
 def reply_body(protocol: TextProtocol, observation: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from igpo_gym.adapters.session import CHAT, Sessions, chat, shared_sessions
+from igpo_gym.adapters.session import CHAT, question_messages, shared_sessions
 from igpo_gym.errors import MissingExtraError
 
 try:
@@ -72,15 +72,14 @@ def dataset(**env_config: Any) -> list[dict[str, Any]]:
     ``datasets.Dataset.from_list(dataset(...)).to_parquet("train.parquet")`` writes what ``data.train_data``
     names.
     """
-    sessions = Sessions(**{"protocol": CHAT, **env_config})
     return [
         {
             "data_source": question.source or "searchqa",
-            "prompt": chat(sessions.engine.protocol, question),
+            "prompt": messages,
             "env_class": ENVIRONMENT,
             "question_id": question.id,
         }
-        for question in sessions.questions.questions
+        for question, messages in question_messages(**{"protocol": CHAT, **env_config})
     ]
 
 

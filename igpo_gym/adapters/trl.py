@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from igpo_gym.adapters.session import CHAT, TOOLS, Sessions, chat, reply_body
+from igpo_gym.adapters.session import CHAT, TOOLS, Sessions, question_messages, reply_body
 from igpo_gym.adapters.tokens import end_unfinished, sampled_message, turn_rewards
 from igpo_gym.agents.advantages import ADVANTAGES, Turns, collapse_rate
 from igpo_gym.agents.tokens import TokenRow, token_rows
@@ -56,17 +56,13 @@ def dataset(**settings: Any) -> Dataset:
     ``settings`` are the arguments of :class:`SearchQAEnv`; give the protocol that the rollouts have
     (``CHAT`` for :class:`Rollouts`, which is the default here too, ``TOOLS`` for the tools).
     """
-    sessions = Sessions(**{"protocol": CHAT, "scorer": None, "reward": "f1", **settings})
     return Dataset.from_list(
         [
             {
-                "prompt": [
-                    {**message, "question_id": question.id}
-                    for message in chat(sessions.engine.protocol, question)
-                ],
+                "prompt": [{**message, "question_id": question.id} for message in messages],
                 "question_id": question.id,
             }
-            for question in sessions.questions.questions
+            for question, messages in question_messages(**{"protocol": CHAT, **settings})
         ]
     )
 

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from igpo_gym.adapters.session import CHAT, Sessions, chat, shared_sessions
+from igpo_gym.adapters.session import CHAT, question_messages, shared_sessions
 from igpo_gym.adapters.tokens import end_unfinished, reward_row, sampled_message, turn_rewards
 from igpo_gym.agents.advantages import ADVANTAGES, Turns
 from igpo_gym.agents.tokens import token_rows
@@ -207,14 +207,13 @@ def dataset(**settings: Any) -> list[dict[str, Any]]:
 
     ``settings`` are the arguments of :class:`SearchQAEnv`.
     """
-    sessions = Sessions(**{"protocol": CHAT, "scorer": None, "reward": "f1", **settings})
     return [
         {
             "data_source": question.source or "searchqa",
             "agent_name": AGENT,
-            "prompt": chat(sessions.engine.protocol, question),
+            "prompt": messages,
             "reward_model": {"style": "environment", "ground_truth": ""},
             "extra_info": {"index": place, "question_id": question.id},
         }
-        for place, question in enumerate(sessions.questions.questions)
+        for place, (question, messages) in enumerate(question_messages(**{"protocol": CHAT, **settings}))
     ]

@@ -14,6 +14,7 @@ from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.scorers.framing import Framing
 from tests.adapters.episodes import QUESTION, settings
+from tests.conftest import MentionScorer
 from tests.scorers.tiny import CHATML, make_tokenizer
 
 TOKENIZER = make_tokenizer(CHATML)
@@ -92,6 +93,10 @@ def test_sessions_share_what_is_expensive_and_nothing_else() -> None:
     one, other = sessions(), sessions()
     assert isinstance(one.engine.scorer, BatchingScorer)
     assert one.engine is other.engine
+    assert one.engine.reference is None
+    scorer = MentionScorer()
+    frozen = Sessions(**settings(CHAT, reward="tips", scorer=scorer, reference=scorer)).engine
+    assert frozen.reference is frozen.scorer
     one.reset(seed=1)
     assert other.episode is None
     assert other.reset(seed=1)[0] == one.reset(seed=1)[0]
