@@ -135,7 +135,7 @@ class Rollouts:
     One step is one generation call, one search call and one belief call. Transcripts are never rendered or
     tokenised twice: what the policy sampled is what is scored and trained on. Beside what TRL needs it
     returns ``turn_rewards`` (a list for each episode) and ``token_turns`` (for each token of the completion,
-    the number of the agent's turn from 0, and -1 on what the environment wrote), ``em`` and ``f1``.
+    the number of the agent's turn from 1, and 0 on what the environment wrote), ``em`` and ``f1``.
 
     How a message is sampled is said in ``GRPOConfig``. ``generation_kwargs`` should bound a message's length
     and stop it at a closing tag: for vLLM ``{"max_tokens": 256, "stop": ["</search>", "</answer>"],
@@ -182,7 +182,7 @@ class Rollouts:
             "completion_ids": [row.ids[span].tolist() for row, span in completions],
             "logprobs": _log_probs(completions),
             "env_mask": [row.mask[span].astype(int).tolist() for row, span in completions],
-            "token_turns": [(row.turn[span] - 1).tolist() for row, span in completions],
+            "token_turns": [row.turn[span].tolist() for row, span in completions],
             "turn_rewards": [turn_rewards(episode) for episode in episodes],
             "em": [exact_match(episode.prediction, episode.question.answers) for episode in episodes],
             "f1": [f1(episode.prediction, episode.question.answers) for episode in episodes],
@@ -254,7 +254,7 @@ class TurnGRPOTrainer(GRPOTrainer):
         first = self.accelerator.process_index * len(inputs)
         advantages = torch.zeros(output["completion_ids"].shape)
         for place, row in enumerate(inputs):
-            spread = np.append(by_episode[first + place], 0.0)[np.asarray(row["token_turns"], dtype=np.int64)]
+            spread = np.append(0.0, by_episode[first + place])[np.asarray(row["token_turns"], dtype=np.int64)]
             advantages[place, : len(spread)] = torch.from_numpy(spread)
         output["advantages"] = advantages.to(output["completion_ids"].device)
         return output

@@ -22,7 +22,7 @@ import numpy as np
 
 from igpo_gym.adapters.session import CHAT, question_messages, shared_sessions
 from igpo_gym.adapters.tokens import end_unfinished, reward_row, sampled_message, turn_rewards
-from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.advantages import ADVANTAGES, Turns, per_token
 from igpo_gym.agents.tokens import token_rows
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.episode import Episode
@@ -173,20 +173,16 @@ def turn_advantages(
     """
     mask = response_mask.bool().cpu().numpy()
     starts = mask & ~np.pad(mask, ((0, 0), (1, 0)))[:, :-1]
-    numbers = np.where(mask, starts.cumsum(1) - 1, -1)  # [batch, response], from 0 in each row
-    rewards = token_level_rewards.detach().double().cpu().numpy() * mask
-    turns = Turns.of(
-        [
-            [rewards[row][numbers[row] == turn].sum() for turn in range(max(1, starts[row].sum()))]
-            for row in range(len(mask))
-        ],
-        groups=list(index),
-    )
-    values = ADVANTAGES[estimator](turns, gamma=1.0 if config is None else config.gamma)
-    by_row = np.split(values, np.flatnonzero(turns.firsts)[1:])
-    spread = np.stack(
-        [np.append(own, 0.0)[own_numbers] for own, own_numbers in zip(by_row, numbers, strict=True)]
-    )
+    numbers = np.where(mask, starts.cumsum(1), 0)  # [batch, response]: the turn from 1, 0 on all else
+    rewards = token_level_rewards.detach().double().cpu().numpy()
+    # Rows that verl pads a batch with hold no turn: they must not count among the others.
+    rows = np.flatnonzero(mask.any(1))
+    spread = np.zeros(mask.shape)
+    if len(rows):
+        paid = [np.bincount(numbers[row], rewards[row])[1:].tolist() for row in rows]
+        turns = Turns.of(paid, groups=list(index[rows]))
+        values = ADVANTAGES[estimator](turns, gamma=1.0 if config is None else config.gamma)
+        spread[rows] = per_token(turns, values, list(numbers[rows]))
     advantages = torch.as_tensor(spread, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
     return advantages, advantages
 

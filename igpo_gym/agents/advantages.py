@@ -17,7 +17,7 @@ by the turn's place, never by its value: a gain of exactly 0 is a gain. ``z(x | 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
@@ -265,9 +265,9 @@ ADVANTAGES: dict[str, Estimator] = {
 def per_token(turns: Turns, values: Floats, token_turns: Sequence[npt.ArrayLike]) -> list[Floats]:
     """The value of each token: its turn's, and 0 where the agent did not write.
 
-    ``token_turns`` holds, for each episode in order, the number of each token's turn, from 0, and -1 for what
-    the environment wrote. Raises ValueError where an episode's tokens belong to other turns than those that
-    were rewarded: dropping a turn in silence would shift all credit.
+    ``token_turns`` holds, for each episode in order, the number of each token's turn, from 1, and 0 for what
+    the environment wrote (``TokenRow.turn``). A turn may have no token: an agent may write nothing. Raises
+    ValueError where tokens or episodes have no rewards: to drop one would shift all credit in silence.
     """
     starts = np.flatnonzero(turns.firsts)
     if len(token_turns) != len(starts):
@@ -275,12 +275,9 @@ def per_token(turns: Turns, values: Floats, token_turns: Sequence[npt.ArrayLike]
     spread = []
     for own, tokens in zip(np.split(values, starts[1:]), token_turns, strict=True):
         numbers = np.asarray(tokens, dtype=np.int64)
-        if set(numbers.tolist()) - {-1} != set(range(len(own))):
-            raise ValueError(
-                f"{len(own)} turns were rewarded, but the tokens belong to the turns "
-                f"{sorted(set(numbers.tolist()) - {-1})}"
-            )
-        spread.append(np.append(own, 0.0)[numbers])
+        if not 0 <= numbers.min(initial=0) <= numbers.max(initial=0) <= len(own):
+            raise ValueError(f"{len(own)} turns were rewarded, but tokens belong to turn {numbers.max()}")
+        spread.append(np.append(0.0, own)[numbers])
     return spread
 
 
@@ -290,3 +287,13 @@ def collapse_rate(turns: Turns, advantages: Floats) -> float:
     largest = np.zeros(which.max() + 1)
     np.maximum.at(largest, which, np.abs(advantages))
     return float((largest < NEARLY_ZERO).mean())
+
+
+def _unscaled(turns: Turns) -> Floats:
+    return np.ones(len(turns.rewards))
+
+
+CLIP_SCALES: dict[str, Callable[[Turns], Floats]] = {
+    name: a2tgpo_clip_scale if name == "a2tgpo" else _unscaled for name in ADVANTAGES
+}
+"""What each estimator multiplies the clip range with, [turns]."""

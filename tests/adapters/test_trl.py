@@ -60,8 +60,8 @@ def test_the_policy_is_trained_on_what_it_sampled_and_on_nothing_else() -> None:
     for ids, mask, turns in zip(
         rollout["completion_ids"], rollout["env_mask"], rollout["token_turns"], strict=True
     ):
-        assert [turn >= 0 for turn in turns] == [bool(own) for own in mask]
-        for place, message in enumerate(script):
+        assert [turn > 0 for turn in turns] == [bool(own) for own in mask]
+        for place, message in enumerate(script, 1):
             own = [number for number, turn in zip(ids, turns, strict=True) if turn == place]
             assert trainer.tokenizer.decode(own).startswith(message)
             assert TAIL not in trainer.tokenizer.decode(own)
@@ -139,8 +139,8 @@ def test_nano_is_trained_with_an_advantage_for_every_turn(tmp_path: Path, estima
         ):
             token_turns = np.array(row["token_turns"])
             assert not advantages[len(token_turns) :].any()
-            assert (mask[: len(token_turns)] == (token_turns >= 0)).all()
-            for turn in range(len(own)):
+            assert (mask[: len(token_turns)] == (token_turns > 0)).all()
+            for turn in range(1, len(own) + 1):
                 value = next(expected)
                 tokens = advantages[: len(token_turns)][token_turns == turn]
                 assert tokens == pytest.approx(value, abs=1e-6)

@@ -83,8 +83,9 @@ episodes = st.lists(
 @given(episodes, st.sampled_from(sorted(ESTIMATORS)), st.sampled_from([1.0, 0.9]))
 def test_estimators_give_what_they_give_outside_verl(drawn: Any, name: str, gamma: float) -> None:
     width = 40
-    mask, rewards = torch.zeros(4, width), torch.zeros(4, width)
-    numbers = -np.ones((4, width), dtype=int)
+    # The last row is one that verl pads a batch with.
+    mask, rewards = torch.zeros(5, width), torch.zeros(5, width)
+    numbers = -np.ones((5, width), dtype=int)
     for row, episode in enumerate(drawn):
         place = 0
         for turn, (own, reply, reward) in enumerate(episode):
@@ -95,13 +96,14 @@ def test_estimators_give_what_they_give_outside_verl(drawn: Any, name: str, gamm
     groups = ["a", "a", "b", "b"]
     data = DataProto.from_dict(
         tensors={"token_level_rewards": rewards, "response_mask": mask},
-        non_tensors={"uid": np.array(groups, dtype=object)},
+        non_tensors={"uid": np.array([*groups, "pad"], dtype=object)},
     )
     config = OmegaConf.create({"gamma": gamma})
     result = compute_advantage(data, adv_estimator=name, gamma=gamma, config=config).batch["advantages"]
     # verl keeps rewards in float32.
     exact = [[float(np.float32(reward)) for _, _, reward in episode] for episode in drawn]
     values = iter(ADVANTAGES[ESTIMATORS[name]](Turns.of(exact, groups), gamma=gamma))
+    assert not result[4].any()
     for row, episode in enumerate(drawn):
         assert not result[row][torch.from_numpy(numbers[row] < 0)].any()
         for turn in range(len(episode)):

@@ -130,25 +130,23 @@ def test_a_gain_of_zero_is_compared_and_credited() -> None:
 
 def test_tokens_get_their_turns_advantage(turns: Turns) -> None:
     values = np.arange(1.0, 9.0)
-    spread = per_token(
-        turns, values, [[-1, 0, 0, -1, 1, -1, 2], [-1, -1, 0], [0, 1, 1], [-1, 0, 0, -1, 1, -1]]
-    )
+    tokens = [[0, 1, 1, 0, 2, 0, 3], [0, 0, 1], [1, 2, 2], [0, 1, 1, 0, 0]]  # the last one's answer is empty
+    spread = per_token(turns, values, tokens)
     assert [each.tolist() for each in spread] == [
         [0, 1, 1, 0, 2, 0, 3],
         [0, 0, 4],
         [5, 6, 6],
-        [0, 7, 7, 0, 8, 0],
+        [0, 7, 7, 0, 0],
     ]
 
 
 def test_turns_and_rewards_that_do_not_match_are_refused() -> None:
     turns = Turns.of([[0.1, 1.0]], ["q"])
     values = np.zeros(2)
-    for tokens in ([-1, 0], [0, 1, 2]):
-        with pytest.raises(ValueError, match="2 turns were rewarded"):
-            per_token(turns, values, [tokens])
+    with pytest.raises(ValueError, match="2 turns were rewarded, but tokens belong to turn 3"):
+        per_token(turns, values, [[0, 1, 2, 3]])
     with pytest.raises(ValueError, match="tokens of 2 episodes"):
-        per_token(turns, values, [[0, 1], [0]])
+        per_token(turns, values, [[1, 2], [1]])
     with pytest.raises(ValueError, match="at least one turn"):
         Turns.of([[0.1], []], ["q", "q"])
     with pytest.raises(ValueError, match="needs a group"):
