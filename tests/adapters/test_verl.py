@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("verl.experimental.agent_loop.agent_loop", reason="verl is not installed")
 
 import torch
+from datasets import Dataset
 from hydra import compose, initialize_config_module
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from verl import DataProto
 from verl.experimental.agent_loop import AgentLoopWorker
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import compute_advantage
+from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.verl import ESTIMATORS, dataset, stop_params
@@ -132,6 +134,17 @@ def test_rows_name_their_questions_and_not_their_answers() -> None:
         "q-writer",
     ]
     assert "Grass" not in str(rows[0])
+
+
+def test_verl_reads_the_rows_from_a_file(tmp_path: Path) -> None:
+    rows = dataset(**settings(CHAT))
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "train.parquet"))
+    config = OmegaConf.create({"max_prompt_length": 512, "cache_dir": str(tmp_path)})
+    tokenizer = ScriptedServer([]).tokenizer
+    read = RLHFDataset(data_files=str(tmp_path / "train.parquet"), tokenizer=tokenizer, config=config)
+    assert [row["raw_prompt"] for row in read] == [row["prompt"] for row in rows]
+    assert [row["extra_info"] for row in read] == [row["extra_info"] for row in rows]
+    assert read[0]["agent_name"] == "searchqa"
 
 
 def overrides() -> list[str]:
