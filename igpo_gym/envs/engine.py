@@ -118,7 +118,7 @@ class Engine:
                 for move in moves
                 if not isinstance(move.turn.action, Answer)
             ]
-        beliefs = self._score(
+        beliefs = self.believe(
             [BeliefRequest(context, each.question.answers, self.protocol.probe) for each, context in contexts]
         )
         for episode, belief in zip(fresh, beliefs, strict=False):
@@ -136,7 +136,7 @@ class Engine:
                 episode.rewind(mark)
             raise
 
-    def _score(self, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
+    def believe(self, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
         """The beliefs asked for; None for a transcript that is longer than the model reads."""
         if self.scorer is None or not requests:
             return []
@@ -146,7 +146,7 @@ class Engine:
             places = [place for place in range(len(requests)) if place not in problem.requests]
             if len(places) == len(requests):
                 raise
-            rest = dict(zip(places, self._score([requests[place] for place in places]), strict=True))
+            rest = dict(zip(places, self.believe([requests[place] for place in places]), strict=True))
             return [rest.get(place) for place in range(len(requests))]
 
     def _commit(self, move: Move) -> float:
