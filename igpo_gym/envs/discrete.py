@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -125,10 +126,10 @@ class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
     >>> env = gym.make("SearchQA-IGPO-Discrete-v0", scorer=None, reward="outcome-f1", questions="world:hops=1")
     >>> observation, info = env.reset(seed=0)
     >>> info["candidates"], observation.shape
-    (('Thalgor Chronicle',), (213,))
+    (('Bermus Institute',), (213,))
     >>> *_, info = env.step(1)
     >>> info["queries"], info["candidates"][:3]
-    (('Thalgor Chronicle',), ('Thalgor Chronicle', 'Salmor Kalzia', 'Zerkel Guild'))
+    (('Bermus Institute',), ('Bermus Institute', 'Solvel Traltel', 'Zumror'))
     """
 
     metadata: ClassVar[dict[str, Any]] = SearchQAEnv.metadata  # type: ignore[misc]
@@ -153,20 +154,23 @@ class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
 
     def step(self, action: np.int64 | int) -> tuple[Features, float, bool, bool, dict[str, Any]]:
         """Play the message that ``action`` means."""
-        message = self.menu.message(int(action), self.reader.engine.protocol) if self.menu else ""
+        message = self._shown("step").message(int(action), self.reader.engine.protocol)
         _, reward, terminated, truncated, info = self.text.step(message)
         observation, info = self._observe(info)
         return observation, reward, terminated, truncated, info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Which actions can help in the running episode, shape ``(2 * slots + 1,)``."""
-        if self.menu is None:
-            raise gym.error.ResetNeeded("call reset() before action_masks()")
-        return self.menu.action_mask.astype(np.bool_)
+        return self._shown("action_masks").action_mask.astype(np.bool_)
 
     def render(self) -> str | None:  # type: ignore[override]
         """As the text environment renders."""
         return self.text.render()
+
+    def _shown(self, method: str) -> Menu:
+        if self.menu is None:
+            raise ResetNeeded(f"call reset() before {method}()")
+        return self.menu
 
     def _observe(self, info: dict[str, Any]) -> tuple[Features, dict[str, Any]]:
         assert self.text.episode is not None
@@ -208,9 +212,15 @@ class SearchQADiscreteVectorEnv(VectorEnv[Features, npt.NDArray[np.int64], npt.N
     def step(
         self, actions: npt.NDArray[np.int64] | Sequence[int]
     ) -> tuple[Features, npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]:
-        """Play in every environment; ``infos["final_obs"]`` holds features, as observations do."""
+        """Play in every environment; ``infos["final_obs"]`` holds features, as observations do.
+
+        An environment that begins anew in this step ("NextStep") ignores its action.
+        """
+        menus = self._shown("step")
+        if len(actions) != self.num_envs:
+            raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
         protocol, played = self.reader.engine.protocol, list(self.text.episodes)
-        pairs = zip(self.menus, actions, strict=True)
+        pairs = zip(menus, actions, strict=True)
         _, rewards, terminations, truncations, infos = self.text.step(
             [menu.message(int(action), protocol) for menu, action in pairs]
         )
@@ -222,11 +232,16 @@ class SearchQADiscreteVectorEnv(VectorEnv[Features, npt.NDArray[np.int64], npt.N
 
     def action_masks(self) -> Mask:
         """Which actions can help, shape ``(num_envs, 2 * slots + 1)``."""
-        return np.stack([menu.action_mask for menu in self.menus]).astype(np.bool_)
+        return np.stack([menu.action_mask for menu in self._shown("action_masks")]).astype(np.bool_)
 
     def render(self) -> tuple[str, ...] | None:
         """As the text environment renders."""
         return self.text.render()
+
+    def _shown(self, method: str) -> list[Menu]:
+        if not self.menus:
+            raise ResetNeeded(f"call reset() before {method}()")
+        return self.menus
 
     def _observations(self) -> Features:
         return np.stack([menu.observation for menu in self.menus])

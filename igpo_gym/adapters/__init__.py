@@ -1,0 +1,1 @@
+"""Adapters: the environments inside the reinforcement-learning libraries that people already use."""
