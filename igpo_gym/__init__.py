@@ -6,8 +6,8 @@ Importing the package registers the environments:
   and F1 on the last turn;
 - ``SearchQA-Outcome-v0`` pays F1 on the last turn alone, and needs no model;
 - ``SearchQA-v0`` pays the ``reward`` that you name;
-- ``SearchQA-IGPO-Discrete-v0`` is the first with numbered actions and observations of a fixed size, for agents
-  without language: see :class:`igpo_gym.envs.discrete.SearchQADiscreteEnv`.
+- ``SearchQA-IGPO-Discrete-v0`` is the first with numbered actions and observations of a fixed size, for
+  agents without language: see :class:`igpo_gym.envs.discrete.SearchQADiscreteEnv`.
 
 All take the arguments of :class:`igpo_gym.envs.SearchQAEnv`, and ``gymnasium.make_vec`` reaches the batched
 form, :class:`igpo_gym.envs.SearchQAVectorEnv`.

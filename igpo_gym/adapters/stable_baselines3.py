@@ -43,7 +43,9 @@ class VectorEnvBridge(VecEnv):
 
     def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
         if envs.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
-            raise ValueError('SB3 resets in the same step: make the environment with autoreset_mode="SameStep"')
+            raise ValueError(
+                'SB3 resets in the same step: make the environment with autoreset_mode="SameStep"'
+            )
         self.envs = envs
         self._listing = DictInfoToList(envs)
         self._actions: npt.NDArray[Any] | None = None
@@ -120,31 +122,21 @@ class _CandidateExtractor(nn.Module):
         return self.forward_actor(features), self.forward_critic(features)
 
 
-class CandidatePolicy(ActorCriticPolicy):
+class _WeighsCandidates:
+    """Puts the candidate networks into one of SB3's actor-critic policies."""
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = _CandidateExtractor(int(self.action_space.n), width=64)
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        self.action_net = nn.Identity()  # the actor gives the logits already
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+
+class CandidatePolicy(_WeighsCandidates, ActorCriticPolicy):
     """The policy for SB3's PPO and A2C: ``PPO(CandidatePolicy, envs)``."""
 
-    def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor = _CandidateExtractor(self.action_space.n, width=64)  # type: ignore
 
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        _give_out_logits(self, lr_schedule)
-
-
-class MaskableCandidatePolicy(MaskableActorCriticPolicy):
+class MaskableCandidatePolicy(_WeighsCandidates, MaskableActorCriticPolicy):
     """The policy for sb3-contrib's MaskablePPO: ``MaskablePPO(MaskableCandidatePolicy, envs)``."""
-
-    def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor = _CandidateExtractor(self.action_space.n, width=64)  # type: ignore
-
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        _give_out_logits(self, lr_schedule)
-
-
-def _give_out_logits(policy: Any, lr_schedule: Any) -> None:
-    """Take out SB3's last linear layer: the actor's output are the logits already."""
-    policy.action_net = nn.Identity()
-    policy.optimizer = policy.optimizer_class(
-        policy.parameters(), lr=lr_schedule(1), **policy.optimizer_kwargs
-    )

@@ -52,15 +52,20 @@ _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _JOINTS = frozenset({"of", "the", "de", "du", "la", "von", "van", "der"})
 """Small words that may stand within a name, between two capitalised words."""
-_FUNCTION_WORDS = frozenset(
-    "a about after all also an and any are as at be before both but by during each few for from had has have "
-    "he her his how i if in into is it its many may more most name no not of on once one or other our see "
-    "she since so some such tell than that the their them then there these they this those though through to "
-    "under until was we were what when where whether which while who whom whose why will with would you".split()
+_OPENERS = frozenset(
+    {"also", "although", "many", "may", "name", "one", "see", "since", "tell", "though", "whether", "whose"}
 )
-"""Words that are no name though a sentence begins with them, and that say nothing of what a question asks."""
+"""Words that open sentences and are no names, beside the usual stop words."""
 _STEM = 5
 """Words count as the same that agree in so many first letters: "founder" and "founded"."""
+
+
+@lru_cache(maxsize=1)
+def _function_words() -> frozenset[str]:
+    """Words that are no name though a sentence begins with them, and that say nothing of what is asked."""
+    from bm25s.stopwords import STOPWORDS_EN_PLUS
+
+    return frozenset(STOPWORDS_EN_PLUS) | _OPENERS
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -78,7 +83,7 @@ def names_in(text: str) -> tuple[str, ...]:
             runs.append([])
     names: dict[str, str] = {}
     for run in runs:
-        while run and run[0][0].lower() in _FUNCTION_WORDS:
+        while run and run[0][0].lower() in _function_words():
             del run[0]
         while run and run[-1][0] in _JOINTS:
             del run[-1]
@@ -91,7 +96,7 @@ def names_in(text: str) -> tuple[str, ...]:
 def _stems(text: str) -> tuple[str, ...]:
     """The beginnings of a text's content words, in order and without repeats."""
     words = (word[0].lower() for word in _WORD.finditer(text))
-    return tuple(dict.fromkeys(word[:_STEM] for word in words if word not in _FUNCTION_WORDS))
+    return tuple(dict.fromkeys(word[:_STEM] for word in words if word not in _function_words()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +204,9 @@ def _survey(question: str, turns: Sequence[Turn]) -> tuple[dict[str, _Known], se
     early, late = _halves(question, asked)
     searched: set[str] = set()
     for number, turn in enumerate(turns, 1):
-        queries = {normalise(query) for query in turn.action.queries} if isinstance(turn.action, Search) else set()
+        queries = (
+            {normalise(query) for query in turn.action.queries} if isinstance(turn.action, Search) else set()
+        )
         searched |= queries
         order = 0
         for rank, passage in enumerate(turn.passages, 1):

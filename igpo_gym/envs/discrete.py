@@ -123,7 +123,7 @@ class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
         settings: the arguments of SearchQAEnv.
 
     >>> import gymnasium as gym, igpo_gym
-    >>> env = gym.make("SearchQA-IGPO-Discrete-v0", scorer=None, reward="outcome-f1", questions="world:hops=1")
+    >>> env = gym.make("SearchQA-IGPO-Discrete-v0", questions="world:hops=1")
     >>> observation, info = env.reset(seed=0)
     >>> info["candidates"], observation.shape
     (('Bermus Institute',), (213,))
@@ -194,6 +194,7 @@ class SearchQADiscreteVectorEnv(VectorEnv[Features, npt.NDArray[np.int64], npt.N
         self.num_envs = num_envs
         self.render_mode = self.text.render_mode
         self.metadata = self.text.metadata
+        self.autoreset_mode = self.text.autoreset_mode
         self.single_observation_space = self.reader.observation_space
         self.single_action_space = self.reader.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)

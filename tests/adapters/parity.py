@@ -1,14 +1,15 @@
 """What Gymnasium's own environment does, as a trace that every adapter is held against.
 
 An adapter's player has the signature of :func:`play`: the same question, actions and seed must give the same
-trace. Texts are compared as they are, numbers as float32 but for its last bits: a scorer's sums depend on what
-it reads together.
+trace. Texts are compared as they are, numbers but for the last bits of float32: a scorer's sums depend on
+what it reads together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -29,7 +30,10 @@ TEXT = "SearchQA-IGPO-v0"
 DISCRETE = "SearchQA-IGPO-Discrete-v0"
 
 SCRIPTS: dict[str, tuple[str, tuple[Action, ...]]] = {
-    "answers": (TEXT, ("<search>capital</search>", "<think>hm</think><search>a</search>", "<answer>x</answer>")),
+    "answers": (
+        TEXT,
+        ("<search>capital</search>", "<think>hm</think><search>a</search>", "<answer>x</answer>"),
+    ),
     "invalid": (TEXT, ("no action", "<answer>x</answer>")),
     "out of turns": (TEXT, ("<search>river</search>", "", "<search>mayor</search>")),
     "discrete answers": (DISCRETE, (0, 1, 17)),
@@ -49,7 +53,8 @@ class Step:
     truncated: bool = False
 
 
-def play(env_id: str, seed: int, actions: Sequence[Action]) -> list[Step]:
+@cache
+def play(env_id: str, seed: int, actions: tuple[Action, ...]) -> list[Step]:
     """The trace of one episode through ``gymnasium.make``: the reset, then a step an action."""
     env = gym.make(env_id, **SETTINGS)
     trace = [Step(env.reset(seed=seed)[0])]

@@ -52,10 +52,49 @@ def _through_sb3(venv: Any, seed: int, actions: Sequence[Action]) -> list[Step]:
     return trace
 
 
+def torchrl(env_id: str, seed: int, actions: Sequence[Action]) -> list[Step]:
+    """A TorchRL environment around gymnasium.make."""
+    pytest.importorskip("torchrl", reason="needs the extra torchrl")
+    from igpo_gym.adapters.torchrl import torchrl_env
+
+    return _through_torchrl(torchrl_env(gym.make(env_id, **SETTINGS)), seed, actions, lambda value: value)
+
+
+def torchrl_vector(env_id: str, seed: int, actions: Sequence[Action]) -> list[Step]:
+    """A TorchRL environment around our vector environment."""
+    pytest.importorskip("torchrl", reason="needs the extra torchrl")
+    from igpo_gym.adapters.torchrl import torchrl_env
+
+    envs = torchrl_env(gym.make_vec(env_id, num_envs=2, autoreset_mode="Disabled", **SETTINGS))
+    return _through_torchrl(envs, seed, actions, lambda value: value[0])
+
+
+def _through_torchrl(
+    env: Any, seed: int, actions: Sequence[Action], first: Callable[[Any], Any]
+) -> list[Step]:
+    import torch
+
+    def observed(data: Any) -> Any:
+        value = first(data["observation"])
+        return value if isinstance(value, str) else value.numpy()
+
+    env.set_seed(seed, static_seed=True)
+    data = env.reset(seed=seed)
+    trace = [Step(observed(data))]
+    for action in actions:
+        data["action"] = action if isinstance(action, str) else torch.full(env.batch_size, action)
+        data = env.step(data)["next"]
+        ends = [bool(first(data[key])) for key in ("terminated", "truncated")]
+        trace.append(Step(observed(data), float(first(data["reward"])), *ends))
+    return trace
+
+
 PLAYERS: dict[str, tuple[Player, tuple[str, ...]]] = {
     "vector": (vector, (TEXT, DISCRETE)),
     "sb3-own": (sb3_own, (DISCRETE,)),
     "sb3-bridge": (sb3_bridge, (DISCRETE,)),
+    "torchrl": (torchrl, (TEXT, DISCRETE)),
+    "torchrl-vector": (torchrl_vector, (DISCRETE,)),
 }
 """By name: a player, and the environments that its library can play."""
 

@@ -29,7 +29,10 @@ def feature(question: str, turns: list[Turn], name: str, what: str, slots: int =
         ("The Tin Drum is a novel of 1959 by Günter Grass.", ("Tin Drum", "Günter Grass")),
         ("She works for the Ferhus Guild. See also Salman and Tumvel.", ("Ferhus Guild", "Salman", "Tumvel")),
         ("What is the capital of the region that contains Salman?", ("Salman",)),
-        ("It was University of Oxford, Vincent van Gogh and the", ("University of Oxford", "Vincent van Gogh")),
+        (
+            "It was University of Oxford, Vincent van Gogh and the",
+            ("University of Oxford", "Vincent van Gogh"),
+        ),
         ("The Drum, the Drum and Drum", ("Drum",)),
         ("Łódź; Österreich's O'Neill", ("Łódź", "Österreich's O'Neill")),
         ("who wrote it?", ()),

@@ -196,7 +196,9 @@ def test_the_vector_form_plays_what_single_environments_play(
     envs = SearchQADiscreteVectorEnv(count, **settings, autoreset_mode=mode)
     singles = [SearchQADiscreteEnv(**settings) for _ in range(count)]
 
-    def assert_at(index: int, observation: Any, info: dict[str, Any], expected: tuple[Any, dict[str, Any]]) -> None:
+    def assert_at(
+        index: int, observation: Any, info: dict[str, Any], expected: tuple[Any, dict[str, Any]]
+    ) -> None:
         np.testing.assert_array_equal(observation, expected[0])
         mine, theirs = dict(info), dict(expected[1])
         assert mine.pop("action_mask").tolist() == theirs.pop("action_mask").tolist(), index
