@@ -16,28 +16,26 @@ _FEATURES, _TURN_FEATURES = len(CANDIDATE_FEATURES), len(TURN_FEATURES)
 
 
 class CandidateReader(nn.Module):
-    """Observations ``[batch, size]`` to a vector for each candidate, ``[batch, slots, width]``, and one for
-    all, ``[batch, width]``: the maximum over the filled slots."""
+    """Observations ``[..., size]`` to a vector for each candidate, ``[..., slots, width]``, and one for all,
+    ``[..., width]``: the maximum over the filled slots."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.width = width
         self.layers = nn.Sequential(
             nn.Linear(_FEATURES + _TURN_FEATURES, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
         )
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Read a batch of observations."""
-        turn = observations[:, -_TURN_FEATURES:]
-        slots = observations[:, :-_TURN_FEATURES].unflatten(1, (-1, _FEATURES))
-        beside = turn.unsqueeze(1).expand(-1, slots.shape[1], -1)
+        slots = torch.unflatten(observations[..., :-_TURN_FEATURES], -1, (-1, _FEATURES))
+        turn = observations[..., None, -_TURN_FEATURES:].expand(*slots.shape[:-1], -1)
         filled = slots[..., :1]
-        read = self.layers(torch.cat([slots, beside], dim=-1)) * filled
-        return read, read.amax(dim=1)
+        read = self.layers(torch.cat([slots, turn], dim=-1)) * filled
+        return read, read.amax(dim=-2)
 
 
 class CandidateActor(nn.Module):
-    """Observations to the logits of the 2 * slots + 1 actions."""
+    """Observations ``[..., size]`` to the logits of the actions, ``[..., 2 * slots + 1]``."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -46,14 +44,15 @@ class CandidateActor(nn.Module):
         self.question = nn.Linear(width, 1)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """The logits, ``[batch, 2 * slots + 1]``."""
+        """The logits, in the order of the actions."""
         read, best = self.reader(observations)
-        search, answer = self.each(torch.cat([read, best.unsqueeze(1).expand_as(read)], dim=-1)).unbind(-1)
-        return torch.cat([self.question(best), search, answer], dim=1)
+        beside = torch.cat([read, best.unsqueeze(-2).expand_as(read)], dim=-1)
+        search, answer = self.each(beside).unbind(-1)
+        return torch.cat([self.question(best), search, answer], dim=-1)
 
 
 class CandidateCritic(nn.Module):
-    """Observations to a vector ``[batch, width]`` from which a linear layer can tell the value."""
+    """Observations ``[..., size]`` to vectors ``[..., width]``, from which a linear layer tells the value."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()

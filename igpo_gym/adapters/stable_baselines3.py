@@ -56,10 +56,10 @@ class VectorEnvBridge(VecEnv):
         unseeded = all(seed is None for seed in self._seeds)
         options = {key: [own.get(key) for own in self._options] for own in self._options for key in own}
         observations, infos = self._listing.reset(
-            seed=None if unseeded else self._seeds,  # type: ignore[arg-type]
+            seed=None if unseeded else self._seeds,
             options=options or None,
         )
-        self.reset_infos = infos  # type: ignore[assignment]
+        self.reset_infos = infos
         self._reset_seeds()
         self._reset_options()
         return np.asarray(observations)
@@ -73,12 +73,11 @@ class VectorEnvBridge(VecEnv):
         assert self._actions is not None, "step_async comes first"
         observations, rewards, terminations, truncations, infos = self._listing.step(self._actions)
         dones = terminations | truncations
-        for index in np.flatnonzero(dones):
-            info: dict[str, Any] = infos[index]
-            final = info.pop("final_info") | {"terminal_observation": info.pop("final_obs")}
-            self.reset_infos[index], infos[index] = info, final
         for index, info in enumerate(infos):
-            info["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
+            if dones[index]:
+                self.reset_infos[index] = info
+                infos[index] = info.pop("final_info") | {"terminal_observation": info.pop("final_obs")}
+            infos[index]["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
         return np.asarray(observations), rewards.astype(np.float32), dones, infos
 
     def close(self) -> None:
@@ -125,11 +124,11 @@ class _CandidateExtractor(nn.Module):
 class _WeighsCandidates:
     """Puts the candidate networks into one of SB3's actor-critic policies."""
 
-    def _build_mlp_extractor(self) -> None:
+    def _build_mlp_extractor(self: Any) -> None:
         self.mlp_extractor = _CandidateExtractor(int(self.action_space.n), width=64)
 
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
+    def _build(self: Any, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)  # type: ignore[misc]
         self.action_net = nn.Identity()  # the actor gives the logits already
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 

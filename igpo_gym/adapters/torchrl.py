@@ -1,4 +1,4 @@
-"""TorchRL: the environments as TorchRL's, texts as non-tensor data, action masks where TorchRL looks for them.
+"""TorchRL: the environments as its own, texts as non-tensor data, action masks where it looks for them.
 
 Tested with torchrl 0.14.1.
 """
@@ -16,7 +16,15 @@ from igpo_gym.errors import MissingExtraError
 
 try:
     from torchrl.data import Binary, NonTensor
-    from torchrl.envs import ActionMask, EnvBase, GymWrapper, TransformedEnv, default_info_dict_reader
+    from torchrl.envs import (
+        ActionMask,
+        Compose,
+        DTypeCastTransform,
+        EnvBase,
+        GymWrapper,
+        TransformedEnv,
+        default_info_dict_reader,
+    )
     from torchrl.envs.libs.gym import register_gym_spec_conversion
 except ImportError as missing:
     raise MissingExtraError("TorchRL", "torchrl") from missing
@@ -40,4 +48,5 @@ def torchrl_env(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> EnvBase:
         return wrapped
     mask = Binary(int(actions.n), shape=(*wrapped.batch_size, int(actions.n)), dtype=torch.int8)
     wrapped.set_info_dict_reader(default_info_dict_reader(["action_mask"], spec=[mask]))
-    return TransformedEnv(wrapped, ActionMask())
+    as_bool = DTypeCastTransform(torch.int8, torch.bool, in_keys=["action_mask"])
+    return TransformedEnv(wrapped, Compose(as_bool, ActionMask()))

@@ -6,6 +6,7 @@ them, or answer with it. The text environment plays underneath, so rewards, endi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -14,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, Space
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -70,7 +71,7 @@ class Reader:
             raise ValueError(f"slots must be at least 1, not {self.slots}")
 
     @property
-    def observation_space(self) -> Box:
+    def observation_space(self) -> Space[Any]:
         """The space of the observations."""
         size = self.slots * len(CANDIDATE_FEATURES) + len(TURN_FEATURES)
         return Box(0.0, 1.0, (size,), np.float32)
@@ -96,7 +97,7 @@ class Reader:
         )
         for i, belief in zip(asked, beliefs, strict=False):  # no beliefs without a scorer
             if belief is not None:
-                found[i] = found[i].with_probabilities(np.exp(belief.log_probs))
+                found[i] = found[i].with_probabilities([math.exp(log_prob) for log_prob in belief.log_probs])
         return [self._menu(*pair) for pair in zip(episodes, found, strict=True)]
 
     def _menu(self, episode: Episode, found: Candidates) -> Menu:
@@ -163,7 +164,7 @@ class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
         """Which actions can help in the running episode, shape ``(2 * slots + 1,)``."""
         return self._shown("action_masks").action_mask.astype(np.bool_)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """As the text environment renders."""
         return self.text.render()
 

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from igpo_gym.envs.discrete import SearchQADiscreteVectorEnv
 from tests.adapters.parity import DISCRETE, SCRIPTS, SETTINGS, TEXT, Action, Step, assert_same, play
 
 Player = Callable[[str, int, Sequence[Action]], list[Step]]
@@ -89,12 +90,33 @@ def _through_torchrl(
     return trace
 
 
+def rllib(env_id: str, seed: int, actions: Sequence[Action]) -> list[Step]:
+    """Our vector environment, as an RLlib env runner makes it."""
+    pytest.importorskip("ray.rllib", reason="needs the extra rllib, in an environment of its own")
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+
+    config = (
+        PPOConfig()
+        .environment(f"igpo_gym:{env_id}", env_config=SETTINGS)
+        .env_runners(num_envs_per_env_runner=2, gym_env_vectorize_mode="vector_entry_point")
+    )
+    envs = SingleAgentEnvRunner(config=config).env
+    assert isinstance(envs.unwrapped, SearchQADiscreteVectorEnv)
+    trace = [Step(envs.reset(seed=seed)[0][0])]
+    for action in actions:
+        observations, rewards, terminations, truncations, _ = envs.step(np.array([action, 0]))
+        trace.append(Step(observations[0], rewards[0], terminations[0], truncations[0]))
+    return trace
+
+
 PLAYERS: dict[str, tuple[Player, tuple[str, ...]]] = {
     "vector": (vector, (TEXT, DISCRETE)),
     "sb3-own": (sb3_own, (DISCRETE,)),
     "sb3-bridge": (sb3_bridge, (DISCRETE,)),
     "torchrl": (torchrl, (TEXT, DISCRETE)),
     "torchrl-vector": (torchrl_vector, (DISCRETE,)),
+    "rllib": (rllib, (DISCRETE,)),
 }
 """By name: a player, and the environments that its library can play."""
 
