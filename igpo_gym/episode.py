@@ -7,11 +7,12 @@ is in the list, so whoever has tokenised a prefix of the transcript need not do 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 Author = Literal["environment", "agent"]
 Role = Literal["system", "user", "assistant"]
+Aliases = Literal["max", "first", "logsumexp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,27 @@ Action: TypeAlias = Search | Answer | Invalid
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """An agent's message as a language model sampled it. ValueError for unlike numbers of ids and log-probs.
+
+    The ids are without the token that ended the message (an end of turn, say), if one did; and the text may
+    end within the last token, where that spells more than the end of the action.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    """For each id, its log-probability under the model itself (temperature 1, no id excluded), in nats."""
+    vocabulary: str = ""
+    """What the ids mean: the :attr:`igpo_gym.scorers.framing.Framing.vocabulary` of the policy. A reader of
+    another vocabulary takes the text; where it is not said (empty), a reader takes the ids for its own."""
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.log_probs):
+            raise ValueError(f"a message of {len(self.ids)} ids has {len(self.log_probs)} log-probabilities")
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of a transcript, written by one author. The unit of tokenisation."""
 
@@ -85,7 +107,11 @@ class Segment:
     """The chat role whose message this text belongs to; consecutive segments of a role are one message."""
     text: str
     ids: tuple[int, ...] | None = None
-    """The token ids that a policy sampled, where known: scorers that share its tokenizer use these."""
+    """The token ids that a policy sampled, where known: scorers that share its vocabulary use these."""
+    log_probs: tuple[float, ...] | None = None
+    """For each of ``ids``, the log-probability that :class:`Message` told, in nats."""
+    vocabulary: str = ""
+    """What the ids mean, see :class:`Message`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +119,22 @@ class Belief:
     """A language model's belief in the gold answer, given a transcript (METHOD: section 1 of IGPO)."""
 
     log_probs: tuple[float, ...]
-    """For each alias, the mean log-probability of its tokens, in nats."""
+    """For each alias, the mean log-probability of its tokens, in nats; in a view that asks for the ``tagged``
+    span, the sum."""
+    tokens: tuple[int, ...] = field(default=(), compare=False)
+    """For each alias, how many tokens were averaged; empty where the scorer does not tell."""
+
+    def reduced(self, aliases: Aliases = "max") -> float:
+        """One log-probability for all aliases: that of the best, of the first, or of their sum.
+
+        The sum of length-normalised probabilities can exceed 1, so the last can be above 0.
+        """
+        if aliases == "first":
+            return self.log_probs[0]
+        best = max(self.log_probs)
+        if aliases == "max":
+            return best
+        return best + math.log(sum(math.exp(log_prob - best) for log_prob in self.log_probs))
 
     @property
     def log_prob(self) -> float:
@@ -104,6 +145,39 @@ class Belief:
     def prob(self) -> float:
         """The length-normalised probability of the best alias, in [0, 1]."""
         return math.exp(self.log_prob)
+
+
+@dataclass(frozen=True, slots=True)
+class BeliefView:
+    """Which belief is meant: who is asked, what about, and having read what. Equal views are one belief.
+
+    Raises ValueError for a value that a field does not have.
+    """
+
+    context: Literal["full", "evidence"] = "full"
+    """``full``: the whole transcript. ``evidence``: queries and documents alone, so that nothing that the
+    agent writes beside its queries can raise the belief; a message without a valid query is left out."""
+    span: Literal["answer", "tagged"] = "answer"
+    """``answer``: the mean over the answer's tokens, behind the probe. ``tagged``: the sum over the tokens of
+    ``<answer>answer</answer>``, where the agent writes next."""
+    model: Literal["scorer", "reference"] = "scorer"
+    draw: int | None = None
+    """None: with the documents that the latest turn found. A number: with as many random ones of the corpus
+    in their place; each number is another draw."""
+
+    def __post_init__(self) -> None:
+        for name, known in _VIEW_VALUES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose one of: {', '.join(known)}")
+
+
+_VIEW_VALUES = {
+    "context": ("full", "evidence"),
+    "span": ("answer", "tagged"),
+    "model": ("scorer", "reference"),
+}
+BELIEF = BeliefView()
+"""The belief of METHOD, section 1: that which ``Episode.beliefs`` holds."""
 
 
 def distinct(results: tuple[tuple[Passage, ...], ...]) -> tuple[Passage, ...]:
@@ -137,6 +211,8 @@ class EpisodeMark(NamedTuple):
     turns: int
     beliefs: int
     rewards: int
+    views: int
+    values: int
     truncated: bool
 
 
@@ -159,11 +235,18 @@ class Episode:
     rewards: list[dict[str, float]] = field(default_factory=list)
     truncated: bool = False
     """Whether the turns ran out before an answer."""
+    attempt: int = 0
+    """Which of the group's attempts at the question this is: policies draw other numbers for each."""
+    views: list[dict[BeliefView, Belief]] = field(default_factory=list)
+    """As ``beliefs``, those by other views; empty where no reward asks for one."""
+    values: list[dict[int, float]] = field(default_factory=list)
+    """As ``beliefs``, the mean outcome of so many completions that a policy samples from there on; empty
+    where no reward asks for one."""
 
     @classmethod
-    def begin(cls, question: Question, prompt: tuple[Segment, ...]) -> Episode:
+    def begin(cls, question: Question, prompt: tuple[Segment, ...], attempt: int = 0) -> Episode:
         """An episode without turns."""
-        return cls(question, list(prompt), len(prompt))
+        return cls(question, list(prompt), len(prompt), attempt=attempt)
 
     @property
     def prompt(self) -> str:
@@ -193,8 +276,15 @@ class Episode:
 
     def mark(self) -> EpisodeMark:
         """How far the episode has come, for :meth:`rewind`."""
-        lengths = (len(self.segments), len(self.turns), len(self.beliefs), len(self.rewards))
-        return EpisodeMark(*lengths, self.truncated)
+        return EpisodeMark(
+            len(self.segments),
+            len(self.turns),
+            len(self.beliefs),
+            len(self.rewards),
+            len(self.views),
+            len(self.values),
+            self.truncated,
+        )
 
     def rewind(self, mark: EpisodeMark) -> None:
         """Take back what was added since the mark."""
@@ -202,6 +292,8 @@ class Episode:
         del self.turns[mark.turns :]
         del self.beliefs[mark.beliefs :]
         del self.rewards[mark.rewards :]
+        del self.views[mark.views :]
+        del self.values[mark.values :]
         self.truncated = mark.truncated
 
     def append(self, turn: Turn, segments: tuple[Segment, ...]) -> None:
@@ -214,6 +306,23 @@ class Episode:
     def context(self, turn: int) -> tuple[Segment, ...]:
         """The transcript after ``turn`` turns (0: the prompt alone). Only an answer adds a single segment."""
         return tuple(self.segments[: self.prompt_length + 2 * turn])
+
+    def until(self, turn: int) -> Episode:
+        """A copy of the episode as it was after ``turn`` turns, without what was measured and paid."""
+        return replace(
+            self,
+            segments=list(self.context(turn)),
+            turns=self.turns[:turn],
+            beliefs=[],
+            views=[],
+            values=[],
+            rewards=[],
+            truncated=self.truncated and turn == len(self.turns),
+        )
+
+    def belief(self, turn: int, view: BeliefView = BELIEF) -> Belief:
+        """The belief after ``turn`` turns by a view. Raises LookupError where it was not measured."""
+        return self.beliefs[turn] if view == BELIEF else self.views[turn][view]
 
     def messages(self) -> list[dict[str, str]]:
         """The transcript in chat form: consecutive segments of one role are one message."""

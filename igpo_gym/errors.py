@@ -29,6 +29,10 @@ class ScoringError(RuntimeError):
     """A scorer that could not give a belief, after its retries."""
 
 
+class SamplingError(RuntimeError):
+    """A policy that could not write a message, after its retries."""
+
+
 class TranscriptTooLongError(ScoringError):
     """Transcripts longer than the scorer's model reads; the environment truncates their episodes."""
 

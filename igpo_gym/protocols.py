@@ -81,6 +81,16 @@ class TextProtocol:
     """Queries to the contents of one or more search blocks."""
     probe: AnswerProbe = ANSWER_PROBE
 
+    @property
+    def stops(self) -> tuple[str, str]:
+        """The tags that close an action: after one of them the agent has nothing more to say."""
+        return f"</{self.search_tag}>", "</answer>"
+
+    def cut(self, text: str) -> str:
+        """The text up to the end of its first tag that closes an action; all of it where there is none."""
+        ends = [text.index(stop) + len(stop) for stop in self.stops if stop in text]
+        return text[: min(ends)] if ends else text
+
     def prompt(self, question: Question) -> tuple[Segment, ...]:
         """The segments that open an episode. They hold nothing of the gold answer."""
         user = Segment("environment", "user", self.user.replace("{question}", neutralise(question.text)))

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 def cache_dir() -> Path:
@@ -16,6 +17,15 @@ def cache_dir() -> Path:
     chosen = os.environ.get("IGPO_GYM_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(chosen) if chosen else Path(base) / "igpo_gym"
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file, or a file of a folder, is written anew; empty where there is neither."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return tuple(file.stat().st_mtime_ns for file in files)
+    except OSError:
+        return ()
 
 
 @contextmanager
@@ -34,6 +44,19 @@ def written_whole(target: Path) -> Iterator[Path]:
         _replace(target, folder, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def written_file(target: Path) -> Iterator[IO[str]]:
+    """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _replace(target: Path, folder: Path, scratch: Path) -> None:

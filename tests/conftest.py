@@ -45,8 +45,8 @@ QUESTIONS = (
 class MentionScorer:
     """A scorer that can be computed by hand: ``p(answer) = (1 + mentions) / (10 + mentions)``.
 
-    The transcript decides, as it does for a language model, but the arithmetic is obvious. ``calls`` keeps
-    the size of every batch.
+    The transcript decides, as it does for a language model, but the arithmetic is obvious. Words are its
+    tokens, and tags are part of them. ``calls`` keeps the size of every batch.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,10 @@ class MentionScorer:
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         self.calls.append(len(requests))
         return [
-            Belief(tuple(self.log_prob(request, answer) for answer in request.answers))
+            Belief(
+                tuple(self.log_prob(request, answer) for answer in request.answers),
+                tuple(len(answer.split()) for answer in request.answers),
+            )
             for request in requests
         ]
 

@@ -40,7 +40,11 @@ CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("play",), ("rollout",), ("index",), ("index", "build"), ("world",), ("rewards",)]
+    "command",
+    [
+        *((), ("play",), ("rollout",), ("eval",), ("index",), ("index", "build"), ("world",)),
+        *(("rewards",), ("reprice",)),
+    ],
 )
 def test_help_teaches(command: tuple[str, ...]) -> None:
     output = run(*command, "--help")
@@ -91,6 +95,40 @@ def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
     assert "other settings (questions_hash)" in " ".join(run(*command, code=2).split())
 
 
+def test_groups_are_recorded_and_resumed(files: Path) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    command = ("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl", "--episodes", "2")
+    run(*command)
+    run(*command, "--group-size", "3")
+    attempts = [(e.question.id, e.attempt) for e in read_rollouts(files / "out.jsonl")]
+    assert sorted(attempts) == sorted((q.id, number) for q in QUESTIONS[:2] for number in range(3))
+
+
+def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
+    from tests.scorers.tiny import make_model, make_tokenizer
+
+    make_model().save_pretrained(files / "model")
+    make_tokenizer().save_pretrained(files / "model")
+    run("index", "build", "corpus.jsonl", "index")
+    model = ("--agent", "model", "--max-tokens", "5", "--max-turns", "2")
+    assert "out of turns" in run("play", *CHEAP, *model)
+    command = ("eval", *SETTINGS, *model, "--out", "eval.jsonl")
+    output = run(*command, "--episodes", "3")
+    assert all(name in output for name in ("exact match", "F1", "valid actions", "searches"))
+    assert "3 questions, 3 episodes" in output
+    first = (files / "eval.jsonl").read_bytes()
+    assert "4 questions, 8 episodes" in run(*command, "--attempts", "2")
+    assert (files / "eval.jsonl").read_bytes().startswith(first)
+    # Fewer are asked for than there are: the others are not counted.
+    assert "2 questions, 2 episodes" in run(*command, "--episodes", "2")
+    said = [segment for e in read_rollouts(files / "eval.jsonl") for segment in e.segments if segment.ids]
+    assert len(said) == 16
+    assert all(segment.log_probs and len(segment.ids or ()) == 5 for segment in said)
+    assert "other settings (temperature)" in " ".join(run(*command, "--temperature", "1", code=2).split())
+    (files / "model" / "model.safetensors").touch()
+    assert "other settings (agent_written)" in " ".join(run(*command, code=2).split())
+
+
 def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
     run("index", "build", "corpus.jsonl", "index")
     output = run("play", *CHEAP, "--reward", "f1 + evidence-recall", code=2)
@@ -101,7 +139,9 @@ def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--agent", "experto"), "unknown scripted agent 'experto'; choose one of"),
+        (("--agent", "experto"), "Or give the URL of a server, or a scripted agent: expert,"),
+        (("--agent", "http://127.0.0.1:9"), "no answer from http://127.0.0.1:9"),
+        (("--agent", "expert", "--top-p", "0"), "top_p above 0"),
         (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
         (("--agent", "scripted", "--protocol", "xml"), "unknown protocol 'xml'; choose one of"),
         (("--agent", "scripted", "--questions", "squad:x"), "hotpotqa:"),
@@ -140,6 +180,60 @@ def test_the_rewards_are_listed() -> None:
     output = run("rewards")
     assert "+1*gain +1*f1 -2*format-penalty" in output
     assert all(name in output for name in (*PRESETS, *TERMS))
+
+
+WORLD = ("--questions", "world:test,documents=60,questions=2", "--max-turns", "4")
+
+
+def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
+    run("rollout", *WORLD, "--agent", "noisy", "--reward", "igpo + tips", "--out", "noisy.jsonl")
+    rewards = ["igpo + tips", "ig-search(samples=1)", "monte-carlo(completions=1)"]
+    chosen = [part for reward in rewards for part in ("--reward", reward)]
+    output = run("reprice", "noisy.jsonl", *chosen, "--policy", "expert", "--out", "priced.jsonl")
+    assert all(reward in output for reward in rewards)
+    priced = [json.loads(line) for line in (files / "priced.jsonl").read_text().splitlines()]
+    episodes = list(read_rollouts(files / "noisy.jsonl"))
+    for episode, record in zip(episodes, priced, strict=True):
+        assert record["question_id"] == episode.question.id
+        assert list(record["rewards"]) == rewards
+        paid = record["rewards"]["igpo + tips"]
+        assert paid["turns"] == [pytest.approx(terms, abs=1e-5) for terms in episode.rewards]
+        assert paid["return"] == pytest.approx(
+            sum(sum(terms.values()) for terms in episode.rewards), abs=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--reward", "igpo"), "needs a scorer, but scorer=None"),
+        (("--reward", "f1", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
+        (("--reward", "tips"), "needs a frozen reference model"),
+        (("--reward", "monte-carlo"), "needs a policy that completes the episodes"),
+        (("--reward", "monte-carlo", "--policy", "experto"), "'experto'"),
+        (("--reward", "f1", "--reward", "f1"), "two rewards of one name: f1, f1"),
+    ],
+)
+def test_what_cannot_be_repriced_is_explained(files: Path, arguments: tuple[str, ...], message: str) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    run("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl")
+    (files / "priced.jsonl").write_text("old")
+    output = run("reprice", "out.jsonl", *arguments, "--out", "priced.jsonl", code=2)
+    assert message in " ".join(output.split())
+    assert (files / "priced.jsonl").read_text() == "old"
+    assert len(list(files.glob("*priced*"))) == 1
+
+
+def test_a_file_that_names_no_data_set_needs_one_to_draw_documents(files: Path) -> None:
+    run("rollout", *WORLD, "--agent", "noisy", "--reward", "igpo", "--out", "noisy.jsonl")
+    lines = [json.loads(line) for line in (files / "noisy.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["settings"]
+    (files / "bare.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = ("reprice", "bare.jsonl", "--reward", "ig-search(samples=1)", "--out", "priced.jsonl")
+    assert "give --questions" in run(*command, code=2)
+    run(*command, "--scorer", "nano", *WORLD[:2])
+    assert len((files / "priced.jsonl").read_text().splitlines()) == len(lines)
 
 
 @pytest.mark.slow

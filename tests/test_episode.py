@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from igpo_gym.episode import Answer, Belief, Episode, Passage, Question, Search, Segment, Turn
+from igpo_gym.episode import (
+    Answer,
+    Belief,
+    BeliefView,
+    Episode,
+    Passage,
+    Question,
+    Search,
+    Segment,
+    Turn,
+)
 
 QUESTION = Question("1", "Who?", ("A",))
 
@@ -30,6 +40,28 @@ def test_the_belief_is_that_of_the_best_alias() -> None:
     belief = Belief((math.log(0.2), math.log(0.5), math.log(0.1)))
     assert belief.log_prob == math.log(0.5)
     assert belief.prob == pytest.approx(0.5)
+
+
+def test_aliases_are_reduced_to_one() -> None:
+    belief = Belief((math.log(0.2), math.log(0.5), math.log(0.1)))
+    assert belief.reduced() == belief.reduced("max") == math.log(0.5)
+    assert belief.reduced("first") == math.log(0.2)
+    assert belief.reduced("logsumexp") == pytest.approx(math.log(0.8))
+
+
+def test_an_episode_as_it_was_is_a_copy_without_what_was_measured() -> None:
+    episode = Episode.begin(QUESTION, prompt(), attempt=2)
+    for _ in range(2):
+        episode.append(*searched())
+    episode.truncated = True
+    episode.beliefs = [Belief((-1.0,))] * 3
+    episode.views = [{BeliefView("evidence"): Belief((-1.0,))}] * 3
+    then = episode.until(1)
+    assert (then.turns, tuple(then.segments), then.attempt) == (episode.turns[:1], episode.context(1), 2)
+    assert (then.beliefs, then.views, then.values, then.rewards, then.done) == ([], [], [], [], False)
+    then.append(*searched())
+    assert len(episode.turns) == 2
+    assert episode.until(2).done
 
 
 def test_an_episode_grows_and_ends_with_an_answer() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from igpo_gym.storage import cache_dir, written_whole
+from igpo_gym.storage import cache_dir, written_file, written_whole
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,3 +65,20 @@ def test_writers_that_race_all_succeed(tmp_path: Path) -> None:
         list(pool.map(write, range(4)))
     assert (target / "file").read_text() in "0123"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "file"
+    with written_file(target) as file:
+        file.write("old\n")
+        assert not target.exists()
+
+    def fail() -> None:
+        with written_file(target) as file:
+            file.write("half")
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        fail()
+    assert target.read_text() == "old\n"
+    assert list(target.parent.iterdir()) == [target]

@@ -1,16 +1,51 @@
-"""The contract of a policy."""
+"""The contract of a policy, and how language models sample."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from igpo_gym.episode import Episode
+from igpo_gym.episode import Episode, Message
+from igpo_gym.errors import SpecError
 
 
 class Policy(Protocol):
     """Writes the agent's next message for each of many running episodes at once."""
 
-    def act(self, episodes: Sequence[Episode]) -> list[str]:
-        """One message per episode, in order. No episode in the list has ended."""
+    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+        """One message per episode, in order. No episode in the list has ended.
+
+        What an episode gets does not depend on which others are in the list.
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a language model draws the tokens of a message. Raises SpecError for values without meaning."""
+
+    temperature: float = 1.0
+    """Divides the logits; 0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Draw from the fewest likeliest tokens that have this probability together, in (0, 1]."""
+    top_k: int = 0
+    """Draw from so many likeliest tokens; 0 for all."""
+    max_tokens: int = 256
+    """A message is cut off after so many."""
+    seed: int = 0
+    """An episode's messages depend on this, on its question, and on the number of its attempt."""
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and 0 < self.top_p <= 1 and self.top_k >= 0 and self.max_tokens >= 1):
+            raise SpecError(
+                "temperature and top_k must be at least 0, top_p above 0 and at most 1, and max_tokens at "
+                f"least 1, not {self}"
+            )
+
+    def turn_seed(self, episode: Episode) -> int:
+        """A seed of 63 bits for the next turn of the episode, which no other turn or episode has."""
+        key = f"{self.seed}/{episode.question.id}/{episode.attempt}/{len(episode.turns)}"
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") >> 1

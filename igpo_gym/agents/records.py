@@ -16,6 +16,7 @@ from igpo_gym.episode import (
     Action,
     Answer,
     Belief,
+    BeliefView,
     Episode,
     Invalid,
     Passage,
@@ -42,12 +43,18 @@ def to_record(episode: Episode) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "question": dataclasses.asdict(episode.question),
+        "attempt": episode.attempt,
         "prediction": episode.prediction,
         "em": exact_match(episode.prediction, episode.question.answers),
         "f1": f1(episode.prediction, episode.question.answers),
         "truncated": episode.truncated,
         "prompt_length": episode.prompt_length,
         "beliefs": [belief.log_probs for belief in episode.beliefs],
+        "views": [
+            {**dataclasses.asdict(view), "beliefs": [beliefs[view].log_probs for beliefs in episode.views]}
+            for view in (episode.views[0] if episode.views else ())
+        ],
+        "values": episode.values,
         "rewards": episode.rewards,
         "turns": [
             {
@@ -67,16 +74,39 @@ def from_record(record: dict[str, Any]) -> Episode:
         question=Question(
             **{**question, "answers": tuple(question["answers"]), "evidence": tuple(question["evidence"])}
         ),
-        segments=[
-            Segment(**{**segment, "ids": None if segment["ids"] is None else tuple(segment["ids"])})
-            for segment in record["segments"]
-        ],
+        segments=[_segment(segment) for segment in record["segments"]],
         prompt_length=record["prompt_length"],
         turns=[_turn(turn) for turn in record["turns"]],
         beliefs=[Belief(tuple(log_probs)) for log_probs in record["beliefs"]],
+        views=_views(record.get("views", [])),
+        values=[
+            {int(completions): value for completions, value in values.items()}
+            for values in record.get("values", [])
+        ],
         rewards=record["rewards"],
         truncated=record["truncated"],
+        attempt=record.get("attempt", 0),
     )
+
+
+def _views(records: list[dict[str, Any]]) -> list[dict[BeliefView, Belief]]:
+    """For each state the beliefs by all views, from all states' beliefs by each."""
+    tracks = {
+        BeliefView(**{name: value for name, value in record.items() if name != "beliefs"}): record["beliefs"]
+        for record in records
+    }
+    states = zip(*tracks.values(), strict=True)
+    return [
+        {view: Belief(tuple(log_probs)) for view, log_probs in zip(tracks, state, strict=True)}
+        for state in states
+    ]
+
+
+def _segment(record: dict[str, Any]) -> Segment:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }
+    return Segment(**fields)
 
 
 def _turn(turn: dict[str, Any]) -> Turn:
@@ -91,9 +121,9 @@ def _action(record: dict[str, Any]) -> Action:
     return _ACTIONS[record["kind"]](**fields)
 
 
-def read_rollouts(path: Path) -> Iterator[Episode]:
+def read_rollouts(path: str | Path) -> Iterator[Episode]:
     """The episodes of a file, in order. Raises DataError with the line that is not an episode."""
-    with path.open("rb") as lines:
+    with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
@@ -102,6 +132,20 @@ def read_rollouts(path: Path) -> Iterator[Episode]:
             except (KeyError, TypeError, ValueError) as problem:
                 raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
             yield episode
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What the first line of a file says that its episodes were made with; empty if it says nothing.
+
+    Raises DataError for a file that does not begin with a recorded episode.
+    """
+    with path.open("rb") as lines:
+        try:
+            record = json.loads(next(lines, b"null"))
+            _check_format(record)
+            return dict(record.get("settings", {}))
+        except (KeyError, TypeError, ValueError) as problem:
+            raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
 
 
 def _check_format(record: dict[str, Any]) -> None:
@@ -125,14 +169,14 @@ class RolloutFile:
     """A file that grows by one episode a line; what was written survives a crash.
 
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
-    and ``done`` holds the ids of the questions that are there. Raises DataError when the file was made
-    with other settings, since its episodes could not be compared.
+    and ``done`` holds the question's id and the attempt's number of each episode that is there. Raises
+    DataError when the file was made with other settings, since its episodes could not be compared.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.settings = settings
-        self.done: set[str] = set()
+        self.done: set[tuple[str, int]] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         try:
@@ -157,7 +201,7 @@ class RolloutFile:
         text = json.dumps(record, ensure_ascii=False, default=float)
         self._file.write(well_formed(text).encode() + b"\n")
         self._file.flush()
-        self.done.add(episode.question.id)
+        self.done.add((episode.question.id, episode.attempt))
 
     def _resume(self) -> None:
         self._file.seek(0)
@@ -167,7 +211,8 @@ class RolloutFile:
                 break  # cut short by a crash; anything else without an end is not ours to remove
             try:
                 record = json.loads(line)
-                settings, question_id = record["settings"], record["question"]["id"]
+                settings = record["settings"]
+                attempt = record["question"]["id"], record.get("attempt", 0)
                 _check_format(record)
             except (KeyError, TypeError, ValueError) as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
@@ -180,7 +225,7 @@ class RolloutFile:
                 raise DataError(
                     self.path, f"made with other settings ({', '.join(changed)}); choose another file", number
                 )
-            self.done.add(question_id)
+            self.done.add(attempt)
             end += len(line)
         self._file.truncate(end)
         self._file.seek(0, os.SEEK_END)

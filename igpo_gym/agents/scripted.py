@@ -1,7 +1,8 @@
 """Scripted agents: policies without a model, whose behaviour is known, to test and compare rewards with.
 
 Each is a function from what is known of the questions, the episode so far and a random generator to a
-message. They are stateless: the same episode and seed give the same message, whatever was asked before.
+message. They are stateless: the same episode and seed give the same message, whatever was asked before; each
+attempt at a question gets its own.
 
 >>> from igpo_gym.data.world import load_world
 >>> world = load_world("test,hops=2")
@@ -218,5 +219,6 @@ class ScriptedAgent:
         return [self._message(episode) for episode in episodes]
 
     def _message(self, episode: Episode) -> str:
-        rng = Random(f"{self._seed}/{episode.question.id}/{len(episode.turns)}")
+        first = f"{self._seed}/{episode.question.id}/{len(episode.turns)}"
+        rng = Random(f"{first}/{episode.attempt}" if episode.attempt else first)
         return self._script(self._knowledge, episode, rng)

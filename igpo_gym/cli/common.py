@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from igpo_gym.errors import ScoringError
+from igpo_gym.errors import SamplingError, ScoringError
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.interface import Policy
+    from igpo_gym.agents.interface import Policy, Sampling
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
 
@@ -35,28 +36,58 @@ Scorer = Annotated[
         help="The model that holds the belief: [b]nano[/b], a hub name, a folder, a GGUF file, or none."
     ),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        help="The frozen model that some rewards need, given as a scorer is; by default a packaged scorer."
+    ),
+]
 Reward = Annotated[str, typer.Option(help="A reward or a sum of them, see [b]igpo-gym rewards[/b].")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help="The agent's grammar: tags or tool_call.")]
 MaxTurns = Annotated[int, typer.Option(min=1, help="Messages the agent may write in an episode.")]
 TopK = Annotated[int, typer.Option(min=1, help="Passages that a query brings.")]
 Seed = Annotated[int, typer.Option(help="Seeds the agent, and the question that play begins with.")]
+Agent = Annotated[
+    str,
+    typer.Option(
+        help="Who plays: [b]nano[/b], a hub name, a folder or a GGUF file, the URL of a server "
+        "([b]http://host:8000/v1[/b]), or a scripted agent such as [b]expert[/b]."
+    ),
+]
+Temperature = Annotated[
+    float, typer.Option(min=0, help="Of a language model's sampling; 0 takes the likeliest token.")
+]
+TopP = Annotated[
+    float, typer.Option(min=0, max=1, help="Sample from the likeliest tokens of this probability together.")
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens that a message may have.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="How many episodes run at a time.")]
+Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
 
 
 def assemble(
-    questions: str, search: str | None, scorer: str, reward: str, protocol: str, max_turns: int, top_k: int
+    questions: str,
+    search: str | None,
+    scorer: str,
+    reward: str,
+    protocol: str,
+    max_turns: int,
+    top_k: int,
+    reference: str | None = None,
 ) -> tuple[QuestionSet, Engine]:
     """The questions and the engine that the options ask for."""
     from igpo_gym.envs.setup import assemble
 
     with console.status("loading questions, index and scorer"):
-        return assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        return assemble(questions, search, scorer, reward, protocol, max_turns, top_k, reference)
 
 
-def scripted_agent(name: str, question_set: QuestionSet, engine: Engine, seed: int) -> Policy:
-    """A scripted agent by name."""
-    from igpo_gym.agents.scripted import ScriptedAgent
+def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:
+    """The policy that the option asks for."""
+    from igpo_gym.agents import resolve_policy
 
-    return ScriptedAgent(name, question_set, engine.protocol, seed)
+    with console.status(f"loading {escape(agent)}"):
+        return resolve_policy(agent, question_set, engine.protocol, sampling)
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
@@ -71,6 +102,6 @@ def explained() -> Iterator[None]:
     """A user's mistake ends the command with its explanation instead of a traceback."""
     try:
         yield
-    except (ValueError, ImportError, OSError, ScoringError) as mistake:
+    except (ValueError, ImportError, OSError, ScoringError, SamplingError) as mistake:
         Console(stderr=True).print(f"[bold red]error[/bold red] {escape(str(mistake))}")
         raise typer.Exit(2) from mistake

@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from igpo_gym.cli.common import (
+    MaxTokens,
     MaxTurns,
     ProtocolName,
     Questions,
+    Reference,
     Reward,
     Scorer,
     SearchSpec,
     Seed,
+    Temperature,
     TopK,
+    TopP,
     assemble,
     console,
     explained,
-    scripted_agent,
+    make_policy,
 )
 
 if TYPE_CHECKING:
@@ -27,15 +31,20 @@ if TYPE_CHECKING:
 
 def play(
     agent: Annotated[
-        str | None, typer.Option(help="Let a scripted agent play instead of you, e.g. [b]expert[/b].")
+        str | None,
+        typer.Option(help="Let another play: [b]nano[/b], a model, a server, or a scripted agent."),
     ] = None,
     questions: Questions = "world",
     search: SearchSpec = None,
     scorer: Scorer = "nano",
     reward: Reward = "igpo",
+    reference: Reference = None,
     protocol: ProtocolName = "tags",
     max_turns: MaxTurns = 6,
     top_k: TopK = 3,
+    temperature: Temperature = 1.0,
+    top_p: TopP = 1.0,
+    max_tokens: MaxTokens = 256,
     seed: Seed = 0,
 ) -> None:
     """Play an episode in the terminal, or watch one.
@@ -48,14 +57,20 @@ def play(
       igpo-gym play
 
       igpo-gym play --agent expert --seed 3
+
+      igpo-gym play --agent nano --temperature 0
     """
+    from igpo_gym.agents.interface import Sampling
     from igpo_gym.data.metrics import f1
     from igpo_gym.envs.render import moment, printable
     from igpo_gym.envs.setup import QuestionStream
 
     with explained():
-        question_set, engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
-        policy = scripted_agent(agent, question_set, engine, seed) if agent else None
+        question_set, engine = assemble(
+            questions, search, scorer, reward, protocol, max_turns, top_k, reference
+        )
+        sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
+        policy = make_policy(agent, question_set, engine, sampling) if agent else None
         (episode,) = engine.begin([QuestionStream(question_set.questions, seed)[0]])
         engine.settle([], [episode])
         console.print(moment(episode, 0))

@@ -1,30 +1,172 @@
-"""``igpo-gym rewards``: what a turn can be paid for."""
+"""``igpo-gym rewards`` and ``igpo-gym reprice``: what a turn can be paid for, and what it would have been."""
 
 from __future__ import annotations
 
-from rich.markup import escape
-from rich.table import Table
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from igpo_gym.cli.common import console
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from igpo_gym.cli.common import console, explained, make_policy, progress
+
+if TYPE_CHECKING:
+    from igpo_gym.rewards.instruments import ValueEstimator
 
 
 def rewards() -> None:
     """List the rewards: the presets, and the terms that they and your own sums are made of.
 
-    A reward is a preset, a term, or a weighted sum of them.
+    A reward is a preset, a term, or a weighted sum of them. Parameters are given in parentheses; below the
+    formula of a term are those that it has, with their defaults. A preset takes those of its terms.
 
     Example:
 
       igpo-gym rewards
 
-      igpo-gym rollout --reward "igpo + 0.1*evidence-recall - 0.01*search-cost" ...
+      igpo-gym rollout --reward "igpo(context=evidence) + 0.1*evidence-recall - 0.01*search-cost" ...
     """
     from igpo_gym.rewards import PRESETS, TERMS
+    from igpo_gym.rewards.terms import parameters
 
-    presets = Table("preset", "terms")
+    presets = Table("preset", "terms", "needs")
     for name, reward in PRESETS.items():
-        presets.add_row(name, " ".join(f"{weight:+g}*{term.name}" for weight, term in reward.terms))
-    terms = Table("term", "value of a turn", "needs", "source")
+        terms = " ".join(f"{weight:+g}*{term.name}" for weight, term in reward.terms)
+        presets.add_row(name, terms, ", ".join(sorted(reward.needs)))
+    table = Table(
+        Column("term", no_wrap=True),
+        Column("value of a turn", overflow="fold"),
+        Column("needs", max_width=9),
+        Column("tokens a turn", max_width=15),
+        show_lines=True,
+    )
     for name, term in TERMS.items():
-        terms.add_row(name, escape(term.formula), ", ".join(sorted(term.needs)), term.source)
-    console.print(presets, terms)
+        given = ", ".join(f"{key}={default}" for key, default in parameters(name).items())
+        table.add_row(
+            name,
+            f"{escape(term.formula)}\n[dim]{term.source}{'; ' * bool(given)}{given}[/dim]",
+            ", ".join(sorted(term.needs)),
+            escape(term.cost),
+        )
+    console.print(presets, table)
+    console.print(
+        "b: the belief, a probability per token. Tokens: a [b]turn[/b] has those of its message and reply, "
+        "an [b]ask[/b] those of the probe and the answers; what several terms read is read once."
+    )
+
+
+def reprice(
+    file: Annotated[Path, typer.Argument(help="Recorded episodes, as [b]igpo-gym rollout[/b] writes them.")],
+    out: Annotated[Path, typer.Option(help="The JSONL file to write; one that is there is replaced.")],
+    reward: Annotated[
+        list[str], typer.Option(help="A reward, see [b]igpo-gym rewards[/b]; give it several times.")
+    ],
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            help="The model that holds the beliefs, by default that of the recording; [b]none[/b] to take "
+            "the recorded beliefs."
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The frozen model that some rewards need, given as a scorer is.")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="The agent that completes episodes for [b]monte-carlo[/b], given as for rollout."),
+    ] = None,
+    questions: Annotated[
+        str | None, typer.Option(help="The data set of the recording, if the file does not tell.")
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(help="The search of the recording, if the file does not tell.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Episodes that are measured in one call.")] = 16,
+) -> None:
+    """Tell what recorded episodes would have been paid under any rewards.
+
+    Line n of the output is about episode n: for each reward the [b]return[/b], and for each turn the weighted
+    terms. Every belief is computed once, however many rewards use it.
+
+    Examples:
+
+      igpo-gym reprice expert.jsonl --reward igpo --reward tips --reward ig-search --out priced.jsonl
+
+      igpo-gym reprice expert.jsonl --reward "igpo(context=evidence)" --out priced.jsonl
+
+      igpo-gym reprice expert.jsonl --reward monte-carlo --policy expert --out priced.jsonl
+    """
+    from igpo_gym.agents.records import read_rollouts, read_settings
+    from igpo_gym.rewards import resolve_reward
+    from igpo_gym.rewards.pricing import reprice as priced_episodes
+    from igpo_gym.storage import written_file
+
+    with explained():
+        settings = read_settings(file)
+        given = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
+        settings |= {name: value for name, value in given.items() if value is not None}
+        functions = [resolve_reward(each) for each in reward]
+        corpus, estimator = _world(settings, policy, {need for each in functions for need in each.needs})
+        with file.open("rb") as lines:
+            total = sum(1 for _ in lines)
+        returns: dict[str, list[float]] = {function.name: [] for function in functions}
+        priced = priced_episodes(
+            read_rollouts(file),
+            functions,
+            settings.get("scorer"),
+            reference=settings.get("reference"),
+            corpus=corpus,
+            estimator=estimator,
+            protocol=settings.get("protocol", "tags"),
+            batch_size=batch_size,
+        )
+        with written_file(out) as written:
+            for each in progress(priced, "episodes", total):
+                for name, value in each.returns.items():
+                    returns[name].append(value)
+                paid = {
+                    name: {"return": each.returns[name], "turns": turns}
+                    for name, turns in each.rewards.items()
+                }
+                of = {"question_id": each.episode.question.id, "attempt": each.episode.attempt}
+                # The terms may give numbers that are not Python's own.
+                written.write(json.dumps({**of, "rewards": paid}, ensure_ascii=False, default=float) + "\n")
+    console.print(_table(returns))
+
+
+def _world(
+    settings: dict[str, Any], policy: str | None, needs: set[str]
+) -> tuple[Any, ValueEstimator | None]:
+    """The corpus and the estimator that the rewards need, from the settings of the recording."""
+    from igpo_gym.agents.interface import Sampling
+    from igpo_gym.envs.completions import Completions
+    from igpo_gym.envs.setup import assemble
+
+    if not ("corpus" in needs or policy):
+        return (), None
+    if "questions" not in settings:
+        raise ValueError("the file does not tell which data set it was recorded on; give --questions")
+    names = ("questions", "search", "protocol", "max_turns", "top_k")
+    chosen = {name: settings[name] for name in names if name in settings}
+    with console.status("loading questions and index"):
+        question_set, engine = assemble(**chosen, scorer=None, reward="outcome-f1")
+    if policy is None:
+        return engine.corpus, None
+    drawn = ("temperature", "top_p", "max_tokens", "seed")
+    sampling = Sampling(**{name: settings[name] for name in drawn if name in settings})
+    return engine.corpus, Completions(engine, make_policy(policy, question_set, engine, sampling))
+
+
+def _table(returns: dict[str, list[float]]) -> Table:
+    """The mean return under each reward, with its 95% interval."""
+    from igpo_gym.agents.summary import interval
+
+    table = Table("reward", "return", "95%", "episodes")
+    for name, values in returns.items():
+        mean, half = interval(values) if values else (float("nan"), float("nan"))
+        table.add_row(
+            escape(name), f"{mean:.4f}", f"± {half:.4f}" if len(values) > 1 else "", str(len(values))
+        )
+    return table

@@ -4,87 +4,134 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from igpo_gym.cli.common import (
+    Agent,
+    BatchSize,
+    MaxTokens,
     MaxTurns,
+    Out,
     ProtocolName,
     Questions,
+    Reference,
     Reward,
     Scorer,
     SearchSpec,
     Seed,
+    Temperature,
     TopK,
+    TopP,
     assemble,
     console,
     explained,
+    make_policy,
     progress,
-    scripted_agent,
 )
 
 if TYPE_CHECKING:
+    from igpo_gym.agents.interface import Policy
+    from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
 
 
 def rollout(
-    out: Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")],
-    agent: Annotated[str, typer.Option(help="A scripted agent, e.g. [b]expert[/b] or [b]irrelevant[/b].")],
-    episodes: Annotated[int, typer.Option(min=1, help="How many episodes, at most one a question.")] = 100,
-    batch_size: Annotated[int, typer.Option(min=1, help="How many episodes run at a time.")] = 16,
+    out: Out,
+    agent: Agent,
+    episodes: Annotated[int, typer.Option(min=1, help="How many questions, at most all.")] = 100,
+    group_size: Annotated[int, typer.Option(min=1, help="Episodes per question.")] = 1,
+    batch_size: BatchSize = 16,
     questions: Questions = "world",
     search: SearchSpec = None,
     scorer: Scorer = "nano",
     reward: Reward = "igpo",
+    reference: Reference = None,
     protocol: ProtocolName = "tags",
     max_turns: MaxTurns = 6,
     top_k: TopK = 3,
+    temperature: Temperature = 1.0,
+    top_p: TopP = 1.0,
+    max_tokens: MaxTokens = 256,
     seed: Seed = 0,
 ) -> None:
     """Let an agent play many episodes, and record them.
 
-    Each question is played once, in order. An interrupted run keeps what it had; the same command goes on
-    from there.
+    Questions are played in order, each by a group of [b]group-size[/b] episodes. An interrupted run keeps
+    what it had; the same command goes on from there.
 
     Examples:
 
       igpo-gym rollout --agent expert --episodes 200 --out expert.jsonl
 
-      igpo-gym rollout --agent scripted --questions hotpotqa:dev.jsonl --scorer ./SmolLM2 --out smol.jsonl
-    """
-    from igpo_gym.agents.records import RolloutFile, read_rollouts
-    from igpo_gym.agents.rollouts import collect
+      igpo-gym rollout --agent nano --group-size 8 --episodes 20 --out groups.jsonl
 
-    settings = {name: value for name, value in locals().items() if name in _SETTINGS}
+      igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --out server.jsonl
+    """
+    from igpo_gym.agents.interface import Sampling
+    from igpo_gym.agents.records import read_rollouts
+
+    settings = {name: value for name, value in locals().items() if name in SETTINGS}
     with explained():
-        question_set, engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
-        policy = scripted_agent(agent, question_set, engine, seed)
+        question_set, engine = assemble(
+            questions, search, scorer, reward, protocol, max_turns, top_k, reference
+        )
+        sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
+        policy = make_policy(agent, question_set, engine, sampling)
+        settings |= fingerprints(agent, question_set.questions)
         chosen = question_set.questions[:episodes]
-        settings["questions_hash"] = _digest(question_set.questions)
-        with RolloutFile(out, settings) as file:
-            remaining = [question for question in chosen if question.id not in file.done]
-            began, turns = time.perf_counter(), 0
-            played = collect(engine, policy, remaining, batch_size)
-            for episode in progress(played, "episodes", len(remaining)):
-                file.write(episode)
-                turns += len(episode.turns)
-            seconds = time.perf_counter() - began
-        if remaining:
-            console.print(f"{len(remaining)} episodes, {turns} steps, {seconds / max(turns, 1):.4f} s a step")
+        played = record(engine, policy, chosen, out, settings, batch_size, group_size)
         console.print(_summary(read_rollouts(out)))
         stats = getattr(engine.scorer, "stats", None)
-        if stats is not None and remaining:
+        if stats is not None and played:
             console.print(f"scorer: {stats}")
 
 
-_SETTINGS = frozenset(
-    ("agent", "questions", "search", "scorer", "reward", "protocol", "max_turns", "top_k", "seed")
+SETTINGS = frozenset(
+    (
+        *("agent", "questions", "search", "scorer", "reward", "reference", "protocol", "max_turns", "top_k"),
+        *("temperature", "top_p", "max_tokens", "seed"),
+    )
 )
 """The options that an episode depends on, kept with each recorded episode."""
+
+
+def fingerprints(agent: str, questions: Iterable[Question]) -> dict[str, Any]:
+    """What tells that questions or a model of the same name are others by the time a run is resumed."""
+    from igpo_gym.storage import stamp
+
+    return {"questions_hash": _digest(questions), "agent_written": list(stamp(Path(agent)))}
+
+
+def record(
+    engine: Engine,
+    policy: Policy,
+    questions: Sequence[Question],
+    out: Path,
+    settings: dict[str, Any],
+    batch_size: int,
+    group_size: int,
+) -> int:
+    """Play what the file does not have yet into it, with a progress bar; returns how many episodes."""
+    from igpo_gym.agents.records import RolloutFile
+    from igpo_gym.agents.rollouts import collect
+
+    with RolloutFile(out, settings) as file:
+        wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
+        remaining = len(wanted - file.done)
+        began, turns = time.perf_counter(), 0
+        played = collect(engine, policy, questions, batch_size, group_size, frozenset(file.done))
+        for episode in progress(played, "episodes", remaining):
+            file.write(episode)
+            turns += len(episode.turns)
+        seconds = time.perf_counter() - began
+    if remaining:
+        console.print(f"{remaining} episodes, {turns} steps, {seconds / max(turns, 1):.4f} s a step")
+    return remaining
 
 
 def _digest(questions: Iterable[Question]) -> str:

@@ -25,6 +25,7 @@ from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.envs.vector import Mask, SearchQAVectorEnv
 from igpo_gym.episode import Answer, Episode, Search
 from igpo_gym.protocols import TextProtocol
+from igpo_gym.rewards.instruments import believe
 from igpo_gym.scorers.interface import BeliefRequest
 
 ActionMask: TypeAlias = npt.NDArray[np.int8]
@@ -87,17 +88,17 @@ class Reader:
             candidates(episode.question.text, episode.turns, self.slots, self.engine.max_turns)
             for episode in episodes
         ]
-        asked = [i for i, episode in enumerate(episodes) if not episode.done and found[i].names]
-        # A belief holds the log-probability of each of its answers: here they are the candidates.
-        beliefs = self.engine.believe(
-            [
+        if self.engine.scorer is not None:
+            asked = [i for i, episode in enumerate(episodes) if not episode.done and found[i].names]
+            # A belief holds the log-probability of each of its answers: here they are the candidates.
+            requests = [
                 BeliefRequest(tuple(episodes[i].segments), found[i].names, self.engine.protocol.probe)
                 for i in asked
             ]
-        )
-        for i, belief in zip(asked, beliefs, strict=False):  # no beliefs without a scorer
-            if belief is not None:
-                found[i] = found[i].with_probabilities([math.exp(log_prob) for log_prob in belief.log_probs])
+            for i, belief in zip(asked, believe(self.engine.scorer, requests), strict=True):
+                if belief is not None:  # a transcript that leaves no room for the longest name
+                    probabilities = [math.exp(log_prob) for log_prob in belief.log_probs]
+                    found[i] = found[i].with_probabilities(probabilities)
         return [self._menu(*pair) for pair in zip(episodes, found, strict=True)]
 
     def _menu(self, episode: Episode, found: Candidates) -> Menu:

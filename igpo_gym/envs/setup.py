@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.completions import NOTHING, Completions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Question
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
-from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
-from igpo_gym.search import resolve_search
+from igpo_gym.search import BM25Index, resolve_search
 from igpo_gym.search.interface import Retriever
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.interface import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +76,32 @@ def assemble(
     protocol: str | TextProtocol = "tags",
     max_turns: int = 6,
     top_k: int = 3,
+    reference: str | AnswerScorer | None = None,
+    policy: Policy | None = None,
 ) -> tuple[QuestionSet, Engine]:
     """The questions and the engine that these settings name; see :class:`igpo_gym.envs.single.SearchQAEnv`.
 
     Cheap settings are checked before expensive ones are loaded.
     """
-    rules: dict[str, Any] = {"reward": resolve_reward(reward), "protocol": resolve_protocol(protocol)}
+    if policy is not None and not hasattr(policy, "act"):
+        raise SpecError(f"a policy is an object that can act, not {policy!r:.60}")
+    paid, grammar = resolve_reward(reward), resolve_protocol(protocol)
     question_set = resolve_questions(questions)
-    if "evidence" in rules["reward"].needs:
+    if "evidence" in paid.needs:
         for question in question_set.questions:
             if not question.evidence:
                 raise ValueError(
-                    f"reward {rules['reward'].name!r} needs gold evidence, but question {question.id!r} of "
+                    f"reward {paid.name!r} needs gold evidence, but question {question.id!r} of "
                     f"{question_set.name!r} names none"
                 )
-    engine = Engine(
-        retriever=resolve_search(search, question_set),
+    retriever = resolve_search(search, question_set)
+    without = Engine(grammar, retriever, NOTHING, None, max_turns, top_k)
+    engine = replace(
+        without,
+        reward=paid,
         scorer=resolve_scorer(scorer),
-        max_turns=max_turns,
-        top_k=top_k,
-        **rules,
+        reference=resolve_reference(reference, scorer) if "reference" in paid.needs else None,
+        corpus=retriever if isinstance(retriever, BM25Index) else question_set.passages,
+        estimator=None if policy is None else Completions(without, policy),
     )
     return question_set, engine

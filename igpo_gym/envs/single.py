@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
@@ -18,6 +18,9 @@ from igpo_gym.rewards import RewardFunction
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
 
+if TYPE_CHECKING:
+    from igpo_gym.agents.interface import Policy
+
 
 class SearchQAEnv(gym.Env[str, str]):
     """Multi-turn search question answering in text.
@@ -30,13 +33,17 @@ class SearchQAEnv(gym.Env[str, str]):
         search: None for BM25 over the questions' own passages, ``"bm25:INDEX"``, or a Retriever.
         scorer: ``"nano"`` (ships with the package), a model's hub name, folder or GGUF file, an AnswerScorer,
             or None for no beliefs.
-        reward: the name of a preset, or a RewardFunction.
+        reward: a preset, a term or a weighted sum of such (``igpo-gym rewards`` lists them), or a
+            RewardFunction.
         protocol: ``"tags"``, ``"tool_call"``, or a TextProtocol.
         max_turns: messages the agent may write.
         top_k: passages a query brings.
         group_size: how many episodes in a row are on the same question.
         oracle_info: whether ``info["gold"]`` holds the gold answers and evidence.
         render_mode: ``"ansi"`` (``render`` returns a string), ``"human"`` (prints after every step), or None.
+        reference: for rewards that need one, a frozen model, given as ``scorer`` is; by default the scorer,
+            if that is a packaged model.
+        policy: for rewards that need one, the policy whose completions are sampled.
 
     ``reset(options={"question_id": ...})`` chooses the question. ``info`` is described at
     :func:`igpo_gym.envs.info.episode_info`.
@@ -62,11 +69,15 @@ class SearchQAEnv(gym.Env[str, str]):
         group_size: int = 1,
         oracle_info: bool = False,
         render_mode: str | None = None,
+        reference: str | AnswerScorer | None = None,
+        policy: Policy | None = None,
     ) -> None:
         check_render_mode(render_mode, self.metadata)
         if group_size < 1:
             raise ValueError(f"group_size must be at least 1, not {group_size}")
-        question_set, self.engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        question_set, self.engine = assemble(
+            questions, search, scorer, reward, protocol, max_turns, top_k, reference, policy
+        )
         self.questions = QuestionBook(question_set)
         self.group_size = group_size
         self.oracle_info = oracle_info
@@ -85,7 +96,7 @@ class SearchQAEnv(gym.Env[str, str]):
         super().reset(seed=seed)
         place = self._place if seed is None else 0
         stream = QuestionStream(self.questions.questions, self._stream_seed(), self.group_size)
-        (episode,) = self.engine.begin([found or stream[place]])
+        (episode,) = self.engine.begin([found or stream[place]], [place % self.group_size])
         self.engine.settle([], [episode])
         self.episode, self._place = episode, place + 1
         self._show()

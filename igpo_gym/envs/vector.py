@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.interface import Policy
 
 Mask = npt.NDArray[np.bool_]
 Stepped = tuple[tuple[str, ...], npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]
@@ -60,13 +63,17 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         oracle_info: bool = False,
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        reference: str | AnswerScorer | None = None,
+        policy: Policy | None = None,
     ) -> None:
         check_render_mode(render_mode, self.metadata)
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         if group_size < 1 or num_envs % group_size:
             raise ValueError(f"group_size must divide num_envs={num_envs}, and {group_size} does not")
-        question_set, self.engine = assemble(questions, search, scorer, reward, protocol, max_turns, top_k)
+        question_set, self.engine = assemble(
+            questions, search, scorer, reward, protocol, max_turns, top_k, reference, policy
+        )
         self.questions = QuestionBook(question_set)
         self.num_envs = num_envs
         self.group_size = group_size
@@ -180,7 +187,8 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
             leader = index - index % self.group_size
             stream = QuestionStream(self.questions.questions, seeds[leader])
             questions.append(stream[places[index]] if wanted is None else self.questions.find(wanted))
-        return {int(i): episode for i, episode in zip(indices, self.engine.begin(questions), strict=True)}
+        episodes = self.engine.begin(questions, [int(index) % self.group_size for index in indices])
+        return {int(index): episode for index, episode in zip(indices, episodes, strict=True)}
 
     def _install(self, fresh: dict[int, Episode]) -> None:
         if not self.episodes:

@@ -1,6 +1,15 @@
 """Reward functions: sums of named, weighted terms, and the presets."""
 
-from igpo_gym.rewards.functions import PRESETS, RewardFunction, resolve_reward
-from igpo_gym.rewards.terms import TERMS, RewardTerm
+from igpo_gym.rewards.functions import PRESETS, RewardFunction, curriculum, resolve_reward
+from igpo_gym.rewards.interface import RewardTerm
+from igpo_gym.rewards.terms import TERMS, make_term
 
-__all__ = ["PRESETS", "TERMS", "RewardFunction", "RewardTerm", "resolve_reward"]
+__all__ = [
+    "PRESETS",
+    "TERMS",
+    "RewardFunction",
+    "RewardTerm",
+    "curriculum",
+    "make_term",
+    "resolve_reward",
+]

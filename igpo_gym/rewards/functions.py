@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from igpo_gym.episode import Episode
 from igpo_gym.errors import SpecError, choose
-from igpo_gym.rewards.terms import TERMS, Need, RewardTerm
+from igpo_gym.rewards.interface import Need, RewardTerm
+from igpo_gym.rewards.terms import MAKERS, make_term, parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +38,52 @@ class RewardFunction:
         return {term.name: weight * term.price(episode, turn) + 0.0 for weight, term in self.terms}
 
 
-PRESETS = {
-    name: RewardFunction(name, tuple((weight, TERMS[term]) for term, weight in weights.items()))
-    for name, weights in {
-        # The reference code pays -2 where an answer is missing or its tags are unbalanced.
-        "igpo": {"gain": 1.0, "f1": 1.0, "format-penalty": -2.0},
-        "igpo-logprob": {"log-gain": 1.0, "f1": 1.0, "format-penalty": -2.0},
-        "watermark": {"new-best": 1.0, "f1": 1.0, "format-penalty": -2.0},
-        "outcome-f1": {"f1": 1.0},
-        "outcome-em": {"em": 1.0},
-    }.items()
+# The reference code pays -2 where an answer is missing or its tags are unbalanced.
+_OUTCOME = {"f1": 1.0, "format-penalty": -2.0}
+
+RECIPES: dict[str, dict[str, float]] = {
+    "outcome-f1": {"f1": 1.0},
+    "outcome-em": {"em": 1.0},
+    "igpo": {"gain": 1.0, **_OUTCOME},
+    "igpo-logprob": {"log-gain": 1.0, **_OUTCOME},
+    "tips": {"teacher-gain": 0.02, **_OUTCOME},
+    "potential": {"shaping": 1.0, **_OUTCOME},
+    "ig-search": {"document-gain": 1.0, **_OUTCOME},
+    "watermark": {"new-best": 1.0, **_OUTCOME},
+    "monte-carlo": {"value-gain": 1.0, **_OUTCOME},
 }
-"""The reward functions that papers name, outcome included."""
+"""The presets: for each, its terms and their weights."""
 
 
 def resolve_reward(spec: str | RewardFunction) -> RewardFunction:
     """A reward function from a spec, or the function itself.
 
-    A spec is the name of a preset or of a term, or a weighted sum of such names; plus and minus stand between
-    spaces. A term that occurs twice counts with the sum of its weights. Raises SpecError for anything else.
+    A spec is the name of a preset or of a term, with parameters in parentheses or without, or a weighted sum
+    of such; plus and minus stand between spaces. Parameters of a preset are those of its terms. A term that
+    occurs twice counts with the sum of its weights. Raises SpecError for anything else.
 
     >>> [(term.name, weight) for weight, term in resolve_reward("0.5*gain + f1 - 0.01*search-cost").terms]
     [('gain', 0.5), ('f1', 1.0), ('search-cost', -0.01)]
+    >>> [term.name for _, term in resolve_reward("igpo(context=evidence, aliases=first)").terms]
+    ['gain(context=evidence, aliases=first)', 'f1', 'format-penalty']
     """
     if isinstance(spec, RewardFunction):
         return spec
     if not isinstance(spec, str):
         raise SpecError(f"a reward is a text or a RewardFunction, not {spec!r:.60}")
-    if spec in PRESETS:
-        return PRESETS[spec]
+    return _read(spec)
+
+
+@cache
+def _read(spec: str) -> RewardFunction:
+    terms: dict[str, RewardTerm] = {}
     weights: dict[str, float] = {}
     for sign, summand in _summands(spec):
-        factor, name = _summand(summand)
-        for weight, term in _terms(name):
+        factor, name, given = _summand(summand)
+        for weight, term in _terms(name, given):
+            terms[term.name] = term
             weights[term.name] = weights.get(term.name, 0.0) + sign * factor * weight
-    return RewardFunction(spec, tuple((weight, TERMS[name]) for name, weight in weights.items()))
+    return RewardFunction(spec, tuple((weights[name], term) for name, term in terms.items()))
 
 
 def _summands(spec: str) -> Iterator[tuple[float, str]]:
@@ -79,8 +92,10 @@ def _summands(spec: str) -> Iterator[tuple[float, str]]:
         yield (-1.0 if sign == "-" else 1.0), summand.strip()
 
 
-def _summand(text: str) -> tuple[float, str]:
-    factor, times, name = text.rpartition("*")
+def _summand(text: str) -> tuple[float, str, dict[str, str]]:
+    """The weight, the name and the parameters of ``0.1*name(key=value, ...)``."""
+    head, opening, inside = text.partition("(")
+    factor, times, name = head.rpartition("*")
     try:
         weight = float(factor) if times else 1.0
     except ValueError:
@@ -89,9 +104,43 @@ def _summand(text: str) -> tuple[float, str]:
         raise SpecError(
             f"{factor.strip()!r} is no weight in the reward {text!r}; write it like 0.1*search-cost"
         )
-    return weight, name.strip()
+    return weight, name.strip(), _parameters(text, inside) if opening else {}
 
 
-def _terms(name: str) -> tuple[tuple[float, RewardTerm], ...]:
-    known = {**PRESETS, **{term: RewardFunction(term, ((1.0, TERMS[term]),)) for term in TERMS}}
-    return choose(known, name, "reward").terms
+def _parameters(text: str, inside: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in inside.removesuffix(")").split(",")]
+    given = {key.strip(): value.strip() for key, _, value in pairs}
+    if not inside.endswith(")") or len(given) < len(pairs) or not all((*given, *given.values())):
+        raise SpecError(f"{text!r} has no parameters that can be read; write it like gain(context=evidence)")
+    return given
+
+
+def _terms(name: str, given: Mapping[str, str]) -> list[tuple[float, RewardTerm]]:
+    """The weighted terms of a preset, or the term itself, each with those of the parameters that it has."""
+    weights = choose({**{term: {term: 1.0} for term in MAKERS}, **RECIPES}, name, "reward")
+    known = {term: parameters(term) for term in weights}
+    for key in given:
+        if not any(key in keys for keys in known.values()):
+            there = sorted({key for keys in known.values() for key in keys})
+            raise SpecError(f"reward {name!r} has no parameter {key!r}; it has: {', '.join(there) or 'none'}")
+    return [
+        (weight, make_term(term, **{key: value for key, value in given.items() if key in known[term]}))
+        for term, weight in weights.items()
+    ]
+
+
+PRESETS = {name: resolve_reward(name) for name in RECIPES}
+"""The reward functions that papers name, outcome included."""
+
+
+def curriculum(reward: RewardFunction, progress: float) -> RewardFunction:
+    """The reward at a point of training: what pays the outcome gains weight, what pays turns loses it.
+
+    As training goes from 0 to 1, terms of the outcome are weighted 0.5 to 1.0, all others 1.0 to 0.5, both
+    linearly (METHOD, section 2). Raises ValueError for a progress outside [0, 1].
+    """
+    if not 0.0 <= progress <= 1.0:
+        raise ValueError(f"progress is a number from 0 to 1, not {progress}")
+    share = {True: 0.5 + 0.5 * progress, False: 1.0 - 0.5 * progress}
+    terms = tuple((weight * share[term.outcome], term) for weight, term in reward.terms)
+    return RewardFunction(f"{reward.name} at {progress:.0%} of training", terms)

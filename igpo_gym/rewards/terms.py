@@ -1,9 +1,9 @@
-"""Reward terms: each prices one turn of an episode by one idea.
+"""The table of reward terms: each prices one turn of an episode by one idea.
 
-A term is a name, a function of ``(episode, turn)`` and what it needs. Turns count from 1; the function may
+A term is a name, a function of ``(episode, turn)`` and what it reads. Turns count from 1; the function may
 look at anything up to and including its turn. Write your own like this:
 
->>> from igpo_gym.rewards import RewardFunction, RewardTerm
+>>> from igpo_gym.rewards import TERMS, RewardFunction, RewardTerm
 >>> brevity = RewardTerm("brevity", lambda episode, turn: -len(episode.turns[turn - 1].message) / 1000)
 >>> RewardFunction("mine", ((1.0, TERMS["f1"]), (0.5, brevity))).name
 'mine'
@@ -11,71 +11,27 @@ look at anything up to and including its turn. Write your own like this:
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import replace
+from typing import TypeAlias
 
 from igpo_gym.data.metrics import exact_match, f1
-from igpo_gym.episode import Answer, Episode, Invalid, Search
+from igpo_gym.episode import Episode, Invalid, Search
+from igpo_gym.errors import SpecError, choose
+from igpo_gym.rewards.gains import (
+    document_gain,
+    gain,
+    log_gain,
+    new_best,
+    shaping,
+    teacher_gain,
+    value_gain,
+)
+from igpo_gym.rewards.interface import Price, RewardTerm
 
-Price: TypeAlias = Callable[[Episode, int], float]
-Need: TypeAlias = Literal["belief", "evidence"]
-
-
-@dataclass(frozen=True, slots=True)
-class RewardTerm:
-    """One named part of a reward."""
-
-    name: str
-    price: Price
-    """The unweighted value of a turn."""
-    needs: frozenset[Need] = frozenset()
-    """What must be there: "belief" a scorer at work, "evidence" questions that name their gold passages."""
-    formula: str = ""
-    source: str = ""
-    """Where the formula comes from: an arXiv number, or words."""
-
-
-def _on_belief(value: Callable[[Episode, int], float]) -> Price:
-    """``value`` of a turn; 0 for an answer, which has no belief, and for a search that the backend failed."""
-
-    def price(episode: Episode, turn: int) -> float:
-        played = episode.turns[turn - 1]
-        return 0.0 if isinstance(played.action, Answer) or played.search_failed else value(episode, turn)
-
-    return price
-
-
-def _gain(episode: Episode, turn: int) -> float:
-    return episode.beliefs[turn].prob - episode.beliefs[turn - 1].prob
-
-
-def _log_gain(episode: Episode, turn: int) -> float:
-    return episode.beliefs[turn].log_prob - episode.beliefs[turn - 1].log_prob
-
-
-def _new_best(episode: Episode, turn: int) -> float:
-    return max(0.0, episode.beliefs[turn].prob - max(belief.prob for belief in episode.beliefs[:turn]))
-
-
-def potential(gamma: float = 1.0) -> RewardTerm:
-    """Shaping that leaves the best policy as it is (Ng et al., 1999), with the belief as the potential.
-
-    The potential of an ended episode is 0, so the discounted sum over an episode is minus its first belief,
-    whatever the agent did.
-    """
-
-    def price(episode: Episode, turn: int) -> float:
-        ended = episode.done and turn == len(episode.turns)
-        return gamma * (0.0 if ended else episode.beliefs[turn].prob) - episode.beliefs[turn - 1].prob
-
-    return RewardTerm(
-        "potential",
-        price,
-        needs=frozenset({"belief"}),
-        formula="gamma * b_t - b_{t-1}, with b = 0 at the end",
-        source="Ng et al., 1999",
-    )
+Parameter: TypeAlias = str | int | float
 
 
 def _at_the_end(metric: Callable[[str | None, tuple[str, ...]], float]) -> Price:
@@ -103,7 +59,7 @@ def _evidence_recall(episode: Episode, turn: int) -> float:
     """The share of the gold passages that this turn is the first to find. Raises ValueError without gold."""
     gold = set(episode.question.evidence)
     if not gold:
-        raise ValueError(f"question {episode.question.id!r} names no gold evidence")
+        raise ValueError(f"evidence-recall needs gold evidence; question {episode.question.id!r} names none")
     found = {passage.id for passage in episode.turns[turn - 1].passages}
     return len((found & gold) - _seen_before(episode, turn)) / len(gold)
 
@@ -119,46 +75,105 @@ def _search_cost(episode: Episode, turn: int) -> float:
     return float(isinstance(episode.turns[turn - 1].action, Search))
 
 
-_BELIEF: frozenset[Need] = frozenset({"belief"})
+_PLAIN = (
+    RewardTerm(
+        "evidence-recall",
+        _evidence_recall,
+        evidence=True,
+        formula="gold passages found first / gold passages",
+        source="StepSearch family, 2505.15107",
+    ),
+    RewardTerm(
+        "redundancy",
+        _redundancy,
+        formula="- passages seen before / passages",
+        source="StepSearch family, 2505.15107",
+    ),
+    RewardTerm("search-cost", _search_cost, formula="1 for a search: subtract it", source="common"),
+    RewardTerm(
+        "format-penalty",
+        _malformed,
+        outcome=True,
+        formula="1 for an invalid message, or no answer at the end: subtract it",
+        source="common",
+    ),
+    RewardTerm(
+        "f1",
+        _at_the_end(f1),
+        outcome=True,
+        formula="F1 of the answer, at the end",
+        source="SQuAD, HotpotQA",
+    ),
+    RewardTerm(
+        "em",
+        _at_the_end(exact_match),
+        outcome=True,
+        formula="exact match, at the end",
+        source="SQuAD, HotpotQA",
+    ),
+)
+"""The terms without parameters."""
 
-INFORMATION_GAIN = RewardTerm("gain", _on_belief(_gain), _BELIEF, "b_t - b_{t-1}", "IGPO, 2510.14967")
-"""The change of the length-normalised probability of the gold answer."""
 
-TERMS = {
-    term.name: term
-    for term in (
-        INFORMATION_GAIN,
-        RewardTerm(
-            "log-gain", _on_belief(_log_gain), _BELIEF, "log b_t - log b_{t-1}", "Delta-Belief, 2602.12342"
-        ),
-        RewardTerm(
-            "new-best", _on_belief(_new_best), _BELIEF, "max(0, b_t - max_{s<t} b_s)", "watermark, 2602.01034"
-        ),
-        potential(),
-        RewardTerm(
-            "evidence-recall",
-            _evidence_recall,
-            frozenset({"evidence"}),
-            "gold passages found first / gold passages",
-            "StepSearch family, 2505.15107",
-        ),
-        RewardTerm(
-            "redundancy",
-            _redundancy,
-            formula="- passages seen before / passages",
-            source="StepSearch family, 2505.15107",
-        ),
-        RewardTerm("search-cost", _search_cost, formula="1 for a search: subtract it", source="common"),
-        RewardTerm(
-            "format-penalty",
-            _malformed,
-            formula="1 for an invalid message, or no answer at the end: subtract it",
-            source="common",
-        ),
-        RewardTerm("f1", _at_the_end(f1), formula="F1 of the answer, at the end", source="SQuAD, HotpotQA"),
-        RewardTerm(
-            "em", _at_the_end(exact_match), formula="exact match, at the end", source="SQuAD, HotpotQA"
-        ),
-    )
+def _maker(term: RewardTerm) -> Callable[[], RewardTerm]:
+    return lambda: term
+
+
+MAKERS: dict[str, Callable[..., RewardTerm]] = {
+    "gain": gain,
+    "log-gain": log_gain,
+    "new-best": new_best,
+    "shaping": shaping,
+    "teacher-gain": teacher_gain,
+    "document-gain": document_gain,
+    "value-gain": value_gain,
+    **{term.name: _maker(term) for term in _PLAIN},
 }
-"""The terms by name; b_t is the belief after turn t."""
+"""By name, a function from a term's parameters, all of which have defaults, to the term."""
+
+
+def parameters(name: str) -> dict[str, Parameter]:
+    """The parameters of a term with their defaults. Raises SpecError for an unknown term."""
+    signature = inspect.signature(choose(MAKERS, name, "reward term"))
+    return {key: parameter.default for key, parameter in signature.parameters.items()}
+
+
+def make_term(name: str, **given: Parameter) -> RewardTerm:
+    """A term by name, with parameters (or their texts). Its own name shows those that are not the defaults.
+
+    >>> make_term("gain", context="evidence", aliases="max").name
+    'gain(context=evidence)'
+
+    Raises SpecError for a name or parameter that is not known, and for values that do not fit.
+    """
+    defaults = parameters(name)
+    values = {key: _converted(name, key, value, defaults) for key, value in given.items()}
+    try:
+        term = MAKERS[name](**values)
+    except ValueError as problem:
+        raise SpecError(f"in the reward term {name!r}: {problem}") from problem
+    shown = ", ".join(
+        f"{key}={values[key]}" for key in defaults if values.get(key, defaults[key]) != defaults[key]
+    )
+    return replace(term, name=f"{name}({shown})") if shown else term
+
+
+def _converted(name: str, key: str, value: Parameter, defaults: dict[str, Parameter]) -> Parameter:
+    """The value as the type that the parameter has."""
+    if key not in defaults:
+        known = ", ".join(defaults) or "none"
+        raise SpecError(f"the reward term {name!r} has no parameter {key!r}; it has: {known}")
+    kind = type(defaults[key])
+    try:
+        converted = kind(str(value))
+    except ValueError:
+        converted = math.nan
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise SpecError(f"{value!r} is no {kind.__name__}, which {key} of the reward term {name!r} must be")
+    return converted
+
+
+TERMS = {name: make_term(name) for name in MAKERS}
+"""The terms by name, with their default parameters; b_t is the belief after turn t."""
+
+INFORMATION_GAIN = TERMS["gain"]

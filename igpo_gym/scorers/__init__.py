@@ -7,6 +7,7 @@ from pathlib import Path
 
 from igpo_gym.errors import SpecError
 from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.storage import stamp
 
 
 def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
@@ -20,23 +21,29 @@ def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
     if spec is None or spec == "none":
         return None
     if isinstance(spec, str):
-        return _load(spec, _stamp(Path(spec)))
+        return _load(spec, stamp(Path(spec)))
     if not hasattr(spec, "score"):
         raise SpecError(f"a scorer is a name, None, or an object that can score, not {spec!r:.60}")
     return spec
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a local model does; empty where the spec is no path."""
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return tuple(file.stat().st_mtime_ns for file in files)
-    except OSError:
-        return ()
+def resolve_reference(
+    spec: str | AnswerScorer | None, scorer: str | AnswerScorer | None
+) -> AnswerScorer | None:
+    """A frozen model, given as for :func:`resolve_scorer`.
+
+    Without a spec it is the scorer, if that is named as one of the packaged models, which nobody trains in
+    place; any other scorer may be a policy in training, so then there is none.
+    """
+    if spec is None and isinstance(scorer, str):
+        from igpo_gym.scorers.loading import PACKAGED
+
+        spec = scorer if scorer in PACKAGED else None
+    return resolve_scorer(spec)
 
 
 @lru_cache(maxsize=4)
-def _load(spec: str, stamp: tuple[int, ...]) -> AnswerScorer:
+def _load(spec: str, written: tuple[int, ...]) -> AnswerScorer:
     if spec.startswith(("http://", "https://")):
         from igpo_gym.scorers.remote import RemoteScorer
 

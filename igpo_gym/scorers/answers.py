@@ -34,6 +34,11 @@ class AnswerTree:
         """How many tokens the deepest branch has, the probe's included."""
         return max(self.depths) + 1
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many tokens each answer has."""
+        return tuple(stop - start for start, stop in pairwise(self.bounds))
+
     def means(self, log_probs: Sequence[float]) -> tuple[float, ...]:
         """For each answer the mean of its tokens' log-probabilities, given those of ``targets``."""
         return tuple(sum(log_probs[start:stop]) / (stop - start) for start, stop in pairwise(self.bounds))

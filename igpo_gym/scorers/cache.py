@@ -8,7 +8,7 @@ nothing is ever copied but to make a buffer larger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -106,10 +106,10 @@ class PrefixTree(Generic[StoreT]):
             node, length = node.parent, node.start
         return tuple(reversed(pasts))
 
-    def evict(self, budget: int, keep: Node[StoreT] | None = None) -> None:
-        """Forget the least recently used leaves until ``size`` is at most ``budget``; never ``keep``."""
+    def evict(self, budget: int, keep: Collection[Node[StoreT]] = ()) -> None:
+        """Forget the least recently used leaves until ``size`` is at most ``budget``; never those to keep."""
         while self.size > budget:
-            leaf = next((node for node in self._nodes if not node.children and node is not keep), None)
+            leaf = next((node for node in self._nodes if not node.children and node not in keep), None)
             if leaf is None or leaf.parent is None:
                 return
             del leaf.parent.children[leaf.start, leaf.ids[0]]
@@ -145,7 +145,15 @@ class KeyValueLayout:
     """Key heads: fewer than query heads under grouped-query attention."""
     head_size: int
     dtype: torch.dtype
+    """What the model computes in."""
     device: torch.device
+    stored_dtype: torch.dtype | None = None
+    """What they are kept in; None: what they are computed in."""
+
+    @property
+    def token_bytes(self) -> int:
+        """What a token takes, in bytes."""
+        return self.layers * 2 * self.heads * self.head_size * self.dtype.itemsize
 
 
 class KeyValues:
@@ -158,7 +166,7 @@ class KeyValues:
     def _buffer(self, capacity: int) -> torch.Tensor:
         layout = self._layout
         shape = (layout.layers, 2, layout.heads, capacity, layout.head_size)
-        return torch.empty(shape, dtype=layout.dtype, device=layout.device)
+        return torch.empty(shape, dtype=layout.stored_dtype or layout.dtype, device=layout.device)
 
     @property
     def size(self) -> int:
@@ -179,6 +187,17 @@ class KeyValues:
         self._data[layer, 0, :, offset:stop] = key[0]
         self._data[layer, 1, :, offset:stop] = value[0]
 
+    def fill(self, offset: int, key_values: torch.Tensor) -> None:
+        """Keep tokens from ``offset`` on in all layers: [layers, 2, heads, tokens, head size]."""
+        self._data[:, :, :, offset : offset + key_values.shape[3]] = key_values
+
+    def stretch(self, length: int) -> torch.Tensor:
+        """The first ``length`` tokens in all layers: [layers, 2, heads, length, head size]."""
+        return self._data[:, :, :, :length]
+
     def read(self, layer: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The keys and the values of the first ``length`` tokens, each [1, heads, length, head size]."""
-        return self._data[layer, 0, None, :, :length], self._data[layer, 1, None, :, :length]
+        """The keys and the values of the first ``length`` tokens, each [1, heads, length, head size], in the
+        dtype that the model computes in.
+        """
+        key, value = self._data[layer, :, None, :, :length].to(self._layout.dtype)
+        return key, value

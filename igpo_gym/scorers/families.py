@@ -1,4 +1,4 @@
-"""Which language models the local scorer can drive, found out once, when it is made.
+"""Which language models the scorer and the sampler can drive, found out once, when they are made.
 
 transformers lets a model's attention be replaced, but a model may want more of it than the scorer's does
 (a window, a cap), or not ask it at all. Such a mistake would be silent, so a model is watched while it reads
@@ -47,6 +47,20 @@ def shared_view(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model, shared).eval()
 
 
+def compile_between_attention(view: PreTrainedModel) -> None:
+    """Compile what stands beside the attention in each layer, for rows of any length.
+
+    Not the layer as a whole: the scorer's attention takes another list of spans at every call, for each of
+    which it would be compiled anew.
+    """
+    for layer in view.modules():
+        parts = list(layer.children())
+        if any(hasattr(part, "layer_idx") for part in parts):
+            for part in parts:
+                if not hasattr(part, "layer_idx"):
+                    part.compile(dynamic=True)
+
+
 @contextmanager
 def attention_function(
     view: PreTrainedModel, name: str, function: Callable[..., tuple[torch.Tensor, None]]
@@ -71,7 +85,7 @@ def key_value_layout(view: PreTrainedModel) -> KeyValueLayout:
     name = type(view).__name__
 
     def refuse(what: str) -> SpecError:
-        return SpecError(f"{name} cannot be a scorer: {what}")
+        return SpecError(f"{name} cannot be driven: {what}")
 
     config = view.config
     if config.is_encoder_decoder:

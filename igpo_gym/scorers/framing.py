@@ -8,8 +8,10 @@ where the agent wrote before, so that a prefix cache hits.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias, get_args
 
@@ -49,6 +51,8 @@ class Framing:
         self._backend.no_padding()
         self._backend.no_truncation()
         self._size = len(tokenizer)
+        self._control = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._end_of_text = frozenset(() if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,))
         self.text_ids = lru_cache(maxsize=REMEMBERED_TEXTS)(self._tokenise)
         _refuse_spelled_control_tokens(tokenizer, self.text_ids)
         self._seams = chat_seams(tokenizer) if tokenizer.chat_template else plain_seams(tokenizer)
@@ -57,23 +61,59 @@ class Framing:
         """The ids of ``text`` alone, in which no special token is ever matched."""
         return tuple(self._backend.encode(text, add_special_tokens=False).ids)
 
+    def text(self, ids: Sequence[int]) -> str:
+        """What the ids spell, control tokens too."""
+        return str(self._backend.decode(list(ids), skip_special_tokens=False))
+
+    @cached_property
+    def vocabulary(self) -> str:
+        """A fingerprint of what each id spells: equal where two tokenizers mean the same by all ids."""
+        entries = sorted(self._backend.get_vocab(with_added_tokens=True).items())
+        return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16]
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The control tokens that can end the agent's message: the end of a turn, and of a text."""
+        seam = self._seams.get(("assistant", "user"), ())
+        end_of_turn = [number for number in seam if number in self._control][:1]
+        return frozenset(end_of_turn) | self._end_of_text
+
     def ids(self, segments: Sequence[Segment]) -> Ids:
         """The transcript's token ids, up to where the agent writes next (its message is open).
 
-        The ids that a policy sampled are used where a segment has them; they do not include the token that
-        ended the message. Raises SpecError for an order of roles that the chat template does not have, and
-        for sampled ids that this tokenizer does not have.
+        Raises SpecError as :meth:`pieces` does.
         """
-        ids: list[int] = []
+        ids = [number for piece in self.pieces(segments) for part in piece for number in part]
+        role = segments[-1].role if segments else None
+        return (*ids, *self._seam(role, "assistant")) if role != "assistant" else tuple(ids)
+
+    def pieces(self, segments: Sequence[Segment]) -> Iterator[tuple[Ids, Ids]]:
+        """For each segment, the control tokens in front of it and its own ids: together the transcript.
+
+        The ids that a policy of the same vocabulary sampled are used where a segment has them; they do not
+        include the token that ended the message. Raises SpecError for an order of roles that the chat
+        template does not have, and for ids of no named vocabulary that this tokenizer does not have.
+        """
         role: Role | None = None
         for segment in segments:
-            if segment.role != role:
-                ids += self._seam(role, segment.role)
-                role = segment.role
-            ids += self.text_ids(segment.text) if segment.ids is None else self._sampled(segment.ids)
-        if role != "assistant":
-            ids += self._seam(role, "assistant")
-        return tuple(ids)
+            seam = self._seam(role, segment.role) if segment.role != role else ()
+            role = segment.role
+            sampled = self.sampled(segment)
+            yield seam, self.text_ids(segment.text) if sampled is None else sampled
+
+    def sampled(self, segment: Segment) -> Ids | None:
+        """The ids that a policy sampled; None where it sampled none, or in another vocabulary.
+
+        Raises SpecError where the vocabulary is not named, and the ids cannot be of this one.
+        """
+        if segment.ids is None or (segment.vocabulary and segment.vocabulary != self.vocabulary):
+            return None
+        if segment.ids and not 0 <= min(segment.ids) <= max(segment.ids) < self._size:
+            raise SpecError(
+                "a segment carries token ids that this tokenizer does not have: the policy that sampled them "
+                "has another tokenizer, so its messages must name their vocabulary, or come without ids"
+            )
+        return segment.ids
 
     def _seam(self, before: Role | None, after: Role) -> Ids:
         try:
@@ -81,14 +121,6 @@ class Framing:
         except KeyError:
             place = f"after a {before} message" if before else "at the beginning"
             raise SpecError(f"the tokenizer's chat template has no {after} message {place}") from None
-
-    def _sampled(self, ids: Ids) -> Ids:
-        if ids and not 0 <= min(ids) <= max(ids) < self._size:
-            raise SpecError(
-                "a segment carries token ids that this tokenizer does not have: the policy that sampled them "
-                "has another tokenizer, so its segments must come without ids"
-            )
-        return ids
 
 
 def plain_seams(tokenizer: PreTrainedTokenizerBase) -> Seams:

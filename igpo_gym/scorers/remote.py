@@ -10,15 +10,14 @@ from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qsl
 
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, choose
 from igpo_gym.scorers.framing import Framing
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
-from igpo_gym.scorers.loading import load_tokenizer
-from igpo_gym.scorers.transport import RETRIED, Server, ServerError
+from igpo_gym.scorers.served import served_model, served_tokenizer, split_spec
+from igpo_gym.scorers.transport import Server, ServerError
 from igpo_gym.scorers.wire import DIALECTS, Dialect, Prompt, Scores
 
 if TYPE_CHECKING:
@@ -75,11 +74,14 @@ class RemoteScorer:
         self._lock = Lock()
         self._stats = ScorerStats()
         try:
-            self.model, sources = self._served_model(model)
-            if tokenizer is None or isinstance(tokenizer, (str, Path)):
-                tokenizer = self._load_tokenizer([tokenizer] if tokenizer else sources)
+            served = served_model(self._server, model)
+            self.model = served.name
+            tokenizer = served_tokenizer(self._server, served, tokenizer)
             self.framing = Framing(tokenizer)
             self._dialect = self._find_dialect(dialects.values(), tokenizer)
+        except ServerError as problem:
+            self.close()
+            raise ScoringError(str(problem)) from None
         except BaseException:
             self.close()
             raise
@@ -90,10 +92,7 @@ class RemoteScorer:
 
         For example ``http://host:8000/v1#tokenizer=Qwen/Qwen2.5-7B-Instruct&kind=vllm``.
         """
-        url, _, text = spec.partition("#")
-        options = dict(parse_qsl(text, keep_blank_values=True))
-        if unknown := set(options).difference(OPTIONS):
-            raise SpecError(f"unknown option {min(unknown)!r} of a server; choose from: {', '.join(OPTIONS)}")
+        url, options = split_spec(spec, OPTIONS)
         return cls(
             url, model=options.get("model"), tokenizer=options.get("tokenizer"), kind=options.get("kind")
         )
@@ -171,49 +170,12 @@ class RemoteScorer:
             raise ScoringError(str(problem)) from None
         except ValueError as problem:
             raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
-        return Belief(tuple(sum(each.log_prob for each in score) / len(score) for score in scores))
+        means = tuple(sum(each.log_prob for each in score) / len(score) for score in scores)
+        return Belief(means, tuple(map(len, scores)))
 
     def _scores(self, dialect: Dialect, prompts: Prompts) -> list[Scores]:
         answer = self._server.post(dialect.path, dialect.ask(self.model, prompts))
         return dialect.read(answer, prompts)
-
-    def _served_model(self, model: str | None) -> tuple[str, list[str]]:
-        """The model's name, and under which names its tokenizer may be found."""
-        listed = self._told("/v1/models").get("data")
-        listed = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
-        cards = {str(card.get("id")): card for card in listed}
-        if model is None and len(cards) != 1:
-            served = f"serves {', '.join(cards)}" if cards else "does not tell which model it serves"
-            raise SpecError(f"{self._server.url} {served}; give model=")
-        name = model or next(iter(cards))
-        card = choose(cards, name, f"model at {self._server.url}") if cards else {}
-        info = self._told("/get_model_info")  # SGLang's
-        sources = [info.get("tokenizer_path"), info.get("model_path"), card.get("root"), name]
-        return name, [source for source in dict.fromkeys(sources) if isinstance(source, str)]
-
-    def _told(self, path: str) -> dict[str, Any]:
-        """The JSON object at ``path``, empty if the server has none there."""
-        try:
-            told = self._server.get(path)
-        except ServerError as problem:
-            if problem.status in (401, 403):
-                raise SpecError(str(problem)) from None
-            if problem.status is None or problem.status in RETRIED:
-                raise ScoringError(str(problem)) from None
-            return {}
-        return told if isinstance(told, dict) else {}
-
-    def _load_tokenizer(self, sources: Sequence[str | Path]) -> PreTrainedTokenizerBase:
-        problems = []
-        for source in sources:
-            try:
-                return load_tokenizer(source)
-            except SpecError as problem:
-                problems.append(str(problem))
-        raise SpecError(
-            f"no tokenizer for {self.model!r} at {self._server.url}: {'; '.join(problems)}. Give its name on "
-            f"the hub or a local folder as tokenizer=, or as {self._server.url}#tokenizer=NAME"
-        )
 
     def _find_dialect(self, dialects: Iterable[Dialect], tokenizer: PreTrainedTokenizerBase) -> Dialect:
         """The first of ``dialects`` in which the server answers the probe."""
@@ -224,7 +186,7 @@ class RemoteScorer:
                 scores = self._scores(dialect, prompts)
             except ServerError as problem:
                 if problem.status is None:
-                    raise ScoringError(str(problem)) from None
+                    raise
                 problems.append(f"as {dialect.name!r}: {problem}")
             except ValueError as problem:
                 problems.append(f"as {dialect.name!r}: {problem}")

@@ -1,13 +1,17 @@
-"""Beliefs of whole trajectories: all turns at once, for recorded rollouts and for scoring after the fact."""
+"""What a scorer is asked about an episode: any belief, after any turn, and those of whole trajectories."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from random import Random
 
-from igpo_gym.episode import Belief, Episode
-from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
+from igpo_gym.episode import Belief, BeliefView, Episode, Passage, Search, Segment
+from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe, TextProtocol
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
+from igpo_gym.search.interface import Corpus
+
+_NO_PROBE = AnswerProbe("", "")
 
 
 def score_trajectories(
@@ -26,7 +30,65 @@ def score_trajectories(
 
 def trajectory_requests(episode: Episode, probe: AnswerProbe = ANSWER_PROBE) -> list[BeliefRequest]:
     """What has to be asked for all beliefs of an episode."""
-    asked = len(episode.turns) - episode.terminated
     return [
-        BeliefRequest(episode.context(turn), episode.question.answers, probe) for turn in range(asked + 1)
+        BeliefRequest(episode.context(turn), episode.question.answers, probe)
+        for turn in range(states(episode))
     ]
+
+
+def states(episode: Episode) -> int:
+    """How many states of an episode have beliefs: the prompt, and that after each turn but an answer."""
+    return len(episode.turns) + 1 - episode.terminated
+
+
+def belief_request(
+    episode: Episode, turn: int, view: BeliefView, protocol: TextProtocol, corpus: Corpus = ()
+) -> BeliefRequest:
+    """What has to be asked for the belief after ``turn`` turns by a view.
+
+    ``protocol`` is the one that the episode is played with. Raises ValueError where documents are to be drawn
+    and ``corpus`` has too few.
+    """
+    answers, probe = episode.question.answers, protocol.probe
+    if view.span == "tagged":
+        answers, probe = tuple(f"<answer>{answer}</answer>" for answer in answers), _NO_PROBE
+    segments = episode.context(turn)
+    if view.context == "evidence":
+        segments = _without_thoughts(episode, turn, protocol)
+    if view.draw is not None and found_documents(episode, turn):
+        passages = drawn_passages(episode, turn, view.draw, corpus)
+        segments = (*segments[:-1], protocol.reply(protocol.passages(passages)))
+    return BeliefRequest(segments, answers, probe)
+
+
+def found_documents(episode: Episode, turn: int) -> bool:
+    """Whether turn ``turn`` found any document that random ones could stand in for."""
+    return turn > 0 and bool(episode.turns[turn - 1].results) and bool(episode.turns[turn - 1].passages)
+
+
+def drawn_passages(episode: Episode, turn: int, draw: int, corpus: Corpus) -> tuple[Passage, ...]:
+    """As many random passages as the turn found, none of them among these; the same for every call.
+
+    Raises ValueError if the corpus has too few.
+    """
+    found = {passage.id for passage in episode.turns[turn - 1].passages}
+    rng = Random(f"{episode.question.id}/{turn}/{draw}")
+    # Of twice as many numbers, at least half are those of other passages.
+    numbers = rng.sample(range(len(corpus)), min(2 * len(found), len(corpus)))
+    drawn = (corpus[number] for number in numbers)
+    others = tuple(passage for passage in drawn if passage.id not in found)[: len(found)]
+    if len(others) < len(found):
+        raise ValueError(
+            f"a corpus of {len(corpus)} passages has no {len(found)} others to put in the place of those "
+            f"that turn {turn} of {episode.question.id!r} found"
+        )
+    return others
+
+
+def _without_thoughts(episode: Episode, turn: int, protocol: TextProtocol) -> tuple[Segment, ...]:
+    segments = list(episode.segments[: episode.prompt_length])
+    for number, played in enumerate(episode.turns[:turn]):
+        if isinstance(played.action, Search):
+            reply = episode.segments[episode.prompt_length + 2 * number + 1]
+            segments += Segment("agent", "assistant", protocol.write(played.action)), reply
+    return tuple(segments)

@@ -181,6 +181,9 @@ class BM25Index:
     def __len__(self) -> int:
         return len(self.line_starts) - 1
 
+    def __getitem__(self, number: int) -> Passage:
+        return self.passage(number)
+
     def __repr__(self) -> str:
         return f"BM25Index({len(self)} passages)"
 

@@ -17,3 +17,11 @@ class Retriever(Protocol):
         Any string is a legal query. Raises SearchError when the backend cannot serve.
         """
         ...
+
+
+class Corpus(Protocol):
+    """Passages by number, from 0: a tuple of them, or an index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Passage: ...

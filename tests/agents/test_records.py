@@ -8,19 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.records import RolloutFile, from_record, read_rollouts, to_record
+from igpo_gym.agents.records import RolloutFile, from_record, read_rollouts, read_settings, to_record
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search, Segment, Turn
+from igpo_gym.episode import (
+    Answer,
+    Belief,
+    BeliefView,
+    Episode,
+    Invalid,
+    Message,
+    Passage,
+    Question,
+    Search,
+    Segment,
+    Turn,
+)
 from igpo_gym.errors import DataError
 from tests.conftest import QUESTIONS
 
 SETTINGS = {"agent": "x", "seed": 0}
 
 
-def play(engine: Engine, question: int = 1) -> Episode:
-    (episode,) = engine.begin([QUESTIONS[question]])
+def play(engine: Engine, question: int = 1, attempt: int = 0) -> Episode:
+    (episode,) = engine.begin([QUESTIONS[question]], [attempt])
     engine.settle([], [episode])
-    for message in ("<search>Günter Grass</search><search>port</search>", "hm", "<answer>Danzig</answer>"):
+    search = "<search>Günter Grass</search><search>port</search>"
+    sampled = Message("hm", (1, 2), (-0.25, -1.5), "v")
+    for message in (search, sampled, "<answer>Danzig</answer>"):
         engine.settle(engine.play([episode], [message]))
     return episode
 
@@ -41,6 +55,8 @@ segments = st.builds(
     st.just("assistant"),
     texts,
     st.none() | st.lists(st.integers(0, 9)).map(tuple),
+    st.none() | st.lists(st.floats(-9, 0)).map(tuple),
+    texts,
 )
 results = st.lists(st.lists(passages, max_size=2).map(tuple), max_size=2).map(tuple)
 turns = st.builds(Turn, texts, actions, results, texts, st.booleans())
@@ -63,7 +79,7 @@ def test_any_episode_is_read_back(
 
 def test_a_file_keeps_what_it_has_and_goes_on(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "rollouts.jsonl"
-    first, second = play(engine, 0), play(engine, 1)
+    first, second, again = play(engine, 0), play(engine, 1), play(engine, 1, attempt=1)
     with RolloutFile(path, SETTINGS) as file:
         file.write(first)
         # Readable while the run still goes on.
@@ -71,12 +87,12 @@ def test_a_file_keeps_what_it_has_and_goes_on(engine: Engine, tmp_path: Path) ->
     with path.open("ab") as raw:
         raw.write(b'{"settings": {"agent": "x", "se')
     with RolloutFile(path, SETTINGS) as file:
-        assert file.done == {"q-author"}
+        assert file.done == {("q-author", 0)}
         file.write(second)
-        file.write(second)
-    assert list(read_rollouts(path)) == [first, second, second]
+        file.write(again)
+    assert list(read_rollouts(path)) == [first, second, again]
     with RolloutFile(path, SETTINGS) as file:
-        assert file.done == {"q-author", "q-birth"}
+        assert file.done == {("q-author", 0), ("q-birth", 0), ("q-birth", 1)}
 
 
 def test_a_file_of_other_settings_is_refused_and_kept(engine: Engine, tmp_path: Path) -> None:
@@ -122,3 +138,23 @@ def test_a_newer_format_is_refused_by_its_number(engine: Engine, tmp_path: Path)
     path.write_text(json.dumps({**to_record(play(engine)), "format": 99}) + "\n")
     with pytest.raises(DataError, match="format 99"):
         list(read_rollouts(path))
+
+
+def test_what_other_views_and_policies_told_is_read_back(engine: Engine) -> None:
+    episode = play(engine)
+    views = (BeliefView("evidence"), BeliefView(span="tagged", model="reference"), BeliefView(draw=3))
+    episode.views = [{view: Belief((-1.0 - turn, -2.0)) for view in views} for turn in range(3)]
+    episode.values = [{8: 0.25 * turn, 1: 0.0} for turn in range(3)]
+    assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
+
+
+def test_settings_are_told_by_the_first_line(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine))
+    assert read_settings(path) == SETTINGS
+    path.write_text(json.dumps(to_record(play(engine))) + "\n")
+    assert read_settings(path) == {}
+    path.write_text("")
+    with pytest.raises(DataError, match="line 1: not a recorded episode"):
+        read_settings(path)

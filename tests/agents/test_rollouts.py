@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igpo_gym.agents.rollouts import collect
+from igpo_gym.agents.rollouts import collect, collect_groups
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Episode
 from igpo_gym.protocols import TAGS
@@ -59,6 +59,25 @@ def test_a_step_of_a_rollout_is_one_belief_call(engine: Engine) -> None:
     assert len(scorer.calls) <= len(policy.batches) + 1
 
 
-def test_an_empty_batch_is_refused(engine: Engine) -> None:
-    with pytest.raises(ValueError, match="batch_size"):
-        list(collect(engine, Patient(), QUESTIONS, 0))
+@pytest.mark.parametrize("sizes", [(0, 1), (1, 0)])
+def test_an_empty_batch_or_group_is_refused(engine: Engine, sizes: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="batch_size and group_size must be at least 1"):
+        list(collect(engine, Patient(), QUESTIONS, *sizes))
+
+
+def test_groups_come_in_the_order_of_the_questions(engine: Engine) -> None:
+    questions = [QUESTIONS[2], QUESTIONS[0], QUESTIONS[2]]
+    groups = collect_groups(engine, Patient(), questions, group_size=3, batch_size=4)
+    assert [[episode.question for episode in group] for group in groups] == [[q] * 3 for q in questions]
+    # A question that comes again gets new attempts, so that a seeded policy draws other messages.
+    assert [[e.attempt for e in group] for group in groups] == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
+    assert all(episode.done for group in groups for episode in group)
+
+
+def test_what_is_done_is_not_played_again(engine: Engine) -> None:
+    done = {(QUESTIONS[0].id, 1), (QUESTIONS[1].id, 0)}
+    played = collect(engine, Patient(), QUESTIONS[:2], group_size=2, done=done)
+    assert {(episode.question.id, episode.attempt) for episode in played} == {
+        (QUESTIONS[0].id, 0),
+        (QUESTIONS[1].id, 1),
+    }

@@ -150,3 +150,11 @@ def test_importing_the_scripts_does_not_import_torch():
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
         == 0
     )
+
+
+def test_attempts_at_one_question_differ() -> None:
+    world = load_world("test,questions=8")
+    agent = ScriptedAgent("noisy", world)
+    episodes = [Episode.begin(q, TAGS.prompt(q), attempt) for q in world.questions[:8] for attempt in (0, 1)]
+    messages = agent.act(episodes)
+    assert messages[::2] != messages[1::2]

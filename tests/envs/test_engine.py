@@ -9,10 +9,10 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search
 from igpo_gym.errors import ScoringError, SearchError, TranscriptTooLongError
 from igpo_gym.protocols import TOOL_CALL
-from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, RewardTerm
+from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
-from tests.conftest import QUESTIONS, MentionScorer
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 AUTHOR, BIRTH, *_ = QUESTIONS
 
@@ -28,7 +28,8 @@ def step(engine: Engine, episodes: list[Episode], *messages: str) -> list[float]
 
 
 def snapshot(episode: Episode) -> tuple[object, ...]:
-    return (list(episode.segments), list(episode.turns), list(episode.beliefs), list(episode.rewards))
+    measured = (list(episode.beliefs), list(episode.views), list(episode.values))
+    return (list(episode.segments), list(episode.turns), *measured, list(episode.rewards), episode.truncated)
 
 
 def test_a_whole_episode_by_hand(engine: Engine) -> None:
@@ -227,6 +228,12 @@ def test_without_a_scorer_there_are_no_beliefs(index: BM25Index) -> None:
 def test_impossible_settings_are_refused(engine: Engine) -> None:
     with pytest.raises(ValueError, match="'igpo' needs a scorer"):
         dataclasses.replace(engine, scorer=None)
+    with pytest.raises(ValueError, match="'tips' needs a frozen reference model"):
+        dataclasses.replace(engine, reward=PRESETS["tips"])
+    with pytest.raises(ValueError, match="'ig-search' needs a corpus"):
+        dataclasses.replace(engine, reward=PRESETS["ig-search"])
+    with pytest.raises(ValueError, match="'monte-carlo' needs a policy"):
+        dataclasses.replace(engine, reward=PRESETS["monte-carlo"])
     with pytest.raises(ValueError, match="max_turns must be a whole number of at least 1"):
         dataclasses.replace(engine, max_turns=0)
     with pytest.raises(ValueError, match="top_k must be a whole number of at least 1"):
@@ -287,3 +294,79 @@ def test_a_prompt_that_is_too_long_is_an_error(engine: Engine) -> None:
     engine = dataclasses.replace(engine, scorer=Narrow())
     with pytest.raises(ScoringError, match="the prompt of 'x' is longer"):
         engine.settle([], engine.begin([AUTHOR, Question("x", "Who? " * 500, ("A",))]))
+
+
+class Broken(MentionScorer):
+    """Fails at a call of that number."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        beliefs = super().score(requests)
+        if len(self.calls) == self.at:
+            raise ScoringError("down")
+        return beliefs
+
+
+class Fixed:
+    """An estimator that finds every state worth a number."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def values(self, episodes: Sequence[Episode], completions: int) -> list[float]:
+        return [self.value] * len(episodes)
+
+
+ALL = resolve_reward("ig-search(samples=2) + tips + igpo(context=evidence) + monte-carlo")
+
+
+def test_a_step_asks_each_model_once_for_all_terms(engine: Engine) -> None:
+    scorer, reference = MentionScorer(), MentionScorer()
+    engine = dataclasses.replace(
+        engine, scorer=scorer, reference=reference, corpus=PASSAGES, estimator=Fixed(0.5), reward=ALL
+    )
+    episodes = begin(engine, 0, 1)
+    step(engine, episodes, "<search>drum</search>", "hm")
+    # Two plain and two evidence beliefs, and two draws for the turn that found a document.
+    assert (scorer.calls, reference.calls) == ([4, 4 + 2], [2, 2])
+    assert [len(episode.beliefs) for episode in episodes] == [2, 2]
+    assert (
+        [len(episode.views) for episode in episodes]
+        == [len(episode.values) for episode in episodes]
+        == [2, 2]
+    )
+    assert set(episodes[0].rewards[0]) == {term.name for _, term in ALL.terms}
+
+
+def test_a_reference_that_fails_leaves_every_episode_as_it_was(engine: Engine) -> None:
+    engine = dataclasses.replace(
+        engine, reference=Broken(at=2), corpus=PASSAGES, estimator=Fixed(0.5), reward=ALL
+    )
+    episodes = begin(engine, 0, 1)
+    before = [snapshot(episode) for episode in episodes]
+    messages = ("<search>drum</search>", "<answer>Danzig</answer>")
+    with pytest.raises(ScoringError, match="down"):
+        step(engine, episodes, *messages)
+    assert [snapshot(episode) for episode in episodes] == before
+    assert step(engine, episodes, *messages)[1] == pytest.approx(4.0)  # the F1 of four presets
+
+
+def test_a_reference_alone_is_enough_where_no_term_reads_the_scorer(engine: Engine) -> None:
+    engine = dataclasses.replace(engine, scorer=None, reference=MentionScorer(), reward=PRESETS["tips"])
+    (episode,) = begin(engine, 0)
+    step(engine, [episode], "<search>drum</search>")
+    assert (episode.beliefs, len(episode.views)) == ([], 2)
+
+
+def test_where_turns_run_out_there_is_nothing_left_to_gain(engine: Engine) -> None:
+    engine = dataclasses.replace(
+        engine, scorer=Narrow(), estimator=Fixed(0.5), reward=resolve_reward("value-gain(completions=1)")
+    )
+    first, second = begin(engine, 0, 1)
+    too_long = f"<think>{'Grass ' * 500}</think><search>drum</search>"
+    assert step(engine, [first, second], "<search>drum</search>", too_long) == [0.0, -0.5]
+    assert step(engine, [first], "<search>drum</search>") == [0.0]
+    assert step(engine, [first], "<search>drum</search>") == [-0.5]

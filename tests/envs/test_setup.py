@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from igpo_gym.agents.scripted import ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.completions import Completions
+from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble
+from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TOOL_CALL
 from igpo_gym.rewards import PRESETS
-from tests.conftest import QUESTIONS
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 
 @given(st.integers(0, 2**128), st.integers(0, 10**6), st.integers(1, 20))
@@ -37,6 +44,32 @@ def test_settings_become_an_engine(question_set: QuestionSet) -> None:
     assert engine.reward is PRESETS["outcome-em"]
     assert (engine.max_turns, engine.top_k, engine.scorer) == (4, 5, None)
     assert engine.retriever.search(["Wrocław"], 1)[0][0].id == "odra"
+
+
+def test_what_a_reward_needs_is_given_or_missed(question_set: QuestionSet, scorer: MentionScorer) -> None:
+    def settle(**settings: Any) -> Engine:
+        return assemble(question_set, scorer=scorer, **settings)[1]
+
+    assert settle(reward="tips", reference=scorer).reference is scorer
+    assert settle(reward="ig-search").corpus[0] == PASSAGES[0]
+    agent = ScriptedAgent("expert", question_set)
+    estimator = settle(reward="monte-carlo", policy=agent).estimator
+    assert isinstance(estimator, Completions)
+    assert estimator.policy is agent
+    for reward, problem in (("tips", "frozen reference model"), ("monte-carlo", "needs a policy")):
+        with pytest.raises(ValueError, match=problem):
+            settle(reward=reward)
+    with pytest.raises(SpecError, match="a policy is an object that can act, not 'expert'"):
+        settle(reward="monte-carlo", policy="expert")
+
+
+def test_a_search_elsewhere_has_no_corpus_to_draw_from(scorer: MentionScorer) -> None:
+    class Elsewhere:
+        def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+            return [[] for _ in queries]
+
+    with pytest.raises(ValueError, match="'ig-search' needs a corpus to draw random documents from"):
+        assemble(QUESTIONS, search=Elsewhere(), scorer=scorer, reward="ig-search")
 
 
 def test_questions_are_found_by_id(question_set: QuestionSet) -> None:

@@ -132,7 +132,7 @@ def test_stepping_at_the_wrong_time_needs_a_reset(settings: dict[str, Any], unwr
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reward": "ipgo"}, "unknown reward 'ipgo'; choose one of: em"),
+        ({"reward": "ipgo"}, "unknown reward 'ipgo'; choose one of: document-gain, em"),
         ({"protocol": "xml"}, "unknown protocol 'xml'; choose one of: tags"),
         ({"render_mode": "rgb"}, "unknown render_mode 'rgb'; choose one of: ansi, human"),
         ({"group_size": 0}, "group_size must be at least 1"),

@@ -6,7 +6,7 @@ import pytest
 
 from igpo_gym.episode import Answer, Belief, Episode, Invalid, Question, Segment, Turn
 from igpo_gym.errors import SpecError
-from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, resolve_reward
+from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, curriculum, resolve_reward
 
 SEGMENT = Segment("agent", "assistant", "m")
 
@@ -41,12 +41,13 @@ def test_every_term_is_reported_by_name() -> None:
 
 
 def test_a_reward_needs_what_its_terms_need() -> None:
-    assert {name for name, reward in PRESETS.items() if "belief" in reward.needs} == {
-        "igpo",
-        "igpo-logprob",
-        "watermark",
+    assert {name: set(reward.needs) for name, reward in PRESETS.items() if reward.needs} == {
+        **{name: {"scorer"} for name in ("igpo", "igpo-logprob", "potential", "watermark")},
+        "tips": {"reference"},
+        "ig-search": {"scorer", "corpus"},
+        "monte-carlo": {"policy"},
     }
-    assert resolve_reward("igpo + 0.1*evidence-recall").needs == {"belief", "evidence"}
+    assert resolve_reward("igpo + 0.1*evidence-recall").needs == {"scorer", "evidence"}
 
 
 def test_no_name_is_both_a_preset_and_a_term() -> None:
@@ -69,6 +70,18 @@ def test_no_name_is_both_a_preset_and_a_term() -> None:
         ),
         ("2 * gain  +  f1 - 0.5*igpo", {"gain": 1.5, "f1": 0.5, "format-penalty": 1.0}),
         ("-1e-1*em", {"em": -0.1}),
+        (
+            "0.5*igpo(context=evidence) - gain( aliases = first ,context=full ) + 2*gain + search-cost",
+            {
+                "gain(context=evidence)": 0.5,
+                "f1": 0.5,
+                "format-penalty": -1.0,
+                "gain(aliases=first)": -1.0,
+                "gain": 2.0,
+                "search-cost": 1.0,
+            },
+        ),
+        ("tips(tau=0.5)", {"teacher-gain(tau=0.5)": 0.02, "f1": 1.0, "format-penalty": -2.0}),
     ],
 )
 def test_a_sum_is_read(spec: str, weights: dict[str, float]) -> None:
@@ -81,11 +94,17 @@ def test_a_sum_is_read(spec: str, weights: dict[str, float]) -> None:
     ("spec", "problem"),
     [
         ("", "unknown reward ''"),
-        ("igpo+f1", "unknown reward 'igpo.f1'; choose one of: em, "),
+        ("igpo+f1", "unknown reward 'igpo.f1'; choose one of: document-gain, em, "),
         ("igpo + ", "unknown reward ''"),
         ("x*f1", "'x' is no weight"),
         ("inf*f1", "'inf' is no weight"),
         ("0.1*0.2*f1", "'0.1.0.2' is no weight"),
+        ("igpo(context=evidence", "write it like gain.context=evidence."),
+        ("igpo()", "has no parameters that can be read"),
+        ("igpo(context=full,context=full)", "has no parameters that can be read"),
+        ("igpo(context)", "has no parameters that can be read"),
+        ("igpo(gamma=0.9)", "reward 'igpo' has no parameter 'gamma'; it has: aliases, context"),
+        ("outcome-f1(x=1)", "reward 'outcome-f1' has no parameter 'x'; it has: none"),
     ],
 )
 def test_a_sum_that_cannot_be_read_is_explained(spec: str, problem: str) -> None:
@@ -97,10 +116,21 @@ def test_rewards_are_found_by_name() -> None:
     mine = RewardFunction("mine", ((1.0, TERMS["f1"]),))
     assert resolve_reward(mine) is mine
     assert resolve_reward("igpo") is PRESETS["igpo"]
-    with pytest.raises(SpecError, match="unknown reward 'ipgo'; choose one of: em, "):
+    with pytest.raises(SpecError, match="unknown reward 'ipgo'; choose one of: document-gain, em, "):
         resolve_reward("ipgo")
 
 
 def test_two_terms_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two terms of one name: f1, f1"):
         RewardFunction("mine", ((1.0, TERMS["f1"]), (2.0, TERMS["f1"])))
+
+
+def test_the_curriculum_moves_weight_from_turns_to_the_outcome() -> None:
+    reward = resolve_reward("igpo + 0.1*evidence-recall")
+    for progress, outcome, turns in ((0.0, 0.5, 1.0), (0.5, 0.75, 0.75), (1.0, 1.0, 0.5)):
+        weights = {term.name: weight for weight, term in curriculum(reward, progress).terms}
+        assert weights == pytest.approx(
+            {"gain": turns, "f1": outcome, "format-penalty": -2 * outcome, "evidence-recall": 0.1 * turns}
+        )
+    with pytest.raises(ValueError, match="progress is a number from 0 to 1, not 1"):
+        curriculum(reward, 1.5)

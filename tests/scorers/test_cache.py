@@ -68,7 +68,7 @@ def test_what_is_kept_stays_with_all_before_it() -> None:
     tree = PrefixTree(Written)
     for ids in ([1, 2, 3], [1, 2, 4], [5]):
         add(tree, ids)
-    tree.evict(0, keep=tree.find([1, 2, 4])[0])
+    tree.evict(0, keep={tree.find([1, 2, 4])[0]})
     assert [tree.find(ids)[1] for ids in ([1, 2, 4], [5])] == [3, 0]
 
 

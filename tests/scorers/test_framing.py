@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,17 @@ def test_a_real_template_is_cut_as_it_writes(smollm2: Path) -> None:
     written = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert tokenizer.decode(ids) == written
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 4  # the text's own is not one
+
+
+def test_ids_of_another_vocabulary_are_not_read() -> None:
+    framing = Framing(make_tokenizer())
+    assert Framing(make_tokenizer(CHATML, bos=False)).vocabulary == framing.vocabulary
+    grown = make_tokenizer()
+    grown.add_tokens(["<answer>"])
+    assert Framing(grown).vocabulary != framing.vocabulary
+    segment = Segment("agent", "assistant", "the novel", ids=(5, 6))
+    assert framing.sampled(segment) == (5, 6)
+    assert framing.sampled(replace(segment, vocabulary=framing.vocabulary)) == (5, 6)
+    foreign = replace(segment, ids=(5, 10**6), vocabulary="another")
+    assert framing.sampled(foreign) is None
+    assert framing.ids([foreign]) == framing.ids([replace(segment, ids=None)])

@@ -231,7 +231,8 @@ def test_the_model_is_left_as_it_is_and_its_weights_are_shared() -> None:
     assert model.training
     assert model.config._attn_implementation == implementation
     assert torch.equal(model(input_ids=ids).logits, before)
-    assert {p.data_ptr() for p in model.parameters()} == {p.data_ptr() for p in scorer._model.parameters()}
+    places = {weight.data_ptr() for weight in scorer.reader.view.parameters()}
+    assert {weight.data_ptr() for weight in model.parameters()} == places
 
 
 def test_new_weights_give_new_beliefs_after_clear() -> None:
@@ -296,7 +297,7 @@ def test_numbers_that_are_not_finite_are_refused_and_not_remembered() -> None:
 def test_a_model_that_cannot_be_driven_is_refused_by_name(family: str) -> None:
     extra, reason = REFUSED[family]
     model = make_model(family, **extra)
-    with pytest.raises(SpecError, match=f"{type(model).__name__} cannot be a scorer: .*{reason}"):
+    with pytest.raises(SpecError, match=f"{type(model).__name__} cannot be driven: .*{reason}"):
         TransformersScorer(model, make_tokenizer())
 
 
@@ -333,6 +334,26 @@ def test_half_precision_works() -> None:
     requests = ragged(1, 2)
     for belief, one in zip(scorer.score(requests), requests, strict=True):
         assert belief.log_probs == pytest.approx(naive_belief(model, scorer.framing, one), abs=0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_half_precision_cache_holds_twice_as_much_and_moves_beliefs_little(dtype: torch.dtype) -> None:
+    scorer, half = make_scorer(), make_scorer(cache_dtype=dtype)
+    for turns in (1, 3):
+        requests = ragged(turns, turns)
+        for whole, rounded in zip(scorer.score(requests), half.score(requests), strict=True):
+            assert rounded.prob == pytest.approx(whole.prob, abs=1e-3)
+    assert half.stats.cache_bytes * 2 == scorer.stats.cache_bytes
+    assert half.stats.tokens_forwarded == scorer.stats.tokens_forwarded
+
+
+@pytest.mark.slow
+def test_a_compiled_scorer_gives_the_same_beliefs_and_leaves_the_model_as_it_is() -> None:
+    model = make_model()
+    scorer = TransformersScorer(model, make_tokenizer(), compile=True)
+    for turns in (0, 3):
+        assert_naive(scorer, model, ragged(turns, turns))
+    assert all(module._compiled_call_impl is None for module in model.modules())
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from igpo_gym.errors import SpecError
-from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.local import TransformersScorer
 from tests.scorers.tiny import make_model, make_tokenizer
 
@@ -26,6 +26,15 @@ def test_equal_specs_share_a_scorer(tmp_path: Path) -> None:
     scorer = resolve_scorer(str(tmp_path))
     assert isinstance(scorer, TransformersScorer)
     assert resolve_scorer(str(tmp_path)) is scorer
+
+
+def test_a_packaged_scorer_is_its_own_reference_and_no_other_is() -> None:
+    scorer = TransformersScorer(make_model(), make_tokenizer())
+    assert resolve_reference(None, "nano") is resolve_scorer("nano")
+    assert resolve_reference(scorer, "nano") is scorer
+    assert resolve_reference("nano", scorer) is resolve_scorer("nano")
+    for other in (scorer, None, "none", "some/model"):
+        assert resolve_reference(None, other) is None
 
 
 @pytest.mark.parametrize(

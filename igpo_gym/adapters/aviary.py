@@ -1,0 +1,105 @@
+"""Aviary (``fhaviary``): the environment as an ``aviary`` Environment with the tools search and answer.
+
+>>> from igpo_gym.adapters.aviary import SearchQADataset                     # doctest: +SKIP
+>>> env = SearchQADataset(questions="world").get_new_env_by_idx(0)           # doctest: +SKIP
+>>> messages, tools = await env.reset()                                      # doctest: +SKIP
+
+The agent's tool calls are written in the text protocol ``TOOLS`` and played as one message: what it says
+beside them is its thought, several searches are one with several queries, and a message that calls no tool,
+or calls them wrongly, is what the protocol takes it for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from igpo_gym.adapters.session import TOOLS, Sessions, reply_body
+from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.episode import Answer, Episode, Search
+from igpo_gym.errors import MissingExtraError
+from igpo_gym.protocols import TextProtocol, neutralise
+
+try:
+    from aviary.core import Environment, Message, TaskDataset, Tool, ToolRequestMessage, ToolResponseMessage
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("igpo_gym.adapters.aviary", "aviary") from missing
+
+
+def search(query: str) -> str:
+    """Search for passages.
+
+    Args:
+        query: What to search for.
+    """
+    raise NotImplementedError("the environment plays tool calls itself, so that a message is one turn")
+
+
+def answer(answer: str) -> str:
+    """Give the final answer to the question, which ends the episode.
+
+    Args:
+        answer: The answer, short and without explanation.
+    """
+    raise NotImplementedError("the environment plays tool calls itself, so that a message is one turn")
+
+
+class SearchQA(Environment[Episode]):
+    """One question. ``state`` is the running :class:`Episode`, with the rewards of every turn."""
+
+    def __init__(self, env: SearchQAEnv, question_id: str) -> None:
+        self._env = env
+        self._question_id = question_id
+
+    async def get_id(self) -> str:
+        """The question's id."""
+        return self._question_id
+
+    async def reset(self) -> tuple[list[Message], list[Tool]]:
+        """Begin the episode; the messages are the prompt."""
+        _, info = await asyncio.to_thread(self._env.reset, options={"question_id": self._question_id})
+        assert self._env.episode is not None
+        self.state = self._env.episode
+        self.tools = [Tool.from_function(search), Tool.from_function(answer)]
+        return [Message(**message) for message in info["messages"]], self.tools
+
+    async def step(self, action: Message) -> tuple[list[Message], float, bool, bool]:
+        """Play one message; the first tool call carries the reply."""
+        protocol = self._env.engine.protocol
+        message = written(protocol, action)
+        observation, reward, terminated, truncated, _ = await asyncio.to_thread(self._env.step, message)
+        body = reply_body(protocol, observation)
+        calls = action.tool_calls if isinstance(action, ToolRequestMessage) else []
+        replies: list[Message] = [
+            ToolResponseMessage.from_call(call, content="" if place else body)
+            for place, call in enumerate(calls)
+        ]
+        return replies or [Message(content=body)], reward, terminated or truncated, truncated
+
+
+def written(protocol: TextProtocol, action: Message) -> str:
+    """A message and its tool calls in the text protocol."""
+    thought = neutralise(action.content or "")
+    calls = [call.function for call in action.tool_calls] if isinstance(action, ToolRequestMessage) else []
+    if calls and all(call.name == "search" and set(call.arguments) == {"query"} for call in calls):
+        return protocol.write(Search(tuple(str(call.arguments["query"]) for call in calls)), thought)
+    if [(call.name, set(call.arguments)) for call in calls] == [("answer", {"answer"})]:
+        return protocol.write(Answer(str(calls[0].arguments["answer"])), thought)
+    return " ".join([thought, *map(str, calls)]).strip()
+
+
+class SearchQADataset(TaskDataset[SearchQA]):
+    """An environment for every question, all on one index and one scorer.
+
+    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``TOOLS`` unless given.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._sessions = Sessions(**{"protocol": TOOLS, **settings})
+
+    def __len__(self) -> int:
+        return len(self._sessions.questions.questions)
+
+    def get_new_env_by_idx(self, idx: int) -> SearchQA:
+        """The environment of the question at this place."""
+        return SearchQA(self._sessions(), self._sessions.questions.questions[idx].id)

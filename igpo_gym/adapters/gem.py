@@ -1,0 +1,63 @@
+"""GEM (``gem-llm``): the environment as a ``gem.Env``.
+
+>>> import gem, igpo_gym.adapters.gem                                        # doctest: +SKIP
+>>> env = gem.make("qa:SearchQA-IGPO-v0", seed=0)                            # doctest: +SKIP
+
+Importing the module registers ``qa:`` and the name of every text environment of this package. GEM's vector
+environments, observation wrappers and its trainers' per-turn rewards work as with GEM's own environments.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gymnasium
+
+from igpo_gym.adapters.session import shared_sessions
+from igpo_gym.errors import MissingExtraError
+
+try:
+    import gem
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("igpo_gym.adapters.gem", "gem") from missing
+
+ENVIRONMENTS = ("SearchQA-v0", "SearchQA-IGPO-v0", "SearchQA-Outcome-v0")
+
+
+class SearchQA(gem.Env):
+    """One episode at a time; observations, rewards, ends and ``info`` are those of :class:`SearchQAEnv`.
+
+    ``seed`` seeds the first reset, where that brings no seed of its own. ``settings`` are the arguments of
+    :class:`SearchQAEnv`; environments of equal settings share their questions, index and scorer.
+    """
+
+    def __init__(self, seed: int | None = None, **settings: Any) -> None:
+        super().__init__()
+        self._settings = settings
+        self._env = shared_sessions(**settings)()
+        self._seed = seed
+
+    def reset(self, seed: int | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin an episode; the observation is the prompt."""
+        seed, self._seed = (self._seed if seed is None else seed), None
+        return self._env.reset(seed=seed)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Play one message; the observation is the reply."""
+        return self._env.step(action)
+
+    def sample_random_action(self) -> str:
+        """A random text, hardly ever a valid message."""
+        return self._env.action_space.sample()
+
+    def spawn(self, same_state: bool = False, **kwargs: Any) -> SearchQA:
+        """Another environment of these settings, changed by ``kwargs``; on request at the same point."""
+        child = SearchQA(**{**self._settings, **kwargs})
+        if same_state:
+            child._env.episode = copy.deepcopy(self._env.episode)
+        return child
+
+
+for _name in ENVIRONMENTS:
+    gem.register(f"qa:{_name}", SearchQA, **gymnasium.spec(_name).kwargs)

@@ -1,0 +1,116 @@
+"""OpenEnv: the environment behind OpenEnv's own server, and a typed client for it.
+
+Server::
+
+    import uvicorn
+    from igpo_gym.adapters.openenv import server
+
+    uvicorn.run(server(questions="world"), port=8000)
+
+Client::
+
+    with SearchQAClient(base_url="http://localhost:8000").sync() as env:
+        result = env.reset(seed=0)
+        result = env.step(SearchQAAction(message="<search>Danzig</search>"))
+        print(result.reward, result.observation.info["belief"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from igpo_gym.adapters.session import Sessions
+from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.errors import MissingExtraError
+
+try:
+    from openenv.core import EnvClient
+    from openenv.core.client_types import StepResult
+    from openenv.core.env_server import Action, Environment, Observation, State, create_fastapi_app
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("igpo_gym.adapters.openenv", "openenv") from missing
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+class SearchQAAction(Action):
+    """A message of the agent."""
+
+    message: str
+
+
+class SearchQAObservation(Observation):
+    """What the environment says. Its reward is that of the turn, and ``None`` after a reset."""
+
+    text: str = ""
+    """The prompt, then the replies; empty after an answer."""
+    truncated: bool = False
+    """Whether the turns ran out before an answer."""
+    info: dict[str, Any] = Field(default_factory=dict)
+    """The ``info`` of :class:`SearchQAEnv`; OpenEnv's own ``metadata`` does not travel."""
+
+
+class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State]):
+    """The environment as OpenEnv's server holds it, one for each connection."""
+
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def __init__(self, env: SearchQAEnv) -> None:
+        super().__init__()
+        self._env = env
+        self._episode_id: str | None = None
+
+    def reset(
+        self,
+        seed: int | None = None,
+        episode_id: str | None = None,
+        question_id: str | None = None,
+        **kwargs: Any,
+    ) -> SearchQAObservation:
+        """Begin an episode, on a question drawn by the seed or on the one that is named."""
+        text, info = self._env.reset(seed=seed, options={"question_id": question_id})
+        self._episode_id = episode_id
+        return SearchQAObservation(text=text, info=info)
+
+    def step(
+        self, action: SearchQAAction, timeout_s: float | None = None, **kwargs: Any
+    ) -> SearchQAObservation:
+        """Play one message."""
+        text, reward, terminated, truncated, info = self._env.step(action.message)
+        return SearchQAObservation(
+            text=text, reward=reward, done=terminated or truncated, truncated=truncated, info=info
+        )
+
+    @property
+    def state(self) -> State:
+        """The episode's id, as the client chose it, and how many messages it has played."""
+        episode = self._env.episode
+        return State(episode_id=self._episode_id, step_count=len(episode.turns) if episode else 0)
+
+
+def server(max_concurrent_envs: int = 256, **settings: Any) -> FastAPI:
+    """An app for uvicorn. ``settings`` are the arguments of :class:`SearchQAEnv`; all sessions share them."""
+    sessions = Sessions(**settings)
+    app: FastAPI = create_fastapi_app(
+        lambda: SearchQAEnvironment(sessions()),
+        SearchQAAction,
+        SearchQAObservation,
+        max_concurrent_envs=max_concurrent_envs,
+    )
+    return app
+
+
+class SearchQAClient(EnvClient[SearchQAAction, SearchQAObservation, State]):
+    """OpenEnv's client with the types of this environment; needs no model and no questions on its side."""
+
+    def _step_payload(self, action: SearchQAAction) -> dict[str, Any]:
+        return {"message": action.message}
+
+    def _parse_result(self, payload: dict[str, Any]) -> StepResult[SearchQAObservation]:
+        ends = {"reward": payload.get("reward"), "done": payload.get("done", False)}
+        return StepResult(SearchQAObservation(**payload["observation"], **ends), **ends)
+
+    def _parse_state(self, payload: dict[str, Any]) -> State:
+        return State(**payload)

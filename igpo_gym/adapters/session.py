@@ -1,0 +1,107 @@
+"""What adapters share: environments on one question set, one index and one scorer, and two protocols.
+
+Most libraries make an environment object for every episode and step hundreds of them from threads or
+coroutines. Here such an object costs next to nothing, and the beliefs that are asked for at the same time are
+computed in one forward pass.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from igpo_gym.data import resolve_questions
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.setup import QuestionBook
+from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.episode import Question
+from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol, resolve_protocol
+from igpo_gym.scorers.batching import BatchingScorer
+from igpo_gym.scorers.interface import AnswerScorer
+
+CHAT = dataclasses.replace(TAGS, name="tags-chat", reply_role="user")
+"""The tags, with each reply a user message: for libraries whose transcripts have two speakers in turn."""
+
+TOOLS = dataclasses.replace(
+    TOOL_CALL,
+    name="tools",
+    system=(
+        "You answer questions by searching. Call search to find passages. When you know enough, call answer, "
+        "with a short answer and no explanation."
+    ),
+)
+"""Tool calls whose schema and syntax the library's own chat template puts into the prompt."""
+
+
+class Sessions:
+    """Makes :class:`SearchQAEnv` objects that share what is expensive.
+
+    ``settings`` are the arguments of :class:`SearchQAEnv`. Each call gives an environment of its own, to be
+    used by one thread at a time; different ones may be used at the same time.
+
+    >>> sessions = Sessions(questions="world:documents=60,questions=10", scorer=None, reward="outcome-f1")
+    >>> one, other = sessions(), sessions()
+    >>> one.engine is other.engine, one.reset(seed=1)[0] == other.reset(seed=1)[0]
+    (True, True)
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._original = SearchQAEnv(**settings)
+        scorer, reference = self.engine.scorer, self.engine.reference
+        front = _front(scorer)
+        # A reference that is the scorer itself stays so: the engine asks it once for both.
+        behind = front if reference is scorer else _front(reference)
+        self._original.engine = dataclasses.replace(self.engine, scorer=front, reference=behind)
+
+    def __call__(self) -> SearchQAEnv:
+        """An environment that has not been reset."""
+        return copy.copy(self._original)
+
+    @property
+    def engine(self) -> Engine:
+        """The rules that all of them play by."""
+        return self._original.engine
+
+    @property
+    def questions(self) -> QuestionBook:
+        """The questions that all of them draw from."""
+        return self._original.questions
+
+
+def _front(scorer: AnswerScorer | None) -> AnswerScorer | None:
+    return scorer if scorer is None or isinstance(scorer, BatchingScorer) else BatchingScorer(scorer)
+
+
+@lru_cache(maxsize=8)
+def shared_sessions(**settings: Any) -> Sessions:
+    """:class:`Sessions`, the same again for equal settings: for libraries that make objects from settings.
+
+    Raises TypeError for a setting that cannot be compared, such as a list of questions; give a tuple.
+    """
+    return Sessions(**settings)
+
+
+def question_messages(
+    questions: str | QuestionSet | Sequence[Question] = "world",
+    protocol: str | TextProtocol = TAGS,
+    **settings: Any,
+) -> list[tuple[Question, list[dict[str, str]]]]:
+    """Every question, and the messages that open an episode on it. They hold nothing of the gold answer.
+
+    The other ``settings`` of an environment do not matter here: no index and no model is loaded.
+    """
+    grammar = resolve_protocol(protocol)
+    return [
+        (question, [{"role": segment.role, "content": segment.text} for segment in grammar.prompt(question)])
+        for question in resolve_questions(questions).questions
+    ]
+
+
+def reply_body(protocol: TextProtocol, observation: str) -> str:
+    """A reply without its block's tags, for libraries that put tags of their own around it."""
+    text = observation.strip()
+    return text.removeprefix(f"<{protocol.result_tag}>\n").removesuffix(f"\n</{protocol.result_tag}>")

@@ -1,0 +1,86 @@
+"""SkyRL (``skyrl-gym``): the environment as a ``BaseTextEnv``.
+
+>>> import skyrl_gym, igpo_gym.adapters.skyrl                                # doctest: +SKIP
+>>> env = skyrl_gym.make("searchqa-igpo", env_config={}, extras={"question_id": "..."})  # doctest: +SKIP
+
+Importing the module registers the environment. SkyRL keeps the reward of every step, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from igpo_gym.adapters.session import CHAT, question_messages, shared_sessions
+from igpo_gym.errors import MissingExtraError
+
+try:
+    import skyrl_gym
+    from skyrl_gym.envs.base_text_env import BaseTextEnv, BaseTextEnvStepOutput
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("igpo_gym.adapters.skyrl", "skyrl") from missing
+
+ENVIRONMENT = "searchqa-igpo"
+
+
+class SearchQA(BaseTextEnv):
+    """One episode on one question.
+
+    Args:
+        env_config: the arguments of :class:`SearchQAEnv` (in SkyRL: ``environment.skyrl_gym.searchqa-igpo``);
+            environments of equal settings share their questions, index and scorer. The protocol is ``CHAT``
+            unless given; with ``use_conversation_multi_turn=false``, where SkyRL appends replies to the
+            agent's own message, it should be ``"tags"``.
+        extras: the fields of the data set's row; ``question_id`` chooses the question.
+    """
+
+    def __init__(
+        self, env_config: Mapping[str, Any] | None = None, extras: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self._env = shared_sessions(**{"protocol": CHAT, **dict(env_config or {})})()
+        self._question_id = (extras or {}).get("question_id")
+        self._info: dict[str, Any] = {}
+        self.max_turns = self._env.engine.max_turns
+
+    def init(self, prompt: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, Any]]:
+        """Begin the episode. The messages are the environment's own, whatever ``prompt`` says."""
+        _, self._info = self._env.reset(options={"question_id": self._question_id})
+        self.turns = 0
+        return self._info["messages"], self._info
+
+    def step(self, action: str) -> BaseTextEnvStepOutput:
+        """Play one message; the reply is a user message, and there is none after an answer."""
+        observation, reward, terminated, truncated, self._info = self._env.step(action)
+        self.turns += 1
+        done = terminated or truncated
+        return BaseTextEnvStepOutput(
+            observations=[] if done else [{"role": "user", "content": observation}],
+            reward=reward,
+            done=done,
+            metadata=self._info,
+        )
+
+    def get_metrics(self) -> dict[str, Any]:
+        """What SkyRL averages over episodes: the scores of an ended one."""
+        return {name: self._info[name] for name in ("em", "f1", "cover_em", "searches") if name in self._info}
+
+
+def dataset(**env_config: Any) -> list[dict[str, Any]]:
+    """A row for every question, with the columns that SkyRL's prompt data set and this environment read.
+
+    ``datasets.Dataset.from_list(dataset(...)).to_parquet("train.parquet")`` writes what ``data.train_data``
+    names.
+    """
+    return [
+        {
+            "data_source": question.source or "searchqa",
+            "prompt": messages,
+            "env_class": ENVIRONMENT,
+            "question_id": question.id,
+        }
+        for question, messages in question_messages(**{"protocol": CHAT, **env_config})
+    ]
+
+
+skyrl_gym.register(ENVIRONMENT, "igpo_gym.adapters.skyrl:SearchQA")

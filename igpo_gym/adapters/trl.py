@@ -1,0 +1,260 @@
+"""TRL: two ways into ``GRPOTrainer``.
+
+As tools, with TRL's own tool calls and one reward an episode, the sum of its turns'::
+
+    trainer = GRPOTrainer(
+        model="Qwen/Qwen3-4B",
+        args=GRPOConfig(max_tool_calling_iterations=6),
+        train_dataset=dataset(protocol=TOOLS, questions="hotpotqa:train.json"),
+        environment_factory=environment_factory(questions="hotpotqa:train.json", scorer="nano"),
+    )
+
+As a rollout function, with an advantage of its own for every turn::
+
+    trainer = TurnGRPOTrainer(
+        model="Qwen/Qwen3-4B",
+        args=GRPOConfig(generation_kwargs={"max_tokens": 256}),
+        train_dataset=dataset(questions="hotpotqa:train.json"),
+        rollout_func=Rollouts(questions="hotpotqa:train.json", scorer="nano"),
+        reward_funcs=episode_reward,
+        estimator="igpo-separate",
+    )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from igpo_gym.adapters.session import CHAT, TOOLS, Sessions, question_messages, reply_body
+from igpo_gym.adapters.tokens import end_unfinished, sampled_message, turn_rewards
+from igpo_gym.agents.advantages import ADVANTAGES, Turns, collapse_rate
+from igpo_gym.agents.tokens import TokenRow, token_rows
+from igpo_gym.data.metrics import exact_match, f1
+from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.episode import Answer, Search
+from igpo_gym.errors import MissingExtraError, SpecError, choose
+from igpo_gym.scorers.framing import Framing
+
+try:
+    import torch
+    from accelerate.utils import gather_object
+    from datasets import Dataset
+    from trl import GRPOTrainer
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("igpo_gym.adapters.trl", "trl") from missing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def dataset(**settings: Any) -> Dataset:
+    """A row for every question: the prompt as messages, and the question's id beside it and in each of them.
+
+    ``settings`` are the arguments of :class:`SearchQAEnv`; give the protocol that the rollouts have
+    (``CHAT`` for :class:`Rollouts`, which is the default here too, ``TOOLS`` for the tools).
+    """
+    return Dataset.from_list(
+        [
+            {
+                "prompt": [{**message, "question_id": question.id} for message in messages],
+                "question_id": question.id,
+            }
+            for question, messages in question_messages(**{"protocol": CHAT, **settings})
+        ]
+    )
+
+
+class SearchQA:
+    """An episode as TRL's environments are: public methods are tools, and it prices itself.
+
+    What the model says beside its tool calls does not reach the environment, so its thoughts do not count
+    for the belief. A conversation that ends without an answer ends with a message that is no action.
+    """
+
+    def __init__(self, env: SearchQAEnv) -> None:
+        self._env = env
+        self.rewards: list[float] = []
+        """The reward of every turn so far."""
+
+    def reset(self, question_id: str, **columns: Any) -> None:
+        """Begin an episode on the row's question; the row's prompt holds the question already."""
+        self._env.reset(options={"question_id": question_id})
+        self.rewards = []
+
+    def search(self, query: str) -> str:
+        """Search for passages.
+
+        Args:
+            query: What to search for.
+
+        Returns:
+            The passages that were found.
+        """
+        return self._play(self._env.engine.protocol.write(Search((query,))))
+
+    def answer(self, answer: str) -> str:
+        """Give the final answer to the question.
+
+        Args:
+            answer: The answer, short and without explanation.
+
+        Returns:
+            Nothing: the episode is over.
+        """
+        return self._play(self._env.engine.protocol.write(Answer(answer)))
+
+    def get_reward(self) -> float:
+        """The sum of the turns' rewards. TRL asks once, after the conversation."""
+        episode = self._env.episode
+        if episode is not None and not episode.done:
+            end_unfinished(self._env.engine, [episode])
+            self.rewards = turn_rewards(episode)
+        return sum(self.rewards)
+
+    def _play(self, message: str) -> str:
+        observation, reward, *_ = self._env.step(message)
+        self.rewards.append(reward)
+        return reply_body(self._env.engine.protocol, observation)
+
+
+def environment_factory(**settings: Any) -> Callable[[], SearchQA]:
+    """What ``GRPOTrainer(environment_factory=...)`` takes; all its environments share index and scorer.
+
+    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``TOOLS`` unless given.
+    """
+    sessions = Sessions(**{"protocol": TOOLS, **settings})
+    return lambda: SearchQA(sessions())
+
+
+class Rollouts:
+    """A ``rollout_func``: plays the batch's episodes together, sampled by whatever engine the trainer has.
+
+    One step is one generation call, one search call and one belief call. Transcripts are never rendered or
+    tokenised twice: what the policy sampled is what is scored and trained on. Beside what TRL needs it
+    returns ``turn_rewards`` (a list for each episode) and ``token_turns`` (for each token of the completion,
+    the number of the agent's turn from 1, and 0 on what the environment wrote), ``em`` and ``f1``.
+
+    How a message is sampled is said in ``GRPOConfig``. ``generation_kwargs`` should bound a message's length
+    and stop it at a closing tag: for vLLM ``{"max_tokens": 256, "stop": ["</search>", "</answer>"],
+    "include_stop_str_in_output": True}``, for transformers ``{"max_new_tokens": 256}`` (what is sampled
+    after a closing tag is cut off). An episode that has filled ``max_completion_length`` ends as one that ran
+    out of turns.
+
+    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``CHAT`` unless given. The data
+    set must be that of :func:`dataset`. Raises SpecError for prompts that are not.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._sessions = Sessions(**{"protocol": CHAT, **settings})
+        self._framing: tuple[Any, Framing] | None = None
+
+    def __call__(self, prompts: list[list[dict[str, str]]], trainer: GRPOTrainer) -> dict[str, Any]:
+        """Play an episode for each prompt."""
+        engine, tokenizer = self._sessions.engine, trainer.processing_class
+        framing = self._frame(tokenizer)
+        episodes = engine.begin([self._sessions.questions.find(question_id(prompt)) for prompt in prompts])
+        engine.settle([], episodes)
+        starts = [len(framing.ids(episode.segments)) for episode in episodes]
+        room = trainer.max_completion_length
+
+        while running := [
+            episode
+            for episode, start in zip(episodes, starts, strict=True)
+            if not episode.done and len(framing.ids(episode.segments)) < start + room
+        ]:
+            contexts = [list(framing.ids(episode.segments)) for episode in running]
+            sampled, log_probs = trainer._generate_single_turn(contexts, None, {}, num_generations=1)
+            messages = [
+                sampled_message(tokenizer, framing, engine.protocol, ids, own)
+                for ids, own in zip(sampled, log_probs or [None] * len(sampled), strict=True)
+            ]
+            engine.settle(engine.play(running, messages))
+        end_unfinished(engine, episodes)
+
+        rows = [token_rows(episode, framing) for episode in episodes]
+        spans = [slice(start, start + room) for start in starts]
+        completions = list(zip(rows, spans, strict=True))
+        return {
+            "prompt_ids": [row.ids[: span.start].tolist() for row, span in completions],
+            "completion_ids": [row.ids[span].tolist() for row, span in completions],
+            "logprobs": _log_probs(completions),
+            "env_mask": [row.mask[span].astype(int).tolist() for row, span in completions],
+            "token_turns": [row.turn[span].tolist() for row, span in completions],
+            "turn_rewards": [turn_rewards(episode) for episode in episodes],
+            "em": [exact_match(episode.prediction, episode.question.answers) for episode in episodes],
+            "f1": [f1(episode.prediction, episode.question.answers) for episode in episodes],
+        }
+
+    def _frame(self, tokenizer: PreTrainedTokenizerBase) -> Framing:
+        if self._framing is None or self._framing[0] is not tokenizer:
+            self._framing = tokenizer, Framing(tokenizer)
+        return self._framing[1]
+
+
+def question_id(prompt: Sequence[dict[str, str]]) -> str:
+    """The question that a prompt of :func:`dataset` is about. Raises SpecError for another prompt."""
+    named = prompt[-1].get("question_id") if prompt and isinstance(prompt[-1], dict) else None
+    if not named:
+        raise SpecError(
+            "the prompts do not name their questions: train on igpo_gym.adapters.trl.dataset(...)"
+        )
+    return named
+
+
+def _log_probs(completions: Sequence[tuple[TokenRow, slice]]) -> list[list[float]] | None:
+    """Those of the agent's tokens, and 0 on all others; None where the engine told none."""
+    if any(np.isnan(row.log_probs[row.mask]).any() for row, _ in completions):
+        return None
+    return [np.where(row.mask, row.log_probs, 0.0)[span].tolist() for row, span in completions]
+
+
+def episode_reward(
+    turn_rewards: Sequence[Sequence[float]],
+    log_metric: Callable[[str, float], None] | None = None,
+    **columns: Any,
+) -> list[float]:
+    """A reward function for TRL: the sum of the turns' rewards, and EM and F1 in its log."""
+    for name in ("em", "f1"):
+        if log_metric is not None and columns.get(name):
+            log_metric(name, float(np.mean(columns[name])))
+    return [sum(rewards) for rewards in turn_rewards]
+
+
+class TurnGRPOTrainer(GRPOTrainer):
+    """``GRPOTrainer`` that gives every turn its own advantage.
+
+    TRL reduces an episode to one number; here the rewards of :class:`Rollouts` are kept by turn, and all
+    tokens of a turn get the advantage that ``estimator`` (a name of ``ADVANTAGES``) gives it within its
+    group, discounted by ``gamma`` per turn. Everything else is TRL's: clipping, KL, loss types, logging, its
+    reward (of the sum) included. The metric ``advantage_collapse`` is the share of groups that teach nothing.
+
+    Raises SpecError for an estimator that there is not.
+    """
+
+    def __init__(self, *args: Any, estimator: str = "igpo-joint", gamma: float = 1.0, **kwargs: Any) -> None:
+        self._estimate = choose(ADVANTAGES, estimator, "advantage estimator")
+        self._gamma = gamma
+        super().__init__(*args, **kwargs)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        training = self.model.training
+        size = self.num_generations if training else self.num_generations_eval
+        rewards = gather_object([row["turn_rewards"] for row in inputs])
+        turns = Turns.of(rewards, groups=[place // size for place in range(len(rewards))])
+        values = self._estimate(turns, gamma=self._gamma)
+        self._metrics["train" if training else "eval"]["advantage_collapse"].append(
+            collapse_rate(turns, values)
+        )
+
+        by_episode = np.split(values, np.flatnonzero(turns.firsts)[1:])
+        first = self.accelerator.process_index * len(inputs)
+        advantages = torch.zeros(output["completion_ids"].shape)
+        for place, row in enumerate(inputs):
+            spread = np.append(0.0, by_episode[first + place])[np.asarray(row["token_turns"], dtype=np.int64)]
+            advantages[place, : len(spread)] = torch.from_numpy(spread)
+        output["advantages"] = advantages.to(output["completion_ids"].device)
+        return output

@@ -1,0 +1,185 @@
+"""verifiers (``verifiers.v1``): a taskset, an environment that plays the user, and a harness in this process.
+
+verifiers finds plugins by the name of a top-level module. ``examples/verifiers/searchqa_igpo.py`` is one in a
+line; where it can be imported, everything goes by its id::
+
+    vf-eval searchqa-igpo --env.taskset.questions world --env.taskset.scorer nano -m MODEL -b URL
+
+A trace's reward is the sum of the episode. What would be lost is kept in ``trace.info["igpo"]``: the rewards
+of the turns, and the beliefs as levels (one more than turns without an answer), so that whoever differences
+them does so once. :func:`assign_advantages` puts our estimators' advantages on the trace's nodes, where a
+trainer reads the credit of each token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from igpo_gym.adapters.session import CHAT, Sessions
+from igpo_gym.adapters.tokens import end_unfinished, turn_rewards
+from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
+from igpo_gym.episode import Episode
+from igpo_gym.errors import MissingExtraError, choose
+
+try:
+    import verifiers.v1 as vf
+    from openai import AsyncOpenAI
+    from verifiers.v1.dialects.chat import message_to_wire
+except ModuleNotFoundError as missing:
+    raise MissingExtraError("igpo_gym.adapters.verifiers", "verifiers") from missing
+
+
+class SearchQAConfig(vf.TasksetConfig):
+    """Which questions, and how they are played; the arguments of :class:`SearchQAEnv` that are texts."""
+
+    questions: str = "world"
+    search: str | None = None
+    scorer: str | None = "nano"
+    reward: str = "igpo"
+    max_turns: int = 6
+    top_k: int = 3
+
+
+class SearchQAData(vf.TaskData):
+    """A question as it travels: without its answers."""
+
+    question_id: str
+
+
+class SearchQATask(vf.Task[SearchQAData]):
+    """One question. Its rewards are recorded by the environment, turn by turn."""
+
+    @property
+    def key(self) -> str:
+        """The question's id: rollouts of one question are a group."""
+        question_id: str = self.data.question_id
+        return question_id
+
+
+def sessions(config: SearchQAConfig) -> Sessions:
+    """The sessions of a taskset, in the protocol ``CHAT``."""
+    names = ("questions", "search", "scorer", "reward", "max_turns", "top_k")
+    return Sessions(protocol=CHAT, **{name: getattr(config, name) for name in names})
+
+
+class SearchQATaskset(vf.Taskset[SearchQATask, SearchQAConfig]):
+    """A task for every question."""
+
+    def load(self) -> Iterator[SearchQATask]:
+        """The tasks in the order of the questions."""
+        from igpo_gym.data import resolve_questions
+
+        for question in resolve_questions(self.config.questions).questions:
+            (prompt,) = CHAT.prompt(question)
+            data = SearchQAData(id=question.id, name=question.id, question_id=question.id, prompt=prompt.text)
+            yield SearchQATask(data, self.config.task)
+
+
+class ChatHarness(vf.Harness[vf.HarnessConfig]):
+    """One model call a turn, made from this process: no program, no container, nothing to install."""
+
+    APPENDS_SYSTEM_PROMPT = True
+    SUPPORTS_RESUME = True
+    EXECUTES_CODE = False
+    NEEDS_CONTAINER = False
+
+    async def launch(
+        self,
+        ctx: vf.ModelContext,
+        trace: vf.Trace,
+        runtime: vf.Runtime,
+        endpoint: str,
+        secret: str,
+        mcp_urls: dict[str, str],
+        data: vf.TaskData,
+    ) -> vf.ProgramResult:
+        """Ask the model for its next message; verifiers records it at the endpoint."""
+        system, prompt = self.resolve_prompt(data)
+        messages = [{"role": "system", "content": system}] if system else []
+        if isinstance(prompt, str):
+            messages.append({"role": "user", "content": prompt})
+        else:
+            messages += [message_to_wire(message) for message in prompt or []]
+        async with AsyncOpenAI(base_url=endpoint, api_key=secret, max_retries=0) as client:
+            await client.chat.completions.create(model=ctx.model, messages=messages)
+        return vf.ProgramResult(exit_code=0, stdout="", stderr="")
+
+
+class SearchQAEnvConfig(vf.EnvConfig):
+    """The seat of the policy, which needs no sandbox."""
+
+    agent: vf.AgentConfig = vf.AgentConfig(runtime={"type": "subprocess"})
+
+
+class SearchQAEnv(vf.Env[SearchQAEnvConfig]):
+    """Plays the user: answers each message of the policy as the environment does."""
+
+    def __init__(self, config: SearchQAEnvConfig) -> None:
+        super().__init__(config)
+        self._sessions = sessions(self.taskset.config)
+
+    async def run(self, task: vf.Task, agents: vf.Agents) -> None:
+        """Play one episode."""
+        env = self._sessions()
+        await asyncio.to_thread(env.reset, options={"question_id": task.data.question_id})
+        assert env.episode is not None
+        episode = env.episode
+        async with agents.agent.interaction(task) as interaction:
+            segment = await interaction.turn()
+            while not segment.terminated:
+                observation, *_ = await asyncio.to_thread(env.step, segment.last_reply)
+                if episode.done:
+                    break
+                segment = await interaction.turn(observation)
+        await asyncio.to_thread(end_unfinished, env.engine, [episode])
+        record(interaction.trace, episode)
+
+
+def record(trace: vf.Trace, episode: Episode) -> None:
+    """Write an ended episode onto its trace: a reward for each of its terms, metrics, and the turns."""
+    for name in episode.rewards[0]:
+        trace.record_reward(name, sum(terms[name] for terms in episode.rewards))
+    prediction, answers = episode.prediction, episode.question.answers
+    trace.record_metrics(
+        {
+            "em": exact_match(prediction, answers),
+            "f1": f1(prediction, answers),
+            "cover_em": cover_exact_match(prediction, answers),
+            "searches": float(episode.searches),
+        }
+    )
+    trace.info["igpo"] = {
+        "turn_rewards": turn_rewards(episode),
+        "reward_terms": episode.rewards,
+        "beliefs": [belief.prob for belief in episode.beliefs],
+    }
+
+
+def assign_advantages(
+    traces: Sequence[vf.Trace], estimator: str = "igpo-joint", gamma: float = 1.0
+) -> dict[str, Any]:
+    """Put a turn's advantage on every token that the policy sampled in it, as ``node.advantages``.
+
+    ``traces`` are those of a batch; rollouts of one task are a group. Returns the advantages of the turns by
+    trace id. Raises SpecError for an estimator that there is not, ValueError for a trace whose messages are
+    not those that were rewarded.
+    """
+    estimate = choose(ADVANTAGES, estimator, "advantage estimator")
+    rewards = [trace.info["igpo"]["turn_rewards"] for trace in traces]
+    turns = Turns.of(rewards, groups=[trace.task.key for trace in traces])
+    values = np.split(estimate(turns, gamma=gamma), np.flatnonzero(turns.firsts)[1:])
+    for trace, own in zip(traces, values, strict=True):
+        nodes = [node for node in trace.nodes if node.sampled]
+        # An episode that was cut short ends with a turn that the policy did not write.
+        if len(own) - len(nodes) not in (0, 1):
+            raise ValueError(
+                f"trace {trace.id} has {len(nodes)} messages, but {len(own)} turns were rewarded"
+            )
+        for node, value in zip(nodes, own.tolist(), strict=False):
+            node.advantages = [value] * sum(node.mask)
+    return {trace.id: own.tolist() for trace, own in zip(traces, values, strict=True)}

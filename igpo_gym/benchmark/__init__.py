@@ -1,0 +1,1 @@
+"""Benchmarks of reward shaping: what they share (statistics, charts, reports), and a folder for each."""

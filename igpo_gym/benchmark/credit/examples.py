@@ -1,0 +1,64 @@
+"""The turns that a variant misprices most, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from igpo_gym.benchmark.credit.labels import USEFUL, USELESS, Label
+from igpo_gym.benchmark.credit.pricing import Plays
+from igpo_gym.benchmark.credit.trajectories import Trajectory
+from igpo_gym.episode import Search
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One turn and its pay."""
+
+    question: str
+    answer: str
+    agent: str
+    label: str
+    """With how much of the evidence is in hand after it."""
+    query: str
+    found: tuple[str, ...]
+    """The titles of the passages found."""
+    pay: float
+
+
+def mispriced(groups: Sequence[Plays], count: int = 5) -> tuple[list[Example], list[Example]]:
+    """The useful searches that are paid least, and the useless or hacking turns that are paid most.
+
+    At most one of each question.
+    """
+    found: dict[bool, dict[str, Example]] = {True: {}, False: {}}
+    for play in (play for plays in groups for play in plays):
+        for turn, pay in enumerate(play.shaping):
+            label = play.trajectory.labels[turn].label
+            useful = label in USEFUL
+            if not useful and label not in _WORTHLESS:
+                continue
+            example = _example(play.trajectory, turn, float(pay))
+            worst = found[useful].setdefault(example.question, example)
+            if (pay < worst.pay) if useful else (pay > worst.pay):
+                found[useful][example.question] = example
+    least = sorted(found[True].values(), key=lambda example: example.pay)
+    most = sorted(found[False].values(), key=lambda example: -example.pay)
+    return least[:count], most[:count]
+
+
+_WORTHLESS: frozenset[Label] = USELESS | {"hacking"}
+
+
+def _example(trajectory: Trajectory, turn: int, pay: float) -> Example:
+    episode, label = trajectory.episode, trajectory.labels[turn]
+    played = episode.turns[turn]
+    return Example(
+        question=episode.question.text,
+        answer=episode.question.answers[0],
+        agent=trajectory.agent,
+        label=f"{label.label}, {label.known} of {len(episode.question.evidence)} known",
+        query="; ".join(played.action.queries) if isinstance(played.action, Search) else "",
+        found=tuple(passage.title for passage in played.passages),
+        pay=pay,
+    )

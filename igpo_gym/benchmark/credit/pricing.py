@@ -1,0 +1,126 @@
+"""What trajectories are paid under reward variants, and what it costs to find out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from igpo_gym.agents.interface import Policy
+from igpo_gym.benchmark.credit.labels import Label
+from igpo_gym.benchmark.credit.trajectories import Trajectory
+from igpo_gym.benchmark.statistics import FloatArray
+from igpo_gym.data.metrics import f1
+from igpo_gym.envs.completions import Completions
+from igpo_gym.envs.engine import Engine
+from igpo_gym.rewards import RewardFunction
+from igpo_gym.rewards.pricing import Priced, reprice
+from igpo_gym.scorers.interface import AnswerScorer
+
+VALUE_TURNS = 6
+"""How many messages an episode may have that a policy completes, as in the environments."""
+
+Trajectories: TypeAlias = Sequence[Trajectory]
+Track: TypeAlias = Callable[[Sequence[Any], str, int], Iterable[Any]]
+"""Put around what takes long, with its name and number, to show how far it is."""
+
+
+def untracked(items: Sequence[Any], what: str, total: int) -> Iterable[Any]:
+    """The items, without a progress bar."""
+    return items
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A trajectory and what a variant pays for it."""
+
+    trajectory: Trajectory
+    shaping: FloatArray
+    """For each turn what it is paid beside the outcome and the format penalty, in the variant's own unit."""
+
+    @property
+    def outcome(self) -> float:
+        """The F1 of the answer."""
+        episode = self.trajectory.episode
+        return f1(episode.prediction, episode.question.answers)
+
+    def pays(self, *labels: Label) -> FloatArray:
+        """What the turns with one of these labels are paid."""
+        return self.shaping[[turn.label in labels for turn in self.trajectory.labels]]
+
+
+Plays: TypeAlias = Sequence[Play]
+"""The plays of one question under one variant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What pricing a turn costs, all of the variant's beliefs included, with nothing cached beforehand."""
+
+    tokens: float
+    """Tokens that the scorer reads for a turn; nan where the scorer does not tell."""
+    milliseconds: float
+    """On this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pricer:
+    """Prices trajectories with one set of models."""
+
+    engine: Engine
+    """The rules that they were played by, with the corpus that they searched."""
+    scorer: AnswerScorer | None
+    """Holds the beliefs, and is the frozen reference too: nothing is trained here."""
+    policy: Policy | None = None
+    """For rewards that need one."""
+
+    def price(
+        self,
+        groups: Sequence[Trajectories],
+        functions: Sequence[RewardFunction],
+        track: Track = untracked,
+        what: str = "pricing",
+    ) -> dict[str, list[list[Play]]]:
+        """By variant the plays of each group of trajectories; a belief that several need is asked once."""
+        plays: dict[str, list[list[Play]]] = {function.name: [] for function in functions}
+        for group in track(groups, what, len(groups)) if functions else ():
+            priced = list(self._reprice(group, functions))
+            for function in functions:
+                paid = (shaping(function, episode.rewards[function.name]) for episode in priced)
+                plays[function.name].append(list(map(Play, group, paid)))
+        return plays
+
+    def _reprice(self, trajectories: Trajectories, functions: Sequence[RewardFunction]) -> Iterator[Priced]:
+        rules = replace(self.engine, max_turns=VALUE_TURNS)
+        return reprice(
+            (each.episode for each in trajectories),
+            functions,
+            self.scorer,
+            reference=self.scorer,
+            corpus=self.engine.corpus,
+            estimator=None if self.policy is None else Completions(rules, self.policy),
+            protocol=self.engine.protocol,
+        )
+
+    def cost(self, groups: Sequence[Trajectories], function: RewardFunction) -> Cost:
+        """What pricing these trajectories under one variant costs a turn, from an empty cache."""
+        if clear := getattr(self.scorer, "clear", None):
+            clear()
+        before, begun = self._tokens_read(), time.perf_counter()
+        self.price(groups, [function])
+        milliseconds = 1000 * (time.perf_counter() - begun)
+        turns = sum(len(each.episode.turns) for group in groups for each in group)
+        return Cost((self._tokens_read() - before) / turns, milliseconds / turns)
+
+    def _tokens_read(self) -> float:
+        stats = getattr(self.scorer, "stats", None)
+        return float(stats.tokens_forwarded) if stats is not None else float("nan")
+
+
+def shaping(function: RewardFunction, turns: Sequence[dict[str, float]]) -> FloatArray:
+    """What each turn is paid beside the outcome and the format penalty."""
+    shaped = [term.name for _, term in function.terms if not term.outcome]
+    return np.array([sum(terms[name] for name in shaped) for terms in turns], dtype=np.float64)

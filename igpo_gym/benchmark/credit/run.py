@@ -1,0 +1,173 @@
+"""The credit benchmark from beginning to end: play, price, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
+
+from igpo_gym.agents.interface import Policy
+from igpo_gym.benchmark.credit.measures import (
+    MEASURES,
+    Measure,
+    hop_measures,
+    label_measures,
+    value_measure,
+)
+from igpo_gym.benchmark.credit.pricing import Cost, Play, Pricer, Track, untracked
+from igpo_gym.benchmark.credit.trajectories import (
+    CONTROL,
+    MAX_TURNS,
+    Trajectory,
+    play_cast,
+)
+from igpo_gym.benchmark.statistics import RESAMPLES, Estimate, estimate
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.setup import assemble
+from igpo_gym.episode import Question
+from igpo_gym.errors import SpecError
+from igpo_gym.protocols import TextProtocol
+from igpo_gym.rewards import RewardFunction, resolve_reward
+from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.search.interface import Retriever
+
+VARIANTS = (
+    "outcome-f1",
+    "igpo",
+    "igpo(context=evidence)",
+    "igpo-logprob",
+    "igpo-logprob(context=evidence)",
+    "watermark",
+    "potential",
+    "tips",
+    "ig-search",
+    "redundancy",
+    "evidence-recall",
+    "monte-carlo",
+)
+"""What is compared unless it is said otherwise."""
+
+VALUE_AGENTS = frozenset({"noisy", CONTROL})
+"""On whose trajectories a policy is asked for values, which is costly. None of them hacks: a policy that
+reads a leaked answer does better for it."""
+
+COST_QUESTIONS = 2
+"""How many questions' trajectories are priced again, variant by variant, to see what each costs."""
+
+PolicyMaker: TypeAlias = Callable[[int], Policy]
+"""From a seed to a policy whose draws are independent of those of other seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    count: int = 60
+    """How many questions."""
+    group_size: int = 4
+    """Rollouts of a group, one group a question."""
+    value_questions: int = 12
+    """On how many of the questions a policy is asked for values."""
+    completions: int = 8
+    """How often it completes the episode for a value of the yardstick."""
+
+
+FULL, QUICK = Size(), Size(count=10, value_questions=2, completions=4)
+
+
+@dataclass(frozen=True, slots=True)
+class CreditResult:
+    """Everything that the benchmark found."""
+
+    settings: dict[str, Any]
+    """What was asked for."""
+    questions: list[list[Trajectory]]
+    """For each question its trajectories."""
+    plays: dict[str, list[list[Play]]]
+    """By variant, what it pays for the trajectories of each question."""
+    measures: tuple[Measure, ...]
+    estimates: dict[str, dict[str, Estimate]]
+    """By measure and variant."""
+    costs: dict[str, Cost]
+    """By variant."""
+    oracles: frozenset[str]
+    """The variants that read the gold evidence, and so the labels."""
+
+    def measure(self, key: str) -> Measure:
+        """The measure with this key."""
+        return next(measure for measure in self.measures if measure.key == key)
+
+
+def run_credit(
+    questions: str | QuestionSet | Sequence[Question] = "world:test",
+    scorer: str | AnswerScorer = "nano",
+    rewards: Sequence[str | RewardFunction] | None = None,
+    size: Size = FULL,
+    *,
+    policy: PolicyMaker | None = None,
+    search: str | Retriever | None = None,
+    protocol: str | TextProtocol = "tags",
+    top_k: int = 3,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    track: Track = untracked,
+) -> CreditResult:
+    """Measure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
+
+    By default these are all ``VARIANTS`` that can be had. With a ``policy`` they are also held against how
+    much each turn truly raised its chance of a right answer; rewards that need a policy themselves are priced
+    where that is measured.
+
+    Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, and
+    for what else does not fit; ScoringError if a belief fails.
+    """
+    functions = [resolve_reward(reward) for reward in (VARIANTS if rewards is None else rewards)]
+    if rewards is None and policy is None:
+        functions = [function for function in functions if "policy" not in function.needs]
+    cheap = [function for function in functions if "policy" not in function.needs]
+    costly = [function for function in functions if "policy" in function.needs]
+    if costly and policy is None:
+        raise SpecError(f"reward {costly[0].name!r} needs a policy that completes the episodes: give policy=")
+    question_set, engine = assemble(questions, search, None, "outcome-f1", protocol, MAX_TURNS, top_k)
+    played = play_cast(engine, question_set, size.count, size.group_size, seed)
+    pricer = Pricer(engine, resolve_scorer(scorer), policy and policy(seed))
+    valued = [
+        [each for each in group if each.agent in VALUE_AGENTS] for group in played[: size.value_questions]
+    ]
+
+    priced = pricer.price(played, cheap, track) | pricer.price(valued, costly, track, "completing")
+    plays = {function.name: priced[function.name] for function in functions}
+    measures = [*MEASURES, *hop_measures(played), *label_measures()]
+    if policy is not None:
+        yardstick = resolve_reward(f"value-gain(completions={size.completions})")
+        other = replace(pricer, policy=policy(seed + 1))  # a variant is not to be judged by its own luck
+        changes = other.price(valued, [yardstick], track, "completing")[yardstick.name]
+        measures.append(value_measure([play for group in changes for play in group]))
+    estimates = {
+        measure.key: {name: measured(measure, groups, resamples) for name, groups in plays.items()}
+        for measure in track(measures, "measuring", len(measures))
+    }
+    costs = {
+        function.name: pricer.cost(valued[:1] if function in costly else played[:COST_QUESTIONS], function)
+        for function in track([*cheap, *costly], "timing", len(cheap) + len(costly))
+    }
+    settings = {
+        "questions": question_set.name,
+        "scorer": scorer if isinstance(scorer, str) else type(scorer).__name__,
+        "protocol": engine.protocol.name,
+        "top_k": top_k,
+        "seed": seed,
+        "resamples": resamples,
+        "yardstick": "none" if policy is None else "the policy's completions",
+        **asdict(size),
+    }
+    oracles = frozenset(function.name for function in functions if "evidence" in function.needs)
+    return CreditResult(settings, played, plays, tuple(measures), estimates, costs, oracles)
+
+
+def measured(measure: Measure, groups: Sequence[Sequence[Play]], resamples: int = RESAMPLES) -> Estimate:
+    """The measure of one variant; questions that have nothing to say to it are left out."""
+    samples = [measure.sample(plays) for plays in groups]
+    telling = [sample for sample in samples if any(len(column) for column in sample)]
+    return estimate(telling, measure.statistic, resamples)

@@ -1,0 +1,97 @@
+"""``igpo-gym bench``: benchmarks of reward shaping, each with a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from igpo_gym.cli.common import ProtocolName, Questions, SearchSpec, TopK, console, explained, progress
+
+if TYPE_CHECKING:
+    from igpo_gym.benchmark.credit.run import PolicyMaker
+
+
+def credit(
+    out: Annotated[Path, typer.Option(help="The folder for report.html and the figures as CSV and JSON.")],
+    questions: Questions = "world:test",
+    search: SearchSpec = None,
+    scorer: Annotated[
+        str,
+        typer.Option(
+            help="The model that holds the belief: [b]nano[/b], a hub name, a folder, a GGUF file, a server."
+        ),
+    ] = "nano",
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(help="A reward to compare, see [b]igpo-gym rewards[/b]; repeat it. By default all."),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="A model that plays, for the true value of turns, or [b]none[/b] to leave that out. "
+            "By default nano plays where it is the scorer."
+        ),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=2, help="How many questions; 60, or 10 with --quick.")
+    ] = None,
+    group_size: Annotated[int, typer.Option(min=2, help="Rollouts of a group, one group a question.")] = 4,
+    quick: Annotated[bool, typer.Option("--quick", help="A small run: a minute instead of many.")] = False,
+    protocol: ProtocolName = "tags",
+    top_k: TopK = 3,
+    seed: Annotated[int, typer.Option(help="Seeds the agents and the policy.")] = 0,
+) -> None:
+    """Which reward pays the right turns? Compare variants where the useful turns are known.
+
+    Scripted agents play questions whose gold evidence is known; every variant prices the same turns, and is
+    held against what an oracle says of them.
+
+    Examples:
+
+      igpo-gym bench credit --quick --out credit
+
+      igpo-gym bench credit --reward igpo --reward "igpo + 0.1*evidence-recall" --out mine
+
+      igpo-gym bench credit --questions hotpotqa:dev.jsonl --scorer ./SmolLM2 --count 50 --out hotpotqa
+    """
+    with explained():
+        from dataclasses import replace
+
+        from igpo_gym.benchmark.credit.files import credit_files
+        from igpo_gym.benchmark.credit.page import cost_table, overview
+        from igpo_gym.benchmark.credit.run import FULL, QUICK, run_credit
+        from igpo_gym.benchmark.report import rich_table, write_files
+
+        size = replace(QUICK if quick else FULL, group_size=group_size)
+        result = run_credit(
+            questions,
+            scorer,
+            reward,
+            size if count is None else replace(size, count=count),
+            policy=_policy_maker("nano" if policy is None and scorer == "nano" else policy, protocol),
+            search=search,
+            protocol=protocol,
+            top_k=top_k,
+            seed=seed,
+            track=progress,
+        )
+        write_files(out, credit_files(result))
+    for table in (*overview(result), cost_table(result)):
+        console.print(rich_table(table))
+    console.print(f"the whole report: {out / 'report.html'}", markup=False)
+
+
+def _policy_maker(spec: str | None, protocol: str) -> PolicyMaker | None:
+    """From a seed to a policy of this model; None for none."""
+    if spec is None or spec == "none":
+        return None
+    from igpo_gym.agents.interface import Sampling
+    from igpo_gym.agents.policies import LanguageModelPolicy
+    from igpo_gym.protocols import resolve_protocol
+    from igpo_gym.scorers.loading import load_model
+
+    model, tokenizer = load_model(spec)
+    grammar = resolve_protocol(protocol)
+    return lambda seed: LanguageModelPolicy(model, tokenizer, grammar, Sampling(max_tokens=96, seed=seed))

@@ -1,0 +1,100 @@
+"""``igpo-gym eval``: how well a policy answers the questions of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from igpo_gym.cli.common import (
+    Agent,
+    BatchSize,
+    MaxTokens,
+    MaxTurns,
+    Out,
+    ProtocolName,
+    Questions,
+    SearchSpec,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    assemble,
+    console,
+    explained,
+    make_policy,
+)
+from igpo_gym.cli.rollout import SETTINGS, fingerprints, record
+
+if TYPE_CHECKING:
+    from igpo_gym.episode import Episode
+
+
+def evaluate(
+    out: Out,
+    agent: Agent = "nano",
+    questions: Questions = "world:test",
+    episodes: Annotated[int, typer.Option(min=1, help="How many questions, at most all.")] = 200,
+    attempts: Annotated[
+        int, typer.Option(min=1, help="Episodes per question, averaged; more than 1 want a temperature.")
+    ] = 1,
+    batch_size: BatchSize = 64,
+    search: SearchSpec = None,
+    protocol: ProtocolName = "tags",
+    max_turns: MaxTurns = 6,
+    top_k: TopK = 3,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    max_tokens: MaxTokens = 256,
+    seed: Seed = 0,
+) -> None:
+    """Measure how well an agent answers questions.
+
+    Prints exact match, F1, cover exact match (the answer contains a gold one), the share of episodes that
+    ended with an answer, the share of messages that were valid actions, and searches, each with a 95%
+    interval over questions. The episodes are kept; the same command goes on from them.
+
+    Examples:
+
+      igpo-gym eval --out nano.jsonl
+
+      igpo-gym eval --agent ./checkpoint --questions hotpotqa:dev.jsonl --episodes 500 --out dev.jsonl
+
+      igpo-gym eval --agent http://host:8000/v1 --temperature 0.7 --attempts 4 --out server.jsonl
+    """
+    from igpo_gym.agents.interface import Sampling
+    from igpo_gym.agents.records import read_rollouts
+
+    settings = {name: value for name, value in locals().items() if name in SETTINGS}
+    with explained():
+        question_set, engine = assemble(questions, search, "none", "outcome-f1", protocol, max_turns, top_k)
+        sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
+        policy = make_policy(agent, question_set, engine, sampling)
+        settings |= fingerprints(agent, question_set.questions)
+        chosen = question_set.questions[:episodes]
+        record(engine, policy, chosen, out, settings, batch_size, attempts)
+        wanted = {(question.id, attempt) for question in chosen for attempt in range(attempts)}
+        found = (e for e in read_rollouts(out) if (e.question.id, e.attempt) in wanted)
+        console.print(_scores(found))
+
+
+def _scores(episodes: Iterable[Episode]) -> Table:
+    from igpo_gym.agents.summary import bootstrap, summarise
+
+    summary = summarise(episodes)
+    measures: dict[str, list[float] | list[int]] = {
+        "exact match": summary.exact_matches,
+        "F1": summary.f1s,
+        "cover exact match": summary.cover_matches,
+        "answered": summary.answered,
+        "valid actions": summary.valid_actions,
+        "searches": summary.searches,
+    }
+    table = Table("measure", "mean", "95% interval")
+    for name, values in measures.items():
+        mean, low, high = bootstrap(values, summary.questions)
+        table.add_row(name, f"{mean:.4f}", f"{low:.4f} to {high:.4f}")
+    table.caption = f"{len(set(summary.questions))} questions, {len(summary.questions)} episodes"
+    return table

@@ -1,0 +1,170 @@
+"""Reward terms that pay for what a turn did to a belief, or to the value of the state.
+
+Each function makes a term from its parameters, all of which have defaults. An answer earns nothing here, for
+the outcome pays it, and neither does a search that the backend failed; shaping by a potential, which has to
+cover every turn to be harmless, is the exception.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+from typing import Literal, TypeAlias, get_args
+
+from igpo_gym.episode import Aliases, Answer, BeliefView, Episode
+from igpo_gym.errors import SpecError
+from igpo_gym.rewards.interface import Price, RewardTerm
+
+Context: TypeAlias = Literal["full", "evidence"]
+
+
+def _unless_answered(value: Price) -> Price:
+    """``value`` of a turn; 0 for an answer, which only the outcome pays, and for a search that failed."""
+
+    def price(episode: Episode, turn: int) -> float:
+        played = episode.turns[turn - 1]
+        return 0.0 if isinstance(played.action, Answer) or played.search_failed else value(episode, turn)
+
+    return price
+
+
+def _log_prob(view: BeliefView, aliases: Aliases) -> Price:
+    """The log-probability of a state, in nats per token."""
+    if aliases not in get_args(Aliases):
+        raise SpecError(f"unknown aliases {aliases!r}; choose one of: {', '.join(get_args(Aliases))}")
+    if aliases == "max":
+        return lambda episode, turn: episode.belief(turn, view).log_prob
+    return lambda episode, turn: episode.belief(turn, view).reduced(aliases)
+
+
+def _prob(view: BeliefView, aliases: Aliases) -> Price:
+    log_prob = _log_prob(view, aliases)
+    return lambda episode, turn: math.exp(log_prob(episode, turn))
+
+
+def gain(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
+    """The change of the length-normalised probability of the gold answer."""
+    view = BeliefView(context)
+    b = _prob(view, aliases)
+    return RewardTerm(
+        "gain",
+        _unless_answered(lambda episode, turn: b(episode, turn) - b(episode, turn - 1)),
+        (view,),
+        formula="b_t - b_{t-1}",
+        source="IGPO, 2510.14967",
+    )
+
+
+def log_gain(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
+    """The change of the mean log-probability of the gold answer's tokens, in nats."""
+    view = BeliefView(context)
+    log_b = _log_prob(view, aliases)
+    return RewardTerm(
+        "log-gain",
+        _unless_answered(lambda episode, turn: log_b(episode, turn) - log_b(episode, turn - 1)),
+        (view,),
+        formula="log b_t - log b_{t-1}",
+        source="Delta-Belief, 2602.12342",
+    )
+
+
+def new_best(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
+    """How far the belief rises above all earlier ones."""
+    view = BeliefView(context)
+    b = _prob(view, aliases)
+    return RewardTerm(
+        "new-best",
+        _unless_answered(
+            lambda episode, turn: max(0.0, b(episode, turn) - max(b(episode, past) for past in range(turn)))
+        ),
+        (view,),
+        formula="max(0, b_t - max_{s<t} b_s)",
+        source="watermark, 2602.01034",
+    )
+
+
+def shaping(gamma: float = 1.0, context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
+    """Shaping that leaves the best policy as it is (Ng et al., 1999), with the belief as the potential.
+
+    The potential of an ended episode is 0, so the discounted sum over an episode is minus its first belief,
+    whatever the agent did. ``gamma`` must be the discount that the returns are computed with.
+    """
+    view = BeliefView(context)
+    b = _prob(view, aliases)
+
+    def price(episode: Episode, turn: int) -> float:
+        ended = episode.done and turn == len(episode.turns)
+        return gamma * (0.0 if ended else b(episode, turn)) - b(episode, turn - 1)
+
+    return RewardTerm(
+        "shaping",
+        price,
+        (view,),
+        formula="gamma * b_t - b_{t-1}, with b = 0 at the end",
+        source="Ng et al., 1999",
+    )
+
+
+def teacher_gain(tau: float = 1.0, context: Context = "full") -> RewardTerm:
+    """The change of a frozen model's log-probability of writing a gold answer now, tags included, in nats.
+
+    Raises SpecError for a ``tau`` that is not above 0.
+    """
+    if not tau > 0:
+        raise SpecError(f"tau must be above 0, not {tau}")
+    view = BeliefView(context, span="tagged", model="reference")
+
+    def phi(episode: Episode, turn: int) -> float:
+        sums = [log_prob / tau for log_prob in episode.belief(turn, view).log_probs]
+        best = max(sums)
+        return tau * (best + math.log(sum(math.exp(each - best) for each in sums)))
+
+    return RewardTerm(
+        "teacher-gain",
+        _unless_answered(lambda episode, turn: phi(episode, turn) - phi(episode, turn - 1)),
+        (view,),
+        formula="Phi_t - Phi_{t-1}, Phi = tau * logsumexp_c(log P(<answer>a_c</answer>) / tau)",
+        source="TIPS, 2603.22293",
+    )
+
+
+def document_gain(samples: int = 4, context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
+    """How much more the turn's documents tell than random ones would have in their place, in nats.
+
+    Raises SpecError for less than one sample.
+    """
+    if samples < 1:
+        raise SpecError(f"samples must be at least 1, not {samples}")
+    real = BeliefView(context)
+    random = tuple(BeliefView(context, draw=number) for number in range(samples))
+    log_b = _log_prob(real, aliases)
+    log_b_random = [_log_prob(view, aliases) for view in random]
+    return RewardTerm(
+        "document-gain",
+        _unless_answered(
+            lambda episode, turn: log_b(episode, turn) - fmean(each(episode, turn) for each in log_b_random)
+        ),
+        (real, *random),
+        formula="log b_t - mean over samples of log b_t(random documents for those of turn t)",
+        source="IG-Search, 2604.15148",
+    )
+
+
+def value_gain(completions: int = 8) -> RewardTerm:
+    """The change of the mean F1 that a policy reaches from here. Costly: what IGPO avoids.
+
+    Raises SpecError for less than one completion.
+    """
+    if completions < 1:
+        raise SpecError(f"completions must be at least 1, not {completions}")
+
+    def price(episode: Episode, turn: int) -> float:
+        return episode.values[turn][completions] - episode.values[turn - 1][completions]
+
+    return RewardTerm(
+        "value-gain",
+        _unless_answered(price),
+        completions=completions,
+        formula="V_t - V_{t-1}, V = mean F1 of completions that a policy samples; 0 where turns run out",
+        source="Monte Carlo",
+    )

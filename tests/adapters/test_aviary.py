@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("aviary.core", reason="aviary is not installed")
+
+from aviary.core import Message, ToolCall, ToolRequestMessage
+
+from igpo_gym.adapters.aviary import SearchQADataset, written
+from igpo_gym.adapters.session import TOOLS
+from igpo_gym.episode import Answer, Invalid, Search
+from tests.adapters.episodes import settings
+
+
+def call(name: str, **arguments: object) -> ToolCall:
+    return ToolCall.from_name(name, **arguments)
+
+
+def test_calls_are_written_in_the_protocol() -> None:
+    searches = ToolRequestMessage(
+        content="Who wrote it?", tool_calls=[call("search", query="a"), call("search", query="b < c")]
+    )
+    assert written(TOOLS, searches) == TOOLS.write(Search(("a", "b ‹ c")), "Who wrote it?")
+    answer = ToolRequestMessage(tool_calls=[call("answer", answer="Grass")])
+    assert written(TOOLS, answer) == TOOLS.write(Answer("Grass"))
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        Message(role="assistant", content="I do not know."),
+        Message(role="assistant", content="<answer>Grass</answer>"),
+        ToolRequestMessage(tool_calls=[call("fetch", url="x")]),
+        ToolRequestMessage(tool_calls=[call("search", text="x")]),
+        ToolRequestMessage(tool_calls=[call("search", query="x"), call("answer", answer="y")]),
+        ToolRequestMessage(tool_calls=[call("answer", answer="x"), call("answer", answer="y")]),
+        ToolRequestMessage(tool_calls=[call("search", query="")]),
+    ],
+)
+def test_other_messages_are_no_actions(action: Message) -> None:
+    assert isinstance(TOOLS.parse(written(TOOLS, action)), Invalid)
+
+
+def test_a_data_set_has_an_environment_for_every_question() -> None:
+    async def check() -> None:
+        data = SearchQADataset(**settings(TOOLS))
+        assert [await data.get_new_env_by_idx(place).get_id() for place in range(len(data))] == [
+            "q-author",
+            "q-birth",
+            "q-river",
+            "q-writer",
+        ]
+        (batch,) = data.iter_batches(4)
+        await asyncio.gather(*(env.reset() for env in batch))
+        searches = [call("search", query="Grass"), call("search", query="Danzig")]
+        steps = await asyncio.gather(*(env.step(ToolRequestMessage(tool_calls=searches)) for env in batch))
+        for env, (replies, reward, done, truncated) in zip(batch, steps, strict=True):
+            assert [reply.tool_call_id for reply in replies] == [each.id for each in searches]
+            assert (bool(replies[0].content), replies[1].content, done, truncated) == (True, "", False, False)
+            assert reward == pytest.approx(sum(env.state.rewards[-1].values()))
+
+    asyncio.run(check())

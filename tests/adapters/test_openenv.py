@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("openenv.core", reason="OpenEnv is not installed")
+
+import gymnasium as gym
+
+from igpo_gym.adapters.openenv import SearchQAAction, SearchQAClient, server
+from igpo_gym.protocols import TAGS
+from tests.adapters.episodes import QUESTION, settings
+from tests.adapters.serving import serving
+
+SEARCH = SearchQAAction(message="<search>Günter Grass writer</search>")
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(server(**settings(TAGS))) as url:
+        yield url
+
+
+def test_sessions_do_not_disturb_each_other(url: str) -> None:
+    with SearchQAClient(base_url=url).sync() as one, SearchQAClient(base_url=url).sync() as other:
+        one.reset(question_id=QUESTION, episode_id="first")
+        other.reset(question_id="q-river")
+        found = one.step(SEARCH)
+        assert found.observation.info["belief"] == pytest.approx(2 / 11)
+        assert found.observation.info["reward_terms"]["gain"] == pytest.approx(found.reward)
+        assert "gold" not in found.observation.info
+        assert other.state().step_count == 0
+        state = one.state()
+        assert (state.episode_id, state.step_count) == ("first", 1)
+
+
+def test_the_seed_draws_the_question_that_it_draws_in_gymnasium(url: str) -> None:
+    env = gym.make("SearchQA-v0", **settings(TAGS))
+    with SearchQAClient(base_url=url).sync() as client:
+        for seed in range(4):
+            assert client.reset(seed=seed).observation.text == env.reset(seed=seed)[0]
+
+
+def test_a_mistake_reaches_the_client_and_ends_nothing(url: str) -> None:
+    with SearchQAClient(base_url=url).sync() as client:
+        with pytest.raises(RuntimeError, match="no question has the id 'nope'"):
+            client.reset(question_id="nope")
+        client.reset(question_id=QUESTION)
+        assert client.step(SEARCH).reward == pytest.approx(2 / 11 - 1 / 10)

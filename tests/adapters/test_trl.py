@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("trl", reason="TRL is not installed")
+
+import torch
+from trl import GRPOConfig, GRPOTrainer
+
+from igpo_gym.adapters.session import CHAT, TOOLS
+from igpo_gym.adapters.trl import (
+    Rollouts,
+    TurnGRPOTrainer,
+    dataset,
+    environment_factory,
+    episode_reward,
+)
+from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.errors import SpecError
+from igpo_gym.protocols import TAGS
+from igpo_gym.scorers.loading import load_model
+from tests.adapters.episodes import QUESTION, settings
+from tests.adapters.scripted import TAIL, ScriptedTrainer
+from tests.scorers.tiny import make_model, make_tokenizer
+
+WORLD: dict[str, Any] = {"questions": "world:documents=60,questions=20", "protocol": TAGS, "max_turns": 3}
+
+
+def config(folder: Path, **changes: Any) -> GRPOConfig:
+    given: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 400,
+        "logging_steps": 1,
+        "report_to": [],
+        "save_strategy": "no",
+        "use_cpu": True,
+        "bf16": False,
+        "disable_tqdm": True,
+        **changes,
+    }
+    return GRPOConfig(**given)
+
+
+def prompt_of(given: dict[str, Any], question: str = QUESTION) -> list[dict[str, str]]:
+    return next(row["prompt"] for row in dataset(**given) if row["question_id"] == question)
+
+
+def test_the_policy_is_trained_on_what_it_sampled_and_on_nothing_else() -> None:
+    script = ["<think>who?</think><search>Grass</search>", "I do not know.", "<answer>Danzig</answer>"]
+    given = settings(CHAT)
+    trainer = ScriptedTrainer(script)
+    rollout = Rollouts(**given)([prompt_of(given)] * 2, trainer)
+    for ids, mask, turns in zip(
+        rollout["completion_ids"], rollout["env_mask"], rollout["token_turns"], strict=True
+    ):
+        assert [turn > 0 for turn in turns] == [bool(own) for own in mask]
+        for place, message in enumerate(script, 1):
+            own = [number for number, turn in zip(ids, turns, strict=True) if turn == place]
+            assert trainer.tokenizer.decode(own).startswith(message)
+            assert TAIL not in trainer.tokenizer.decode(own)
+    assert rollout["em"] == [1.0, 1.0]
+    assert rollout["logprobs"] is None
+
+
+def test_an_episode_that_fills_its_row_runs_out_of_turns() -> None:
+    given = settings(CHAT, max_turns=50)
+    trainer = ScriptedTrainer(["<search>Grass</search>"] * 50)
+    trainer.max_completion_length = 300
+    rollout = Rollouts(**given)([prompt_of(given)], trainer)
+    rewards = rollout["turn_rewards"][0]
+    assert len(rollout["completion_ids"][0]) == 300
+    assert len(rewards) == trainer.calls + 1
+    assert rewards[-1] == pytest.approx(-2.0)
+
+
+def test_prompts_of_another_data_set_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"train on igpo_gym\.adapters\.trl\.dataset"):
+        Rollouts(**settings(CHAT))([[{"role": "user", "content": "Who?"}]], ScriptedTrainer([]))
+
+
+def test_a_conversation_without_an_answer_is_priced_as_one() -> None:
+    env = environment_factory(**settings(TOOLS))()
+    env.reset(question_id=QUESTION)
+    assert env.get_reward() == pytest.approx(-2.0)
+    env.reset(question_id=QUESTION)
+    env.search("Grass")
+    gain = env.rewards[0]
+    assert env.get_reward() == env.get_reward() == pytest.approx(gain - 2.0)
+
+
+def test_an_estimator_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(SpecError, match="unknown advantage estimator 'igpo'; choose one of: a2tgpo"):
+        TurnGRPOTrainer(estimator="igpo")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", ["igpo-joint", "a2tgpo"])
+def test_nano_is_trained_with_an_advantage_for_every_turn(tmp_path: Path, estimator: str) -> None:
+    model, tokenizer = load_model("nano")
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    seen: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
+
+    class Watched(TurnGRPOTrainer):
+        def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            output = super()._generate_and_score_completions(inputs)
+            seen.append((inputs, output))
+            return output
+
+    closing = tokenizer.convert_tokens_to_ids(["</search>", "</answer>"])
+    ends = {"max_new_tokens": 40, "eos_token_id": [tokenizer.eos_token_id, *closing]}
+    trainer = Watched(
+        model=model,
+        processing_class=tokenizer,
+        args=config(tmp_path, generation_kwargs=ends, learning_rate=1e-3),
+        train_dataset=dataset(**WORLD),
+        rollout_func=Rollouts(scorer="nano", **WORLD),
+        reward_funcs=episode_reward,
+        estimator=estimator,
+    )
+    trainer.train()
+    assert any(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+    assert {"em", "f1", "advantage_collapse", "reward"} <= set(trainer.state.log_history[0])
+    assert len(seen) == 2
+    for inputs, output in seen:
+        questions = [row["question_id"] for row in inputs]
+        assert questions == [questions[0]] * 4 + [questions[4]] * 4
+        rewards = [row["turn_rewards"] for row in inputs]
+        values = ADVANTAGES[estimator](Turns.of(rewards, questions))
+        expected = iter(values)
+        for row, own, advantages, mask in zip(
+            inputs, rewards, output["advantages"].numpy(), output["tool_mask"].numpy(), strict=True
+        ):
+            token_turns = np.array(row["token_turns"])
+            assert not advantages[len(token_turns) :].any()
+            assert (mask[: len(token_turns)] == (token_turns > 0)).all()
+            for turn in range(1, len(own) + 1):
+                value = next(expected)
+                tokens = advantages[: len(token_turns)][token_turns == turn]
+                assert tokens == pytest.approx(value, abs=1e-6)
+        assert next(expected, None) is None
+
+
+@pytest.mark.slow
+def test_trl_calls_the_tools(tmp_path: Path) -> None:
+    from trl.chat_template_utils import qwen3_chat_template
+
+    tokenizer = make_tokenizer(qwen3_chat_template)
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
+    calls = [
+        '<tool_call>\n{"name": "search", "arguments": {"query": "Günter Grass writer"}}\n</tool_call>',
+        '<tool_call>\n{"name": "answer", "arguments": {"answer": "Danzig"}}\n</tool_call>',
+        "That is all.",
+    ]
+
+    class Scripted(GRPOTrainer):
+        """Samples the script; all else is TRL's: its template, its parsing of calls, its loop."""
+
+        calls = 0
+
+        def _generate_single_turn(self, prompt_ids: list[Any], *_: Any, **__: Any) -> tuple[Any, None]:
+            ids = tokenizer(calls[self.calls % 3], add_special_tokens=False)["input_ids"]
+            self.calls += 1
+            return [[*ids, tokenizer.eos_token_id] for _ in prompt_ids], None
+
+    given = settings(TOOLS, questions=[q for q in settings(TOOLS)["questions"].questions if q.id == QUESTION])
+    trainer = Scripted(
+        model=make_model("llama", max_position_embeddings=8192),
+        processing_class=tokenizer,
+        args=config(tmp_path, num_generations=8, max_completion_length=1500),
+        train_dataset=dataset(**given),
+        environment_factory=environment_factory(**given),
+    )
+    trainer.train()
+    gain = 2 / 11 - 1 / 10  # Danzig is mentioned once in what is found
+    assert trainer.environments[0].rewards == pytest.approx([gain, 1.0])
+    log = trainer.state.log_history[0]
+    assert log["rewards/SearchQA/mean"] == pytest.approx(gain + 1.0)
+    assert (log["tools/call_frequency"], log["tools/failure_frequency"]) == (2.0, 0.0)

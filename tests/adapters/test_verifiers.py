@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
+
+from igpo_gym.adapters.session import CHAT, Sessions
+from igpo_gym.adapters.verifiers import SearchQAConfig, SearchQATaskset, assign_advantages
+from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.errors import SpecError
+from tests.adapters.endpoint import PLUGINS, completion, episode_through_verifiers
+from tests.adapters.episodes import QUESTION, settings
+from tests.conftest import REPOSITORY
+from tests.scorers.servers import running
+
+RIGHT = ["<think>who?</think><search>Günter Grass writer</search>", "<answer>Danzig</answer>"]
+WRONG = ["<search>Odra</search>", "<answer>Cologne</answer>"]
+
+
+@pytest.fixture
+def sessions() -> Sessions:
+    return Sessions(**settings(CHAT))
+
+
+def test_tasks_do_not_hold_the_answers() -> None:
+    config = SearchQAConfig(id="searchqa-igpo", questions="world:documents=60,questions=10")
+    tasks = list(SearchQATaskset(config))
+    assert len({task.key for task in tasks}) == len(tasks) > 1
+    assert set(tasks[0].data.model_dump(exclude_defaults=True)) == {
+        "id",
+        "idx",
+        "name",
+        "prompt",
+        "question_id",
+    }
+
+
+def test_beliefs_are_kept_as_levels_beside_the_rewards(sessions: Sessions) -> None:
+    trace = episode_through_verifiers(RIGHT, QUESTION, sessions)
+    assert trace.info["igpo"]["beliefs"] == pytest.approx([1 / 10, 2 / 11])
+    assert trace.info["igpo"]["turn_rewards"] == pytest.approx([2 / 11 - 1 / 10, 1.0])
+    assert {name: reward.score for name, reward in trace.rewards.items()} == pytest.approx(
+        {"gain": 2 / 11 - 1 / 10, "f1": 1.0, "format-penalty": 0.0}
+    )
+    assert trace.metrics == {"em": 1.0, "f1": 1.0, "cover_em": 1.0, "searches": 1.0}
+    assert trace.to_record()["info"]["igpo"]["turn_rewards"] == pytest.approx([2 / 11 - 1 / 10, 1.0])
+
+
+def test_a_rollout_that_the_library_cuts_short_runs_out_of_turns(sessions: Sessions) -> None:
+    trace = episode_through_verifiers(RIGHT, QUESTION, sessions, max_turns=1)
+    assert trace.stop_condition == "max_turns"
+    assert trace.info["igpo"]["turn_rewards"] == pytest.approx([2 / 11 - 1 / 10, -2.0])
+    assert len(assign_advantages([trace])[trace.id]) == 2
+
+
+def test_advantages_are_those_of_the_group(sessions: Sessions) -> None:
+    traces = [episode_through_verifiers(script, QUESTION, sessions) for script in (RIGHT, WRONG)]
+    for trace in traces:
+        for node in trace.nodes:
+            if node.sampled:  # as a training client records it: two tokens of the template, three sampled
+                node.token_ids, node.mask = [1, 2, 3, 4, 5], [False, False, True, True, True]
+    given = assign_advantages(traces, "igpo-separate")
+    rewards = [trace.info["igpo"]["turn_rewards"] for trace in traces]
+    expected = ADVANTAGES["igpo-separate"](Turns.of(rewards, ["q", "q"]))
+    assert [*given[traces[0].id], *given[traces[1].id]] == pytest.approx(expected)
+    credit = traces[0].branches[0].advantages
+    assert [value for value in credit if value] == pytest.approx([expected[0]] * 3 + [expected[1]] * 3)
+
+
+def test_wrong_uses_are_explained(sessions: Sessions) -> None:
+    trace = episode_through_verifiers(RIGHT, QUESTION, sessions)
+    with pytest.raises(SpecError, match="unknown advantage estimator 'igpo'"):
+        assign_advantages([trace], "igpo")
+    trace.info["igpo"]["turn_rewards"] = [1.0]
+    with pytest.raises(ValueError, match="has 2 messages, but 1 turns were rewarded"):
+        assign_advantages([trace])
+
+
+@pytest.mark.slow
+def test_vf_eval_finds_the_plugin(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("vf-eval")
+    with running({"/v1/chat/completions": lambda body: completion(body, RIGHT)}) as site:
+        options = {
+            "--env.taskset.questions": "world:documents=60,questions=10",
+            "--env.taskset.scorer": "nano",
+            "--client.base-url": f"{site.url}/v1",
+            "--client.api-key-var": "IGPO_GYM_NO_KEY",
+            "--output-dir": str(tmp_path),
+        }
+        arguments = [part for option in options.items() for part in option]
+        subprocess.run(
+            [command, "searchqa-igpo", "-n", "1", "-r", "2", "-m", "scripted", "--no-rich", *arguments],
+            check=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{PLUGINS}{os.pathsep}{REPOSITORY}"},
+        )
+    (traces,) = tmp_path.rglob("traces.jsonl")
+    records = [json.loads(line) for line in traces.read_text().splitlines()]
+    assert len(records) == 2
+    assert all("turn_rewards" in json.dumps(record) for record in records)

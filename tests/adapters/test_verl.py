@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("verl.experimental.agent_loop.agent_loop", reason="verl is not installed")
+
+import torch
+from datasets import Dataset
+from hydra import compose, initialize_config_module
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from verl import DataProto
+from verl.experimental.agent_loop import AgentLoopWorker
+from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+from verl.trainer.ppo.ray_trainer import compute_advantage
+from verl.utils.dataset.rl_dataset import RLHFDataset
+
+from igpo_gym.adapters.session import CHAT
+from igpo_gym.adapters.verl import ESTIMATORS, dataset, stop_params
+from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.errors import SpecError
+from tests.adapters.episodes import QUESTION, settings
+from tests.adapters.scripted import ScriptedServer, agent_loop
+from tests.conftest import REPOSITORY
+from tests.scorers.tiny import make_model
+
+SCRIPT = [
+    "<think>who?</think><search>Günter Grass writer</search>",
+    "I do not know.",
+    "<answer>Danzig</answer>",
+]
+ROW = {"extra_info": {"question_id": QUESTION}}
+
+
+def test_each_turn_is_paid_on_its_last_token() -> None:
+    server = ScriptedServer(SCRIPT)
+    output = asyncio.run(agent_loop(server, settings(CHAT)).run({"temperature": 1.0}, **ROW))
+    fields = output.as_dict()
+    mask, rewards = fields["response_mask"], fields["rm_scores"]
+    ends = [place for place in range(len(mask)) if mask[place] and not mask[place + 1 : place + 2].any()]
+    assert rewards[ends].tolist() == pytest.approx(output.extra_fields["turn_scores"])
+    assert rewards.sum().item() == pytest.approx(output.reward_score)
+    assert rewards[ends[0]].item() == pytest.approx(2 / 11 - 1 / 10)
+    assert fields["rollout_log_probs"][mask.bool()].tolist() == [-0.5] * int(mask.sum())
+    assert server.tokenizer.decode(fields["responses"][mask.bool()]).startswith(SCRIPT[0])
+    assert output.extra_fields["reward_extra_info"] == {"em": 1.0, "f1": 1.0}
+    assert server.params == {
+        "temperature": 1.0,
+        "max_tokens": 512,
+        "stop": ["</search>", "</answer>"],
+        "include_stop_str_in_output": True,
+    }
+
+
+def test_an_episode_that_fills_its_row_loses_no_reward() -> None:
+    server = ScriptedServer(["<search>Grass</search>"] * 40)
+    output = asyncio.run(agent_loop(server, settings(CHAT, max_turns=50), response_length=300).run({}, **ROW))
+    fields = output.as_dict()
+    assert len(fields["responses"]) == len(fields["rm_scores"]) == 300
+    assert output.extra_fields["turn_scores"][-1] == pytest.approx(-2.0)
+    assert fields["rm_scores"].sum().item() == pytest.approx(output.reward_score)
+
+
+def test_a_prompt_without_room_is_refused() -> None:
+    loop = agent_loop(ScriptedServer([]), settings(CHAT), prompt_length=10)
+    with pytest.raises(SpecError, match=r"tokens, but data\.max_prompt_length is 10"):
+        asyncio.run(loop.run({}, **ROW))
+
+
+episodes = st.lists(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.floats(-2, 1)), min_size=1, max_size=4),
+    min_size=4,
+    max_size=4,
+)
+"""Four episodes; a turn is how many tokens the agent and then the environment wrote, and a reward."""
+
+
+@given(episodes, st.sampled_from(sorted(ESTIMATORS)), st.sampled_from([1.0, 0.9]))
+def test_estimators_give_what_they_give_outside_verl(drawn: Any, name: str, gamma: float) -> None:
+    width = 40
+    # The last row is one that verl pads a batch with.
+    mask, rewards = torch.zeros(5, width), torch.zeros(5, width)
+    numbers = -np.ones((5, width), dtype=int)
+    for row, episode in enumerate(drawn):
+        place = 0
+        for turn, (own, reply, reward) in enumerate(episode):
+            mask[row, place : place + own] = 1
+            numbers[row, place : place + own] = turn
+            rewards[row, place + own - 1] = reward
+            place += own + reply
+    groups = ["a", "a", "b", "b"]
+    data = DataProto.from_dict(
+        tensors={"token_level_rewards": rewards, "response_mask": mask},
+        non_tensors={"uid": np.array([*groups, "pad"], dtype=object)},
+    )
+    config = OmegaConf.create({"gamma": gamma})
+    result = compute_advantage(data, adv_estimator=name, gamma=gamma, config=config).batch["advantages"]
+    # verl keeps rewards in float32.
+    exact = [[float(np.float32(reward)) for _, _, reward in episode] for episode in drawn]
+    values = iter(ADVANTAGES[ESTIMATORS[name]](Turns.of(exact, groups), gamma=gamma))
+    assert not result[4].any()
+    for row, episode in enumerate(drawn):
+        assert not result[row][torch.from_numpy(numbers[row] < 0)].any()
+        for turn in range(len(episode)):
+            value = next(values)
+            assert result[row][torch.from_numpy(numbers[row] == turn)].tolist() == pytest.approx(
+                [value] * episode[turn][0], rel=1e-4, abs=1e-4
+            )
+
+
+def test_verl_knows_the_estimators_by_name() -> None:
+    assert callable(get_adv_estimator_fn("igpo"))
+    assert get_adv_estimator_fn("grpo").__module__.startswith("verl.")
+
+
+def test_engines_are_told_to_stop_in_their_own_words() -> None:
+    assert stop_params("sglang", ("</a>", "</b>")) == {"stop": ["</a>", "</b>"], "no_stop_trim": True}
+    assert stop_params("trtllm", ("</a>", "</b>")) == {}
+
+
+def test_rows_name_their_questions_and_not_their_answers() -> None:
+    rows = dataset(**settings(CHAT))
+    assert [row["extra_info"]["question_id"] for row in rows] == [
+        "q-author",
+        "q-birth",
+        "q-river",
+        "q-writer",
+    ]
+    assert "Grass" not in str(rows[0])
+
+
+def test_verl_reads_the_rows_from_a_file(tmp_path: Path) -> None:
+    rows = dataset(**settings(CHAT))
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "train.parquet"))
+    config = OmegaConf.create({"max_prompt_length": 512, "cache_dir": str(tmp_path)})
+    tokenizer = ScriptedServer([]).tokenizer
+    read = RLHFDataset(data_files=str(tmp_path / "train.parquet"), tokenizer=tokenizer, config=config)
+    assert [row["raw_prompt"] for row in read] == [row["prompt"] for row in rows]
+    assert [row["extra_info"] for row in read] == [row["extra_info"] for row in rows]
+    assert read[0]["agent_name"] == "searchqa"
+
+
+def overrides() -> list[str]:
+    """What the launch script sets, a line each between the command and the caller's own."""
+    script = (REPOSITORY / "examples" / "verl" / "run.sh").read_text()
+    _, command = script.split("verl.trainer.main_ppo")
+    lines = [line.strip().removesuffix(" \\").replace("'", "") for line in command.strip().splitlines()]
+    return [re.sub(r'"(?:\$\{\w+:-([^}]*)\}|\$PWD/(.*))"', r"\1\2", line) for line in lines[1:-1]]
+
+
+def test_verl_takes_the_settings_of_the_launch_script() -> None:
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", overrides())
+    assert config.algorithm.adv_estimator == "igpo"
+    assert config.actor_rollout_ref.rollout.n == 16
+    assert config.trainer.use_v1
+    loops = OmegaConf.load(REPOSITORY / "examples" / "verl" / "agent_loop.yaml")
+    assert [loop.name for loop in loops] == [config.actor_rollout_ref.rollout.agent.default_agent_loop]
+
+
+@pytest.mark.slow
+def test_verls_own_worker_plays_episodes(tmp_path: Path) -> None:
+    server = ScriptedServer(["<search>capital</search>", "I do not know.", "<answer>x</answer>"])
+    server.tokenizer.pad_token = "<|im_end|>"
+    server.tokenizer.save_pretrained(tmp_path / "model")
+    make_model("llama").save_pretrained(tmp_path / "model")
+    world = "world:documents=60,questions=10"
+    loops = [
+        {
+            "name": "searchqa",
+            "_target_": "igpo_gym.adapters.verl.SearchAgentLoop",
+            "settings": {"questions": world, "scorer": "nano", "max_turns": 4},
+        }
+    ]
+    OmegaConf.save(OmegaConf.create(loops), tmp_path / "loops.yaml")
+    changes = {
+        "actor_rollout_ref.model.path": tmp_path / "model",
+        "actor_rollout_ref.rollout.agent.agent_loop_config_path": tmp_path / "loops.yaml",
+        "actor_rollout_ref.rollout.prompt_length": 256,
+        "actor_rollout_ref.rollout.response_length": 1200,
+    }
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", [*overrides(), *(f"{key}={value}" for key, value in changes.items())])
+    worker = AgentLoopWorker(config, server)
+    rows = dataset(questions=world)[:3]
+
+    def column(name: str) -> np.ndarray:
+        values = np.empty(len(rows), dtype=object)
+        values[:] = [row[name] for row in rows]
+        return values
+
+    batch = DataProto.from_dict(
+        tensors={"dummy": torch.zeros(len(rows), 1)},
+        non_tensors={
+            "agent_name": column("agent_name"),
+            "raw_prompt": column("prompt"),
+            "extra_info": column("extra_info"),
+        },
+        meta_info={"global_steps": 1, "validate": False},
+    )
+    output = asyncio.run(worker.generate_sequences(batch))
+    assert output.batch["responses"].shape == (3, 1200)
+    sums = [sum(rewards) for rewards in output.non_tensor_batch["turn_scores"]]
+    # This worker is that of verl's older trainer, which writes the sum on the last token.
+    assert output.batch["rm_scores"].sum(1).tolist() == pytest.approx(sums, rel=1e-5)
+    assert len(set(sums)) == 3

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import pytest
+
+from igpo_gym.agents.scripted import ScriptedAgent
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.completions import FIRST_ATTEMPT, Completions
+from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Episode
+from tests.conftest import QUESTIONS, MentionScorer
+
+
+class Counting:
+    """Searches once, then answers rightly in every second attempt, and with half of the words in others."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def act(self, episodes: Sequence[Episode]) -> list[str]:
+        self.batches.append(len(episodes))
+        return [self.message(episode) for episode in episodes]
+
+    @staticmethod
+    def message(episode: Episode) -> str:
+        if not episode.turns:
+            return "<search>drum</search>"
+        return f"<answer>{'Günter Grass' if episode.attempt % 2 else 'Günter Eich'}</answer>"
+
+
+def test_the_value_is_the_mean_f1_of_the_completions(engine: Engine, scorer: MentionScorer) -> None:
+    episodes = engine.begin(QUESTIONS[:1] * 2)
+    engine.settle([], episodes)
+    engine.settle(engine.play(episodes[1:], ["<search>Tin Drum</search>"]))
+    before, calls = copy.deepcopy(episodes), list(scorer.calls)
+    policy = Counting()
+    assert Completions(engine, policy, batch_size=3).values(episodes, 4) == pytest.approx([0.75, 0.75])
+    # In batches of three: the first episode's completions search before they answer, the second's do not.
+    assert policy.batches == [3, 3, 3, 1, 2]
+    assert (episodes, scorer.calls) == (before, calls)
+
+
+def test_completions_are_attempts_of_their_own(engine: Engine) -> None:
+    seen = []
+
+    class Watching(Counting):
+        def act(self, episodes: Sequence[Episode]) -> list[str]:
+            seen.extend(episode.attempt for episode in episodes)
+            return super().act(episodes)
+
+    Completions(engine, Watching()).values(engine.begin(QUESTIONS[:1], [7]), 2)
+    assert set(seen) == {FIRST_ATTEMPT, FIRST_ATTEMPT + 1}
+
+
+def test_turns_that_run_out_are_worth_nothing(engine: Engine, question_set: QuestionSet) -> None:
+    class Silent:
+        def act(self, episodes: Sequence[Episode]) -> list[str]:
+            return ["hm"] * len(episodes)
+
+    assert Completions(engine, Silent()).values(engine.begin(QUESTIONS[:1]), 2) == [0.0]
+    assert Completions(engine, ScriptedAgent("expert", question_set)).values([], 2) == []
