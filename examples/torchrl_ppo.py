@@ -70,7 +70,13 @@ def main() -> None:
     advantage = GAE(gamma=1.0, lmbda=0.95, value_network=critic)
     loss = ClipPPOLoss(actor, critic, entropy_coeff=0.01, normalize_advantage=True)
     optimiser = torch.optim.Adam(loss.parameters(), lr=1e-3)
-    collector = Collector(env, actor, frames_per_batch=FRAMES, total_frames=options.batches * FRAMES)
+    collector = Collector(
+        env,
+        actor,
+        frames_per_batch=FRAMES,
+        total_frames=options.batches * FRAMES,
+        auto_register_policy_transforms=True,
+    )
     for number, batch in enumerate(collector, 1):
         with torch.no_grad():
             advantage(batch)
