@@ -5,7 +5,9 @@ Importing the package registers the environments:
 - ``SearchQA-IGPO-v0`` pays each turn how much it raised a language model's probability of the gold answer,
   and F1 on the last turn;
 - ``SearchQA-Outcome-v0`` pays F1 on the last turn alone, and needs no model;
-- ``SearchQA-v0`` pays the ``reward`` that you name.
+- ``SearchQA-v0`` pays the ``reward`` that you name;
+- ``SearchQA-IGPO-Discrete-v0`` is the first with numbered actions and observations of a fixed size, for
+  agents without language: see :class:`igpo_gym.envs.discrete.SearchQADiscreteEnv`.
 
 All take the arguments of :class:`igpo_gym.envs.SearchQAEnv`, and ``gymnasium.make_vec`` reaches the batched
 form, :class:`igpo_gym.envs.SearchQAVectorEnv`.
@@ -30,3 +32,10 @@ for _name, _defaults in _ENVIRONMENTS.items():
         vector_entry_point="igpo_gym.envs.vector:SearchQAVectorEnv",
         kwargs=_defaults,
     )
+
+gymnasium.register(
+    id="SearchQA-IGPO-Discrete-v0",
+    entry_point="igpo_gym.envs.discrete:SearchQADiscreteEnv",
+    vector_entry_point="igpo_gym.envs.discrete:SearchQADiscreteVectorEnv",
+    kwargs={"reward": "igpo"},
+)

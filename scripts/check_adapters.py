@@ -19,6 +19,8 @@ from pathlib import Path
 ENVIRONMENTS = {
     "llm": ("trl", "skyrl", "gem", "openenv", "aviary", "verifiers"),
     "verl": ("verl",),
+    "gymnasium": ("sb3", "torchrl"),
+    "rllib": ("rllib",),  # asks for an older Gymnasium
 }
 """By name: the extras that are installed together."""
 

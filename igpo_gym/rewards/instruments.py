@@ -152,7 +152,7 @@ class Instruments:
             if view.draw is None or found_documents(episode, turn)
         ]
         requests = [belief_request(*states[place], view, self.protocol, self.corpus) for place, view in asked]
-        for (place, view), belief in zip(asked, _beliefs(model, requests), strict=True):
+        for (place, view), belief in zip(asked, believe(model, requests), strict=True):
             if belief is not None and view.span == "tagged":
                 belief = _summed(belief)
             readings[place].beliefs[view] = belief
@@ -183,7 +183,7 @@ _ADVICE = {
 }
 
 
-def _beliefs(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
+def believe(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
     """The beliefs asked for; None for a transcript that is longer than the model reads."""
     if not requests:
         return []
@@ -193,7 +193,7 @@ def _beliefs(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Be
         places = [place for place in range(len(requests)) if place not in problem.requests]
         if len(places) == len(requests):
             raise
-        rest = dict(zip(places, _beliefs(scorer, [requests[place] for place in places]), strict=True))
+        rest = dict(zip(places, believe(scorer, [requests[place] for place in places]), strict=True))
         return [rest.get(place) for place in range(len(requests))]
 
 

@@ -1,0 +1,262 @@
+"""From a transcript to a fixed number of candidates: the names that an agent can search for or answer with.
+
+Everything here is a function of the question's text and the turns played, never of the gold answer, which no
+function of this module is given.
+
+>>> [name for name in names_in("The Tin Drum is a novel of 1959 by Günter Grass. It was filmed in Gdańsk.")]
+['Tin Drum', 'Günter Grass', 'Gdańsk']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from igpo_gym.data.metrics import normalise
+from igpo_gym.episode import Search, Turn
+
+CANDIDATE_FEATURES = (
+    "filled",  # 1 where the slot holds a name; all features of an empty slot are 0
+    "in_question",  # the question names it
+    "is_title",  # a passage found has it as its title
+    "passages",  # how many of the passages found name it, a fifth each, at most 1
+    "in_latest",  # the latest search found it
+    "rank",  # 1 / the rank of the best passage of the latest search that names it
+    "about_latest",  # it stands in the passage about what was searched last
+    "links",  # how many passages lie between the question and it, a quarter each, at most 1
+    "overlap_early",  # share of the first half of the question's words that stand beside it in one sentence
+    "overlap_late",  # the same for the second half, where English puts the first of several hops
+    "searched",  # it has been searched for
+    "answer_prob",  # the scorer's length-normalised probability of it as the answer; 0 without a scorer
+    "answer_share",  # answer_prob by the sum over all candidates
+)
+"""What is told of each candidate, each in [0, 1]."""
+
+TURN_FEATURES = (
+    "turn",  # turns played / turns allowed
+    "last_turn",  # whether one turn is left
+    "question_words",  # content words of the question, a thirtieth each, at most 1
+    "question_names",  # names in the question, a quarter each, at most 1
+    "new_passages",  # the share of the latest search's passages that no earlier one found
+)
+"""What is told of the episode as a whole, each in [0, 1]."""
+
+Features = npt.NDArray[np.float32]
+
+_WORD = re.compile(r"\w+(?:['’.-]\w+)*")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_JOINTS = frozenset({"of", "the", "de", "du", "la", "von", "van", "der"})
+"""Small words that may stand within a name, between two capitalised words."""
+_OPENERS = frozenset(
+    {"also", "although", "many", "may", "name", "one", "see", "since", "tell", "though", "whether", "whose"}
+)
+"""Words that open sentences and are no names, beside the usual stop words."""
+_STEM = 5
+"""Words count as the same that agree in so many first letters: "founder" and "founded"."""
+
+
+@lru_cache(maxsize=1)
+def _function_words() -> frozenset[str]:
+    """Words that are no name though a sentence begins with them, and that say nothing of what is asked."""
+    from bm25s.stopwords import STOPWORDS_EN_PLUS
+
+    return frozenset(STOPWORDS_EN_PLUS) | _OPENERS
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The capitalised names in a text, without leading articles, in order and without repeats."""
+    runs: list[list[re.Match[str]]] = [[]]
+    for word in _WORD.finditer(text):
+        run = runs[-1]
+        adjoins = bool(run) and text[run[-1].end() : word.start()] == " "
+        if run and not adjoins:
+            run = []
+            runs.append(run)
+        if word[0][0].isupper() or (run and word[0] in _JOINTS):
+            run.append(word)
+        elif run:
+            runs.append([])
+    names: dict[str, str] = {}
+    for run in runs:
+        while run and run[0][0].lower() in _function_words():
+            del run[0]
+        while run and run[-1][0] in _JOINTS:
+            del run[-1]
+        if run:
+            name = text[run[0].start() : run[-1].end()]
+            names.setdefault(normalise(name), name)
+    return tuple(names.values())
+
+
+def _stems(text: str) -> tuple[str, ...]:
+    """The beginnings of a text's content words, in order and without repeats."""
+    words = (word[0].lower() for word in _WORD.finditer(text))
+    return tuple(dict.fromkeys(word[:_STEM] for word in words if word not in _function_words()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    names: tuple[str, ...]
+    stems: frozenset[str]
+
+
+@lru_cache(maxsize=65_536)
+def _sentences(text: str) -> tuple[_Sentence, ...]:
+    return tuple(
+        _Sentence(names_in(sentence), frozenset(_stems(sentence))) for sentence in _SENTENCE_END.split(text)
+    )
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the transcript tells of one name."""
+
+    name: str
+    links: int
+    in_question: bool = False
+    is_title: bool = False
+    about: bool = False
+    """Whether it stands in a passage about the question's names or about what was searched."""
+    passages: set[str] = field(default_factory=set)
+    turn: int = 0
+    """The latest turn that found it; 0 for none."""
+    rank: int = 0
+    """The rank, from 1, of the first passage of that turn that names it."""
+    order: int = 0
+    about_turn: int = 0
+    """The latest turn that found it in the passage about what that turn searched for."""
+    overlap: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The names that an agent may act on, and what is known of them."""
+
+    names: tuple[str, ...]
+    features: Features
+    """[slots, CANDIDATE_FEATURES]; the probabilities are 0 until :meth:`with_probabilities`."""
+    turn_features: Features
+    """[TURN_FEATURES]"""
+    searched: tuple[bool, ...]
+    """For each name, whether it was searched for."""
+    question_searched: bool
+    """Whether the question itself was searched for."""
+
+    def with_probabilities(self, probabilities: Sequence[float]) -> Candidates:
+        """The same with the scorer's probability of each name as the answer, in [0, 1]."""
+        features = self.features.copy()
+        count, column = len(self.names), CANDIDATE_FEATURES.index("answer_prob")
+        features[:count, column] = probabilities
+        features[:count, column + 1] = features[:count, column] / max(features[:count, column].sum(), 1e-12)
+        return Candidates(self.names, features, self.turn_features, self.searched, self.question_searched)
+
+
+def candidates(question: str, turns: Sequence[Turn], slots: int, max_turns: int) -> Candidates:
+    """The candidates after ``turns``, in at most ``slots`` slots.
+
+    First come the names in the question, then those in passages about a name in the question or about
+    something that was searched, then all others; within these, what was found last comes first, in order of
+    rank and place. So a slot means much the same in every episode.
+    """
+    known, searched = _survey(question, turns)
+    order = sorted(
+        known.items(),
+        key=lambda item: (not item[1].in_question, not item[1].about, -item[1].turn, item[1].order),
+    )[:slots]
+    now = len(turns)
+    features = np.zeros((slots, len(CANDIDATE_FEATURES)), np.float32)
+    for row, (key, one) in enumerate(order):
+        latest = one.turn == now > 0
+        features[row] = (
+            1.0,
+            one.in_question,
+            one.is_title,
+            min(len(one.passages) / 5, 1.0),
+            latest,
+            1 / one.rank if latest else 0.0,
+            one.about_turn == now > 0,
+            min(one.links / 4, 1.0),
+            *one.overlap,
+            key in searched,
+            0.0,
+            0.0,
+        )
+    return Candidates(
+        names=tuple(one.name for _, one in order),
+        features=features,
+        turn_features=_turn_features(question, turns, max_turns),
+        searched=tuple(key in searched for key, _ in order),
+        question_searched=normalise(question) in searched,
+    )
+
+
+def _survey(question: str, turns: Sequence[Turn]) -> tuple[dict[str, _Known], set[str]]:
+    """What is known of each name, by its normalised form, and the normalised queries so far."""
+    asked = names_in(question)
+    known = {normalise(name): _Known(name, links=0, in_question=True) for name in asked}
+    for order, one in enumerate(known.values()):
+        one.order = order
+    early, late = _halves(question, asked)
+    searched: set[str] = set()
+    for number, turn in enumerate(turns, 1):
+        queries = (
+            {normalise(query) for query in turn.action.queries} if isinstance(turn.action, Search) else set()
+        )
+        searched |= queries
+        order = 0
+        for rank, passage in enumerate(turn.passages, 1):
+            title = normalise(passage.title)
+            links = known[title].links if title in known else _far(known, passage.text)
+            mentions = [(passage.title.strip(), frozenset[str]())] if title else []
+            mentions += [(name, s.stems) for s in _sentences(passage.text) for name in s.names]
+            for name, stems in mentions:
+                key = normalise(name)
+                one = known.setdefault(key, _Known(name, links=links + 1))
+                one.passages.add(passage.id)
+                one.is_title |= key == title
+                one.about |= title in queries or (title in known and known[title].in_question)
+                one.links = min(one.links, links + 1)
+                one.overlap = (
+                    max(one.overlap[0], len(early & stems) / max(len(early), 1)),
+                    max(one.overlap[1], len(late & stems) / max(len(late), 1)),
+                )
+                if title in queries:
+                    one.about_turn = number
+                if one.turn < number:
+                    order += 1
+                    one.turn, one.rank, one.order = number, rank, order
+    return known, searched
+
+
+def _far(known: dict[str, _Known], text: str) -> int:
+    """The links of a passage whose title is new: one more than the nearest name that it mentions."""
+    keys = (normalise(name) for sentence in _sentences(text) for name in sentence.names)
+    return min((known[key].links + 1 for key in keys if key in known), default=3)
+
+
+def _halves(question: str, asked: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """The stems of the words that say what the question asks, its names left out: first and second half."""
+    named = {stem for name in asked for stem in _stems(name)}
+    stems = [stem for stem in _stems(question) if stem not in named]
+    middle = (len(stems) + 1) // 2
+    return frozenset(stems[:middle]), frozenset(stems[middle:])
+
+
+def _turn_features(question: str, turns: Sequence[Turn], max_turns: int) -> Features:
+    latest = [passage.id for passage in turns[-1].passages] if turns else []
+    before = {passage.id for turn in turns[:-1] for passage in turn.passages}
+    return np.array(
+        (
+            len(turns) / max_turns,
+            max_turns - len(turns) == 1,
+            min(len(_stems(question)) / 30, 1.0),
+            min(len(names_in(question)) / 4, 1.0),
+            sum(passage not in before for passage in latest) / max(len(latest), 1),
+        ),
+        np.float32,
+    )

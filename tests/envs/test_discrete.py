@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+import igpo_gym  # noqa: F401
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.candidates import CANDIDATE_FEATURES
+from igpo_gym.envs.discrete import SearchQADiscreteEnv, SearchQADiscreteVectorEnv
+from igpo_gym.search.bm25 import BM25Index
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
+from tests.envs.test_vector import of_env
+
+ID = "SearchQA-IGPO-Discrete-v0"
+SLOTS = 5
+QUESTION = 0
+"""The action that searches for the question."""
+
+
+def search(slot: int) -> int:
+    return 1 + slot
+
+
+def answer(slot: int) -> int:
+    return 1 + SLOTS + slot
+
+
+@pytest.fixture
+def settings(question_set: QuestionSet, index: BM25Index, scorer: MentionScorer) -> dict[str, Any]:
+    return {
+        "questions": question_set,
+        "search": index,
+        "scorer": scorer,
+        "max_turns": 3,
+        "top_k": 2,
+        "slots": SLOTS,
+    }
+
+
+@pytest.fixture
+def env(settings: dict[str, Any]) -> SearchQADiscreteEnv:
+    return SearchQADiscreteEnv(**settings)
+
+
+def begin(env: SearchQADiscreteEnv, question_id: str = "q-author") -> dict[str, Any]:
+    return env.reset(seed=0, options={"question_id": question_id})[1]
+
+
+def test_it_passes_gymnasiums_check(settings: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make(ID, **settings).unwrapped)
+
+
+def test_its_spec_is_json_and_makes_it_again() -> None:
+    env = gym.make(ID, slots=3, questions="world:documents=40,questions=5", scorer=None, reward="outcome-f1")
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))  # type: ignore[union-attr]
+    assert json.loads(again.spec.to_json())["kwargs"]["slots"] == 3  # type: ignore[union-attr]
+    assert np.array_equal(again.reset(seed=1)[0], env.reset(seed=1)[0])
+
+
+def test_actions_search_for_candidates_and_answer_with_them(env: SearchQADiscreteEnv) -> None:
+    assert begin(env)["candidates"] == ("Tin Drum",)
+    *_, info = env.step(search(0))
+    assert info["queries"] == ("Tin Drum",)
+    author = info["candidates"].index("Günter Grass")
+    _, reward, terminated, _, info = env.step(answer(author))
+    assert (info["prediction"], info["em"], reward, terminated) == ("Günter Grass", 1.0, 1.0, True)
+
+
+def test_the_first_action_searches_for_the_question(env: SearchQADiscreteEnv) -> None:
+    begin(env)
+    *_, info = env.step(QUESTION)
+    assert info["queries"] == (QUESTIONS[0].text,)
+
+
+@pytest.mark.parametrize("action", [search(SLOTS - 1), answer(SLOTS - 1)])
+def test_an_empty_slot_is_an_invalid_message(env: SearchQADiscreteEnv, action: int) -> None:
+    begin(env)
+    _, reward, terminated, truncated, info = env.step(action)
+    assert (info["action"], reward, terminated, truncated) == ("invalid", -2.0, False, False)
+
+
+def test_rewards_are_those_of_the_text_environment(
+    env: SearchQADiscreteEnv, settings: dict[str, Any]
+) -> None:
+    text = gym.make("SearchQA-IGPO-v0", **{key: settings[key] for key in settings if key != "slots"})
+    begin(env)
+    text.reset(seed=0, options={"question_id": "q-author"})
+    for action, message in (
+        (search(0), "<search>Tin Drum</search>"),
+        (answer(SLOTS - 1), ""),
+        (answer(0), "<answer>Tin Drum</answer>"),
+    ):
+        _, *paid, info = env.step(action)
+        _, *expected, expected_info = text.step(message)
+        assert paid == expected
+        assert {key: info[key] for key in expected_info} == expected_info
+
+
+def test_the_mask_leaves_out_empty_slots_repeats_and_a_search_at_the_end(env: SearchQADiscreteEnv) -> None:
+    assert np.flatnonzero(begin(env)["action_mask"]).tolist() == [QUESTION, search(0), answer(0)]
+    *_, info = env.step(search(0))
+    count = len(info["candidates"])
+    every = [QUESTION, *map(search, range(1, count)), *map(answer, range(count))]
+    assert np.flatnonzero(info["action_mask"]).tolist() == every
+    *_, info = env.step(QUESTION)
+    allowed = np.flatnonzero(info["action_mask"]).tolist()
+    assert allowed == [*map(answer, range(len(info["candidates"])))]
+    assert env.action_masks().tolist() == info["action_mask"].astype(bool).tolist()
+    assert env.action_space.sample(mask=info["action_mask"]) in allowed
+
+
+def test_the_mask_always_allows_something(settings: dict[str, Any]) -> None:
+    question = dataclasses.replace(QUESTIONS[0], text="who wrote it?")
+    nameless = SearchQADiscreteEnv(**{**settings, "questions": [question], "max_turns": 1})
+    _, info = nameless.reset(seed=0)
+    assert info["candidates"] == ()
+    assert np.flatnonzero(info["action_mask"]).tolist() == [QUESTION]
+
+
+def test_the_gold_answer_changes_no_observation_mask_or_candidate(settings: dict[str, Any]) -> None:
+    other = tuple(
+        dataclasses.replace(question, answers=("Weimar", "zzz"), evidence=("böll",)) for question in QUESTIONS
+    )
+    pair = [
+        SearchQADiscreteEnv(**{**settings, "questions": QuestionSet("tiny", questions, PASSAGES)})
+        for questions in (QUESTIONS, other)
+    ]
+    rng = np.random.default_rng(0)
+    for question in QUESTIONS:
+        views = [env.reset(seed=0, options={"question_id": question.id}) for env in pair]
+        over = False
+        while not over:
+            (one, info), (two, other_info) = views
+            np.testing.assert_array_equal(one, two)
+            assert info["action_mask"].tolist() == other_info["action_mask"].tolist()
+            assert info["candidates"] == other_info["candidates"]
+            action = int(rng.choice(np.flatnonzero(info["action_mask"])))
+            steps = [env.step(action) for env in pair]
+            views = [(step[0], step[4]) for step in steps]
+            over = steps[0][2] or steps[0][3]
+
+
+def test_the_scorer_tells_how_likely_each_candidate_is(env: SearchQADiscreteEnv) -> None:
+    begin(env)
+    observation, *_, info = env.step(search(0))
+    features = observation[: SLOTS * len(CANDIDATE_FEATURES)].reshape(SLOTS, -1)
+    told = features[:, CANDIDATE_FEATURES.index("answer_prob")]
+    transcript = "".join(message["content"] for message in info["messages"])
+    for name, prob in zip(info["candidates"], told, strict=False):
+        mentions = transcript.count(name)
+        assert prob == pytest.approx((1 + mentions) / (10 + mentions))
+
+
+def test_without_a_scorer_probabilities_are_zero(settings: dict[str, Any]) -> None:
+    env = SearchQADiscreteEnv(**{**settings, "scorer": None, "reward": "outcome-f1"})
+    observation, _ = env.reset(seed=0)
+    features = observation[: SLOTS * len(CANDIDATE_FEATURES)].reshape(SLOTS, -1)
+    assert not features[:, -2:].any()
+
+
+def test_there_must_be_a_slot(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="slots must be at least 1, not 0"):
+        SearchQADiscreteEnv(**{**settings, "slots": 0})
+
+
+def test_it_must_be_reset_first(env: SearchQADiscreteEnv, settings: dict[str, Any]) -> None:
+    envs = SearchQADiscreteVectorEnv(2, **settings)
+    for call in (
+        lambda: env.step(0),
+        env.action_masks,
+        lambda: envs.step([0, 0]),
+        envs.action_masks,
+    ):
+        with pytest.raises(ResetNeeded):
+            call()
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_vector_form_plays_what_single_environments_play(
+    settings: dict[str, Any], mode: AutoresetMode
+) -> None:
+    rng = np.random.default_rng(0)
+    count, seed = 4, 11
+    envs = SearchQADiscreteVectorEnv(count, **settings, autoreset_mode=mode)
+    singles = [SearchQADiscreteEnv(**settings) for _ in range(count)]
+
+    def assert_at(
+        index: int, observation: Any, info: dict[str, Any], expected: tuple[Any, dict[str, Any]]
+    ) -> None:
+        np.testing.assert_array_equal(observation, expected[0])
+        mine, theirs = dict(info), dict(expected[1])
+        assert mine.pop("action_mask").tolist() == theirs.pop("action_mask").tolist(), index
+        assert mine == theirs
+
+    observations, infos = envs.reset(seed=seed)
+    for index, env in enumerate(singles):
+        assert_at(index, observations[index], of_env(infos, index), env.reset(seed=seed + index))
+    ended = np.zeros(count, dtype=bool)
+    for _ in range(20):
+        if mode is AutoresetMode.DISABLED and ended.any():
+            observations, infos = envs.reset(options={"reset_mask": ended})
+            for index in np.flatnonzero(ended):
+                np.testing.assert_array_equal(observations[index], singles[index].reset()[0])
+            ended[:] = False
+        np.testing.assert_array_equal(envs.action_masks(), infos["action_mask"].astype(bool))
+        actions = rng.integers(envs.single_action_space.n, size=count)
+        observations, rewards, terminations, truncations, infos = envs.step(actions)
+        assert observations in envs.observation_space
+        for index, env in enumerate(singles):
+            if mode is AutoresetMode.NEXT_STEP and ended[index]:
+                assert_at(index, observations[index], of_env(infos, index), env.reset())
+                ended[index] = False
+                continue
+            observation, reward, terminated, truncated, info = env.step(actions[index])
+            assert (rewards[index], terminations[index], truncations[index]) == (
+                pytest.approx(reward),
+                terminated,
+                truncated,
+            )
+            ended[index] = terminated or truncated
+            if mode is AutoresetMode.SAME_STEP and ended[index]:
+                np.testing.assert_array_equal(infos["final_obs"][index], observation)
+                observation, info = env.reset()
+                np.testing.assert_array_equal(observations[index], observation)
+                assert infos["candidates"][index] == info["candidates"]
+                assert infos["action_mask"][index].tolist() == info["action_mask"].tolist()
+            else:
+                assert_at(index, observations[index], of_env(infos, index), (observation, info))
+
+
+def test_a_vector_step_asks_the_scorer_twice(settings: dict[str, Any], scorer: MentionScorer) -> None:
+    envs = SearchQADiscreteVectorEnv(4, **settings)
+    envs.reset(seed=0)
+    scorer.calls.clear()
+    envs.step([search(0)] * 4)
+    assert scorer.calls == [4, 4]
+
+
+def test_each_environment_needs_an_action(settings: dict[str, Any]) -> None:
+    envs = SearchQADiscreteVectorEnv(2, **settings)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match="3 actions for 2 environments"):
+        envs.step([0, 0, 0])
