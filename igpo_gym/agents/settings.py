@@ -13,10 +13,6 @@ from igpo_gym.errors import SpecError, choose
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
 
-POLICY = "nano-base" if (Path(__file__).parents[1] / "models" / "nano-base").is_dir() else "nano"
-"""The packaged model that training begins with by default."""
-
-
 TASK, CREDIT, ROLLOUTS = "Task", "Reward and credit", "Rollouts"
 LEARNING, MACHINE, VALIDATION = "Learning", "Machine", "Validation"
 
@@ -28,7 +24,9 @@ class Settings:
     Raises SpecError for values that do not exist or do not go together.
     """
 
-    model: Annotated[str, TASK, "The policy: nano-base, nano, a hub name, a folder or a GGUF file."] = POLICY
+    model: Annotated[str, TASK, "The policy: nano-base, nano, a hub name, a folder or a GGUF file."] = (
+        "nano-base"
+    )
     questions: Annotated[str, TASK, "Questions to train on: world, hotpotqa:FILE, jsonl:FILE."] = "world"
     validation: Annotated[str, TASK, "Questions to validate on."] = "world:validation"
     search: Annotated[str | None, TASK, "bm25:INDEX; by default the questions' own passages."] = None

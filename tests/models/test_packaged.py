@@ -15,7 +15,7 @@ from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search import BM25Index
 
 MODELS = Path(igpo_gym.__file__).parent / "models"
-NAMES = ("nano",)
+NAMES = ("nano", "nano-base")
 
 
 def test_the_models_are_under_20_megabytes():
