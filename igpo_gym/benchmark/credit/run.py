@@ -141,8 +141,8 @@ def run_credit(
     measures = [*MEASURES, *hop_measures(played), *label_measures()]
     if policy is not None:
         yardstick = resolve_reward(f"value-gain(completions={size.completions})")
-        other = replace(pricer, policy=policy(seed + 1))  # a variant is not to be judged by its own luck
-        changes = other.price(valued, [yardstick], track, "completing")[yardstick.name]
+        pricer = replace(pricer, policy=policy(seed + 1))  # no variant is to be judged by its own luck
+        changes = pricer.price(valued, [yardstick], track, "completing")[yardstick.name]
         measures.append(value_measure([play for group in changes for play in group]))
     estimates = {
         measure.key: {name: measured(measure, groups, resamples) for name, groups in plays.items()}
