@@ -1,10 +1,21 @@
 """What training costs, part by part. Each part prints a JSON line with its ratio to a baseline in one run.
 
     python benchmarks/training.py sampling
+    python benchmarks/training.py scoring
+    python benchmarks/training.py update
 
 ``sampling``: tokens per second of a policy that plays many episodes of several turns at once, against
 ``model.generate`` on the same transcripts, padded to one length, for as many tokens as the longest message of
-the turn has. The ways alternate turn by turn; one thread, and CPU time unless ``--threads`` says otherwise.
+the turn has.
+
+``scoring``: what beliefs add to the time of an update, rollouts and learning together, when the policy is the
+scorer and they share a prefix cache. Both ways play the same episodes and learn from them alike.
+
+``update``: tokens per second of the forward and backward passes over a batch of rollouts, against the bare
+matrix products of the same tokens: of the linear layers and of causal attention, forward and backward, and of
+the output projection where the agent wrote.
+
+The ways alternate; one thread, and CPU time unless ``--threads`` says otherwise.
 """
 
 from __future__ import annotations
@@ -14,13 +25,21 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
 
+from igpo_gym.agents.igpo import Run, Sample, learn, micro_batches, samples, turns_of
 from igpo_gym.agents.interface import Sampling
 from igpo_gym.agents.policies import LanguageModelPolicy
+from igpo_gym.agents.settings import Settings
+from igpo_gym.agents.tokens import token_rows
 from igpo_gym.envs.setup import assemble
+from igpo_gym.episode import Episode
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -78,9 +97,137 @@ def sampling(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str,
     }
 
 
+def run(model: str, batch: int, max_tokens: int, scorer: str) -> Run:
+    """A training run with groups of eight, of which one batch is played and learned from."""
+    settings = Settings(
+        model=model,
+        scorer=scorer,
+        reward="outcome-f1",
+        advantages="grpo",
+        batch_questions=batch // 8,
+        max_tokens=max_tokens,
+        learning_rate=0.0,  # so that all batches are of one policy
+        device="cpu",
+    )
+    return Run(Path(), settings)
+
+
+def batches(run: Run, episodes: Sequence[Episode]) -> list[Sample]:
+    rows = [token_rows(episode, run.policy.framing) for episode in episodes]
+    turns = turns_of(episodes, run.engine.reward, run.settings.group_size)
+    ones = np.ones(len(turns.rewards))
+    made = samples(rows, turns, ones, 0.2 * ones, run.settings.loss)
+    return micro_batches(made, run.settings.micro_batch, run.model.device)
+
+
+def step(run: Run, episodes: Sequence[Episode]) -> None:
+    learn(run.model, run.optimiser, batches(run, episodes), run.settings, run.reference)
+
+
+def scoring(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, object]:
+    """The time of an update with beliefs and without, medians over ``repeats`` batches."""
+    runs = {name: run(model, batch, max_tokens, scorer) for name, scorer in WAYS.items()}
+    spent: dict[str, list[float]] = {
+        f"{part}, {name}": [] for name in runs for part in ("rollouts", "update")
+    }
+    for repeat in range(repeats + 1):
+        for name, way in runs.items():
+            way.updates = repeat
+            episodes: list[Episode] = []
+            taken = seconds(lambda: episodes.extend(way.rollouts())), seconds(lambda: step(way, episodes))  # noqa: B023
+            if repeat:
+                for part, value in zip(("rollouts", "update"), taken, strict=True):
+                    spent[f"{part}, {name}"].append(value)
+    medians = {name: statistics.median(values) for name, values in spent.items()}
+    # The updates differ by noise alone, and are the longer part.
+    update = statistics.mean(medians[f"update, {name}"] for name in runs)
+    plain = medians["rollouts, outcome only"] + update
+    return {
+        "part": "scoring",
+        "model": model,
+        "batch": batch,
+        "seconds": medians,
+        "overhead": (medians["rollouts, beliefs"] - medians["rollouts, outcome only"]) / plain,
+        "overhead_of_rollouts_alone": medians["rollouts, beliefs"] / medians["rollouts, outcome only"] - 1,
+    }
+
+
+WAYS = {"beliefs": "policy", "outcome only": "none"}
+
+
+def products(model: PreTrainedModel, lengths: Sequence[int], written: int) -> float:
+    """Seconds of the matrix products of a forward and a backward pass: the limit."""
+    config = model.config
+    linear = [m.weight.detach() for m in model.base_model.modules() if isinstance(m, torch.nn.Linear)]
+    head = model.get_output_embeddings().weight.detach()
+    tokens = sum(lengths)
+    shapes = {weight.shape for weight in linear}
+    inputs = {shape: (torch.randn(tokens, shape[1]), torch.randn(tokens, shape[0])) for shape in shapes}
+    hidden, logits = torch.randn(written, head.shape[1]), torch.randn(written, head.shape[0])
+    size = linear[0].shape[0] // config.num_attention_heads
+    blocks = []
+    for length in lengths:
+        query = torch.randn(config.num_attention_heads, length, size)
+        keys = torch.randn(
+            config.num_attention_heads, length // 2, size
+        )  # a token sees half of them on average
+        blocks.append((query, keys, query @ keys.mT))
+
+    def thrice(x: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor) -> None:
+        torch.nn.functional.linear(x, weight)
+        torch.mm(gradient, weight)
+        torch.mm(gradient.T, x)
+
+    def work() -> None:
+        for weight in linear:
+            thrice(inputs[weight.shape][0], weight, inputs[weight.shape][1])
+        thrice(hidden, head, logits)
+        for _ in range(config.num_hidden_layers):
+            for query, keys, scores in blocks:
+                torch.bmm(query, keys.mT)  # the scores; the same again for their gradient
+                torch.bmm(query, keys.mT)
+                torch.bmm(scores, keys)  # the values; the same again for the gradient of the queries
+                torch.bmm(scores, keys)
+                torch.bmm(scores.mT, query)  # the gradients of keys and of values
+                torch.bmm(scores.mT, query)
+
+    return seconds(work)
+
+
+def update(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, object]:
+    """Forward and backward passes over one batch against their matrix products, medians over ``repeats``."""
+    way = run(model, batch, max_tokens, "none")
+    made = batches(way, way.rollouts())
+    lengths = [length for each in made for length in each.lengths]
+    tokens, written = sum(lengths), sum(len(each.sampled) for each in made)
+    settings = replace(way.settings, epochs=1, kl=0.0)
+    times: dict[str, list[float]] = {"update": [], "products": []}
+    for repeat in range(repeats + 1):
+        taken = {
+            "update": seconds(lambda: learn(way.model, way.optimiser, made, settings)),
+            "products": products(way.model, lengths, written),
+        }
+        if repeat:
+            for name, value in taken.items():
+                times[name].append(value)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "part": "update",
+        "model": model,
+        "batch": batch,
+        "tokens": tokens,
+        "written": written,
+        "tokens_per_second": {name: tokens / median for name, median in medians.items()},
+        "ratio": medians["products"] / medians["update"],
+    }
+
+
+PARTS = {"sampling": sampling, "scoring": scoring, "update": update}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("part", choices=["sampling"])
+    parser.add_argument("part", choices=list(PARTS))
     parser.add_argument("--model", default="nano")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--max-tokens", type=int, default=64)
@@ -88,7 +235,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    result = sampling(options.model, options.batch, options.repeats, options.max_tokens)
+    result = PARTS[options.part](options.model, options.batch, options.repeats, options.max_tokens)
     print(json.dumps(result))
 
 

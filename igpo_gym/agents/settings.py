@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from igpo_gym.agents.advantages import ADVANTAGES
 from igpo_gym.errors import SpecError, choose
+from igpo_gym.protocols import resolve_protocol
+from igpo_gym.rewards import resolve_reward
 
 POLICY = "nano-base" if (Path(__file__).parents[1] / "models" / "nano-base").is_dir() else "nano"
 """The packaged model that training begins with by default."""
+
+
+TASK, CREDIT, ROLLOUTS = "Task", "Reward and credit", "Rollouts"
+LEARNING, MACHINE, VALIDATION = "Learning", "Machine", "Validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,58 +28,70 @@ class Settings:
     Raises SpecError for values that do not exist or do not go together.
     """
 
-    model: Annotated[str, "The policy to train: nano-base, nano, a hub name, a folder or a GGUF file."] = (
-        POLICY
-    )
-    questions: Annotated[str, "Questions to train on: world, hotpotqa:FILE, jsonl:FILE."] = "world"
-    validation: Annotated[str, "Questions to validate on."] = "world:validation"
-    search: Annotated[str | None, "bm25:INDEX; by default BM25 over the questions' own passages."] = None
-    protocol: Annotated[str, "The agent's grammar: tags or tool_call."] = "tags"
-    max_turns: Annotated[int, "Messages the agent may write in an episode."] = 6
-    top_k: Annotated[int, "Passages that a query brings."] = 3
+    model: Annotated[str, TASK, "The policy: nano-base, nano, a hub name, a folder or a GGUF file."] = POLICY
+    questions: Annotated[str, TASK, "Questions to train on: world, hotpotqa:FILE, jsonl:FILE."] = "world"
+    validation: Annotated[str, TASK, "Questions to validate on."] = "world:validation"
+    search: Annotated[str | None, TASK, "bm25:INDEX; by default the questions' own passages."] = None
+    protocol: Annotated[str, TASK, "The agent's grammar: tags or tool_call."] = "tags"
+    max_turns: Annotated[int, TASK, "Messages the agent may write in an episode."] = 6
+    top_k: Annotated[int, TASK, "Passages that a query brings."] = 3
 
-    reward: Annotated[str, "A reward or a sum of them, see igpo-gym rewards."] = "igpo"
+    reward: Annotated[str, CREDIT, "A reward or a sum of them, see igpo-gym rewards."] = "igpo"
     scorer: Annotated[
         str,
-        "Who holds the belief: policy (the model in training, as in IGPO), frozen (the model as it began), "
-        "refreshed:N (a copy, renewed every N updates), none, or any scorer such as nano or a server's URL.",
+        CREDIT,
+        "Who holds the belief: policy (the model in training, as IGPO has it), frozen (the model as it "
+        "began), refreshed:N (a copy that is renewed every N updates), none, or any scorer: nano, a server.",
     ] = "policy"
-    advantages: Annotated[str, f"How turns are compared: {', '.join(ADVANTAGES)}."] = "igpo-separate"
-    gamma: Annotated[float, "Discount per turn."] = 1.0
-    curriculum: Annotated[bool, "Move weight from gains to outcomes along the run (igpo-* only)."] = False
+    advantages: Annotated[str, CREDIT, f"How turns are compared: {', '.join(ADVANTAGES)}."] = "igpo-separate"
+    gamma: Annotated[float, CREDIT, "Discount per turn."] = 1.0
+    curriculum: Annotated[
+        bool, CREDIT, "Move weight from gains to outcomes along the run (igpo-joint and igpo-separate)."
+    ] = False
 
-    updates: Annotated[int, "How many batches of rollouts to learn from."] = 100
-    batch_questions: Annotated[int, "Questions in a batch."] = 8
-    group_size: Annotated[int, "Rollouts of each question, which are compared with each other."] = 8
-    temperature: Annotated[float, "Of sampling in training; validation is greedy."] = 1.0
-    max_tokens: Annotated[int, "Tokens the agent may write in a turn."] = 64
+    updates: Annotated[int, ROLLOUTS, "How many batches of rollouts to learn from."] = 100
+    batch_questions: Annotated[int, ROLLOUTS, "Questions in a batch."] = 4
+    group_size: Annotated[int, ROLLOUTS, "Rollouts of a question, which are compared with each other."] = 8
+    temperature: Annotated[float, ROLLOUTS, "Of sampling in training; validation is greedy."] = 1.0
+    max_tokens: Annotated[int, ROLLOUTS, "Tokens the agent may write in a turn."] = 64
+    seed: Annotated[int, ROLLOUTS, "Draws the questions and the samples."] = 0
 
-    epochs: Annotated[int, "Optimiser steps on each batch. From the second on, clipping is at work."] = 2
-    learning_rate: Annotated[float, "Of AdamW, constant."] = 1e-4
-    clip: Annotated[float, "Importance ratios count between 1 - clip and 1 + clip."] = 0.2
+    epochs: Annotated[
+        int, LEARNING, "Optimiser steps on each batch; clipping is at work from the second on."
+    ] = 2
+    learning_rate: Annotated[float, LEARNING, "Of AdamW, constant."] = 1e-4
+    clip: Annotated[float, LEARNING, "Importance ratios count between 1 - clip and 1 + clip."] = 0.2
     ratio: Annotated[
         Literal["token", "turn"],
-        "Importance ratio of each token, or the geometric mean over the turn (GSPO's, by turn).",
+        LEARNING,
+        "The importance ratio of each token, or its geometric mean over the turn (as GSPO's over sequences).",
     ] = "token"
     loss: Annotated[
         Literal["token-mean", "sequence-mean"],
-        "Every token of the batch weighs the same, or every episode does.",
+        LEARNING,
+        "Every token of the batch has the same weight, or every episode has.",
     ] = "token-mean"
-    kl: Annotated[float, "Weight of the divergence from the model as it began; 0 for no reference model."] = (
-        0.001
-    )
-    max_norm: Annotated[float, "Gradients are clipped to this norm."] = 1.0
-    micro_batch: Annotated[int, "Tokens in one forward and backward pass: bounds the memory."] = 8192
-    gradient_checkpointing: Annotated[bool, "Recompute activations: less memory, a third more time."] = False
-    lora: Annotated[int, "Rank of LoRA adapters on all linear layers; 0 trains every weight."] = 0
-    device: Annotated[str, "auto, cpu, cuda or mps."] = "auto"
+    kl: Annotated[
+        float, LEARNING, "Weight of the divergence from the model as it began; 0 for no reference model."
+    ] = 0.001
+    max_norm: Annotated[float, LEARNING, "Gradients are clipped to this norm."] = 1.0
+    lora: Annotated[int, LEARNING, "Rank of LoRA adapters on all linear layers; 0 trains every weight."] = 0
 
-    validate_every: Annotated[int, "Updates between validations (and checkpoints)."] = 10
-    validation_questions: Annotated[int, "How many of the validation questions to use."] = 100
-    seed: Annotated[int, "Draws the questions and the samples."] = 0
+    micro_batch: Annotated[int, MACHINE, "Tokens in one forward and backward pass; bounds the memory."] = 8192
+    gradient_checkpointing: Annotated[bool, MACHINE, "Less memory for a third more time."] = False
+    device: Annotated[str, MACHINE, "auto, cpu, cuda or mps."] = "auto"
+
+    validate_every: Annotated[int, VALIDATION, "Updates between validations; each leaves a checkpoint."] = 10
+    validation_questions: Annotated[int, VALIDATION, "How many of the validation questions to use."] = 100
 
     def __post_init__(self) -> None:
         choose(ADVANTAGES, self.advantages, "advantage estimator")
+        resolve_protocol(self.protocol)
+        paid = resolve_reward(self.reward)
+        if self.scorer == "none" and "scorer" in paid.needs:
+            raise SpecError(
+                f"reward {self.reward!r} needs a scorer, and scorer is none; policy is the default"
+            )
         if self.curriculum and not self.advantages.startswith("igpo"):
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
         for name in _AT_LEAST_ONE:
@@ -91,6 +110,26 @@ class Settings:
         """After how many updates the scorer takes over the policy's weights; None if it never does."""
         match = re.fullmatch(r"refreshed:([1-9]\d*)", self.scorer)
         return int(match[1]) if match else None
+
+
+def agree(out: Path, settings: Settings) -> None:
+    """Write the settings into a new run's folder; ValueError if a run with others is there.
+
+    A run may be made longer, unless its curriculum depends on its length.
+    """
+    path = out / "settings.json"
+    if path.exists():
+        theirs, ours = json.loads(path.read_text()), asdict(settings)
+        free = set() if settings.curriculum else {"updates"}
+        changed = [name for name in ours if theirs.get(name) != ours[name] and name not in free]
+        if changed:
+            raise ValueError(
+                f"{out} holds a run with other settings ({', '.join(changed)}); choose another folder"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / ".settings.json.part"
+    part.write_text(json.dumps(asdict(settings), indent=2) + "\n")
+    part.replace(path)
 
 
 _AT_LEAST_ONE = (

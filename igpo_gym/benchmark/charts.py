@@ -94,3 +94,32 @@ def heat_map(
     for side in ("top", "right", "bottom", "left"):
         axis.spines[side].set_visible(False)
     return _image(figure, alt)
+
+
+def lines(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, Estimate]]]],
+    y: str,
+    alt: str,
+) -> Image:
+    """A line with its 95% band for each name, in a panel for each kind of x; all have the same y.
+
+    The points of a line are pairs of x and an estimate.
+    """
+    figure, axes = _figure(1.2 + 3.3 * len(panels), 3.4, len(panels))
+    for axis, (title, named) in zip(axes, panels.items(), strict=True):
+        for place, (name, points) in enumerate(named.items()):
+            x = [at for at, _ in points]
+            colour = f"C{place}"
+            axis.plot(x, [each.value for _, each in points], color=colour, linewidth=1.5, label=name)
+            low, high = ([getattr(each, end) for _, each in points] for end in ("low", "high"))
+            axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.set_xlabel(title, fontsize=9)
+        axis.locator_params(axis="x", nbins=5)
+        axis.grid(color="#eef1f4")
+        axis.set_axisbelow(True)
+        axis.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    axes[0].set_ylabel(y, fontsize=9)
+    axes[0].legend(fontsize=8, frameon=False)
+    return _image(figure, alt)

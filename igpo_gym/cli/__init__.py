@@ -3,11 +3,13 @@
 import typer
 
 from igpo_gym.cli.bench import credit
+from igpo_gym.cli.bench_training import bench_training
 from igpo_gym.cli.corpora import build_index, world
 from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
 from igpo_gym.cli.rewards import reprice, rewards
 from igpo_gym.cli.rollout import rollout
+from igpo_gym.cli.train import train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search question answering as Gymnasium environments whose step pays information gain.",
 )
-for command in (play, rollout, rewards, reprice, world):
+for command in (play, rollout, train, rewards, reprice, world):
     app.command()(command)
 app.command("eval")(evaluate)
 
@@ -25,4 +27,5 @@ app.add_typer(index_app, name="index")
 
 bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
 bench_app.command("credit")(credit)
+bench_app.command("train")(bench_training)
 app.add_typer(bench_app, name="bench")

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +15,25 @@ import torch
 from transformers import PreTrainedModel
 
 from igpo_gym.agents.advantages import Turns
-from igpo_gym.agents.igpo import Sample, learn, log_probs, micro_batches, objective, samples
-from igpo_gym.agents.settings import Settings
+from igpo_gym.agents.igpo import (
+    Run,
+    Sample,
+    learn,
+    log_probs,
+    micro_batches,
+    objective,
+    samples,
+    train,
+    turns_of,
+)
+from igpo_gym.agents.logs import read_log
+from igpo_gym.agents.packing import attend_packed
+from igpo_gym.agents.policies import LanguageModelPolicy
+from igpo_gym.agents.settings import Settings, agree
 from igpo_gym.agents.tokens import TokenRow
+from igpo_gym.episode import Answer, Episode, Invalid, Question, Search, Turn
+from igpo_gym.rewards import resolve_reward
+from igpo_gym.scorers.local import TransformersScorer
 from tests.scorers.tiny import make_model
 
 CPU = torch.device("cpu")
@@ -23,7 +44,13 @@ LAYOUTS = ((0, 0, 1, 1, 1, 0, 2, 2), (0, 1, 0, 0, 2, 0, 0, 0, 3, 3, 3), (0, 0, 0
 
 @pytest.fixture
 def model() -> PreTrainedModel:
-    return make_model(initializer_range=0.1)
+    return packed_model()
+
+
+def packed_model() -> PreTrainedModel:
+    model = make_model(initializer_range=0.1)
+    attend_packed(model)
+    return model
 
 
 def make_rows(model: PreTrainedModel) -> list[TokenRow]:
@@ -83,7 +110,7 @@ def slow_loss(
 def test_loss_and_gradient_are_those_of_the_formula(model: PreTrainedModel, ratio: str, loss: str) -> None:
     settings = replace(SETTINGS, ratio=ratio, loss=loss, kl=0.3)
     rows = make_rows(model)
-    reference = make_model(initializer_range=0.1)
+    reference = packed_model()
     with torch.no_grad():
         for weight in reference.parameters():
             weight.mul_(1.05)
@@ -108,19 +135,33 @@ def test_logits_are_computed_for_the_agents_tokens_alone(model: PreTrainedModel)
     hook = model.get_output_embeddings().register_forward_hook(lambda _, __, out: seen.append(out.shape))
     log_probs(model, batch)
     hook.remove()
-    assert seen == [(int(batch.written.sum()), 400)]
+    assert seen == [(1, int(batch.written.sum()), 400)]
+
+
+def test_nothing_is_read_after_the_agents_last_token(model: PreTrainedModel) -> None:
+    row = make_rows(model)[0]
+    tail = np.zeros(5, int)
+    longer = TokenRow(
+        np.append(row.ids, tail + 7), np.append(row.log_probs, tail + np.nan), np.append(row.turn, tail)
+    )
+    turns = Turns.of([[0.0, 0.0]], [0])
+    (made,) = samples([longer], turns, ADVANTAGES[:2], CLIPS[:2], "token-mean")
+    assert made.ids.tolist() == row.ids.tolist()
+    assert made.lengths == (len(row.ids),)
 
 
 @pytest.mark.parametrize("loss", ["token-mean", "sequence-mean"])
 def test_a_micro_batched_update_is_that_of_the_whole_batch(loss: str) -> None:
-    rows = make_rows(make_model(initializer_range=0.1))
+    rows = make_rows(packed_model())
     after, metrics = [], []
     for tokens in (1000, 16, 1):
-        model = make_model(initializer_range=0.1)
+        model = packed_model()
         batches = micro_batches(make_samples(rows, loss), tokens, CPU)
         assert sum(float(batch.weights.sum()) for batch in batches) == pytest.approx(1)
         optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-        reference = make_model(initializer_range=0.11)
+        reference = packed_model()
+        with torch.no_grad():
+            reference.lm_head.weight.mul_(1.1)
         settings = replace(SETTINGS, loss=loss, ratio="turn", epochs=2)
         metrics.append(
             learn(model, optimiser, batches, settings, lambda batch, m=reference: log_probs(m, batch))
@@ -146,6 +187,37 @@ def test_the_gap_to_the_sampled_log_probabilities_is_measured(model: PreTrainedM
     assert learn(model, still, batches, SETTINGS)["log_prob_gap"] == pytest.approx(gap, rel=1e-4)
 
 
+def test_outcomes_are_the_last_turns_and_gains_their_own() -> None:
+    episode = Episode.begin(Question("q", "Who?", ("Grass",)), ())
+    episode.turns = [
+        Turn("zzz", Invalid("no action"), observation="what?"),
+        Turn("<search>x</search>", Search(("x",)), observation="found"),
+        Turn("<answer>Grass</answer>", Answer("Grass")),
+    ]
+    zero = {"gain": 0.0, "f1": 0.0, "format-penalty": 0.0}
+    episode.rewards = [zero | {"gain": 0.1, "format-penalty": -2.0}, zero | {"gain": 0.3}, zero | {"f1": 1.0}]
+    turns = turns_of([episode, episode], resolve_reward("igpo"), 2)
+    assert turns.rewards.tolist() == pytest.approx([0.1, 0.3, -1.0] * 2)
+    assert turns.groups.tolist() == [0] * 6
+    assert turns.states is not None
+    assert turns.states.tolist() == [0, 1, 2] * 2
+
+
+def test_a_gradient_that_is_no_number_stops_the_run(model: PreTrainedModel) -> None:
+    (batch,) = micro_batches(make_samples(make_rows(model)), 1000, CPU)
+    broken = replace(batch, advantages=batch.advantages * math.nan)
+    before = [weight.clone() for weight in model.parameters()]
+    with pytest.raises(RuntimeError, match="non-finite"):
+        learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [broken], SETTINGS)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_wide_gap_is_warned_of(model: PreTrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    batches = micro_batches(make_samples(make_rows(model)), 1000, CPU)
+    learn(model, torch.optim.SGD(model.parameters(), lr=0.0), batches, SETTINGS)
+    assert "sampler and trainer differ" in caplog.text
+
+
 def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTrainedModel) -> None:
     rows = make_rows(model)
     mute = TokenRow(
@@ -161,3 +233,127 @@ def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTra
                 replace(SETTINGS, ratio="turn"),
             )
             assert math.isfinite(metrics["loss"])
+
+
+# Whole runs.
+
+SMALL = {
+    "model": "nano",
+    "questions": "world:train,documents=60,questions=20,hops=1-2",
+    "validation": "world:validation,documents=60,questions=20,hops=1-2",
+    "batch_questions": 2,
+    "group_size": 2,
+    "max_turns": 2,
+    "top_k": 1,
+    "max_tokens": 16,
+    "updates": 4,
+    "validate_every": 2,
+    "validation_questions": 4,
+}
+
+
+@pytest.mark.parametrize("scorer", ["policy", "frozen", "none"])
+def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path) -> None:
+    reward = "outcome-f1" if scorer == "none" else "igpo"
+    settings = Settings(**{**SMALL, "updates": 2}, epochs=1, scorer=scorer, reward=reward)
+    told: list[dict[str, float]] = []
+    train(tmp_path, settings, told.append)
+    log = read_log(tmp_path / "log.jsonl")
+    assert [line["update"] for line in log] == [0, 1, 2]
+    assert log == told
+    assert {"validation_f1", "validation_em"} <= log[0].keys() & log[2].keys()
+    assert log[1]["log_prob_gap"] < 1e-4
+    assert log[1]["kl"] == pytest.approx(0, abs=1e-6)  # before the first step
+    assert all(math.isfinite(value) for line in log for value in line.values())
+    assert 0.5 < sum(value for name, value in log[1].items() if name.startswith("share_")) <= 1
+    assert (log[1]["share_scoring"] > 0) == (scorer != "none")
+    for name in ("best", "last"):
+        assert LanguageModelPolicy.load(tmp_path / name)
+
+
+def test_adapters_learn_from_a_policy_that_has_them(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    run = Run(tmp_path, Settings(**SMALL, lora=2, epochs=1, learning_rate=0.01))
+    first, second = run.update(), run.update()
+    assert first["kl"] == pytest.approx(0, abs=1e-6)
+    assert second["kl"] > 1e-6  # the reference is the model without its adapters
+    assert max(first["log_prob_gap"], second["log_prob_gap"]) < 1e-4
+
+
+def test_the_weights_learn_and_the_copies_follow_or_stay(tmp_path: Path) -> None:
+    for scorer, follows in (("frozen", False), ("refreshed:1", True)):
+        run = Run(tmp_path, Settings(**SMALL, scorer=scorer, learning_rate=0.01))
+        before = run.trained.copy()
+        run.update()
+        moved = weights_differ(run.model, before)
+        assert moved
+        assert isinstance(run.scorer, TransformersScorer)
+        assert weights_differ(run.scorer.reader.model, before) == follows
+
+
+def weights_differ(model: PreTrainedModel, other: PreTrainedModel) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_a_policy_that_pays_for_searching_stops_searching(tmp_path: Path) -> None:
+    settings = Settings(
+        **{**SMALL, "group_size": 4, "max_turns": 3, "max_tokens": 32},
+        reward="-1*search-cost",
+        advantages="rebn",
+        scorer="none",
+        learning_rate=0.001,
+    )
+    run = Run(tmp_path, settings)
+    searches = [run.update()["searches"] for _ in range(4)]
+    assert searches[-1] < 0.5 * searches[0]
+
+
+RUN = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from igpo_gym.agents.igpo import train
+from igpo_gym.agents.settings import Settings
+
+torch.set_num_threads(1)
+out, settings, last = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+
+def report(metrics):
+    if metrics["update"] == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(out, Settings(**settings), report)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scorer", ["policy", "refreshed:1"])
+def test_a_killed_run_ends_as_one_that_was_not(scorer: str, tmp_path: Path) -> None:
+    def run(name: str, killed_at: int) -> int:
+        settings = json.dumps({**SMALL, "scorer": scorer, "learning_rate": 0.001})
+        command = [sys.executable, "-c", RUN, str(tmp_path / name), settings, str(killed_at)]
+        return subprocess.run(command, timeout=600).returncode
+
+    assert run("whole", -1) == 0
+    assert [run("killed", 0), run("killed", 3), run("killed", -1)] == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    for file in ("last/model.safetensors", "best/model.safetensors"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    whole, killed = (timeless(read_log(tmp_path / name / "log.jsonl")) for name in ("whole", "killed"))
+    assert killed == whole
+
+
+def timeless(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    timed = ("seconds", "tokens_per_second", "share_")
+    return [{name: value for name, value in line.items() if not name.startswith(timed)} for line in log]
+
+
+def test_a_folder_with_a_run_of_other_settings_is_left_alone(tmp_path: Path) -> None:
+    agree(tmp_path, Settings(**SMALL))
+    agree(tmp_path, Settings(**{**SMALL, "updates": 9}))
+    with pytest.raises(ValueError, match=r"other settings \(seed, kl\)"):
+        agree(tmp_path, Settings(**SMALL, seed=1, kl=0.5))
+    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 0
+    agree(tmp_path / "b", Settings(**SMALL, curriculum=True))
+    with pytest.raises(ValueError, match="updates"):
+        agree(tmp_path / "b", Settings(**{**SMALL, "updates": 9}, curriculum=True))

@@ -1,0 +1,44 @@
+"""Does an estimator teach where there is nothing to learn?
+
+An agent plays episodes in which every turn it stops with some probability, and is paid noise: gains and
+outcomes that do not depend on what it does. No policy is better than another, so the expected gradient ought
+to be zero. Where it is not, episodes grow longer or shorter for no reason, and F1 with them. No language
+model is needed to see it: what counts is the gradient of the one number that decides the length.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.benchmark.statistics import Estimate, estimate, mean
+
+STOP, MAX_TURNS = 0.3, 6
+GROUPS, GROUP_SIZE = 4, 8
+
+
+OUTCOMES = {"answers, 0 or 1": 1.0, "penalties, 0 or -2": -2.0}
+"""What an episode is paid with one chance in two, by what it is called."""
+
+
+def drift(name: str, outcome: float = 1.0, batches: int = 400, gamma: float = 1.0, seed: int = 0) -> Estimate:
+    """The expected gradient on the logit of stopping, in units of its standard deviation over batches.
+
+    Positive: episodes become shorter. An interval without 0 is a bias. Gains are normal with mean 0 and
+    standard deviation 0.1; outcomes are 0 or ``outcome`` with equal chance.
+    """
+    draw = np.random.default_rng(seed)
+    gradients = np.array([_gradient(name, outcome, gamma, draw) for _ in range(batches)])
+    return estimate([(np.array([each]),) for each in gradients / gradients.std()], mean)
+
+
+def _gradient(name: str, outcome: float, gamma: float, draw: np.random.Generator) -> float:
+    """The policy gradient of one batch, the mean over its turns as the trainer's over tokens."""
+    lengths = np.minimum(draw.geometric(STOP, GROUPS * GROUP_SIZE), MAX_TURNS)
+    rewards = [[*draw.normal(0, 0.1, length - 1), outcome * float(draw.integers(2))] for length in lengths]
+    groups = np.repeat(np.arange(GROUPS), GROUP_SIZE).tolist()
+    turns = Turns.of(rewards, groups, states=[list(range(length)) for length in lengths])
+    stopped = turns.lasts & (turns.numbers < MAX_TURNS - 1)
+    # d log p / d logit: 1 - p of stopping, -p of going on; nothing is decided where the turns run out.
+    score = np.where(stopped, 1 - STOP, np.where(turns.lasts, 0.0, -STOP))
+    return float((ADVANTAGES[name](turns, gamma) * score).mean())

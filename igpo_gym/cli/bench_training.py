@@ -1,0 +1,123 @@
+"""``igpo-gym bench train``: which reward trains best, over seeds."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from igpo_gym.agents.settings import Settings
+from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.train import with_settings, without_bars_of_transformers
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.logs import Metrics
+    from igpo_gym.benchmark.training.run import Variant
+
+QUICK: dict[str, Any] = {"updates": 12, "validate_every": 4, "validation_questions": 50}
+"""The settings of a small benchmark."""
+
+
+def bench_training(
+    out: Path, variant: list[str] | None, seeds: int | None, quick: bool, **settings: Any
+) -> None:
+    """Which reward trains best? Learning curves of rewards and estimators, over seeds.
+
+    Each variant trains the same model on the same questions with each seed. The report compares F1 against
+    updates, tokens and time, with intervals over the seeds, and tells which estimators drift where there is
+    nothing to learn. The first variant is the baseline. The same command goes on where it was stopped.
+
+    Examples:
+
+      igpo-gym bench train --quick --out curves
+
+      igpo-gym bench train --variant outcome-f1/grpo --variant "igpo + 0.1*evidence-recall/igpo-separate"
+      --seeds 8 --questions world:hops=2-3 --validation world:validation,hops=2-3 --out hops
+    """
+    with explained():
+        from igpo_gym.agents.advantages import ADVANTAGES
+        from igpo_gym.benchmark.report import rich_table, write_files
+        from igpo_gym.benchmark.training.bias import OUTCOMES, drift
+        from igpo_gym.benchmark.training.page import (
+            TrainingResult,
+            bias_table,
+            overview,
+            speed_table,
+            training_files,
+        )
+        from igpo_gym.benchmark.training.run import SUITE, Variant, run_training, shared
+
+        variants = tuple(map(Variant.parse, variant)) if variant else SUITE
+        base = Settings(**settings)
+        base = replace(base, **QUICK) if quick else base
+        count = seeds or (2 if quick else 5)
+        with _progress(len(variants) * count * base.updates) as bar:
+
+            def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
+                done = metrics["update"] > 0
+                bar.update(bar.task_ids[0], advance=float(done), description=f"{chosen}, seed {seed}")
+
+            outcomes = run_training(out, base, variants, count, show)
+        estimators = dict.fromkeys(each.advantages for each in variants)
+        result = TrainingResult(
+            tuple(outcomes),
+            variants[0],
+            shared(base),
+            {
+                name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()}
+                for name in ADVANTAGES
+                if name in estimators
+            },
+        )
+        write_files(out, training_files(result))
+    for table in (*overview(result), speed_table(result), bias_table(result)):
+        console.print(rich_table(table))
+    console.print(f"the whole report: {out / 'report.html'}", markup=False)
+
+
+def _progress(updates: int) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    without_bars_of_transformers()
+    bar = Progress(*columns, console=console)
+    bar.add_task("updates", total=updates)
+    return bar
+
+
+bench_training.__signature__ = with_settings(  # type: ignore[attr-defined]
+    {
+        "out": (
+            Annotated[Path, typer.Option(help="The folder for the report, the figures and all runs.")],
+            inspect.Parameter.empty,
+        ),
+        "variant": (
+            Annotated[
+                list[str] | None,
+                typer.Option(
+                    help="REWARD/ADVANTAGES to compare; repeat it. By default six of the literature."
+                ),
+            ],
+            None,
+        ),
+        "seeds": (Annotated[int | None, typer.Option(min=1, help="5, or 2 with --quick.")], None),
+        "quick": (Annotated[bool, typer.Option("--quick", help="Two seeds of 12 updates each.")], False),
+    },
+    without=("reward", "advantages", "seed"),
+)

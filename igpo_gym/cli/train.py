@@ -1,0 +1,147 @@
+"""``igpo-gym train``: a policy learns from its own rollouts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from igpo_gym.agents.settings import Settings
+from igpo_gym.cli.common import console, explained
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.logs import Metrics
+
+
+def train(out: Path, wandb: bool, **settings: Any) -> None:
+    """Train a language model to search and answer, with IGPO or a rival of it.
+
+    Each update plays [b]batch-questions[/b] x [b]group-size[/b] episodes, prices every turn with
+    [b]reward[/b], compares the turns of a group by [b]advantages[/b], and takes [b]epochs[/b] clipped
+    policy-gradient steps. The folder holds the log ([b]log.jsonl[/b], and [b]tensorboard[/b] if it is
+    installed), the checkpoint, and the models [b]best[/b] and [b]last[/b], which every [b]--model[/b] and
+    [b]--scorer[/b] takes. The same command goes on where a run was stopped.
+
+    Examples:
+
+      igpo-gym train runs/igpo
+
+      igpo-gym train runs/grpo --reward outcome-f1 --advantages grpo --scorer none
+
+      igpo-gym train runs/qwen --model Qwen/Qwen2.5-7B-Instruct --lora 16 --questions hotpotqa:train.json
+      --validation hotpotqa:dev.json --search bm25:wiki-index --group-size 16 --learning-rate 1e-6
+    """
+    from igpo_gym.agents.igpo import train
+
+    with explained():
+        chosen = Settings(**settings)
+        with display(chosen.updates) as show:
+            train(out, chosen, show, wandb)
+    console.print(f"done; the best model is in {out / 'best'}", markup=False)
+
+
+def with_settings(own: dict[str, tuple[Any, Any]], without: tuple[str, ...] = ()) -> inspect.Signature:
+    """A command's parameters: its own (annotation and default by name), and an option for each setting."""
+    hints = get_type_hints(Settings, include_extras=True)
+    parameters = dict(own)
+    for field in fields(Settings):
+        if field.name not in without:
+            kind, panel, text = get_args(hints[field.name])
+            option = typer.Option(help=text, rich_help_panel=panel)
+            parameters[field.name] = Annotated[kind, option], field.default
+    return inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+            for name, (kind, default) in parameters.items()
+        ]
+    )
+
+
+train.__signature__ = with_settings(  # type: ignore[attr-defined]
+    {
+        "out": (
+            Annotated[Path, typer.Argument(help="The run's folder; a run that is there goes on.")],
+            inspect.Parameter.empty,
+        ),
+        "wandb": (Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")], False),
+    }
+)
+
+SHOWN = {
+    "reward": "reward",
+    "f1": "F1",
+    "searches": "searches",
+    "collapsed_groups": "collapsed groups",
+    "kl": "KL",
+    "tokens_per_second": "tokens/s",
+    "share_sampling": "sampling",
+    "share_scoring": "scoring",
+    "share_update": "update",
+    "validation_f1": "validation F1",
+}
+"""The metrics of the display, and what they are called there."""
+
+
+@contextmanager
+def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
+    """A progress bar over a table of the latest updates; yields what takes an update's metrics."""
+    bar = Progress(
+        TextColumn("update"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    task = bar.add_task("updates", total=updates)
+    latest: list[Metrics] = []
+
+    def table() -> Table:
+        made = Table("update", *SHOWN.values(), expand=False)
+        for metrics in latest:
+            made.add_row(str(int(metrics["update"])), *(_shown(name, metrics) for name in SHOWN))
+        return made
+
+    without_bars_of_transformers()
+    with Live(Group(table(), bar), console=console) as live:
+
+        def show(metrics: Metrics) -> None:
+            latest.append(metrics)
+            del latest[:-10]
+            bar.update(task, completed=int(metrics["update"]))
+            live.update(Group(table(), bar))
+
+        yield show
+
+
+def without_bars_of_transformers() -> None:
+    """Keep transformers from drawing a bar into ours for every model that it writes."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _shown(name: str, metrics: Metrics) -> str:
+    if name not in metrics:
+        return ""
+    value = metrics[name]
+    if name.startswith("share") or name == "collapsed_groups":
+        return f"{value:.0%}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3f}"

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from igpo_gym.agents.advantages import ADVANTAGES
+from igpo_gym.agents.logs import Metrics
+from igpo_gym.agents.settings import Settings
+from igpo_gym.benchmark.statistics import Estimate
+from igpo_gym.benchmark.training.bias import drift
+from igpo_gym.benchmark.training.measures import (
+    MEASURES,
+    along,
+    chance,
+    curves,
+    estimates,
+    final,
+    improvement,
+    interquartile_mean,
+    over_seeds,
+    reached,
+)
+from igpo_gym.benchmark.training.page import TrainingResult, bias_table, findings, overview, training_files
+from igpo_gym.benchmark.training.run import Outcome, Variant, read_outcomes, run_training, summarised
+from igpo_gym.errors import DataError
+
+BASE, RIVAL = Variant("outcome-f1", "grpo"), Variant("igpo", "igpo-separate")
+
+
+def outcome(variant: Variant, seed: int, *heights: float) -> Outcome:
+    curve = tuple(
+        {"update": 10 * place, "tokens": 100 * place, "seconds": 2.0 * place, "validation_f1": height}
+        for place, height in enumerate(heights)
+    )
+    return Outcome(variant, seed, curve, {"collapsed_groups": 0.25})
+
+
+OUTCOMES = tuple(
+    outcome(variant, seed, 0.1, 0.2 + bonus, 0.3 + bonus + seed / 100)
+    for seed in range(4)
+    for variant, bonus in ((BASE, 0.0), (RIVAL, 0.2))
+)
+
+
+def test_variants_are_written_as_they_are_read() -> None:
+    assert Variant.parse("igpo + 0.1*evidence-recall/grpo") == Variant("igpo + 0.1*evidence-recall", "grpo")
+    assert Variant.parse("tips") == Variant("tips", "igpo-separate")
+    assert Variant.parse(str(BASE)) == BASE
+
+
+def test_interquartile_mean_by_hand() -> None:
+    assert interquartile_mean(np.array([0.0, 0.4, 0.6, 9.0])) == pytest.approx(0.5)
+    assert interquartile_mean(np.array([0.7])) == pytest.approx(0.7)
+
+
+def test_the_chance_to_beat_by_hand() -> None:
+    assert chance(np.array([1.0, 3.0]), np.array([2.0, 1.0])) == pytest.approx((0.5 + 0 + 1 + 1) / 4)
+    found = over_seeds([1.0, 3.0, 2.0], [0.0, 0.5, 0.9], statistic=chance)
+    assert (found.value, found.low, found.high, found.units) == (1.0, 1.0, 1.0, 3)
+    assert math.isnan(over_seeds([0.4], statistic=interquartile_mean).low)
+    assert math.isnan(over_seeds([0.4, math.nan], statistic=interquartile_mean).value)
+
+
+def test_intervals_over_seeds_against_plain_resampling() -> None:
+    values = np.random.default_rng(1).normal(0.5, 0.1, 12)
+    found = over_seeds(values, statistic=interquartile_mean)
+    draw = np.random.default_rng(2)
+    middles = [np.sort(draw.choice(values, 12))[3:9].mean() for _ in range(4000)]
+    low, high = np.quantile(middles, [0.025, 0.975])
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+
+
+def test_figures_of_a_curve_by_hand() -> None:
+    run = outcome(BASE, 0, 0.1, 0.2, 0.5)
+    assert final(run) == 0.5
+    assert along(run) == pytest.approx((0.15 + 0.35) / 2)
+    assert reached([run, outcome(BASE, 1, 0.1, 0.1, 0.1)], 0.2)[BASE] == (math.inf, 0.5)
+    assert reached([run], 0.2)[BASE] == (10, 1.0)
+
+
+def test_estimates_over_seeds() -> None:
+    ends = estimates(OUTCOMES, MEASURES[0])
+    assert ends[BASE].value == pytest.approx(0.315)
+    assert ends[RIVAL].value == pytest.approx(0.515)
+    assert ends[BASE].low <= ends[BASE].value <= ends[BASE].high
+    assert improvement(OUTCOMES, BASE)[RIVAL].value == 1.0
+    (_, first), (x, middle), _ = curves(OUTCOMES, "tokens")[RIVAL]
+    assert (first.value, x, middle.value) == (pytest.approx(0.1), 100, pytest.approx(0.4))
+
+
+def test_a_log_comes_to_a_curve_and_means() -> None:
+    log: list[Metrics] = [
+        {"update": 0, "validation_f1": 0.1},
+        {"update": 1, "tokens": 50, "seconds": 1.0, "kl": 0.2},
+        {"update": 2, "tokens": 90, "seconds": 2.0, "kl": 0.4, "validation_f1": 0.3},
+    ]
+    made = summarised(BASE, 3, log)
+    assert made.curve == (
+        {"tokens": 0, "seconds": 0.0, "update": 0, "validation_f1": 0.1},
+        {"tokens": 90, "seconds": 2.0, "update": 2, "validation_f1": 0.3},
+    )
+    assert made.means == {"kl": pytest.approx(0.3)}
+
+
+def test_the_report_says_what_was_found() -> None:
+    bias = {
+        "grpo": {"answers": Estimate(0.0, -0.1, 0.1, 9)},
+        "igpo-joint": {"answers": Estimate(2.0, 1.9, 2.1, 9)},
+    }
+    settings = {
+        "model": "nano",
+        "updates": 20,
+        "batch_questions": 4,
+        "group_size": 8,
+        "questions": "world",
+        "validation": "world:validation",
+        "validation_questions": 100,
+    }
+    result = TrainingResult(OUTCOMES, BASE, settings, bias)
+    said = " ".join(findings(result))
+    assert "Best F1 at the end: igpo / igpo-separate, 0.5" in said
+    assert "surely better than all others" in said
+    assert "surely above one half for igpo / igpo-separate" in said
+    assert "drift in length on noise: igpo-joint (answers" in said
+    scores, behaviour = overview(result)
+    assert [row[0].text for row in scores.rows] == [str(BASE), str(RIVAL)]
+    assert [row[1].best for row in scores.rows] == [False, True]
+    assert "collapsed groups" in behaviour.header
+    assert result.threshold == pytest.approx(0.315)
+    assert [cell.text for cell in bias_table(result).rows[1]] == ["igpo-joint", "2.00"]
+    files = training_files(result)
+    assert "Learning curves" in files["report.html"]
+    assert len(files["curves.csv"].splitlines()) == 1 + len(OUTCOMES) * 3
+    assert len(json.loads(files["training.json"])["runs"]) == len(OUTCOMES)
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_estimators_that_compare_like_with_like_do_not_drift_on_noise(name: str) -> None:
+    answers, penalties = (drift(name, outcome, batches=150).value for outcome in (1.0, -2.0))
+    if (
+        name == "igpo-joint"
+    ):  # an average gain is less than the mean of gains and answers, more than penalties
+        assert answers > 1
+        assert penalties < -1
+    else:
+        assert abs(answers) < 0.25
+        assert abs(penalties) < 0.25
+
+
+@pytest.mark.slow
+def test_a_benchmark_trains_what_is_missing(tmp_path: Path) -> None:
+    settings = Settings(
+        model="nano",
+        questions="world:train,documents=60,questions=20",
+        validation="world:validation,documents=60,questions=20",
+        batch_questions=1,
+        group_size=2,
+        max_turns=2,
+        max_tokens=8,
+        updates=1,
+        validation_questions=2,
+    )
+    told = []
+    first = run_training(tmp_path, settings, (BASE, RIVAL), 1, lambda *each: told.append(each[:2]))
+    assert set(told) == {(BASE, 0), (RIVAL, 0)}
+    told.clear()
+    again = run_training(tmp_path, settings, (RIVAL, BASE), 1, lambda *each: told.append(each[:2]))
+    assert not told
+    assert again == first[::-1]
+    assert list(read_outcomes(tmp_path / "runs.jsonl")) == first
+    with pytest.raises(DataError, match=r"other settings \(epochs\)"):
+        run_training(tmp_path, replace(settings, epochs=1), (BASE,), 1)

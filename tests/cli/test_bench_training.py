@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from igpo_gym.cli import app
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["bench", "train", *arguments], env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def test_help_offers_the_settings_but_for_what_is_compared() -> None:
+    code, text = run("--help")
+    assert code == 0
+    assert "--group-size" in text
+    assert "--reward " not in text
+    assert "--advantages" not in text
+
+
+def test_a_mistake_is_explained(tmp_path: Path) -> None:
+    code, text = run("--out", str(tmp_path), "--variant", "igpo/ppo")
+    assert code == 2
+    assert "unknown advantage estimator 'ppo'" in text
+
+
+@pytest.mark.slow
+def test_a_benchmark_from_the_command_line(tmp_path: Path) -> None:
+    settings = {
+        "model": "nano",
+        "questions": "world:train,documents=60,questions=20",
+        "validation": "world:validation,documents=60,questions=20",
+        "updates": 1,
+        "batch-questions": 1,
+        "group-size": 2,
+        "max-turns": 2,
+        "max-tokens": 8,
+        "validation-questions": 2,
+        "seeds": 2,
+        "variant": "outcome-f1/grpo",
+    }
+    options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    code, text = run("--out", str(tmp_path), *options, "--variant", "igpo/a2tgpo")
+    assert code == 0, text
+    assert "igpo / a2tgpo" in text
+    assert {"report.html", "curves.csv", "measures.csv", "training.json", "runs.jsonl"} <= {
+        path.name for path in tmp_path.iterdir()
+    }

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from igpo_gym.agents.logs import read_log
+from igpo_gym.cli import app
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["train", *arguments], env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def test_help_has_every_setting_with_its_default() -> None:
+    code, text = run("--help")
+    assert code == 0
+    for words in (
+        "--advantages",
+        "igpo-separate",
+        "Weight of the divergence",
+        "Reward and credit",
+        "--wandb",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--advantages", "ppo"), "unknown advantage estimator 'ppo'"),
+        (("--scorer", "none"), "needs a scorer"),
+        (("--model", "no-such-model"), "cannot load the model"),
+    ],
+)
+def test_mistakes_are_explained(arguments: tuple[str, ...], problem: str, tmp_path: Path) -> None:
+    code, text = run(str(tmp_path / "run"), *arguments)
+    assert code == 2
+    assert problem in text
+
+
+def test_a_run_from_the_command_line(tmp_path: Path) -> None:
+    settings = {
+        "model": "nano",
+        "questions": "world:train,documents=60,questions=20",
+        "validation": "world:validation,documents=60,questions=20",
+        "updates": 1,
+        "batch-questions": 2,
+        "group-size": 2,
+        "max-turns": 2,
+        "max-tokens": 8,
+        "validation-questions": 2,
+    }
+    options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    code, text = run(str(tmp_path), *options)
+    assert code == 0, text
+    assert "validation F1" in text
+    assert [line["update"] for line in read_log(tmp_path / "log.jsonl")] == [0, 1]
