@@ -52,8 +52,8 @@ VALUE_AGENTS = frozenset({"noisy", CONTROL})
 """On whose trajectories a policy is asked for values, which is costly. None of them hacks: a policy that
 reads a leaked answer does better for it."""
 
-COST_QUESTIONS = 2
-"""How many questions' trajectories are priced again, variant by variant, to see what each costs."""
+COST_QUESTIONS = 1
+"""On how many questions the trajectories are priced again, variant by variant, to see what each costs."""
 
 PolicyMaker: TypeAlias = Callable[[int], Policy]
 """From a seed to a policy whose draws are independent of those of other seeds."""
@@ -73,7 +73,7 @@ class Size:
     """How often it completes the episode for a value of the yardstick."""
 
 
-FULL, QUICK = Size(), Size(count=10, value_questions=2, completions=4)
+FULL, QUICK = Size(), Size(count=8, value_questions=2, completions=4)
 
 
 @dataclass(frozen=True, slots=True)
