@@ -38,7 +38,9 @@ def credit(
         int | None, typer.Option(min=2, help="How many questions; 60, or 8 with --quick.")
     ] = None,
     group_size: Annotated[int, typer.Option(min=2, help="Rollouts of a group, one group a question.")] = 4,
-    quick: Annotated[bool, typer.Option("--quick", help="A small run: a minute or two instead of many.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small run: a minute or two instead of many.")
+    ] = False,
     protocol: ProtocolName = "tags",
     top_k: TopK = 3,
     seed: Annotated[int, typer.Option(help="Seeds the agents and the policy.")] = 0,

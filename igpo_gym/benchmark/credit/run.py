@@ -52,9 +52,6 @@ VALUE_AGENTS = frozenset({"noisy", CONTROL})
 """On whose trajectories a policy is asked for values, which is costly. None of them hacks: a policy that
 reads a leaked answer does better for it."""
 
-COST_QUESTIONS = 1
-"""On how many questions the trajectories are priced again, variant by variant, to see what each costs."""
-
 PolicyMaker: TypeAlias = Callable[[int], Policy]
 """From a seed to a policy whose draws are independent of those of other seeds."""
 
@@ -90,7 +87,7 @@ class CreditResult:
     estimates: dict[str, dict[str, Estimate]]
     """By measure and variant."""
     costs: dict[str, Cost]
-    """By variant."""
+    """By variant, from pricing the first question's trajectories again."""
     oracles: frozenset[str]
     """The variants that read the gold evidence, and so the labels."""
 
@@ -149,7 +146,7 @@ def run_credit(
         for measure in track(measures, "measuring", len(measures))
     }
     costs = {
-        function.name: pricer.cost(valued[:1] if function in costly else played[:COST_QUESTIONS], function)
+        function.name: pricer.cost((valued if function in costly else played)[:1], function)
         for function in track([*cheap, *costly], "timing", len(cheap) + len(costly))
     }
     settings = {
