@@ -30,15 +30,17 @@ def credit(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="A model that plays, for the true value of turns, or [b]none[/b] to leave that out. "
-            "By default nano plays where it is the scorer."
+            help="Who plays on, for the true value of turns: a model, a server, or [b]none[/b] to leave that "
+            "out. By default nano plays where it is the scorer."
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=2, help="How many questions; 60, or 10 with --quick.")
+        int | None, typer.Option(min=2, help="How many questions; 60, or 8 with --quick.")
     ] = None,
     group_size: Annotated[int, typer.Option(min=2, help="Rollouts of a group, one group a question.")] = 4,
-    quick: Annotated[bool, typer.Option("--quick", help="A small run: a minute instead of many.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small run: a minute or two instead of many.")
+    ] = False,
     protocol: ProtocolName = "tags",
     top_k: TopK = 3,
     seed: Annotated[int, typer.Option(help="Seeds the agents and the policy.")] = 0,
@@ -70,7 +72,9 @@ def credit(
             scorer,
             reward,
             size if count is None else replace(size, count=count),
-            policy=_policy_maker("nano" if policy is None and scorer == "nano" else policy, protocol),
+            policy=_policy_maker(
+                "nano" if policy is None and scorer == "nano" else policy, questions, protocol
+            ),
             search=search,
             protocol=protocol,
             top_k=top_k,
@@ -83,15 +87,18 @@ def credit(
     console.print(f"the whole report: {out / 'report.html'}", markup=False)
 
 
-def _policy_maker(spec: str | None, protocol: str) -> PolicyMaker | None:
-    """From a seed to a policy of this model; None for none."""
+def _policy_maker(spec: str | None, questions: str, protocol: str) -> PolicyMaker | None:
+    """From a seed to a policy of this spec; None for none."""
     if spec is None or spec == "none":
         return None
+    from igpo_gym.agents import resolve_policy
     from igpo_gym.agents.interface import Sampling
-    from igpo_gym.agents.policies import LanguageModelPolicy
+    from igpo_gym.data import resolve_questions
     from igpo_gym.protocols import resolve_protocol
-    from igpo_gym.scorers.loading import load_model
 
-    model, tokenizer = load_model(spec)
-    grammar = resolve_protocol(protocol)
-    return lambda seed: LanguageModelPolicy(model, tokenizer, grammar, Sampling(max_tokens=96, seed=seed))
+    question_set, grammar = resolve_questions(questions), resolve_protocol(protocol)
+    return lambda seed: resolve_policy(spec, question_set, grammar, Sampling(max_tokens=_LONGEST, seed=seed))
+
+
+_LONGEST = 96
+"""Tokens of a message, at most: enough for a thought and a query, and it bounds what a bad policy costs."""

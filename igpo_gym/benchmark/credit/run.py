@@ -52,9 +52,6 @@ VALUE_AGENTS = frozenset({"noisy", CONTROL})
 """On whose trajectories a policy is asked for values, which is costly. None of them hacks: a policy that
 reads a leaked answer does better for it."""
 
-COST_QUESTIONS = 2
-"""How many questions' trajectories are priced again, variant by variant, to see what each costs."""
-
 PolicyMaker: TypeAlias = Callable[[int], Policy]
 """From a seed to a policy whose draws are independent of those of other seeds."""
 
@@ -73,7 +70,7 @@ class Size:
     """How often it completes the episode for a value of the yardstick."""
 
 
-FULL, QUICK = Size(), Size(count=10, value_questions=2, completions=4)
+FULL, QUICK = Size(), Size(count=8, value_questions=2, completions=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class CreditResult:
     estimates: dict[str, dict[str, Estimate]]
     """By measure and variant."""
     costs: dict[str, Cost]
-    """By variant."""
+    """By variant, from pricing the first question's trajectories again."""
     oracles: frozenset[str]
     """The variants that read the gold evidence, and so the labels."""
 
@@ -141,15 +138,15 @@ def run_credit(
     measures = [*MEASURES, *hop_measures(played), *label_measures()]
     if policy is not None:
         yardstick = resolve_reward(f"value-gain(completions={size.completions})")
-        other = replace(pricer, policy=policy(seed + 1))  # a variant is not to be judged by its own luck
-        changes = other.price(valued, [yardstick], track, "completing")[yardstick.name]
+        pricer = replace(pricer, policy=policy(seed + 1))  # no variant is to be judged by its own luck
+        changes = pricer.price(valued, [yardstick], track, "completing")[yardstick.name]
         measures.append(value_measure([play for group in changes for play in group]))
     estimates = {
         measure.key: {name: measured(measure, groups, resamples) for name, groups in plays.items()}
         for measure in track(measures, "measuring", len(measures))
     }
     costs = {
-        function.name: pricer.cost(valued[:1] if function in costly else played[:COST_QUESTIONS], function)
+        function.name: pricer.cost((valued if function in costly else played)[:1], function)
         for function in track([*cheap, *costly], "timing", len(cheap) + len(costly))
     }
     settings = {
