@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
+from rich import box
 from rich.console import Group
 from rich.live import Live
 from rich.progress import (
@@ -87,15 +88,15 @@ SHOWN = {
     "reward": "reward",
     "f1": "F1",
     "searches": "searches",
-    "collapsed_groups": "collapsed groups",
+    "collapsed_groups": "collapse",
     "kl": "KL",
-    "tokens_per_second": "tokens/s",
-    "share_sampling": "sampling",
-    "share_scoring": "scoring",
-    "share_update": "update",
-    "validation_f1": "validation F1",
+    "tokens_per_second": "tok/s",
+    "share_sampling": "sample",
+    "share_scoring": "score",
+    "share_update": "learn",
+    "validation_f1": "valid. F1",
 }
-"""The metrics of the display, and what they are called there."""
+"""The metrics of the display, and what they are called there. A terminal of 80 columns has room for them."""
 
 
 @contextmanager
@@ -114,7 +115,9 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
     latest: list[Metrics] = []
 
     def table() -> Table:
-        made = Table("update", *SHOWN.values(), expand=False)
+        made = Table(box=box.SIMPLE_HEAD, padding=0)
+        for name in ("update", *SHOWN.values()):
+            made.add_column(name, justify="right", min_width=max(map(len, name.split())))
         for metrics in latest:
             made.add_row(str(int(metrics["update"])), *(_shown(name, metrics) for name in SHOWN))
         return made
