@@ -298,11 +298,11 @@ def weights_differ(model: PreTrainedModel, other: PreTrainedModel) -> bool:
 @pytest.mark.slow
 def test_a_policy_that_pays_for_searching_stops_searching(tmp_path: Path) -> None:
     settings = Settings(
-        **{**SMALL, "group_size": 4, "max_turns": 3, "max_tokens": 32},
+        **{**SMALL, "group_size": 8, "max_turns": 3, "max_tokens": 32},
         reward="-1*search-cost",
         advantages="rebn",
         scorer="none",
-        learning_rate=0.001,
+        learning_rate=0.002,
     )
     run = Run(tmp_path, settings)
     searches = [run.update()["searches"] for _ in range(4)]
