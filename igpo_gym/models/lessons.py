@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -243,11 +243,9 @@ def choice_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[R
     Chains never ask for an order of years, and transcripts with such questions are few and long.
     """
     asked = World(world.documents, 20 * rows, (2, 2), world.coupling, world.seed, world.split)
-    choices = [
-        q for n in range(asked.questions) if isinstance(asked.plan(n), Choice) for q in [asked.question(n)]
-    ]
+    numbers = (number for number in range(asked.questions) if isinstance(asked.plan(number), Choice))
     out = []
-    for question in choices[:rows]:
+    for question in map(asked.question, islice(numbers, rows)):
         passages = [asked.passage(int(number)) for number in question.evidence]
         arrange = Arrangement(stated(asked, question), rng, brief=rng.random() < 0.7, shuffle=True)
         row = Row()
@@ -270,8 +268,10 @@ def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[
     know = Knowledge(QuestionSet("", ()), TAGS)
     out: list[Row] = []
     for question in asked.all_questions():
-        plan = asked.plan(int(question.id.rpartition("-")[2]))
-        if len(out) == rows or not isinstance(plan, Chain):
+        if len(out) == rows:
+            break
+        plan = asked.plan(asked.number(question))
+        if not isinstance(plan, Chain):
             continue
         document = asked.passage(plan.entities[0])
         if question.answers[0] not in document.text.rpartition("See also")[2] and rng.random() < 0.6:
@@ -295,7 +295,7 @@ def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[
 
 def stated(world: World, question: Question) -> dict[str, str]:
     """For each passage of the evidence, by its id, the words that its deciding sentence must hold."""
-    plan = world.plan(int(question.id.rpartition("-")[2]))
+    plan = world.plan(world.number(question))
     if isinstance(plan, Chain):
         steps = pairwise(plan.entities)
         return {str(source): world.entity(target).name for source, target in steps}

@@ -43,7 +43,7 @@ class WorldQuestions(QuestionSet):
 
     def leads(self, question: Question) -> tuple[Lead, ...]:
         """What has to be looked up for a question of this world, hop by hop."""
-        return self.world.leads(int(question.id.rpartition("-")[2]))
+        return self.world.leads(self.world.number(question))
 
 
 def _hops(text: str) -> tuple[int, int]:

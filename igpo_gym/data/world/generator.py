@@ -225,6 +225,10 @@ class World:
 
     # Questions.
 
+    def number(self, question: Question) -> int:
+        """The number of a question of this world."""
+        return int(question.id.rpartition("-")[2])
+
     def plan(self, number: int) -> Chain | Choice:
         """What question ``number`` is about. Its draws are independent of every other question's."""
         return self._plan(number, self._random("question", number))
