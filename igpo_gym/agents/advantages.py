@@ -147,17 +147,12 @@ def igpo(
 
     "joint" (the paper) normalises a group's gains and outcomes together, "separate" (the default of the
     authors' later code) each among themselves. ``weights`` are those of gains and outcomes, see
-    :func:`curriculum`. They multiply the normalised rewards; the authors' code multiplies them before it
-    normalises, which in separate normalisation has no effect.
+    :func:`igpo_gym.rewards.curriculum_weights`. They multiply the normalised rewards; the authors' code
+    multiplies them before it normalises, which in separate normalisation has no effect.
     """
     kinds = (turns.lasts,) if normalise == "separate" else ()
     values = standardised(turns.rewards, turns.groups, *kinds)
     return accumulated(turns, values * np.where(turns.lasts, weights[1], weights[0]), gamma)
-
-
-def curriculum(progress: float) -> tuple[float, float]:
-    """IGPO's weights of gains and outcomes: from (1, 0.5) to (0.5, 1), linear in training progress 0..1."""
-    return 1.0 - 0.5 * progress, 0.5 + 0.5 * progress
 
 
 def grpo(turns: Turns, gamma: float = 1.0) -> Floats:

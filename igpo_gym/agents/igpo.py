@@ -38,7 +38,6 @@ from igpo_gym.agents.advantages import (
     Floats,
     Turns,
     collapse_rate,
-    curriculum,
     per_token,
 )
 from igpo_gym.agents.interface import Sampling
@@ -52,7 +51,7 @@ from igpo_gym.agents.trained import TrainedModel
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
 from igpo_gym.protocols import resolve_protocol
-from igpo_gym.rewards import RewardFunction, resolve_reward
+from igpo_gym.rewards import RewardFunction, curriculum_weights, resolve_reward
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.scorers.local import TransformersScorer
@@ -391,7 +390,7 @@ class Run:
     def _advantages(self, turns: Turns) -> Floats:
         estimate: Callable[..., Floats] = ADVANTAGES[self.settings.advantages]
         if self.settings.curriculum:
-            estimate = partial(estimate, weights=curriculum(self.updates / self.settings.updates))
+            estimate = partial(estimate, weights=curriculum_weights(self.updates / self.settings.updates))
         return estimate(turns, self.settings.gamma)
 
     def _scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:

@@ -1,6 +1,6 @@
 """Reward functions: sums of named, weighted terms, and the presets."""
 
-from igpo_gym.rewards.functions import PRESETS, RewardFunction, curriculum, resolve_reward
+from igpo_gym.rewards.functions import PRESETS, RewardFunction, curriculum, curriculum_weights, resolve_reward
 from igpo_gym.rewards.interface import RewardTerm
 from igpo_gym.rewards.terms import TERMS, make_term
 
@@ -10,6 +10,7 @@ __all__ = [
     "RewardFunction",
     "RewardTerm",
     "curriculum",
+    "curriculum_weights",
     "make_term",
     "resolve_reward",
 ]

@@ -133,6 +133,11 @@ PRESETS = {name: resolve_reward(name) for name in RECIPES}
 """The reward functions that papers name, outcome included."""
 
 
+def curriculum_weights(progress: float) -> tuple[float, float]:
+    """IGPO's weights of gains and outcomes: from (1, 0.5) to (0.5, 1), linear in training progress 0..1."""
+    return 1.0 - 0.5 * progress, 0.5 + 0.5 * progress
+
+
 def curriculum(reward: RewardFunction, progress: float) -> RewardFunction:
     """The reward at a point of training: what pays the outcome gains weight, what pays turns loses it.
 
@@ -141,6 +146,6 @@ def curriculum(reward: RewardFunction, progress: float) -> RewardFunction:
     """
     if not 0.0 <= progress <= 1.0:
         raise ValueError(f"progress is a number from 0 to 1, not {progress}")
-    share = {True: 0.5 + 0.5 * progress, False: 1.0 - 0.5 * progress}
-    terms = tuple((weight * share[term.outcome], term) for weight, term in reward.terms)
+    gains, outcomes = curriculum_weights(progress)
+    terms = tuple((weight * (outcomes if term.outcome else gains), term) for weight, term in reward.terms)
     return RewardFunction(f"{reward.name} at {progress:.0%} of training", terms)

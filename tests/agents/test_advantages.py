@@ -15,7 +15,6 @@ from igpo_gym.agents.advantages import (
     a2tgpo,
     a2tgpo_clip_scale,
     collapse_rate,
-    curriculum,
     gigpo,
     igpo,
     mt_grpo,
@@ -23,6 +22,7 @@ from igpo_gym.agents.advantages import (
     rloo,
     standardised,
 )
+from igpo_gym.rewards import curriculum_weights
 
 # Two questions; the second episode answers at once, and one gain is exactly 0.
 REWARDS = [[0.2, 0.0, 1.0], [0.0], [0.4, 0.5], [0.1, 0.0]]
@@ -107,9 +107,9 @@ def test_a2tgpo_by_hand() -> None:
 
 
 def test_the_curriculum_moves_weight_from_gains_to_outcomes(turns: Turns) -> None:
-    assert curriculum(0.0) == (1.0, 0.5)
-    assert curriculum(1.0) == (0.5, 1.0)
-    got = igpo(turns, normalise="separate", weights=curriculum(0.5))
+    assert curriculum_weights(0.0) == (1.0, 0.5)
+    assert curriculum_weights(1.0) == (0.5, 1.0)
+    got = igpo(turns, normalise="separate", weights=curriculum_weights(0.5))
     assert got == pytest.approx(0.75 * igpo(turns, normalise="separate"))
     assert igpo(turns, normalise="separate", weights=(0.0, 1.0)) == pytest.approx(ADVANTAGES["grpo"](turns))
 
