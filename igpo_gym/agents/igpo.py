@@ -337,8 +337,8 @@ class Run:
         }
 
     def validate(self) -> Metrics:
-        """Play the validation questions greedily; the best model so far is kept."""
-        self.policy.sampling = replace(self.sampling, temperature=0.0)
+        """Play the validation questions, always with the same random numbers; keep the best model so far."""
+        self.policy.sampling = replace(self.sampling, temperature=self.settings.validation_temperature)
         played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
         metrics = episode_metrics(played)
         if metrics["f1"] > self.best:

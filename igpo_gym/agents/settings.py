@@ -50,7 +50,7 @@ class Settings:
     updates: Annotated[int, ROLLOUTS, "How many batches of rollouts to learn from."] = 100
     batch_questions: Annotated[int, ROLLOUTS, "Questions in a batch."] = 4
     group_size: Annotated[int, ROLLOUTS, "Rollouts of a question, which are compared with each other."] = 8
-    temperature: Annotated[float, ROLLOUTS, "Of sampling in training; validation is greedy."] = 1.0
+    temperature: Annotated[float, ROLLOUTS, "Of sampling in training."] = 1.0
     max_tokens: Annotated[int, ROLLOUTS, "Tokens the agent may write in a turn."] = 64
     seed: Annotated[int, ROLLOUTS, "Draws the questions and the samples."] = 0
 
@@ -81,6 +81,9 @@ class Settings:
 
     validate_every: Annotated[int, VALIDATION, "Updates between validations; each leaves a checkpoint."] = 10
     validation_questions: Annotated[int, VALIDATION, "How many of the validation questions to use."] = 100
+    validation_temperature: Annotated[
+        float, VALIDATION, "Of sampling in validation: 1 plays the policy that is trained, 0 greedily."
+    ] = 1.0
 
     def __post_init__(self) -> None:
         choose(ADVANTAGES, self.advantages, "advantage estimator")
@@ -95,7 +98,7 @@ class Settings:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("kl", "lora", "temperature"):
+        for name in ("kl", "lora", "temperature", "validation_temperature"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must not be negative, and {getattr(self, name)} is")
         if not 0 < self.clip < 1:

@@ -120,6 +120,7 @@ def test_the_report_says_what_was_found() -> None:
         "questions": "world",
         "validation": "world:validation",
         "validation_questions": 100,
+        "validation_temperature": 1.0,
     }
     result = TrainingResult(OUTCOMES, BASE, settings, bias)
     said = " ".join(findings(result))

@@ -145,7 +145,8 @@ def page(result: TrainingResult) -> Page:
         lead=(
             f"Every variant trained {result.settings['model']} for {result.settings['updates']} updates of "
             f"{result.settings['batch_questions']} questions x {result.settings['group_size']} rollouts on "
-            f"{result.settings['questions']}, with {seeds} seeds; F1 is that of greedy play on "
+            f"{result.settings['questions']}, with {seeds} seeds; F1 is that of play at temperature "
+            f"{result.settings['validation_temperature']:g} on "
             f"{result.settings['validation_questions']} questions of {result.settings['validation']}. "
             "Intervals are 95% bootstrap intervals over the seeds. The baseline is the first variant."
         ),
