@@ -1,4 +1,8 @@
-"""The named errors of the package. A user's mistake is a ``ValueError`` that says what would be right."""
+"""The named errors of the package. A user's mistake is a ``ValueError`` that says what would be right.
+
+Their ``args`` are those they were made with, so that they pass between processes (worker environments, runs
+side by side).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,12 @@ class DataError(ValueError):
     """A file whose content is not what its format promises; the message names the file and the line."""
 
     def __init__(self, path: str | Path, problem: str, line: int | None = None) -> None:
+        super().__init__(path, problem, line)
+
+    def __str__(self) -> str:
+        path, problem, line = self.args
         place = f"{path}, line {line}" if line is not None else f"{path}"
-        super().__init__(f"{place}: {problem}")
+        return f"{place}: {problem}"
 
 
 class SearchError(RuntimeError):
@@ -37,16 +45,23 @@ class TranscriptTooLongError(ScoringError):
     """Transcripts longer than the scorer's model reads; the environment truncates their episodes."""
 
     def __init__(self, message: str, requests: tuple[int, ...]) -> None:
-        super().__init__(message)
+        super().__init__(message, requests)
         self.requests = requests
         """The places, in the call, of the requests that are too long."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class MissingExtraError(ImportError):
     """An optional dependency that is not installed; the message gives the command that installs it."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(
+        super().__init__(feature, extra)
+
+    def __str__(self) -> str:
+        feature, extra = self.args
+        return (
             f"{feature} needs an optional dependency: pip install 'igpo-gym[{extra}]', or from a checkout "
             f"pip install -e '.[{extra}]'"
         )

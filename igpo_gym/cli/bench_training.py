@@ -30,7 +30,7 @@ QUICK: dict[str, Any] = {"updates": 12, "validate_every": 4, "validation_questio
 
 
 def bench_training(
-    out: Path, variant: list[str] | None, seeds: int | None, quick: bool, **settings: Any
+    out: Path, variant: list[str] | None, seeds: int | None, quick: bool, jobs: int, **settings: Any
 ) -> None:
     """Which reward trains best? Learning curves of rewards and estimators, over seeds.
 
@@ -68,7 +68,7 @@ def bench_training(
                 done = metrics["update"] > 0
                 bar.update(bar.task_ids[0], advance=float(done), description=f"{chosen}, seed {seed}")
 
-            outcomes = run_training(out, base, variants, count, show)
+            outcomes = run_training(out, base, variants, count, show, jobs)
         estimators = dict.fromkeys(each.advantages for each in variants)
         result = TrainingResult(
             tuple(outcomes),
@@ -118,6 +118,15 @@ bench_training.__signature__ = with_settings(  # type: ignore[attr-defined]
         ),
         "seeds": (Annotated[int | None, typer.Option(min=1, help="5, or 2 with --quick.")], None),
         "quick": (Annotated[bool, typer.Option("--quick", help="Two seeds of 12 updates each.")], False),
+        "jobs": (
+            Annotated[
+                int,
+                typer.Option(
+                    min=1, help="Runs at a time. A small model trains fastest with one for each core."
+                ),
+            ],
+            1,
+        ),
     },
     without=("reward", "advantages", "seed"),
 )

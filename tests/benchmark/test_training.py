@@ -153,19 +153,22 @@ def test_estimators_that_compare_like_with_like_do_not_drift_on_noise(name: str)
         assert abs(penalties) < 0.25
 
 
+SMALL = Settings(
+    model="nano",
+    questions="world:train,documents=60,questions=20",
+    validation="world:validation,documents=60,questions=20",
+    batch_questions=1,
+    group_size=2,
+    max_turns=2,
+    max_tokens=8,
+    updates=1,
+    validation_questions=2,
+)
+
+
 @pytest.mark.slow
 def test_a_benchmark_trains_what_is_missing(tmp_path: Path) -> None:
-    settings = Settings(
-        model="nano",
-        questions="world:train,documents=60,questions=20",
-        validation="world:validation,documents=60,questions=20",
-        batch_questions=1,
-        group_size=2,
-        max_turns=2,
-        max_tokens=8,
-        updates=1,
-        validation_questions=2,
-    )
+    settings = SMALL
     told = []
     first = run_training(tmp_path, settings, (BASE, RIVAL), 1, lambda *each: told.append(each[:2]))
     assert set(told) == {(BASE, 0), (RIVAL, 0)}
@@ -176,3 +179,24 @@ def test_a_benchmark_trains_what_is_missing(tmp_path: Path) -> None:
     assert list(read_outcomes(tmp_path / "runs.jsonl")) == first
     with pytest.raises(DataError, match=r"other settings \(epochs\)"):
         run_training(tmp_path, replace(settings, epochs=1), (BASE,), 1)
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_are_those_made_one_by_one(tmp_path: Path) -> None:
+    one, many = ([], [])
+    alone = run_training(tmp_path / "one", SMALL, (BASE, RIVAL), 1, lambda *each: one.append(each[:2]))
+    beside = run_training(
+        tmp_path / "many", SMALL, (BASE, RIVAL), 1, lambda *each: many.append(each[:2]), jobs=2
+    )
+    assert sorted(many) == sorted(one)
+    for a, b in zip(alone, beside, strict=True):
+        assert (a.variant, a.seed) == (b.variant, b.seed)
+        for before, after in zip(a.curve, b.curve, strict=True):
+            assert before | {"seconds": 0} == pytest.approx(after | {"seconds": 0}, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
+    settings = replace(SMALL, questions=f"jsonl:{tmp_path / 'missing.jsonl'}")
+    with pytest.raises(DataError, match="missing"):
+        run_training(tmp_path, settings, (BASE, RIVAL), 2, jobs=2)

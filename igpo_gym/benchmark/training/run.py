@@ -1,16 +1,22 @@
 """Trains every variant with every seed, and keeps what each run came to as a line of JSON.
 
 The folder holds a run's folder for each (see ``agents.igpo``) and ``runs.jsonl``. Started again, the
-benchmark goes on where it was, within a run as well.
+benchmark goes on where it was, within a run as well. Runs may be made side by side, in processes that share
+the cores: a small model does not keep several cores busy.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import Any, NamedTuple
 
 from igpo_gym.agents.logs import Metrics, read_log
@@ -59,36 +65,86 @@ class Outcome:
     """Of what training itself measured: ``collapsed_groups``, ``searches``, ``written``, ``invalid``, ..."""
 
 
+Report = Callable[[Variant, int, Metrics], None]
+"""Takes the metrics of an update of a variant's run with a seed."""
+
+
 def run_training(
     out: Path,
     settings: Settings,
     variants: Sequence[Variant] = SUITE,
     seeds: int = 5,
-    report: Callable[[Variant, int, Metrics], None] = lambda variant, seed, metrics: None,
+    report: Report = lambda variant, seed, metrics: None,
+    jobs: int = 1,
 ) -> list[Outcome]:
     """Train with ``settings`` but for the variant's reward and advantages, and the seed (0, 1, ...).
 
-    Runs that ``out`` has are not made again. All variants of a seed meet the same questions. Where a reward
-    asks for no belief, none is computed, so that time is what the variant costs. ``report`` gets the metrics
-    of every update. Raises DataError if the folder holds runs with other settings, and what
-    :func:`igpo_gym.agents.igpo.train` raises.
+    Runs that ``out`` has are not made again; of the others ``jobs`` are made at a time. All variants of a
+    seed meet the same questions. Where a reward asks for no belief, none is computed, so that time is what
+    the variant costs. ``report`` gets the metrics of every update. Raises DataError if the folder holds runs
+    with other settings, and what :func:`igpo_gym.agents.igpo.train` raises.
     """
-    from igpo_gym.agents.igpo import train
-
     plan = [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in variants]
     path = out / "runs.jsonl"
     done = {(outcome.variant, outcome.seed): outcome for outcome in read_outcomes(path, settings)}
-    for variant, chosen in plan:
-        if (variant, chosen.seed) in done:
-            continue
-        folder = out / "runs" / _file_name(variant) / f"seed-{chosen.seed}"
-        train(folder, chosen, partial(report, variant, chosen.seed))
-        outcome = summarised(variant, chosen.seed, read_log(folder / "log.jsonl"))
-        out.mkdir(parents=True, exist_ok=True)
+    missing = [(variant, chosen) for variant, chosen in plan if (variant, chosen.seed) not in done]
+    for variant, chosen in _trained(out, missing, report, jobs):
+        log = read_log(_folder(out, variant, chosen) / "log.jsonl")
+        outcome = summarised(variant, chosen.seed, log)
         with path.open("a") as file:
             file.write(json.dumps({"settings": shared(settings), **asdict(outcome)}) + "\n")
         done[variant, chosen.seed] = outcome
     return [done[variant, chosen.seed] for variant, chosen in plan]
+
+
+def _trained(
+    out: Path, runs: Sequence[tuple[Variant, Settings]], report: Report, jobs: int
+) -> Iterator[tuple[Variant, Settings]]:
+    """Each of the runs when it is done."""
+    if jobs == 1:
+        for variant, chosen in runs:
+            _train(out, variant, chosen, report)
+            yield variant, chosen
+        return
+    context = get_context("spawn")  # a fork would share the threads of a parent that has used torch
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(jobs, context, initializer=_use_threads, initargs=(threads,)) as pool,
+    ):
+        told = manager.Queue()
+        listener = Thread(target=_pass_on, args=(told, report))
+        listener.start()
+        try:
+            futures = {pool.submit(_train_telling, out, *run, told): run for run in runs}
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        finally:
+            pool.shutdown(cancel_futures=True)
+            told.put(None)
+            listener.join()
+
+
+def _train(out: Path, variant: Variant, settings: Settings, report: Report) -> None:
+    from igpo_gym.agents.igpo import train
+
+    train(_folder(out, variant, settings), settings, partial(report, variant, settings.seed))
+
+
+def _train_telling(out: Path, variant: Variant, settings: Settings, told: Queue[Any]) -> None:
+    _train(out, variant, settings, lambda *message: told.put(message))
+
+
+def _pass_on(told: Queue[Any], report: Report) -> None:
+    for message in iter(told.get, None):
+        report(*message)
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
 
 
 def _settings(settings: Settings, variant: Variant, seed: int) -> Settings:
@@ -138,6 +194,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
         yield Outcome(variant, record["seed"], tuple(record["curve"]), record["means"])
 
 
-def _file_name(variant: Variant) -> str:
-    """The variant as a folder's name: what is no letter or digit becomes a dash."""
-    return "-".join("".join(c if c.isalnum() else " " for c in str(variant)).split())
+def _folder(out: Path, variant: Variant, settings: Settings) -> Path:
+    """A run's folder. In the variant's name what is no letter or digit becomes a dash."""
+    name = "-".join("".join(c if c.isalnum() else " " for c in str(variant)).split())
+    return out / "runs" / name / f"seed-{settings.seed}"
