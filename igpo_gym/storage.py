@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock, Timeout
+
 
 def cache_dir() -> Path:
     """The folder for what can be made again: ``$IGPO_GYM_CACHE``, or ``igpo_gym`` in the user's cache."""
@@ -26,6 +28,26 @@ def stamp(path: Path) -> tuple[int, ...]:
         return tuple(file.stat().st_mtime_ns for file in files)
     except OSError:
         return ()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder, which is made if it is missing, to this block alone.
+
+    Raises BlockingIOError where another process has it. What is killed lets go of it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(
+            f"another process is at work in {folder}; wait for it or choose another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

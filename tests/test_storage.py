@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from igpo_gym.storage import cache_dir, written_file, written_whole
+from igpo_gym.storage import cache_dir, held, written_file, written_whole
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -82,3 +84,22 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         fail()
     assert target.read_text() == "old\n"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_folder_is_held_by_one_process_until_it_ends(tmp_path: Path) -> None:
+    hold = (
+        "import sys, pathlib, igpo_gym.storage as storage\n"
+        "with storage.held(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    folder = tmp_path / "deep" / "run"
+    command = [sys.executable, "-c", hold, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError, match="another process is at work in"), held(folder):
+            pass
+        other.kill()
+    with held(folder):
+        pass

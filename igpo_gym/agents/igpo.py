@@ -55,6 +55,7 @@ from igpo_gym.rewards import RewardFunction, curriculum_weights, resolve_reward
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.storage import held
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -430,24 +431,26 @@ def train(
     """Run to the end, or on from where an earlier call stopped.
 
     ``report`` gets what the log gets: the metrics of each update (see :meth:`Run.update`), with those of a
-    validation where there was one. Raises ValueError if the folder holds a run with other settings.
+    validation where there was one. Raises ValueError if the folder holds a run with other settings, and
+    BlockingIOError if another process is at work in it.
     """
-    agree(out, settings)
-    run = Run(out, settings)
-    resumed = run.resume()
-    write = [*sinks(out, asdict(settings), run.updates if resumed else -1, wandb), report]
+    with held(out):
+        agree(out, settings)
+        run = Run(out, settings)
+        resumed = run.resume()
+        write = [*sinks(out, asdict(settings), run.updates if resumed else -1, wandb), report]
 
-    def log(metrics: Metrics) -> None:
-        for sink in write:
-            sink({"update": run.updates, **metrics})
+        def log(metrics: Metrics) -> None:
+            for sink in write:
+                sink({"update": run.updates, **metrics})
 
-    if not resumed:
-        log(run.validate())
-        run.save()
-    while run.updates < settings.updates:
-        metrics = run.update()
-        due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
-        log(metrics | (run.validate() if due else {}))
-        if due:
+        if not resumed:
+            log(run.validate())
             run.save()
-    run.trained.save(out / "last")
+        while run.updates < settings.updates:
+            metrics = run.update()
+            due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
+            log(metrics | (run.validate() if due else {}))
+            if due:
+                run.save()
+        run.trained.save(out / "last")
