@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from igpo_gym.episode import (
@@ -110,7 +110,7 @@ class Engine:
         queries = dict.fromkeys(
             query for action in actions if isinstance(action, Search) for query in action.queries
         )
-        found = self._search(list(queries)) if queries else {}
+        found = self._search(list(queries))
         moves = []
         for episode, segment, action in zip(episodes, said, actions, strict=True):
             turn, segments = self._turn(segment, action, found)
@@ -154,16 +154,16 @@ class Engine:
         return sum(episode.rewards[-1].values())
 
     def _turn(
-        self, said: Segment, action: Search | Answer | Invalid, found: dict[str, list[Passage]] | None
+        self, said: Segment, action: Search | Answer | Invalid, found: Mapping[str, list[Passage]]
     ) -> tuple[Turn, tuple[Segment, ...]]:
-        """The turn of a message and its segments; ``found`` is None when search was unavailable."""
+        """The turn of a message and its segments; a query that ``found`` lacks could not be searched for."""
         if isinstance(action, Answer):
             return Turn(said.text, action), (said,)
         results: tuple[tuple[Passage, ...], ...] = ()
-        failed = isinstance(action, Search) and found is None
+        failed = isinstance(action, Search) and not found.keys() >= set(action.queries)
         if isinstance(action, Invalid):
             body = self.protocol.invalid(action.reason)
-        elif found is None:
+        elif failed:
             body = self.protocol.unavailable()
         else:
             results = tuple(tuple(found[query]) for query in action.queries)
@@ -171,20 +171,40 @@ class Engine:
         reply = self.protocol.reply(body)
         return Turn(said.text, action, results, reply.text, failed), (said, reply)
 
-    def _search(self, queries: list[str]) -> dict[str, list[Passage]] | None:
-        """The passages of each query, or None when the backend still fails after all tries."""
+    def _search(self, queries: list[str]) -> dict[str, list[Passage]]:
+        """The passages of each query, less the queries that still fail after all tries."""
+        if not queries:
+            return {}
         for delay in (*self.retry_delays, None):
             try:
-                results = self.retriever.search(queries, self.top_k)
-                if len(results) != len(queries):
-                    raise SearchError(f"{len(results)} results for {len(queries)} queries")
-                return dict(zip(queries, results, strict=True))
+                return self._found(queries)
             except (SearchError, OSError) as failure:
                 if delay is None:
                     logger.warning("search is unavailable: %s", failure)
-                    return None
+                    return self._found_by_halves(queries)
                 time.sleep(delay)
         raise AssertionError("unreachable: the last try has no delay")
+
+    def _found(self, queries: list[str]) -> dict[str, list[Passage]]:
+        results = self.retriever.search(queries, self.top_k)
+        if len(results) != len(queries):
+            raise SearchError(f"{len(results)} results for {len(queries)} queries")
+        return dict(zip(queries, results, strict=True))
+
+    def _found_by_halves(self, queries: list[str]) -> dict[str, list[Passage]]:
+        """What is left when a backend fails because of a single query: the halves that work, and of one that
+        fails beside one that works, the same again. A backend that is down costs two calls."""
+        if len(queries) == 1:
+            return {}
+        halves = queries[: len(queries) // 2], queries[len(queries) // 2 :]
+        found: dict[str, list[Passage]] = {}
+        failing = []
+        for half in halves:
+            try:
+                found |= self._found(half)
+            except (SearchError, OSError):
+                failing.append(half)
+        return found | self._found_by_halves(*failing) if len(failing) == 1 else found
 
 
 def _segment(message: str | Message) -> Segment:

@@ -187,6 +187,39 @@ def test_a_backend_that_drops_results_counts_as_failing(engine: Engine) -> None:
     assert episode.turns[0].search_failed
 
 
+class Choking:
+    """A backend that fails whenever a certain query is among those asked."""
+
+    def __init__(self, index: BM25Index, *poison: str) -> None:
+        self.index, self.poison, self.calls = index, set(poison), 0
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        self.calls += 1
+        if not self.poison.isdisjoint(queries):
+            raise SearchError("syntax error")
+        return self.index.search(queries, k)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_query_that_a_backend_chokes_on_costs_no_other_its_search(
+    engine: Engine, index: BM25Index, place: int
+) -> None:
+    engine = with_retriever(engine, Choking(index, f"query {place}"))
+    episodes = begin(engine, *[0] * 5)
+    step(engine, episodes, *(f"<search>query {number}</search>" for number in range(5)))
+    assert [episode.turns[0].search_failed for episode in episodes] == [n == place for n in range(5)]
+
+
+def test_a_backend_that_is_down_is_not_asked_for_every_query(engine: Engine, index: BM25Index) -> None:
+    queries = [f"query {number}" for number in range(8)]
+    backend = Choking(index, *queries)
+    engine = with_retriever(engine, backend)
+    episodes = begin(engine, *[0] * 8)
+    step(engine, episodes, *(f"<search>{query}</search>" for query in queries))
+    assert all(episode.turns[0].search_failed for episode in episodes)
+    assert backend.calls == 3 + 2
+
+
 def test_a_bug_in_a_backend_is_not_hidden(engine: Engine, index: BM25Index) -> None:
     engine = with_retriever(engine, Failing(index, 1, ZeroDivisionError("bug")))
     (episode,) = begin(engine, 0)
