@@ -57,7 +57,7 @@ class Settings:
     epochs: Annotated[
         int, LEARNING, "Optimiser steps on each batch; clipping is at work from the second on."
     ] = 2
-    learning_rate: Annotated[float, LEARNING, "Of AdamW, constant."] = 1e-4
+    learning_rate: Annotated[float, LEARNING, "Of AdamW, constant."] = 3e-4
     clip: Annotated[float, LEARNING, "Importance ratios count between 1 - clip and 1 + clip."] = 0.2
     ratio: Annotated[
         Literal["token", "turn"],

@@ -427,6 +427,9 @@ class Lesson:
     """How many glimpse rows a chunk has, at most."""
     brief: float = 0.0
     """The share of transcripts whose documents are shortened."""
+    shuffle: float = 0.5
+    """The share of transcripts whose documents are out of their ranks. A reader that always finds the wanted
+    one first never learns to read the others; one that never does cannot use what the search engine knows."""
     play: float = 1.0
     """A factor on the weight of the agent's messages: once a model reads, more of playing can be taught."""
     longest: int = 900
@@ -479,6 +482,19 @@ LESSONS = (
         brief=0.4,
         play=3.0,
         longest=1500,
+        passed=(Part.GLIMPSE, 0.7),
+    ),
+    Lesson(
+        "ranks",
+        ((1, 3), (1, 3), (1, 3), (2, 4)),
+        (1, 2, 3, 3),
+        lookups=12,
+        choices=64,
+        glimpses=48,
+        brief=0.2,
+        shuffle=0.1,
+        play=3.0,
+        longest=1500,
     ),
 )
 
@@ -507,7 +523,10 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[
         agents = [ScriptedAgent(partial(noisy, rate=rate), questions, seed=chunk) for rate in (0.0, 0.2, 0.4)]
         for question in questions.questions:
             arrange = Arrangement(
-                stated(world, question), rng, brief=rng.random() < lesson.brief, shuffle=rng.random() < 0.5
+                stated(world, question),
+                rng,
+                brief=rng.random() < lesson.brief,
+                shuffle=rng.random() < lesson.shuffle,
             )
             (episode,) = play_all(
                 rng.choice(agents), [question], _Arranged(retriever, arrange), rng.choice(lesson.top_k)
