@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +166,58 @@ SMALL = Settings(
     updates=1,
     validation_questions=2,
 )
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Variant, int]]:
+    """The runs that were made, each of which takes no time and leaves a log."""
+    made = []
+
+    def train(folder: Path, settings: Settings, report: Callable[[Metrics], None]) -> None:
+        made.append((Variant(settings.reward, settings.advantages), settings.seed))
+        folder.mkdir(parents=True)  # which no other run has
+        lines = [
+            {"update": 0, "validation_f1": 0.1},
+            {"update": 1, "tokens": 9, "seconds": 1.0, "f1": 0.2, "validation_f1": 0.3},
+        ]
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    monkeypatch.setattr("igpo_gym.agents.igpo.train", train)
+    return made
+
+
+def test_a_benchmark_goes_on_after_a_line_that_was_cut_short(
+    trained: list[tuple[Variant, int]], tmp_path: Path
+) -> None:
+    whole = run_training(tmp_path, SMALL, (BASE, RIVAL), 1)
+    path = tmp_path / "runs.jsonl"
+    lines = path.read_text()
+    path.write_text(lines[:-40])
+    shutil.rmtree(tmp_path / "runs")
+    trained.clear()
+    assert run_training(tmp_path, SMALL, (BASE, RIVAL), 1) == whole
+    assert trained == [(RIVAL, 0)]
+    assert path.read_text() == lines
+    assert run_training(tmp_path, SMALL, (BASE, RIVAL), 1) == whole
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"settings": []}',
+        '{"settings": {}, "variant": 5, "seed": 0, "curve": [], "means": {}}',
+        '{"settings": {}, "variant": ["igpo", "grpo"], "seed": 0, "curve": [5], "means": {}}',
+        '{"settings": {}, "variant": ["igpo", "grpo"], "seed": 0, "curve": [], "means": 5}',
+    ],
+)
+def test_a_line_that_is_no_run_is_told(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(DataError, match="runs.jsonl, line 1: not a finished run"):
+        list(read_outcomes(path))
 
 
 @pytest.mark.slow

@@ -91,8 +91,7 @@ def run_training(
     for variant, chosen in _trained(out, missing, report, jobs):
         log = read_log(_folder(out, variant, chosen) / "log.jsonl")
         outcome = summarised(variant, chosen.seed, log)
-        with path.open("a") as file:
-            file.write(json.dumps({"settings": shared(settings), **asdict(outcome)}) + "\n")
+        _append(path, {"settings": shared(settings), **asdict(outcome)})
         done[variant, chosen.seed] = outcome
     return [done[variant, chosen.seed] for variant, chosen in plan]
 
@@ -180,18 +179,34 @@ def shared(settings: Settings) -> dict[str, Any]:
 
 
 def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outcome]:
-    """The finished runs of a file. Raises DataError where they were made with other settings than these."""
+    """The finished runs of a file.
+
+    Raises DataError for a line that is no run, and where runs were made with other settings than these.
+    """
     if not path.exists():
         return
     for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             continue  # cut short by a crash; the run itself is whole, and is summarised again
-        record = json.loads(line)
-        if settings is not None and record["settings"] != shared(settings):
-            changed = [name for name, x in shared(settings).items() if record["settings"].get(name) != x]
+        try:
+            record = json.loads(line)
+            theirs = dict(record["settings"])
+            curve = tuple(map(dict, record["curve"]))
+            outcome = Outcome(Variant(*record["variant"]), record["seed"], curve, dict(record["means"]))
+        except (KeyError, TypeError, ValueError) as problem:
+            raise DataError(path, f"not a finished run ({problem!r})", number) from problem
+        if settings is not None and theirs != shared(settings):
+            changed = [name for name, x in shared(settings).items() if theirs.get(name) != x]
             raise DataError(path, f"made with other settings ({', '.join(changed)})", number)
-        variant = Variant(*record["variant"])
-        yield Outcome(variant, record["seed"], tuple(record["curve"]), record["means"])
+        yield outcome
+
+
+def _append(path: Path, record: dict[str, Any]) -> None:
+    """Add a line of JSON to a file, in the place of one that a crash cut short."""
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(record).encode() + b"\n")
 
 
 def _folder(out: Path, variant: Variant, settings: Settings) -> Path:
