@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from igpo_gym.errors import MissingExtraError
+from igpo_gym.storage import written_file
 
 Metrics: TypeAlias = dict[str, float]
 Sink: TypeAlias = Callable[[Metrics], None]
@@ -31,16 +32,19 @@ def sinks(out: Path, settings: dict[str, Any], done: int, wandb: bool) -> list[S
 
 
 def json_lines(path: Path, done: int) -> Sink:
-    """A line of JSON per update; each is with the operating system before the next begins."""
+    """A line of JSON per update; each is with the operating system before the next begins.
+
+    Of the lines that are there, those up to update ``done`` stay.
+    """
     kept = [line for line in read_log(path) if line["update"] <= done] if path.exists() else []
-    file = path.open("w")
+    with written_file(path) as whole:
+        whole.writelines(json.dumps(line) + "\n" for line in kept)
+    file = path.open("a")
 
     def write(metrics: Metrics) -> None:
         file.write(json.dumps(metrics) + "\n")
         file.flush()
 
-    for line in kept:
-        write(line)
     return write
 
 

@@ -216,7 +216,7 @@ def test_a_benchmark_goes_on_after_a_line_that_was_cut_short(
 def test_a_line_that_is_no_run_is_told(line: str, tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     path.write_text(line + "\n")
-    with pytest.raises(DataError, match="runs.jsonl, line 1: not a finished run"):
+    with pytest.raises(DataError, match=r"runs\.jsonl, line 1: not a finished run"):
         list(read_outcomes(path))
 
 
