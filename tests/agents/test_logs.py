@@ -23,6 +23,7 @@ def test_a_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_anew_stays(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
     path = tmp_path / "log.jsonl"
     write = json_lines(path, done=-1)
     for update in range(50):
