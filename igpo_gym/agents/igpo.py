@@ -280,17 +280,23 @@ class Run:
         self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens)
         protocol = resolve_protocol(s.protocol)
         self.policy = LanguageModelPolicy(self._reader(), self.trained.tokenizer, protocol, self.sampling)
-        scorer = TimedScorer(self.scorer, self.watch) if self.scorer else None
+        self.actor = TimedPolicy(self.policy, self.watch)
         rules = (protocol, s.max_turns, s.top_k)
         needs = resolve_reward(s.reward).needs
+        self.reference_scorer = (
+            TransformersScorer(begun(), self.trained.tokenizer) if "reference" in needs else None
+        )
+        scorer, reference = (
+            TimedScorer(each, self.watch) if each else None for each in (self.scorer, self.reference_scorer)
+        )
         questions, self.engine = assemble(
             s.questions,
             s.search,
             scorer,
             s.reward,
             *rules,
-            reference=TransformersScorer(begun(), self.trained.tokenizer) if "reference" in needs else None,
-            policy=self.policy if "policy" in needs else None,
+            reference=reference,
+            policy=self.actor if "policy" in needs else None,
         )
         self.stream = QuestionStream(questions.questions, s.seed)
         unseen, self.referee = assemble(s.validation, s.search, None, "outcome-f1", *rules)
@@ -379,13 +385,14 @@ class Run:
         s = self.settings
         # A resumed run begins with empty caches, and must round as one that was never stopped.
         self.policy.reader.clear()
-        if isinstance(self.scorer, TransformersScorer):
-            self.scorer.clear()
+        for scorer in (self.scorer, self.reference_scorer):
+            if isinstance(scorer, TransformersScorer):
+                scorer.clear()
         first = self.updates * s.batch_questions
         questions = [self.stream[first + place] for place in range(s.batch_questions)]
         self.policy.sampling = replace(self.sampling, seed=(s.seed << 32) + self.updates)
-        timed = TimedPolicy(self.policy, self.watch)
-        groups = collect_groups(self.engine, timed, questions, s.group_size, len(questions) * s.group_size)
+        size = len(questions) * s.group_size
+        groups = collect_groups(self.engine, self.actor, questions, s.group_size, size)
         return [episode for group in groups for episode in group]
 
     def _advantages(self, turns: Turns) -> Floats:

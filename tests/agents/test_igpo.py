@@ -271,6 +271,26 @@ def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path
         assert LanguageModelPolicy.load(tmp_path / name)
 
 
+def test_all_that_reads_and_plays_for_a_reward_is_timed_and_begins_with_an_empty_cache(
+    tmp_path: Path,
+) -> None:
+    settings = {**SMALL, "scorer": "none", "epochs": 1}
+    run = Run(tmp_path, Settings(**settings, reward="tips"))
+    assert run.reference_scorer is not None
+    forwarded = []
+    for _ in range(2):
+        before = run.reference_scorer.stats.tokens_forwarded
+        run.rollouts()
+        forwarded.append(run.reference_scorer.stats.tokens_forwarded - before)
+    assert forwarded[0] == forwarded[1]
+    assert run.update()["share_scoring"] > 0
+
+    run = Run(tmp_path, Settings(**settings, reward="monte-carlo(completions=1)"))
+    assert run.engine.estimator is not None
+    run.engine.estimator.values(run.engine.begin([run.unseen[0]]), 1)
+    assert run.watch.seconds["sampling"] > 0
+
+
 def test_adapters_learn_from_a_policy_that_has_them(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     run = Run(tmp_path, Settings(**SMALL, lora=2, epochs=1, learning_rate=0.01))
@@ -328,10 +348,12 @@ train(out, Settings(**settings), report)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scorer", ["policy", "refreshed:1"])
-def test_a_killed_run_ends_as_one_that_was_not(scorer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reward", "scorer"), [("igpo", "policy"), ("igpo", "refreshed:1"), ("tips", "none")]
+)
+def test_a_killed_run_ends_as_one_that_was_not(reward: str, scorer: str, tmp_path: Path) -> None:
     def run(name: str, killed_at: int) -> int:
-        settings = json.dumps({**SMALL, "scorer": scorer, "learning_rate": 0.001})
+        settings = json.dumps({**SMALL, "reward": reward, "scorer": scorer, "learning_rate": 0.001})
         command = [sys.executable, "-c", RUN, str(tmp_path / name), settings, str(killed_at)]
         return subprocess.run(command, timeout=600).returncode
 
