@@ -98,7 +98,7 @@ class Settings:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("kl", "lora", "temperature", "validation_temperature"):
+        for name in ("seed", "kl", "lora", "temperature", "validation_temperature"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must not be negative, and {getattr(self, name)} is")
         if not 0 < self.clip < 1:

@@ -18,6 +18,7 @@ from igpo_gym.errors import SpecError
         ({"scorer": "none"}, "reward 'igpo' needs a scorer"),
         ({"updates": 0}, "updates must be at least 1, not 0"),
         ({"kl": -1.0}, "kl must not be negative"),
+        ({"seed": -1}, "seed must not be negative, and -1 is"),
         ({"clip": 1.5}, "clip must be between 0 and 1"),
         ({"scorer": "refreshed"}, "refreshed:10"),
         ({"scorer": "refreshed:0"}, "refreshed:10"),
