@@ -268,7 +268,7 @@ class Run:
     def __init__(self, out: Path, settings: Settings) -> None:
         s = self.settings = settings
         self.out, self.watch = out, Stopwatch()
-        self.trained = TrainedModel(s.model, s.device, s.lora, s.gradient_checkpointing)
+        self.trained = TrainedModel(s.model, s.device, s.lora, s.gradient_checkpointing, s.seed)
         self.model = self.trained.model
         self.optimiser = torch.optim.AdamW(
             self.trained.weights.values(), lr=s.learning_rate, weight_decay=0.0

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class TrainedModel:
     """A causal language model of which all weights learn, or LoRA adapters on its linear layers.
 
+    The adapters begin as ``seed`` draws them, whatever the process drew before.
+
     ``model`` is what is forwarded, adapters included; policies and scorers may share it. It attends packed
     (see ``packing``). On a GPU all weights are float32, to be computed with in bfloat16 (autocast), but those
     that LoRA leaves as they are: they are bfloat16. Dropout is off, so that the same tokens always have the
@@ -30,12 +32,14 @@ class TrainedModel:
     Raises SpecError if there is no such model, and MissingExtraError without peft where ``lora`` is not 0.
     """
 
-    def __init__(self, spec: str, device: str = "auto", lora: int = 0, checkpointing: bool = False) -> None:
+    def __init__(
+        self, spec: str, device: str = "auto", lora: int = 0, checkpointing: bool = False, seed: int = 0
+    ) -> None:
         place = choose_device(device)
         halved = lora and place.type == "cuda"
         self.model, self.tokenizer = load_model(spec, str(place), torch.bfloat16 if halved else torch.float32)
         attend_packed(self.model)
-        self._adapted: Any = _with_adapters(self.model, lora) if lora else None
+        self._adapted: Any = _with_adapters(self.model, lora, seed) if lora else None
         self._turn_dropout_off()
         if checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -70,11 +74,13 @@ class TrainedModel:
                 module.attention_dropout = 0.0
 
 
-def _with_adapters(model: PreTrainedModel, rank: int) -> Any:
+def _with_adapters(model: PreTrainedModel, rank: int, seed: int) -> Any:
     """Put LoRA adapters into ``model``; returns peft's wrapper around it."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
         raise MissingExtraError("training LoRA adapters", "lora") from None
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return get_peft_model(model, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)

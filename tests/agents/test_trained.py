@@ -46,6 +46,23 @@ def test_adapters_alone_learn_and_are_saved_merged(tmp_path: Path) -> None:
         assert torch.allclose(saved(IDS).logits, after, atol=1e-4)
 
 
+def test_adapters_begin_as_the_seed_draws_them() -> None:
+    pytest.importorskip("peft")
+
+    def drawn(seed: int) -> list[torch.Tensor]:
+        weights = TrainedModel("nano", "cpu", lora=2, seed=seed).weights
+        return [weight for name, weight in weights.items() if "lora_A" in name]
+
+    state = torch.get_rng_state()
+    first, other = drawn(0), drawn(1)
+    assert torch.equal(torch.get_rng_state(), state)  # nobody else's numbers are changed
+    torch.rand(1)
+    again = drawn(0)
+    assert first
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, other))
+
+
 def test_checkpointing_gives_the_same_gradients() -> None:
     plain, saving = TrainedModel("nano", "cpu"), TrainedModel("nano", "cpu", checkpointing=True)
     for trained in (plain, saving):
