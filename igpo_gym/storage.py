@@ -68,6 +68,18 @@ def written_whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def tidy(target: Path) -> None:
+    """Remove what writers of ``target`` that were killed left beside it. Nobody else may be writing it now.
+
+    The folder that was there before comes back, if a writer was killed between moving it aside and its own.
+    """
+    for scratch in target.parent.glob(f".{target.name}-*"):
+        for old in scratch.glob("old-*"):
+            if not target.exists():
+                old.rename(target)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 @contextmanager
 def written_file(target: Path) -> Iterator[IO[str]]:
     """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from igpo_gym.storage import cache_dir, held, written_file, written_whole
+from igpo_gym.storage import cache_dir, held, tidy, written_file, written_whole
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -67,6 +67,35 @@ def test_writers_that_race_all_succeed(tmp_path: Path) -> None:
         list(pool.map(write, range(4)))
     assert (target / "file").read_text() in "0123"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from igpo_gym import storage\n"
+        "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "target, moment = Path(sys.argv[1]), sys.argv[2]\n"
+        "with storage.written_whole(target) as folder:\n"
+        "    (folder / 'file').write_text('new')\n"
+        "    if moment == 'writing':\n"
+        "        die()\n"
+        "    rename = Path.rename\n"
+        "    def renamed(path, to):\n"
+        "        if path != target and not target.exists():\n"
+        "            die()\n"
+        "        return rename(path, to)\n"
+        "    Path.rename = renamed\n"
+    )
+    target = tmp_path / "best"
+    with written_whole(target) as folder:
+        (folder / "file").write_text("old")
+    for moment in ("writing", "moving"):
+        subprocess.run([sys.executable, "-c", script, str(target), moment], check=False)
+        assert len(list(tmp_path.glob(".best-*"))) == 1
+        tidy(target)
+        assert list(tmp_path.iterdir()) == [target]
+        assert (target / "file").read_text() == "old"
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ from igpo_gym.rewards import RewardFunction, curriculum_weights, resolve_reward
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.scorers.local import TransformersScorer
-from igpo_gym.storage import held
+from igpo_gym.storage import held, tidy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -443,6 +443,8 @@ def train(
     """
     with held(out):
         agree(out, settings)
+        for name in ("best", "last"):
+            tidy(out / name)
         run = Run(out, settings)
         resumed = run.resume()
         write = [*sinks(out, asdict(settings), run.updates if resumed else -1, wandb), report]

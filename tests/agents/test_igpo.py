@@ -257,6 +257,8 @@ def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path
     reward = "outcome-f1" if scorer == "none" else "igpo"
     settings = Settings(**{**SMALL, "updates": 2}, epochs=1, scorer=scorer, reward=reward)
     told: list[dict[str, float]] = []
+    for name in (".best-killed", ".last-killed"):
+        (tmp_path / name / "new").mkdir(parents=True)
     train(tmp_path, settings, told.append)
     log = read_log(tmp_path / "log.jsonl")
     assert [line["update"] for line in log] == [0, 1, 2]
@@ -269,6 +271,7 @@ def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path
     assert (log[1]["share_scoring"] > 0) == (scorer != "none")
     for name in ("best", "last"):
         assert LanguageModelPolicy.load(tmp_path / name)
+        assert not list(tmp_path.glob(f".{name}-*"))
 
 
 def test_all_that_reads_and_plays_for_a_reward_is_timed_and_begins_with_an_empty_cache(
