@@ -79,8 +79,9 @@ def _pool(samples: Sequence[Sample]) -> list[FloatArray]:
 def leaders(estimates: Mapping[str, Estimate], largest: bool = True) -> frozenset[str]:
     """The best of comparable estimates, and those that it does not surely beat.
 
-    Sure is a difference whose paired 95% interval leaves out 0; without resamples the values alone count. An
-    estimate without a value takes no part, nor does one that rests on fewer units than others do.
+    Sure is a difference whose paired 95% interval leaves out 0; where one unit is all there is, nothing is
+    sure, and none leads. An estimate without a value takes no part, nor does one that rests on fewer units
+    than others do.
     """
     sign = 1.0 if largest else -1.0
     defined = {name: e for name, e in estimates.items() if not np.isnan(e.value)}
@@ -89,12 +90,12 @@ def leaders(estimates: Mapping[str, Estimate], largest: bool = True) -> frozense
     most = max(e.units for e in defined.values())
     defined = {name: e for name, e in defined.items() if e.units == most}
     top = max(defined.values(), key=lambda e: sign * e.value)
+    if most < 2:
+        return frozenset()
     return frozenset(name for name, e in defined.items() if not _beats(top, e, sign))
 
 
 def _beats(top: Estimate, other: Estimate, sign: float) -> bool:
-    if not len(top.draws) or len(top.draws) != len(other.draws):
-        return top.value != other.value
     differences = sign * (top.draws - other.draws)
     return bool(np.nanquantile(differences, (1 - CONFIDENCE) / 2) > 0)
 

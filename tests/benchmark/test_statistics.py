@@ -108,3 +108,9 @@ def test_leaders_are_those_that_the_best_does_not_surely_beat():
     assert leaders(estimates) == {"best", "as good"}
     assert leaders(estimates, largest=False) == {"surely worse", "as good"}
     assert leaders({}) == frozenset()
+
+
+def test_with_one_unit_none_leads():
+    assert (
+        leaders({"a": estimate([(np.ones(3),)], mean), "b": estimate([(np.zeros(3),)], mean)}) == frozenset()
+    )

@@ -28,7 +28,7 @@ from igpo_gym.benchmark.training.measures import (
     reached,
 )
 from igpo_gym.benchmark.training.page import TrainingResult, bias_table, findings, overview, training_files
-from igpo_gym.benchmark.training.run import Outcome, Variant, read_outcomes, run_training, summarised
+from igpo_gym.benchmark.training.run import Outcome, Variant, read_outcomes, run_training, shared, summarised
 from igpo_gym.errors import DataError
 
 BASE, RIVAL = Variant("outcome-f1", "grpo"), Variant("igpo", "igpo-separate")
@@ -140,6 +140,15 @@ def test_the_report_says_what_was_found() -> None:
     assert "Learning curves" in files["report.html"]
     assert len(files["curves.csv"].splitlines()) == 1 + len(OUTCOMES) * 3
     assert len(json.loads(files["training.json"])["runs"]) == len(OUTCOMES)
+
+
+def test_one_seed_shows_no_difference() -> None:
+    result = TrainingResult(OUTCOMES[:2], BASE, shared(SMALL), {})
+    said = " ".join(findings(result))
+    assert "Best F1 at the end: igpo / igpo-separate, 0.50; with one seed there are no intervals" in said
+    assert "surely better" not in said
+    assert not any(cell.best for table in overview(result) for row in table.rows for cell in row)
+    assert "with one seed" in training_files(result)["report.html"]
 
 
 @pytest.mark.parametrize("name", ADVANTAGES)

@@ -109,12 +109,15 @@ def findings(result: TrainingResult) -> Iterator[str]:
     """What the figures come to, a sentence each."""
     ends = _named(estimates(result.outcomes, MEASURES[0]))
     best = leaders(ends)
-    top = max(best, key=lambda name: ends[name].value)
+    top = max(best or ends, key=lambda name: ends[name].value)
     others = sorted(best - {top})
-    yield (
-        f"Best F1 at the end: {top}, {_told(ends[top])}"
-        + (f"; not surely worse: {', '.join(others)}." if others else ", surely better than all others.")
-    )
+    if not best:
+        rest = "; with one seed there are no intervals, and no difference is sure."
+    elif others:
+        rest = f"; not surely worse: {', '.join(others)}."
+    else:
+        rest = ", surely better than all others."
+    yield f"Best F1 at the end: {top}, {_told(ends[top])}{rest}"
     for title, of in (("at the end", final), ("along the run", along)):
         chances = _named(improvement(result.outcomes, result.baseline, of))
         surely = [f"{name} ({_told(each)})" for name, each in chances.items() if each.low > 0.5]
