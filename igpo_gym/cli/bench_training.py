@@ -58,7 +58,7 @@ def bench_training(
         )
         from igpo_gym.benchmark.training.run import SUITE, Variant, run_training, shared
 
-        variants = tuple(map(Variant.parse, variant)) if variant else SUITE
+        variants = tuple(dict.fromkeys(map(Variant.parse, variant))) if variant else SUITE
         base = Settings(**settings)
         base = replace(base, **QUICK) if quick else base
         count = seeds or (2 if quick else 5)

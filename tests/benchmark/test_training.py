@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from igpo_gym.agents.advantages import ADVANTAGES
 from igpo_gym.agents.logs import Metrics
@@ -28,7 +30,15 @@ from igpo_gym.benchmark.training.measures import (
     reached,
 )
 from igpo_gym.benchmark.training.page import TrainingResult, bias_table, findings, overview, training_files
-from igpo_gym.benchmark.training.run import Outcome, Variant, read_outcomes, run_training, shared, summarised
+from igpo_gym.benchmark.training.run import (
+    Outcome,
+    Variant,
+    _folder,
+    read_outcomes,
+    run_training,
+    shared,
+    summarised,
+)
 from igpo_gym.errors import DataError
 
 BASE, RIVAL = Variant("outcome-f1", "grpo"), Variant("igpo", "igpo-separate")
@@ -208,6 +218,36 @@ def test_a_benchmark_goes_on_after_a_line_that_was_cut_short(
     assert trained == [(RIVAL, 0)]
     assert path.read_text() == lines
     assert run_training(tmp_path, SMALL, (BASE, RIVAL), 1) == whole
+
+
+def test_a_variant_that_comes_twice_is_trained_once(
+    trained: list[tuple[Variant, int]], tmp_path: Path
+) -> None:
+    variants = [Variant.parse("igpo"), Variant.parse("igpo/igpo-separate")]
+    made = run_training(tmp_path, SMALL, variants, 2)
+    assert trained == [(each.variant, each.seed) for each in made] == [(RIVAL, 0), (RIVAL, 1)]
+
+
+names = st.text(st.sampled_from("aA1 _-+*./,%")) | st.text()
+
+
+@given(names, names, names, names)
+def test_variants_that_differ_have_folders_that_differ(a: str, b: str, c: str, d: str) -> None:
+    folders = {_folder(Path("out"), variant, SMALL) for variant in (Variant(a, b), Variant(c, d))}
+    assert len(folders) == (2 if (a, b) != (c, d) else 1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        (BASE, "outcome-f1,grpo"),
+        (RIVAL, "igpo,igpo-separate"),
+        (Variant("igpo + 0.1*redundancy", "grpo"), "igpo_+_0.1%2Aredundancy,grpo"),
+        (Variant("igpo - 0.1*redundancy", "reinforce++"), "igpo_-_0.1%2Aredundancy,reinforce++"),
+    ],
+)
+def test_a_folder_tells_the_variant_and_the_seed(variant: Variant, name: str) -> None:
+    assert _folder(Path("out"), variant, SMALL) == Path("out") / "runs" / name / "seed-0"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from igpo_gym.agents.logs import Metrics, read_log
 from igpo_gym.agents.settings import Settings
@@ -79,12 +80,13 @@ def run_training(
 ) -> list[Outcome]:
     """Train with ``settings`` but for the variant's reward and advantages, and the seed (0, 1, ...).
 
-    Runs that ``out`` has are not made again; of the others ``jobs`` are made at a time. All variants of a
-    seed meet the same questions. Where a reward asks for no belief, none is computed, so that time is what
+    A variant that comes twice is trained once. Runs that ``out`` has are not made again; of the others
+    ``jobs`` are made at a time. All variants of a seed meet the same questions. Where a reward asks for no belief, none is computed, so that time is what
     the variant costs. ``report`` gets the metrics of every update. Raises DataError if the folder holds runs
     with other settings, and what :func:`igpo_gym.agents.igpo.train` raises.
     """
-    plan = [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in variants]
+    unique = dict.fromkeys(variants)
+    plan = [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in unique]
     path = out / "runs.jsonl"
     done = {(outcome.variant, outcome.seed): outcome for outcome in read_outcomes(path, settings)}
     missing = [(variant, chosen) for variant, chosen in plan if (variant, chosen.seed) not in done]
@@ -210,6 +212,6 @@ def _append(path: Path, record: dict[str, Any]) -> None:
 
 
 def _folder(out: Path, variant: Variant, settings: Settings) -> Path:
-    """A run's folder. In the variant's name what is no letter or digit becomes a dash."""
-    name = "-".join("".join(c if c.isalnum() else " " for c in str(variant)).split())
+    """A run's folder, which no other has: "reward,advantages", with "_" for a space."""
+    name = ",".join(quote(part, safe=" +").replace("_", "%5F").replace(" ", "_") for part in variant)
     return out / "runs" / name / f"seed-{settings.seed}"
