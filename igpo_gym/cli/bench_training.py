@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,12 +24,18 @@ if TYPE_CHECKING:
     from igpo_gym.agents.logs import Metrics
     from igpo_gym.benchmark.training.run import Variant
 
-QUICK: dict[str, Any] = {"updates": 12, "validate_every": 4, "validation_questions": 50}
-"""The settings of a small benchmark."""
+QUICK: dict[str, Any] = {"seeds": 2, "updates": 12, "validate_every": 4, "validation_questions": 50}
+"""The defaults of a small benchmark."""
+
+
+def _set_quick(context: typer.Context, quick: bool) -> bool:
+    if quick:
+        context.default_map = QUICK
+    return quick
 
 
 def bench_training(
-    out: Path, variant: list[str] | None, seeds: int | None, quick: bool, jobs: int, **settings: Any
+    out: Path, variant: list[str] | None, seeds: int, quick: bool, jobs: int, **settings: Any
 ) -> None:
     """Which reward trains best? Learning curves of rewards and estimators, over seeds.
 
@@ -60,15 +65,13 @@ def bench_training(
 
         variants = tuple(dict.fromkeys(map(Variant.parse, variant))) if variant else SUITE
         base = Settings(**settings)
-        base = replace(base, **QUICK) if quick else base
-        count = seeds or (2 if quick else 5)
-        with _progress(len(variants) * count * base.updates) as bar:
+        with _progress(len(variants) * seeds * base.updates) as bar:
 
             def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
                 done = metrics["update"] > 0
                 bar.update(bar.task_ids[0], advance=float(done), description=f"{chosen}, seed {seed}")
 
-            outcomes = run_training(out, base, variants, count, show, jobs)
+            outcomes = run_training(out, base, variants, seeds, show, jobs)
         estimators = dict.fromkeys(each.advantages for each in variants)
         result = TrainingResult(
             tuple(outcomes),
@@ -116,8 +119,19 @@ bench_training.__signature__ = with_settings(  # type: ignore[attr-defined]
             ],
             None,
         ),
-        "seeds": (Annotated[int | None, typer.Option(min=1, help="5, or 2 with --quick.")], None),
-        "quick": (Annotated[bool, typer.Option("--quick", help="Two seeds of 12 updates each.")], False),
+        "seeds": (Annotated[int, typer.Option(min=1, help="Runs of each variant.")], 5),
+        "quick": (
+            Annotated[
+                bool,
+                typer.Option(
+                    "--quick",
+                    help="A small benchmark: two seeds of 12 updates each, where nothing else is said.",
+                    is_eager=True,  # before the options whose defaults it sets
+                    callback=_set_quick,
+                ),
+            ],
+            False,
+        ),
         "jobs": (
             Annotated[
                 int,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from igpo_gym.agents.settings import Settings
 from igpo_gym.cli import app
 
 
@@ -25,6 +26,32 @@ def test_a_mistake_is_explained(tmp_path: Path) -> None:
     code, text = run("--out", str(tmp_path), "--variant", "igpo/ppo")
     assert code == 2
     assert "unknown advantage estimator 'ppo'" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), (5, 100, 10, 100)),
+        (("--quick",), (2, 12, 4, 50)),
+        (("--quick", "--updates", "3", "--seeds", "1"), (1, 3, 4, 50)),
+        (("--updates", "100", "--validation-questions", "7", "--quick"), (2, 100, 4, 7)),
+    ],
+)
+def test_quick_leaves_the_options_that_are_given(
+    arguments: tuple[str, ...],
+    expected: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    asked = []
+
+    def run_training(out: Path, base: Settings, variants: object, seeds: int, *rest: object) -> None:
+        asked.append((seeds, base.updates, base.validate_every, base.validation_questions))
+        raise ValueError("enough")
+
+    monkeypatch.setattr("igpo_gym.benchmark.training.run.run_training", run_training)
+    assert "enough" in run("--out", str(tmp_path), *arguments)[1]
+    assert asked == [expected]
 
 
 @pytest.mark.slow

@@ -81,9 +81,10 @@ def run_training(
     """Train with ``settings`` but for the variant's reward and advantages, and the seed (0, 1, ...).
 
     A variant that comes twice is trained once. Runs that ``out`` has are not made again; of the others
-    ``jobs`` are made at a time. All variants of a seed meet the same questions. Where a reward asks for no belief, none is computed, so that time is what
-    the variant costs. ``report`` gets the metrics of every update. Raises DataError if the folder holds runs
-    with other settings, and what :func:`igpo_gym.agents.igpo.train` raises.
+    ``jobs`` are made at a time. All variants of a seed meet the same questions. Where a reward asks for no
+    belief, none is computed, so that time is what the variant costs. ``report`` gets the metrics of every
+    update. Raises DataError if the folder holds runs with other settings, and what
+    :func:`igpo_gym.agents.igpo.train` raises.
     """
     unique = dict.fromkeys(variants)
     plan = [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in unique]
