@@ -33,6 +33,9 @@ FORMAT = 1
 _BEGINNING = b'{"settings": '
 """How every line that a RolloutFile writes begins."""
 
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+"""What values of a wrong shape raise where they are taken apart."""
+
 _ACTIONS: dict[str, type[Search] | type[Answer] | type[Invalid]] = {
     action.kind: action for action in (Search, Answer, Invalid)
 }
@@ -68,7 +71,12 @@ def to_record(episode: Episode) -> dict[str, Any]:
 
 
 def from_record(record: dict[str, Any]) -> Episode:
-    """The episode that :func:`to_record` wrote. KeyError, TypeError or ValueError for anything else."""
+    """The episode that :func:`to_record` wrote.
+
+    AttributeError, KeyError, TypeError or ValueError for anything else, such as an episode without turns.
+    """
+    if not record["turns"]:
+        raise ValueError("an episode without turns")
     question = record["question"]
     return Episode(
         question=Question(
@@ -129,7 +137,7 @@ def read_rollouts(path: str | Path) -> Iterator[Episode]:
                 record = json.loads(line)
                 _check_format(record)
                 episode = from_record(record)
-            except (KeyError, TypeError, ValueError) as problem:
+            except _MALFORMED as problem:
                 raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
             yield episode
 
@@ -144,7 +152,7 @@ def read_settings(path: Path) -> dict[str, Any]:
             record = json.loads(next(lines, b"null"))
             _check_format(record)
             return dict(record.get("settings", {}))
-        except (KeyError, TypeError, ValueError) as problem:
+        except _MALFORMED as problem:
             raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
 
 
@@ -211,10 +219,10 @@ class RolloutFile:
                 break  # cut short by a crash; anything else without an end is not ours to remove
             try:
                 record = json.loads(line)
-                settings = record["settings"]
+                settings = dict(record["settings"])
                 attempt = record["question"]["id"], record.get("attempt", 0)
                 _check_format(record)
-            except (KeyError, TypeError, ValueError) as problem:
+            except _MALFORMED as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
             if settings != self.settings:
                 changed = sorted(

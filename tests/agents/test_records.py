@@ -117,6 +117,35 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str)
     assert path.read_text() == line + end
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("values", [1]),
+        ("turns", []),
+        ("turns", [{"message": "m", "action": "search", "results": []}]),
+        ("segments", ["x"]),
+        ("question", 5),
+        ("views", ["x"]),
+        ("beliefs", [1]),
+    ],
+)
+def test_a_line_of_a_wrong_shape_is_told(engine: Engine, tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    good = to_record(play(engine))
+    path.write_text("".join(json.dumps(record) + "\n" for record in (good, {**good, field: value})))
+    with pytest.raises(DataError, match="line 2: not a recorded episode"):
+        list(read_rollouts(path))
+
+
+@pytest.mark.parametrize("settings", [[1], "x", 5])
+def test_settings_of_a_wrong_shape_are_told(engine: Engine, tmp_path: Path, settings: object) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text(json.dumps({"settings": settings, **to_record(play(engine))}) + "\n")
+    for read in (read_settings, lambda path: RolloutFile(path, SETTINGS)):
+        with pytest.raises(DataError, match="line 1: not a recorded episode"):
+            read(path)
+
+
 def test_a_second_run_may_not_write_the_same_file(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
     with RolloutFile(path, SETTINGS), pytest.raises(DataError, match="another run is writing"):
