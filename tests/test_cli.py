@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,39 @@ def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
     assert "other settings (temperature)" in " ".join(run(*command, "--temperature", "1", code=2).split())
     (files / "model" / "model.safetensors").touch()
     assert "other settings (agent_written)" in " ".join(run(*command, code=2).split())
+
+
+def test_a_rollout_is_not_resumed_with_other_models_an_other_index_or_other_evidence(files: Path) -> None:
+    from tests.scorers.tiny import make_model, make_tokenizer
+
+    for name in ("scorer", "reference"):
+        make_model().save_pretrained(files / name)
+        make_tokenizer().save_pretrained(files / name)
+    run("index", "build", "corpus.jsonl", "index")
+    models = ("--scorer", "scorer", "--reference", "reference", "--reward", "igpo + tips")
+    command = ("rollout", *SETTINGS, *models, "--agent", "scripted", "--episodes", "1", "--out", "out.jsonl")
+    run(*command)
+    run(*command)
+    questions = [json.loads(line) for line in (files / "questions.jsonl").read_text().splitlines()]
+    questions[0]["evidence"] = ["d1"]
+    changes = {
+        "scorer_written": lambda: os.utime(files / "scorer" / "model.safetensors", (1, 1)),
+        "reference_written": lambda: os.utime(files / "reference" / "model.safetensors", (1, 1)),
+        "search_written": lambda: os.utime(files / "index" / "manifest.json", (1, 1)),
+        "evidence_hash": lambda: (files / "questions.jsonl").write_text(
+            "\n".join(map(json.dumps, questions))
+        ),
+    }
+    for name, change in changes.items():
+        change()
+        assert f"other settings ({name})" in " ".join(run(*command, code=2).split())
+        (files / "out.jsonl").unlink()
+        run(*command)
+    line = json.loads((files / "out.jsonl").read_text())
+    for name in changes:
+        del line["settings"][name]  # as before there were such fingerprints
+    (files / "out.jsonl").write_text(json.dumps(line) + "\n")
+    run(*command)
 
 
 def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -178,12 +178,14 @@ class RolloutFile:
 
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
     and ``done`` holds the question's id and the attempt's number of each episode that is there. Raises
-    DataError when the file was made with other settings, since its episodes could not be compared.
+    DataError when the file was made with other settings, since its episodes could not be compared; of those
+    that are named in ``fingerprints``, a line may lack some.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path, settings: dict[str, Any], fingerprints: Iterable[str] = ()) -> None:
         self.path = path
         self.settings = settings
+        self._fingerprints = {name: settings[name] for name in fingerprints}
         self.done: set[tuple[str, int]] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
@@ -219,7 +221,7 @@ class RolloutFile:
                 break  # cut short by a crash; anything else without an end is not ours to remove
             try:
                 record = json.loads(line)
-                settings = dict(record["settings"])
+                settings = self._fingerprints | record["settings"]
                 attempt = record["question"]["id"], record.get("attempt", 0)
                 _check_format(record)
             except _MALFORMED as problem:

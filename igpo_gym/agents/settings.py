@@ -12,6 +12,7 @@ from igpo_gym.agents.advantages import ADVANTAGES
 from igpo_gym.errors import SpecError, choose
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
+from igpo_gym.storage import written
 
 TASK, CREDIT, ROLLOUTS = "Task", "Reward and credit", "Rollouts"
 LEARNING, MACHINE, VALIDATION = "Learning", "Machine", "Validation"
@@ -113,14 +114,22 @@ class Settings:
         return int(match[1]) if match else None
 
 
-def agree(out: Path, settings: Settings) -> None:
-    """Write the settings into a new run's folder; ValueError if a run with others is there.
+def fingerprints(settings: Settings) -> dict[str, list[int]]:
+    """What tells that a model, questions or an index of the same name are others by the time of a resume."""
+    named = ("model", "questions", "validation", "search", "scorer")
+    return {f"{name}_written": written(getattr(settings, name)) for name in named}
 
-    A run may be made longer, unless its curriculum depends on its length.
+
+def agree(out: Path, settings: Settings) -> None:
+    """Write settings and fingerprints into a new run's folder; ValueError if a run with others is there.
+
+    A run may be made longer, unless its curriculum depends on its length. Fingerprints that it does not hold
+    are not compared.
     """
-    path = out / "settings.json"
+    path, now = out / "settings.json", fingerprints(settings)
+    ours = asdict(settings) | now
     if path.exists():
-        theirs, ours = json.loads(path.read_text()), asdict(settings)
+        theirs = now | json.loads(path.read_text())
         free = set() if settings.curriculum else {"updates"}
         changed = [name for name in ours if theirs.get(name) != ours[name] and name not in free]
         if changed:
@@ -129,7 +138,7 @@ def agree(out: Path, settings: Settings) -> None:
             )
     out.mkdir(parents=True, exist_ok=True)
     part = out / ".settings.json.part"
-    part.write_text(json.dumps(asdict(settings), indent=2) + "\n")
+    part.write_text(json.dumps(ours, indent=2) + "\n")
     part.replace(path)
 
 

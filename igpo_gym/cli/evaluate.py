@@ -72,7 +72,7 @@ def evaluate(
         question_set, engine = assemble(questions, search, "none", "outcome-f1", protocol, max_turns, top_k)
         sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
         policy = make_policy(agent, question_set, engine, sampling)
-        settings |= fingerprints(agent, question_set.questions)
+        settings |= fingerprints(question_set, agent=agent, search=search)
         chosen = question_set.questions[:episodes]
         record(engine, policy, chosen, out, settings, batch_size, attempts)
         wanted = {(question.id, attempt) for question in chosen for attempt in range(attempts)}

@@ -36,6 +36,7 @@ from igpo_gym.cli.common import (
 
 if TYPE_CHECKING:
     from igpo_gym.agents.interface import Policy
+    from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
 
@@ -82,7 +83,7 @@ def rollout(
         )
         sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
         policy = make_policy(agent, question_set, engine, sampling)
-        settings |= fingerprints(agent, question_set.questions)
+        settings |= fingerprints(question_set, agent=agent, scorer=scorer, reference=reference, search=search)
         chosen = question_set.questions[:episodes]
         played = record(engine, policy, chosen, out, settings, batch_size, group_size)
         console.print(_summary(read_rollouts(out)))
@@ -100,11 +101,17 @@ SETTINGS = frozenset(
 """The options that an episode depends on, kept with each recorded episode."""
 
 
-def fingerprints(agent: str, questions: Iterable[Question]) -> dict[str, Any]:
-    """What tells that questions or a model of the same name are others by the time a run is resumed."""
-    from igpo_gym.storage import stamp
+def fingerprints(question_set: QuestionSet, **specs: str | None) -> dict[str, Any]:
+    """What tells that questions, models or an index of the same name are others by the time of a resume."""
+    from igpo_gym.storage import written
 
-    return {"questions_hash": _digest(questions), "agent_written": list(stamp(Path(agent)))}
+    questions = question_set.questions
+    return {
+        "questions_hash": _digest((each.id, each.text, each.answers) for each in questions),
+        "evidence_hash": _digest((each.id, each.evidence) for each in questions),
+        "passages_hash": question_set.fingerprint,
+        **{f"{name}_written": written(spec) for name, spec in specs.items()},
+    }
 
 
 def record(
@@ -120,7 +127,7 @@ def record(
     from igpo_gym.agents.records import RolloutFile
     from igpo_gym.agents.rollouts import collect
 
-    with RolloutFile(out, settings) as file:
+    with RolloutFile(out, settings, settings.keys() - SETTINGS) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
         remaining = len(wanted - file.done)
         began, turns = time.perf_counter(), 0
@@ -134,11 +141,10 @@ def record(
     return remaining
 
 
-def _digest(questions: Iterable[Question]) -> str:
-    """A hash of the questions: a file of the same name may hold others by the time a run is resumed."""
+def _digest(values: Iterable[tuple[Any, ...]]) -> str:
     digest = hashlib.sha256()
-    for question in questions:
-        digest.update(repr((question.id, question.text, question.answers)).encode("utf-8", "replace"))
+    for value in values:
+        digest.update(repr(value).encode("utf-8", "replace"))
     return digest.hexdigest()[:16]
 
 

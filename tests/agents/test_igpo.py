@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -382,3 +383,24 @@ def test_a_folder_with_a_run_of_other_settings_is_left_alone(tmp_path: Path) -> 
     agree(tmp_path / "b", Settings(**SMALL, curriculum=True))
     with pytest.raises(ValueError, match="updates"):
         agree(tmp_path / "b", Settings(**{**SMALL, "updates": 9}, curriculum=True))
+
+
+def test_a_run_whose_model_or_questions_are_others_by_now_is_left_alone(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("model/config.json", "questions.jsonl", "index/manifest.json")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    changes = {"model": str(tmp_path / "model"), "search": f"bm25:{tmp_path / 'index'}"}
+    settings = Settings(**{**SMALL, **changes, "questions": f"jsonl:{tmp_path / 'questions.jsonl'}"})
+    run = tmp_path / "run"
+    agree(run, settings)
+    agree(run, settings)
+    for file in files:
+        os.utime(file, (1, 1))
+    with pytest.raises(ValueError, match=r"\(model_written, questions_written, search_written\)"):
+        agree(run, settings)
+    kept = json.loads((run / "settings.json").read_text())  # as a run has it that knew no fingerprints
+    old = {name: value for name, value in kept.items() if not name.endswith("_written")}
+    (run / "settings.json").write_text(json.dumps(old))
+    agree(run, settings)
+    assert "model_written" in json.loads((run / "settings.json").read_text())

@@ -105,6 +105,18 @@ def test_a_file_of_other_settings_is_refused_and_kept(engine: Engine, tmp_path: 
     assert path.read_bytes() == content
 
 
+def test_a_fingerprint_that_a_line_lacks_is_not_compared(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine, 0))
+    with RolloutFile(path, {**SETTINGS, "hash": "1"}, ["hash"]) as file:
+        file.write(play(engine, 1))
+    with pytest.raises(DataError, match=r"line 2: made with other settings \(hash\)"):
+        RolloutFile(path, {**SETTINGS, "hash": "2"}, ["hash"])
+    with pytest.raises(DataError, match=r"line 1: made with other settings \(hash\)"):
+        RolloutFile(path, {**SETTINGS, "hash": "1"})
+
+
 @pytest.mark.parametrize("end", ["", "\n"])
 @pytest.mark.parametrize("line", ["not json", "[]", "{}", '{"format": 1}', '[{"_id": "HotpotQA"}]'])
 def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str) -> None:

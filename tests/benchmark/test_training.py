@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -218,6 +219,24 @@ def test_a_benchmark_goes_on_after_a_line_that_was_cut_short(
     assert trained == [(RIVAL, 0)]
     assert path.read_text() == lines
     assert run_training(tmp_path, SMALL, (BASE, RIVAL), 1) == whole
+
+
+def test_a_benchmark_of_a_model_that_is_another_by_now_is_left_alone(
+    trained: list[tuple[Variant, int]], tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    config = tmp_path / "model" / "config.json"
+    config.touch()
+    settings = replace(SMALL, model=str(config.parent))
+    first = run_training(tmp_path, settings, (BASE,), 1)
+    os.utime(config, (1, 1))
+    with pytest.raises(DataError, match=r"other settings \(model_written\)"):
+        run_training(tmp_path, settings, (BASE, RIVAL), 1)
+    path = tmp_path / "runs.jsonl"
+    record = json.loads(path.read_text())
+    record["settings"] = shared(settings)  # as before there were fingerprints
+    path.write_text(json.dumps(record) + "\n")
+    assert run_training(tmp_path, settings, (BASE,), 1) == first
 
 
 def test_a_variant_that_comes_twice_is_trained_once(

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from igpo_gym.agents.logs import Metrics, read_log
-from igpo_gym.agents.settings import Settings
+from igpo_gym.agents.settings import Settings, fingerprints
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
 
@@ -88,13 +88,13 @@ def run_training(
     """
     unique = dict.fromkeys(variants)
     plan = [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in unique]
-    path = out / "runs.jsonl"
+    path, now = out / "runs.jsonl", fingerprints(settings)
     done = {(outcome.variant, outcome.seed): outcome for outcome in read_outcomes(path, settings)}
     missing = [(variant, chosen) for variant, chosen in plan if (variant, chosen.seed) not in done]
     for variant, chosen in _trained(out, missing, report, jobs):
         log = read_log(_folder(out, variant, chosen) / "log.jsonl")
         outcome = summarised(variant, chosen.seed, log)
-        _append(path, {"settings": shared(settings), **asdict(outcome)})
+        _append(path, {"settings": shared(settings) | now, **asdict(outcome)})
         done[variant, chosen.seed] = outcome
     return [done[variant, chosen.seed] for variant, chosen in plan]
 
@@ -184,8 +184,11 @@ def shared(settings: Settings) -> dict[str, Any]:
 def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outcome]:
     """The finished runs of a file.
 
-    Raises DataError for a line that is no run, and where runs were made with other settings than these.
+    Raises DataError for a line that is no run, and where runs were made with other settings than these, or
+    with other fingerprints (see :func:`igpo_gym.agents.settings.fingerprints`).
     """
+    now = fingerprints(settings) if settings else {}
+    ours = shared(settings) | now if settings else {}
     if not path.exists():
         return
     for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
@@ -193,13 +196,13 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
             continue  # cut short by a crash; the run itself is whole, and is summarised again
         try:
             record = json.loads(line)
-            theirs = dict(record["settings"])
+            theirs = now | record["settings"]
             curve = tuple(map(dict, record["curve"]))
             outcome = Outcome(Variant(*record["variant"]), record["seed"], curve, dict(record["means"]))
         except (KeyError, TypeError, ValueError) as problem:
             raise DataError(path, f"not a finished run ({problem!r})", number) from problem
-        if settings is not None and theirs != shared(settings):
-            changed = [name for name, x in shared(settings).items() if theirs.get(name) != x]
+        if settings is not None and theirs != ours:
+            changed = [name for name, x in ours.items() if theirs.get(name) != x]
             raise DataError(path, f"made with other settings ({', '.join(changed)})", number)
         yield outcome
 
