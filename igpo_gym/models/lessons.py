@@ -247,13 +247,13 @@ def choice_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[R
     out = []
     for question in map(asked.question, islice(numbers, rows)):
         passages = [asked.passage(int(number)) for number in question.evidence]
-        arrange = Arrangement(stated(asked, question), rng, brief=rng.random() < 0.7, shuffle=True)
+        arrange = Arrangement(stated(asked, question), rng, brief=rng.random() < 0.8, shuffle=True)
         row = Row()
         row.add([encode.bos], 0.0, Part.TEXT)
         row.add(encode(TAGS.prompt(question)[-1].text), TEXT, Part.TEXT)
         row.add(encode(TAGS.reply(TAGS.passages(arrange(passages))).text), TEXT, Part.TEXT)
         answer = encode(question.answers[0]) + encode.suffix[:1]
-        row.branch(encode.prefix, answer, 1.0, Part.CHOICE)
+        row.branch(encode.prefix, answer, ANSWER, Part.CHOICE)
         out.append(row)
     return out
 
@@ -491,6 +491,19 @@ LESSONS = (
         lookups=12,
         choices=64,
         glimpses=48,
+        brief=0.2,
+        shuffle=0.1,
+        play=3.0,
+        longest=1500,
+        passed=(Part.ANSWER, 0.89),
+    ),
+    Lesson(
+        "choices",
+        ((1, 3), (1, 3), (1, 3), (2, 4)),
+        (1, 2, 3, 3),
+        lookups=12,
+        choices=200,
+        glimpses=64,
         brief=0.2,
         shuffle=0.1,
         play=3.0,
