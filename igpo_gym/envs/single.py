@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options
+from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode, Question
 from igpo_gym.protocols import TextProtocol
@@ -95,7 +95,7 @@ class SearchQAEnv(gym.Env[str, str]):
         found = None if chosen is None else self.questions.find(chosen)
         super().reset(seed=seed)
         place = self._place if seed is None else 0
-        stream = QuestionStream(self.questions.questions, self._stream_seed(), self.group_size)
+        stream = QuestionStream(self.questions.questions, stream_seed(self), self.group_size)
         (episode,) = self.engine.begin([found or stream[place]], [place % self.group_size])
         self.engine.settle([], [episode])
         self.episode, self._place = episode, place + 1
@@ -119,14 +119,6 @@ class SearchQAEnv(gym.Env[str, str]):
         from igpo_gym.envs.render import ansi
 
         return ansi(self.episode)
-
-    def _stream_seed(self) -> int:
-        seed = self.np_random_seed
-        # Gymnasium's seed is -1 where the generator itself was set: then the generator decides, once.
-        if seed is None or seed < 0:
-            seed = int(self.np_random.integers(2**63))
-            self._np_random_seed = seed
-        return seed
 
     def _show(self) -> None:
         if self.render_mode == "human" and self.episode is not None:

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Move
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options
+from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode, Question
@@ -220,7 +220,7 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         """
         size, places = self.group_size, list(self._places)
         super().reset(seed=seed if isinstance(seed, int) else None)
-        seeds = self._seeds or [(self.np_random_seed or 0) + index for index in range(self.num_envs)]
+        seeds = self._seeds or [stream_seed(self) + index for index in range(self.num_envs)]
         if seed is None:
             if mask.all():
                 leaders = range(0, self.num_envs, size)

@@ -266,6 +266,15 @@ def test_a_failed_reset_changes_nothing(settings: dict[str, Any], scorer: Mentio
     assert list(envs.reset()[1]["question_id"]) == list(twin.reset()[1]["question_id"])
 
 
+def test_a_generator_that_is_set_decides_the_questions(settings: dict[str, Any]) -> None:
+    single, envs = SearchQAEnv(**settings), SearchQAVectorEnv(2, **settings)
+    for env in (single, envs):
+        env.np_random = np.random.default_rng(3)
+    for _ in range(10):
+        assert envs.reset()[1]["question_id"][0] == single.reset()[1]["question_id"]
+    assert envs.np_random_seed == single.np_random_seed
+
+
 def test_gymnasiums_own_vector_forms_accept_the_single_environment(settings: dict[str, Any]) -> None:
     envs = gym.make_vec("SearchQA-IGPO-v0", num_envs=2, vectorization_mode="sync", **settings)
     observations, infos = envs.reset(seed=3)
