@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.engine import undone_on_error
 from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
 from igpo_gym.envs.spaces import UnicodeText
@@ -111,6 +113,17 @@ class SearchQAEnv(gym.Env[str, str]):
         self._show()
         info = episode_info(episode, self.oracle_info)
         return episode.turns[-1].observation, reward, episode.terminated, episode.truncated, info
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Whatever is raised within, the environment then goes on from where it was before."""
+        before = self.episode, self._place
+        try:
+            with undone_on_error([self.episode] if self.episode else []):
+                yield
+        except BaseException:
+            self.episode, self._place = before
+            raise
 
     def render(self) -> str | None:
         """The dialogue so far as a string, in mode "ansi"; mode "human" prints it unasked."""
