@@ -10,7 +10,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 from igpo_gym.data import resolve_questions
@@ -43,6 +45,9 @@ class Sessions:
     ``settings`` are the arguments of :class:`SearchQAEnv`. Each call gives an environment of its own, to be
     used by one thread at a time; different ones may be used at the same time.
 
+    The thread that joins their beliefs ends when nobody holds the sessions or one of their environments any
+    more. Use them as a context manager, or :meth:`close` them, to end it at once.
+
     >>> sessions = Sessions(questions="world:documents=60,questions=10", scorer=None, reward="outcome-f1")
     >>> one, other = sessions(), sessions()
     >>> one.engine is other.engine, one.reset(seed=1)[0] == other.reset(seed=1)[0]
@@ -51,15 +56,29 @@ class Sessions:
 
     def __init__(self, **settings: Any) -> None:
         self._original = SearchQAEnv(**settings)
+        self._fronts = ExitStack()
         scorer, reference = self.engine.scorer, self.engine.reference
-        front = _front(scorer)
+        front = self._front(scorer)
         # A reference that is the scorer itself stays so: the engine asks it once for both.
-        behind = front if reference is scorer else _front(reference)
+        behind = front if reference is scorer else self._front(reference)
         self._original.engine = dataclasses.replace(self.engine, scorer=front, reference=behind)
 
     def __call__(self) -> SearchQAEnv:
         """An environment that has not been reset."""
         return copy.copy(self._original)
+
+    def close(self) -> None:
+        """End the threads; the environments then fail with ScoringError when they need the scorer. Safe to
+        call again."""
+        self._fronts.close()
+
+    def __enter__(self) -> Sessions:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def engine(self) -> Engine:
@@ -71,9 +90,10 @@ class Sessions:
         """The questions that all of them draw from."""
         return self._original.questions
 
-
-def _front(scorer: AnswerScorer | None) -> AnswerScorer | None:
-    return scorer if scorer is None or isinstance(scorer, BatchingScorer) else BatchingScorer(scorer)
+    def _front(self, scorer: AnswerScorer | None) -> AnswerScorer | None:
+        if scorer is None or isinstance(scorer, BatchingScorer):
+            return scorer
+        return self._fronts.enter_context(BatchingScorer(scorer))
 
 
 @lru_cache(maxsize=8)

@@ -26,6 +26,9 @@ OPTIONS = ("model", "tokenizer", "kind")
 TOKEN_ID = "token_id:"
 """How vLLM writes a token of which the id was asked for."""
 
+STOPPED_BY = ("stop_reason", "matched_stop")
+"""Where vLLM and SGLang tell the stop that ended a text; None or a token id for an end of turn."""
+
 
 class RemotePolicy:
     """An agent that a server of OpenAI's interface samples (a ``Policy``): vLLM, SGLang, llama.cpp, OpenAI.
@@ -197,12 +200,20 @@ class RemotePolicy:
         return body | ({"top_k": sampling.top_k} if sampling.top_k else {})
 
     def _closed(self, text: str, choice: Mapping[str, Any]) -> str:
-        """The text with the closing tag that ended it, which a server leaves out."""
-        if (cut := self._protocol.cut(text)) != text or choice.get("finish_reason") != "stop":
-            return cut
-        opened = {stop: text.rfind(stop.replace("/", "")) for stop in self._protocol.stops}
+        """The text with the closing tag that ended it, which a server leaves out.
+
+        Servers say "stop" for an end of turn too. Where this one does not tell which it was, the tag of the
+        action that is open is taken for what ended the text.
+        """
+        text, stops = self._protocol.cut(text), self._protocol.stops
+        if text.endswith(stops) or choice.get("finish_reason") != "stop":
+            return text
+        told = [choice[key] for key in STOPPED_BY if key in choice]
+        if told:
+            return text + "".join(stop for stop in stops if stop in told)
+        opened = {stop: text.rfind(stop.replace("/", "")) for stop in stops}
         latest = max(opened, key=lambda stop: opened[stop])
-        return text if opened[latest] < 0 or text.endswith(latest) else text + latest
+        return text if opened[latest] < 0 else text + latest
 
 
 def sampled_tokens(logprobs: object) -> tuple[tuple[int, ...], tuple[float, ...]] | None:

@@ -151,14 +151,20 @@ class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
     ) -> tuple[Features, dict[str, Any]]:
         """Begin an episode, as the text environment does."""
         super().reset(seed=seed)
-        _, info = self.text.reset(seed=seed, options=options)
-        return self._observe(info)
+        with self.text.undone_on_error():
+            _, info = self.text.reset(seed=seed, options=options)
+            return self._observe(info)
 
     def step(self, action: np.int64 | int) -> tuple[Features, float, bool, bool, dict[str, Any]]:
-        """Play the message that ``action`` means."""
+        """Play the message that ``action`` means.
+
+        Raises ScoringError when the scorer fails, in the text environment or for the menu; the episode is
+        then as it was before the step.
+        """
         message = self._shown("step").message(int(action), self.reader.engine.protocol)
-        _, reward, terminated, truncated, info = self.text.step(message)
-        observation, info = self._observe(info)
+        with self.text.undone_on_error():
+            _, reward, terminated, truncated, info = self.text.step(message)
+            observation, info = self._observe(info)
         return observation, reward, terminated, truncated, info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
@@ -208,8 +214,9 @@ class SearchQADiscreteVectorEnv(VectorEnv[Features, npt.NDArray[np.int64], npt.N
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Features, dict[str, Any]]:
         """Begin episodes, as the text environment does."""
-        _, infos = self.text.reset(seed=seed, options=options)
-        self.menus = self.reader.read(self.text.episodes)
+        with self.text.undone_on_error():
+            _, infos = self.text.reset(seed=seed, options=options)
+            self.menus = self.reader.read(self.text.episodes)
         return self._observations(), self._add_menus(infos, self.menus)
 
     def step(
@@ -217,20 +224,22 @@ class SearchQADiscreteVectorEnv(VectorEnv[Features, npt.NDArray[np.int64], npt.N
     ) -> tuple[Features, npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]:
         """Play in every environment; ``infos["final_obs"]`` holds features, as observations do.
 
-        An environment that begins anew in this step ("NextStep") ignores its action.
+        An environment that begins anew in this step ("NextStep") ignores its action. Raises ScoringError when
+        the scorer fails, in the text environment or for a menu; all episodes are then as they were before.
         """
         menus = self._shown("step")
         if len(actions) != self.num_envs:
             raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
         protocol, played = self.reader.engine.protocol, list(self.text.episodes)
         pairs = zip(menus, actions, strict=True)
-        _, rewards, terminations, truncations, infos = self.text.step(
-            [menu.message(int(action), protocol) for menu, action in pairs]
-        )
-        self.menus = self.reader.read(self.text.episodes)
-        ended = np.flatnonzero(infos.get("_final_obs", []))
-        for index, menu in zip(ended, self.reader.read([played[i] for i in ended]), strict=True):
-            infos["final_obs"][index] = menu.observation
+        messages = [menu.message(int(action), protocol) for menu, action in pairs]
+        with self.text.undone_on_error():
+            _, rewards, terminations, truncations, infos = self.text.step(messages)
+            menus = self.reader.read(self.text.episodes)
+            ended = np.flatnonzero(infos.get("_final_obs", []))
+            for index, menu in zip(ended, self.reader.read([played[i] for i in ended]), strict=True):
+                infos["final_obs"][index] = menu.observation
+        self.menus = menus
         return self._observations(), rewards, terminations, truncations, self._add_menus(infos, self.menus)
 
     def action_masks(self) -> Mask:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from igpo_gym.episode import (
@@ -127,18 +128,13 @@ class Engine:
         then as they were.
         """
         episodes = [*fresh, *(move.episode for move in moves)]
-        marks = [episode.mark() for episode in episodes]
-        try:
+        with undone_on_error(episodes):
             for move in moves:
                 move.episode.append(move.turn, move.segments)
                 move.episode.truncated = move.truncates
             if self._due:
                 self._measure([episode for episode in episodes if not episode.terminated])
             return [self._price(move.episode) for move in moves]
-        except BaseException:
-            for episode, mark in zip(episodes, marks, strict=True):
-                episode.rewind(mark)
-            raise
 
     def _measure(self, episodes: Sequence[Episode]) -> None:
         """Add to each episode what is due after its latest turn."""
@@ -205,6 +201,18 @@ class Engine:
             except (SearchError, OSError):
                 failing.append(half)
         return found | self._found_by_halves(*failing) if len(failing) == 1 else found
+
+
+@contextmanager
+def undone_on_error(episodes: Sequence[Episode]) -> Iterator[None]:
+    """Whatever is raised within, the episodes are then as they were before."""
+    marks = [(episode, episode.mark()) for episode in episodes]
+    try:
+        yield
+    except BaseException:
+        for episode, mark in marks:
+            episode.rewind(mark)
+        raise
 
 
 def _segment(message: str | Message) -> Segment:

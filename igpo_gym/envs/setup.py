@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
@@ -37,6 +39,16 @@ class QuestionStream:
     def __getitem__(self, place: int) -> Question:
         generator = np.random.default_rng((self.seed, place // self.group_size))
         return self.questions[int(generator.integers(len(self.questions)))]
+
+
+def stream_seed(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int:
+    """The seed of an environment's questions, drawn from its generator where that was set without a seed."""
+    seed = env.np_random_seed
+    # Gymnasium's seed is -1 where the generator itself was set: then the generator decides, once.
+    if seed is None or seed < 0:
+        seed = int(env.np_random.integers(2**63))
+        env._np_random_seed = seed
+    return seed
 
 
 class QuestionBook:

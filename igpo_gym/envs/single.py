@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.engine import undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options
+from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode, Question
 from igpo_gym.protocols import TextProtocol
@@ -95,7 +97,7 @@ class SearchQAEnv(gym.Env[str, str]):
         found = None if chosen is None else self.questions.find(chosen)
         super().reset(seed=seed)
         place = self._place if seed is None else 0
-        stream = QuestionStream(self.questions.questions, self._stream_seed(), self.group_size)
+        stream = QuestionStream(self.questions.questions, stream_seed(self), self.group_size)
         (episode,) = self.engine.begin([found or stream[place]], [place % self.group_size])
         self.engine.settle([], [episode])
         self.episode, self._place = episode, place + 1
@@ -112,6 +114,17 @@ class SearchQAEnv(gym.Env[str, str]):
         info = episode_info(episode, self.oracle_info)
         return episode.turns[-1].observation, reward, episode.terminated, episode.truncated, info
 
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Whatever is raised within, the environment then goes on from where it was before."""
+        before = self.episode, self._place
+        try:
+            with undone_on_error([self.episode] if self.episode else []):
+                yield
+        except BaseException:
+            self.episode, self._place = before
+            raise
+
     def render(self) -> str | None:
         """The dialogue so far as a string, in mode "ansi"; mode "human" prints it unasked."""
         if self.render_mode != "ansi" or self.episode is None:
@@ -119,14 +132,6 @@ class SearchQAEnv(gym.Env[str, str]):
         from igpo_gym.envs.render import ansi
 
         return ansi(self.episode)
-
-    def _stream_seed(self) -> int:
-        seed = self.np_random_seed
-        # Gymnasium's seed is -1 where the generator itself was set: then the generator decides, once.
-        if seed is None or seed < 0:
-            seed = int(self.np_random.integers(2**63))
-            self._np_random_seed = seed
-        return seed
 
     def _show(self) -> None:
         if self.render_mode == "human" and self.episode is not None:

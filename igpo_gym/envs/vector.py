@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,9 +13,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.engine import Move
+from igpo_gym.envs.engine import Move, undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options
+from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode, Question
@@ -113,6 +114,8 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         After the end of an episode its environment begins the next one: in the following step, whose action
         it ignores ("NextStep"); at once, with the end in ``infos["final_obs"]`` and ``infos["final_info"]``
         ("SameStep"); or never, so that it must be reset with a ``reset_mask`` ("Disabled").
+
+        Raises ScoringError when the scorer fails; all episodes are then as they were before the step.
         """
         if isinstance(actions, str):
             raise TypeError(
@@ -132,14 +135,26 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             ended = [index for index, move in zip(playing, moves, strict=True) if move.ends]
         fresh = self._begin(ended, self._seeds, self._places)
-        earned = self.engine.settle(moves, list(fresh.values()))
-        if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            # Which transcripts have become too long is known only now.
-            late = [index for index in playing if self.episodes[index].done and index not in fresh]
-            later = self._begin(late, self._seeds, self._places)
-            self.engine.settle([], list(later.values()))
-            fresh |= later
-        return self._stepped(dict(zip(playing, zip(moves, earned, strict=True), strict=True)), fresh)
+        with self.undone_on_error():
+            earned = self.engine.settle(moves, list(fresh.values()))
+            if self.autoreset_mode is AutoresetMode.SAME_STEP:
+                # Which transcripts have become too long is known only now.
+                late = [index for index in playing if self.episodes[index].done and index not in fresh]
+                later = self._begin(late, self._seeds, self._places)
+                self.engine.settle([], list(later.values()))
+                fresh |= later
+            return self._stepped(dict(zip(playing, zip(moves, earned, strict=True), strict=True)), fresh)
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Whatever is raised within, the environments then go on from where they were before."""
+        before = list(self.episodes), list(self._seeds), list(self._places)
+        try:
+            with undone_on_error(self.episodes):
+                yield
+        except BaseException:
+            self.episodes, self._seeds, self._places = before
+            raise
 
     def render(self) -> tuple[str, ...] | None:
         """The dialogue of each environment so far, in mode "ansi"."""
@@ -220,7 +235,7 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         """
         size, places = self.group_size, list(self._places)
         super().reset(seed=seed if isinstance(seed, int) else None)
-        seeds = self._seeds or [(self.np_random_seed or 0) + index for index in range(self.num_envs)]
+        seeds = self._seeds or [stream_seed(self) + index for index in range(self.num_envs)]
         if seed is None:
             if mask.all():
                 leaders = range(0, self.num_envs, size)

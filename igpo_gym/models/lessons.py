@@ -237,6 +237,26 @@ def _facts_around(world: World, number: int, relation: str, rng: Random) -> str:
     return " ".join(_sentence(world, n, r, rng.choice(RELATIONS[r].sentences)) for n, r in facts)
 
 
+def name_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
+    """Names in a list, and each of them asked for by its first syllable.
+
+    To read chains it is enough to know where an answer stands, and each syllable can be fetched from there by
+    itself. Where two answers are as likely that mixes them; what goes on is what followed before.
+    """
+    out = []
+    for _ in range(rows):
+        entities = [world.entity(n) for n in rng.sample(range(world.documents), rng.randint(4, 10))]
+        *phrases, last = (entity.phrase for entity in entities)
+        row = Row()
+        row.add([encode.bos], 0.0, Part.TEXT)
+        row.add(encode(TAGS.reply(f"See also {', '.join(phrases)} and {last}.").text), 0.0, Part.TEXT)
+        for entity in entities:
+            name = encode(entity.name)
+            row.branch([*encode.prefix, name[0]], [*name[1:], encode.suffix[0]], 1.0, Part.RECALL)
+        out.append(row)
+    return out
+
+
 def choice_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
     """Comparison and which-of questions, each with the two documents that decide it, mostly shortened.
 
@@ -421,6 +441,8 @@ class Lesson:
     """How many document rows a chunk has."""
     lookups: int = 0
     """How many lookup rows a chunk has."""
+    names: int = 0
+    """How many name rows a chunk has."""
     choices: int = 0
     """How many choice rows a chunk has, at most."""
     glimpses: int = 0
@@ -502,6 +524,7 @@ LESSONS = (
         ((1, 3), (1, 3), (1, 3), (2, 4)),
         (1, 2, 3, 3),
         lookups=12,
+        names=96,
         choices=200,
         glimpses=64,
         brief=0.2,
@@ -525,6 +548,7 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[
     rows = fact_rows(world, encode, rng, 1 + min(4, chunk // 8), lesson.facts)
     rows += document_rows(world, encode, rng, rng.choice((1, 2, 3)), lesson.documents)
     rows += lookup_rows(world, encode, rng, lesson.lookups)
+    rows += name_rows(world, encode, rng, lesson.names)
     if lesson.choices:
         rows += choice_rows(world, encode, rng, lesson.choices)
     if lesson.glimpses:

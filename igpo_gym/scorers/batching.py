@@ -10,6 +10,7 @@ import asyncio
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class BatchingScorer:
 
     When a batch fails, its orders are scored one by one, so an error reaches the caller whose request caused
     it and nobody else. Use it as a context manager, or :meth:`close` it: orders that still wait then fail
-    with ScoringError, as do later ones.
+    with ScoringError, as do later ones. The thread of a front that nobody holds any more ends by itself.
     """
 
     def __init__(
@@ -55,27 +56,25 @@ class BatchingScorer:
         if max_wait < 0:
             raise ValueError(f"max_wait must not be negative, not {max_wait}")
         self.scorer = scorer
-        self._max_batch = max_batch
-        self._max_wait = max_wait
-        self._orders: queue.Queue[_Order] = queue.Queue(max_orders)
-        self._closing = threading.Event()
-        self._worker = threading.Thread(target=self._serve, name="igpo_gym-scorer", daemon=True)
+        self._service = _Service(scorer, max_batch, max_wait, queue.Queue(max_orders))
+        self._worker = threading.Thread(target=self._service.run, name="igpo_gym-scorer", daemon=True)
         self._worker.start()
+        weakref.finalize(self, self._service.closing.set)
 
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         """One belief per request, in order; blocks until they are there."""
-        return self._place(requests).result()
+        return self._service.place(requests).result()
 
     async def ascore(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         """As :meth:`score`, for coroutines: waits without blocking the event loop."""
-        promise = await asyncio.to_thread(self._place, requests)
+        promise = await asyncio.to_thread(self._service.place, requests)
         return await asyncio.wrap_future(promise)
 
     def close(self) -> None:
         """Finish the batch at work, fail what waits, and end the thread. Safe to call again."""
-        self._closing.set()
+        self._service.closing.set()
         self._worker.join()
-        self._fail_waiting()
+        self._service.fail_waiting()
 
     def __enter__(self) -> BatchingScorer:
         return self
@@ -89,20 +88,32 @@ class BatchingScorer:
         """The front itself: Gymnasium copies an environment's arguments."""
         return self
 
-    def _place(self, requests: Sequence[BeliefRequest]) -> Future[list[Belief]]:
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Service:
+    """What the thread works with. It does not know the front, which would then never be dropped."""
+
+    scorer: AnswerScorer
+    max_batch: int
+    max_wait: float
+    orders: queue.Queue[_Order]
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def place(self, requests: Sequence[BeliefRequest]) -> Future[list[Belief]]:
         order = _Order(requests)
-        while not self._closing.is_set():
+        while not self.closing.is_set():
             try:
-                self._orders.put(order, timeout=_POLL)
+                self.orders.put(order, timeout=_POLL)
             except queue.Full:
                 continue
-            if self._closing.is_set():  # it may have come in after the last look at the queue
-                self._fail_waiting()
+            if self.closing.is_set():  # it may have come in after the last look at the queue
+                self.fail_waiting()
             return order.promise
         raise ScoringError("the scorer is closed")
 
-    def _serve(self) -> None:
-        while not self._closing.is_set():
+    def run(self) -> None:
+        """Serve orders until the front closes."""
+        while not self.closing.is_set():
             batch = self._gather()
             if batch:
                 self._fulfil([order for order in batch if order.promise.set_running_or_notify_cancel()])
@@ -110,13 +121,13 @@ class BatchingScorer:
     def _gather(self) -> list[_Order]:
         """The orders of the next batch; none when a moment passed without any."""
         try:
-            batch = [self._orders.get(timeout=_POLL)]
+            batch = [self.orders.get(timeout=_POLL)]
         except queue.Empty:
             return []
-        deadline = time.monotonic() + self._max_wait
-        while sum(len(order.requests) for order in batch) < self._max_batch:
+        deadline = time.monotonic() + self.max_wait
+        while sum(len(order.requests) for order in batch) < self.max_batch:
             try:
-                batch.append(self._orders.get(timeout=max(0.0, deadline - time.monotonic())))
+                batch.append(self.orders.get(timeout=max(0.0, deadline - time.monotonic())))
             except queue.Empty:
                 break
         return batch
@@ -136,10 +147,10 @@ class BatchingScorer:
         for order in batch:
             order.promise.set_result(list(islice(shares, len(order.requests))))
 
-    def _fail_waiting(self) -> None:
+    def fail_waiting(self) -> None:
         while True:
             try:
-                order = self._orders.get_nowait()
+                order = self.orders.get_nowait()
             except queue.Empty:
                 return
             if order.promise.set_running_or_notify_cancel():

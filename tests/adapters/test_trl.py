@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.loading import load_model
 from tests.adapters.episodes import QUESTION, settings
+from tests.adapters.freed import assert_freed
 from tests.adapters.scripted import TAIL, ScriptedTrainer
+from tests.conftest import MentionScorer
 from tests.scorers.tiny import make_model, make_tokenizer
 
 WORLD: dict[str, Any] = {"questions": "world:documents=60,questions=20", "protocol": TAGS, "max_turns": 3}
@@ -93,6 +96,22 @@ def test_a_conversation_without_an_answer_is_priced_as_one() -> None:
     env.search("Grass")
     gain = env.rewards[0]
     assert env.get_reward() == env.get_reward() == pytest.approx(gain - 2.0)
+
+
+def play_rollouts(scorer: MentionScorer) -> None:
+    given = settings(CHAT, scorer=scorer)
+    Rollouts(**given)([prompt_of(given)], ScriptedTrainer(["<answer>Danzig</answer>"]))
+
+
+def play_tools(scorer: MentionScorer) -> None:
+    env = environment_factory(**settings(TOOLS, scorer=scorer))()
+    env.reset(question_id=QUESTION)
+    env.search("Grass")
+
+
+@pytest.mark.parametrize("use", [play_rollouts, play_tools])
+def test_what_a_trainer_drops_leaves_no_thread_and_no_scorer(use: Callable[[MentionScorer], None]) -> None:
+    assert_freed(use)
 
 
 def test_an_estimator_that_does_not_exist_is_refused() -> None:

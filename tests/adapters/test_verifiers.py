@@ -16,7 +16,8 @@ from igpo_gym.agents.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
 from tests.adapters.endpoint import PLUGINS, completion, episode_through_verifiers
 from tests.adapters.episodes import QUESTION, settings
-from tests.conftest import REPOSITORY
+from tests.adapters.freed import assert_freed
+from tests.conftest import REPOSITORY, MentionScorer
 from tests.scorers.servers import running
 
 RIGHT = ["<think>who?</think><search>Günter Grass writer</search>", "<answer>Danzig</answer>"]
@@ -57,6 +58,13 @@ def test_a_rollout_that_the_library_cuts_short_runs_out_of_turns(sessions: Sessi
     assert trace.stop_condition == "max_turns"
     assert trace.info["igpo"]["turn_rewards"] == pytest.approx([2 / 11 - 1 / 10, -2.0])
     assert len(assign_advantages([trace])[trace.id]) == 2
+
+
+def test_an_environment_that_is_dropped_leaves_no_thread_and_no_scorer() -> None:
+    def use(scorer: MentionScorer) -> None:
+        episode_through_verifiers(RIGHT, QUESTION, Sessions(**settings(CHAT, scorer=scorer)))
+
+    assert_freed(use)
 
 
 def test_advantages_are_those_of_the_group(sessions: Sessions) -> None:

@@ -77,9 +77,9 @@ def complete(body: Any) -> Any:
     return {"choices": [choice]}
 
 
-def says(text: str, reason: str = "stop", logprobs: object = None) -> Route:
+def says(text: str, reason: str = "stop", logprobs: object = None, **told: object) -> Route:
     """A completion of this text."""
-    choice = {"index": 0, "text": text, "finish_reason": reason, "logprobs": logprobs}
+    choice = {"index": 0, "text": text, "finish_reason": reason, "logprobs": logprobs, **told}
     return lambda body: {"choices": [choice]}
 
 
@@ -141,6 +141,24 @@ def test_a_server_without_ids_gives_texts_with_their_closing_tag(
 ) -> None:
     policy = connect(start(site_of(says(said, reason))).url)
     assert policy.act(make_engine().begin(QUESTIONS[:2])) == [text, text]
+
+
+@pytest.mark.parametrize("key", ["stop_reason", "matched_stop"])
+@pytest.mark.parametrize(
+    ("said", "stop", "text"),
+    [
+        ("I could use <search> but I give up.", None, "I could use <search> but I give up."),
+        ("<answer>Paris", 151645, "<answer>Paris"),
+        ("<answer>Paris", "</answer>", "<answer>Paris</answer>"),
+        ("<search>a river", "</search>", "<search>a river</search>"),
+        ("<search>a river</search>", "</search>", "<search>a river</search>"),
+    ],
+)
+def test_a_message_that_the_model_ended_itself_is_not_completed(
+    start: Any, connect: Any, key: str, said: str, stop: object, text: str
+) -> None:
+    policy = connect(start(site_of(says(said, **{key: stop}))).url)
+    assert policy.act(make_engine().begin(QUESTIONS[:1])) == [text]
 
 
 def test_the_token_that_ended_a_text_is_taken_off(start: Any, connect: Any) -> None:

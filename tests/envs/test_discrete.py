@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -17,9 +18,10 @@ import igpo_gym  # noqa: F401
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.candidates import CANDIDATE_FEATURES
 from igpo_gym.envs.discrete import SearchQADiscreteEnv, SearchQADiscreteVectorEnv
+from igpo_gym.errors import ScoringError
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
-from tests.envs.test_vector import of_env
+from tests.envs.test_vector import Flaky, of_env, plain
 
 ID = "SearchQA-IGPO-Discrete-v0"
 SLOTS = 5
@@ -246,6 +248,39 @@ def test_a_vector_step_asks_the_scorer_twice(settings: dict[str, Any], scorer: M
     scorer.calls.clear()
     envs.step([search(0)] * 4)
     assert scorer.calls == [4, 4]
+
+
+PAIRS = [[search(0), QUESTION], [answer(0), search(0)], [QUESTION, answer(0)]]
+
+
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize(
+    ("make", "script"),
+    [
+        (SearchQADiscreteEnv, [search(0), QUESTION]),
+        (partial(SearchQADiscreteVectorEnv, 2, autoreset_mode="NextStep"), PAIRS),
+        (partial(SearchQADiscreteVectorEnv, 2, autoreset_mode="SameStep"), PAIRS),
+    ],
+    ids=["single", "NextStep", "SameStep"],
+)
+def test_what_fails_at_either_call_to_the_scorer_has_not_happened(
+    settings: dict[str, Any], make: Any, script: list[Any], call: int
+) -> None:
+    scorer = Flaky()
+    env, twin = make(**{**settings, "scorer": scorer}), make(**settings)
+
+    def played(method: str, *arguments: Any, **named: Any) -> None:
+        scorer.fails_at = call
+        with pytest.raises(ScoringError, match="blinked"):
+            getattr(env, method)(*arguments, **named)
+        again, expected = (getattr(each, method)(*arguments, **named) for each in (env, twin))
+        assert plain(again) == plain(expected)
+        assert plain(env.action_masks()) == plain(twin.action_masks())
+
+    played("reset", seed=0)
+    for actions in script:
+        played("step", actions)
+    played("reset")
 
 
 def test_each_environment_needs_an_action(settings: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +13,9 @@ import igpo_gym  # noqa: F401
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
 from igpo_gym.envs.setup import QuestionStream
+from igpo_gym.episode import Belief
+from igpo_gym.errors import ScoringError
+from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import QUESTIONS, MentionScorer
 from tests.envs.test_engine import Narrow
@@ -24,6 +28,18 @@ MESSAGES = (
     "<answer>Odra</answer>",
     "<search>Günter Grass</search>",
 )
+
+
+class Flaky(Narrow):
+    """Fails once, at the call of that number from now on."""
+
+    fails_at = 0
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        self.fails_at -= 1
+        if self.fails_at == 0:
+            raise ScoringError("the server blinked")
+        return super().score(requests)
 
 
 @pytest.fixture
@@ -40,6 +56,13 @@ def of_env(infos: dict[str, Any], index: int) -> dict[str, Any]:
         for key, value in infos.items()
         if not key.startswith("_") and infos[f"_{key}"][index]
     }
+
+
+def plain(value: Any) -> Any:
+    """The same with lists for arrays and tuples, which ``==`` compares."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple, np.ndarray)) else value
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -150,6 +173,26 @@ def test_a_transcript_that_grows_too_long_is_followed_by_the_next_episode(settin
     assert "Question:" in observations[0]
     assert infos["turn"].tolist() == [0, 1]
     assert infos["final_info"]["turn"][0] == 1
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_step_whose_scorer_fails_can_be_sent_again(settings: dict[str, Any], call: int) -> None:
+    scorer = Flaky()
+    envs = SearchQAVectorEnv(3, **{**settings, "scorer": scorer}, autoreset_mode="SameStep")
+    twin = SearchQAVectorEnv(3, **{**settings, "scorer": Narrow()}, autoreset_mode="SameStep")
+    for each in (envs, twin):
+        each.reset(seed=0)
+    # One transcript becomes too long, so a step is three calls: all beliefs, the others', its successor's.
+    actions = [
+        f"<think>{'hm ' * 900}</think><search>drum</search>",
+        "<search>drum</search>",
+        "<answer>x</answer>",
+    ]
+    scorer.fails_at = call
+    with pytest.raises(ScoringError, match="blinked"):
+        envs.step(actions)
+    for messages in (actions, MESSAGES[:3]):
+        assert plain(envs.step(messages)) == plain(twin.step(messages))
 
 
 def test_questions_can_be_chosen_for_each_environment(settings: dict[str, Any]) -> None:
@@ -264,6 +307,15 @@ def test_a_failed_reset_changes_nothing(settings: dict[str, Any], scorer: Mentio
     twin = SearchQAVectorEnv(2, **settings)
     twin.reset(seed=0)
     assert list(envs.reset()[1]["question_id"]) == list(twin.reset()[1]["question_id"])
+
+
+def test_a_generator_that_is_set_decides_the_questions(settings: dict[str, Any]) -> None:
+    single, envs = SearchQAEnv(**settings), SearchQAVectorEnv(2, **settings)
+    for env in (single, envs):
+        env.np_random = np.random.default_rng(3)
+    for _ in range(10):
+        assert envs.reset()[1]["question_id"][0] == single.reset()[1]["question_id"]
+    assert envs.np_random_seed == single.np_random_seed
 
 
 def test_gymnasiums_own_vector_forms_accept_the_single_environment(settings: dict[str, Any]) -> None:

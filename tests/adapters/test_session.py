@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from igpo_gym.adapters.session import CHAT, Sessions, shared_sessions
+from igpo_gym.errors import ScoringError
+from igpo_gym.scorers.batching import BatchingScorer
+from tests.adapters.episodes import settings
+from tests.adapters.freed import assert_freed
+from tests.conftest import MentionScorer
+
+
+def play(sessions: Sessions) -> None:
+    env = sessions()
+    env.reset(seed=0)
+    env.step("<search>Grass</search>")
+    env.close()
+
+
+def dropped(scorer: MentionScorer) -> None:
+    play(Sessions(**settings(CHAT, scorer=scorer)))
+
+
+def with_a_reference(scorer: MentionScorer) -> None:
+    play(Sessions(**settings(CHAT, scorer=scorer, reward="tips", reference=MentionScorer())))
+
+
+def evicted(scorer: MentionScorer) -> None:
+    play(shared_sessions(**settings(CHAT, scorer=scorer)))
+    for max_turns in range(shared_sessions.cache_parameters()["maxsize"]):
+        shared_sessions(**settings(CHAT, max_turns=max_turns + 10, scorer=None, reward="f1"))
+
+
+@pytest.mark.parametrize("use", [dropped, with_a_reference, evicted])
+def test_sessions_that_nobody_holds_leave_no_thread_and_no_scorer(
+    use: Callable[[MentionScorer], None],
+) -> None:
+    assert_freed(use)
+
+
+def test_environments_outlive_their_sessions() -> None:
+    env = Sessions(**settings(CHAT))()
+    env.reset(seed=0)
+    assert env.step("<search>Grass</search>")[4]["belief"] > 0
+
+
+def test_closing_ends_the_threads_that_the_sessions_began() -> None:
+    with Sessions(**settings(CHAT, reward="tips", reference=MentionScorer())) as sessions:
+        fronts = sessions.engine.scorer, sessions.engine.reference
+        play(sessions)
+    for front in fronts:
+        assert isinstance(front, BatchingScorer)
+        assert not front._worker.is_alive()
+    with pytest.raises(ScoringError, match="closed"):
+        play(sessions)
+    sessions.close()
+
+
+def test_closing_leaves_a_front_that_was_given() -> None:
+    with BatchingScorer(MentionScorer()) as front:
+        with Sessions(**settings(CHAT, scorer=front)) as sessions:
+            play(sessions)
+        play(sessions)
