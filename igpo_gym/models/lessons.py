@@ -238,21 +238,28 @@ def _facts_around(world: World, number: int, relation: str, rng: Random) -> str:
 
 
 def name_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
-    """Names in a list, and each of them asked for by its first syllable.
+    """A list of names and the same names in another order, where every name's first syllable is given.
 
     To read chains it is enough to know where an answer stands, and each syllable can be fetched from there by
-    itself. Where two answers are as likely that mixes them; what goes on is what followed before.
+    itself. Where two answers are as likely that mixes them; what goes on is what followed before. Some names
+    are asked for where answers are.
     """
     out = []
     for _ in range(rows):
-        entities = [world.entity(n) for n in rng.sample(range(world.documents), rng.randint(4, 10))]
-        *phrases, last = (entity.phrase for entity in entities)
+        entities = [world.entity(n) for n in rng.sample(range(world.documents), rng.randint(4, 12))]
         row = Row()
         row.add([encode.bos], 0.0, Part.TEXT)
-        row.add(encode(TAGS.reply(f"See also {', '.join(phrases)} and {last}.").text), 0.0, Part.TEXT)
         for entity in entities:
-            name = encode(entity.name)
-            row.branch([*encode.prefix, name[0]], [*name[1:], encode.suffix[0]], 1.0, Part.RECALL)
+            row.add(encode(entity.name), 0.0, Part.TEXT)
+            row.add(encode(","), 0.0, Part.TEXT)
+        rng.shuffle(entities)
+        for entity in entities:
+            first, *rest = encode(entity.name)
+            row.add([first], 0.0, Part.TEXT)
+            row.add([*rest, *encode(",")], 1.0, Part.RECALL)
+        for entity in entities[:2]:
+            first, *rest = encode(entity.name)
+            row.branch([*encode.prefix, first], [*rest, encode.suffix[0]], 1.0, Part.RECALL)
         out.append(row)
     return out
 
@@ -524,7 +531,7 @@ LESSONS = (
         ((1, 3), (1, 3), (1, 3), (2, 4)),
         (1, 2, 3, 3),
         lookups=12,
-        names=96,
+        names=300,
         choices=200,
         glimpses=64,
         brief=0.2,

@@ -61,12 +61,15 @@ class PrefixTree(Generic[StoreT]):
 
     def __init__(self, new_store: Callable[[], StoreT]) -> None:
         self._new_store = new_store
-        self.clear()
+        self._root = Node(None, 0, new_store())
+        self._nodes: dict[Node[StoreT], None] = {}  # the least recently used first
+        self.size = 0
 
     def clear(self) -> None:
         """Forget everything."""
-        self._root = Node(None, 0, self._new_store())
-        self._nodes: dict[Node[StoreT], None] = {}  # the least recently used first
+        for node in (self._root, *self._nodes):
+            node.children.clear()  # parents and children hold each other; their memory must not wait for gc
+        self._nodes.clear()
         self.size = 0
 
     def find(self, ids: Sequence[int]) -> tuple[Node[StoreT], int]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +73,23 @@ def test_what_is_kept_stays_with_all_before_it() -> None:
         add(tree, ids)
     tree.evict(0, keep={tree.find([1, 2, 4])[0]})
     assert [tree.find(ids)[1] for ids in ([1, 2, 4], [5])] == [3, 0]
+
+
+def test_what_is_forgotten_is_freed_at_once() -> None:
+    tree = PrefixTree(Written)
+    for ids in ([1, 2, 3], [1, 2, 4], [1, 5], [6]):
+        add(tree, ids)
+    stores = [weakref.ref(node.store) for node in tree._nodes]
+    assert len(stores) == 4
+    gc.disable()  # keys and values are too large to wait for it
+    try:
+        tree.evict(4)
+        assert sum(store() is not None for store in stores) == 2
+        tree.clear()
+        assert all(store() is None for store in stores)
+    finally:
+        gc.enable()
+    assert tree.find([1, 2, 3]) == (tree._root, 0)
 
 
 def test_a_transcript_that_goes_on_stays_in_one_store() -> None:
