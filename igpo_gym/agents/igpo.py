@@ -42,7 +42,6 @@ from igpo_gym.agents.advantages import (
 )
 from igpo_gym.agents.interface import Sampling
 from igpo_gym.agents.logs import Metrics, sinks
-from igpo_gym.agents.memory import release_memory
 from igpo_gym.agents.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
 from igpo_gym.agents.policies import LanguageModelPolicy
 from igpo_gym.agents.rollouts import collect, collect_groups
@@ -463,5 +462,4 @@ def train(
             log(metrics | (run.validate() if due else {}))
             if due:
                 run.save()
-                release_memory()
         run.trained.save(out / "last")
