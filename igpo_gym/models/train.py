@@ -37,7 +37,7 @@ LOG_EVERY = 50
 class Settings:
     """All that decides what a run gives, with the tokenizer and the lessons."""
 
-    tokens: float = 32e6
+    tokens: float = 58e6
     """The length of the run in tokens, branches included."""
     batch: int = 2048
     """Tokens in a batch of similar rows."""

@@ -43,14 +43,15 @@ class Variant(NamedTuple):
 
 
 SUITE = (
-    Variant("outcome-f1", "grpo"),
+    Variant("outcome-f1 - 2*format-penalty", "grpo"),
     Variant("igpo", "igpo-joint"),
     Variant("igpo", "igpo-separate"),
     Variant("igpo-logprob", "igpo-separate"),
     Variant("tips", "igpo-separate"),
     Variant("igpo", "a2tgpo"),
 )
-"""What is compared by default; the first is the baseline."""
+"""What is compared by default; the first is the baseline. It pays the same outcome as the others do: with the
+F1 alone it would be the only one that malformed messages cost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
