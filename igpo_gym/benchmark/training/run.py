@@ -43,6 +43,7 @@ class Variant(NamedTuple):
 
 
 SUITE = (
+    Variant("outcome-f1", "grpo"),
     Variant("outcome-f1 - 2*format-penalty", "grpo"),
     Variant("igpo", "igpo-joint"),
     Variant("igpo", "igpo-separate"),
@@ -50,8 +51,8 @@ SUITE = (
     Variant("tips", "igpo-separate"),
     Variant("igpo", "a2tgpo"),
 )
-"""What is compared by default; the first is the baseline. It pays the same outcome as the others do: with the
-F1 alone it would be the only one that malformed messages cost nothing."""
+"""What is compared by default; the first is the baseline. The second pays the very outcome that the others
+pay besides their gains, and so tells what the gains do from what the penalty does."""
 
 
 @dataclass(frozen=True, slots=True)
