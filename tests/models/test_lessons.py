@@ -21,6 +21,7 @@ from igpo_gym.models.lessons import (
     glimpse_rows,
     lesson_rows,
     lookup_rows,
+    name_rows,
     pack,
     play_all,
     stated,
@@ -142,6 +143,25 @@ def test_lookups_give_the_answer_after_what_was_searched_for(tokenizer, encode):
             before = tokenizer.decode(row.ids[: branch.start])
             shown = before.rpartition("</search>")[2]
             assert tokenizer.decode(taught).strip() in shown
+
+
+def test_names_come_twice_and_only_what_continues_them_is_taught(tokenizer, encode):
+    world = World(documents=100, seed=3)
+    names = {world.entity(number).name for number in range(100)}
+    first_syllables = {encode(name)[0] for name in names}
+    for row in name_rows(world, encode, Random(0), 5):
+        listed = [name.strip() for name in tokenizer.decode(row.ids[1:]).split(",")[:-1]]
+        count = len(listed) // 2
+        assert set(listed) <= names
+        assert sorted(listed[:count]) == sorted(listed[count:])
+        taught = [place for place, weight in enumerate(row.weights) if weight]
+        assert min(taught) > sum(len(encode(name)) + 1 for name in listed[:count])
+        given = [place for place in range(min(taught) - 1, len(row.ids)) if place not in taught]
+        assert len(given) == count
+        assert {row.ids[place] for place in given} <= first_syllables
+        for branch, name in zip(row.branches, listed[count:], strict=False):
+            assert tokenizer.decode(branch.ids).split("<answer>")[1].strip() == name
+            assert branch.weights.index(1.0) == len(encode.prefix) + 1
 
 
 def test_choices_show_what_decides_them(tokenizer, encode):
