@@ -123,15 +123,19 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
         return made
 
     without_bars_of_transformers()
-    with Live(Group(table(), bar), console=console) as live:
+    try:
+        with Live(Group(table(), bar), console=console) as live:
 
-        def show(metrics: Metrics) -> None:
-            latest.append(metrics)
-            del latest[:-10]
-            bar.update(task, completed=int(metrics["update"]))
-            live.update(Group(table(), bar))
+            def show(metrics: Metrics) -> None:
+                latest.append(metrics)
+                del latest[:-10]
+                bar.update(task, completed=int(metrics["update"]))
+                live.update(Group(table(), bar))
 
-        yield show
+            yield show
+    finally:
+        if not console.is_terminal:
+            console.print()  # there the last line is left open
 
 
 def without_bars_of_transformers() -> None:
