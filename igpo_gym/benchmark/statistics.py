@@ -88,10 +88,10 @@ def leaders(estimates: Mapping[str, Estimate], largest: bool = True) -> frozense
     if not defined:
         return frozenset()
     most = max(e.units for e in defined.values())
-    defined = {name: e for name, e in defined.items() if e.units == most}
-    top = max(defined.values(), key=lambda e: sign * e.value)
     if most < 2:
         return frozenset()
+    defined = {name: e for name, e in defined.items() if e.units == most}
+    top = max(defined.values(), key=lambda e: sign * e.value)
     return frozenset(name for name, e in defined.items() if not _beats(top, e, sign))
 
 

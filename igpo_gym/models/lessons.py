@@ -250,8 +250,7 @@ def name_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row
         row = Row()
         row.add([encode.bos], 0.0, Part.TEXT)
         for entity in entities:
-            row.add(encode(entity.name), 0.0, Part.TEXT)
-            row.add(encode(","), 0.0, Part.TEXT)
+            row.add([*encode(entity.name), *encode(",")], 0.0, Part.TEXT)
         rng.shuffle(entities)
         for entity in entities:
             first, *rest = encode(entity.name)
@@ -433,6 +432,10 @@ def _stress(row: Row, names: Sequence[Sequence[int]], last: int) -> None:
                 row.weights[start : start + len(name)] = [NAMED] * len(name)
 
 
+NEVER = (Part.ANSWER, 2.0)
+"""What the last lesson is passed at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """What is taught, and when the next lesson begins."""
@@ -463,9 +466,26 @@ class Lesson:
     """A factor on the weight of the agent's messages: once a model reads, more of playing can be taught."""
     longest: int = 900
     """Longer rows, without their branches, are left out: attention to them costs too much."""
-    passed: tuple[Part, float] = (Part.ANSWER, 2.0)
+    passed: tuple[Part, float] = NEVER
     """The part and the share of its tokens to be predicted rightly before the next lesson begins."""
 
+
+_ALL_CHAINS = Lesson(
+    "all chains",
+    ((1, 3), (1, 3), (1, 3), (2, 4)),
+    (1, 2, 3, 3),
+    lookups=12,
+    choices=16,
+    brief=0.4,
+    longest=1500,
+    passed=(Part.ANSWER, 0.83),
+)
+_PLAY = replace(_ALL_CHAINS, name="play", play=3.0, passed=(Part.ACT, 0.934))
+_GLIMPSES = replace(_PLAY, name="glimpses", glimpses=96, passed=(Part.GLIMPSE, 0.7))
+_RANKS = replace(
+    _GLIMPSES, name="ranks", choices=64, glimpses=48, brief=0.2, shuffle=0.1, passed=(Part.ANSWER, 0.89)
+)
+_CHOICES = replace(_RANKS, name="choices", names=300, choices=200, glimpses=64, passed=NEVER)
 
 LESSONS = (
     Lesson("facts", facts=256, passed=(Part.RECALL, 0.72)),
@@ -480,65 +500,11 @@ LESSONS = (
         brief=0.8,
         passed=(Part.ANSWER, 0.8),
     ),
-    Lesson(
-        "all chains",
-        ((1, 3), (1, 3), (1, 3), (2, 4)),
-        (1, 2, 3, 3),
-        lookups=12,
-        choices=16,
-        brief=0.4,
-        longest=1500,
-        passed=(Part.ANSWER, 0.83),
-    ),
-    Lesson(
-        "play",
-        ((1, 3), (1, 3), (1, 3), (2, 4)),
-        (1, 2, 3, 3),
-        lookups=12,
-        choices=16,
-        brief=0.4,
-        play=3.0,
-        longest=1500,
-        passed=(Part.ACT, 0.934),
-    ),
-    Lesson(
-        "glimpses",
-        ((1, 3), (1, 3), (1, 3), (2, 4)),
-        (1, 2, 3, 3),
-        lookups=12,
-        choices=16,
-        glimpses=96,
-        brief=0.4,
-        play=3.0,
-        longest=1500,
-        passed=(Part.GLIMPSE, 0.7),
-    ),
-    Lesson(
-        "ranks",
-        ((1, 3), (1, 3), (1, 3), (2, 4)),
-        (1, 2, 3, 3),
-        lookups=12,
-        choices=64,
-        glimpses=48,
-        brief=0.2,
-        shuffle=0.1,
-        play=3.0,
-        longest=1500,
-        passed=(Part.ANSWER, 0.89),
-    ),
-    Lesson(
-        "choices",
-        ((1, 3), (1, 3), (1, 3), (2, 4)),
-        (1, 2, 3, 3),
-        lookups=12,
-        names=300,
-        choices=200,
-        glimpses=64,
-        brief=0.2,
-        shuffle=0.1,
-        play=3.0,
-        longest=1500,
-    ),
+    _ALL_CHAINS,
+    _PLAY,
+    _GLIMPSES,
+    _RANKS,
+    _CHOICES,
 )
 
 

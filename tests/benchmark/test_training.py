@@ -290,22 +290,21 @@ def test_a_line_that_is_no_run_is_told(line: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_benchmark_trains_what_is_missing(tmp_path: Path) -> None:
-    settings = SMALL
     told = []
-    first = run_training(tmp_path, settings, (BASE, RIVAL), 1, lambda *each: told.append(each[:2]))
+    first = run_training(tmp_path, SMALL, (BASE, RIVAL), 1, lambda *each: told.append(each[:2]))
     assert set(told) == {(BASE, 0), (RIVAL, 0)}
     told.clear()
-    again = run_training(tmp_path, settings, (RIVAL, BASE), 1, lambda *each: told.append(each[:2]))
+    again = run_training(tmp_path, SMALL, (RIVAL, BASE), 1, lambda *each: told.append(each[:2]))
     assert not told
     assert again == first[::-1]
     assert list(read_outcomes(tmp_path / "runs.jsonl")) == first
     with pytest.raises(DataError, match=r"other settings \(epochs\)"):
-        run_training(tmp_path, replace(settings, epochs=1), (BASE,), 1)
+        run_training(tmp_path, replace(SMALL, epochs=1), (BASE,), 1)
 
 
 @pytest.mark.slow
 def test_runs_side_by_side_are_those_made_one_by_one(tmp_path: Path) -> None:
-    one, many = ([], [])
+    one, many = [], []
     alone = run_training(tmp_path / "one", SMALL, (BASE, RIVAL), 1, lambda *each: one.append(each[:2]))
     beside = run_training(
         tmp_path / "many", SMALL, (BASE, RIVAL), 1, lambda *each: many.append(each[:2]), jobs=2
