@@ -12,7 +12,7 @@ from igpo_gym.agents.advantages import ADVANTAGES
 from igpo_gym.errors import SpecError, choose
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.storage import written
+from igpo_gym.storage import written, written_file
 
 TASK, CREDIT, ROLLOUTS = "Task", "Reward and credit", "Rollouts"
 LEARNING, MACHINE, VALIDATION = "Learning", "Machine", "Validation"
@@ -136,10 +136,8 @@ def agree(out: Path, settings: Settings) -> None:
             raise ValueError(
                 f"{out} holds a run with other settings ({', '.join(changed)}); choose another folder"
             )
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / ".settings.json.part"
-    part.write_text(json.dumps(ours, indent=2) + "\n")
-    part.replace(path)
+    with written_file(path) as file:
+        file.write(json.dumps(ours, indent=2) + "\n")
 
 
 _AT_LEAST_ONE = (

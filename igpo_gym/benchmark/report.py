@@ -20,6 +20,7 @@ from rich.table import Table as RichTable
 
 from igpo_gym.benchmark.statistics import Estimate
 from igpo_gym.errors import MissingExtraError
+from igpo_gym.storage import written_file
 
 NOTHING = "–"
 """What stands where a statistic is not defined."""
@@ -169,8 +170,6 @@ def _undefined(value: Any) -> bool:
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
     """Write texts into a folder, by name; each appears, or replaces what was there, once it is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        part = folder / f".{name}.part"
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(folder / name)
+        with written_file(folder / name) as file:
+            file.write(text)

@@ -21,6 +21,7 @@ from igpo_gym.data.world.generator import Chain, Choice, Entity, Lead, World
 from igpo_gym.data.world.names import SPLITS
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
+from igpo_gym.storage import written_file
 
 __all__ = [
     "Chain",
@@ -116,7 +117,6 @@ def write_world(
     whole; a file that is there is replaced. ``track`` is put around what is written, with its name and
     number, to show how far it is.
     """
-    out.mkdir(parents=True, exist_ok=True)
     passages = track(world.passages(), "documents", world.documents)
     _write_lines(out / "corpus.jsonl", map(_corpus_line, passages))
     questions = track(world.all_questions(), "questions", world.questions)
@@ -138,7 +138,5 @@ def _question_line(question: Question) -> dict[str, Any]:
 
 
 def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
+    with written_file(path) as file:
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    part.replace(path)
