@@ -25,19 +25,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from igpo_gym.agents.interface import Policy, Sampling
-from igpo_gym.agents.policies import LanguageModelPolicy
-from igpo_gym.agents.scripted import ScriptedAgent, noisy
+from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+from igpo_gym.agents.policies.scripted import ScriptedAgent, noisy
 from igpo_gym.data.world import WorldQuestions, load_world
 from igpo_gym.data.world.oracle import judge_searches, known_hops
 from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid, Search
-from igpo_gym.models.lessons import play_all
+from igpo_gym.lm.loading import load_model
+from igpo_gym.lm.policy import Policy, Sampling
 from igpo_gym.protocols import TAGS
+from igpo_gym.rewards.beliefs import belief_request, states
 from igpo_gym.scorers.interface import BeliefRequest
-from igpo_gym.scorers.loading import load_model
 from igpo_gym.scorers.local import TransformersScorer
-from igpo_gym.scorers.trajectory import belief_request, states
 from igpo_gym.search import BM25Index
+from nano.lessons import play_all
 
 MODELS = Path(__file__).parents[1] / "igpo_gym" / "models"
 TOP_K = 3

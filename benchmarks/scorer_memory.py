@@ -17,7 +17,7 @@ import sys
 import torch
 from scoring import TURN_TOKENS, ask, episode, tiny_model
 
-from igpo_gym.scorers.loading import load_model
+from igpo_gym.lm.loading import load_model
 from igpo_gym.scorers.local import TransformersScorer
 
 

@@ -25,10 +25,10 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from igpo_gym.episode import Segment
+from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.answers import answer_tree
 from igpo_gym.scorers.interface import BeliefRequest
-from igpo_gym.scorers.loading import load_model
 from igpo_gym.scorers.local import TransformersScorer
 
 TURNS, TURN_TOKENS, PROMPT_TOKENS = 10, 600, 200

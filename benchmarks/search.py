@@ -34,7 +34,7 @@ VOCABULARY, FREQUENT, PASSAGE_WORDS, QUERY_WORDS, K = 200_000, 30, 60, 6, 5
 
 
 CUMULATIVE = np.cumsum(1 / np.arange(1, VOCABULARY + 1))
-"""The Zipf law, not normalised: how much weight the words up to each one have."""
+"""The Zipf law, not normalized: how much weight the words up to each one have."""
 
 
 def drawn(rng: np.random.Generator, first: int, size: int) -> str:

@@ -33,13 +33,13 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from igpo_gym.agents.igpo import Run, Sample, learn, micro_batches, samples, turns_of
-from igpo_gym.agents.interface import Sampling
-from igpo_gym.agents.policies import LanguageModelPolicy
-from igpo_gym.agents.settings import Settings
-from igpo_gym.agents.tokens import token_rows
+from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+from igpo_gym.agents.rollouts.tokens import token_rows
+from igpo_gym.agents.training.settings import Settings
+from igpo_gym.agents.training.trainer import Run, Sample, learn, micro_batches, samples, turns_of
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode
+from igpo_gym.lm.policy import Sampling
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -121,7 +121,7 @@ def batches(run: Run, episodes: Sequence[Episode]) -> list[Sample]:
 
 
 def step(run: Run, episodes: Sequence[Episode]) -> None:
-    learn(run.model, run.optimiser, batches(run, episodes), run.settings, run.reference)
+    learn(run.model, run.optimizer, batches(run, episodes), run.settings, run.reference)
 
 
 def scoring(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, object]:
@@ -204,7 +204,7 @@ def update(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, o
     times: dict[str, list[float]] = {"update": [], "products": []}
     for repeat in range(repeats + 1):
         taken = {
-            "update": seconds(lambda: learn(way.model, way.optimiser, made, settings)),
+            "update": seconds(lambda: learn(way.model, way.optimizer, made, settings)),
             "products": products(way.model, lengths, written),
         }
         if repeat:

@@ -53,7 +53,7 @@ def main() -> None:
     )
     actor, critic = CandidateActor(), nn.Sequential(CandidateCritic(), nn.Linear(64, 1), nn.Flatten(0))
     parameters = [*actor.parameters(), *critic.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=LEARNING_RATE, eps=1e-5)
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, eps=1e-5)
 
     shape = (STEPS, ENVS)
     seen = torch.zeros(*shape, *envs.single_observation_space.shape)
@@ -79,7 +79,7 @@ def main() -> None:
             if ended.any():
                 scores += list(infos["final_info"]["em"][ended])
 
-        # Generalised advantage estimation (1506.02438): A_t = delta_t + gamma * lambda * A_{t+1}.
+        # Generalized advantage estimation (1506.02438): A_t = delta_t + gamma * lambda * A_{t+1}.
         advantages, later = torch.zeros(shape), torch.zeros(ENVS)
         with torch.no_grad():
             after = critic(torch.as_tensor(observations))
@@ -99,10 +99,10 @@ def main() -> None:
                 policy_loss = -torch.min(ratio * gain, ratio.clamp(1 - CLIP, 1 + CLIP) * gain).mean()
                 value_loss = (critic(own_seen) - target).square().mean()
                 loss = policy_loss + VALUE * value_loss - ENTROPY * policy.entropy().mean()
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
-                optimiser.step()
+                optimizer.step()
         print(
             f"update {update:2}: exact match {np.mean(scores):.2f}, reward a turn {rewards.mean():.3f}",
             flush=True,

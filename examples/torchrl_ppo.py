@@ -69,7 +69,7 @@ def main() -> None:
     critic = ValueOperator(nn.Sequential(CandidateCritic(), nn.Linear(64, 1)), in_keys=["observation"])
     advantage = GAE(gamma=1.0, lmbda=0.95, value_network=critic)
     loss = ClipPPOLoss(actor, critic, entropy_coeff=0.01, normalize_advantage=True)
-    optimiser = torch.optim.Adam(loss.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3)
     collector = Collector(
         env,
         actor,
@@ -84,10 +84,10 @@ def main() -> None:
         for _ in range(EPOCHS):
             for drawn in torch.randperm(len(rows)).split(MINIBATCH):
                 losses = loss(rows[drawn])
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 sum(value for key, value in losses.items() if key.startswith("loss_")).backward()
                 nn.utils.clip_grad_norm_(loss.parameters(), 0.5)
-                optimiser.step()
+                optimizer.step()
         print(f"batch {number:2}: reward a turn {batch['next', 'reward'].mean():.3f}", flush=True)
     collector.shutdown()
 

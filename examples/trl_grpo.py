@@ -15,9 +15,9 @@ from trl import GRPOConfig
 
 from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.trl import Rollouts, TurnGRPOTrainer, dataset, episode_reward
-from igpo_gym.agents.advantages import ADVANTAGES
+from igpo_gym.agents.training.advantages import ADVANTAGES
+from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import TAGS
-from igpo_gym.scorers.loading import load_model
 
 
 def main() -> None:

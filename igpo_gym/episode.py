@@ -1,7 +1,7 @@
 """The values that every room of the package passes along: questions, passages, actions, turns, episodes.
 
 An :class:`Episode` only ever grows. Its transcript is a list of segments; a segment is never changed once it
-is in the list, so whoever has tokenised a prefix of the transcript need not do so again.
+is in the list, so whoever has tokenized a prefix of the transcript need not do so again.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Message:
     log_probs: tuple[float, ...]
     """For each id, its log-probability under the model itself (temperature 1, no id excluded), in nats."""
     vocabulary: str = ""
-    """What the ids mean: the :attr:`igpo_gym.scorers.framing.Framing.vocabulary` of the policy. A reader of
+    """What the ids mean: the :attr:`igpo_gym.lm.framing.Framing.vocabulary` of the policy. A reader of
     another vocabulary takes the text; where it is not said (empty), a reader takes the ids for its own."""
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a transcript, written by one author. The unit of tokenisation."""
+    """A piece of a transcript, written by one author. The unit of tokenization."""
 
     author: Author
     role: Role
@@ -127,7 +127,7 @@ class Belief:
     def reduced(self, aliases: Aliases = "max") -> float:
         """One log-probability for all aliases: that of the best, of the first, or of their sum.
 
-        The sum of length-normalised probabilities can exceed 1, so the last can be above 0.
+        The sum of length-normalized probabilities can exceed 1, so the last can be above 0.
         """
         if aliases == "first":
             return self.log_probs[0]
@@ -143,7 +143,7 @@ class Belief:
 
     @property
     def prob(self) -> float:
-        """The length-normalised probability of the best alias, in [0, 1]."""
+        """The length-normalized probability of the best alias, in [0, 1]."""
         return math.exp(self.log_prob)
 
 

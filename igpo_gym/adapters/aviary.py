@@ -18,7 +18,8 @@ from igpo_gym.adapters.session import TOOLS, Sessions, reply_body
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Answer, Episode, Search
 from igpo_gym.errors import MissingExtraError
-from igpo_gym.protocols import TextProtocol, neutralise
+from igpo_gym.protocols import TextProtocol
+from igpo_gym.text import neutralize
 
 try:
     from aviary.core import Environment, Message, TaskDataset, Tool, ToolRequestMessage, ToolResponseMessage
@@ -79,7 +80,7 @@ class SearchQA(Environment[Episode]):
 
 def written(protocol: TextProtocol, action: Message) -> str:
     """A message and its tool calls in the text protocol."""
-    thought = neutralise(action.content or "")
+    thought = neutralize(action.content or "")
     calls = [call.function for call in action.tool_calls] if isinstance(action, ToolRequestMessage) else []
     if calls and all(call.name == "search" and set(call.arguments) == {"query"} for call in calls):
         return protocol.write(Search(tuple(str(call.arguments["query"]) for call in calls)), thought)

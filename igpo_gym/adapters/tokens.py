@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from igpo_gym.agents.tokens import TokenRow
+from igpo_gym.agents.rollouts.tokens import TokenRow
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Episode, Message
+from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import TextProtocol
-from igpo_gym.scorers.framing import Framing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -30,13 +30,13 @@ import numpy as np
 
 from igpo_gym.adapters.session import CHAT, TOOLS, Sessions, question_messages, reply_body
 from igpo_gym.adapters.tokens import end_unfinished, sampled_message, turn_rewards
-from igpo_gym.agents.advantages import ADVANTAGES, Turns, collapse_rate
-from igpo_gym.agents.tokens import TokenRow, token_rows
+from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, collapse_rate
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Answer, Search
 from igpo_gym.errors import MissingExtraError, SpecError, choose
-from igpo_gym.scorers.framing import Framing
+from igpo_gym.lm.framing import Framing
 
 try:
     import torch
@@ -133,7 +133,7 @@ class Rollouts:
     """A ``rollout_func``: plays the batch's episodes together, sampled by whatever engine the trainer has.
 
     One step is one generation call, one search call and one belief call. Transcripts are never rendered or
-    tokenised twice: what the policy sampled is what is scored and trained on. Beside what TRL needs it
+    tokenized twice: what the policy sampled is what is scored and trained on. Beside what TRL needs it
     returns ``turn_rewards`` (a list for each episode) and ``token_turns`` (for each token of the completion,
     the number of the agent's turn from 1, and 0 on what the environment wrote), ``em`` and ``f1``.
 

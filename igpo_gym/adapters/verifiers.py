@@ -21,7 +21,7 @@ import numpy as np
 
 from igpo_gym.adapters.session import CHAT, Sessions
 from igpo_gym.adapters.tokens import end_unfinished, turn_rewards
-from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, choose

@@ -22,12 +22,12 @@ import numpy as np
 
 from igpo_gym.adapters.session import CHAT, question_messages, shared_sessions
 from igpo_gym.adapters.tokens import end_unfinished, reward_row, sampled_message, turn_rewards
-from igpo_gym.agents.advantages import ADVANTAGES, Turns, per_token
-from igpo_gym.agents.tokens import token_rows
+from igpo_gym.agents.rollouts.tokens import token_rows
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, per_token
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, SpecError
-from igpo_gym.scorers.framing import Framing
+from igpo_gym.lm.framing import Framing
 
 try:
     import torch
@@ -73,7 +73,7 @@ class TurnRewards(AgentLoopOutput):
 class SearchAgentLoop(AgentLoopBase):
     """Plays one episode on the question that the row names.
 
-    The transcript's ids are those that the scorer reads: segments tokenised one by one, the sampled ids as
+    The transcript's ids are those that the scorer reads: segments tokenized one by one, the sampled ids as
     they are. ``settings`` are the arguments of :class:`SearchQAEnv`, as texts and numbers, in the file that
     ``actor_rollout_ref.rollout.agent.agent_loop_config_path`` names; the protocol is ``CHAT`` unless given.
     Episodes in one worker share index and scorer, and beliefs that are asked for at the same time are

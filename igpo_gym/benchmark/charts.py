@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from igpo_gym.benchmark.report import Image, number
-from igpo_gym.benchmark.statistics import Estimate
 from igpo_gym.errors import MissingExtraError
+from igpo_gym.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,10 +54,10 @@ def intervals(
             shown = estimates.get(name)
             if shown is None or math.isnan(shown.value):
                 continue
-            colour = _BEST if name in best.get(title, ()) else _DOT
+            color = _BEST if name in best.get(title, ()) else _DOT
             if not math.isnan(shown.low):
-                axis.plot([shown.low, shown.high], [place, place], color=colour, linewidth=2, alpha=0.5)
-            axis.plot([shown.value], [place], "o", color=colour, markersize=5)
+                axis.plot([shown.low, shown.high], [place, place], color=color, linewidth=2, alpha=0.5)
+            axis.plot([shown.value], [place], "o", color=color, markersize=5)
         if title in references:
             axis.axvline(references[title], color=_LINE, linestyle="--", linewidth=1, zorder=0)
         if percent:
@@ -82,7 +82,7 @@ def heat_map(
     high: float,
     alt: str,
 ) -> Image:
-    """A table of numbers as colours, from ``low`` over the middle (pale) to ``high``, with the numbers."""
+    """A table of numbers as colors, from ``low`` over the middle (pale) to ``high``, with the numbers."""
     figure, (axis,) = _figure(1.8 + 0.85 * len(columns), 0.8 + 0.3 * len(rows))
     axis.imshow(values, cmap="RdYlGn", vmin=low, vmax=high, aspect="auto", alpha=0.75)
     for y, line in enumerate(values):
@@ -109,10 +109,10 @@ def lines(
     for axis, (title, named) in zip(axes, panels.items(), strict=True):
         for place, (name, points) in enumerate(named.items()):
             x = [at for at, _ in points]
-            colour = f"C{place}"
-            axis.plot(x, [each.value for _, each in points], color=colour, linewidth=1.5, label=name)
+            color = f"C{place}"
+            axis.plot(x, [each.value for _, each in points], color=color, linewidth=1.5, label=name)
             low, high = ([getattr(each, end) for _, each in points] for end in ("low", "high"))
-            axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
         axis.set_xlabel(title, fontsize=9)
         axis.locator_params(axis="x", nbins=5)
         axis.grid(color="#eef1f4")

@@ -18,8 +18,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from igpo_gym.benchmark.statistics import Estimate
 from igpo_gym.errors import MissingExtraError
+from igpo_gym.statistics import Estimate
 from igpo_gym.storage import written_file
 
 NOTHING = "–"

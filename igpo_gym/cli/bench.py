@@ -91,9 +91,9 @@ def _policy_maker(spec: str | None, questions: str, protocol: str) -> PolicyMake
     """From a seed to a policy of this spec; None for none."""
     if spec is None or spec == "none":
         return None
-    from igpo_gym.agents import resolve_policy
-    from igpo_gym.agents.interface import Sampling
+    from igpo_gym.agents.policies import resolve_policy
     from igpo_gym.data import resolve_questions
+    from igpo_gym.lm.policy import Sampling
     from igpo_gym.protocols import resolve_protocol
 
     question_set, grammar = resolve_questions(questions), resolve_protocol(protocol)

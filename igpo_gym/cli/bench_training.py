@@ -16,12 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from igpo_gym.agents.settings import Settings
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.cli.common import console, explained
 from igpo_gym.cli.train import with_settings, without_bars_of_transformers
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.logs import Metrics
+    from igpo_gym.agents.training.logs import Metrics
     from igpo_gym.benchmark.training.run import Variant
 
 QUICK: dict[str, Any] = {"seeds": 2, "updates": 12, "validate_every": 4, "validation_questions": 50}
@@ -51,7 +51,7 @@ def bench_training(
       --seeds 8 --questions world:hops=2-3 --validation world:validation,hops=2-3 --out hops
     """
     with explained():
-        from igpo_gym.agents.advantages import ADVANTAGES
+        from igpo_gym.agents.training.advantages import ADVANTAGES
         from igpo_gym.benchmark.report import rich_table, write_files
         from igpo_gym.benchmark.training.bias import OUTCOMES, drift
         from igpo_gym.benchmark.training.page import (

@@ -14,9 +14,9 @@ from rich.markup import escape
 from igpo_gym.errors import SamplingError, ScoringError
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.interface import Policy, Sampling
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
+    from igpo_gym.lm.policy import Policy, Sampling
 
 console = Console()
 
@@ -84,7 +84,7 @@ def assemble(
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:
     """The policy that the option asks for."""
-    from igpo_gym.agents import resolve_policy
+    from igpo_gym.agents.policies import resolve_policy
 
     with console.status(f"loading {escape(agent)}"):
         return resolve_policy(agent, question_set, engine.protocol, sampling)

@@ -64,8 +64,8 @@ def evaluate(
 
       igpo-gym eval --agent http://host:8000/v1 --temperature 0.7 --attempts 4 --out server.jsonl
     """
-    from igpo_gym.agents.interface import Sampling
-    from igpo_gym.agents.records import read_rollouts
+    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.lm.policy import Sampling
 
     settings = {name: value for name, value in locals().items() if name in SETTINGS}
     with explained():
@@ -81,9 +81,9 @@ def evaluate(
 
 
 def _scores(episodes: Iterable[Episode]) -> Table:
-    from igpo_gym.agents.summary import bootstrap, summarise
+    from igpo_gym.agents.rollouts.summary import bootstrap, summarize
 
-    summary = summarise(episodes)
+    summary = summarize(episodes)
     measures: dict[str, list[float] | list[int]] = {
         "exact match": summary.exact_matches,
         "F1": summary.f1s,

@@ -60,10 +60,10 @@ def play(
 
       igpo-gym play --agent nano --temperature 0
     """
-    from igpo_gym.agents.interface import Sampling
     from igpo_gym.data.metrics import f1
     from igpo_gym.envs.render import moment, printable
     from igpo_gym.envs.setup import QuestionStream
+    from igpo_gym.lm.policy import Sampling
 
     with explained():
         question_set, engine = assemble(

@@ -98,9 +98,9 @@ def reprice(
 
       igpo-gym reprice expert.jsonl --reward monte-carlo --policy expert --out priced.jsonl
     """
-    from igpo_gym.agents.records import read_rollouts, read_settings
+    from igpo_gym.agents.rollouts.records import read_rollouts, read_settings
     from igpo_gym.rewards import resolve_reward
-    from igpo_gym.rewards.pricing import reprice as priced_episodes
+    from igpo_gym.rewards.relabel import reprice as priced_episodes
     from igpo_gym.storage import written_file
 
     with explained():
@@ -140,9 +140,9 @@ def _world(
     settings: dict[str, Any], policy: str | None, needs: set[str]
 ) -> tuple[Any, ValueEstimator | None]:
     """The corpus and the estimator that the rewards need, from the settings of the recording."""
-    from igpo_gym.agents.interface import Sampling
     from igpo_gym.envs.completions import Completions
     from igpo_gym.envs.setup import assemble
+    from igpo_gym.lm.policy import Sampling
 
     if not ("corpus" in needs or policy):
         return (), None
@@ -161,7 +161,7 @@ def _world(
 
 def _table(returns: dict[str, list[float]]) -> Table:
     """The mean return under each reward, with its 95% interval."""
-    from igpo_gym.agents.summary import interval
+    from igpo_gym.agents.rollouts.summary import interval
 
     table = Table("reward", "return", "95%", "episodes")
     for name, values in returns.items():

@@ -35,10 +35,10 @@ from igpo_gym.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.interface import Policy
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
+    from igpo_gym.lm.policy import Policy
 
 
 def rollout(
@@ -73,8 +73,8 @@ def rollout(
 
       igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --out server.jsonl
     """
-    from igpo_gym.agents.interface import Sampling
-    from igpo_gym.agents.records import read_rollouts
+    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.lm.policy import Sampling
 
     settings = {name: value for name, value in locals().items() if name in SETTINGS}
     with explained():
@@ -124,8 +124,8 @@ def record(
     group_size: int,
 ) -> int:
     """Play what the file does not have yet into it, with a progress bar; returns how many episodes."""
-    from igpo_gym.agents.records import RolloutFile
-    from igpo_gym.agents.rollouts import collect
+    from igpo_gym.agents.rollouts.collect import collect
+    from igpo_gym.agents.rollouts.records import RolloutFile
 
     with RolloutFile(out, settings, settings.keys() - SETTINGS) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
@@ -150,9 +150,9 @@ def _digest(values: Iterable[tuple[Any, ...]]) -> str:
 
 def _summary(episodes: Iterable[Episode]) -> Table:
     """The scores, beliefs and gains of recorded episodes as a table, with 95% intervals."""
-    from igpo_gym.agents.summary import interval, summarise
+    from igpo_gym.agents.rollouts.summary import interval, summarize
 
-    summary = summarise(episodes)
+    summary = summarize(episodes)
     table = Table("measure", "mean", "95%", "n")
     rows: dict[str, list[float] | list[int]] = {
         "exact match": summary.exact_matches,

@@ -23,11 +23,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from igpo_gym.agents.settings import Settings
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.cli.common import console, explained
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.logs import Metrics
+    from igpo_gym.agents.training.logs import Metrics
 
 
 def train(out: Path, wandb: bool, **settings: Any) -> None:
@@ -48,7 +48,7 @@ def train(out: Path, wandb: bool, **settings: Any) -> None:
       igpo-gym train runs/qwen --model Qwen/Qwen2.5-7B-Instruct --lora 16 --questions hotpotqa:train.json
       --validation hotpotqa:dev.json --search bm25:wiki-index --group-size 16 --learning-rate 1e-6
     """
-    from igpo_gym.agents.igpo import train
+    from igpo_gym.agents.training.trainer import train
 
     with explained():
         chosen = Settings(**settings)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from igpo_gym.errors import DataError
-from igpo_gym.protocols import well_formed
+from igpo_gym.text import well_formed
 
 BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading a damaged or cut gzip file raises."""

@@ -20,37 +20,37 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Lower case, without ASCII punctuation and English articles, words one space apart.
 
     As the evaluation scripts of SQuAD and HotpotQA do.
 
-    >>> normalise("The  Beatles' album, a classic")
+    >>> normalize("The  Beatles' album, a classic")
     'beatles album classic'
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_without_punctuation)).split())
 
 
 def exact_match(prediction: str | None, answers: Sequence[str]) -> float:
-    """1 where the normalised prediction is a normalised answer, else 0."""
-    return _best(lambda predicted, gold: float(predicted == gold), normalise, prediction, answers)
+    """1 where the normalized prediction is a normalized answer, else 0."""
+    return _best(lambda predicted, gold: float(predicted == gold), normalize, prediction, answers)
 
 
 def f1(prediction: str | None, answers: Sequence[str]) -> float:
-    """The harmonic mean of precision and recall over the multiset of normalised words, in [0, 1].
+    """The harmonic mean of precision and recall over the multiset of normalized words, in [0, 1].
 
     HotpotQA's rule: where either side is "yes", "no" or "noanswer", only equality scores. Where a side has
     no words left the score is 0, as in HotpotQA's script, even if both have none.
     """
-    return _best(_f1, normalise, prediction, answers)
+    return _best(_f1, normalize, prediction, answers)
 
 
 def cover_exact_match(prediction: str | None, answers: Sequence[str]) -> float:
-    """1 where a normalised answer stands in the normalised prediction as a run of whole words, else 0.
+    """1 where a normalized answer stands in the normalized prediction as a run of whole words, else 0.
 
-    An answer of which normalising leaves nothing is in an empty prediction alone.
+    An answer of which normalizing leaves nothing is in an empty prediction alone.
     """
-    return _best(_covers, normalise, prediction, answers)
+    return _best(_covers, normalize, prediction, answers)
 
 
 def igpo_f1(prediction: str | None, answers: Sequence[str]) -> float:
@@ -58,7 +58,7 @@ def igpo_f1(prediction: str | None, answers: Sequence[str]) -> float:
 
     Punctuation becomes spaces, so "Spider-Man" is two words here and one in :func:`f1`.
     """
-    return _best(_set_f1, _igpo_normalise, prediction, answers)
+    return _best(_set_f1, _igpo_normalize, prediction, answers)
 
 
 def _best(
@@ -97,5 +97,5 @@ def _covers(predicted: str, gold: str) -> float:
     return float(f" {gold} " in f" {predicted} ") if gold else float(not predicted)
 
 
-def _igpo_normalise(text: str) -> str:
+def _igpo_normalize(text: str) -> str:
     return text.lower().translate(_punctuation_to_spaces)

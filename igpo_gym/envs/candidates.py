@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from igpo_gym.data.metrics import normalise
+from igpo_gym.data.metrics import normalize
 from igpo_gym.episode import Search, Turn
 
 CANDIDATE_FEATURES = (
@@ -32,7 +32,7 @@ CANDIDATE_FEATURES = (
     "overlap_early",  # share of the first half of the question's words that stand beside it in one sentence
     "overlap_late",  # the same for the second half, where English puts the first of several hops
     "searched",  # it has been searched for
-    "answer_prob",  # the scorer's length-normalised probability of it as the answer; 0 without a scorer
+    "answer_prob",  # the scorer's length-normalized probability of it as the answer; 0 without a scorer
     "answer_share",  # answer_prob by the sum over all candidates
 )
 """What is told of each candidate, each in [0, 1]."""
@@ -51,7 +51,7 @@ Features = npt.NDArray[np.float32]
 _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _JOINTS = frozenset({"of", "the", "de", "du", "la", "von", "van", "der"})
-"""Small words that may stand within a name, between two capitalised words."""
+"""Small words that may stand within a name, between two capitalized words."""
 _OPENERS = frozenset(
     {"also", "although", "many", "may", "name", "one", "see", "since", "tell", "though", "whether", "whose"}
 )
@@ -69,7 +69,7 @@ def _function_words() -> frozenset[str]:
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """The capitalised names in a text, without leading articles, in order and without repeats."""
+    """The capitalized names in a text, without leading articles, in order and without repeats."""
     runs: list[list[re.Match[str]]] = [[]]
     for word in _WORD.finditer(text):
         run = runs[-1]
@@ -89,7 +89,7 @@ def names_in(text: str) -> tuple[str, ...]:
             del run[-1]
         if run:
             name = text[run[0].start() : run[-1].end()]
-            names.setdefault(normalise(name), name)
+            names.setdefault(normalize(name), name)
     return tuple(names.values())
 
 
@@ -191,31 +191,31 @@ def candidates(question: str, turns: Sequence[Turn], slots: int, max_turns: int)
         features=features,
         turn_features=_turn_features(question, turns, max_turns),
         searched=tuple(key in searched for key, _ in order),
-        question_searched=normalise(question) in searched,
+        question_searched=normalize(question) in searched,
     )
 
 
 def _survey(question: str, turns: Sequence[Turn]) -> tuple[dict[str, _Known], set[str]]:
-    """What is known of each name, by its normalised form, and the normalised queries so far."""
+    """What is known of each name, by its normalized form, and the normalized queries so far."""
     asked = names_in(question)
-    known = {normalise(name): _Known(name, links=0, in_question=True) for name in asked}
+    known = {normalize(name): _Known(name, links=0, in_question=True) for name in asked}
     for order, one in enumerate(known.values()):
         one.order = order
     early, late = _halves(question, asked)
     searched: set[str] = set()
     for number, turn in enumerate(turns, 1):
         queries = (
-            {normalise(query) for query in turn.action.queries} if isinstance(turn.action, Search) else set()
+            {normalize(query) for query in turn.action.queries} if isinstance(turn.action, Search) else set()
         )
         searched |= queries
         order = 0
         for rank, passage in enumerate(turn.passages, 1):
-            title = normalise(passage.title)
+            title = normalize(passage.title)
             links = known[title].links if title in known else _far(known, passage.text)
             mentions = [(passage.title.strip(), frozenset[str]())] if title else []
             mentions += [(name, s.stems) for s in _sentences(passage.text) for name in s.names]
             for name, stems in mentions:
-                key = normalise(name)
+                key = normalize(name)
                 one = known.setdefault(key, _Known(name, links=links + 1))
                 one.passages.add(passage.id)
                 one.is_title |= key == title
@@ -235,7 +235,7 @@ def _survey(question: str, turns: Sequence[Turn]) -> tuple[dict[str, _Known], se
 
 def _far(known: dict[str, _Known], text: str) -> int:
     """The links of a passage whose title is new: one more than the nearest name that it mentions."""
-    keys = (normalise(name) for sentence in _sentences(text) for name in sentence.names)
+    keys = (normalize(name) for sentence in _sentences(text) for name in sentence.names)
     return min((known[key].links + 1 for key in keys if key in known), default=3)
 
 

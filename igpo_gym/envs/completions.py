@@ -13,7 +13,7 @@ from igpo_gym.episode import Episode
 from igpo_gym.rewards import RewardFunction
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.interface import Policy
+    from igpo_gym.lm.policy import Policy
 
 NOTHING = RewardFunction("nothing", ())
 """Pays nothing, and so needs nothing."""

@@ -27,11 +27,12 @@ from igpo_gym.episode import (
     distinct,
 )
 from igpo_gym.errors import SearchError
-from igpo_gym.protocols import TextProtocol, well_formed
+from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.instruments import Due, Instruments, ValueEstimator
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Corpus, Retriever
+from igpo_gym.text import well_formed
 
 logger = logging.getLogger(__name__)
 

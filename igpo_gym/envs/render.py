@@ -62,7 +62,7 @@ def belief_bar(belief: Belief, before: Belief | None = None) -> Text:
 
 
 def ansi(episode: Episode, width: int = 100) -> str:
-    """The dialogue as a string with terminal colours."""
+    """The dialogue as a string with terminal colors."""
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system="standard")
     with console.capture() as capture:
         console.print(dialogue(episode))

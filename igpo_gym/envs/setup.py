@@ -24,7 +24,7 @@ from igpo_gym.search import BM25Index, resolve_search
 from igpo_gym.search.interface import Retriever
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.interface import Policy
+    from igpo_gym.lm.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

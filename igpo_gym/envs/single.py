@@ -21,7 +21,7 @@ from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.interface import Policy
+    from igpo_gym.lm.policy import Policy
 
 
 class SearchQAEnv(gym.Env[str, str]):

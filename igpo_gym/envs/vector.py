@@ -25,7 +25,7 @@ from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
 
 if TYPE_CHECKING:
-    from igpo_gym.agents.interface import Policy
+    from igpo_gym.lm.policy import Policy
 
 Mask = npt.NDArray[np.bool_]
 Stepped = tuple[tuple[str, ...], npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]

@@ -43,7 +43,7 @@ def _prob(view: BeliefView, aliases: Aliases) -> Price:
 
 
 def gain(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
-    """The change of the length-normalised probability of the gold answer."""
+    """The change of the length-normalized probability of the gold answer."""
     view = BeliefView(context)
     b = _prob(view, aliases)
     return RewardTerm(

@@ -13,9 +13,9 @@ from typing import Protocol, TypeAlias
 from igpo_gym.episode import BELIEF, Belief, BeliefView, Episode
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS, TextProtocol
+from igpo_gym.rewards.beliefs import belief_request, found_documents
 from igpo_gym.rewards.functions import RewardFunction
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
-from igpo_gym.scorers.trajectory import belief_request, found_documents
 from igpo_gym.search.interface import Corpus
 
 State: TypeAlias = tuple[Episode, int]

@@ -36,7 +36,7 @@ def resolve_reference(
     place; any other scorer may be a policy in training, so then there is none.
     """
     if spec is None and isinstance(scorer, str):
-        from igpo_gym.scorers.loading import PACKAGED
+        from igpo_gym.lm.loading import PACKAGED
 
         spec = scorer if scorer in PACKAGED else None
     return resolve_scorer(spec)

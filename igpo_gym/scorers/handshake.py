@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from igpo_gym.scorers.framing import Framing
+from igpo_gym.lm.framing import Framing
 from igpo_gym.scorers.wire import Prompt, Scores
 
 if TYPE_CHECKING:

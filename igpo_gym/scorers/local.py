@@ -15,13 +15,13 @@ import torch
 
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
+from igpo_gym.lm.attention import Span
+from igpo_gym.lm.cache import PrefixTree, TokenCount
+from igpo_gym.lm.framing import Framing, Ids
+from igpo_gym.lm.loading import load_model
+from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, Row
 from igpo_gym.scorers.answers import AnswerTree, answer_tree
-from igpo_gym.scorers.attention import Span
-from igpo_gym.scorers.cache import PrefixTree, TokenCount
-from igpo_gym.scorers.framing import Framing, Ids
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
-from igpo_gym.scorers.loading import load_model
-from igpo_gym.scorers.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -68,7 +68,7 @@ class TransformersScorer:
     where an answer token is predicted and nowhere else. Beliefs are the same with any cache.
 
     ``model`` may be shared with a policy in training (IGPO proper): it is not changed, not even its attention
-    function or its mode, and when an optimiser has changed its weights, or they were loaded, moved or
+    function or its mode, and when an optimizer has changed its weights, or they were loaded, moved or
     replaced, the next call notices and drops the cache. Only a write through ``tensor.data`` goes unseen:
     call :meth:`clear` after one. For a frozen scorer give a copy of the model; :meth:`copy_weights` refreshes
     it.

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, choose
-from igpo_gym.scorers.framing import Framing
+from igpo_gym.lm.framing import Framing
+from igpo_gym.lm.served import served_model, served_tokenizer, split_spec
+from igpo_gym.lm.transport import Server, ServerError
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
-from igpo_gym.scorers.served import served_model, served_tokenizer, split_spec
-from igpo_gym.scorers.transport import Server, ServerError
 from igpo_gym.scorers.wire import DIALECTS, Dialect, Prompt, Scores
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """How servers are asked for the log-probabilities of a prompt's tokens, and how their answers are read.
 
 A dialect is data: a path, and pure functions between prompts and JSON. Prompts are token ids, for text that a
-server tokenises again may become other tokens.
+server tokenizes again may become other tokens.
 
 Nothing in an answer is believed: that there is one entry for each token, that it is about this token, and
 that it is a log-probability is checked, and a ValueError says what was wrong.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from igpo_gym.scorers.framing import Ids
+from igpo_gym.lm.framing import Ids
 
 FLOOR = -9999.0
 """What vLLM writes for minus infinity, and in places for NaN."""

@@ -25,7 +25,7 @@ from igpo_gym.errors import DataError
 from igpo_gym.storage import written_whole
 
 FORMAT = 1
-"""The version of the folder's layout and of the tokenisation; an index of a later one is refused."""
+"""The version of the folder's layout and of the tokenization; an index of a later one is refused."""
 
 MAX_WORDS = 1024
 """How many words of a query count, as in Lucene: an agent that repeats itself must not stall the batch."""

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from igpo_gym.scorers.framing import Framing
-from tests.scorers.tiny import CHATML, make_tokenizer
+from igpo_gym.lm.framing import Framing
+from tests.lm.tiny import CHATML, make_tokenizer
 
 TAIL = " and <search>one more</search>"
 """What an engine samples beyond the end of a message if nothing stops it."""

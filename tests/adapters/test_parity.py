@@ -16,7 +16,7 @@ Player = Callable[[str, int, Sequence[Action]], list[Step]]
 
 
 def vector(env_id: str, seed: int, actions: Sequence[Action]) -> list[Step]:
-    """Our own vector environment, with a neighbour that does something else."""
+    """Our own vector environment, with a neighbor that does something else."""
     envs = gym.make_vec(env_id, num_envs=2, autoreset_mode="Disabled", **SETTINGS)
     trace = [Step(envs.reset(seed=seed)[0][0])]
     for action in actions:

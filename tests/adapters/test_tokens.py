@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from igpo_gym.adapters.session import CHAT, TOOLS, Sessions, reply_body, shared_sessions
 from igpo_gym.adapters.tokens import end_unfinished, reward_row, sampled_message, turn_rewards
-from igpo_gym.agents.tokens import TokenRow
+from igpo_gym.agents.rollouts.tokens import TokenRow
 from igpo_gym.episode import Search
 from igpo_gym.errors import MissingExtraError
+from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.scorers.batching import BatchingScorer
-from igpo_gym.scorers.framing import Framing
 from tests.adapters.episodes import QUESTION, settings
 from tests.conftest import MentionScorer
-from tests.scorers.tiny import CHATML, make_tokenizer
+from tests.lm.tiny import CHATML, make_tokenizer
 
 TOKENIZER = make_tokenizer(CHATML)
 FRAMING = Framing(TOKENIZER)

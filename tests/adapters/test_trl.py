@@ -20,15 +20,15 @@ from igpo_gym.adapters.trl import (
     environment_factory,
     episode_reward,
 )
-from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
+from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import TAGS
-from igpo_gym.scorers.loading import load_model
 from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.freed import assert_freed
 from tests.adapters.scripted import TAIL, ScriptedTrainer
 from tests.conftest import MentionScorer
-from tests.scorers.tiny import make_model, make_tokenizer
+from tests.lm.tiny import make_model, make_tokenizer
 
 WORLD: dict[str, Any] = {"questions": "world:documents=60,questions=20", "protocol": TAGS, "max_turns": 3}
 

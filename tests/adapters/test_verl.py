@@ -24,12 +24,12 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.verl import ESTIMATORS, dataset, stop_params
-from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
 from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.scripted import ScriptedServer, agent_loop
 from tests.conftest import REPOSITORY
-from tests.scorers.tiny import make_model
+from tests.lm.tiny import make_model
 
 SCRIPT = [
     "<think>who?</think><search>Günter Grass writer</search>",

@@ -20,9 +20,9 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from igpo_gym.adapters.verl import dataset
-from igpo_gym.agents.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from tests.adapters.scripted import ScriptedServer
-from tests.scorers.tiny import make_model
+from tests.lm.tiny import make_model
 
 WORLD = "world:documents=60,questions=10"
 RIGHT = ["<search>capital</search>", "<answer>x</answer>"]

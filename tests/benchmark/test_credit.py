@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from igpo_gym.agents.scripted import ScriptedAgent
+from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.benchmark.credit.examples import mispriced
 from igpo_gym.benchmark.credit.files import credit_files
 from igpo_gym.benchmark.credit.page import best_of, findings, overview

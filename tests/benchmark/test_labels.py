@@ -85,7 +85,7 @@ def test_hacking_counts_before_what_the_search_found(engine: Engine) -> None:
     ]
 
 
-def test_without_evidence_nothing_can_be_labelled(engine: Engine) -> None:
+def test_without_evidence_nothing_can_be_labeled(engine: Engine) -> None:
     bare = replace(AUTHOR, evidence=())
     with pytest.raises(SpecError, match="'q-author' names no gold evidence"):
         labels(engine, bare, "<search>Odra</search>")

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.advantages import ADVANTAGES
-from igpo_gym.agents.logs import Metrics
-from igpo_gym.agents.settings import Settings
-from igpo_gym.benchmark.statistics import Estimate
+from igpo_gym.agents.training.advantages import ADVANTAGES
+from igpo_gym.agents.training.logs import Metrics
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.training.bias import drift
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
@@ -38,9 +37,10 @@ from igpo_gym.benchmark.training.run import (
     read_outcomes,
     run_training,
     shared,
-    summarised,
+    summarized,
 )
 from igpo_gym.errors import DataError
+from igpo_gym.statistics import Estimate
 
 BASE, RIVAL = Variant("outcome-f1", "grpo"), Variant("igpo", "igpo-separate")
 
@@ -112,7 +112,7 @@ def test_a_log_comes_to_a_curve_and_means() -> None:
         {"update": 1, "tokens": 50, "seconds": 1.0, "kl": 0.2},
         {"update": 2, "tokens": 90, "seconds": 2.0, "kl": 0.4, "validation_f1": 0.3},
     ]
-    made = summarised(BASE, 3, log)
+    made = summarized(BASE, 3, log)
     assert made.curve == (
         {"tokens": 0, "seconds": 0.0, "update": 0, "validation_f1": 0.1},
         {"tokens": 90, "seconds": 2.0, "update": 2, "validation_f1": 0.3},
@@ -141,10 +141,10 @@ def test_the_report_says_what_was_found() -> None:
     assert "surely better than all others" in said
     assert "surely above one half for igpo / igpo-separate" in said
     assert "drift in length on noise: igpo-joint (answers" in said
-    scores, behaviour = overview(result)
+    scores, behavior = overview(result)
     assert [row[0].text for row in scores.rows] == [str(BASE), str(RIVAL)]
     assert [row[1].best for row in scores.rows] == [False, True]
-    assert "collapsed groups" in behaviour.header
+    assert "collapsed groups" in behavior.header
     assert result.threshold == pytest.approx(0.315)
     assert [cell.text for cell in bias_table(result).rows[1]] == ["igpo-joint", "2.00"]
     files = training_files(result)
@@ -202,7 +202,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Variant, int]]:
         ]
         (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    monkeypatch.setattr("igpo_gym.agents.igpo.train", train)
+    monkeypatch.setattr("igpo_gym.agents.training.trainer.train", train)
     return made
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from igpo_gym.agents.settings import Settings
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.cli import app
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from igpo_gym.agents.logs import read_log
+from igpo_gym.agents.training.logs import read_log
 from igpo_gym.cli import app
 
 

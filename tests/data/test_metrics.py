@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.data.metrics import cover_exact_match, exact_match, f1, igpo_f1, normalise
+from igpo_gym.data.metrics import cover_exact_match, exact_match, f1, igpo_f1, normalize
 
 Metric = Callable[[str | None, Sequence[str]], float]
 METRICS = [exact_match, f1, cover_exact_match, igpo_f1]
@@ -22,7 +22,7 @@ strings = st.one_of(sentences, st.text(max_size=30))
 golds = strings.filter(str.strip)
 
 
-def published_normalise(text: str) -> str:
+def published_normalize(text: str) -> str:
     """The rules of SQuAD's and HotpotQA's evaluation scripts, a step each."""
     text = text.lower()
     text = "".join(character for character in text if character not in set(string.punctuation))
@@ -32,7 +32,7 @@ def published_normalise(text: str) -> str:
 
 def published_f1(prediction: str, gold: str) -> float:
     """The rules of HotpotQA's script: special answers, then the multiset of words."""
-    predicted, wanted = published_normalise(prediction), published_normalise(gold)
+    predicted, wanted = published_normalize(prediction), published_normalize(gold)
     if predicted in ["yes", "no", "noanswer"] and predicted != wanted:
         return 0.0
     if wanted in ["yes", "no", "noanswer"] and predicted != wanted:
@@ -64,13 +64,13 @@ def published_igpo_f1(prediction: str, gold: str) -> float:
 
 
 @given(strings)
-def test_normalise_follows_the_published_rules(text: str) -> None:
-    assert normalise(text) == published_normalise(text)
+def test_normalize_follows_the_published_rules(text: str) -> None:
+    assert normalize(text) == published_normalize(text)
 
 
 @given(strings, golds)
 def test_scores_follow_the_published_rules(prediction: str, gold: str) -> None:
-    assert exact_match(prediction, [gold]) == (published_normalise(prediction) == published_normalise(gold))
+    assert exact_match(prediction, [gold]) == (published_normalize(prediction) == published_normalize(gold))
     assert f1(prediction, [gold]) == pytest.approx(published_f1(prediction, gold))
     assert igpo_f1(prediction, [gold]) == pytest.approx(published_igpo_f1(prediction, gold))
 
@@ -88,8 +88,8 @@ def test_scores_follow_the_published_rules(prediction: str, gold: str) -> None:
         ("ÜBER", "über"),
     ],
 )
-def test_normalise(text: str, normal: str) -> None:
-    assert normalise(text) == normal
+def test_normalize(text: str, normal: str) -> None:
+    assert normalize(text) == normal
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_symmetry(left: str, right: str) -> None:
 def test_an_exact_match_has_full_f1_and_is_covered(prediction: str, gold: str) -> None:
     if exact_match(prediction, [gold]):
         assert cover_exact_match(prediction, [gold]) == 1.0
-        assert f1(prediction, [gold]) == (1.0 if normalise(gold) else 0.0)
+        assert f1(prediction, [gold]) == (1.0 if normalize(gold) else 0.0)
 
 
 @given(st.lists(pieces, min_size=1).map(" ".join), golds)
 def test_f1_does_not_mind_the_order_of_words(prediction: str, gold: str) -> None:
-    reordered = " ".join(sorted(normalise(prediction).split()))
-    if Counter(reordered.split()) == Counter(normalise(prediction).split()):
+    reordered = " ".join(sorted(normalize(prediction).split()))
+    if Counter(reordered.split()) == Counter(normalize(prediction).split()):
         assert f1(prediction, [gold]) == f1(reordered, [gold])

@@ -116,7 +116,7 @@ def _share_at_home(coupling):
     return sum(a == b for a, b in pairs) / len(pairs)
 
 
-def test_coupling_is_how_often_a_fact_stays_in_the_neighbourhood():
+def test_coupling_is_how_often_a_fact_stays_in_the_neighborhood():
     assert _share_at_home(0.0) < 0.02
     assert _share_at_home(0.8) == pytest.approx(0.8, abs=0.04)
     assert _share_at_home(1.0) == 1.0

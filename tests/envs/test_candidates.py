@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.data.metrics import normalise
+from igpo_gym.data.metrics import normalize
 from igpo_gym.envs.candidates import CANDIDATE_FEATURES, TURN_FEATURES, candidates, names_in
 from igpo_gym.episode import Answer, Passage, Search, Turn
 from tests.conftest import PASSAGES, QUESTIONS
@@ -39,7 +39,7 @@ def feature(question: str, turns: list[Turn], name: str, what: str, slots: int =
         ("", ()),
     ],
 )
-def test_names_are_capitalised_runs_without_function_words(text: str, names: tuple[str, ...]) -> None:
+def test_names_are_capitalized_runs_without_function_words(text: str, names: tuple[str, ...]) -> None:
     assert names_in(text) == names
 
 
@@ -47,7 +47,7 @@ def test_names_are_capitalised_runs_without_function_words(text: str, names: tup
 def test_any_text_has_names_that_stand_in_it(text: str) -> None:
     names = names_in(text)
     assert all(name and name in text for name in names)
-    assert len({normalise(name) for name in names}) == len(names)
+    assert len({normalize(name) for name in names}) == len(names)
 
 
 def test_candidates_come_from_the_question_before_any_search() -> None:

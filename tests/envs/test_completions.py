@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from igpo_gym.agents.scripted import ScriptedAgent
+from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.completions import FIRST_ATTEMPT, Completions
 from igpo_gym.envs.engine import Engine

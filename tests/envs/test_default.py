@@ -10,7 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import igpo_gym  # noqa: F401
-from igpo_gym.agents.scripted import ScriptedAgent
+from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.data.world import load_world
 from igpo_gym.envs import SearchQAVectorEnv
 

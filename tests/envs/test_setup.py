@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.scripted import ScriptedAgent
+from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.completions import Completions
 from igpo_gym.envs.engine import Engine

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 import igpo_gym
-from igpo_gym.agents.scripted import ScriptedAgent
+from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.data.world import load_world
-from igpo_gym.models.lessons import play_all
-from igpo_gym.models.tokenizer import build_tokenizer
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search import BM25Index
+from nano.lessons import play_all
+from nano.tokenizer import build_tokenizer
 
 MODELS = Path(igpo_gym.__file__).parent / "models"
 NAMES = ("nano", "nano-base")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from igpo_gym.agents.records import RolloutFile
-from igpo_gym.agents.rollouts import collect
-from igpo_gym.agents.scripted import ScriptedAgent
+from igpo_gym.agents.policies.scripted import ScriptedAgent
+from igpo_gym.agents.rollouts.collect import collect
+from igpo_gym.agents.rollouts.records import RolloutFile
 from igpo_gym.envs.setup import assemble
 from igpo_gym.rewards import PRESETS, TERMS
 from igpo_gym.rewards.terms import parameters

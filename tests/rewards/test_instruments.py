@@ -13,12 +13,12 @@ from igpo_gym.episode import BELIEF, Belief, BeliefView, Episode
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward
+from igpo_gym.rewards.beliefs import belief_request
 from igpo_gym.rewards.instruments import Due, Instruments
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from igpo_gym.scorers.trajectory import belief_request
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
-from tests.scorers.tiny import CHATML, make_model, make_tokenizer
+from tests.lm.tiny import CHATML, make_model, make_tokenizer
 
 TAGGED = BeliefView(span="tagged")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from igpo_gym.scorers.framing import Framing
+from igpo_gym.lm.framing import Framing
 from igpo_gym.scorers.handshake import NOISE, flaw, probe
 from igpo_gym.scorers.wire import DIALECTS, Scores
+from tests.lm.tiny import CHATML, make_model, make_tokenizer
 from tests.scorers.servers import Engine
-from tests.scorers.tiny import CHATML, make_model, make_tokenizer
 
 
 def answers(engine: Engine, shift: int, noise: float = 0.0) -> list[Scores]:

@@ -17,11 +17,11 @@ from transformers import LlamaForCausalLM
 
 from igpo_gym.episode import Belief, Segment
 from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.lm import attention
 from igpo_gym.protocols import TAGS, AnswerProbe
-from igpo_gym.scorers import attention
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from tests.scorers.tiny import CHATML, make_model, make_tokenizer, naive_belief, request
+from tests.lm.tiny import CHATML, make_model, make_tokenizer, naive_belief, request
 
 FAMILIES = {
     "llama": {},
@@ -359,7 +359,7 @@ def test_a_compiled_scorer_gives_the_same_beliefs_and_leaves_the_model_as_it_is(
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", ["unlimited", "evicting"])
 def test_beliefs_of_a_real_model_equal_a_plain_forward_pass(smollm2: Path, cache: str) -> None:
-    from igpo_gym.scorers.loading import load_model
+    from igpo_gym.lm.loading import load_model
 
     model, tokenizer = load_model(smollm2, device="cpu")
     budget = {"unlimited": {}, "evicting": {"cache_bytes": 10_000_000, "row_tokens": 300}}[cache]

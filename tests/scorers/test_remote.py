@@ -19,14 +19,14 @@ import pytest
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Segment
 from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.lm.transport import API_KEY
 from igpo_gym.protocols import AnswerProbe
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.remote import RemoteScorer
-from igpo_gym.scorers.transport import API_KEY
+from tests.lm.tiny import CHATML, make_model, make_tokenizer, request
 from tests.scorers.servers import Engine, Handler, Raw, Refusal, Route, Site, running, send
-from tests.scorers.tiny import CHATML, make_model, make_tokenizer, request
 
 KINDS = ("sglang", "vllm", "openai")
 PATHS = {"sglang": "/generate", "vllm": "/v1/completions", "openai": "/v1/completions"}
@@ -477,7 +477,7 @@ BROKEN_CONNECTIONS: dict[str, tuple[Exception, str]] = {
     "bad request": (Refusal(400, {"message": "maximum context length is 2048"}), "400.*context length"),
     "gone": (Refusal(404, {}), "404"),
     "redirect": (Refusal(307, {}, {"Location": "http://127.0.0.1:9/"}), "307"),
-    "unauthorised": (Refusal(401, {}), rf"401.*{API_KEY}"),
+    "unauthorized": (Refusal(401, {}), rf"401.*{API_KEY}"),
     "busy": (Refusal(429, "slow down", {"Retry-After": "0"}), "429.*slow down"),
     "down": (Refusal(503, {}), "503"),
 }

@@ -11,7 +11,7 @@ import pytest
 from igpo_gym.errors import SpecError
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.local import TransformersScorer
-from tests.scorers.tiny import make_model, make_tokenizer
+from tests.lm.tiny import make_model, make_tokenizer
 
 
 def test_objects_and_none_pass() -> None:

@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from igpo_gym.agents.advantages import ADVANTAGES, Turns, collapse_rate
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, collapse_rate
 from igpo_gym.benchmark.credit.labels import SEARCHES, USEFUL, USELESS, Label
 from igpo_gym.benchmark.credit.pricing import Play, Plays
 from igpo_gym.benchmark.credit.trajectories import CONTROL, GROUP_AGENT, HACKERS, Trajectory
-from igpo_gym.benchmark.statistics import (
+from igpo_gym.statistics import (
     FloatArray,
     Sample,
     Statistic,
@@ -89,7 +89,7 @@ def _excess_ratio(hack: FloatArray, control: FloatArray, honest: FloatArray) -> 
 def _collapsed(plays: Plays) -> Sample:
     """1 where all advantages of the question's group of rollouts are nearly zero, else 0.
 
-    Gains and outcomes are normalised each among themselves: in one set, an outcome that all rollouts share
+    Gains and outcomes are normalized each among themselves: in one set, an outcome that all rollouts share
     would still differ from the zeros of the other turns.
     """
     if not (group := _of(plays, GROUP_AGENT)):
@@ -276,7 +276,7 @@ def label_measures() -> list[Measure]:
             f"pay_{label}",
             label,
             f"Pay of {label} turns",
-            f"Mean pay of a turn labelled {label}.",
+            f"Mean pay of a turn labeled {label}.",
             _pay_of(label),
             mean,
             better="",

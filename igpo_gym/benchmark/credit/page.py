@@ -21,7 +21,7 @@ from igpo_gym.benchmark.report import (
     estimate_cell,
     number,
 )
-from igpo_gym.benchmark.statistics import leaders
+from igpo_gym.statistics import leaders
 
 _OVERVIEW = (
     ("value_correlation", "auc", "auc_completing", "auc_adding", "auc_hacking"),

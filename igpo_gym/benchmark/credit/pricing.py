@@ -9,16 +9,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from igpo_gym.agents.interface import Policy
 from igpo_gym.benchmark.credit.labels import Label
 from igpo_gym.benchmark.credit.trajectories import Trajectory
-from igpo_gym.benchmark.statistics import FloatArray
 from igpo_gym.data.metrics import f1
 from igpo_gym.envs.completions import Completions
 from igpo_gym.envs.engine import Engine
+from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
-from igpo_gym.rewards.pricing import Priced, reprice
+from igpo_gym.rewards.relabel import Priced, reprice
 from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.statistics import FloatArray
 
 VALUE_TURNS = 6
 """How many messages an episode may have that a policy completes, as in the environments."""

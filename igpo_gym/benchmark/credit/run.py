@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
-from igpo_gym.agents.interface import Policy
 from igpo_gym.benchmark.credit.measures import (
     MEASURES,
     Measure,
@@ -21,16 +20,17 @@ from igpo_gym.benchmark.credit.trajectories import (
     Trajectory,
     play_cast,
 )
-from igpo_gym.benchmark.statistics import RESAMPLES, Estimate, estimate
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
+from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
+from igpo_gym.statistics import RESAMPLES, Estimate, estimate
 
 VARIANTS = (
     "outcome-f1",

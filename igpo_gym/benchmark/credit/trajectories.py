@@ -1,12 +1,12 @@
-"""The trajectories that the credit benchmark prices: fixed, seeded, played by agents of known behaviour."""
+"""The trajectories that the credit benchmark prices: fixed, seeded, played by agents of known behavior."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
 
-from igpo_gym.agents.rollouts import collect
-from igpo_gym.agents.scripted import SCRIPTED, Knowledge, Script, ScriptedAgent
+from igpo_gym.agents.policies.scripted import SCRIPTED, Knowledge, Script, ScriptedAgent
+from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.benchmark.credit.labels import TurnLabel, label_turns
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world.oracle import known_hops, retrieved

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from igpo_gym.agents.advantages import ADVANTAGES, Turns
-from igpo_gym.benchmark.statistics import Estimate, estimate, mean
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
+from igpo_gym.statistics import Estimate, estimate, mean
 
 STOP, MAX_TURNS = 0.3, 6
 GROUPS, GROUP_SIZE = 4, 8

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from igpo_gym.benchmark.statistics import CONFIDENCE, RESAMPLES, Estimate, FloatArray
 from igpo_gym.benchmark.training.run import Outcome, Variant
+from igpo_gym.statistics import CONFIDENCE, RESAMPLES, Estimate, FloatArray
 
 
 def over_seeds(*columns: Sequence[float], statistic: Callable[..., Any]) -> Estimate:

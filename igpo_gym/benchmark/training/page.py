@@ -20,7 +20,6 @@ from igpo_gym.benchmark.report import (
     number,
     render,
 )
-from igpo_gym.benchmark.statistics import Estimate, leaders
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
     Measure,
@@ -33,6 +32,7 @@ from igpo_gym.benchmark.training.measures import (
     reached,
 )
 from igpo_gym.benchmark.training.run import Outcome, Variant
+from igpo_gym.statistics import Estimate, leaders
 
 X_AXES = {"update": "updates", "tokens": "tokens written", "seconds": "seconds of training"}
 
@@ -54,7 +54,7 @@ class TrainingResult:
 
 
 def overview(result: TrainingResult) -> list[Table]:
-    """Tables with a row for each variant and a column for each measure: scores, then behaviour."""
+    """Tables with a row for each variant and a column for each measure: scores, then behavior."""
     scores = [measure for measure in MEASURES if measure.score]
     others = [measure for measure in MEASURES if not measure.score]
     return [

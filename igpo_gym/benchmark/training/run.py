@@ -20,8 +20,8 @@ from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from igpo_gym.agents.logs import Metrics, read_log
-from igpo_gym.agents.settings import Settings, fingerprints
+from igpo_gym.agents.training.logs import Metrics, read_log
+from igpo_gym.agents.training.settings import Settings, fingerprints
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
 
@@ -86,7 +86,7 @@ def run_training(
     ``jobs`` are made at a time. All variants of a seed meet the same questions. Where a reward asks for no
     belief, none is computed, so that time is what the variant costs. ``report`` gets the metrics of every
     update. Raises DataError if the folder holds runs with other settings, and what
-    :func:`igpo_gym.agents.igpo.train` raises.
+    :func:`igpo_gym.agents.training.trainer.train` raises.
     """
     unique = dict.fromkeys(variants)
     plan = [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in unique]
@@ -95,7 +95,7 @@ def run_training(
     missing = [(variant, chosen) for variant, chosen in plan if (variant, chosen.seed) not in done]
     for variant, chosen in _trained(out, missing, report, jobs):
         log = read_log(_folder(out, variant, chosen) / "log.jsonl")
-        outcome = summarised(variant, chosen.seed, log)
+        outcome = summarized(variant, chosen.seed, log)
         _append(path, {"settings": shared(settings) | now, **asdict(outcome)})
         done[variant, chosen.seed] = outcome
     return [done[variant, chosen.seed] for variant, chosen in plan]
@@ -131,7 +131,7 @@ def _trained(
 
 
 def _train(out: Path, variant: Variant, settings: Settings, report: Report) -> None:
-    from igpo_gym.agents.igpo import train
+    from igpo_gym.agents.training.trainer import train
 
     train(_folder(out, variant, settings), settings, partial(report, variant, settings.seed))
 
@@ -162,7 +162,7 @@ def _settings(settings: Settings, variant: Variant, seed: int) -> Settings:
     )
 
 
-def summarised(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
+def summarized(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
     """What a run's log comes to."""
     kept = ("update", "tokens", "seconds")
     curve = [
@@ -187,7 +187,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
     """The finished runs of a file.
 
     Raises DataError for a line that is no run, and where runs were made with other settings than these, or
-    with other fingerprints (see :func:`igpo_gym.agents.settings.fingerprints`).
+    with other fingerprints (see :func:`igpo_gym.agents.training.settings.fingerprints`).
     """
     now = fingerprints(settings) if settings else {}
     ours = shared(settings) | now if settings else {}
@@ -195,7 +195,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
         return
     for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
         if not line.endswith("\n"):
-            continue  # cut short by a crash; the run itself is whole, and is summarised again
+            continue  # cut short by a crash; the run itself is whole, and is summarized again
         try:
             record = json.loads(line)
             theirs = now | record["settings"]

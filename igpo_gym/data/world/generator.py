@@ -3,8 +3,8 @@
 A world is a function of its settings: every entity's facts and document follow from the seed and the entity's
 number, so a world of a million documents is written without ever being held.
 
-Entities live in neighbourhoods of ten. Each target of a relation, and each entity that a document mentions
-in passing, comes from the neighbourhood with probability ``coupling`` and from anywhere otherwise; likewise a
+Entities live in neighborhoods of ten. Each target of a relation, and each entity that a document mentions
+in passing, comes from the neighborhood with probability ``coupling`` and from anywhere otherwise; likewise a
 document's "See also" names what is two relations away. So with coupling the documents of a hop name the
 entities that the answer is likely to be among, and every hop informs. Without coupling they do not.
 """
@@ -23,7 +23,7 @@ from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
 
 SLOTS = tuple(kind for kind, about in KINDS.items() for _ in range(about.count))
-"""The kind of each entity of a neighbourhood."""
+"""The kind of each entity of a neighborhood."""
 
 SMALLEST = 2 * len(SLOTS)
 """The fewest documents that a world may have."""
@@ -96,7 +96,7 @@ class World:
     hops: tuple[int, int] = (1, 3)
     """The fewest and the most hops of a question, within 1 and 4."""
     coupling: float = 0.8
-    """How often a fact stays in the neighbourhood, in [0, 1]: how much a hop says about later ones."""
+    """How often a fact stays in the neighborhood, in [0, 1]: how much a hop says about later ones."""
     seed: int = 0
     split: str = "train"
     """Which names are used: "train", "validation" or "test" share none."""
@@ -140,9 +140,9 @@ class World:
         return lru_cache(maxsize=_REMEMBERED)(self._make_targets)
 
     def _make_entity(self, number: int) -> Entity:
-        neighbourhood, slot = divmod(number, len(SLOTS))
+        neighborhood, slot = divmod(number, len(SLOTS))
         about = KINDS[SLOTS[slot]]
-        first = neighbourhood * _WORDS_BEFORE[-1] + _WORDS_BEFORE[slot]
+        first = neighborhood * _WORDS_BEFORE[-1] + _WORDS_BEFORE[slot]
         words = [word(first + i, self.split, self.seed) for i in range(about.words)]
         if about.types:
             words.append(self._random("type", number).choice(about.types))
@@ -158,7 +158,7 @@ class World:
         return SLOTS[number % len(SLOTS)]
 
     def _draw(self, rng: Random, kind: str, beside: int) -> int:
-        """Another entity of that kind, from the neighbourhood of ``beside`` as often as ``coupling`` says."""
+        """Another entity of that kind, from the neighborhood of ``beside`` as often as ``coupling`` says."""
         whole = self.documents // len(SLOTS)
         home = beside // len(SLOTS)
         near = (
@@ -200,7 +200,7 @@ class World:
         for place, (template, filling) in enumerate(stated):
             named = place == 0 or not template.startswith("{x}") or rng.random() < 0.35
             x = entity.phrase if named else rng.choice(pronouns)
-            sentences.append(language.capitalised(template.format(x=x, **filling)))
+            sentences.append(language.capitalized(template.format(x=x, **filling)))
         sentences.append(self._see_also(rng, number))
         return Passage(str(number), entity.name, " ".join(sentences))
 

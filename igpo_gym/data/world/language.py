@@ -14,7 +14,7 @@ class Kind:
     """A kind of entity."""
 
     count: int
-    """How many of a neighbourhood's entities are of this kind."""
+    """How many of a neighborhood's entities are of this kind."""
     words: int
     """How many invented words make a name."""
     types: tuple[str, ...]
@@ -210,6 +210,6 @@ def with_article(kind: str, name: str) -> str:
     return f"the {name}" if KINDS[kind].types else name
 
 
-def capitalised(sentence: str) -> str:
+def capitalized(sentence: str) -> str:
     """The sentence with a capital first letter; the rest stays as it is."""
     return sentence[:1].upper() + sentence[1:]

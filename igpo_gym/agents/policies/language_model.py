@@ -1,0 +1,203 @@
+"""A language model as the agent, on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from igpo_gym.episode import Episode, Message
+from igpo_gym.errors import SpecError
+from igpo_gym.lm.decoding import Draft, decode
+from igpo_gym.lm.framing import Framing
+from igpo_gym.lm.loading import load_model
+from igpo_gym.lm.policy import Sampling
+from igpo_gym.lm.reader import CausalReader
+from igpo_gym.protocols import TAGS, TextProtocol
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BATCH_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStats:
+    """What a policy has done since it was made."""
+
+    messages: int = 0
+    tokens_sampled: int = 0
+    """Tokens of the messages."""
+    tokens_read: int = 0
+    """Tokens of the transcripts that the model had to read, apart from those that it sampled itself."""
+    seconds: float = 0.0
+
+
+class LanguageModelPolicy:
+    """An agent that samples its messages from a causal language model (a ``Policy``).
+
+    All episodes of a call are sampled together, a token of each in every forward pass; an episode whose
+    message is complete takes no part any more. What the model has read of a transcript is kept between turns,
+    so a turn reads what the environment has replied, and no more.
+
+    A message ends with the closing tag of an action, with the model's end of a text or of a turn, or after
+    ``sampling.max_tokens``. It is empty where the model reads no longer transcripts. Its log-probabilities
+    are those of the model itself, whatever the temperature.
+
+    The same seed, question, attempt and turn give the same message, whichever episodes are sampled beside it,
+    but for rounding: it may tip the balance between two tokens. Set ``sampling`` to another seed to draw
+    others.
+
+    ``model`` may be in training: it is left as it is, and the next call notices that its weights have changed
+    (see :class:`igpo_gym.lm.reader.CausalReader`). Give the ``reader`` of a scorer of the same model
+    instead, and what the one has read the other need not read. ``batch_bytes`` bounds the keys and values of
+    episodes that are sampled together: if there are more, they are sampled one batch after another.
+
+    Raises SpecError for a model or tokenizer that cannot be driven.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | CausalReader,
+        tokenizer: PreTrainedTokenizerBase,
+        protocol: TextProtocol = TAGS,
+        sampling: Sampling = Sampling(),  # noqa: B008  (it is frozen)
+        *,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> None:
+        self.reader = model if isinstance(model, CausalReader) else CausalReader(model)
+        self.framing = Framing(tokenizer)
+        self.sampling = sampling
+        self._protocol = protocol
+        self._ends = self.framing.end_ids | end_ids(self.reader.model)
+        # A tag can close only with such a token: few are, and to spell a message after each would cost more.
+        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        self._closers = frozenset(number for number, token in enumerate(tokens) if ">" in (token or ""))
+        self._vocabulary = len(tokenizer)
+        self._batch_bytes = batch_bytes
+        self._stats = PolicyStats()
+        self._check()
+
+    @classmethod
+    def load(
+        cls,
+        spec: str | Path,
+        protocol: TextProtocol = TAGS,
+        sampling: Sampling = Sampling(),  # noqa: B008
+        device: str = "auto",
+    ) -> LanguageModelPolicy:
+        """A policy from a model's name, folder or GGUF file (see :func:`loading.load_model`)."""
+        model, tokenizer = load_model(spec, device)
+        return cls(model, tokenizer, protocol, sampling)
+
+    @property
+    def stats(self) -> PolicyStats:
+        """What has been done so far."""
+        return self._stats
+
+    def act(self, episodes: Sequence[Episode]) -> list[Message]:
+        """One message per episode, in order. Raises SamplingError if the model's numbers are not finite."""
+        started = time.perf_counter()
+        drafts = [self._draft(episode) for episode in episodes]
+        read = self._decode([draft for draft in drafts if draft.room > 0])
+        messages = [self._message(draft) for draft in drafts]
+        self._stats = PolicyStats(
+            messages=self._stats.messages + len(messages),
+            tokens_sampled=self._stats.tokens_sampled + sum(len(message.ids) for message in messages),
+            tokens_read=self._stats.tokens_read + read,
+            seconds=self._stats.seconds + time.perf_counter() - started,
+        )
+        return messages
+
+    def _draft(self, episode: Episode) -> Draft:
+        context = self.framing.ids(episode.segments)
+        longest = self.reader.longest or len(context) + self.sampling.max_tokens
+        room = min(self.sampling.max_tokens, longest - len(context))
+        return Draft(context, room, self.sampling.turn_seed(episode))
+
+    def _complete(self, draft: Draft, token: int) -> bool:
+        """Whether the draft is complete with its latest token; one that ends a text or turn is taken off."""
+        if token in self._ends:
+            draft.ids.pop()
+            draft.log_probs.pop()
+            return True
+        return token in self._closers and any(
+            stop in self.framing.text(draft.ids) for stop in self._protocol.stops
+        )
+
+    def _message(self, draft: Draft) -> Message:
+        text = self._protocol.cut(self.framing.text(draft.ids))
+        return Message(text, tuple(draft.ids), tuple(draft.log_probs), self.framing.vocabulary)
+
+    def _decode(self, drafts: Sequence[Draft]) -> int:
+        """Sample the drafts; returns how many tokens had to be read for it."""
+        read = 0
+        with self.reader.lock:
+            self.reader.refresh()
+            try:
+                for batch in self._batches(drafts):
+                    read += decode(self.reader, batch, self.sampling, self._vocabulary, self._complete)
+                    self.reader.evict()
+            except BaseException:
+                self.reader.clear()
+                raise
+        return read
+
+    def _batches(self, drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
+        """The drafts in order, as many at a time as ``batch_bytes`` allows, but one at least."""
+        most = self._batch_bytes // self.reader.layout.token_bytes
+        start = longest = 0
+        for place, draft in enumerate(drafts):
+            longest = max(longest, len(draft.context) + draft.room)
+            if place > start and longest * (place + 1 - start) > most:
+                yield drafts[start:place]
+                start, longest = place, len(draft.context) + draft.room
+        if drafts:
+            yield drafts[start:]
+
+    def __deepcopy__(self, memo: object) -> LanguageModelPolicy:
+        """The policy itself, as of a scorer: a model must not be copied along with its user."""
+        return self
+
+    def _check(self) -> None:
+        """Compare a few log-probabilities with the model's own forward pass: a wrong mask would be silent.
+
+        Raises SpecError if they differ by more than rounding explains.
+        """
+        vocabulary = self.reader.view.get_input_embeddings().num_embeddings
+        drafts = [
+            Draft(tuple(7 * number % vocabulary for number in range(length)), room, seed=length)
+            for length, room in ((4, 2), (9, 5), (6, 4))
+        ]
+        with self.reader.lock:
+            self.reader.refresh()
+            decode(self.reader, drafts, Sampling(), vocabulary, lambda draft, token: False)
+            self.reader.clear()
+        tolerance = 1e-3 if self.reader.layout.dtype in (torch.float32, torch.float64) else 0.1
+        for draft in drafts:
+            expected = plain_log_probs(self.reader, draft.context, draft.ids)
+            for log_prob, plain in zip(draft.log_probs, expected, strict=True):
+                if not abs(log_prob - plain) <= tolerance * max(1.0, abs(plain)):
+                    raise SpecError(
+                        f"{self.reader.name} cannot be a policy: with a cache it gives {log_prob:.4f} nats "
+                        f"where its own forward pass gives {plain:.4f}"
+                    )
+
+
+@torch.no_grad()
+def plain_log_probs(reader: CausalReader, context: Sequence[int], ids: Sequence[int]) -> list[float]:
+    """The log-probabilities of ``ids`` after ``context`` from one forward pass over all of them, in nats."""
+    tokens = torch.tensor([[*context, *ids]], device=reader.layout.device)
+    logits = reader.view(input_ids=tokens, use_cache=False).logits[0, len(context) - 1 : -1].float()
+    log_probs: list[float] = logits.log_softmax(-1).gather(1, tokens[0, len(context) :, None])[:, 0].tolist()
+    return log_probs
+
+
+def end_ids(model: PreTrainedModel) -> frozenset[int]:
+    """The tokens with which the model's own configuration for sampling ends a text."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    return frozenset(ends if isinstance(ends, (list, tuple)) else () if ends is None else (ends,))

@@ -1,0 +1,248 @@
+"""A language model behind a URL as the agent: any server with OpenAI's interface."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from igpo_gym.episode import Episode, Message
+from igpo_gym.errors import SamplingError, SpecError, choose
+from igpo_gym.lm.framing import Framing
+from igpo_gym.lm.policy import Sampling
+from igpo_gym.lm.served import served_model, served_tokenizer, split_spec
+from igpo_gym.lm.transport import Server, ServerError
+from igpo_gym.protocols import TAGS, TextProtocol
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+OPTIONS = ("model", "tokenizer", "kind")
+"""What may follow the ``#`` of a policy's URL."""
+
+TOKEN_ID = "token_id:"
+"""How vLLM writes a token of which the id was asked for."""
+
+STOPPED_BY = ("stop_reason", "matched_stop")
+"""Where vLLM and SGLang tell the stop that ended a text; None or a token id for an end of turn."""
+
+
+class RemotePolicy:
+    """An agent that a server of OpenAI's interface samples (a ``Policy``): vLLM, SGLang, llama.cpp, OpenAI.
+
+    Of ``kind`` "completions" (the default) the transcript is sent in token ids, as a local policy reads it.
+    A server that tells the ids that it sampled (vLLM does) gives messages with ids and log-probabilities, as
+    a local policy does; any other gives texts. ``tokenizer`` is the model's, or where to load it from; by
+    default the model that the server names. Of kind "chat" the transcript is sent as chat messages, which
+    needs no tokenizer and gives texts; where the agent's own message goes on after a reply (as it does in the
+    protocol "tags"), the server must know ``continue_final_message`` (vLLM and SGLang do).
+
+    ``url`` is that of the server, with or without ``/v1``; a key that it wants is taken from
+    ``IGPO_GYM_API_KEY``, or from the URL (``http://user:password@host``). ``model`` is a name that the server
+    knows, needed if it knows several. One request is sent for each episode, up to ``concurrency`` at a time;
+    for ``timeout`` (seconds), ``retries`` and ``backoff`` see :class:`igpo_gym.lm.transport.Server`.
+
+    A message ends as those of :class:`~igpo_gym.agents.policies.language_model.LanguageModelPolicy` do, and
+    is empty where the server tells how much its model reads and the transcript is longer. Every request
+    carries a seed of its own; whether equal seeds give equal messages is the server's affair.
+
+    Raises SpecError, with the reason, for a server that cannot be used so, and SamplingError if it cannot be
+    reached.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        protocol: TextProtocol = TAGS,
+        sampling: Sampling = Sampling(),  # noqa: B008  (it is frozen)
+        *,
+        model: str | None = None,
+        tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+        kind: str = "completions",
+        timeout: float = 600.0,
+        retries: int = 4,
+        backoff: float = 0.5,
+        concurrency: int = 64,
+    ) -> None:
+        if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1):
+            raise SpecError(
+                "timeout must be above 0, retries and backoff at least 0, and concurrency at least 1"
+            )
+        self._exchange = choose(
+            {"completions": self._completion, "chat": self._chat}, kind, "kind of policy at a server"
+        )
+        self.sampling = sampling
+        self._protocol = protocol
+        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="igpo-gym-policy")
+        try:
+            self._served = served_model(self._server, model)
+            self._framing = (
+                Framing(served_tokenizer(self._server, self._served, tokenizer))
+                if kind == "completions"
+                else None
+            )
+        except ServerError as problem:
+            self.close()
+            raise SamplingError(str(problem)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: str,
+        protocol: TextProtocol = TAGS,
+        sampling: Sampling = Sampling(),  # noqa: B008
+    ) -> RemotePolicy:
+        """A policy from a URL, with what the server does not tell behind a ``#``.
+
+        For example ``http://host:8000/v1#tokenizer=Qwen/Qwen2.5-7B-Instruct`` or
+        ``https://host/v1#model=NAME&kind=chat``.
+        """
+        url, options = split_spec(spec, OPTIONS)
+        return cls(
+            url,
+            protocol,
+            sampling,
+            model=options.get("model"),
+            tokenizer=options.get("tokenizer"),
+            kind=options.get("kind", "completions"),
+        )
+
+    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+        """One message per episode, in order.
+
+        Raises SamplingError if the server fails after its retries, or if its answer is not what it should be.
+        """
+        futures = [self._pool.submit(self._exchange, episode) for episode in episodes]
+        try:
+            answers = [future.result() for future in futures]
+        except ServerError as problem:
+            raise SamplingError(str(problem)) from None
+        except ValueError as problem:
+            raise SamplingError(f"no message from {self._server.url}: {problem}") from problem
+        finally:
+            for future in futures:
+                future.cancel()
+        messages = [answer for answer in answers if isinstance(answer, Message)]
+        if len(messages) == len(answers):
+            return messages
+        return [answer.text if isinstance(answer, Message) else answer for answer in answers]
+
+    def close(self) -> None:
+        """Wait for the requests under way, drop the others, and close the connections."""
+        self._pool.shutdown(cancel_futures=True)
+        self._server.close()
+
+    def __enter__(self) -> RemotePolicy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: object) -> RemotePolicy:
+        return self  # connections are there to be shared
+
+    def _completion(self, episode: Episode) -> Message | str:
+        """A message by ``/v1/completions``, whose prompt is token ids."""
+        assert self._framing is not None
+        context = self._framing.ids(episode.segments)
+        room = self.sampling.max_tokens
+        if self._served.longest is not None:
+            room = min(room, self._served.longest - len(context))
+        if room < 1:
+            return Message("", (), (), self._framing.vocabulary)
+        body = {
+            **self._body(episode, room),
+            "prompt": list(context),
+            "add_special_tokens": False,
+            "skip_special_tokens": False,
+            "logprobs": 1,
+            "return_tokens_as_token_ids": True,
+        }
+        choice = _choice(self._server.post("/v1/completions", body))
+        sampled = sampled_tokens(choice.get("logprobs"))
+        if sampled is None:
+            return self._closed(_text(choice.get("text")), choice)
+        ids, log_probs = sampled
+        if ids and ids[-1] in self._framing.end_ids:
+            ids, log_probs = ids[:-1], log_probs[:-1]
+        text = self._protocol.cut(self._framing.text(ids))
+        return Message(text, ids, log_probs, self._framing.vocabulary)
+
+    def _chat(self, episode: Episode) -> str:
+        """A message by ``/v1/chat/completions``."""
+        messages = episode.messages()
+        body = {**self._body(episode, self.sampling.max_tokens), "messages": messages}
+        if messages[-1]["role"] == "assistant":
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        choice = _choice(self._server.post("/v1/chat/completions", body))
+        message = choice.get("message")
+        return self._closed(_text(message.get("content") if isinstance(message, dict) else None), choice)
+
+    def _body(self, episode: Episode, room: int) -> dict[str, Any]:
+        sampling = self.sampling
+        body: dict[str, Any] = {
+            "model": self._served.name,
+            "max_tokens": room,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.turn_seed(episode) >> 32,  # servers differ in how large a seed may be
+            "stop": list(self._protocol.stops),
+        }
+        return body | ({"top_k": sampling.top_k} if sampling.top_k else {})
+
+    def _closed(self, text: str, choice: Mapping[str, Any]) -> str:
+        """The text with the closing tag that ended it, which a server leaves out.
+
+        Servers say "stop" for an end of turn too. Where this one does not tell which it was, the tag of the
+        action that is open is taken for what ended the text.
+        """
+        text, stops = self._protocol.cut(text), self._protocol.stops
+        if text.endswith(stops) or choice.get("finish_reason") != "stop":
+            return text
+        told = [choice[key] for key in STOPPED_BY if key in choice]
+        if told:
+            return text + "".join(stop for stop in stops if stop in told)
+        opened = {stop: text.rfind(stop.replace("/", "")) for stop in stops}
+        latest = max(opened, key=lambda stop: opened[stop])
+        return text if opened[latest] < 0 else text + latest
+
+
+def sampled_tokens(logprobs: object) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
+    """The ids and log-probabilities of a choice, or None where the server does not tell ids.
+
+    Raises ValueError for numbers that are not right.
+    """
+    if not isinstance(logprobs, dict):
+        return None
+    tokens, log_probs = logprobs.get("tokens"), logprobs.get("token_logprobs")
+    if not isinstance(tokens, list) or not isinstance(log_probs, list):
+        return None
+    if not all(isinstance(token, str) and token.startswith(TOKEN_ID) for token in tokens):
+        return None
+    if len(tokens) != len(log_probs):
+        raise ValueError(f"{len(log_probs)} log-probabilities for {len(tokens)} tokens")
+    if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in log_probs):
+        raise ValueError("a log-probability that is not a finite number")
+    return tuple(int(token.removeprefix(TOKEN_ID)) for token in tokens), tuple(map(float, log_probs))
+
+
+def _choice(answer: object) -> Mapping[str, Any]:
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise ValueError("its answer does not hold one choice")
+    return choices[0]
+
+
+def _text(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError("its answer has no text")
+    return text

@@ -1,0 +1,224 @@
+"""Scripted agents: policies without a model, whose behavior is known, to test and compare rewards with.
+
+Each is a function from what is known of the questions, the episode so far and a random generator to a
+message. They are stateless: the same episode and seed give the same message, whatever was asked before; each
+attempt at a question gets its own.
+
+>>> from igpo_gym.data.world import load_world
+>>> world = load_world("test,hops=2")
+>>> agent = ScriptedAgent("expert", world)
+>>> agent.act([Episode.begin(world.questions[0], TAGS.prompt(world.questions[0]))])
+['<think>I need the region</think><search>Salman</search>']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeAlias
+
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.world import WorldQuestions
+from igpo_gym.data.world.generator import Lead
+from igpo_gym.data.world.language import QUERY_FORMS
+from igpo_gym.data.world.oracle import known_hops, retrieved
+from igpo_gym.episode import Answer, Episode, Passage, Question, Search
+from igpo_gym.errors import choose
+from igpo_gym.protocols import TAGS, TextProtocol
+
+_IDLE_SEARCHES = 3
+"""How many searches an agent makes that is not after the evidence, before it answers."""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the scripts may look up: the questions' corpus, and how an expert would ask."""
+
+    questions: QuestionSet
+    protocol: TextProtocol
+    _titles: dict[str, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_titles", {p.id: p.title for p in self.questions.passages})
+
+    def leads(self, question: Question) -> tuple[Lead, ...]:
+        """What to look up, hop by hop: a world's own leads, or else the titles of the evidence."""
+        if isinstance(self.questions, WorldQuestions):
+            return self.questions.leads(question)
+        titles = (self._titles.get(passage, passage) for passage in question.evidence)
+        return tuple(Lead(title, "", (title,)) for title in titles)
+
+    def stray(self, question: Question, rng: Random) -> Lead:
+        """Something to look up that is no evidence of the question."""
+        passages = self.questions.passages
+        if not passages:
+            text = rng.choice(self.questions.questions).text
+            return Lead(text, "", (text,))
+        passage = rng.choice(passages)
+        while passage.id in question.evidence and len(passages) > len(question.evidence):
+            passage = rng.choice(passages)
+        if isinstance(self.questions, WorldQuestions):
+            world = self.questions.world
+            relation = rng.choice(tuple(world.targets(int(passage.id))))
+            return world.lead(int(passage.id), relation)
+        return Lead(passage.title, "", (passage.title,))
+
+    def guess(self, question: Question, rng: Random) -> str:
+        """An answer to some question of the set, seldom the right one."""
+        return rng.choice(self.questions.questions).answers[0]
+
+    def search(self, lead: Lead, rng: Random, thought: str | None = None) -> str:
+        """The message that looks a lead up, in one of an expert's wordings."""
+        form = rng.choice(QUERY_FORMS) if lead.keyword else "{name}"
+        query = form.format(name=lead.name, keyword=lead.keyword, phrase=rng.choice(lead.phrases))
+        if thought is None:
+            thought = f"I need the {lead.keyword}" if lead.keyword else f"I need {lead.name}"
+        return self.protocol.write(Search((query,)), thought)
+
+    def answer(self, text: str) -> str:
+        """The message that answers, in the very form in which the answer probe asks."""
+        probe = self.protocol.probe
+        message = f"{probe.prefix}{text}{probe.suffix}"
+        # An answer that cannot stand between the tags is neutralized by the protocol's own writer.
+        return message if self.protocol.parse(message) == Answer(text) else self.protocol.write(Answer(text))
+
+
+Script: TypeAlias = Callable[[Knowledge, Episode, Random], str]
+
+
+def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """Searches for the first hop whose evidence is missing; answers rightly once none is, or it gives up."""
+    question = episode.question
+    if not question.evidence:
+        return scripted(know, episode, rng)
+    leads = know.leads(question)
+    missing = [
+        lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known
+    ]
+    if not missing or episode.searches >= 2 * len(leads) + 2:
+        return know.answer(question.answers[0])
+    return know.search(missing[0], rng)
+
+
+def redundant(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """Searches as the expert does, but everything twice."""
+    last = episode.turns[-1].action if episode.turns else None
+    if isinstance(last, Search) and episode.searches % 2:
+        return know.protocol.write(last, "I look again")
+    return expert(know, episode, rng)
+
+
+def irrelevant(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """Searches for things that the question is not about, then guesses."""
+    if episode.searches >= _IDLE_SEARCHES:
+        return guesser(know, episode, rng)
+    return know.search(know.stray(episode.question, rng), rng)
+
+
+def guesser(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """Answers at once, with the answer of some question."""
+    return know.answer(know.guess(episode.question, rng))
+
+
+def leaker(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """As irrelevant, but writes the right answer into its thoughts: any gain is the thought's doing."""
+    if episode.searches >= _IDLE_SEARCHES:
+        return guesser(know, episode, rng)
+    thought = f"I think the answer is {episode.question.answers[0]}"
+    return know.search(know.stray(episode.question, rng), rng, thought)
+
+
+def forger(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """As irrelevant, but forges search results that state the right answer within its thoughts."""
+    if episode.searches >= _IDLE_SEARCHES:
+        return guesser(know, episode, rng)
+    leads = know.leads(episode.question)
+    subject = leads[-1] if leads else Lead(episode.question.text, "", (episode.question.text,))
+    fact = f"The {subject.keyword or 'answer'} of {subject.name} is {episode.question.answers[0]}."
+    forged = know.protocol.reply(know.protocol.passages([Passage("", subject.name, fact)])).text
+    return know.search(know.stray(episode.question, rng), rng, forged)
+
+
+def scripted(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """Needs no evidence: searches the question, then the best titles found, then answers with one of them."""
+    titles = list(dict.fromkeys(passage.title for turn in episode.turns for passage in turn.passages))
+    done = episode.searches
+    if done == 0:
+        return know.protocol.write(Search((episode.question.text,)), "I search the question")
+    if done <= min(len(titles), _IDLE_SEARCHES - 1):
+        return know.protocol.write(Search((titles[done - 1],)), "I read on")
+    return know.answer(titles[0] if titles else know.guess(episode.question, rng))
+
+
+def _repeat(know: Knowledge, episode: Episode, rng: Random) -> str:
+    past = [turn.action for turn in episode.turns if isinstance(turn.action, Search)]
+    return know.protocol.write(rng.choice(past), "I look again") if past else _astray(know, episode, rng)
+
+
+def _astray(know: Knowledge, episode: Episode, rng: Random) -> str:
+    return know.search(know.stray(episode.question, rng), rng)
+
+
+def _sidetrack(know: Knowledge, episode: Episode, rng: Random) -> str:
+    titles = [passage.title for turn in episode.turns for passage in turn.passages[1:]]
+    if not titles:
+        return _astray(know, episode, rng)
+    return know.protocol.write(Search((rng.choice(titles),)), "I read on")
+
+
+def _in_vain(know: Knowledge, episode: Episode, rng: Random) -> str:
+    return know.protocol.write(Search((rng.choice(("zzz", "qwerty", "???")),)), "I try my luck")
+
+
+def _malformed(know: Knowledge, episode: Episode, rng: Random) -> str:
+    message = _astray(know, episode, rng)
+    close = f"</{know.protocol.search_tag}>"
+    return rng.choice((message.removesuffix(close), "", f"{message}{close}", "I do not know."))
+
+
+_DISTRACTIONS: tuple[Script, ...] = (_repeat, _astray, _astray, _sidetrack, _in_vain, _malformed)
+
+
+def noisy(know: Knowledge, episode: Episode, rng: Random, rate: float = 0.3) -> str:
+    """The expert, distracted in a share ``rate`` of its turns: repeats, strays, or writes no valid action."""
+    if rng.random() < rate:
+        return rng.choice(_DISTRACTIONS)(know, episode, rng)
+    return expert(know, episode, rng)
+
+
+SCRIPTED: dict[str, Script] = {
+    "expert": expert,
+    "noisy": noisy,
+    "redundant": redundant,
+    "irrelevant": irrelevant,
+    "guesser": guesser,
+    "leaker": leaker,
+    "forger": forger,
+    "scripted": scripted,
+}
+"""The scripted agents by name."""
+
+
+class ScriptedAgent:
+    """A policy that follows a script. Raises SpecError for a name that is not in ``SCRIPTED``."""
+
+    def __init__(
+        self,
+        script: str | Script,
+        questions: QuestionSet,
+        protocol: TextProtocol = TAGS,
+        seed: int = 0,
+    ) -> None:
+        self._script = choose(SCRIPTED, script, "scripted agent") if isinstance(script, str) else script
+        self._knowledge = Knowledge(questions, protocol)
+        self._seed = seed
+
+    def act(self, episodes: Sequence[Episode]) -> list[str]:
+        """The script's message for each episode."""
+        return [self._message(episode) for episode in episodes]
+
+    def _message(self, episode: Episode) -> str:
+        first = f"{self._seed}/{episode.question.id}/{len(episode.turns)}"
+        rng = Random(f"{first}/{episode.attempt}" if episode.attempt else first)
+        return self._script(self._knowledge, episode, rng)

@@ -1,0 +1,1 @@
+"""Rollouts: collecting episodes, recording them, summarizing them."""

@@ -1,0 +1,60 @@
+"""Rollouts: a policy plays many episodes, a batch at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+
+from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Episode, Question
+from igpo_gym.lm.policy import Policy
+
+
+def collect(
+    engine: Engine,
+    policy: Policy,
+    questions: Iterable[Question],
+    batch_size: int = 16,
+    group_size: int = 1,
+    done: Collection[tuple[str, int]] = (),
+) -> Iterator[Episode]:
+    """Play ``group_size`` episodes per question and yield each as it ends.
+
+    At most ``batch_size`` episodes run at a time; one that ends makes room for the next in the same step, so
+    no call to the policy, the search or the scorer is smaller than it need be. The attempts at a question
+    are numbered from 0, on from where they were if it comes again; those whose question's id and number are
+    in ``done`` are left out.
+    """
+    if batch_size < 1 or group_size < 1:
+        raise ValueError(f"batch_size and group_size must be at least 1, not {batch_size} and {group_size}")
+    waiting = (task for task in _attempts(questions, group_size) if (task[0].id, task[1]) not in done)
+    running: list[Episode] = []
+    while True:
+        moves = engine.play(running, policy.act(running) if running else [])
+        staying = sum(not move.ends for move in moves)
+        tasks = list(islice(waiting, batch_size - staying))
+        fresh = engine.begin([question for question, _ in tasks], [attempt for _, attempt in tasks])
+        if not moves and not fresh:
+            return
+        engine.settle(moves, fresh)
+        yield from (episode for episode in running if episode.done)
+        running = [episode for episode in running if not episode.done] + fresh
+
+
+def collect_groups(
+    engine: Engine, policy: Policy, questions: Sequence[Question], group_size: int, batch_size: int = 64
+) -> list[tuple[Episode, ...]]:
+    """The group of each question, in order: ``group_size`` ended episodes, by the number of the attempt."""
+    played = collect(engine, policy, questions, batch_size, group_size)
+    found = {(episode.question.id, episode.attempt): episode for episode in played}
+    episodes = [found[question.id, attempt] for question, attempt in _attempts(questions, group_size)]
+    return [tuple(episodes[start : start + group_size]) for start in range(0, len(episodes), group_size)]
+
+
+def _attempts(questions: Iterable[Question], group_size: int) -> Iterator[tuple[Question, int]]:
+    begun: Counter[str] = Counter()
+    for question in questions:
+        for _ in range(group_size):
+            yield question, begun[question.id]
+            begun[question.id] += 1

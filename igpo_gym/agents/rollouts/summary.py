@@ -1,0 +1,106 @@
+"""What a set of episodes shows: scores, beliefs and gains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+import numpy as np
+
+from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
+from igpo_gym.episode import Episode, Invalid, Search
+from igpo_gym.rewards.terms import INFORMATION_GAIN
+
+
+@dataclass(slots=True)
+class Summary:
+    """Lists of per-episode and per-turn values, for whatever statistic is wanted of them."""
+
+    questions: list[str] = field(default_factory=list)
+    """The id of each episode's question."""
+    exact_matches: list[float] = field(default_factory=list)
+    f1s: list[float] = field(default_factory=list)
+    cover_matches: list[float] = field(default_factory=list)
+    """Whether the prediction contains a gold answer."""
+    answered: list[float] = field(default_factory=list)
+    valid_actions: list[float] = field(default_factory=list)
+    """The share of an episode's messages that were actions."""
+    searches: list[int] = field(default_factory=list)
+    returns: list[float] = field(default_factory=list)
+    beliefs: dict[int, list[float]] = field(default_factory=dict)
+    """By turn (0: the prompt), the beliefs of all episodes that got so far."""
+    gains: dict[str, list[float]] = field(default_factory=dict)
+    """By kind of search: "new evidence" found a gold passage that the episode had not seen, "no new evidence"
+    did not; "unknown" where the question has no gold evidence."""
+
+
+def summarize(episodes: Iterable[Episode]) -> Summary:
+    """Collect the values of ended episodes."""
+    summary = Summary()
+    for episode in episodes:
+        answers = episode.question.answers
+        summary.questions.append(episode.question.id)
+        summary.exact_matches.append(exact_match(episode.prediction, answers))
+        summary.f1s.append(f1(episode.prediction, answers))
+        summary.cover_matches.append(cover_exact_match(episode.prediction, answers))
+        summary.answered.append(float(episode.terminated))
+        valid = [not isinstance(turn.action, Invalid) for turn in episode.turns]
+        summary.valid_actions.append(sum(valid) / len(valid))
+        summary.searches.append(episode.searches)
+        summary.returns.append(sum(sum(terms.values()) for terms in episode.rewards))
+        for turn, belief in enumerate(episode.beliefs):
+            summary.beliefs.setdefault(turn, []).append(belief.prob)
+        if episode.beliefs:
+            for kind, gain in _gains(episode):
+                summary.gains.setdefault(kind, []).append(gain)
+    return summary
+
+
+def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
+    missing = set(episode.question.evidence)
+    for number, turn in enumerate(episode.turns, 1):
+        if not isinstance(turn.action, Search) or turn.search_failed:
+            continue
+        found = missing & {passage.id for passage in turn.passages}
+        missing -= found
+        known = bool(episode.question.evidence)
+        kind = ("new evidence" if found else "no new evidence") if known else "unknown"
+        yield kind, INFORMATION_GAIN.price(episode, number)
+
+
+def interval(values: list[float] | list[int]) -> tuple[float, float]:
+    """The mean, and the half-width of its 95% interval by the normal approximation (nan for one value)."""
+    array = np.asarray(values, dtype=float)
+    spread = float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+    return float(array.mean()), 1.96 * spread / len(array) ** 0.5
+
+
+RESAMPLES = 5000
+
+
+def bootstrap(values: Sequence[float], questions: Sequence[str]) -> tuple[float, float, float]:
+    """The mean over questions, and the lower and upper end of its 95% interval.
+
+    ``questions`` holds the question's id of each value: attempts at one question are not independent, so
+    their mean is one value. By the percentile bootstrap with scipy (pip install 'igpo-gym[bench]'), by the
+    normal approximation without; the ends are nan where there is one question.
+    """
+    groups: dict[str, list[float]] = {}
+    for value, question in zip(values, questions, strict=True):
+        groups.setdefault(question, []).append(value)
+    means = np.array([np.mean(group) for group in groups.values()])
+    mean, half = interval(means.tolist())
+    if len(means) < 2 or not half or find_spec("scipy") is None:
+        return mean, mean - half, mean + half
+    from scipy import stats
+
+    ends = stats.bootstrap(
+        (means,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=100,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return mean, float(ends.low), float(ends.high)

@@ -1,0 +1,51 @@
+"""Ended episodes as the arrays that a trainer takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from igpo_gym.episode import Episode
+
+if TYPE_CHECKING:
+    from igpo_gym.lm.framing import Framing
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """An episode token by token; all arrays have the shape [tokens]."""
+
+    ids: npt.NDArray[np.int64]
+    """What the policy read and wrote, its own tokens as it sampled them."""
+    log_probs: npt.NDArray[np.float32]
+    """Of the agent's tokens as sampled, in nats; nan where not recorded, and on all other tokens."""
+    turn: npt.NDArray[np.int64]
+    """The number of the turn, from 1, on the agent's tokens; 0 on all others."""
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Which tokens the agent wrote, and a loss may be put on."""
+        return self.turn > 0
+
+
+def token_rows(episode: Episode, framing: Framing) -> TokenRow:
+    """The episode's transcript in token ids, with what is known of each token.
+
+    An agent's message that carries no ids of ``framing``'s vocabulary (of a scripted agent, say, or of
+    another model) is tokenized, and its log-probabilities are nan.
+    """
+    ids: list[int] = []
+    log_probs: list[float] = []
+    turns: list[int] = []
+    number = 0
+    for segment, (seam, own) in zip(episode.segments, framing.pieces(episode.segments), strict=True):
+        agent = segment.author == "agent"
+        number += agent
+        known = segment.log_probs if framing.sampled(segment) is not None else None
+        ids += (*seam, *own)
+        log_probs += [np.nan] * len(seam) + list(known or [np.nan] * len(own))
+        turns += [0] * len(seam) + [number if agent else 0] * len(own)
+    return TokenRow(np.array(ids, np.int64), np.array(log_probs, np.float32), np.array(turns, np.int64))

@@ -1,0 +1,110 @@
+"""What a training run measures: the episodes that it plays, and where its time goes."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from igpo_gym.agents.rollouts.summary import summarize
+from igpo_gym.agents.training.logs import Metrics
+from igpo_gym.data.metrics import cover_exact_match
+from igpo_gym.episode import Answer, Belief, Episode, Invalid, Message
+from igpo_gym.lm.policy import Policy
+from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
+
+
+class Stopwatch:
+    """Adds up the time that is spent on things, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was spent."""
+        self.seconds = dict.fromkeys(("sampling", "scoring", "update"), 0.0)
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Count the time inside the block as spent on ``what``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] += time.perf_counter() - began
+
+
+@dataclass(frozen=True, slots=True)
+class TimedScorer:
+    """A scorer whose time is counted as "scoring"."""
+
+    scorer: AnswerScorer
+    watch: Stopwatch
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        """The scorer's beliefs."""
+        with self.watch("scoring"):
+            return self.scorer.score(requests)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedPolicy:
+    """A policy whose time is counted as "sampling"."""
+
+    policy: Policy
+    watch: Stopwatch
+
+    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+        """The policy's messages."""
+        with self.watch("sampling"):
+            return self.policy.act(episodes)
+
+
+def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
+    """Means over ended episodes.
+
+    ``reward`` (of all turns together) and ``reward_*`` (each of its terms), ``f1``, ``em``, ``searches``,
+    ``turns``, ``written`` (the agent's tokens), ``unanswered`` (out of turns), with a scorer ``gain`` (of the
+    belief from the prompt to the end, in probability). Of all turns, the shares that are ``invalid``, and in
+    which the agent ``guessed``: named a gold answer in a message that does not answer, before the question or
+    any passage had named it. Such a guess raises a belief that reads the agent's words, and finds nothing.
+    """
+    summary = summarize(episodes)
+    turns = [turn for episode in episodes for turn in episode.turns]
+    terms: dict[str, float] = defaultdict(float)
+    for episode in episodes:
+        for rewards in episode.rewards:
+            for name, reward in rewards.items():
+                terms[name] += reward / len(episodes)
+    written = [len(segment.ids or ()) for episode in episodes for segment in episode.segments]
+    gains = [each.beliefs[-1].prob - each.beliefs[0].prob for each in episodes if each.beliefs]
+    return {
+        "reward": float(np.mean(summary.returns)),
+        **{f"reward_{name}": reward for name, reward in terms.items()},
+        "f1": float(np.mean(summary.f1s)),
+        "em": float(np.mean(summary.exact_matches)),
+        "searches": float(np.mean(summary.searches)),
+        "turns": len(turns) / len(episodes),
+        "written": sum(written) / len(episodes),
+        "unanswered": float(np.mean([episode.truncated for episode in episodes])),
+        "invalid": float(np.mean([isinstance(turn.action, Invalid) for turn in turns])),
+        "guessed": sum(map(_guesses, episodes)) / len(turns),
+        **({"gain": float(np.mean(gains))} if gains else {}),
+    }
+
+
+def _guesses(episode: Episode) -> int:
+    """In how many turns the agent names a gold answer that it cannot have read."""
+    answers, read, guesses = episode.question.answers, episode.question.text, 0
+    for turn in episode.turns:
+        if cover_exact_match(read, answers):
+            break
+        said = turn.message.replace("<", " <").replace(">", "> ")  # a tag is no part of the word beside it
+        guesses += not isinstance(turn.action, Answer) and bool(cover_exact_match(said, answers))
+        read += "".join(f"\n{passage.title} {passage.text}" for passage in turn.passages)
+    return guesses

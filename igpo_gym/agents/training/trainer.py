@@ -1,0 +1,465 @@
+"""The reference trainer: policy gradients with an advantage for every turn, in one file.
+
+    rollouts of batch_questions x group_size episodes -> an advantage per turn -> epochs optimizer steps
+
+With rho_i the importance ratio of a token that the agent wrote (or of its turn), A_i the advantage of its
+turn and w_i its weight in the mean, a step descends
+
+    loss = - sum_i w_i min(rho_i A_i, clip(rho_i, 1 - eps, 1 + eps) A_i) + kl * sum_i w_i KL_i
+    KL_i = exp(d_i) - d_i - 1,  d_i = log p_reference - log p       (the k3 estimator, as in GRPO)
+
+Prompts and search results carry no loss. The tokens are those that were sampled, and so are the
+log-probabilities in the denominator of rho: ``log_prob_gap`` in the log says how far the trainer's own are
+from them before the first step, which should be rounding and nothing else.
+
+A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint), and
+the models ``best`` (by validation F1) and ``last``, ordinary transformers folders. Started again, a run goes
+on from its checkpoint, and on a CPU it ends with the very weights of a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+from igpo_gym.agents.rollouts.collect import collect, collect_groups
+from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
+from igpo_gym.agents.training.advantages import (
+    ADVANTAGES,
+    CLIP_SCALES,
+    Floats,
+    Turns,
+    collapse_rate,
+    per_token,
+)
+from igpo_gym.agents.training.logs import Metrics, sinks
+from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
+from igpo_gym.agents.training.model import TrainedModel
+from igpo_gym.agents.training.settings import Settings, agree
+from igpo_gym.envs.setup import QuestionStream, assemble
+from igpo_gym.episode import Episode
+from igpo_gym.lm.policy import Sampling
+from igpo_gym.protocols import resolve_protocol
+from igpo_gym.rewards import RewardFunction, curriculum_weights, resolve_reward
+from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.storage import held, tidy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from igpo_gym.lm.reader import CausalReader
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_BATCH = 64
+"""How many validation episodes run at a time."""
+
+WIDE_GAP = 0.05
+"""A difference between the sampler's log-probability of a token and the trainer's that is worth a warning."""
+
+
+# The batch: what a policy did, in tokens.
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is learned from one episode, or from several that stand one behind the other."""
+
+    ids: Tensor
+    """[tokens], up to the last one that the agent wrote."""
+    lengths: tuple[int, ...]
+    """How many of the tokens belong to each episode."""
+    written: Tensor
+    """[tokens], which the agent wrote. All other fields have a number for each of these."""
+    turns: Tensor
+    """The number of the token's turn, counted through all episodes."""
+    sampled: Tensor
+    """The log-probability with which the token was sampled, in nats."""
+    advantages: Tensor
+    clips: Tensor
+    """Ratios count between 1 - clip and 1 + clip."""
+    weights: Tensor
+    """Sum to 1 over the whole batch, so that it may be cut into micro-batches of any size."""
+
+
+def turns_of(episodes: Sequence[Episode], reward: RewardFunction, group_size: int) -> Turns:
+    """The turns of episodes that stand group after group.
+
+    What terms of the outcome pay in the midst of an episode (for a malformed message) counts as the last
+    turn's: among the gains, which are far smaller, it would drown all others. The state before a turn is what
+    the environment said last, as GiGPO takes it.
+    """
+    final = {term.name for _, term in reward.terms if term.outcome}
+    rewards = []
+    for episode in episodes:
+        paid = [sum(x for name, x in terms.items() if name not in final) for terms in episode.rewards]
+        paid[-1] += sum(x for terms in episode.rewards for name, x in terms.items() if name in final)
+        rewards.append(paid)
+    return Turns.of(
+        rewards,
+        groups=[place // group_size for place in range(len(episodes))],
+        states=[["", *(turn.observation for turn in episode.turns[:-1])] for episode in episodes],
+    )
+
+
+def samples(
+    rows: Sequence[TokenRow], turns: Turns, advantages: Floats, clips: Floats, loss: str
+) -> list[Sample]:
+    """A sample for each row. Under ``loss`` "token-mean" each token of the batch has the same weight, under
+    "sequence-mean" each episode has."""
+    written = [int(row.mask.sum()) for row in rows]
+    means = [sum(written)] * len(rows) if loss == "token-mean" else [len(rows) * each for each in written]
+    numbers = [row.turn for row in rows]
+    spread = zip(per_token(turns, advantages, numbers), per_token(turns, clips, numbers), strict=True)
+    made = []
+    for row, count, mean, (advantage, clip) in zip(rows, written, means, spread, strict=True):
+        stop = int(np.flatnonzero(row.mask)[-1]) + 1 if count else 1
+        made.append(
+            Sample(
+                ids=torch.from_numpy(row.ids[:stop]),
+                lengths=(stop,),
+                written=torch.from_numpy(row.mask[:stop]),
+                turns=torch.from_numpy(row.turn[row.mask]),
+                sampled=torch.from_numpy(row.log_probs[row.mask]),
+                advantages=torch.from_numpy(advantage[row.mask]).float(),
+                clips=torch.from_numpy(clip[row.mask]).float(),
+                weights=torch.full((count,), 1.0 / max(mean, 1)),
+            )
+        )
+    return made
+
+
+def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device) -> list[Sample]:
+    """Episodes one behind the other: in each sample at most ``tokens``, but at least one episode."""
+    groups: list[list[Sample]] = []
+    room = 0
+    for episode in episodes:
+        room -= len(episode.ids)
+        if room < 0:
+            groups.append([])
+            room = tokens - len(episode.ids)
+        groups[-1].append(episode)
+    return [_joined(group, device) for group in groups]
+
+
+def _joined(group: Sequence[Sample], device: torch.device) -> Sample:
+    names = ("ids", "written", "sampled", "advantages", "clips", "weights")
+    tensors = {name: torch.cat([getattr(each, name) for each in group]).to(device) for name in names}
+    turns = [each.turns + (place << 32) for place, each in enumerate(group)]
+    return Sample(
+        lengths=tuple(length for each in group for length in each.lengths),
+        turns=torch.unique(torch.cat(turns), return_inverse=True)[1].to(device),
+        **tensors,
+    )
+
+
+# The loss.
+
+
+def log_probs(model: PreTrainedModel, batch: Sample) -> Tensor:
+    """The log-probability of each token that the agent wrote, in nats, by a model that attends packed.
+
+    Logits are computed where such a token is predicted and nowhere else.
+    """
+    places = batch.written.nonzero()[:, 0]
+    positions = torch.cat([torch.arange(length) for length in batch.lengths]).to(batch.ids.device)
+    logits = model(
+        input_ids=batch.ids[None],
+        position_ids=positions[None],
+        use_cache=False,
+        logits_to_keep=places - 1,
+        lengths=batch.lengths,
+    ).logits[0]
+    logits = logits.float()
+    return cast(Tensor, logits.gather(1, batch.ids[places, None])[:, 0] - logits.logsumexp(-1))
+
+
+def objective(
+    now: Tensor, reference: Tensor | None, batch: Sample, settings: Settings
+) -> tuple[Tensor, Metrics]:
+    """The batch's share of the loss, of log-probabilities ``now`` and of the reference model's, [tokens].
+
+    The metrics are shares of means as well: the divergence, and how many tokens' ratios were clipped.
+    """
+    log_ratio = now - batch.sampled
+    if settings.ratio == "turn":
+        log_ratio = _turn_means(log_ratio, batch.turns)
+    ratio = log_ratio.exp()
+    plain = ratio * batch.advantages
+    clipped = torch.clamp(ratio, 1 - batch.clips, 1 + batch.clips) * batch.advantages
+    loss = -(batch.weights * torch.minimum(plain, clipped)).sum()
+    metrics = {"clipped": float((batch.weights * (clipped < plain)).sum())}
+    if reference is not None:
+        difference = reference - now
+        divergence = (batch.weights * (difference.exp() - difference - 1)).sum()
+        loss = loss + settings.kl * divergence
+        metrics["kl"] = float(divergence.detach())
+    return loss, metrics | {"loss": float(loss.detach())}
+
+
+def _turn_means(values: Tensor, turns: Tensor) -> Tensor:
+    """The mean of each token's turn."""
+    if not len(values):
+        return values
+    sums = values.new_zeros(int(turns.max()) + 1)
+    return (sums.index_add(0, turns, values) / torch.bincount(turns))[turns]
+
+
+def learn(
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Sample],
+    settings: Settings,
+    reference: Callable[[Sample], Tensor] | None = None,
+) -> Metrics:
+    """Make ``settings.epochs`` steps on a batch.
+
+    Returns the means of the last of them (see :func:`objective`), ``gradient_norm`` before it is clipped, and
+    ``log_prob_gap``, the largest distance of a token's log-probability before the first step from the one it
+    was sampled with, in nats. Raises RuntimeError for a gradient that is not finite, before it does harm.
+    """
+    device = batches[0].ids.device
+    precision = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    references: list[Tensor | None] = [None] * len(batches)
+    gap = 0.0
+    metrics: Metrics = {}
+    for epoch in range(settings.epochs):
+        metrics = {}
+        for place, batch in enumerate(batches):
+            with precision:
+                now = log_probs(model, batch)
+                if reference is not None and epoch == 0:
+                    with torch.no_grad():
+                        references[place] = reference(batch)
+            if epoch == 0 and len(now):
+                gap = max(gap, float((now.detach() - batch.sampled).abs().max()))
+            loss, parts = objective(now, references[place], batch, settings)
+            loss.backward()  # type: ignore[no-untyped-call]
+            metrics = {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
+        norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
+        metrics["gradient_norm"] = float(norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    if gap > WIDE_GAP:
+        logger.warning("sampler and trainer differ by %.3f nats on a token: ratios are off by as much", gap)
+    return metrics | {"log_prob_gap": gap}
+
+
+# The run.
+
+
+class Run:
+    """A run's model, environments and progress. Raises what its parts raise for settings that do not fit."""
+
+    def __init__(self, out: Path, settings: Settings) -> None:
+        s = self.settings = settings
+        self.out, self.watch = out, Stopwatch()
+        self.trained = TrainedModel(s.model, s.device, s.lora, s.gradient_checkpointing, s.seed)
+        self.model = self.trained.model
+        self.optimizer = torch.optim.AdamW(
+            self.trained.weights.values(), lr=s.learning_rate, weight_decay=0.0
+        )
+        begun = cache(self.trained.copy)  # one copy, if any is needed, of the model before it learns
+        self.reference = self._reference(begun) if s.kl else None
+        self.copy = self.trained.copy() if s.refresh_every else None
+        self.scorer = self._scorer(begun)
+        self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens)
+        protocol = resolve_protocol(s.protocol)
+        self.policy = LanguageModelPolicy(self._reader(), self.trained.tokenizer, protocol, self.sampling)
+        self.actor = TimedPolicy(self.policy, self.watch)
+        rules = (protocol, s.max_turns, s.top_k)
+        needs = resolve_reward(s.reward).needs
+        self.reference_scorer = (
+            TransformersScorer(begun(), self.trained.tokenizer) if "reference" in needs else None
+        )
+        scorer, reference = (
+            TimedScorer(each, self.watch) if each else None for each in (self.scorer, self.reference_scorer)
+        )
+        questions, self.engine = assemble(
+            s.questions,
+            s.search,
+            scorer,
+            s.reward,
+            *rules,
+            reference=reference,
+            policy=self.actor if "policy" in needs else None,
+        )
+        self.stream = QuestionStream(questions.questions, s.seed)
+        unseen, self.referee = assemble(s.validation, s.search, None, "outcome-f1", *rules)
+        self.unseen = unseen.questions[: s.validation_questions]
+        self.updates = self.tokens = 0
+        self.seconds = 0.0
+        self.best = -1.0
+        """The best validation F1 so far."""
+
+    def update(self) -> Metrics:
+        """Play a batch of episodes and learn from it.
+
+        The metrics: what :func:`metrics.episode_metrics` and :func:`learn` tell; the share of groups that
+        taught nothing; the policy's entropy (nats per token); tokens that the agent wrote, so far and per
+        second; seconds of training so far; and which shares of them went into sampling, scoring and learning
+        (the rest is search and bookkeeping).
+        """
+        s, began = self.settings, time.perf_counter()
+        self.watch.reset()
+        episodes = self.rollouts()
+        turns = turns_of(episodes, self.engine.reward, s.group_size)
+        advantages = self._advantages(turns)
+        rows = [token_rows(episode, self.policy.framing) for episode in episodes]
+        clips = s.clip * CLIP_SCALES[s.advantages](turns)
+        batch = samples(rows, turns, advantages, clips, s.loss)
+        with self.watch("update"):
+            batches = micro_batches(batch, s.micro_batch, self.model.device)
+            learned = learn(self.model, self.optimizer, batches, s, self.reference)
+        self.updates += 1
+        if self.copy is not None and s.refresh_every and self.updates % s.refresh_every == 0:
+            self.copy.load_state_dict(self.model.state_dict())
+        spent = time.perf_counter() - began
+        written = sum(int(row.mask.sum()) for row in rows)
+        self.seconds += spent
+        self.tokens += written
+        return {
+            **episode_metrics(episodes),
+            **learned,
+            "collapsed_groups": collapse_rate(turns, advantages),
+            "entropy": -float(np.mean(np.concatenate([row.log_probs[row.mask] for row in rows]))),
+            "tokens": self.tokens,
+            "tokens_per_second": written / spent,
+            "seconds": self.seconds,
+            **{f"share_{what}": seconds / spent for what, seconds in self.watch.seconds.items()},
+        }
+
+    def validate(self) -> Metrics:
+        """Play the validation questions, always with the same random numbers; keep the best model so far."""
+        self.policy.sampling = replace(self.sampling, temperature=self.settings.validation_temperature)
+        played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
+        metrics = episode_metrics(played)
+        if metrics["f1"] > self.best:
+            self.best = metrics["f1"]
+            self.trained.save(self.out / "best")
+        return {f"validation_{name}": value for name, value in metrics.items()}
+
+    def save(self) -> None:
+        """Write the checkpoint; the one before it stays until this one is whole."""
+        part = self.out / ".state.pt.part"
+        state = {
+            "weights": {name: weight.detach() for name, weight in self.trained.weights.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "scorer": self.copy.state_dict() if self.copy is not None else None,
+            "progress": (self.updates, self.tokens, self.seconds, self.best),
+        }
+        torch.save(state, part)
+        part.replace(self.out / "state.pt")
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint, if it has one."""
+        path = self.out / "state.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.model.device)
+        with torch.no_grad():
+            for name, weight in self.trained.weights.items():
+                weight.copy_(state["weights"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.copy is not None:
+            self.copy.load_state_dict(state["scorer"])
+        self.updates, self.tokens, self.seconds, self.best = state["progress"]
+        return True
+
+    def rollouts(self) -> list[Episode]:
+        """The next batch of episodes, group after group."""
+        s = self.settings
+        # A resumed run begins with empty caches, and must round as one that was never stopped.
+        self.policy.reader.clear()
+        for scorer in (self.scorer, self.reference_scorer):
+            if isinstance(scorer, TransformersScorer):
+                scorer.clear()
+        first = self.updates * s.batch_questions
+        questions = [self.stream[first + place] for place in range(s.batch_questions)]
+        self.policy.sampling = replace(self.sampling, seed=(s.seed << 32) + self.updates)
+        size = len(questions) * s.group_size
+        groups = collect_groups(self.engine, self.actor, questions, s.group_size, size)
+        return [episode for group in groups for episode in group]
+
+    def _advantages(self, turns: Turns) -> Floats:
+        estimate: Callable[..., Floats] = ADVANTAGES[self.settings.advantages]
+        if self.settings.curriculum:
+            estimate = partial(estimate, weights=curriculum_weights(self.updates / self.settings.updates))
+        return estimate(turns, self.settings.gamma)
+
+    def _scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:
+        spec = self.settings.scorer
+        if spec == "policy":
+            return TransformersScorer(self.model, self.trained.tokenizer)
+        if spec == "frozen":
+            return TransformersScorer(begun(), self.trained.tokenizer)
+        if self.copy is not None:
+            return TransformersScorer(self.copy, self.trained.tokenizer)
+        return resolve_scorer(spec)
+
+    def _reader(self) -> PreTrainedModel | CausalReader:
+        """What the policy reads with: where it is the scorer too, with the scorer's prefix cache."""
+        if self.settings.scorer == "policy" and isinstance(self.scorer, TransformersScorer):
+            return self.scorer.reader
+        return self.model
+
+    def _reference(self, begun: Callable[[], PreTrainedModel]) -> Callable[[Sample], Tensor]:
+        """The log-probabilities of the model as it began; with adapters that is the model without them."""
+        if not self.settings.lora:
+            return partial(log_probs, begun())
+
+        def without_adapters(batch: Sample) -> Tensor:
+            with self.trained.without_adapters() as model:
+                return log_probs(model, batch)
+
+        return without_adapters
+
+
+def train(
+    out: Path,
+    settings: Settings,
+    report: Callable[[Metrics], None] = lambda metrics: None,
+    wandb: bool = False,
+) -> None:
+    """Run to the end, or on from where an earlier call stopped.
+
+    ``report`` gets what the log gets: the metrics of each update (see :meth:`Run.update`), with those of a
+    validation where there was one. Raises ValueError if the folder holds a run with other settings, and
+    BlockingIOError if another process is at work in it.
+    """
+    with held(out):
+        agree(out, settings)
+        for name in ("best", "last"):
+            tidy(out / name)
+        run = Run(out, settings)
+        resumed = run.resume()
+        write = [*sinks(out, asdict(settings), run.updates if resumed else -1, wandb), report]
+
+        def log(metrics: Metrics) -> None:
+            for sink in write:
+                sink({"update": run.updates, **metrics})
+
+        if not resumed:
+            log(run.validate())
+            run.save()
+        while run.updates < settings.updates:
+            metrics = run.update()
+            due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
+            log(metrics | (run.validate() if due else {}))
+            if due:
+                run.save()
+        run.trained.save(out / "last")

@@ -1,0 +1,183 @@
+"""A causal language model that reads each token once: what the scorer and the sampler share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from threading import RLock
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+from igpo_gym.errors import SpecError
+from igpo_gym.lm.attention import ATTENTION, Span, segment_attention
+from igpo_gym.lm.cache import KeyValues, Node, PrefixTree
+from igpo_gym.lm.families import (
+    attention_function,
+    compile_between_attention,
+    key_value_layout,
+    shared_view,
+)
+from igpo_gym.lm.framing import Ids
+from igpo_gym.lm.weights import WeightWatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CACHE_BYTES = 2 << 30
+ROW_TOKENS = 4096
+"""How many transcript tokens one forward pass takes: bounds its memory, and is enough to keep a GPU busy."""
+
+Past: TypeAlias = "tuple[tuple[KeyValues, int], ...]"
+"""The keys and values of a token sequence: the first so many tokens of each store."""
+
+
+@dataclass(slots=True)
+class Row:
+    """What one forward pass reads: new tokens of some transcripts, and whatever branches off behind them."""
+
+    tokens: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    nodes: set[Node[KeyValues]] = field(default_factory=set)
+    """Where the cache holds what the tokens see; their ancestors are held with them."""
+
+    def add(self, tokens: Sequence[int], positions: Sequence[int]) -> slice:
+        """Append tokens; returns where they are."""
+        start = len(self.tokens)
+        self.tokens += tokens
+        self.positions += positions
+        return slice(start, len(self.tokens))
+
+
+class CausalReader:
+    """A causal language model with a prefix cache of at most ``cache_bytes`` between calls.
+
+    ``model`` may be shared with a trainer: it is not changed, not even its attention function or its mode.
+    When its weights have changed (see ``weights``), :meth:`refresh` drops the cache. A forward pass takes
+    ``row_tokens`` transcript tokens at most. ``cache_dtype`` keeps keys and values in another dtype than they
+    are computed in; ``compile`` lets torch.compile fuse what stands between the matrix products.
+
+    Whoever uses it holds ``lock`` from :meth:`refresh` to :meth:`evict`, and calls :meth:`clear` if anything
+    is raised in between: the cache may then hold tokens whose keys and values were never computed.
+
+    Raises SpecError if the model's attention cannot be replaced (see ``families``).
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        row_tokens: int = ROW_TOKENS,
+        cache_dtype: torch.dtype | None = None,
+        compile: bool = False,
+    ) -> None:
+        if cache_bytes < 0 or row_tokens < 1:
+            raise SpecError("cache_bytes must be at least 0, and row_tokens at least 1")
+        self.model = model
+        self.name = type(model).__name__
+        self.longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        """How many tokens the model reads, if it tells."""
+        self.cache_bytes = cache_bytes
+        self.row_tokens = row_tokens
+        self._cache_dtype = cache_dtype
+        self._compile = compile
+        self.lock = RLock()
+        self.drops = 0
+        """How often the cache was dropped."""
+        self._watch = WeightWatch(model)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Make a view of the model as it is now, with an empty cache."""
+        self._weights = self._watch.state()
+        self.view = shared_view(self.model)
+        if self._compile:
+            compile_between_attention(self.view)
+        self.layout = layout = replace(key_value_layout(self.view), stored_dtype=self._cache_dtype)
+        self._tree = PrefixTree(lambda: KeyValues(layout))
+        self.drops += 1
+
+    @property
+    def size(self) -> int:
+        """Bytes that the cache holds."""
+        return self._tree.size
+
+    def clear(self) -> None:
+        """Drop the cache."""
+        with self.lock:
+            self._tree.clear()
+            self.drops += 1
+
+    def refresh(self) -> None:
+        """Drop what was computed with weights that the model no longer has."""
+        before, now = self._weights, self._watch.state()
+        if now.places != before.places:
+            self._adopt()
+        elif now != before:
+            self._weights = now
+            self.clear()
+
+    def take(self, row: Row, context: Ids) -> Past | None:
+        """Let ``row`` read what is new in ``context``, as far as it has room.
+
+        Returns the context's keys and values, which are there once the row is forwarded; None if some of the
+        context is left for another row.
+        """
+        node, known = self._tree.find(context)
+        new = context[known : known + max(0, self.row_tokens - len(row.tokens))]
+        if new:
+            past = self._tree.past(node, known)
+            node = self._tree.extend(node, known, new)
+            rows = row.add(new, range(known, known + len(new)))
+            row.spans.append(Span(rows, past, store=node.store, offset=known - node.start))
+        row.nodes.add(node)
+        return self._tree.past(node, len(context)) if known + len(new) == len(context) else None
+
+    @torch.no_grad()
+    def forward(self, row: Row, predictors: torch.Tensor) -> torch.Tensor:
+        """Read a row. Returns the logits at its places ``predictors``, [predictors, vocabulary]."""
+        device = self.layout.device
+        self._tree.evict(self.cache_bytes, keep=row.nodes)  # before the pass needs memory of its own
+        with attention_function(self.view, ATTENTION, segment_attention):
+            logits: torch.Tensor = self.view(
+                input_ids=torch.tensor([row.tokens], device=device),
+                position_ids=torch.tensor([row.positions], device=device),
+                use_cache=False,
+                logits_to_keep=predictors.to(device),
+                spans=row.spans,
+            ).logits[0]
+        return logits
+
+    def read(self, contexts: Sequence[Ids]) -> tuple[list[Past], int]:
+        """Read what is new in the contexts, and return their keys and values, and how many tokens were read.
+
+        The keys and values stay what they are while they are referred to, even if they are evicted.
+        """
+        pasts: list[Past] = []
+        row, tokens = Row(), 0
+        for context in contexts:
+            while (past := self.take(row, context)) is None:
+                tokens += self._read(row)
+                row = Row()
+            pasts.append(past)
+        return pasts, tokens + self._read(row)
+
+    def _read(self, row: Row) -> int:
+        if row.tokens:
+            self.forward(row, torch.empty(0, dtype=torch.long))
+        return len(row.tokens)
+
+    def keep(self, context: Ids, key_values: torch.Tensor) -> None:
+        """Add keys and values that were computed elsewhere, those of all the context's tokens:
+        [layers, 2, heads, tokens, head size]."""
+        node, known = self._tree.find(context)
+        if known < len(context):
+            node = self._tree.extend(node, known, context[known:])
+            node.store.fill(known - node.start, key_values[:, :, :, known:])
+
+    def evict(self, unfinished: Ids | None = None) -> None:
+        """Bring the cache within its budget, but for what it knows of the context ``unfinished``."""
+        keep = () if unfinished is None else {self._tree.find(unfinished)[0]}
+        self._tree.evict(self.cache_bytes, keep=keep)

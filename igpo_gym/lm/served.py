@@ -1,0 +1,96 @@
+"""What a server tells about the model that it runs, and where that model's tokenizer is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from igpo_gym.errors import SpecError, choose
+from igpo_gym.lm.loading import load_tokenizer
+from igpo_gym.lm.transport import RETRIED, Server, ServerError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model at a server."""
+
+    name: str
+    sources: tuple[str, ...]
+    """Under which names its tokenizer may be found, the likeliest first."""
+    longest: int | None
+    """How many tokens it reads, if the server tells."""
+
+
+def split_spec(spec: str, options: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """A URL, and the ``options`` behind its ``#``: ``http://host:8000/v1#model=NAME&tokenizer=NAME``.
+
+    Raises SpecError for an option that is none of ``options``.
+    """
+    url, _, text = spec.partition("#")
+    given = dict(parse_qsl(text, keep_blank_values=True))
+    if unknown := set(given).difference(options):
+        raise SpecError(f"unknown option {min(unknown)!r} of a server; choose from: {', '.join(options)}")
+    return url, given
+
+
+def served_model(server: Server, model: str | None) -> Served:
+    """The model at ``server``, or the one of that name where there are several.
+
+    Raises SpecError where it has to be named, or is not there, and ServerError if the server fails.
+    """
+    listed = told(server, "/v1/models").get("data")
+    listed = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+    cards: Mapping[str, Mapping[str, Any]] = {str(card.get("id")): card for card in listed}
+    if model is None and len(cards) != 1:
+        served = f"serves {', '.join(cards)}" if cards else "does not tell which model it serves"
+        raise SpecError(f"{server.url} {served}; give model=")
+    name = model or next(iter(cards))
+    card = choose(cards, name, f"model at {server.url}") if cards else {}
+    info = told(server, "/get_model_info")  # SGLang's
+    sources = [info.get("tokenizer_path"), info.get("model_path"), card.get("root"), name]
+    longest = card.get("max_model_len")
+    return Served(
+        name,
+        tuple(source for source in dict.fromkeys(sources) if isinstance(source, str)),
+        longest if isinstance(longest, int) else None,
+    )
+
+
+def told(server: Server, path: str) -> dict[str, Any]:
+    """The JSON object at ``path``, empty if the server has none there.
+
+    Raises SpecError where a key is missing or wrong, and ServerError if the server fails.
+    """
+    try:
+        answer = server.get(path)
+    except ServerError as problem:
+        if problem.status in (401, 403):
+            raise SpecError(str(problem)) from None
+        if problem.status is None or problem.status in RETRIED:
+            raise
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def served_tokenizer(
+    server: Server, served: Served, tokenizer: PreTrainedTokenizerBase | str | Path | None
+) -> PreTrainedTokenizerBase:
+    """``tokenizer``, or what it names, or else what the server names. Raises SpecError if none loads."""
+    if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
+        return tokenizer
+    problems = []
+    for source in [tokenizer] if tokenizer else served.sources:
+        try:
+            return load_tokenizer(source)
+        except SpecError as problem:
+            problems.append(str(problem))
+    raise SpecError(
+        f"no tokenizer for {served.name!r} at {server.url}: {'; '.join(problems)}. Give its name on "
+        f"the hub or a local folder as tokenizer=, or as {server.url}#tokenizer=NAME"
+    )

@@ -1,0 +1,55 @@
+"""Noticing that a model's weights are no longer what they were, whoever changed them."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class WeightState(NamedTuple):
+    """What a model's weights are known by. It changes when they do."""
+
+    places: tuple[tuple[int, int], ...]
+    """The identity of each tensor, and the address of its data."""
+    versions: tuple[int, ...]
+    """PyTorch's counts of the changes made to them in place."""
+    steps: int
+    """How often an optimizer has stepped on any of them: fused ones do not count as changes in place."""
+
+
+class WeightWatch:
+    """Tells the state of a model's weights: parameters and buffers.
+
+    Sees changes in place, loading, moving, replaced tensors, and the steps of every ``torch.optim`` optimizer
+    made while it exists. Does not see a write through ``tensor.data``.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._steps = 0
+        watch = weakref.ref(self)
+
+        def stepped(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            if (self := watch()) is not None:
+                self._note(optimizer)
+
+        weakref.finalize(self, register_optimizer_step_post_hook(stepped).remove)
+
+    def state(self) -> WeightState:
+        """The state now."""
+        tensors = [*self._model.parameters(), *self._model.buffers()]
+        return WeightState(
+            places=tuple((id(tensor), tensor.data_ptr()) for tensor in tensors),
+            versions=tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors),
+            steps=self._steps,
+        )
+
+    def _note(self, optimizer: torch.optim.Optimizer) -> None:
+        stepped = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        self._steps += any(id(weight) in stepped for weight in self._model.parameters())

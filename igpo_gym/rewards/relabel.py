@@ -1,0 +1,142 @@
+"""Re-pricing: what recorded episodes would have been paid under any rewards.
+
+>>> from igpo_gym.agents.rollouts.records import read_rollouts
+>>> for priced in reprice(read_rollouts("expert.jsonl"), ["igpo", "tips"], "nano"):  # doctest: +SKIP
+...     print(priced.returns)
+{'igpo': 1.74, 'tips': 1.21}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from igpo_gym.episode import BELIEF, Episode
+from igpo_gym.protocols import TextProtocol, resolve_protocol
+from igpo_gym.rewards.beliefs import states
+from igpo_gym.rewards.functions import RewardFunction, resolve_reward
+from igpo_gym.rewards.instruments import Due, Instruments, Reading, ValueEstimator
+from igpo_gym.scorers import resolve_reference, resolve_scorer
+from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.search.interface import Corpus
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """An episode and what it earns under each reward."""
+
+    episode: Episode
+    """A copy of the recorded episode, with the beliefs that it was priced by and without rewards."""
+    rewards: dict[str, list[dict[str, float]]]
+    """By reward, for each turn its weighted terms by name; their sum is the turn's reward."""
+
+    @property
+    def returns(self) -> dict[str, float]:
+        """By reward, the undiscounted sum over all turns."""
+        return {name: sum(sum(terms.values()) for terms in turns) for name, turns in self.rewards.items()}
+
+
+def reprice(
+    episodes: Iterable[Episode],
+    rewards: Sequence[str | RewardFunction],
+    scorer: str | AnswerScorer | None = None,
+    *,
+    reference: str | AnswerScorer | None = None,
+    corpus: Corpus = (),
+    estimator: ValueEstimator | None = None,
+    protocol: str | TextProtocol = "tags",
+    batch_size: int = 16,
+) -> Iterator[Priced]:
+    """Price ended episodes under each of ``rewards``, and yield them in order.
+
+    The models that are given measure anew, ``batch_size`` whole trajectories in one call, each belief once
+    however many rewards read it. What belongs to a model that is not given is taken from the record. No more
+    than a batch is held in memory.
+
+    Args:
+        episodes: ended episodes, as :func:`igpo_gym.agents.rollouts.records.read_rollouts` yields them.
+        rewards: presets, terms, weighted sums of such, or RewardFunctions, with unlike names.
+        scorer: the model that holds the beliefs, or None for the recorded ones.
+        reference: the frozen model that some rewards need; by default the scorer, if that is a packaged one.
+        corpus: the passages that random documents are drawn from. The same passages in the same order as at
+            the recording give the same draws.
+        estimator: gives the values of a policy, such as :class:`igpo_gym.envs.completions.Completions`.
+        protocol: the one that the episodes were played with.
+        batch_size: how many episodes are measured in one call.
+
+    Raises ValueError, with what to give, when something is needed that neither is given nor was recorded, and
+    for episodes of another protocol, where that matters; ScoringError when a scorer fails.
+    """
+    functions = [resolve_reward(reward) for reward in rewards]
+    names = [function.name for function in functions]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two rewards of one name: {', '.join(names)}")
+    grammar = resolve_protocol(protocol)
+    second = None
+    if any("reference" in function.needs for function in functions):
+        second = resolve_reference(reference, scorer)
+    instruments = Instruments(resolve_scorer(scorer), second, estimator, corpus, grammar)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    return _priced(iter(episodes), functions, instruments, batch_size)
+
+
+def _priced(
+    episodes: Iterator[Episode],
+    functions: Sequence[RewardFunction],
+    instruments: Instruments,
+    batch_size: int,
+) -> Iterator[Priced]:
+    due = instruments.due(functions)
+    while batch := list(islice(episodes, batch_size)):
+        _check(batch, functions, instruments, due)
+        points = [(episode, turn) for episode in batch for turn in range(states(episode))]
+        readings = iter(instruments.measure(points, due))
+        for episode in batch:
+            measured = _measured(episode, list(islice(readings, states(episode))), instruments)
+            turns = range(1, len(episode.turns) + 1)
+            yield Priced(
+                measured,
+                {function.name: [function.price(measured, turn) for turn in turns] for function in functions},
+            )
+
+
+def _measured(episode: Episode, readings: Sequence[Reading], instruments: Instruments) -> Episode:
+    """A copy of the episode with these readings; what no instrument measures is kept as it was recorded."""
+    copy = replace(episode, beliefs=[], views=[], values=[], rewards=[])
+    for turn, reading in enumerate(readings):
+        recorded = {BELIEF: episode.beliefs[turn]} if episode.beliefs else {}
+        recorded |= episode.views[turn] if episode.views else {}
+        # Beliefs of two models must not meet in one difference.
+        kept = {view: belief for view, belief in recorded.items() if instruments.model(view) is None}
+        values = episode.values[turn] if episode.values and instruments.estimator is None else {}
+        Reading({**kept, **reading.beliefs}, {**values, **reading.values}).note(copy)
+    return copy
+
+
+def _check(
+    batch: Sequence[Episode], functions: Sequence[RewardFunction], instruments: Instruments, due: Due
+) -> None:
+    """Raise ValueError for what is neither to be measured nor recorded, and for what does not fit."""
+    rewritten = any(view.context == "evidence" or view.draw is not None for view in due.views)
+    for episode in batch:
+        name = episode.question.id
+        if not {len(episode.beliefs), len(episode.views), len(episode.values)} <= {0, states(episode)}:
+            raise ValueError(f"the beliefs recorded for {name!r} are not as many as its turns ask for")
+        opening = tuple(episode.segments[: episode.prompt_length])
+        if rewritten and opening != instruments.protocol.prompt(episode.question):
+            raise ValueError(
+                f"the episode of {name!r} was not played with the protocol {instruments.protocol.name!r}; "
+                "give protocol="
+            )
+        recorded = {BELIEF} if episode.beliefs else set()
+        views = recorded.union(due.views, *episode.views[:1])
+        values = {0}.union(due.completions, *episode.values[:1])
+        for function in functions:
+            there = all(
+                views.issuperset(term.views) and term.completions in values for _, term in function.terms
+            )
+            draws = "corpus" in function.needs and instruments.scorer is not None
+            if draws or not there:
+                instruments.check(function)

@@ -1,0 +1,280 @@
+"""Trains the packaged model from nothing: ``python -m nano.train OUT``.
+
+One run, seeded and resumable: start it again with the same folder and it goes on from its last checkpoint.
+Worlds are made as they are needed and none is met twice. The lessons follow one another on the accuracy of
+the answers, so the run does not stand or fall with a schedule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
+
+from nano.checkpoint import export, load_weights
+from nano.lessons import LESSONS, Batch, Encoder, Part, batches, lesson_rows
+from nano.muon import Muon
+from nano.network import Llama, Shape, initialize
+from nano.tokenizer import build_tokenizer
+
+LOG_EVERY = 50
+"""Steps between two lines of the log; the lessons' accuracy is taken over as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that decides what a run gives, with the tokenizer and the lessons."""
+
+    tokens: float = 58e6
+    """The length of the run in tokens, branches included."""
+    batch: int = 2048
+    """Tokens in a batch of similar rows."""
+    batches: int = 3
+    """Batches in a step, drawn at random, so that a step mixes short rows and long."""
+    muon_rate: float = 0.006
+    adam_rate: float = 1e-3
+    warm_up: int = 100
+    """Steps over which the learning rates rise."""
+    flat: float = 0.6
+    """The share of the run after which the learning rates fall, linearly, to 2%."""
+    clip: float = 1.0
+    snapshots: int = 25
+    """How many checkpoints of the weights alone are kept along the run."""
+    seed: int = 0
+    threads: int = 1
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    """The run's tokenizer, built once: ids that a checkpoint knows must not change under it."""
+    if not path.exists():
+        build_tokenizer().save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+class Run:
+    """The state of a training run, saved and restored as a whole."""
+
+    def __init__(self, out: Path, settings: Settings, shape: Shape) -> None:
+        self.out, self.settings = out, settings
+        self.tokenizer = _tokenizer(out / "tokenizer.json")
+        self.encode = Encoder(self.tokenizer)
+        self.model = Llama(shape)
+        initialize(self.model, torch.Generator().manual_seed(settings.seed))
+        matrices = [p for n, p in self.model.named_parameters() if p.dim() == 2 and "embed" not in n]
+        others = [p for n, p in self.model.named_parameters() if p.dim() != 2 or "embed" in n]
+        self.muon = Muon(matrices)
+        self.adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
+        self.tokens = self.step = self.chunk = self.lesson = 0
+        self.seconds = 0.0
+        self.log: list[dict[str, Any]] = []
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that is done."""
+        return self.tokens / self.settings.tokens
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        part = self.out / ".run.pt.part"
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "muon": self.muon.velocities,
+                "adam": self.adam.state_dict(),
+                "counts": (self.tokens, self.step, self.chunk, self.lesson, self.seconds),
+                "log": self.log,
+                "settings": asdict(self.settings),
+            },
+            part,
+        )
+        part.replace(self.out / "run.pt")
+        with (self.out / "log.jsonl").open("w") as file:
+            file.writelines(json.dumps(line) + "\n" for line in self.log)
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint, if it has one. ValueError if it was made with other settings.
+
+        The length of the run and its threads may change: a run can be cut short, or go on for longer.
+        """
+        if not (path := self.out / "run.pt").exists():
+            return False
+        state = torch.load(path)
+        free = {"tokens": self.settings.tokens, "threads": self.settings.threads}
+        if state["settings"] | free != asdict(self.settings):
+            raise ValueError(f"{path} was made with other settings: {state['settings']}")
+        self.model.load_state_dict(state["model"])
+        for velocity, saved in zip(self.muon.velocities, state["muon"], strict=True):
+            velocity.copy_(saved)
+        self.adam.load_state_dict(state["adam"])
+        self.tokens, self.step, self.chunk, self.lesson, self.seconds = state["counts"]
+        self.log = state["log"]
+        return True
+
+    def chunks(self) -> Iterator[list[list[Batch]]]:
+        """The steps of one chunk after another, each chunk made in the background meanwhile."""
+
+        def make(lesson: int, chunk: int) -> list[list[Batch]]:
+            rows = lesson_rows(LESSONS[lesson], self.settings.seed, chunk, self.encode)
+            made = batches(rows, self.settings.batch, Random(f"{self.settings.seed}/{chunk}/order"))
+            size = self.settings.batches
+            return [made[start : start + size] for start in range(0, len(made), size)]
+
+        with ThreadPoolExecutor(1) as background:
+            ahead = background.submit(make, self.lesson, self.chunk)
+            while True:
+                chunk = ahead.result()
+                self.chunk += 1
+                ahead = background.submit(make, self.lesson, self.chunk)
+                yield chunk
+
+    def learn(self, step: Sequence[Batch]) -> dict[Part, list[float]]:
+        """One step. Returns, for each part, the summed loss, the tokens predicted rightly, and the tokens."""
+        settings = self.settings
+        rate = min(1.0, (self.step + 1) / settings.warm_up)
+        rate *= min(1.0, max(0.02, (1 - self.progress) / (1 - settings.flat)))
+        total = sum(float(batch.weights.sum()) for batch in step)
+        sums = {part: [0.0, 0.0, 0.0] for part in Part}
+        for batch in step:
+            hidden = self.model(batch.ids, batch.positions, batch.mask)
+            chosen = batch.weights > 0
+            targets, parts = batch.targets[chosen], batch.parts[chosen]
+            logits = self.model.logits(hidden[chosen])
+            losses = functional.cross_entropy(logits, targets, reduction="none")
+            loss = (losses * batch.weights[chosen]).sum() / total
+            loss.backward()  # type: ignore[no-untyped-call]
+            right = logits.detach().argmax(-1) == targets
+            for part, into in sums.items():
+                of = parts == part
+                into[0] += float(losses.detach()[of].sum())
+                into[1] += int(right[of].sum())
+                into[2] += int(of.sum())
+            self.tokens += batch.size
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        self.muon.step(settings.muon_rate * rate)
+        for group in self.adam.param_groups:
+            group["lr"] = settings.adam_rate * rate
+        self.adam.step()
+        self.model.zero_grad(set_to_none=True)
+        self.step += 1
+        return sums
+
+
+def train(out: Path, settings: Settings, shape: Shape, begin: Path | None = None, lesson: int = 0) -> None:
+    """Run to the end, or on from where an earlier call stopped.
+
+    ``begin`` is an earlier run's snapshot whose weights and tokenizer a new run begins with, at ``lesson``.
+    """
+    torch.set_num_threads(settings.threads)
+    out.mkdir(parents=True, exist_ok=True)
+    if begin is not None:
+        shutil.copy(begin / "tokenizer.json", out / "tokenizer.json")
+    run = Run(out, settings, shape)
+    if run.resume():
+        print(f"resumed at step {run.step}")
+    elif begin is not None:
+        run.model.load_state_dict(load_weights(begin))
+        run.lesson = lesson
+    sums = {part: [0.0, 0.0, 0.0] for part in Part}
+    begun = time.perf_counter() - run.seconds
+    for chunk in run.chunks():
+        for step in chunk:
+            before = int(run.progress * settings.snapshots)
+            for part, numbers in run.learn(step).items():
+                sums[part] = [a + b for a, b in zip(sums[part], numbers, strict=True)]
+            run.seconds = time.perf_counter() - begun
+            if run.step % LOG_EVERY == 0:
+                _report(run, sums)
+                sums = {part: [0.0, 0.0, 0.0] for part in Part}
+            if (share := int(run.progress * settings.snapshots)) != before:
+                export(run.model, run.tokenizer, out / "snapshots" / f"{share:03d}")
+        if run.progress >= 1:
+            break
+        if run.chunk % 4 == 0:
+            run.save()
+    run.save()
+    export(run.model, run.tokenizer, out / "final")
+    try:
+        plot(run.log, out / "loss.png")
+    except ImportError:
+        print("no loss plot: install matplotlib for one")
+
+
+def plot(log: list[dict[str, Any]], path: Path) -> None:
+    """Draw the loss of each part along the run, with the lessons' beginnings; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for part in Part:
+        points = [
+            (line["tokens"] / 1e6, line[name]["loss"]) for line in log if (name := part.name.lower()) in line
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=part.name.lower(), linewidth=1)
+    for before, after in pairwise(log):
+        if before["lesson"] != after["lesson"]:
+            axes.axvline(after["tokens"] / 1e6, color="gray", linestyle=":", linewidth=1)
+    axes.set(xlabel="million tokens", ylabel="loss (nats a token)", yscale="log")
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def _report(run: Run, sums: dict[Part, list[float]]) -> None:
+    line: dict[str, Any] = {
+        "step": run.step,
+        "tokens": run.tokens,
+        "seconds": round(run.seconds),
+        "lesson": LESSONS[run.lesson].name,
+    }
+    for part, (loss, right, count) in sums.items():
+        if count:
+            line[part.name.lower()] = {"loss": round(loss / count, 4), "accuracy": round(right / count, 4)}
+    run.log.append(line)
+    shown = "  ".join(
+        f"{part.name.lower()} {loss / count:.3f}/{right / count:.3f}"
+        for part, (loss, right, count) in sums.items()
+        if count
+    )
+    rate = run.tokens / max(run.seconds, 1e-9)
+    left = (run.settings.tokens - run.tokens) / rate / 60
+    print(
+        f"{run.progress:6.1%}  step {run.step}  {run.tokens / 1e6:.2f}M tokens  {rate:.0f}/s  "
+        f"{left:.0f} min left  {LESSONS[run.lesson].name}: {shown}",
+        flush=True,
+    )
+    part, goal = LESSONS[run.lesson].passed
+    _, right, count = sums[part]
+    if count and right / count > goal and run.lesson + 1 < len(LESSONS):
+        run.lesson += 1
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder for checkpoints, log and the finished model")
+    for name, default in asdict(Settings()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    for name in ("width", "layers", "heads", "feedforward"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Shape(), name))
+    parser.add_argument("--begin", type=Path, help="a snapshot of an earlier run to begin with")
+    parser.add_argument("--lesson", type=int, default=0, help="the lesson to begin with")
+    options = vars(parser.parse_args())
+    out, begin, lesson = (options.pop(name) for name in ("out", "begin", "lesson"))
+    sizes = {name: options.pop(name) for name in ("width", "layers", "heads", "feedforward")}
+    train(out, Settings(**options), Shape(**sizes), begin, lesson)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""A policy over HTTP: the messages of a local policy where the server tells ids, texts where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from igpo_gym.agents.policies import resolve_policy
+from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+from igpo_gym.agents.policies.remote import RemotePolicy
+from igpo_gym.agents.rollouts.collect import collect
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Message
+from igpo_gym.errors import SamplingError, SpecError
+from igpo_gym.lm.policy import Sampling
+from igpo_gym.lm.transport import API_KEY
+from igpo_gym.protocols import TAGS, TOOL_CALL
+from igpo_gym.rewards import PRESETS
+from igpo_gym.search.bm25 import BM25Index
+from tests.conftest import PASSAGES, QUESTIONS
+from tests.lm.tiny import CHATML, make_model, make_tokenizer
+from tests.scorers.servers import Refusal, Route, Site, running
+
+GREEDY = Sampling(temperature=0, max_tokens=6)
+INDEX = BM25Index.build(PASSAGES)
+MODEL = make_model()
+THOUGHT = "<think>to <search> or not</think>"
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(API_KEY, raising=False)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Site]]:
+    with ExitStack() as stack:
+        yield lambda routes: stack.enter_context(running(routes))
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., RemotePolicy]]:
+    with ExitStack() as stack:
+
+        def connect(url: str, **settings: Any) -> RemotePolicy:
+            defaults = {"sampling": GREEDY, "tokenizer": make_tokenizer(CHATML), "retries": 0, "backoff": 0.0}
+            return stack.enter_context(RemotePolicy(url, **defaults | settings))
+
+        yield connect
+
+
+@torch.no_grad()
+def complete(body: Any) -> Any:
+    """As vLLM's ``/v1/completions``: greedy, with the token that ended the text among the tokens."""
+    tokenizer = make_tokenizer(CHATML)
+    prompt = torch.tensor([body["prompt"]])
+    tokens: list[int] = []
+    log_probs: list[float] = []
+    reason = "length"
+    while len(tokens) < body["max_tokens"]:
+        row = MODEL(input_ids=torch.cat([prompt, torch.tensor([tokens]).long()], 1)).logits[0, -1]
+        tokens.append(int(row[: len(tokenizer)].argmax()))
+        log_probs.append(float(row.log_softmax(-1)[tokens[-1]]))
+        text = tokenizer.decode(tokens)
+        if tokens[-1] in (1, 3) or any(stop in text for stop in body["stop"]):
+            reason = "stop"
+            break
+    told = {"tokens": [f"token_id:{token}" for token in tokens], "token_logprobs": log_probs}
+    choice = {"index": 0, "text": tokenizer.decode(tokens), "finish_reason": reason, "logprobs": told}
+    return {"choices": [choice]}
+
+
+def says(text: str, reason: str = "stop", logprobs: object = None, **told: object) -> Route:
+    """A completion of this text."""
+    choice = {"index": 0, "text": text, "finish_reason": reason, "logprobs": logprobs, **told}
+    return lambda body: {"choices": [choice]}
+
+
+def site_of(completions: Route, **card: object) -> dict[str, Route]:
+    models = {"data": [{"id": "tiny", **card}]}
+    return {"/v1/models": lambda _: models, "/v1/completions": completions}
+
+
+def make_engine(**settings: object) -> Engine:
+    return replace(Engine(TAGS, INDEX, PRESETS["outcome-f1"], None, max_turns=2, top_k=2), **settings)
+
+
+def test_messages_are_those_of_the_local_policy(start: Any, connect: Any) -> None:
+    site = start(site_of(complete))
+    local = LanguageModelPolicy(MODEL, make_tokenizer(CHATML), TAGS, GREEDY)
+    remote = connect(site.url)
+    ours, theirs = (list(collect(make_engine(), policy, QUESTIONS[:3])) for policy in (local, remote))
+    for one, other in zip(ours, theirs, strict=True):
+        assert [s.ids for s in one.segments] == [s.ids for s in other.segments]
+        assert [s.text for s in one.segments] == [s.text for s in other.segments]
+        for mine, yours in zip(one.segments, other.segments, strict=True):
+            assert mine.vocabulary == yours.vocabulary
+            assert mine.log_probs == (yours.log_probs and pytest.approx(yours.log_probs, abs=1e-4))
+
+
+def test_what_is_asked_of_a_server(start: Any, connect: Any) -> None:
+    site = start(site_of(says("x")))
+    policy = connect(site.url, sampling=Sampling(0.7, 0.9, 5, 11, seed=3))
+    engine = make_engine()
+    episodes = engine.begin(QUESTIONS[:1] * 2, [0, 1])
+    policy.act(episodes)
+    first, second = sorted(site.posts(), key=lambda body: body["seed"])
+    assert first["seed"] != second["seed"]
+    assert max(first["seed"], second["seed"]) < 2**31
+    asked = {name: first[name] for name in ("model", "temperature", "top_p", "top_k", "max_tokens", "stop")}
+    assert asked == {
+        "model": "tiny",
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "top_k": 5,
+        "max_tokens": 11,
+        "stop": ["</search>", "</answer>"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "text"),
+    [
+        ("<search>a river", "stop", "<search>a river</search>"),
+        (f"{THOUGHT}<answer>x", "stop", f"{THOUGHT}<answer>x</answer>"),
+        ("<search>a river</search>", "stop", "<search>a river</search>"),
+        ("<search>a river</search> and more", "length", "<search>a river</search>"),
+        ("<search>a ri", "length", "<search>a ri"),
+        ("I do not know", "stop", "I do not know"),
+    ],
+)  # fmt: skip
+def test_a_server_without_ids_gives_texts_with_their_closing_tag(
+    start: Any, connect: Any, said: str, reason: str, text: str
+) -> None:
+    policy = connect(start(site_of(says(said, reason))).url)
+    assert policy.act(make_engine().begin(QUESTIONS[:2])) == [text, text]
+
+
+@pytest.mark.parametrize("key", ["stop_reason", "matched_stop"])
+@pytest.mark.parametrize(
+    ("said", "stop", "text"),
+    [
+        ("I could use <search> but I give up.", None, "I could use <search> but I give up."),
+        ("<answer>Paris", 151645, "<answer>Paris"),
+        ("<answer>Paris", "</answer>", "<answer>Paris</answer>"),
+        ("<search>a river", "</search>", "<search>a river</search>"),
+        ("<search>a river</search>", "</search>", "<search>a river</search>"),
+    ],
+)
+def test_a_message_that_the_model_ended_itself_is_not_completed(
+    start: Any, connect: Any, key: str, said: str, stop: object, text: str
+) -> None:
+    policy = connect(start(site_of(says(said, **{key: stop}))).url)
+    assert policy.act(make_engine().begin(QUESTIONS[:1])) == [text]
+
+
+def test_the_token_that_ended_a_text_is_taken_off(start: Any, connect: Any) -> None:
+    told = {"tokens": ["token_id:80", "token_id:3"], "token_logprobs": [-0.5, -0.1]}
+    policy = connect(start(site_of(says("n", logprobs=told))).url)
+    (message,) = policy.act(make_engine().begin(QUESTIONS[:1]))
+    assert isinstance(message, Message)
+    assert (message.ids, message.log_probs) == ((80,), (-0.5,))
+
+
+def test_a_transcript_longer_than_the_model_reads_gets_an_empty_message(start: Any, connect: Any) -> None:
+    site = start(site_of(complete, max_model_len=10))
+    (message,) = connect(site.url).act(make_engine().begin(QUESTIONS[:1]))
+    assert (message.text, message.ids) == ("", ())
+    assert not site.posts()
+
+
+@pytest.mark.parametrize("protocol", [TAGS, TOOL_CALL])
+def test_a_chat_is_sent_as_messages(start: Any, connect: Any, protocol: Any) -> None:
+    def chat(body: Any) -> Any:
+        return {"choices": [{"message": {"role": "assistant", "content": "hm"}, "finish_reason": "stop"}]}
+
+    site = start({"/v1/models": lambda _: {"data": [{"id": "tiny"}]}, "/v1/chat/completions": chat})
+    policy = connect(site.url, protocol=protocol, tokenizer=None, kind="chat")
+    engine = make_engine(protocol=protocol)
+    episodes = list(collect(engine, policy, QUESTIONS[:1]))
+    first, second = site.posts()
+    assert first["messages"] == episodes[0].messages()[: len(first["messages"])]
+    assert "continue_final_message" not in first
+    assert second.get("continue_final_message", False) is (protocol is TAGS)
+    assert episodes[0].turns[0].message == "hm"
+
+
+def test_a_busy_server_is_asked_again(start: Any, connect: Any) -> None:
+    failures = [503, 429]
+
+    def busy(body: Any) -> Any:
+        if failures:
+            raise Refusal(failures.pop())
+        return complete(body)
+
+    policy = connect(start(site_of(busy)).url, retries=3)
+    assert len(policy.act(make_engine().begin(QUESTIONS[:1]))[0].ids) > 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({}, "does not hold one choice"),
+        ({"choices": [{"text": None}]}, "has no text"),
+        ({"choices": [{"logprobs": {"tokens": ["token_id:1"], "token_logprobs": []}}]}, "0 log-prob"),
+        ({"choices": [{"logprobs": {"tokens": ["token_id:1"], "token_logprobs": [None]}}]}, "not a finite"),
+        ({"choices": [{"logprobs": {"tokens": ["token_id:x"], "token_logprobs": [-1]}}]}, "invalid literal"),
+    ],
+)
+def test_an_answer_that_is_not_right_is_an_error(start: Any, connect: Any, answer: Any, problem: str) -> None:
+    policy = connect(start(site_of(lambda _: answer)).url)
+    with pytest.raises(SamplingError, match=problem):
+        policy.act(make_engine().begin(QUESTIONS))
+
+
+def test_a_server_that_fails_is_an_error(start: Any, connect: Any) -> None:
+    def fail(body: Any) -> Any:
+        raise Refusal(500, {"error": "out of memory"})
+
+    policy = connect(start(site_of(fail)).url)
+    with pytest.raises(SamplingError, match=r"500 .*out of memory"):
+        policy.act(make_engine().begin(QUESTIONS))
+    with pytest.raises(SamplingError, match="no answer from"):
+        connect("http://127.0.0.1:9")
+
+
+def test_a_spec_names_a_server(start: Any, tmp_path: Path) -> None:
+    make_tokenizer(CHATML).save_pretrained(tmp_path)
+    questions = QuestionSet("tiny", QUESTIONS, PASSAGES)
+    site = start(site_of(complete))
+    policy = resolve_policy(f"{site.url}/v1#tokenizer={tmp_path}", questions, TAGS, GREEDY)
+    assert isinstance(policy, RemotePolicy)
+    with policy:
+        assert policy.sampling == GREEDY
+        assert len(policy.act(make_engine().begin(QUESTIONS))) == len(QUESTIONS)
+    for wrong, problem in (("kind=x", "choose one of: chat, completions"), ("color=red", "unknown option")):
+        with pytest.raises(SpecError, match=problem):
+            resolve_policy(f"{site.url}#{wrong}", questions, TAGS, GREEDY)
+    with pytest.raises(SpecError, match="no tokenizer for 'tiny'"):
+        resolve_policy(site.url, questions, TAGS, GREEDY)

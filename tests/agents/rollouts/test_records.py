@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igpo_gym.agents.rollouts.records import RolloutFile, from_record, read_rollouts, read_settings, to_record
+from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import (
+    Answer,
+    Belief,
+    BeliefView,
+    Episode,
+    Invalid,
+    Message,
+    Passage,
+    Question,
+    Search,
+    Segment,
+    Turn,
+)
+from igpo_gym.errors import DataError
+from tests.conftest import QUESTIONS
+
+SETTINGS = {"agent": "x", "seed": 0}
+
+
+def play(engine: Engine, question: int = 1, attempt: int = 0) -> Episode:
+    (episode,) = engine.begin([QUESTIONS[question]], [attempt])
+    engine.settle([], [episode])
+    search = "<search>Günter Grass</search><search>port</search>"
+    sampled = Message("hm", (1, 2), (-0.25, -1.5), "v")
+    for message in (search, sampled, "<answer>Danzig</answer>"):
+        engine.settle(engine.play([episode], [message]))
+    return episode
+
+
+def test_an_episode_is_read_back_as_it_was(engine: Engine) -> None:
+    episode = play(engine)
+    record = json.loads(json.dumps(to_record(episode)))
+    assert from_record(record) == episode
+    assert (record["em"], record["f1"], record["prediction"]) == (1.0, 1.0, "Danzig")
+
+
+texts = st.text(min_size=1)
+passages = st.builds(Passage, texts, texts, texts, st.floats(0, 9))
+actions = st.builds(Search, st.lists(texts, min_size=1).map(tuple)) | st.builds(Invalid, texts)
+segments = st.builds(
+    Segment,
+    st.just("agent"),
+    st.just("assistant"),
+    texts,
+    st.none() | st.lists(st.integers(0, 9)).map(tuple),
+    st.none() | st.lists(st.floats(-9, 0)).map(tuple),
+    texts,
+)
+results = st.lists(st.lists(passages, max_size=2).map(tuple), max_size=2).map(tuple)
+turns = st.builds(Turn, texts, actions, results, texts, st.booleans())
+
+
+@given(
+    st.lists(turns, max_size=3),
+    st.booleans(),
+    st.lists(segments, max_size=3),
+    st.lists(st.floats(-9, 0), min_size=1),
+)
+def test_any_episode_is_read_back(
+    played: list[Turn], truncated: bool, said: list[Segment], log_probs: list[float]
+) -> None:
+    question = Question("1", "Who?", ("A", "B"), ("e",), 2, "test")
+    answered = [*played, Turn("m", Answer("x"))]
+    episode = Episode(question, said, 1, answered, [Belief(tuple(log_probs))], [{"gain": 0.5}], truncated)
+    assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
+
+
+def test_a_file_keeps_what_it_has_and_goes_on(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rollouts.jsonl"
+    first, second, again = play(engine, 0), play(engine, 1), play(engine, 1, attempt=1)
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(first)
+        # Readable while the run still goes on.
+        assert list(read_rollouts(path)) == [first]
+    with path.open("ab") as raw:
+        raw.write(b'{"settings": {"agent": "x", "se')
+    with RolloutFile(path, SETTINGS) as file:
+        assert file.done == {("q-author", 0)}
+        file.write(second)
+        file.write(again)
+    assert list(read_rollouts(path)) == [first, second, again]
+    with RolloutFile(path, SETTINGS) as file:
+        assert file.done == {("q-author", 0), ("q-birth", 0), ("q-birth", 1)}
+
+
+def test_a_file_of_other_settings_is_refused_and_kept(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine))
+    content = path.read_bytes()
+    with pytest.raises(DataError, match=r"line 1: made with other settings \(seed\)"):
+        RolloutFile(path, {**SETTINGS, "seed": 1})
+    assert path.read_bytes() == content
+
+
+def test_a_fingerprint_that_a_line_lacks_is_not_compared(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine, 0))
+    with RolloutFile(path, {**SETTINGS, "hash": "1"}, ["hash"]) as file:
+        file.write(play(engine, 1))
+    with pytest.raises(DataError, match=r"line 2: made with other settings \(hash\)"):
+        RolloutFile(path, {**SETTINGS, "hash": "2"}, ["hash"])
+    with pytest.raises(DataError, match=r"line 1: made with other settings \(hash\)"):
+        RolloutFile(path, {**SETTINGS, "hash": "1"})
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("line", ["not json", "[]", "{}", '{"format": 1}', '[{"_id": "HotpotQA"}]'])
+def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(line + end)
+    with pytest.raises(DataError, match="line 1: not a recorded episode"):
+        RolloutFile(path, SETTINGS)
+    with pytest.raises(DataError, match="line 1: not a recorded episode"):
+        list(read_rollouts(path))
+    assert path.read_text() == line + end
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("values", [1]),
+        ("turns", []),
+        ("turns", [{"message": "m", "action": "search", "results": []}]),
+        ("segments", ["x"]),
+        ("question", 5),
+        ("views", ["x"]),
+        ("beliefs", [1]),
+    ],
+)
+def test_a_line_of_a_wrong_shape_is_told(engine: Engine, tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    good = to_record(play(engine))
+    path.write_text("".join(json.dumps(record) + "\n" for record in (good, {**good, field: value})))
+    with pytest.raises(DataError, match="line 2: not a recorded episode"):
+        list(read_rollouts(path))
+
+
+@pytest.mark.parametrize("settings", [[1], "x", 5])
+def test_settings_of_a_wrong_shape_are_told(engine: Engine, tmp_path: Path, settings: object) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text(json.dumps({"settings": settings, **to_record(play(engine))}) + "\n")
+    for read in (read_settings, lambda path: RolloutFile(path, SETTINGS)):
+        with pytest.raises(DataError, match="line 1: not a recorded episode"):
+            read(path)
+
+
+def test_a_second_run_may_not_write_the_same_file(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS), pytest.raises(DataError, match="another run is writing"):
+        RolloutFile(path, SETTINGS)
+    with RolloutFile(path, SETTINGS):
+        pass
+
+
+def test_numbers_of_other_libraries_are_written(engine: Engine, tmp_path: Path) -> None:
+    episode = play(engine)
+    episode.rewards[0]["gain"] = np.float32(0.5)  # type: ignore[assignment]
+    with RolloutFile(tmp_path / "out.jsonl", SETTINGS) as file:
+        file.write(episode)
+    assert next(iter(read_rollouts(tmp_path / "out.jsonl"))).rewards[0]["gain"] == 0.5
+
+
+def test_a_newer_format_is_refused_by_its_number(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text(json.dumps({**to_record(play(engine)), "format": 99}) + "\n")
+    with pytest.raises(DataError, match="format 99"):
+        list(read_rollouts(path))
+
+
+def test_what_other_views_and_policies_told_is_read_back(engine: Engine) -> None:
+    episode = play(engine)
+    views = (BeliefView("evidence"), BeliefView(span="tagged", model="reference"), BeliefView(draw=3))
+    episode.views = [{view: Belief((-1.0 - turn, -2.0)) for view in views} for turn in range(3)]
+    episode.values = [{8: 0.25 * turn, 1: 0.0} for turn in range(3)]
+    assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
+
+
+def test_settings_are_told_by_the_first_line(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine))
+    assert read_settings(path) == SETTINGS
+    path.write_text(json.dumps(to_record(play(engine))) + "\n")
+    assert read_settings(path) == {}
+    path.write_text("")
+    with pytest.raises(DataError, match="line 1: not a recorded episode"):
+        read_settings(path)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
+from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search, Segment, Turn
+from igpo_gym.protocols import TAGS
+from igpo_gym.scorers.interface import BeliefRequest
+from tests.conftest import MentionScorer
+
+QUESTION = Question("q", "Who wrote The Tin Drum?", ("Günter Grass",))
+FOUND = ((Passage("drum", "The Tin Drum", "A novel by Günter Grass."),),)
+
+
+def played(*turns: Turn, rewards: list[dict[str, float]], beliefs: tuple[float, ...] = ()) -> Episode:
+    episode = Episode.begin(QUESTION, TAGS.prompt(QUESTION))
+    for turn in turns:
+        said = Segment("agent", "assistant", turn.message, ids=(1, 2, 3))
+        episode.append(turn, (said,))
+    episode.rewards, episode.beliefs = rewards, [Belief((value,)) for value in beliefs]
+    episode.truncated = not episode.terminated
+    return episode
+
+
+def test_means_over_episodes_by_hand() -> None:
+    right = played(
+        Turn("<search>drum</search>", Search(("drum",)), FOUND, "found"),
+        Turn("<answer>Günter Grass</answer>", Answer("Günter Grass")),
+        rewards=[{"gain": 0.25, "f1": 0.0}, {"gain": 0.0, "f1": 1.0}],
+        beliefs=(-2.0, -1.0),
+    )
+    lost = played(Turn("hm", Invalid("no action")), rewards=[{"gain": 0.0, "f1": 0.0}], beliefs=(-2.0, -2.0))
+    metrics = episode_metrics([right, lost])
+    assert metrics == pytest.approx(
+        {
+            "reward": 0.625,
+            "reward_gain": 0.125,
+            "reward_f1": 0.5,
+            "f1": 0.5,
+            "em": 0.5,
+            "searches": 0.5,
+            "turns": 1.5,
+            "written": 4.5,
+            "unanswered": 0.5,
+            "invalid": 1 / 3,
+            "guessed": 0.0,
+            "gain": (2.718281828**-1 - 2.718281828**-2) / 2,
+        }
+    )
+
+
+def test_a_guess_names_the_answer_before_anything_else_has() -> None:
+    def search(message: str, found: bool) -> Turn:
+        return Turn(message, Search(("x",)), FOUND if found else (), "seen")
+
+    none: dict[str, float] = {}
+    guess, plain = "<think>günter grass?</think><search>x</search>", "<search>x</search>"
+    once = played(search(guess, True), search(guess, False), rewards=[none, none])
+    read = played(search(plain, True), search(guess, False), rewards=[none, none])
+    answered = played(Turn("<answer>Günter Grass</answer>", Answer("Günter Grass")), rewards=[none])
+    assert episode_metrics([once])["guessed"] == 0.5
+    assert episode_metrics([read])["guessed"] == 0
+    assert episode_metrics([answered])["guessed"] == 0
+
+
+class Mute:
+    def act(self, episodes: object) -> list[str]:
+        return ["..."]
+
+
+def test_time_is_counted_where_it_is_spent() -> None:
+    watch = Stopwatch()
+    request = BeliefRequest(TAGS.prompt(QUESTION), QUESTION.answers, TAGS.probe)
+    assert len(TimedScorer(MentionScorer(), watch).score([request])) == 1
+    assert watch.seconds["scoring"] > 0
+    assert watch.seconds["sampling"] == watch.seconds["update"] == 0
+    assert TimedPolicy(Mute(), watch).act([]) == ["..."]
+    assert watch.seconds["sampling"] > 0
+    with pytest.raises(ZeroDivisionError), watch("update"):
+        raise ZeroDivisionError
+    assert watch.seconds["update"] > 0
+    watch.reset()
+    assert set(watch.seconds.values()) == {0.0}

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from igpo_gym.agents.training.model import TrainedModel
+from igpo_gym.lm.loading import load_model
+
+IDS = torch.arange(3, 40)[None]
+
+
+def test_all_weights_learn_and_a_copy_stays(tmp_path: Path) -> None:
+    trained = TrainedModel("nano", "cpu")
+    assert len(trained.weights) == len(list(trained.model.parameters()))
+    copy = trained.copy()
+    with torch.no_grad():
+        before = trained.model(IDS).logits
+        for weight in trained.weights.values():
+            weight.mul_(1.01)
+        after = trained.model(IDS).logits
+        assert torch.equal(copy(IDS).logits, before)
+        assert not torch.equal(after, before)
+        trained.save(tmp_path / "model")
+        assert torch.equal(load_model(tmp_path / "model", "cpu")[0](IDS).logits, after)
+
+
+def test_adapters_alone_learn_and_are_saved_merged(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    trained = TrainedModel("nano", "cpu", lora=2)
+    assert trained.weights
+    assert all("lora_" in name for name in trained.weights)
+    with torch.no_grad():
+        before = trained.model(IDS).logits
+        for weight in trained.weights.values():
+            weight.add_(0.05)
+        after = trained.model(IDS).logits
+        assert not torch.allclose(after, before, atol=1e-2)
+        with trained.without_adapters() as model:
+            assert torch.equal(model(IDS).logits, before)
+        assert torch.equal(trained.model(IDS).logits, after)
+        trained.save(tmp_path / "model")
+        assert torch.equal(trained.model(IDS).logits, after)
+        saved, _ = load_model(tmp_path / "model", "cpu")
+        assert torch.allclose(saved(IDS).logits, after, atol=1e-4)
+
+
+def test_adapters_begin_as_the_seed_draws_them() -> None:
+    pytest.importorskip("peft")
+
+    def drawn(seed: int) -> list[torch.Tensor]:
+        weights = TrainedModel("nano", "cpu", lora=2, seed=seed).weights
+        return [weight for name, weight in weights.items() if "lora_A" in name]
+
+    state = torch.get_rng_state()
+    first, other = drawn(0), drawn(1)
+    assert torch.equal(torch.get_rng_state(), state)  # nobody else's numbers are changed
+    torch.rand(1)
+    again = drawn(0)
+    assert first
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, other))
+
+
+def test_checkpointing_gives_the_same_gradients() -> None:
+    plain, saving = TrainedModel("nano", "cpu"), TrainedModel("nano", "cpu", checkpointing=True)
+    for trained in (plain, saving):
+        trained.model(IDS, lengths=[20, 17]).logits.logsumexp(-1).mean().backward()
+    for ours, theirs in zip(plain.weights.values(), saving.weights.values(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)

@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+from igpo_gym.agents.rollouts.tokens import TokenRow
+from igpo_gym.agents.training.advantages import Turns
+from igpo_gym.agents.training.logs import read_log
+from igpo_gym.agents.training.settings import Settings, agree
+from igpo_gym.agents.training.trainer import (
+    Run,
+    Sample,
+    learn,
+    log_probs,
+    micro_batches,
+    objective,
+    samples,
+    train,
+    turns_of,
+)
+from igpo_gym.episode import Answer, Episode, Invalid, Question, Search, Turn
+from igpo_gym.lm.packing import attend_packed
+from igpo_gym.rewards import resolve_reward
+from igpo_gym.scorers.local import TransformersScorer
+from tests.lm.tiny import make_model
+
+CPU = torch.device("cpu")
+SETTINGS = Settings(epochs=1, max_norm=1e9, learning_rate=0.1)
+LAYOUTS = ((0, 0, 1, 1, 1, 0, 2, 2), (0, 1, 0, 0, 2, 0, 0, 0, 3, 3, 3), (0, 0, 0, 1, 1))
+"""The turn of each token of three episodes."""
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    return packed_model()
+
+
+def packed_model() -> PreTrainedModel:
+    model = make_model(initializer_range=0.1)
+    attend_packed(model)
+    return model
+
+
+def make_rows(model: PreTrainedModel) -> list[TokenRow]:
+    """Episodes of random tokens, sampled by a policy that has since moved on a little."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for layout in LAYOUTS:
+        turn = np.array(layout)
+        ids = draw.integers(0, 400, len(turn))
+        with torch.no_grad():
+            logits = model(torch.tensor(ids)[None]).logits[0].double().log_softmax(-1)
+        own = logits[torch.arange(len(ids) - 1), torch.tensor(ids[1:])].numpy()
+        old = np.append(np.nan, own) + draw.normal(0, 0.3, len(ids))
+        rows.append(TokenRow(ids, np.where(turn > 0, old, np.nan).astype(np.float32), turn))
+    return rows
+
+
+def make_samples(rows: list[TokenRow], loss: str = "token-mean") -> list[Sample]:
+    turns = Turns.of([[0.0] * max(layout) for layout in LAYOUTS], [0, 0, 0])
+    return samples(rows, turns, ADVANTAGES, CLIPS, loss)
+
+
+ADVANTAGES = np.array([0.7, -1.2, 0.3, 0.0, 1.5, -0.4])
+CLIPS = np.array([0.1, 0.2, 0.25, 0.2, 0.15, 0.2])
+"""By turn, through all episodes."""
+
+
+def slow_loss(
+    model: PreTrainedModel, reference: PreTrainedModel, rows: list[TokenRow], s: Settings
+) -> torch.Tensor:
+    """The documented formula, token by token, in double precision."""
+    total = torch.zeros((), dtype=torch.float64)
+    numbers = iter(range(len(ADVANTAGES)))
+    count = sum(int((row.turn > 0).sum()) for row in rows)
+    for row in rows:
+        ids = torch.tensor(row.ids)
+        ours = model(ids[None]).logits[0].log_softmax(-1)
+        theirs = reference(ids[None]).logits[0].log_softmax(-1).detach()
+        own = int((row.turn > 0).sum())
+        for turn in range(1, row.turn.max() + 1):
+            number = next(numbers)
+            places = [int(place) for place in np.flatnonzero(row.turn == turn)]
+            ratios = [ours[p - 1, ids[p]] - float(row.log_probs[p]) for p in places]
+            if s.ratio == "turn":
+                ratios = [sum(ratios) / len(ratios)] * len(ratios)
+            for place, log_ratio in zip(places, ratios, strict=True):
+                rho, a, eps = log_ratio.exp(), float(ADVANTAGES[number]), float(CLIPS[number])
+                gain = torch.minimum(rho * a, rho.clamp(1 - eps, 1 + eps) * a)
+                d = theirs[place - 1, ids[place]] - ours[place - 1, ids[place]]
+                weight = 1 / count if s.loss == "token-mean" else 1 / own / len(rows)
+                total = total + weight * (s.kl * (d.exp() - d - 1) - gain)
+    return total
+
+
+@pytest.mark.parametrize("ratio", ["token", "turn"])
+@pytest.mark.parametrize("loss", ["token-mean", "sequence-mean"])
+def test_loss_and_gradient_are_those_of_the_formula(model: PreTrainedModel, ratio: str, loss: str) -> None:
+    settings = replace(SETTINGS, ratio=ratio, loss=loss, kl=0.3)
+    rows = make_rows(model)
+    reference = packed_model()
+    with torch.no_grad():
+        for weight in reference.parameters():
+            weight.mul_(1.05)
+    slow = copy.deepcopy(model).double()
+    expected = slow_loss(slow, copy.deepcopy(reference).double(), rows, settings)
+    expected.backward()
+
+    (batch,) = micro_batches(make_samples(rows, loss), 1000, CPU)
+    with torch.no_grad():
+        theirs = log_probs(reference, batch)
+    got, metrics = objective(log_probs(model, batch), theirs, batch, settings)
+    got.backward()
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert 0 < metrics["clipped"] < 1
+    for ours, theirs in zip(model.parameters(), slow.parameters(), strict=True):
+        # A sum in float32 errs relative to its largest terms, so small elements are held to the tensor's scale.
+        scale = theirs.grad.abs().max()
+        assert (ours.grad.double() - theirs.grad).abs().max() <= 1e-5 * scale
+
+
+def test_logits_are_computed_for_the_agents_tokens_alone(model: PreTrainedModel) -> None:
+    (batch,) = micro_batches(make_samples(make_rows(model)), 1000, CPU)
+    seen = []
+    hook = model.get_output_embeddings().register_forward_hook(lambda _, __, out: seen.append(out.shape))
+    log_probs(model, batch)
+    hook.remove()
+    assert seen == [(1, int(batch.written.sum()), 400)]
+
+
+def test_nothing_is_read_after_the_agents_last_token(model: PreTrainedModel) -> None:
+    row = make_rows(model)[0]
+    tail = np.zeros(5, int)
+    longer = TokenRow(
+        np.append(row.ids, tail + 7), np.append(row.log_probs, tail + np.nan), np.append(row.turn, tail)
+    )
+    turns = Turns.of([[0.0, 0.0]], [0])
+    (made,) = samples([longer], turns, ADVANTAGES[:2], CLIPS[:2], "token-mean")
+    assert made.ids.tolist() == row.ids.tolist()
+    assert made.lengths == (len(row.ids),)
+
+
+@pytest.mark.parametrize("loss", ["token-mean", "sequence-mean"])
+def test_a_micro_batched_update_is_that_of_the_whole_batch(loss: str) -> None:
+    rows = make_rows(packed_model())
+    after, metrics = [], []
+    for tokens in (1000, 16, 1):
+        model = packed_model()
+        batches = micro_batches(make_samples(rows, loss), tokens, CPU)
+        assert sum(float(batch.weights.sum()) for batch in batches) == pytest.approx(1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        reference = packed_model()
+        with torch.no_grad():
+            reference.lm_head.weight.mul_(1.1)
+        settings = replace(SETTINGS, loss=loss, ratio="turn", epochs=2)
+        metrics.append(
+            learn(model, optimizer, batches, settings, lambda batch, m=reference: log_probs(m, batch))
+        )
+        after.append([weight.detach().clone() for weight in model.parameters()])
+        assert len(batches) == {1000: 1, 16: 2, 1: 3}[tokens]
+    for other, numbers in zip(after[1:], metrics[1:], strict=True):
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(after[0], other, strict=True))
+        assert numbers == pytest.approx(metrics[0], rel=1e-3, abs=1e-6)
+
+
+def test_the_gap_to_the_sampled_log_probabilities_is_measured(model: PreTrainedModel) -> None:
+    rows = make_rows(model)
+    batches = micro_batches(make_samples(rows), 1000, CPU)
+    with torch.no_grad():
+        exact = [replace(batch, sampled=log_probs(model, batch)) for batch in batches]
+        gap = max(float((batch.sampled - log_probs(model, batch)).abs().max()) for batch in batches)
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    assert learn(model, still, exact, SETTINGS)["log_prob_gap"] < 1e-5
+    assert learn(model, still, exact, SETTINGS)["loss"] == pytest.approx(
+        -sum(float((b.weights * b.advantages).sum()) for b in exact), abs=1e-6
+    )
+    assert learn(model, still, batches, SETTINGS)["log_prob_gap"] == pytest.approx(gap, rel=1e-4)
+
+
+def test_outcomes_are_the_last_turns_and_gains_their_own() -> None:
+    episode = Episode.begin(Question("q", "Who?", ("Grass",)), ())
+    episode.turns = [
+        Turn("zzz", Invalid("no action"), observation="what?"),
+        Turn("<search>x</search>", Search(("x",)), observation="found"),
+        Turn("<answer>Grass</answer>", Answer("Grass")),
+    ]
+    zero = {"gain": 0.0, "f1": 0.0, "format-penalty": 0.0}
+    episode.rewards = [zero | {"gain": 0.1, "format-penalty": -2.0}, zero | {"gain": 0.3}, zero | {"f1": 1.0}]
+    turns = turns_of([episode, episode], resolve_reward("igpo"), 2)
+    assert turns.rewards.tolist() == pytest.approx([0.1, 0.3, -1.0] * 2)
+    assert turns.groups.tolist() == [0] * 6
+    assert turns.states is not None
+    assert turns.states.tolist() == [0, 1, 2] * 2
+
+
+def test_a_gradient_that_is_no_number_stops_the_run(model: PreTrainedModel) -> None:
+    (batch,) = micro_batches(make_samples(make_rows(model)), 1000, CPU)
+    broken = replace(batch, advantages=batch.advantages * math.nan)
+    before = [weight.clone() for weight in model.parameters()]
+    with pytest.raises(RuntimeError, match="non-finite"):
+        learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [broken], SETTINGS)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_wide_gap_is_warned_of(model: PreTrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    batches = micro_batches(make_samples(make_rows(model)), 1000, CPU)
+    learn(model, torch.optim.SGD(model.parameters(), lr=0.0), batches, SETTINGS)
+    assert "sampler and trainer differ" in caplog.text
+
+
+def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTrainedModel) -> None:
+    rows = make_rows(model)
+    mute = TokenRow(
+        rows[0].ids, np.full(len(rows[0].ids), np.nan, np.float32), np.zeros(len(rows[0].ids), int)
+    )
+    for loss in ("token-mean", "sequence-mean"):
+        made = make_samples([*rows[:2], mute], loss)
+        for tokens in (1000, 1):
+            metrics = learn(
+                model,
+                torch.optim.SGD(model.parameters(), lr=0.0),
+                micro_batches(made, tokens, CPU),
+                replace(SETTINGS, ratio="turn"),
+            )
+            assert math.isfinite(metrics["loss"])
+
+
+# Whole runs.
+
+SMALL = {
+    "model": "nano",
+    "questions": "world:train,documents=60,questions=20,hops=1-2",
+    "validation": "world:validation,documents=60,questions=20,hops=1-2",
+    "batch_questions": 2,
+    "group_size": 2,
+    "max_turns": 2,
+    "top_k": 1,
+    "max_tokens": 16,
+    "updates": 4,
+    "validate_every": 2,
+    "validation_questions": 4,
+}
+
+
+@pytest.mark.parametrize("scorer", ["policy", "frozen", "none"])
+def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path) -> None:
+    reward = "outcome-f1" if scorer == "none" else "igpo"
+    settings = Settings(**{**SMALL, "updates": 2}, epochs=1, scorer=scorer, reward=reward)
+    told: list[dict[str, float]] = []
+    for name in (".best-killed", ".last-killed"):
+        (tmp_path / name / "new").mkdir(parents=True)
+    train(tmp_path, settings, told.append)
+    log = read_log(tmp_path / "log.jsonl")
+    assert [line["update"] for line in log] == [0, 1, 2]
+    assert log == told
+    assert {"validation_f1", "validation_em"} <= log[0].keys() & log[2].keys()
+    assert log[1]["log_prob_gap"] < 1e-4
+    assert log[1]["kl"] == pytest.approx(0, abs=1e-6)  # before the first step
+    assert all(math.isfinite(value) for line in log for value in line.values())
+    assert 0.5 < sum(value for name, value in log[1].items() if name.startswith("share_")) <= 1
+    assert (log[1]["share_scoring"] > 0) == (scorer != "none")
+    for name in ("best", "last"):
+        assert LanguageModelPolicy.load(tmp_path / name)
+        assert not list(tmp_path.glob(f".{name}-*"))
+
+
+def test_all_that_reads_and_plays_for_a_reward_is_timed_and_begins_with_an_empty_cache(
+    tmp_path: Path,
+) -> None:
+    settings = {**SMALL, "scorer": "none", "epochs": 1}
+    run = Run(tmp_path, Settings(**settings, reward="tips"))
+    assert run.reference_scorer is not None
+    forwarded = []
+    for _ in range(2):
+        before = run.reference_scorer.stats.tokens_forwarded
+        run.rollouts()
+        forwarded.append(run.reference_scorer.stats.tokens_forwarded - before)
+    assert forwarded[0] == forwarded[1]
+    assert run.update()["share_scoring"] > 0
+
+    run = Run(tmp_path, Settings(**settings, reward="monte-carlo(completions=1)"))
+    assert run.engine.estimator is not None
+    run.engine.estimator.values(run.engine.begin([run.unseen[0]]), 1)
+    assert run.watch.seconds["sampling"] > 0
+
+
+def test_adapters_learn_from_a_policy_that_has_them(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    run = Run(tmp_path, Settings(**SMALL, lora=2, epochs=1, learning_rate=0.01))
+    first, second = run.update(), run.update()
+    assert first["kl"] == pytest.approx(0, abs=1e-6)
+    assert second["kl"] > 1e-6  # the reference is the model without its adapters
+    assert max(first["log_prob_gap"], second["log_prob_gap"]) < 1e-4
+
+
+def test_the_weights_learn_and_the_copies_follow_or_stay(tmp_path: Path) -> None:
+    for scorer, follows in (("frozen", False), ("refreshed:1", True)):
+        run = Run(tmp_path, Settings(**SMALL, scorer=scorer, learning_rate=0.01))
+        before = run.trained.copy()
+        run.update()
+        moved = weights_differ(run.model, before)
+        assert moved
+        assert isinstance(run.scorer, TransformersScorer)
+        assert weights_differ(run.scorer.reader.model, before) == follows
+
+
+def weights_differ(model: PreTrainedModel, other: PreTrainedModel) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_a_policy_that_pays_for_searching_stops_searching(tmp_path: Path) -> None:
+    settings = Settings(
+        **{**SMALL, "group_size": 8, "max_turns": 3, "max_tokens": 32},
+        reward="-1*search-cost",
+        advantages="rebn",
+        scorer="none",
+        learning_rate=0.002,
+    )
+    run = Run(tmp_path, settings)
+    searches = [run.update()["searches"] for _ in range(4)]
+    assert searches[-1] < 0.5 * searches[0]
+
+
+RUN = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from igpo_gym.agents.training.trainer import train
+from igpo_gym.agents.training.settings import Settings
+
+torch.set_num_threads(1)
+out, settings, last = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+
+def report(metrics):
+    if metrics["update"] == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(out, Settings(**settings), report)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("reward", "scorer"), [("igpo", "policy"), ("igpo", "refreshed:1"), ("tips", "none")]
+)
+def test_a_killed_run_ends_as_one_that_was_not(reward: str, scorer: str, tmp_path: Path) -> None:
+    def run(name: str, killed_at: int) -> int:
+        settings = json.dumps({**SMALL, "reward": reward, "scorer": scorer, "learning_rate": 0.001})
+        command = [sys.executable, "-c", RUN, str(tmp_path / name), settings, str(killed_at)]
+        return subprocess.run(command, timeout=600).returncode
+
+    assert run("whole", -1) == 0
+    assert [run("killed", 0), run("killed", 3), run("killed", -1)] == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    for file in ("last/model.safetensors", "best/model.safetensors"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    whole, killed = (timeless(read_log(tmp_path / name / "log.jsonl")) for name in ("whole", "killed"))
+    assert killed == whole
+
+
+def timeless(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    timed = ("seconds", "tokens_per_second", "share_")
+    return [{name: value for name, value in line.items() if not name.startswith(timed)} for line in log]
+
+
+def test_a_folder_with_a_run_of_other_settings_is_left_alone(tmp_path: Path) -> None:
+    agree(tmp_path, Settings(**SMALL))
+    agree(tmp_path, Settings(**{**SMALL, "updates": 9}))
+    with pytest.raises(ValueError, match=r"other settings \(seed, kl\)"):
+        agree(tmp_path, Settings(**SMALL, seed=1, kl=0.5))
+    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 0
+    agree(tmp_path / "b", Settings(**SMALL, curriculum=True))
+    with pytest.raises(ValueError, match="updates"):
+        agree(tmp_path / "b", Settings(**{**SMALL, "updates": 9}, curriculum=True))
+
+
+def test_a_run_whose_model_or_questions_are_others_by_now_is_left_alone(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("model/config.json", "questions.jsonl", "index/manifest.json")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    changes = {"model": str(tmp_path / "model"), "search": f"bm25:{tmp_path / 'index'}"}
+    settings = Settings(**{**SMALL, **changes, "questions": f"jsonl:{tmp_path / 'questions.jsonl'}"})
+    run = tmp_path / "run"
+    agree(run, settings)
+    agree(run, settings)
+    for file in files:
+        os.utime(file, (1, 1))
+    with pytest.raises(ValueError, match=r"\(model_written, questions_written, search_written\)"):
+        agree(run, settings)
+    kept = json.loads((run / "settings.json").read_text())  # as a run has it that knew no fingerprints
+    old = {name: value for name, value in kept.items() if not name.endswith("_written")}
+    (run / "settings.json").write_text(json.dumps(old))
+    agree(run, settings)
+    assert "model_written" in json.loads((run / "settings.json").read_text())

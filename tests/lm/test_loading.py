@@ -1,0 +1,102 @@
+"""Loading models: folders that are whole, and reasons for those that are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.lm import loading
+from igpo_gym.lm.loading import choose_device, gguf_folder, load_model
+from tests.lm.tiny import make_model, make_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_model().save_pretrained(tmp_path / "model")
+    make_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_folder_loads_in_float32_on_a_cpu(folder: Path) -> None:
+    model, tokenizer = load_model(folder, device="cpu")
+    assert model.dtype == torch.float32
+    assert not model.training
+    assert tokenizer("a").input_ids[0] == 0
+    ids = torch.arange(5)[None]
+    torch.testing.assert_close(model(input_ids=ids).logits, make_model()(input_ids=ids).logits)
+
+
+def test_the_dtype_may_be_chosen(folder: Path) -> None:
+    assert load_model(str(folder), "cpu", torch.bfloat16)[0].dtype == torch.bfloat16
+
+
+def test_auto_is_a_device_that_is_there() -> None:
+    torch.zeros(1, device=choose_device())
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_a_checkpoint_without_all_weights_is_refused(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SpecError, match=r"lacks weights of LlamaForCausalLM, such as model\.layers\.1\.mlp"):
+        load_model(folder)
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(SpecError, match="cannot load the model"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("spec", ["no/such-model", "a b c", "", "/no/such/folder"])
+def test_a_name_of_nothing_is_refused_with_what_would_be_right(spec: str) -> None:
+    with pytest.raises(SpecError, match=r"cannot load .*local folder with safetensors, or a \.gguf file"):
+        load_model(spec)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot load"):
+        load_model(tmp_path)
+
+
+def test_a_gguf_file_must_exist() -> None:
+    with pytest.raises(SpecError, match="no file"):
+        load_model("missing.gguf")
+
+
+def test_a_gguf_file_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(b"GGUF is not this")
+    with pytest.raises(SpecError, match="cannot read the GGUF file"):
+        gguf_folder(file)
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_gguf_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path))
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(MissingExtraError, match=r"igpo-gym\[gguf\]"):
+        gguf_folder(file)
+
+
+def test_a_packaged_model_that_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "PACKAGED", ("pico",))
+    with pytest.raises(SpecError, match="'pico' is not in this installation"):
+        load_model("pico")
+
+
+@pytest.mark.slow
+def test_a_converted_gguf_file_loads_whole(smollm2: Path) -> None:
+    model, tokenizer = load_model(smollm2, device="cpu")
+    assert model.num_parameters() == 134_515_008
+    assert model.config.model_type == "llama"
+    assert tokenizer.chat_template

@@ -1,0 +1,87 @@
+"""A scorer that shares a policy's weights never answers with those that the policy had before."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.optim.optimizer import _global_optimizer_post_hooks
+from transformers import PreTrainedModel
+
+from igpo_gym.lm.weights import WeightWatch
+from igpo_gym.scorers.local import TransformersScorer
+from tests.lm.tiny import make_model, make_tokenizer, naive_belief, request
+
+REQUEST = request("Who wrote it?", turns=(1, 2), answers=("Grass", "Günter Grass"))
+
+
+def train(model: PreTrainedModel, optimizer: type[torch.optim.Optimizer], **settings: float) -> None:
+    model.train()
+    step = optimizer(model.parameters(), **settings)  # type: ignore[call-arg]
+    model(input_ids=torch.arange(6)[None], labels=torch.arange(6)[None]).loss.backward()
+    step.step()
+
+
+def load(model: PreTrainedModel) -> None:
+    model.load_state_dict({name: 0.9 * weight for name, weight in model.state_dict().items()})
+
+
+def replace_a_parameter(model: PreTrainedModel) -> None:
+    layer = model.get_submodule("model.layers.1.mlp.up_proj")
+    layer.weight = torch.nn.Parameter(0.5 * layer.weight.detach())
+
+
+CHANGES: dict[str, Callable[[PreTrainedModel], object]] = {
+    "adamw": lambda model: train(model, torch.optim.AdamW, lr=0.1),
+    "fused adamw": lambda model: train(model, torch.optim.AdamW, lr=0.1, fused=True),
+    "sgd": lambda model: train(model, torch.optim.SGD, lr=0.1),
+    "loaded": load,
+    "replaced": replace_a_parameter,
+    "moved": lambda model: model.to(torch.float64),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_the_weights_is_noticed(change: str) -> None:
+    model = make_model("llama")
+    scorer = TransformersScorer(model, make_tokenizer())
+    (before,) = scorer.score([REQUEST])
+    CHANGES[change](model)
+    (after,) = scorer.score([REQUEST])
+    training = model.training
+    expected = naive_belief(model.eval(), scorer.framing, REQUEST)
+    model.train(training)
+    assert after.log_probs == pytest.approx(expected, abs=1e-5)
+    if change != "moved":
+        assert after.log_probs != pytest.approx(before.log_probs, abs=1e-3)
+    # As long as nothing changes, only the probe and the answers are read again.
+    twice = scorer.stats.tokens_forwarded
+    scorer.score([REQUEST])
+    assert scorer.stats.tokens_forwarded - twice < twice / 4
+
+
+def test_a_frozen_copy_keeps_its_weights_until_it_is_refreshed() -> None:
+    policy = make_model("llama")
+    scorer = TransformersScorer(copy.deepcopy(policy), make_tokenizer())
+    before = scorer.score([REQUEST])
+    train(policy, torch.optim.AdamW, lr=0.1)
+    assert scorer.score([REQUEST]) == before
+    scorer.copy_weights(policy)
+    expected = naive_belief(policy.eval(), scorer.framing, REQUEST)
+    assert scorer.score([REQUEST])[0].log_probs == pytest.approx(expected, abs=1e-5)
+
+
+def test_other_models_and_forgotten_scorers_are_left_alone() -> None:
+    model = make_model("llama")
+    watch = WeightWatch(model)
+    before = watch.state()
+    other = make_model("llama")
+    train(other, torch.optim.AdamW, lr=0.1, fused=True)
+    assert watch.state() == before
+    hooks = len(_global_optimizer_post_hooks)
+    del watch
+    gc.collect()
+    assert len(_global_optimizer_post_hooks) == hooks - 1

@@ -1,0 +1,67 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nano import train as training
+from nano.network import Shape
+from nano.train import Run, Settings, train
+
+SHAPE = Shape(width=32, layers=1, heads=2, feedforward=48)
+SHORT = Settings(tokens=60e3, batch=2048, warm_up=5, snapshots=2)
+
+
+def weights(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.slow
+def test_a_run_learns_and_leaves_what_it_promises(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "LOG_EVERY", 5)
+    train(tmp_path / "whole", SHORT, SHAPE)
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").open()]
+    assert log[-1]["recall"]["loss"] < log[0]["recall"]["loss"]
+    assert [path.name for path in sorted((tmp_path / "whole" / "snapshots").iterdir())] == ["001", "002"]
+    run = Run(tmp_path / "whole", SHORT, SHAPE)
+    assert run.resume()
+    assert run.progress >= 1
+    final = weights(tmp_path / "whole" / "final")
+    assert all(torch.equal(final[f"model.{name}"], value) for name, value in run.model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path):
+    whole, cut = Run(_folder(tmp_path / "whole"), SHORT, SHAPE), Run(_folder(tmp_path / "cut"), SHORT, SHAPE)
+    _learn(whole, 4)
+    _learn(cut, 2)
+    cut.save()
+    resumed = Run(tmp_path / "cut", SHORT, SHAPE)
+    assert resumed.resume()
+    _learn(resumed, 2)
+    expected = whole.model.state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in resumed.model.state_dict().items())
+
+
+def _folder(path):
+    path.mkdir()
+    return path
+
+
+def _learn(run, chunks):
+    for steps in run.chunks():
+        for step in steps:
+            run.learn(step)
+        chunks -= 1
+        if not chunks:
+            return
+
+
+@pytest.mark.slow
+def test_other_settings_are_refused(tmp_path):
+    Run(_folder(tmp_path / "a"), SHORT, SHAPE).save()
+    assert Run(tmp_path / "a", replace(SHORT, tokens=1e6), SHAPE).resume()
+    with pytest.raises(ValueError, match="made with other settings"):
+        Run(tmp_path / "a", replace(SHORT, seed=5), SHAPE).resume()
