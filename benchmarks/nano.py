@@ -29,7 +29,7 @@ from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.policies.scripted import ScriptedAgent, noisy
 from igpo_gym.data.world import WorldQuestions, load_world
 from igpo_gym.data.world.oracle import judge_searches, known_hops
-from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid, Search
+from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.policy import Policy, Sampling
 from igpo_gym.protocols import TAGS
@@ -37,6 +37,7 @@ from igpo_gym.rewards.beliefs import belief_request, states
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search import BM25Index
+from igpo_gym.tools import queries as queries_of
 from nano.lessons import play_all
 
 MODELS = Path(__file__).parents[1] / "igpo_gym" / "models"
@@ -169,7 +170,7 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
     episodes = bench.episodes(LanguageModelPolicy(bench.scorer.reader, bench.tokenizer, TAGS, sampling))
     seconds = time.perf_counter() - begun
     turns = [turn for episode in episodes for turn in episode.turns]
-    queries = [q for turn in turns if isinstance(turn.action, Search) for q in turn.action.queries]
+    queries = [query for turn in turns for query in queries_of(turn.action)]
     titles = {passage.title for passage in bench.questions.passages}
     right: dict[str, list[float]] = defaultdict(list)
     for episode in episodes:
@@ -180,7 +181,7 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
         "valid actions": mean(not isinstance(turn.action, Invalid) for turn in turns),
         **{name: mean(values) for name, values in sorted(right.items())},
         "answered": mean(episode.prediction is not None for episode in episodes),
-        "searches": mean(sum(isinstance(t.action, Search) for t in episode.turns) for episode in episodes),
+        "searches": mean(episode.tool_turns for episode in episodes),
         "queries beyond a name": mean(query not in titles for query in queries),
         "evidence found": mean(
             all(known_hops(e.question, {p.id for t in e.turns for p in t.passages})) for e in episodes

@@ -86,7 +86,7 @@ def episode(scorer: TransformersScorer, turn_tokens: list[int], seed: int) -> li
     transcripts = [tuple(segments)]
     for tokens in turn_tokens:
         segments.append(Segment("agent", "assistant", text(scorer, tokens // 6, draw)))
-        segments.append(TAGS.reply(text(scorer, tokens - tokens // 6, draw)))
+        segments += TAGS.reply(text(scorer, tokens - tokens // 6, draw))
         transcripts.append(tuple(segments))
     return transcripts
 

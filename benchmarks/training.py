@@ -37,6 +37,7 @@ from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.agents.training.trainer import Run, Sample, learn, micro_batches, samples, turns_of
+from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Sampling
@@ -67,7 +68,7 @@ def generate(policy: LanguageModelPolicy, contexts: Sequence[Sequence[int]], tok
 
 def sampling(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, object]:
     """Tokens per second of a policy and of ``generate``, medians over ``repeats`` sets of episodes."""
-    questions, engine = assemble("world", None, "none", "outcome-f1", "tags", 6, 3)
+    questions, engine = assemble(EnvConfig(scorer=None, reward="outcome-f1"))
     policy = LanguageModelPolicy.load(model, sampling=Sampling(max_tokens=max_tokens))
     rates: dict[str, list[float]] = {"policy": [], "generate": []}
     for repeat in range(repeats + 1):

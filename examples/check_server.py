@@ -19,12 +19,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from igpo_gym.episode import Passage, Question, Search, Segment
+from igpo_gym.episode import Passage, Question, Segment
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.remote import RemoteScorer
 from igpo_gym.scorers.wire import DIALECTS
+from igpo_gym.tools import search_call
 
 DRUM = Passage("drum", "The Tin Drum", "The Tin Drum is a novel of 1959 by Günter Grass.")
 GRASS = Passage("grass", "Günter Grass", "Günter Grass was a writer born in Danzig, today Gdańsk.")
@@ -56,9 +57,8 @@ def belief_requests() -> Iterator[BeliefRequest]:
         segments = TAGS.prompt(Question(text, text, answers))
         yield BeliefRequest(segments, answers, TAGS.probe)
         for query, passage in turns:
-            message = TAGS.write(Search((query,)), "I need to know more.")
-            reply = TAGS.reply(TAGS.passages([passage]))
-            segments += (Segment("agent", "assistant", message), reply)
+            message = TAGS.write(search_call(query), "I need to know more.")
+            segments += (Segment("agent", "assistant", message), *TAGS.reply(TAGS.passages([passage])))
             yield BeliefRequest(segments, answers, TAGS.probe)
 
 

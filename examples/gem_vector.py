@@ -11,14 +11,15 @@ from typing import Any
 import gem
 
 import igpo_gym.adapters.gem  # noqa: F401  (registers the environments)
-from igpo_gym.episode import Answer, Search
+from igpo_gym.episode import Answer
 from igpo_gym.protocols import TAGS
+from igpo_gym.tools import search_call
 
 
 def message(question: str, info: dict[str, Any]) -> str:
     """Search for the question, then for the first title found, then answer with the second."""
     titles = info.get("passage_titles") or ("",)
-    acts = (Search((question,)), Search((titles[0],)), Answer(titles[-1]))
+    acts = (search_call(question), search_call(titles[0]), Answer(titles[-1]))
     return TAGS.write(acts[info["turn"]])
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 
 from igpo_gym.adapters.openenv import SearchQAAction, SearchQAClient, server
-from igpo_gym.episode import Answer, Search
+from igpo_gym.episode import Answer
 from igpo_gym.protocols import TAGS
+from igpo_gym.tools import search_call
 
 
 def serve(questions: str, port: int) -> None:
@@ -26,7 +27,7 @@ def play(url: str) -> None:
     with SearchQAClient(base_url=url).sync() as env:
         question = env.reset(seed=0).observation.text.rpartition("Question: ")[2].strip()
         print(question)
-        for act in (Search((question,)), Search((question.split()[-1],)), Answer("I give up")):
+        for act in (search_call(question), search_call(question.split()[-1]), Answer("I give up")):
             result = env.step(SearchQAAction(message=TAGS.write(act)))
             belief = result.observation.info["belief"]
             print(f"reward {result.reward:+.3f}  done {result.done}  belief {belief:.3f}")

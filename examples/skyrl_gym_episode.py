@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import skyrl_gym
 
-from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.skyrl import ENVIRONMENT, dataset
-from igpo_gym.episode import Answer, Search
+from igpo_gym.episode import Answer
+from igpo_gym.protocols import CHAT
+from igpo_gym.tools import search_call
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     messages, _ = env.init(row["prompt"])
     print(f"{ENVIRONMENT}: {messages[-1]['content'].strip()}")
     question = messages[-1]["content"].rpartition("Question: ")[2].strip()
-    for act in (Search((question,)), Search((question.split()[-1],)), Answer("I give up")):
+    for act in (search_call(question), search_call(question.split()[-1]), Answer("I give up")):
         step = env.step(CHAT.write(act))
         print(f"reward {step['reward']:+.3f}  done {step['done']}  {step['metadata']['action']}")
     print(env.get_metrics())

@@ -13,11 +13,10 @@ import argparse
 
 from trl import GRPOConfig
 
-from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.trl import Rollouts, TurnGRPOTrainer, dataset, episode_reward
 from igpo_gym.agents.training.advantages import ADVANTAGES
 from igpo_gym.lm.loading import load_model
-from igpo_gym.protocols import TAGS
+from igpo_gym.protocols import CHAT, TAGS
 
 
 def main() -> None:

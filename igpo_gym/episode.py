@@ -1,17 +1,27 @@
-"""The values that every room of the package passes along: questions, passages, actions, turns, episodes.
+"""The values that every room of the package passes along: questions, passages, calls, turns, episodes.
 
-An :class:`Episode` only ever grows. Its transcript is a list of segments; a segment is never changed once it
-is in the list, so whoever has tokenized a prefix of the transcript need not do so again.
+An :class:`Episode` is append-only; a step that raises is rolled back. Its transcript is a sequence of
+segments that are never changed, so whoever has tokenized a prefix of the transcript need not do so again.
+
+>>> question = Question("1", "Who wrote The Tin Drum?", ("Günter Grass",))
+>>> prompt = (Segment("environment", "user", question.text),)
+>>> episode = Episode(question, prompt)
+>>> said = Segment("agent", "assistant", "<answer>Günter Grass</answer>")
+>>> episode.append(Turn(said.text, Answer("Günter Grass"), (said,)), end=EndReason.ANSWERED)
+>>> episode.prediction, episode.terminated, len(episode.segments)
+('Günter Grass', True, 2)
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 Author = Literal["environment", "agent"]
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 Aliases = Literal["max", "first", "logsumexp"]
 
 
@@ -51,11 +61,37 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """The agent asks for passages, with one or more queries."""
+class ToolCall:
+    """A call of one tool, as the agent wrote it and its schema allows it.
 
-    queries: tuple[str, ...]
-    kind: ClassVar[str] = "search"
+    >>> ToolCall("search", {"query": "author of The Tin Drum"}).tool
+    'search'
+    """
+
+    tool: str
+    """The tool's name."""
+    arguments: Mapping[str, Any]
+    """JSON values by the name of the argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What one call brought. The environment's reply shows ``text`` where there is one, else the passages."""
+
+    text: str = ""
+    """What a tool says in words, such as the page of a document."""
+    passages: tuple[tuple[Passage, ...], ...] = ()
+    """The passages that the reply shows, if only in part; a search has a tuple for each of its queries."""
+    failed: bool = False
+    """Whether the backend was down. A turn with a failed call pays no information gain."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalls:
+    """The agent calls tools, in the order of its message."""
+
+    calls: tuple[ToolCall, ...]
+    kind: ClassVar[str] = "tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +110,47 @@ class Invalid:
     kind: ClassVar[str] = "invalid"
 
 
-Action: TypeAlias = Search | Answer | Invalid
+Action: TypeAlias = ToolCalls | Answer | Invalid
+
+
+class EndReason(StrEnum):
+    """Why an episode ended. The first two terminate it, the others truncate it."""
+
+    ANSWERED = "answered"
+    INVALID_MESSAGE = "invalid message"
+    """A message was no action, in an environment where that ends the episode."""
+    TURNS_EXHAUSTED = "turns exhausted"
+    CONTEXT_EXHAUSTED = "context exhausted"
+    """The transcript, or a trainer's row, has no room for another message."""
+    ABORTED = "aborted"
+    """The caller or a failure ended it. It has no outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """An agent's message as a language model sampled it. ValueError for unlike numbers of ids and log-probs.
 
-    The ids are without the token that ended the message (an end of turn, say), if one did; and the text may
-    end within the last token, where that spells more than the end of the action.
+    The text may end within the last token, where that spells more than the end of the action.
     """
 
     text: str
     ids: tuple[int, ...]
+    """The token ids, the one with which the model ended the message included, if it did."""
     log_probs: tuple[float, ...]
     """For each id, its log-probability under the model itself (temperature 1, no id excluded), in nats."""
     vocabulary: str = ""
     """What the ids mean: the :attr:`igpo_gym.lm.framing.Framing.vocabulary` of the policy. A reader of
     another vocabulary takes the text; where it is not said (empty), a reader takes the ids for its own."""
+    tokens: tuple[str, ...] = ()
+    """For each id, its text, for people to read; empty where the policy does not tell."""
+    cut_off: bool = False
+    """Whether a limit of length ended it. Set by the policy; the environment then says so to the agent."""
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.log_probs):
             raise ValueError(f"a message of {len(self.ids)} ids has {len(self.log_probs)} log-probabilities")
+        if self.tokens and len(self.ids) != len(self.tokens):
+            raise ValueError(f"a message of {len(self.ids)} ids has {len(self.tokens)} tokens' texts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +167,25 @@ class Segment:
     """For each of ``ids``, the log-probability that :class:`Message` told, in nats."""
     vocabulary: str = ""
     """What the ids mean, see :class:`Message`."""
+    tokens: tuple[str, ...] = ()
+    """For each of ``ids``, its text; empty where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """A language model's belief in the gold answer, given a transcript (METHOD: section 1 of IGPO)."""
+    """A language model's belief in the gold answer, given a transcript (docs/METHOD.md, section 1).
+
+    >>> belief = Belief((-0.5, -2.0))
+    >>> round(belief.prob, 3), belief.reduced("first")
+    (0.607, -0.5)
+    """
 
     log_probs: tuple[float, ...]
     """For each alias, the mean log-probability of its tokens, in nats; in a view that asks for the ``tagged``
     span, the sum."""
-    tokens: tuple[int, ...] = field(default=(), compare=False)
-    """For each alias, how many tokens were averaged; empty where the scorer does not tell."""
+    token_log_probs: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
+    """For each alias, the log-probability of each of its tokens, in nats; empty where the scorer does not
+    tell."""
 
     def reduced(self, aliases: Aliases = "max") -> float:
         """One log-probability for all aliases: that of the best, of the first, or of their sum.
@@ -191,67 +254,80 @@ class Turn:
 
     message: str
     action: Action
-    results: tuple[tuple[Passage, ...], ...] = ()
-    """The passages found, a tuple for each query; empty unless the action is a search that worked."""
+    segments: tuple[Segment, ...] = ()
+    """What the turn added to the transcript: the message, and the reply if there was one."""
+    results: tuple[ToolResult, ...] = ()
+    """One for each call of the action, in its order."""
     observation: str = ""
-    """The environment's reply, empty after an answer."""
-    search_failed: bool = False
-    """Whether the search backend was down: such a turn pays no gain."""
+    """The environment's reply, empty where the episode ended with the message."""
+    cut: int = 0
+    """How many characters of documents and results the reply leaves out, by the environment's limits."""
 
     @property
     def passages(self) -> tuple[Passage, ...]:
-        """The distinct passages found in this turn, in order of query and rank."""
-        return distinct(self.results)
+        """The distinct passages that the turn brought, in order of call, query and rank."""
+        if len(self.results) == 1:
+            return distinct(self.results[0].passages)
+        return distinct(tuple(found for result in self.results for found in result.passages))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the backend of any of its calls was down: such a turn pays no information gain."""
+        return any(result.failed for result in self.results)
 
 
 class EpisodeMark(NamedTuple):
-    """A point in an episode: the lengths of its lists."""
+    """A point in an episode: the lengths of its lists, and whether it had ended."""
 
-    segments: int
     turns: int
     beliefs: int
     rewards: int
     views: int
     values: int
-    truncated: bool
+    end: EndReason | None
 
 
 @dataclass(slots=True)
 class Episode:
-    """One attempt at a question. It only grows, but for a step that fails and is taken back.
+    """One attempt at a question. Append-only; a step that raises is rolled back.
 
-    ``beliefs[t]`` is the belief after turn ``t`` (``beliefs[0]``: the prompt alone); an answer has no belief
-    of its own, so an episode that ended with an answer has as many beliefs as turns. ``rewards[t]`` holds the
-    named, weighted terms of turn ``t + 1``; their sum is what the environment paid.
+    ``beliefs[t]`` is the belief after turn ``t`` (``beliefs[0]``: the prompt alone); a turn without a reply
+    (an answer) has no belief of its own, so an episode that ended with an answer has as many beliefs as
+    turns. ``rewards[t]`` holds the named, weighted terms of turn ``t + 1``; their sum is what the environment
+    paid.
     """
 
     question: Question
-    segments: list[Segment]
-    prompt_length: int
-    """How many of the segments are the prompt."""
+    prompt: tuple[Segment, ...]
+    """The segments that opened the episode."""
     turns: list[Turn] = field(default_factory=list)
     beliefs: list[Belief] = field(default_factory=list)
     """Empty where no scorer is at work."""
     rewards: list[dict[str, float]] = field(default_factory=list)
-    truncated: bool = False
-    """Whether the turns ran out before an answer."""
+    end: EndReason | None = None
+    """Why it ended; None while it runs."""
     attempt: int = 0
     """Which of the group's attempts at the question this is: policies draw other numbers for each."""
+    max_turns: int | None = None
+    """How many messages the agent may write, where this differs from the environment's setting."""
     views: list[dict[BeliefView, Belief]] = field(default_factory=list)
     """As ``beliefs``, those by other views; empty where no reward asks for one."""
     values: list[dict[int, float]] = field(default_factory=list)
     """As ``beliefs``, the mean outcome of so many completions that a policy samples from there on; empty
     where no reward asks for one."""
 
-    @classmethod
-    def begin(cls, question: Question, prompt: tuple[Segment, ...], attempt: int = 0) -> Episode:
-        """An episode without turns."""
-        return cls(question, list(prompt), len(prompt), attempt=attempt)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What a record held that this package does not know; it is written again as it was read."""
 
     @property
-    def prompt(self) -> str:
+    def segments(self) -> tuple[Segment, ...]:
+        """The whole transcript so far."""
+        return self.context(len(self.turns))
+
+    @property
+    def prompt_text(self) -> str:
         """The text that opened the episode."""
-        return "".join(segment.text for segment in self.segments[: self.prompt_length])
+        return "".join(segment.text for segment in self.prompt)
 
     @property
     def prediction(self) -> str | None:
@@ -260,64 +336,82 @@ class Episode:
         return action.text if isinstance(action, Answer) else None
 
     @property
-    def searches(self) -> int:
-        """How many turns have searched."""
-        return sum(isinstance(turn.action, Search) for turn in self.turns)
+    def tool_turns(self) -> int:
+        """How many turns have called tools."""
+        return sum(isinstance(turn.action, ToolCalls) for turn in self.turns)
 
     @property
     def terminated(self) -> bool:
-        """Whether the agent has answered."""
-        return self.prediction is not None
+        """Whether the agent's own message ended the episode."""
+        return self.end is EndReason.ANSWERED or self.end is EndReason.INVALID_MESSAGE
+
+    @property
+    def truncated(self) -> bool:
+        """Whether anything else than the agent's message ended the episode."""
+        return self.end is not None and not self.terminated
 
     @property
     def done(self) -> bool:
         """Whether the episode takes no more turns."""
-        return self.terminated or self.truncated
+        return self.end is not None
+
+    @property
+    def states(self) -> int:
+        """How many states have beliefs: the prompt, and that after each turn that has a reply."""
+        return len(self.turns) + 1 - self.terminated
 
     def mark(self) -> EpisodeMark:
         """How far the episode has come, for :meth:`rewind`."""
         return EpisodeMark(
-            len(self.segments),
             len(self.turns),
             len(self.beliefs),
             len(self.rewards),
             len(self.views),
             len(self.values),
-            self.truncated,
+            self.end,
         )
 
     def rewind(self, mark: EpisodeMark) -> None:
         """Take back what was added since the mark."""
-        del self.segments[mark.segments :]
         del self.turns[mark.turns :]
         del self.beliefs[mark.beliefs :]
         del self.rewards[mark.rewards :]
         del self.views[mark.views :]
         del self.values[mark.values :]
-        self.truncated = mark.truncated
+        self.end = mark.end
 
-    def append(self, turn: Turn, segments: tuple[Segment, ...]) -> None:
-        """Add a turn and what it adds to the transcript."""
+    def append(self, turn: Turn, end: EndReason | None = None) -> None:
+        """Add a turn, and say why the episode ends if it does. Raises ValueError after the end."""
         if self.done:
             raise ValueError("the episode has ended")
         self.turns.append(turn)
-        self.segments.extend(segments)
+        self.end = end
 
     def context(self, turn: int) -> tuple[Segment, ...]:
-        """The transcript after ``turn`` turns (0: the prompt alone). Only an answer adds a single segment."""
-        return tuple(self.segments[: self.prompt_length + 2 * turn])
+        """The transcript after ``turn`` turns (0: the prompt alone)."""
+        return (*self.prompt, *(segment for played in self.turns[:turn] for segment in played.segments))
+
+    def fork(self) -> Episode:
+        """A second episode that goes on from here, independently of this one."""
+        return replace(
+            self,
+            turns=list(self.turns),
+            beliefs=list(self.beliefs),
+            rewards=list(self.rewards),
+            views=list(self.views),
+            values=list(self.values),
+        )
 
     def until(self, turn: int) -> Episode:
         """A copy of the episode as it was after ``turn`` turns, without what was measured and paid."""
         return replace(
             self,
-            segments=list(self.context(turn)),
             turns=self.turns[:turn],
             beliefs=[],
             views=[],
             values=[],
             rewards=[],
-            truncated=self.truncated and turn == len(self.turns),
+            end=self.end if turn == len(self.turns) else None,
         )
 
     def belief(self, turn: int, view: BeliefView = BELIEF) -> Belief:

@@ -1,4 +1,12 @@
-"""Text hygiene: what foreign text must be before it enters a transcript or a file."""
+"""Text hygiene: what foreign text must be before it enters a transcript or a file, and how it is cut."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SENTENCE_END = re.compile(r"[.!?]['\"”’)]*\s+|\n+")
+_BLANKS = re.compile(r"\s+")
 
 
 def well_formed(text: str) -> str:
@@ -21,3 +29,59 @@ def neutralize(text: str) -> str:
     '‹/information>‹answer>'
     """
     return well_formed(text).replace("<", "‹").replace("＜", "‹").replace("﹤", "‹")
+
+
+def visible(text: str) -> str:
+    """The text without white space at its ends; empty where it holds nothing that can be seen.
+
+    >>> visible(" a "), visible("\\u200b\\ufeff ")
+    ('a', '')
+    """
+    stripped = text.strip()
+    # Letters and digits are the common case, and need no look at each character's category.
+    if any(character.isalnum() for character in stripped[:64]):
+        return stripped
+    return stripped if any(unicodedata.category(each)[0] not in "CZ" for each in stripped) else ""
+
+
+def restored(text: str) -> str:
+    """Foreign text as it was before :func:`neutralize`, as far as can be told: for comparing answers.
+
+    >>> restored(neutralize("p < 0.05"))
+    'p < 0.05'
+    """
+    return text.replace("‹", "<")
+
+
+def cut_at_sentence(text: str, length: int) -> str:
+    """The beginning of a text, at most ``length`` characters of it: to the end of a sentence, or of a word.
+
+    >>> cut_at_sentence("It is a port. It lies in Pomerania.", 25)
+    'It is a port. '
+    >>> cut_at_sentence("a port in Pomerania", 8)
+    'a port '
+    """
+    if len(text) <= length:
+        return text
+    head = text[:length]
+    # An end in the first half would throw away more than it keeps.
+    ends = [match.end() for match in _SENTENCE_END.finditer(head) if match.end() >= length // 2]
+    if ends:
+        return head[: ends[-1]]
+    words = [match.end() for match in _BLANKS.finditer(head) if match.end() >= length // 2]
+    return head[: words[-1]] if words else head
+
+
+def shortened(text: str, length: int | None) -> tuple[str, int]:
+    """A text of at most about ``length`` characters, with a mark where it was cut, and how many it lost.
+
+    None is no limit.
+
+    >>> shortened("It is a port. It lies in Pomerania.", 25)
+    ('It is a port. [... 21 characters cut]', 21)
+    """
+    if length is None or len(text) <= length:
+        return text, 0
+    head = cut_at_sentence(text, length)
+    left_out = len(text) - len(head)
+    return f"{head.rstrip()} [... {left_out} characters cut]", left_out

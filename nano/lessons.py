@@ -25,12 +25,13 @@ from igpo_gym.data.world import World, WorldQuestions
 from igpo_gym.data.world.generator import Chain, Choice
 from igpo_gym.data.world.language import RELATIONS, capitalized
 from igpo_gym.data.world.oracle import judge_searches, known_hops
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Answer, Episode, Invalid, Passage, Question
 from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.search import BM25Index, Retriever
+from igpo_gym.tools import Search
 from nano.tokenizer import BOS, EOS, token_id
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def fact_rows(world: World, encode: Encoder, rng: Random, facts: int, rows: int)
         row = Row()
         row.add([encode.bos], 0.0, Part.TEXT)
         text = " ".join(_sentence(world, *fact) for fact in stated)
-        row.add(encode(TAGS.reply(text).text), 0.1, Part.TEXT)
+        row.add(encode(TAGS.reply_text(text)), 0.1, Part.TEXT)
         for number, relation, sentence in stated:
             if rng.random() < 0.5:
                 _ask(row, encode, world, number, relation, rng)
@@ -169,7 +170,7 @@ def document_rows(world: World, encode: Encoder, rng: Random, documents: int, ro
         numbers = rng.sample(range(world.documents), documents)
         row = Row()
         row.add([encode.bos], 0.0, Part.TEXT)
-        row.add(encode(TAGS.reply(TAGS.passages([world.passage(n) for n in numbers])).text), 0.1, Part.TEXT)
+        row.add(encode(TAGS.reply_text(TAGS.passages([world.passage(n) for n in numbers]))), 0.1, Part.TEXT)
         for number in numbers:
             for relation in world.targets(number):
                 _ask(row, encode, world, number, relation, rng)
@@ -210,7 +211,7 @@ def lookup_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[R
             else:
                 others = rng.sample(range(world.documents), rng.choice((0, 1, 2)))
                 body = TAGS.passages([world.passage(n) for n in (number, *others)])
-            row.add(encode(TAGS.reply(body).text), TEXT, Part.TEXT)
+            row.add(encode(TAGS.reply_text(body)), TEXT, Part.TEXT)
             answer = encode(world.entity(world.targets(number)[relation]).name)
             row.branch(encode.prefix, answer + encode.suffix[:1], 1.0, Part.RECALL)
             _ask_name(row, encode, world, number)
@@ -277,7 +278,7 @@ def choice_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[R
         row = Row()
         row.add([encode.bos], 0.0, Part.TEXT)
         row.add(encode(TAGS.prompt(question)[-1].text), TEXT, Part.TEXT)
-        row.add(encode(TAGS.reply(TAGS.passages(arrange(passages))).text), TEXT, Part.TEXT)
+        row.add(encode(TAGS.reply_text(TAGS.passages(arrange(passages)))), TEXT, Part.TEXT)
         answer = encode(question.answers[0]) + encode.suffix[:1]
         row.branch(encode.prefix, answer, ANSWER, Part.CHOICE)
         out.append(row)
@@ -309,7 +310,7 @@ def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[
         row.add([encode.bos], 0.0, Part.TEXT)
         row.add(encode(TAGS.prompt(question)[-1].text), 0.0, Part.TEXT)
         row.add(encode(know.search(asked.lead(plan.entities[0], plan.relations[0]), rng)), 0.0, Part.ACT)
-        row.add(encode(TAGS.reply(TAGS.passages(passages)).text), TEXT, Part.TEXT)
+        row.add(encode(TAGS.reply_text(TAGS.passages(passages))), TEXT, Part.TEXT)
         answer = encode(question.answers[0]) + encode.suffix[:1]
         row.branch(encode.prefix, answer, ANSWER, Part.GLIMPSE)
         out.append(row)
@@ -376,7 +377,7 @@ def play_all(
     policy: Policy, questions: Sequence[Question], retriever: Retriever, top_k: int
 ) -> list[Episode]:
     """One episode of the tags protocol for each question, in their order and without beliefs."""
-    engine = Engine(TAGS, retriever, PRESETS["outcome-f1"], None, MAX_TURNS, top_k)
+    engine = Engine(TAGS, (Search(retriever, top_k),), PRESETS["outcome-f1"], rules=Rules(MAX_TURNS))
     played = {episode.question.id: episode for episode in collect(engine, policy, questions, len(questions))}
     return [played[question.id] for question in questions]
 
@@ -415,7 +416,7 @@ def transcript_row(episode: Episode, encode: Encoder, names: Sequence[str], thou
             if isinstance(turn.action, Invalid)
             else TAGS.passages(turn.passages)
         )
-        row.add(encode(TAGS.reply(body).text), TEXT, Part.TEXT)
+        row.add(encode(TAGS.reply_text(body)), TEXT, Part.TEXT)
         seen.update(passage.id for passage in turn.passages)
         complete = all(known_hops(question, seen))
         weight = (ANSWER if verdict == "useful" else KEPT) if complete else BELIEF

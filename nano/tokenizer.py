@@ -16,6 +16,7 @@ from igpo_gym.data.world.language import KINDS
 from igpo_gym.data.world.names import FIRST, LATER
 from igpo_gym.episode import Question
 from igpo_gym.protocols import TAGS
+from igpo_gym.protocols.protocol import unavailable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -41,12 +42,12 @@ def _fixed_texts() -> list[str]:
     types = [name for kind in KINDS.values() for name in kind.types]
     texts = [
         TAGS.prompt(Question("", "-", ("-",)))[0].text,
-        TAGS.reply(TAGS.passages(())).text,
-        TAGS.reply("Doc 1(Title: - ) -\nDoc 2(Title: - ) -\nDoc 3(Title: - ) -").text,
-        TAGS.reply(TAGS.unavailable()).text,
-        TAGS.reply(TAGS.invalid("text after the action; stop after your action")).text,
-        TAGS.reply(TAGS.invalid("no action: the message has no <search> or <answer> block")).text,
-        TAGS.reply(TAGS.invalid("<search> is not closed with </search>")).text,
+        TAGS.reply_text(TAGS.passages(())),
+        TAGS.reply_text("Doc 1(Title: - ) -\nDoc 2(Title: - ) -\nDoc 3(Title: - ) -"),
+        TAGS.reply_text(unavailable("search")),
+        TAGS.reply_text(TAGS.invalid("text after the action; stop after your action")),
+        TAGS.reply_text(TAGS.invalid("no action: the message has no <search> or <answer> block")),
+        TAGS.reply_text(TAGS.invalid("<search> is not closed with </search>")),
         f"{TAGS.probe.prefix} - {TAGS.probe.suffix}",
         "I need the -",
         "I look again",

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Belief, Passage, Question
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import Search
 
 # Before anything imports huggingface_hub, which would otherwise retry for a minute without a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -57,7 +58,7 @@ class MentionScorer:
         return [
             Belief(
                 tuple(self.log_prob(request, answer) for answer in request.answers),
-                tuple(len(answer.split()) for answer in request.answers),
+                tuple((self.log_prob(request, answer),) * len(answer.split()) for answer in request.answers),
             )
             for request in requests
         ]
@@ -85,7 +86,7 @@ def scorer() -> MentionScorer:
 
 @pytest.fixture
 def engine(index: BM25Index, scorer: MentionScorer) -> Engine:
-    return Engine(TAGS, index, PRESETS["igpo"], scorer, max_turns=3, top_k=2)
+    return Engine(TAGS, (Search(index, 2),), PRESETS["igpo"], scorer, Rules(3))
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
     "command",
     [
         *((), ("play",), ("rollout",), ("eval",), ("index",), ("index", "build"), ("world",)),
-        *(("rewards",), ("reprice",)),
+        *(("rewards",), ("relabel",)),
     ],
 )
 def test_help_teaches(command: tuple[str, ...]) -> None:
@@ -73,7 +73,7 @@ def test_what_a_person_types_may_be_a_whole_message_or_nothing(files: Path) -> N
     run("index", "build", "corpus.jsonl", "index")
     output = run("play", *CHEAP, "--max-turns", "2", input="\n<search>river</search>\n")
     assert "Invalid message" in output
-    assert "out of turns" in output
+    assert "turns exhausted" in output
 
 
 def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
     make_tokenizer().save_pretrained(files / "model")
     run("index", "build", "corpus.jsonl", "index")
     model = ("--agent", "model", "--max-tokens", "5", "--max-turns", "2")
-    assert "out of turns" in run("play", *CHEAP, *model)
+    assert "turns exhausted" in run("play", *CHEAP, *model)
     command = ("eval", *SETTINGS, *model, "--out", "eval.jsonl")
     output = run(*command, "--episodes", "3")
     assert all(name in output for name in ("exact match", "F1", "valid actions", "searches"))
@@ -223,7 +223,7 @@ def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
     run("rollout", *WORLD, "--agent", "noisy", "--reward", "igpo + tips", "--out", "noisy.jsonl")
     rewards = ["igpo + tips", "ig-search(samples=1)", "monte-carlo(completions=1)"]
     chosen = [part for reward in rewards for part in ("--reward", reward)]
-    output = run("reprice", "noisy.jsonl", *chosen, "--policy", "expert", "--out", "priced.jsonl")
+    output = run("relabel", "noisy.jsonl", *chosen, "--policy", "expert", "--out", "priced.jsonl")
     assert all(reward in output for reward in rewards)
     priced = [json.loads(line) for line in (files / "priced.jsonl").read_text().splitlines()]
     episodes = list(read_rollouts(files / "noisy.jsonl"))
@@ -252,7 +252,7 @@ def test_what_cannot_be_repriced_is_explained(files: Path, arguments: tuple[str,
     run("index", "build", "corpus.jsonl", "index")
     run("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl")
     (files / "priced.jsonl").write_text("old")
-    output = run("reprice", "out.jsonl", *arguments, "--out", "priced.jsonl", code=2)
+    output = run("relabel", "out.jsonl", *arguments, "--out", "priced.jsonl", code=2)
     assert message in " ".join(output.split())
     assert (files / "priced.jsonl").read_text() == "old"
     assert len(list(files.glob("*priced*"))) == 1
@@ -264,7 +264,7 @@ def test_a_file_that_names_no_data_set_needs_one_to_draw_documents(files: Path) 
     for line in lines:
         del line["settings"]
     (files / "bare.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    command = ("reprice", "bare.jsonl", "--reward", "ig-search(samples=1)", "--out", "priced.jsonl")
+    command = ("relabel", "bare.jsonl", "--reward", "ig-search(samples=1)", "--out", "priced.jsonl")
     assert "give --questions" in run(*command, code=2)
     run(*command, "--scorer", "nano", *WORLD[:2])
     assert len((files / "priced.jsonl").read_text().splitlines()) == len(lines)

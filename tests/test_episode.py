@@ -8,13 +8,15 @@ from igpo_gym.episode import (
     Answer,
     Belief,
     BeliefView,
+    EndReason,
     Episode,
     Passage,
     Question,
-    Search,
     Segment,
+    ToolResult,
     Turn,
 )
+from igpo_gym.tools import search_call
 
 QUESTION = Question("1", "Who?", ("A",))
 
@@ -23,9 +25,9 @@ def prompt() -> tuple[Segment, ...]:
     return (Segment("environment", "system", "Be good."), Segment("environment", "user", "Who?"))
 
 
-def searched() -> tuple[Turn, tuple[Segment, ...]]:
+def searched() -> Turn:
     segments = (Segment("agent", "assistant", "look"), Segment("environment", "assistant", "found"))
-    return Turn("look", Search(("q",)), observation="found"), segments
+    return Turn("look", search_call("q"), segments, observation="found")
 
 
 @pytest.mark.parametrize(
@@ -50,49 +52,49 @@ def test_aliases_are_reduced_to_one() -> None:
 
 
 def test_an_episode_as_it_was_is_a_copy_without_what_was_measured() -> None:
-    episode = Episode.begin(QUESTION, prompt(), attempt=2)
+    episode = Episode(QUESTION, prompt(), attempt=2)
     for _ in range(2):
-        episode.append(*searched())
-    episode.truncated = True
+        episode.append(searched())
+    episode.end = EndReason.TURNS_EXHAUSTED
     episode.beliefs = [Belief((-1.0,))] * 3
     episode.views = [{BeliefView("evidence"): Belief((-1.0,))}] * 3
     then = episode.until(1)
-    assert (then.turns, tuple(then.segments), then.attempt) == (episode.turns[:1], episode.context(1), 2)
+    assert (then.turns, then.segments, then.attempt) == (episode.turns[:1], episode.context(1), 2)
     assert (then.beliefs, then.views, then.values, then.rewards, then.done) == ([], [], [], [], False)
-    then.append(*searched())
+    then.append(searched())
     assert len(episode.turns) == 2
     assert episode.until(2).done
 
 
 def test_an_episode_grows_and_ends_with_an_answer() -> None:
-    episode = Episode.begin(QUESTION, prompt())
-    assert episode.prompt == "Be good.Who?"
+    episode = Episode(QUESTION, prompt())
+    assert episode.prompt_text == "Be good.Who?"
     assert not episode.done
     assert episode.prediction is None
-    episode.append(*searched())
+    episode.append(searched())
     assert not episode.done
-    episode.append(Turn("done", Answer("A")), (Segment("agent", "assistant", "done"),))
+    episode.append(Turn("done", Answer("A"), (Segment("agent", "assistant", "done"),)), EndReason.ANSWERED)
     assert episode.terminated
     assert episode.done
     assert episode.prediction == "A"
     with pytest.raises(ValueError, match="ended"):
-        episode.append(*searched())
+        episode.append(searched())
 
 
 def test_the_context_of_a_turn_never_changes() -> None:
-    episode = Episode.begin(QUESTION, prompt())
+    episode = Episode(QUESTION, prompt())
     contexts = [episode.context(0)]
     for turn in range(1, 4):
-        episode.append(*searched())
+        episode.append(searched())
         contexts.append(episode.context(turn))
     assert [len(context) for context in contexts] == [2, 4, 6, 8]
     assert [episode.context(turn) for turn in range(4)] == contexts
-    assert tuple(episode.segments) == contexts[-1]
+    assert episode.segments == contexts[-1]
 
 
 def test_inline_replies_are_one_message_of_the_assistant() -> None:
-    episode = Episode.begin(QUESTION, prompt())
-    episode.append(*searched())
+    episode = Episode(QUESTION, prompt())
+    episode.append(searched())
     assert episode.messages() == [
         {"role": "system", "content": "Be good."},
         {"role": "user", "content": "Who?"},
@@ -102,5 +104,30 @@ def test_inline_replies_are_one_message_of_the_assistant() -> None:
 
 def test_the_passages_of_a_turn_are_distinct_and_in_order() -> None:
     a, b = Passage("a", "A", "one", 2.0), Passage("b", "B", "two", 1.0)
-    turn = Turn("m", Search(("q", "r")), results=((a, b), (b, a)))
+    turn = Turn("m", search_call("q", "r"), results=(ToolResult(passages=((a, b), (b, a))),))
     assert turn.passages == (a, b)
+    twice = Turn(
+        "m", search_call("q"), results=(ToolResult(passages=((b,),)), ToolResult(passages=((a, b),)))
+    )
+    assert twice.passages == (b, a)
+
+
+@pytest.mark.parametrize("reason", EndReason)
+def test_an_episode_is_terminated_or_truncated_by_its_reason(reason: EndReason) -> None:
+    episode = Episode(QUESTION, prompt())
+    episode.append(searched(), reason)
+    by_the_agent = reason in (EndReason.ANSWERED, EndReason.INVALID_MESSAGE)
+    assert (episode.terminated, episode.truncated) == (by_the_agent, not by_the_agent)
+    assert episode.states == (1 if by_the_agent else 2)
+
+
+def test_a_fork_goes_on_alone() -> None:
+    episode = Episode(QUESTION, prompt())
+    episode.append(searched())
+    episode.beliefs.append(Belief((-1.0,)))
+    fork = episode.fork()
+    assert fork == episode
+    fork.append(searched(), EndReason.TURNS_EXHAUSTED)
+    fork.beliefs.append(Belief((-2.0,)))
+    assert (len(episode.turns), len(episode.beliefs), episode.done) == (1, 1, False)
+    assert episode.segments == fork.context(1)

@@ -4,7 +4,7 @@
 >>> env = SearchQADataset(questions="world").get_new_env_by_idx(0)           # doctest: +SKIP
 >>> messages, tools = await env.reset()                                      # doctest: +SKIP
 
-The agent's tool calls are written in the text protocol ``TOOLS`` and played as one message: what it says
+The agent's tool calls are written in the text protocol ``NATIVE`` and played as one message: what it says
 beside them is its thought, several searches are one with several queries, and a message that calls no tool,
 or calls them wrongly, is what the protocol takes it for.
 """
@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from igpo_gym.adapters.session import TOOLS, Sessions, reply_body
+from igpo_gym.adapters.session import Sessions
 from igpo_gym.envs.single import SearchQAEnv
-from igpo_gym.episode import Answer, Episode, Search
+from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError
-from igpo_gym.protocols import TextProtocol
+from igpo_gym.protocols import NATIVE, TextProtocol, native_message
 from igpo_gym.text import neutralize
 
 try:
@@ -69,7 +69,7 @@ class SearchQA(Environment[Episode]):
         protocol = self._env.engine.protocol
         message = written(protocol, action)
         observation, reward, terminated, truncated, _ = await asyncio.to_thread(self._env.step, message)
-        body = reply_body(protocol, observation)
+        body = protocol.body(observation)
         calls = action.tool_calls if isinstance(action, ToolRequestMessage) else []
         replies: list[Message] = [
             ToolResponseMessage.from_call(call, content="" if place else body)
@@ -80,23 +80,20 @@ class SearchQA(Environment[Episode]):
 
 def written(protocol: TextProtocol, action: Message) -> str:
     """A message and its tool calls in the text protocol."""
-    thought = neutralize(action.content or "")
-    calls = [call.function for call in action.tool_calls] if isinstance(action, ToolRequestMessage) else []
-    if calls and all(call.name == "search" and set(call.arguments) == {"query"} for call in calls):
-        return protocol.write(Search(tuple(str(call.arguments["query"]) for call in calls)), thought)
-    if [(call.name, set(call.arguments)) for call in calls] == [("answer", {"answer"})]:
-        return protocol.write(Answer(str(calls[0].arguments["answer"])), thought)
-    return " ".join([thought, *map(str, calls)]).strip()
+    if not isinstance(action, ToolRequestMessage):
+        return neutralize(action.content or "")
+    calls = [(call.function.name, call.function.arguments) for call in action.tool_calls]
+    return native_message(protocol, calls, action.content or "")
 
 
 class SearchQADataset(TaskDataset[SearchQA]):
     """An environment for every question, all on one index and one scorer.
 
-    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``TOOLS`` unless given.
+    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``NATIVE`` unless given.
     """
 
     def __init__(self, **settings: Any) -> None:
-        self._sessions = Sessions(**{"protocol": TOOLS, **settings})
+        self._sessions = Sessions(**{"protocol": NATIVE, **settings})
 
     def __len__(self) -> int:
         return len(self._sessions.questions.questions)

@@ -21,22 +21,9 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Question
-from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol, resolve_protocol
+from igpo_gym.protocols import TAGS, TextProtocol, resolve_protocol
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.scorers.interface import AnswerScorer
-
-CHAT = dataclasses.replace(TAGS, name="tags-chat", reply_role="user")
-"""The tags, with each reply a user message: for libraries whose transcripts have two speakers in turn."""
-
-TOOLS = dataclasses.replace(
-    TOOL_CALL,
-    name="tools",
-    system=(
-        "You answer questions by searching. Call search to find passages. When you know enough, call answer, "
-        "with a short answer and no explanation."
-    ),
-)
-"""Tool calls whose schema and syntax the library's own chat template puts into the prompt."""
 
 
 class Sessions:
@@ -119,9 +106,3 @@ def question_messages(
         (question, [{"role": segment.role, "content": segment.text} for segment in grammar.prompt(question)])
         for question in resolve_questions(questions).questions
     ]
-
-
-def reply_body(protocol: TextProtocol, observation: str) -> str:
-    """A reply without its block's tags, for libraries that put tags of their own around it."""
-    text = observation.strip()
-    return text.removeprefix(f"<{protocol.result_tag}>\n").removesuffix(f"\n</{protocol.result_tag}>")

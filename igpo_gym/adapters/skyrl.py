@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from igpo_gym.adapters.session import CHAT, question_messages, shared_sessions
+from igpo_gym.adapters.session import question_messages, shared_sessions
 from igpo_gym.errors import MissingExtraError
+from igpo_gym.protocols import CHAT
 
 try:
     import skyrl_gym
@@ -41,7 +42,7 @@ class SearchQA(BaseTextEnv):
         self._env = shared_sessions(**{"protocol": CHAT, **dict(env_config or {})})()
         self._question_id = (extras or {}).get("question_id")
         self._info: dict[str, Any] = {}
-        self.max_turns = self._env.engine.max_turns
+        self.max_turns = self._env.engine.rules.last_turn
 
     def init(self, prompt: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, Any]]:
         """Begin the episode. The messages are the environment's own, whatever ``prompt`` says."""
@@ -63,7 +64,9 @@ class SearchQA(BaseTextEnv):
 
     def get_metrics(self) -> dict[str, Any]:
         """What SkyRL averages over episodes: the scores of an ended one."""
-        return {name: self._info[name] for name in ("em", "f1", "cover_em", "searches") if name in self._info}
+        return {
+            name: self._info[name] for name in ("em", "f1", "cover_em", "tool_turns") if name in self._info
+        }
 
 
 def dataset(**env_config: Any) -> list[dict[str, Any]]:

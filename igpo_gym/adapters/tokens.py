@@ -2,71 +2,21 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import takewhile
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from igpo_gym.agents.rollouts.tokens import TokenRow
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Episode, Message
-from igpo_gym.lm.framing import Framing
-from igpo_gym.protocols import TextProtocol
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-
-def sampled_message(
-    tokenizer: PreTrainedTokenizerBase,
-    framing: Framing,
-    protocol: TextProtocol,
-    ids: Sequence[int],
-    log_probs: Sequence[float] | None = None,
-) -> Message:
-    """The message in what an inference engine sampled.
-
-    It goes up to the token that ended the turn, and no further than the first tag that closes an action:
-    engines that were told to stop there may sample a little more, and others do not stop at all.
-    ``log_probs`` are as the engine tells them, in nats; nan where it tells none.
-    """
-    ends = framing.end_ids
-    kept = list(takewhile(lambda number: number not in ends, ids))
-
-    def text(length: int) -> str:
-        spelled = tokenizer.decode(
-            kept[:length], skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return str(spelled)
-
-    def closed(length: int) -> bool:
-        return any(stop in text(length) for stop in protocol.stops)
-
-    length = min(bisect_left(range(len(kept) + 1), True, key=closed), len(kept))
-    spelled = text(length)
-    stops = [spelled.index(stop) + len(stop) for stop in protocol.stops if stop in spelled]
-    known = [np.nan] * len(kept) if log_probs is None else log_probs
-    return Message(
-        text=spelled[: min(stops, default=len(spelled))],
-        ids=tuple(kept[:length]),
-        log_probs=tuple(float(value) for value in known[:length]),
-        vocabulary=framing.vocabulary,
-    )
+from igpo_gym.episode import EndReason, Episode
 
 
 def end_unfinished(engine: Engine, episodes: Sequence[Episode]) -> None:
-    """End the episodes in whose rows there is no room for another message.
-
-    Their last turn is an empty message, with which they run out of turns: the environment prices it so.
-    """
+    """End the episodes in whose rows there is no room for another message; one without a turn is aborted."""
     for episode in episodes:
         if not episode.done:
-            last = replace(engine, max_turns=len(episode.turns) + 1)
-            last.settle(last.play([episode], [""]))
+            engine.end(episode, EndReason.CONTEXT_EXHAUSTED if episode.turns else EndReason.ABORTED)
 
 
 def turn_rewards(episode: Episode) -> list[float]:

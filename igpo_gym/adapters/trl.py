@@ -5,7 +5,7 @@ As tools, with TRL's own tool calls and one reward an episode, the sum of its tu
     trainer = GRPOTrainer(
         model="Qwen/Qwen3-4B",
         args=GRPOConfig(max_tool_calling_iterations=6),
-        train_dataset=dataset(protocol=TOOLS, questions="hotpotqa:train.json"),
+        train_dataset=dataset(protocol=NATIVE, questions="hotpotqa:train.json"),
         environment_factory=environment_factory(questions="hotpotqa:train.json", scorer="nano"),
     )
 
@@ -28,15 +28,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from igpo_gym.adapters.session import CHAT, TOOLS, Sessions, question_messages, reply_body
-from igpo_gym.adapters.tokens import end_unfinished, sampled_message, turn_rewards
+from igpo_gym.adapters.session import Sessions, question_messages
+from igpo_gym.adapters.tokens import end_unfinished, turn_rewards
+from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
 from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, collapse_rate
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.envs.single import SearchQAEnv
-from igpo_gym.episode import Answer, Search
 from igpo_gym.errors import MissingExtraError, SpecError, choose
 from igpo_gym.lm.framing import Framing
+from igpo_gym.protocols import CHAT, NATIVE, native_message
 
 try:
     import torch
@@ -54,7 +55,7 @@ def dataset(**settings: Any) -> Dataset:
     """A row for every question: the prompt as messages, and the question's id beside it and in each of them.
 
     ``settings`` are the arguments of :class:`SearchQAEnv`; give the protocol that the rollouts have
-    (``CHAT`` for :class:`Rollouts`, which is the default here too, ``TOOLS`` for the tools).
+    (``CHAT`` for :class:`Rollouts`, which is the default here too, ``NATIVE`` for the tools).
     """
     return Dataset.from_list(
         [
@@ -93,7 +94,7 @@ class SearchQA:
         Returns:
             The passages that were found.
         """
-        return self._play(self._env.engine.protocol.write(Search((query,))))
+        return self._play("search", {"query": query})
 
     def answer(self, answer: str) -> str:
         """Give the final answer to the question.
@@ -104,7 +105,7 @@ class SearchQA:
         Returns:
             Nothing: the episode is over.
         """
-        return self._play(self._env.engine.protocol.write(Answer(answer)))
+        return self._play("answer", {"answer": answer})
 
     def get_reward(self) -> float:
         """The sum of the turns' rewards. TRL asks once, after the conversation."""
@@ -114,18 +115,19 @@ class SearchQA:
             self.rewards = turn_rewards(episode)
         return sum(self.rewards)
 
-    def _play(self, message: str) -> str:
+    def _play(self, tool: str, arguments: dict[str, Any]) -> str:
+        message = native_message(self._env.engine.protocol, [(tool, arguments)])
         observation, reward, *_ = self._env.step(message)
         self.rewards.append(reward)
-        return reply_body(self._env.engine.protocol, observation)
+        return self._env.engine.protocol.body(observation)
 
 
 def environment_factory(**settings: Any) -> Callable[[], SearchQA]:
     """What ``GRPOTrainer(environment_factory=...)`` takes; all its environments share index and scorer.
 
-    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``TOOLS`` unless given.
+    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``NATIVE`` unless given.
     """
-    sessions = Sessions(**{"protocol": TOOLS, **settings})
+    sessions = Sessions(**{"protocol": NATIVE, **settings})
     return lambda: SearchQA(sessions())
 
 
@@ -156,7 +158,7 @@ class Rollouts:
         engine, tokenizer = self._sessions.engine, trainer.processing_class
         framing = self._frame(tokenizer)
         episodes = engine.begin([self._sessions.questions.find(question_id(prompt)) for prompt in prompts])
-        engine.settle([], episodes)
+        engine.start(episodes)
         starts = [len(framing.ids(episode.segments)) for episode in episodes]
         room = trainer.max_completion_length
 
@@ -168,7 +170,7 @@ class Rollouts:
             contexts = [list(framing.ids(episode.segments)) for episode in running]
             sampled, log_probs = trainer._generate_single_turn(contexts, None, {}, num_generations=1)
             messages = [
-                sampled_message(tokenizer, framing, engine.protocol, ids, own)
+                sampled_message(framing, engine.protocol, ids, own)
                 for ids, own in zip(sampled, log_probs or [None] * len(sampled), strict=True)
             ]
             engine.settle(engine.play(running, messages))

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from igpo_gym.adapters.session import CHAT, Sessions
+from igpo_gym.adapters.session import Sessions
 from igpo_gym.adapters.tokens import end_unfinished, turn_rewards
 from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, choose
+from igpo_gym.protocols import CHAT
 
 try:
     import verifiers.v1 as vf
@@ -150,7 +151,7 @@ def record(trace: vf.Trace, episode: Episode) -> None:
             "em": exact_match(prediction, answers),
             "f1": f1(prediction, answers),
             "cover_em": cover_exact_match(prediction, answers),
-            "searches": float(episode.searches),
+            "searches": float(episode.tool_turns),
         }
     )
     trace.info["igpo"] = {

@@ -20,14 +20,16 @@ from uuid import uuid4
 
 import numpy as np
 
-from igpo_gym.adapters.session import CHAT, question_messages, shared_sessions
-from igpo_gym.adapters.tokens import end_unfinished, reward_row, sampled_message, turn_rewards
+from igpo_gym.adapters.session import question_messages, shared_sessions
+from igpo_gym.adapters.tokens import end_unfinished, reward_row, turn_rewards
+from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, per_token
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm.framing import Framing
+from igpo_gym.protocols import CHAT
 
 try:
     import torch
@@ -99,7 +101,7 @@ class SearchAgentLoop(AgentLoopBase):
         start, room = len(self._framing.ids(episode.segments)), self.rollout_config.prompt_length
         if start > room:
             raise SpecError(f"a prompt has {start} tokens, but data.max_prompt_length is {room}")
-        await asyncio.to_thread(engine.settle, [], [episode])
+        await asyncio.to_thread(engine.start, [episode])
         span = slice(start, start + self.rollout_config.response_length)
         times: dict[str, float] = {}
         versions = await self._play(episode, sampling_params, span.stop, times)
@@ -144,7 +146,7 @@ class SearchAgentLoop(AgentLoopBase):
             }
             versions = {**output.extra_fields, **versions, **newest}
             message = sampled_message(
-                self.tokenizer, self._framing, engine.protocol, output.token_ids, output.log_probs or None
+                self._framing, engine.protocol, output.token_ids, output.log_probs or None
             )
             with simple_timer("tool_calls", times):
                 moves = await asyncio.to_thread(engine.play, [episode], [message])

@@ -7,7 +7,7 @@ from igpo_gym.cli.bench_training import bench_training
 from igpo_gym.cli.corpora import build_index, world
 from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
-from igpo_gym.cli.rewards import reprice, rewards
+from igpo_gym.cli.rewards import relabel, rewards
 from igpo_gym.cli.rollout import rollout
 from igpo_gym.cli.train import train
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search question answering as Gymnasium environments whose step pays information gain.",
 )
-for command in (play, rollout, train, rewards, reprice, world):
+for command in (play, rollout, train, rewards, relabel, world):
     app.command()(command)
 app.command("eval")(evaluate)
 

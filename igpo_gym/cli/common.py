@@ -76,10 +76,22 @@ def assemble(
     reference: str | None = None,
 ) -> tuple[QuestionSet, Engine]:
     """The questions and the engine that the options ask for."""
+    from igpo_gym.config import EnvConfig
     from igpo_gym.envs.setup import assemble
 
     with console.status("loading questions, index and scorer"):
-        return assemble(questions, search, scorer, reward, protocol, max_turns, top_k, reference)
+        return assemble(
+            EnvConfig(
+                questions=questions,
+                search=search,
+                scorer=scorer,
+                reward=reward,
+                protocol=protocol,
+                max_turns=max_turns,
+                top_k=top_k,
+                reference=reference,
+            )
+        )
 
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:

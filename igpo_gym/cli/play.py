@@ -61,6 +61,7 @@ def play(
       igpo-gym play --agent nano --temperature 0
     """
     from igpo_gym.data.metrics import f1
+    from igpo_gym.data.scores import score
     from igpo_gym.envs.render import moment, printable
     from igpo_gym.envs.setup import QuestionStream
     from igpo_gym.lm.policy import Sampling
@@ -72,7 +73,7 @@ def play(
         sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
         policy = make_policy(agent, question_set, engine, sampling) if agent else None
         (episode,) = engine.begin([QuestionStream(question_set.questions, seed)[0]])
-        engine.settle([], [episode])
+        engine.start([episode])
         console.print(moment(episode, 0))
         while not episode.done:
             message = policy.act([episode])[0] if policy else _typed(engine)
@@ -80,15 +81,14 @@ def play(
                 return
             engine.settle(engine.play([episode], [message]))
             console.print(moment(episode, len(episode.turns)))
-    ending = "answered" if episode.terminated else "out of turns"
-    score = f1(episode.prediction, episode.question.answers)
     gold = printable(" or ".join(episode.question.answers))
-    console.print(f"{ending}: F1 {score:.2f}; gold answer: {gold}", markup=False)
+    console.print(f"{episode.end}: F1 {score(f1, episode):.2f}; gold answer: {gold}", markup=False)
 
 
 def _typed(engine: Engine) -> str | None:
     """A message for what the person types, or None to leave."""
-    from igpo_gym.episode import Answer, Search
+    from igpo_gym.episode import Answer
+    from igpo_gym.tools import search_call
 
     try:
         line = console.input("[bold]search[/bold] (or /answer TEXT, /quit)> ").strip()
@@ -99,4 +99,4 @@ def _typed(engine: Engine) -> str | None:
     command, _, text = line.partition(" ")
     if command == "/answer":
         return engine.protocol.write(Answer(text.strip()))
-    return line if line.startswith("<") or not line else engine.protocol.write(Search((line,)))
+    return line if line.startswith("<") or not line else engine.protocol.write(search_call(line))

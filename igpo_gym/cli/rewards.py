@@ -1,4 +1,4 @@
-"""``igpo-gym rewards`` and ``igpo-gym reprice``: what a turn can be paid for, and what it would have been."""
+"""``igpo-gym rewards`` and ``igpo-gym relabel``: what a turn can be paid for, and what it would have been."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def rewards() -> None:
     )
 
 
-def reprice(
+def relabel(
     file: Annotated[Path, typer.Argument(help="Recorded episodes, as [b]igpo-gym rollout[/b] writes them.")],
     out: Annotated[Path, typer.Option(help="The JSONL file to write; one that is there is replaced.")],
     reward: Annotated[
@@ -92,15 +92,15 @@ def reprice(
 
     Examples:
 
-      igpo-gym reprice expert.jsonl --reward igpo --reward tips --reward ig-search --out priced.jsonl
+      igpo-gym relabel expert.jsonl --reward igpo --reward tips --reward ig-search --out priced.jsonl
 
-      igpo-gym reprice expert.jsonl --reward "igpo(context=evidence)" --out priced.jsonl
+      igpo-gym relabel expert.jsonl --reward "igpo(context=evidence)" --out priced.jsonl
 
-      igpo-gym reprice expert.jsonl --reward monte-carlo --policy expert --out priced.jsonl
+      igpo-gym relabel expert.jsonl --reward monte-carlo --policy expert --out priced.jsonl
     """
     from igpo_gym.agents.rollouts.records import read_rollouts, read_settings
     from igpo_gym.rewards import resolve_reward
-    from igpo_gym.rewards.relabel import reprice as priced_episodes
+    from igpo_gym.rewards.relabel import relabel as priced_episodes
     from igpo_gym.storage import written_file
 
     with explained():
@@ -140,6 +140,7 @@ def _world(
     settings: dict[str, Any], policy: str | None, needs: set[str]
 ) -> tuple[Any, ValueEstimator | None]:
     """The corpus and the estimator that the rewards need, from the settings of the recording."""
+    from igpo_gym.config import EnvConfig
     from igpo_gym.envs.completions import Completions
     from igpo_gym.envs.setup import assemble
     from igpo_gym.lm.policy import Sampling
@@ -151,7 +152,7 @@ def _world(
     names = ("questions", "search", "protocol", "max_turns", "top_k")
     chosen = {name: settings[name] for name in names if name in settings}
     with console.status("loading questions and index"):
-        question_set, engine = assemble(**chosen, scorer=None, reward="outcome-f1")
+        question_set, engine = assemble(EnvConfig(**chosen, scorer=None, reward="outcome-f1"))
     if policy is None:
         return engine.corpus, None
     drawn = ("temperature", "top_p", "max_tokens", "seed")

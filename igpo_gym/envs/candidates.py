@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from igpo_gym.data.metrics import normalize
-from igpo_gym.episode import Search, Turn
+from igpo_gym.episode import Turn
+from igpo_gym.tools import queries as queries_of
 
 CANDIDATE_FEATURES = (
     "filled",  # 1 where the slot holds a name; all features of an empty slot are 0
@@ -204,9 +205,7 @@ def _survey(question: str, turns: Sequence[Turn]) -> tuple[dict[str, _Known], se
     early, late = _halves(question, asked)
     searched: set[str] = set()
     for number, turn in enumerate(turns, 1):
-        queries = (
-            {normalize(query) for query in turn.action.queries} if isinstance(turn.action, Search) else set()
-        )
+        queries = {normalize(query) for query in queries_of(turn.action)}
         searched |= queries
         order = 0
         for rank, passage in enumerate(turn.passages, 1):

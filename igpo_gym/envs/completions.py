@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from igpo_gym.data.metrics import f1
+from igpo_gym.data.scores import score
 from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.playing import advance
 from igpo_gym.episode import Episode
+from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
-
-if TYPE_CHECKING:
-    from igpo_gym.lm.policy import Policy
 
 NOTHING = RewardFunction("nothing", ())
 """Pays nothing, and so needs nothing."""
@@ -47,9 +46,8 @@ class Completions:
         for start in range(0, len(copies), self.batch_size):
             running = copies[start : start + self.batch_size]
             while running:
-                engine.settle(engine.play(running, self.policy.act(running)))
-                running = [episode for episode in running if not episode.done]
-        outcomes = [f1(episode.prediction, episode.question.answers) for episode in copies]
+                running = advance(engine, self.policy, running)
+        outcomes = [score(f1, episode) for episode in copies]
         return [
             fmean(outcomes[start : start + completions]) for start in range(0, len(outcomes), completions)
         ]

@@ -23,10 +23,11 @@ from igpo_gym.envs.candidates import CANDIDATE_FEATURES, TURN_FEATURES, Candidat
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.envs.vector import Mask, SearchQAVectorEnv
-from igpo_gym.episode import Answer, Episode, Search
+from igpo_gym.episode import Answer, Episode
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards.instruments import believe
 from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.tools import search_call
 
 ActionMask: TypeAlias = npt.NDArray[np.int8]
 
@@ -51,12 +52,12 @@ class Menu:
         """What the agent says by ``action``; empty, and so invalid, where its slot is empty."""
         slots = len(self.candidates.features)
         if action == 0:
-            return protocol.write(Search((self.question,)))
+            return protocol.write(search_call(self.question))
         slot = (action - 1) % slots
         if slot >= len(self.candidates.names):
             return ""
         name = self.candidates.names[slot]
-        return protocol.write(Search((name,)) if action <= slots else Answer(name))
+        return protocol.write(search_call(name) if action <= slots else Answer(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +86,14 @@ class Reader:
     def read(self, episodes: Sequence[Episode]) -> list[Menu]:
         """A menu for each episode. The scorer is not asked about one that has ended."""
         found = [
-            candidates(episode.question.text, episode.turns, self.slots, self.engine.max_turns)
+            candidates(episode.question.text, episode.turns, self.slots, self.engine.max_turns(episode))
             for episode in episodes
         ]
         if self.engine.scorer is not None:
             asked = [i for i, episode in enumerate(episodes) if not episode.done and found[i].names]
             # A belief holds the log-probability of each of its answers: here they are the candidates.
             requests = [
-                BeliefRequest(tuple(episodes[i].segments), found[i].names, self.engine.protocol.probe)
-                for i in asked
+                BeliefRequest(episodes[i].segments, found[i].names, self.engine.protocol.probe) for i in asked
             ]
             for i, belief in zip(asked, believe(self.engine.scorer, requests), strict=True):
                 if belief is not None:  # a transcript that leaves no room for the longest name
@@ -105,7 +105,7 @@ class Reader:
         mask = np.zeros(2 * self.slots + 1, np.int8)
         count = len(found.names)
         mask[self.slots + 1 : self.slots + 1 + count] = 1
-        if len(episode.turns) + 1 < self.engine.max_turns:
+        if len(episode.turns) + 1 < self.engine.max_turns(episode):
             mask[0] = not found.question_searched
             mask[1 : count + 1] = [not searched for searched in found.searched]
         if not mask.any():

@@ -1,6 +1,6 @@
-"""The engine: advances any number of episodes with one search call and one belief call a step.
+"""The engine: advances any number of episodes with one call of each tool and one belief call a step.
 
-A step has two halves. :meth:`Engine.play` reads the messages and searches, and changes nothing;
+A step has two halves. :meth:`Engine.play` reads the messages and runs the tools, and changes nothing;
 :meth:`Engine.settle` appends the turns, asks for all beliefs at once, and prices the turns, or takes it all
 back. Between the halves a caller knows which episodes will end, and can have their successors' first beliefs
 computed in the same call.
@@ -8,36 +8,66 @@ computed in the same call.
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from igpo_gym.episode import (
+    Action,
     Answer,
+    EndReason,
     Episode,
     Invalid,
     Message,
-    Passage,
     Question,
-    Search,
     Segment,
+    ToolCalls,
+    ToolResult,
     Turn,
-    distinct,
 )
-from igpo_gym.errors import SearchError
-from igpo_gym.protocols import TextProtocol
+from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.instruments import Due, Instruments, ValueEstimator
 from igpo_gym.scorers.interface import AnswerScorer
-from igpo_gym.search.interface import Corpus, Retriever
+from igpo_gym.search.interface import Corpus
 from igpo_gym.text import well_formed
+from igpo_gym.tools.interface import Tool
+from igpo_gym.tools.running import RETRY_DELAYS, run_calls
 
-logger = logging.getLogger(__name__)
+OnInvalid = Literal["continue", "end"]
+OnLimit = Literal["truncate", "answer"]
 
-SEARCH_RETRY_DELAYS = (0.2, 1.0)
-"""Seconds to wait before each new try of a search that failed."""
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an environment does at its edges. Raises ValueError for a value that a rule does not have.
+
+    >>> Rules(max_turns=4, on_limit="answer").last_turn
+    5
+    """
+
+    max_turns: int = 6
+    """How many messages the agent may write."""
+    on_invalid: OnInvalid = "continue"
+    """Whether a message that is no action ends the episode."""
+    on_limit: OnLimit = "truncate"
+    """What follows the last turn: the end, or one more turn in which only an answer is allowed."""
+    limits: ReplyLimits = field(default_factory=ReplyLimits)
+    """How much a reply shows."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_turns, bool) or not isinstance(self.max_turns, int) or self.max_turns < 1:
+            raise ValueError(f"max_turns must be a whole number of at least 1, not {self.max_turns!r}")
+        for name, known in (("on_invalid", OnInvalid), ("on_limit", OnLimit)):
+            if getattr(self, name) not in get_args(known):
+                choices = ", ".join(get_args(known))
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose one of: {choices}")
+
+    @property
+    def last_turn(self) -> int:
+        """The number of the turn after which every episode has ended."""
+        return self.max_turns + (self.on_limit == "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,162 +76,191 @@ class Move:
 
     episode: Episode
     turn: Turn
-    segments: tuple[Segment, ...]
-    """What the turn will add to the transcript."""
-    truncates: bool
-    """Whether the turns run out with this one."""
-
-    @property
-    def ends(self) -> bool:
-        """Whether the episode ends with this turn."""
-        return self.truncates or isinstance(self.turn.action, Answer)
+    end: EndReason | None
+    """Why the episode ends with this turn; None if it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """The rules of the environment, without state of its own.
 
-    Raises ValueError for a reward that needs what is not there, or for limits below 1.
+    Raises ValueError for a reward that needs what is not there, and SpecError for tools that cannot be told
+    apart.
     """
 
     protocol: TextProtocol
-    retriever: Retriever
+    """How agent and environment write; it is bound to the tools here."""
+    tools: tuple[Tool, ...]
+    """What the agent may call."""
     reward: RewardFunction
-    scorer: AnswerScorer | None
-    max_turns: int
-    top_k: int
-    """How many passages a query brings."""
-    retry_delays: tuple[float, ...] = SEARCH_RETRY_DELAYS
+    scorer: AnswerScorer | None = None
+    rules: Rules = field(default_factory=Rules)
     reference: AnswerScorer | None = None
     """A frozen model, for the rewards that need one; may be the scorer itself."""
     corpus: Corpus = ()
     """Where random documents come from, for the rewards that need them."""
     estimator: ValueEstimator | None = None
     """What a policy can still reach, for the rewards that need it."""
+    retry_delays: tuple[float, ...] = RETRY_DELAYS
     instruments: Instruments = field(init=False, repr=False, compare=False)
     _due: Due = field(init=False, repr=False, compare=False)
+    _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        specs = tuple(tool.spec for tool in self.tools)
+        if self.protocol.tools != specs:
+            object.__setattr__(self, "protocol", self.protocol.with_tools(specs))
         instruments = Instruments(self.scorer, self.reference, self.estimator, self.corpus, self.protocol)
         instruments.check(self.reward)
         object.__setattr__(self, "instruments", instruments)
         object.__setattr__(self, "_due", instruments.due([self.reward]))
-        for name, value in (("max_turns", self.max_turns), ("top_k", self.top_k)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        object.__setattr__(self, "_tools", {tool.spec.name: tool for tool in self.tools})
 
     def begin(self, questions: Sequence[Question], attempts: Sequence[int] | None = None) -> list[Episode]:
-        """New episodes; their first beliefs come with the next :meth:`settle`.
+        """New episodes; their first beliefs come with :meth:`start`, or with the next :meth:`settle`.
 
         ``attempts`` number the attempts at one question; by default all are 0.
         """
         numbers = [0] * len(questions) if attempts is None else attempts
         return [
-            Episode.begin(question, self.protocol.prompt(question), number)
+            Episode(question, self.protocol.prompt(question), attempt=number)
             for question, number in zip(questions, numbers, strict=True)
         ]
 
+    def start(self, episodes: Sequence[Episode]) -> None:
+        """Ask for the first beliefs of episodes from :meth:`begin`, all in one call.
+
+        Whatever is raised, the episodes are then as they were.
+        """
+        with undone_on_error(episodes):
+            self._measure(episodes)
+
     def play(self, episodes: Sequence[Episode], messages: Sequence[str | Message]) -> list[Move]:
-        """Read one message per episode and search for all of them at once. The episodes stay as they are.
+        """Read one message per episode and run all calls of all of them. The episodes stay as they are.
 
         What a policy sampled (a :class:`Message`) enters the transcript with its token ids.
-        Raises TypeError for a message that is neither.
+        Raises TypeError for a message that is neither, and for a tool that breaks its contract.
         """
         said = [_segment(message) for message in messages]
-        actions = [self.protocol.parse(segment.text) for segment in said]
-        queries = dict.fromkeys(
-            query for action in actions if isinstance(action, Search) for query in action.queries
-        )
-        found = self._search(list(queries))
+        actions = [
+            self._action(episode, message, segment.text)
+            for episode, message, segment in zip(episodes, messages, said, strict=True)
+        ]
+        calls = [
+            (episode, call)
+            for episode, action in zip(episodes, actions, strict=True)
+            if isinstance(action, ToolCalls)
+            for call in action.calls
+        ]
+        results = iter(run_calls(self._tools, calls, self.retry_delays) if calls else ())
         moves = []
         for episode, segment, action in zip(episodes, said, actions, strict=True):
-            turn, segments = self._turn(segment, action, found)
-            last = len(episode.turns) + 1 >= self.max_turns and not isinstance(action, Answer)
-            moves.append(Move(episode, turn, segments, truncates=last))
+            own = tuple(next(results) for _ in action.calls) if isinstance(action, ToolCalls) else ()
+            end = self._end(episode, action)
+            moves.append(Move(episode, self._turn(episode, segment, action, own, end), end))
         return moves
 
     def settle(self, moves: Sequence[Move], fresh: Sequence[Episode] = ()) -> list[float]:
         """Append the moves, ask for every belief that is due, and price the turns.
 
-        ``fresh`` are episodes from :meth:`begin`. A move that makes the transcript longer than a scorer's
-        model reads is the episode's last: it is truncated, and its belief stays what it was. Returns one
-        reward per move. Whatever is raised (ScoringError, or an error of a reward term), all episodes are
-        then as they were.
+        ``fresh`` are episodes from :meth:`begin`, whose first beliefs are asked for in the same call. A move
+        that makes the transcript longer than a scorer's model reads is the episode's last: its context is
+        exhausted, and its belief stays what it was. Returns one reward per move. Whatever is raised
+        (ScoringError, or an error of a reward term), all episodes are then as they were.
         """
         episodes = [*fresh, *(move.episode for move in moves)]
         with undone_on_error(episodes):
             for move in moves:
-                move.episode.append(move.turn, move.segments)
-                move.episode.truncated = move.truncates
-            if self._due:
-                self._measure([episode for episode in episodes if not episode.terminated])
+                move.episode.append(move.turn, move.end)
+            self._measure([episode for episode in episodes if not episode.terminated])
             return [self._price(move.episode) for move in moves]
+
+    def end(self, episode: Episode, reason: EndReason) -> float:
+        """End a running episode from outside, for a reason that only the caller knows.
+
+        The last turn that was played becomes the episode's last: it is priced again as such, so that its
+        information gain is taken back and the end pays what ends pay. An aborted episode is not priced: it
+        has no outcome. Returns by how much the last turn's reward changed. Raises ValueError for an episode
+        that has ended, or that has no turn yet and is not aborted.
+        """
+        if episode.done:
+            raise ValueError(f"the episode has ended already: {episode.end}")
+        if reason is not EndReason.ABORTED and not episode.turns:
+            raise ValueError(
+                f"the episode of {episode.question.id!r} cannot end before its first turn: {reason}"
+            )
+        with undone_on_error([episode]):
+            episode.end = reason
+            if reason is EndReason.ABORTED:
+                return 0.0
+            before = sum(episode.rewards[-1].values())
+            episode.rewards[-1] = self.reward.price(episode, len(episode.turns))
+        return sum(episode.rewards[-1].values()) - before
+
+    def max_turns(self, episode: Episode) -> int:
+        """How many messages the agent may write in this episode."""
+        return self.rules.max_turns if episode.max_turns is None else episode.max_turns
 
     def _measure(self, episodes: Sequence[Episode]) -> None:
         """Add to each episode what is due after its latest turn."""
+        if not self._due:
+            return
         states = [(episode, len(episode.turns)) for episode in episodes]
         readings = self.instruments.measure(states, self._due)
         for episode, reading in zip(episodes, readings, strict=True):
             if not reading.note(episode):
-                episode.truncated = True
+                episode.end = episode.end or EndReason.CONTEXT_EXHAUSTED
                 episode.values[-1:] = [dict.fromkeys(values, 0.0) for values in episode.values[-1:]]
 
     def _price(self, episode: Episode) -> float:
         episode.rewards.append(self.reward.price(episode, len(episode.turns)))
         return sum(episode.rewards[-1].values())
 
-    def _turn(
-        self, said: Segment, action: Search | Answer | Invalid, found: Mapping[str, list[Passage]]
-    ) -> tuple[Turn, tuple[Segment, ...]]:
-        """The turn of a message and its segments; a query that ``found`` lacks could not be searched for."""
+    def _action(self, episode: Episode, message: str | Message, text: str) -> Action:
+        action = self.protocol.parse(text)
+        if isinstance(action, Invalid) and isinstance(message, Message) and message.cut_off:
+            return Invalid(
+                f"the message was cut off at its limit of {len(message.ids)} tokens ({action.reason})"
+            )
+        if isinstance(action, ToolCalls) and len(episode.turns) >= self.max_turns(episode):
+            return Invalid("only an answer is still allowed")
+        return action
+
+    def _end(self, episode: Episode, action: Action) -> EndReason | None:
+        """Why the episode ends with its next turn, if it does."""
         if isinstance(action, Answer):
-            return Turn(said.text, action), (said,)
-        results: tuple[tuple[Passage, ...], ...] = ()
-        failed = isinstance(action, Search) and not found.keys() >= set(action.queries)
-        if isinstance(action, Invalid):
-            body = self.protocol.invalid(action.reason)
-        elif failed:
-            body = self.protocol.unavailable()
+            return EndReason.ANSWERED
+        if isinstance(action, Invalid) and self.rules.on_invalid == "end":
+            return EndReason.INVALID_MESSAGE
+        last = self.max_turns(episode) + (self.rules.on_limit == "answer")
+        return EndReason.TURNS_EXHAUSTED if len(episode.turns) + 1 >= last else None
+
+    def _turn(
+        self,
+        episode: Episode,
+        said: Segment,
+        action: Action,
+        results: tuple[ToolResult, ...],
+        end: EndReason | None,
+    ) -> Turn:
+        if end is EndReason.ANSWERED or end is EndReason.INVALID_MESSAGE:
+            return Turn(said.text, action, (said,))
+        answer_next = end is None and len(episode.turns) + 1 >= self.max_turns(episode)
+        cut = 0
+        if isinstance(action, ToolCalls):
+            limits = self.rules.limits
+            shown = frozenset[str]()
+            if not limits.repeat_passages:
+                shown = frozenset(passage.id for turn in episode.turns for passage in turn.passages)
+            pairs = list(zip(action.calls, results, strict=True))
+            body, cut = self.protocol.results(pairs, shown, limits)
         else:
-            results = tuple(tuple(found[query]) for query in action.queries)
-            body = self.protocol.passages(distinct(results))
+            assert isinstance(action, Invalid)
+            body = self.protocol.invalid(action.reason, answer_only=answer_next)
+        if answer_next:
+            body = f"{body}\n{self.protocol.last_call()}"
         reply = self.protocol.reply(body)
-        return Turn(said.text, action, results, reply.text, failed), (said, reply)
-
-    def _search(self, queries: list[str]) -> dict[str, list[Passage]]:
-        """The passages of each query, less the queries that still fail after all tries."""
-        if not queries:
-            return {}
-        for delay in (*self.retry_delays, None):
-            try:
-                return self._found(queries)
-            except (SearchError, OSError) as failure:
-                if delay is None:
-                    logger.warning("search is unavailable: %s", failure)
-                    return self._found_by_halves(queries)
-                time.sleep(delay)
-        raise AssertionError("unreachable: the last try has no delay")
-
-    def _found(self, queries: list[str]) -> dict[str, list[Passage]]:
-        results = self.retriever.search(queries, self.top_k)
-        if len(results) != len(queries):
-            raise SearchError(f"{len(results)} results for {len(queries)} queries")
-        return dict(zip(queries, results, strict=True))
-
-    def _found_by_halves(self, queries: list[str]) -> dict[str, list[Passage]]:
-        """What is left when a backend fails because of a single query: the halves that work, and of one that
-        fails beside one that works, the same again. A backend that is down costs two calls."""
-        if len(queries) == 1:
-            return {}
-        halves = queries[: len(queries) // 2], queries[len(queries) // 2 :]
-        found: dict[str, list[Passage]] = {}
-        failing = []
-        for half in halves:
-            try:
-                found |= self._found(half)
-            except (SearchError, OSError):
-                failing.append(half)
-        return found | self._found_by_halves(*failing) if len(failing) == 1 else found
+        return Turn(said.text, action, (said, *reply), results, reply[0].text, cut)
 
 
 @contextmanager
@@ -219,8 +278,15 @@ def undone_on_error(episodes: Sequence[Episode]) -> Iterator[None]:
 def _segment(message: str | Message) -> Segment:
     """The agent's message as it enters the transcript."""
     if isinstance(message, Message):
-        text = well_formed(message.text)
-        return Segment("agent", "assistant", text, message.ids, message.log_probs, message.vocabulary)
+        return Segment(
+            "agent",
+            "assistant",
+            well_formed(message.text),
+            message.ids,
+            message.log_probs,
+            message.vocabulary,
+            message.tokens,
+        )
     if not isinstance(message, str):
         raise TypeError(f"an action is a string, not {type(message).__name__}: {message!r:.80}")
     return Segment("agent", "assistant", well_formed(message))

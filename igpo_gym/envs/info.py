@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
-from igpo_gym.episode import Episode, Invalid, Search
+from igpo_gym.data.scores import scores
+from igpo_gym.episode import Episode, Invalid, ToolCalls
 from igpo_gym.rewards.terms import INFORMATION_GAIN
+from igpo_gym.tools.searching import queries
 
 
 def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
@@ -15,11 +16,13 @@ def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
     Always: ``question_id``, ``turn`` (0 after a reset), ``messages`` (the transcript in chat form), and with
     a scorer ``belief`` (in [0, 1]) and ``belief_log_prob`` (nats per token).
 
-    After a turn: ``action`` ("search", "answer" or "invalid"), ``valid``, ``problem`` (why not), ``queries``,
-    ``passage_ids``, ``passage_titles``, ``search_failed``, ``failed_searches`` (so far), ``reward_terms``,
-    and with a scorer ``gain``.
+    After a turn: ``action`` ("tools", "answer" or "invalid"), ``valid``, ``problem`` (why not), ``tools``
+    (the names of the tools that were called), ``queries``, ``passage_ids``, ``passage_titles``, ``failed``
+    (whether a call found its backend down), ``failed_turns`` (so far), ``reply_cut`` (characters that the
+    reply leaves out), ``reward_terms``, and with a scorer ``gain``.
 
-    At the end: ``prediction`` (None if unanswered), ``em``, ``f1``, ``cover_em``, ``searches``.
+    At the end: ``end_reason`` (see :class:`igpo_gym.episode.EndReason`), ``prediction`` (None if unanswered),
+    ``em``, ``f1``, ``cover_em``, ``tool_turns``.
 
     With ``oracle``: ``gold``, a dictionary of the ``answers`` and the ``evidence`` ids.
     """
@@ -32,13 +35,11 @@ def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
         info["gold"] = {"answers": question.answers, "evidence": question.evidence}
     if turn:
         info |= _turn_info(episode, turn)
-    if episode.done:
-        prediction, answers = episode.prediction, question.answers
-        info["prediction"] = prediction
-        info["em"] = exact_match(prediction, answers)
-        info["f1"] = f1(prediction, answers)
-        info["cover_em"] = cover_exact_match(prediction, answers)
-        info["searches"] = episode.searches
+    if episode.end is not None:
+        info["end_reason"] = episode.end.value
+        info["prediction"] = episode.prediction
+        info |= scores(episode)
+        info["tool_turns"] = episode.tool_turns
     return info
 
 
@@ -50,11 +51,13 @@ def _turn_info(episode: Episode, turn: int) -> dict[str, Any]:
         "action": action.kind,
         "valid": not isinstance(action, Invalid),
         "problem": action.reason if isinstance(action, Invalid) else "",
-        "queries": action.queries if isinstance(action, Search) else (),
+        "tools": tuple(call.tool for call in action.calls) if isinstance(action, ToolCalls) else (),
+        "queries": queries(action),
         "passage_ids": tuple(passage.id for passage in passages),
         "passage_titles": tuple(passage.title for passage in passages),
-        "search_failed": played.search_failed,
-        "failed_searches": sum(other.search_failed for other in episode.turns),
+        "failed": played.failed,
+        "failed_turns": sum(other.failed for other in episode.turns),
+        "reply_cut": played.cut,
         "reward_terms": dict(episode.rewards[-1]),
     }
     if episode.beliefs:

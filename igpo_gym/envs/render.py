@@ -30,7 +30,7 @@ def moment(episode: Episode, turn: int) -> RenderableType:
     """What turn ``turn`` added: the message, the reply, the reward and the belief (0: the prompt)."""
     parts: list[RenderableType] = []
     if turn == 0:
-        parts.append(Panel(Text(printable(episode.prompt.strip()))))
+        parts.append(Panel(Text(printable(episode.prompt_text.strip()))))
     else:
         rewards = episode.rewards[turn - 1]
         terms = ", ".join(f"{name} {value:+.3f}" for name, value in rewards.items())

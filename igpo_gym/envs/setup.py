@@ -1,44 +1,59 @@
-"""From what a user writes in ``gym.make`` to an engine and its questions."""
+"""From a configuration to an engine and its questions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from igpo_gym.config import EnvConfig
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.completions import NOTHING, Completions
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
-from igpo_gym.protocols import TextProtocol, resolve_protocol
+from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
-from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search import BM25Index, resolve_search
-from igpo_gym.search.interface import Retriever
-
-if TYPE_CHECKING:
-    from igpo_gym.lm.policy import Policy
+from igpo_gym.tools import resolve_tools
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionStream:
-    """An endless, seeded sequence of questions, drawn uniformly. Any place in it can be looked up."""
+    """An endless, seeded sequence of questions. Any place in it can be looked up.
+
+    In the order "random" each is drawn uniformly, in "epoch" each comes once before any comes again.
+
+    >>> questions = [Question(str(n), "?", ("a",)) for n in range(3)]
+    >>> [QuestionStream(questions, seed=0, order="epoch")[place].id for place in range(6)]
+    ['2', '0', '1', '2', '0', '1']
+    """
 
     questions: Sequence[Question]
     seed: int
     group_size: int = 1
     """How many places in a row hold the same question."""
+    order: str = "random"
 
     def __getitem__(self, place: int) -> Question:
-        generator = np.random.default_rng((self.seed, place // self.group_size))
-        return self.questions[int(generator.integers(len(self.questions)))]
+        number, size = place // self.group_size, len(self.questions)
+        if self.order == "epoch":
+            epoch, number = divmod(number, size)
+            return self.questions[_permutation(self.seed, epoch, size)[number]]
+        generator = np.random.default_rng((self.seed, number))
+        return self.questions[int(generator.integers(size))]
+
+
+@lru_cache(maxsize=16)
+def _permutation(seed: int, epoch: int, size: int) -> tuple[int, ...]:
+    return tuple(np.random.default_rng((seed, epoch)).permutation(size).tolist())
 
 
 def stream_seed(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int:
@@ -71,7 +86,7 @@ class QuestionBook:
         return self.questions[place]
 
 
-def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
+def check_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> Mapping[str, Any]:
     """The options of a reset. Raises ValueError for one that is not known: it would go unheeded."""
     options = options or {}
     for name in options:
@@ -80,40 +95,62 @@ def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dic
     return options
 
 
-def assemble(
-    questions: str | QuestionSet | Sequence[Question] = "world",
-    search: str | Retriever | None = None,
-    scorer: str | AnswerScorer | None = "nano",
-    reward: str | RewardFunction = "igpo",
-    protocol: str | TextProtocol = "tags",
-    max_turns: int = 6,
-    top_k: int = 3,
-    reference: str | AnswerScorer | None = None,
-    policy: Policy | None = None,
-) -> tuple[QuestionSet, Engine]:
-    """The questions and the engine that these settings name; see :class:`igpo_gym.envs.single.SearchQAEnv`.
+def check_max_turns(max_turns: Any) -> int | None:
+    """The ``max_turns`` of a reset. Raises ValueError for anything but None and a number of at least 1."""
+    if max_turns is not None and (
+        isinstance(max_turns, bool) or not isinstance(max_turns, int) or max_turns < 1
+    ):
+        raise ValueError(f"max_turns must be a whole number of at least 1, not {max_turns!r}")
+    return max_turns
 
-    Cheap settings are checked before expensive ones are loaded.
+
+def make_rules(config: EnvConfig) -> Rules:
+    """What a configuration says of the environment's edges."""
+    limits = ReplyLimits(config.max_passage_chars, config.max_reply_chars, config.repeat_passages)
+    return Rules(config.max_turns, config.on_invalid, config.on_limit, limits)
+
+
+def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
+    """The questions and the engine of a configuration. Cheap settings are checked before expensive ones load.
+
+    >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer=None, reward="outcome-f1"))
+    >>> questions.name, [tool.spec.name for tool in engine.tools]
+    ('world:test', ['search'])
     """
+    policy = config.policy
     if policy is not None and not hasattr(policy, "act"):
         raise SpecError(f"a policy is an object that can act, not {policy!r:.60}")
-    paid, grammar = resolve_reward(reward), resolve_protocol(protocol)
-    question_set = resolve_questions(questions)
-    if "evidence" in paid.needs:
-        for question in question_set.questions:
-            if not question.evidence:
-                raise ValueError(
-                    f"reward {paid.name!r} needs gold evidence, but question {question.id!r} of "
-                    f"{question_set.name!r} names none"
-                )
-    retriever = resolve_search(search, question_set)
-    without = Engine(grammar, retriever, NOTHING, None, max_turns, top_k)
+    paid, protocol, rules = (
+        resolve_reward(config.reward),
+        resolve_protocol(config.protocol),
+        make_rules(config),
+    )
+    if config.probe is not None:
+        if not isinstance(config.probe, AnswerProbe):
+            raise SpecError(f"a probe is an AnswerProbe, not {config.probe!r:.60}")
+        protocol = protocol.with_probe(config.probe)
+    questions = resolve_questions(config.questions)
+    _check_evidence(paid, questions)
+    retriever = resolve_search(config.search, questions)
+    tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k)
+    without = Engine(protocol, tools, NOTHING, None, rules)
     engine = replace(
         without,
         reward=paid,
-        scorer=resolve_scorer(scorer),
-        reference=resolve_reference(reference, scorer) if "reference" in paid.needs else None,
-        corpus=retriever if isinstance(retriever, BM25Index) else question_set.passages,
+        scorer=resolve_scorer(config.scorer),
+        reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
+        corpus=retriever if isinstance(retriever, BM25Index) else questions.passages,
         estimator=None if policy is None else Completions(without, policy),
     )
-    return question_set, engine
+    return questions, engine
+
+
+def _check_evidence(reward: RewardFunction, questions: QuestionSet) -> None:
+    if "evidence" not in reward.needs:
+        return
+    for question in questions.questions:
+        if not question.evidence:
+            raise ValueError(
+                f"reward {reward.name!r} needs gold evidence, but question {question.id!r} of "
+                f"{questions.name!r} names none"
+            )

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+import inspect
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
-from igpo_gym.data.interface import QuestionSet
+from igpo_gym.config import EnvConfig, make_config, with_signature
 from igpo_gym.envs.engine import undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
+from igpo_gym.envs.setup import (
+    QuestionBook,
+    QuestionStream,
+    assemble,
+    check_max_turns,
+    check_options,
+    stream_seed,
+)
 from igpo_gym.envs.spaces import UnicodeText
-from igpo_gym.episode import Episode, Question
-from igpo_gym.protocols import TextProtocol
-from igpo_gym.rewards import RewardFunction
-from igpo_gym.scorers.interface import AnswerScorer
-from igpo_gym.search.interface import Retriever
+from igpo_gym.episode import Episode
 
-if TYPE_CHECKING:
-    from igpo_gym.lm.policy import Policy
+logger = logging.getLogger(__name__)
 
 
 class SearchQAEnv(gym.Env[str, str]):
@@ -30,79 +35,68 @@ class SearchQAEnv(gym.Env[str, str]):
     An action is the agent's message, an observation the prompt (after ``reset``) or the environment's reply.
     An answer terminates the episode; running out of turns truncates it.
 
-    Args:
-        questions: ``"world"``, ``"hotpotqa:FILE"``, ``"jsonl:FILE"``, a QuestionSet, or Question objects.
-        search: None for BM25 over the questions' own passages, ``"bm25:INDEX"``, or a Retriever.
-        scorer: ``"nano"`` (ships with the package), a model's hub name, folder or GGUF file, an AnswerScorer,
-            or None for no beliefs.
-        reward: a preset, a term or a weighted sum of such (``igpo-gym rewards`` lists them), or a
-            RewardFunction.
-        protocol: ``"tags"``, ``"tool_call"``, or a TextProtocol.
-        max_turns: messages the agent may write.
-        top_k: passages a query brings.
-        group_size: how many episodes in a row are on the same question.
-        oracle_info: whether ``info["gold"]`` holds the gold answers and evidence.
-        render_mode: ``"ansi"`` (``render`` returns a string), ``"human"`` (prints after every step), or None.
-        reference: for rewards that need one, a frozen model, given as ``scorer`` is; by default the scorer,
-            if that is a packaged model.
-        policy: for rewards that need one, the policy whose completions are sampled.
+    The arguments are the fields of :class:`igpo_gym.config.EnvConfig`, or such a configuration and what is to
+    differ from it.
 
-    ``reset(options={"question_id": ...})`` chooses the question. ``info`` is described at
-    :func:`igpo_gym.envs.info.episode_info`.
+    ``reset(options={"question_id": ..., "max_turns": ...})`` chooses the question and the number of turns of
+    this episode. ``info`` is described at :func:`igpo_gym.envs.info.episode_info`.
+
+    >>> env = SearchQAEnv(questions="world:test", scorer=None, reward="outcome-f1")
+    >>> prompt, info = env.reset(seed=0)
+    >>> reply, reward, terminated, truncated, info = env.step("<search>Salman</search>")
+    >>> reward, terminated, truncated, len(info["passage_ids"])
+    (0.0, False, False, 3)
 
     Raises:
         ValueError: for a name or value that is not known; the message lists the right ones.
-        TypeError: from ``step``, for an action that is not a string.
+        TypeError: for an argument that is not known, and from ``step`` for an action that is not a string.
         ResetNeeded: from ``step``, before a reset or after the end.
         ScoringError: from ``reset`` and ``step``, when the scorer fails; the episode is as it was before.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"], "render_fps": 4}  # type: ignore[misc]
 
-    def __init__(
-        self,
-        questions: str | QuestionSet | Sequence[Question] = "world",
-        search: str | Retriever | None = None,
-        scorer: str | AnswerScorer | None = "nano",
-        reward: str | RewardFunction = "igpo",
-        protocol: str | TextProtocol = "tags",
-        max_turns: int = 6,
-        top_k: int = 3,
-        group_size: int = 1,
-        oracle_info: bool = False,
-        render_mode: str | None = None,
-        reference: str | AnswerScorer | None = None,
-        policy: Policy | None = None,
-    ) -> None:
-        check_render_mode(render_mode, self.metadata)
-        if group_size < 1:
-            raise ValueError(f"group_size must be at least 1, not {group_size}")
-        question_set, self.engine = assemble(
-            questions, search, scorer, reward, protocol, max_turns, top_k, reference, policy
-        )
+    @with_signature(
+        [
+            inspect.Parameter(
+                "config", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=EnvConfig
+            )
+        ]
+    )
+    def __init__(self, config: EnvConfig | None = None, **settings: Any) -> None:
+        self.config = config = make_config(config, settings)
+        check_render_mode(config.render_mode, self.metadata)
+        question_set, self.engine = assemble(config)
         self.questions = QuestionBook(question_set)
-        self.group_size = group_size
-        self.oracle_info = oracle_info
-        self.render_mode = render_mode
+        self.render_mode = config.render_mode
         self.observation_space = UnicodeText()
         self.action_space = UnicodeText()
         self.episode: Episode | None = None
+        """The running, or just ended, episode."""
         self._place = 0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
-        """Begin an episode on the next question of the seed's sequence, or on ``options["question_id"]``."""
-        chosen = check_options(options, ("question_id",)).get("question_id")
-        found = None if chosen is None else self.questions.find(chosen)
+        """Begin an episode on the next question of the seed's sequence, or on ``options["question_id"]``.
+
+        Whatever is raised, the environment is as if it had not been called.
+        """
+        chosen = check_options(options, ("question_id", "max_turns"))
+        question_id, max_turns = chosen.get("question_id"), check_max_turns(chosen.get("max_turns"))
+        found = None if question_id is None else self.questions.find(question_id)
+        place, size = self._place if seed is None else 0, self.config.group_size
+        start = stream_seed(self) if seed is None else seed
+        if start < 0:
+            raise ValueError(f"a seed must not be negative: {start}")
+        stream = QuestionStream(self.questions.questions, start, size, self.config.order)
+        (episode,) = self.engine.begin([found or stream[place]], [place % size])
+        episode.max_turns = max_turns
+        self.engine.start([episode])
         super().reset(seed=seed)
-        place = self._place if seed is None else 0
-        stream = QuestionStream(self.questions.questions, stream_seed(self), self.group_size)
-        (episode,) = self.engine.begin([found or stream[place]], [place % self.group_size])
-        self.engine.settle([], [episode])
         self.episode, self._place = episode, place + 1
         self._show()
-        return episode.prompt, episode_info(episode, self.oracle_info)
+        return episode.prompt_text, episode_info(episode, self.config.oracle_info)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one message."""
@@ -111,8 +105,22 @@ class SearchQAEnv(gym.Env[str, str]):
             raise ResetNeeded("call reset() before step(): there is no running episode")
         (reward,) = self.engine.settle(self.engine.play([episode], [action]))
         self._show()
-        info = episode_info(episode, self.oracle_info)
+        info = episode_info(episode, self.config.oracle_info)
         return episode.turns[-1].observation, reward, episode.terminated, episode.truncated, info
+
+    def fork(self) -> SearchQAEnv:
+        """A second environment that goes on from here; both share questions, tools and models.
+
+        >>> env = SearchQAEnv(questions="world:test", scorer=None, reward="outcome-f1")
+        >>> _ = env.reset(seed=0)
+        >>> other = env.fork()
+        >>> _ = other.step("<answer>Danzig</answer>")
+        >>> other.episode.done, env.episode.done
+        (True, False)
+        """
+        other = copy.copy(self)
+        other.episode = None if self.episode is None else self.episode.fork()
+        return other
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
@@ -139,7 +147,10 @@ class SearchQAEnv(gym.Env[str, str]):
 
             from igpo_gym.envs.render import moment
 
-            Console().print(moment(self.episode, len(self.episode.turns)))
+            try:
+                Console().print(moment(self.episode, len(self.episode.turns)))
+            except (OSError, ValueError) as problem:  # a closed terminal, or one that cannot show the text
+                logger.warning("the episode cannot be shown: %s", problem)
 
 
 def check_render_mode(render_mode: str | None, metadata: dict[str, Any]) -> None:

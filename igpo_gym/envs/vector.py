@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +13,22 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from igpo_gym.data.interface import QuestionSet
+from igpo_gym.config import EnvConfig, make_config, with_signature
 from igpo_gym.envs.engine import Move, undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
+from igpo_gym.envs.setup import (
+    QuestionBook,
+    QuestionStream,
+    assemble,
+    check_max_turns,
+    check_options,
+    stream_seed,
+)
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText
-from igpo_gym.episode import Episode, Question
-from igpo_gym.protocols import TextProtocol
-from igpo_gym.rewards import RewardFunction
-from igpo_gym.scorers.interface import AnswerScorer
-from igpo_gym.search.interface import Retriever
+from igpo_gym.episode import Episode
 
-if TYPE_CHECKING:
-    from igpo_gym.lm.policy import Policy
+_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 Mask = npt.NDArray[np.bool_]
 Stepped = tuple[tuple[str, ...], npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]
@@ -35,51 +38,51 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
     """``num_envs`` episodes of :class:`igpo_gym.envs.single.SearchQAEnv`, advanced together.
 
     It takes the arguments of the single environment, and two of its own. Environment ``i`` of a reset with
-    seed ``s`` plays what the single environment plays after ``reset(seed=s + i)``.
+    seed ``s`` plays what the single environment plays after ``reset(seed=s + i)``. With ``group_size``, that
+    many environments in a row share their questions: the n-th episode of each is on the same question (seeded
+    by the group's first environment). It must divide ``num_envs``.
 
     Args:
         num_envs: how many episodes run at a time.
-        group_size: how many environments in a row share their questions: the n-th episode of each is on the
-            same question (seeded by the group's first environment). Must divide ``num_envs``.
         autoreset_mode: Gymnasium's ``AutoresetMode`` or its value: "NextStep", "SameStep" or "Disabled".
 
-    ``reset(options=...)`` takes ``question_id`` (one id for all, or a list of one id or None per environment)
-    and ``reset_mask`` (a boolean array of shape ``(num_envs,)``: reset these, leave the others running).
-    Observations of environments that a masked reset leaves running are their latest ones.
+    ``reset(options=...)`` takes ``question_id`` and ``max_turns`` (one for all, or a list with one, or None,
+    for each environment) and ``reset_mask`` (a boolean array of shape ``(num_envs,)``: reset these, leave the
+    others running). Observations of environments that a masked reset leaves running are their latest ones.
+
+    >>> envs = SearchQAVectorEnv(2, questions="world:test", scorer=None, reward="outcome-f1")
+    >>> prompts, infos = envs.reset(seed=0)
+    >>> _, rewards, terminations, truncations, infos = envs.step(["<search>Salman</search>"] * 2)
+    >>> rewards.tolist(), terminations.tolist()
+    ([0.0, 0.0], [False, False])
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}  # type: ignore[misc]
 
+    @with_signature(
+        [
+            inspect.Parameter("num_envs", _POSITIONAL, default=1, annotation=int),
+            inspect.Parameter("config", _POSITIONAL, default=None, annotation=EnvConfig),
+            inspect.Parameter("autoreset_mode", _POSITIONAL, default="NextStep", annotation=str),
+        ]
+    )
     def __init__(
         self,
         num_envs: int = 1,
-        questions: str | QuestionSet | Sequence[Question] = "world",
-        search: str | Retriever | None = None,
-        scorer: str | AnswerScorer | None = "nano",
-        reward: str | RewardFunction = "igpo",
-        protocol: str | TextProtocol = "tags",
-        max_turns: int = 6,
-        top_k: int = 3,
-        group_size: int = 1,
-        oracle_info: bool = False,
-        render_mode: str | None = None,
+        config: EnvConfig | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        reference: str | AnswerScorer | None = None,
-        policy: Policy | None = None,
+        **settings: Any,
     ) -> None:
-        check_render_mode(render_mode, self.metadata)
+        self.config = config = make_config(config, settings)
+        check_render_mode(config.render_mode, self.metadata)
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
-        if group_size < 1 or num_envs % group_size:
-            raise ValueError(f"group_size must divide num_envs={num_envs}, and {group_size} does not")
-        question_set, self.engine = assemble(
-            questions, search, scorer, reward, protocol, max_turns, top_k, reference, policy
-        )
+        if num_envs % config.group_size:
+            raise ValueError(f"group_size must divide num_envs={num_envs}, and {config.group_size} does not")
+        question_set, self.engine = assemble(config)
         self.questions = QuestionBook(question_set)
         self.num_envs = num_envs
-        self.group_size = group_size
-        self.oracle_info = oracle_info
-        self.render_mode = render_mode
+        self.render_mode = config.render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
         self.single_observation_space = UnicodeText()
@@ -94,18 +97,25 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """Begin an episode in every environment, or in those of ``options["reset_mask"]``."""
-        options = check_options(options, ("question_id", "reset_mask"))
-        mask = self._mask(options.get("reset_mask"))
-        chosen = self._chosen(options.get("question_id"))
+        """Begin an episode in every environment, or in those of ``options["reset_mask"]``.
+
+        Whatever is raised, the environments are as if it had not been called.
+        """
+        chosen = check_options(options, ("question_id", "max_turns", "reset_mask"))
+        mask = self._mask(chosen.get("reset_mask"))
+        question_ids = self._each("question ids", chosen.get("question_id"), str)
+        turns = self._each("max_turns", chosen.get("max_turns"), int)
         seeds, places = self._seeds_and_places(seed, mask)
-        fresh = self._begin(np.flatnonzero(mask), seeds, places, chosen)
-        self.engine.settle([], list(fresh.values()))
+        fresh = self._begin(np.flatnonzero(mask), seeds, places, question_ids)
+        for index, episode in fresh.items():
+            episode.max_turns = None if turns is None else check_max_turns(turns[index])
+        self.engine.start(list(fresh.values()))
+        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._seeds, self._places = seeds, places
         self._install(fresh)
         infos: dict[str, Any] = {}
         for index, episode in fresh.items():
-            infos = self._add_info(infos, episode_info(episode, self.oracle_info), index)
+            infos = self._add_info(infos, episode_info(episode, self.config.oracle_info), index)
         return self._observations(), infos
 
     def step(self, actions: Sequence[str]) -> Stepped:
@@ -133,7 +143,7 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         playing = [index for index in range(self.num_envs) if index not in set(ended)]
         moves = self.engine.play([self.episodes[i] for i in playing], [actions[i] for i in playing])
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            ended = [index for index, move in zip(playing, moves, strict=True) if move.ends]
+            ended = [index for index, move in zip(playing, moves, strict=True) if move.end is not None]
         fresh = self._begin(ended, self._seeds, self._places)
         with self.undone_on_error():
             earned = self.engine.settle(moves, list(fresh.values()))
@@ -141,7 +151,7 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
                 # Which transcripts have become too long is known only now.
                 late = [index for index in playing if self.episodes[index].done and index not in fresh]
                 later = self._begin(late, self._seeds, self._places)
-                self.engine.settle([], list(later.values()))
+                self.engine.start(list(later.values()))
                 fresh |= later
             return self._stepped(dict(zip(playing, zip(moves, earned, strict=True), strict=True)), fresh)
 
@@ -174,18 +184,19 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
             rewards[index] = reward
             terminations[index] = move.episode.terminated
             truncations[index] = move.episode.truncated
-            info = episode_info(move.episode, self.oracle_info)
+            info = episode_info(move.episode, self.config.oracle_info)
             if index in fresh:
                 info = {"final_obs": move.turn.observation, "final_info": info}
             infos = self._add_info(infos, info, index)
         for index, episode in fresh.items():
-            infos = self._add_info(infos, episode_info(episode, self.oracle_info), index)
+            infos = self._add_info(infos, episode_info(episode, self.config.oracle_info), index)
         self._install(fresh)
         return self._observations(), rewards, terminations, truncations, infos
 
     def _observations(self) -> tuple[str, ...]:
         return tuple(
-            episode.turns[-1].observation if episode.turns else episode.prompt for episode in self.episodes
+            episode.turns[-1].observation if episode.turns else episode.prompt_text
+            for episode in self.episodes
         )
 
     def _begin(
@@ -199,10 +210,10 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         questions = []
         for index in indices:
             wanted = None if chosen is None else chosen[index]
-            leader = index - index % self.group_size
-            stream = QuestionStream(self.questions.questions, seeds[leader])
+            leader = index - index % self.config.group_size
+            stream = QuestionStream(self.questions.questions, seeds[leader], order=self.config.order)
             questions.append(stream[places[index]] if wanted is None else self.questions.find(wanted))
-        episodes = self.engine.begin(questions, [int(index) % self.group_size for index in indices])
+        episodes = self.engine.begin(questions, [int(index) % self.config.group_size for index in indices])
         return {int(index): episode for index, episode in zip(indices, episodes, strict=True)}
 
     def _install(self, fresh: dict[int, Episode]) -> None:
@@ -226,22 +237,24 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
         return reset_mask
 
     def _seeds_and_places(
-        self, seed: int | Sequence[int | None] | None, mask: Mask
+        self, seed: int | np.integer[Any] | Sequence[int | None] | None, mask: Mask
     ) -> tuple[list[int], list[int]]:
         """Each environment's seed and place in its question stream, as a reset of ``mask`` makes them.
 
         Seeded environments go to the start of their streams. A full reset without a seed takes the members of
         each group, which may have played unlike numbers of episodes, to one place again.
         """
-        size, places = self.group_size, list(self._places)
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        size, places = self.config.group_size, list(self._places)
         seeds = self._seeds or [stream_seed(self) + index for index in range(self.num_envs)]
         if seed is None:
             if mask.all():
                 leaders = range(0, self.num_envs, size)
                 places = [max(places[leader : leader + size]) for leader in leaders for _ in range(size)]
             return list(seeds), places
-        given = [seed + index for index in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        if isinstance(seed, int | np.integer):
+            given: list[int | None] = [int(seed) + index for index in range(self.num_envs)]
+        else:
+            given = list(seed)
         if len(given) != self.num_envs:
             raise ValueError(f"{len(given)} seeds for {self.num_envs} environments")
         groups = mask.reshape(-1, size)
@@ -257,9 +270,10 @@ class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[An
             seeds[index], places[index] = chosen, 0
         return seeds, places
 
-    def _chosen(self, question_id: str | Sequence[str | None] | None) -> list[str | None] | None:
-        if question_id is None or isinstance(question_id, str):
-            return None if question_id is None else [question_id] * self.num_envs
-        if len(question_id) != self.num_envs:
-            raise ValueError(f"{len(question_id)} question ids for {self.num_envs} environments")
-        return list(question_id)
+    def _each(self, what: str, given: Any, kind: type) -> list[Any] | None:
+        """An option of a reset for each environment, from one for all or a sequence; None where not given."""
+        if given is None or isinstance(given, kind):
+            return None if given is None else [given] * self.num_envs
+        if len(given) != self.num_envs:
+            raise ValueError(f"{len(given)} {what} for {self.num_envs} environments")
+        return list(given)

@@ -54,8 +54,13 @@ class Framing:
         self._control = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._end_of_text = frozenset(() if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,))
         self.text_ids = lru_cache(maxsize=REMEMBERED_TEXTS)(self._tokenize)
+        self.token_text = lru_cache(maxsize=None)(lambda number: self.text((number,)))
+        """What one id spells, for people to read."""
         _refuse_spelled_control_tokens(tokenizer, self.text_ids)
         self._seams = chat_seams(tokenizer) if tokenizer.chat_template else plain_seams(tokenizer)
+        seam = self._seams.get(("assistant", "user"), ())
+        end_of_turn = [number for number in seam if number in self._control][:1]
+        self._ends = frozenset(end_of_turn) | self._end_of_text
 
     def _tokenize(self, text: str) -> Ids:
         """The ids of ``text`` alone, in which no special token is ever matched."""
@@ -74,9 +79,7 @@ class Framing:
     @property
     def end_ids(self) -> frozenset[int]:
         """The control tokens that can end the agent's message: the end of a turn, and of a text."""
-        seam = self._seams.get(("assistant", "user"), ())
-        end_of_turn = [number for number in seam if number in self._control][:1]
-        return frozenset(end_of_turn) | self._end_of_text
+        return self._ends
 
     def ids(self, segments: Sequence[Segment]) -> Ids:
         """The transcript's token ids, up to where the agent writes next (its message is open).
@@ -87,18 +90,26 @@ class Framing:
         role = segments[-1].role if segments else None
         return (*ids, *self._seam(role, "assistant")) if role != "assistant" else tuple(ids)
 
+    def _joined(self, last: int | None, before: Role | None, after: Role) -> Ids:
+        """The seam behind a message whose last sampled token may be the one that the seam begins with."""
+        seam = self._seam(before, after)
+        return seam[1:] if seam and last == seam[0] and last in self.end_ids else seam
+
     def pieces(self, segments: Sequence[Segment]) -> Iterator[tuple[Ids, Ids]]:
         """For each segment, the control tokens in front of it and its own ids: together the transcript.
 
-        The ids that a policy of the same vocabulary sampled are used where a segment has them; they do not
-        include the token that ended the message. Raises SpecError for an order of roles that the chat
-        template does not have, and for ids of no named vocabulary that this tokenizer does not have.
+        The ids that a policy of the same vocabulary sampled are used where a segment has them. The token that
+        ended the message is among them: where another role's message follows, it stands for the same token
+        at the beginning of the seam. Raises SpecError for an order of roles that the chat template does not
+        have, and for ids of no named vocabulary that this tokenizer does not have.
         """
         role: Role | None = None
+        last: int | None = None
         for segment in segments:
-            seam = self._seam(role, segment.role) if segment.role != role else ()
+            seam = self._joined(last, role, segment.role) if segment.role != role else ()
             role = segment.role
             sampled = self.sampled(segment)
+            last = sampled[-1] if sampled else None
             yield seam, self.text_ids(segment.text) if sampled is None else sampled
 
     def sampled(self, segment: Segment) -> Ids | None:
@@ -184,9 +195,21 @@ def chat_seams(tokenizer: PreTrainedTokenizerBase) -> Seams:
         system_opening = opening
     if system_opening != opening:
         raise SpecError("the chat template opens the agent's message in another way after a system message")
+    pieces |= _tool_seams(cut, close, opening)
     return {
         seam: tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for seam, text in pieces.items()
     }
+
+
+def _tool_seams(
+    cut: Callable[..., list[str]], close: str, opening: str
+) -> dict[tuple[Role | None, Role], str]:
+    """The seams around a tool's message. A template without that role shows it as a user's message."""
+    try:
+        _, _, tool_close, tool_opening = cut("user", "assistant", "tool")
+    except Exception:  # a template is a program: it may raise anything
+        tool_close, tool_opening = close, opening
+    return {("assistant", "tool"): tool_close, ("tool", "assistant"): tool_opening}
 
 
 def _refuse_spelled_control_tokens(

@@ -17,9 +17,16 @@ class Policy(Protocol):
     def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
         """One message per episode, in order. No episode in the list has ended.
 
-        What an episode gets does not depend on which others are in the list.
+        What an episode gets does not depend on which others are in the list. A policy whose model reads no
+        longer transcripts than some limit says so with a method ``has_room(episode) -> bool``.
         """
         ...
+
+
+def has_room(policy: Policy, episode: Episode) -> bool:
+    """Whether the policy can write another message; one that has a limit has a method of this name."""
+    check = getattr(policy, "has_room", None)
+    return True if check is None else bool(check(episode))
 
 
 @dataclass(frozen=True, slots=True)

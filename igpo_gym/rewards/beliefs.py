@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from random import Random
 
-from igpo_gym.episode import Belief, BeliefView, Episode, Passage, Search, Segment
+from igpo_gym.episode import Belief, BeliefView, Episode, Passage, Segment, ToolCalls
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe, TextProtocol
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 from igpo_gym.search.interface import Corpus
@@ -32,13 +32,8 @@ def trajectory_requests(episode: Episode, probe: AnswerProbe = ANSWER_PROBE) -> 
     """What has to be asked for all beliefs of an episode."""
     return [
         BeliefRequest(episode.context(turn), episode.question.answers, probe)
-        for turn in range(states(episode))
+        for turn in range(episode.states)
     ]
-
-
-def states(episode: Episode) -> int:
-    """How many states of an episode have beliefs: the prompt, and that after each turn but an answer."""
-    return len(episode.turns) + 1 - episode.terminated
 
 
 def belief_request(
@@ -57,13 +52,14 @@ def belief_request(
         segments = _without_thoughts(episode, turn, protocol)
     if view.draw is not None and found_documents(episode, turn):
         passages = drawn_passages(episode, turn, view.draw, corpus)
-        segments = (*segments[:-1], protocol.reply(protocol.passages(passages)))
+        reply = episode.turns[turn - 1].segments[1:]
+        segments = (*segments[: -len(reply)], *protocol.reply(protocol.passages(passages)))
     return BeliefRequest(segments, answers, probe)
 
 
 def found_documents(episode: Episode, turn: int) -> bool:
     """Whether turn ``turn`` found any document that random ones could stand in for."""
-    return turn > 0 and bool(episode.turns[turn - 1].results) and bool(episode.turns[turn - 1].passages)
+    return turn > 0 and bool(episode.turns[turn - 1].passages)
 
 
 def drawn_passages(episode: Episode, turn: int, draw: int, corpus: Corpus) -> tuple[Passage, ...]:
@@ -86,9 +82,8 @@ def drawn_passages(episode: Episode, turn: int, draw: int, corpus: Corpus) -> tu
 
 
 def _without_thoughts(episode: Episode, turn: int, protocol: TextProtocol) -> tuple[Segment, ...]:
-    segments = list(episode.segments[: episode.prompt_length])
-    for number, played in enumerate(episode.turns[:turn]):
-        if isinstance(played.action, Search):
-            reply = episode.segments[episode.prompt_length + 2 * number + 1]
-            segments += Segment("agent", "assistant", protocol.write(played.action)), reply
+    segments = list(episode.prompt)
+    for played in episode.turns[:turn]:
+        if isinstance(played.action, ToolCalls):
+            segments += Segment("agent", "assistant", protocol.write(played.action)), *played.segments[1:]
     return tuple(segments)

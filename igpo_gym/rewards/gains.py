@@ -19,11 +19,12 @@ Context: TypeAlias = Literal["full", "evidence"]
 
 
 def _unless_answered(value: Price) -> Price:
-    """``value`` of a turn; 0 for an answer, which only the outcome pays, and for a search that failed."""
+    """``value`` of a turn; 0 for an answer, which only the outcome pays, and for a call that failed."""
 
     def price(episode: Episode, turn: int) -> float:
         played = episode.turns[turn - 1]
-        return 0.0 if isinstance(played.action, Answer) or played.search_failed else value(episode, turn)
+        ends = episode.terminated and turn == len(episode.turns)
+        return 0.0 if ends or isinstance(played.action, Answer) or played.failed else value(episode, turn)
 
     return price
 

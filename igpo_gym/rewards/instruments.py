@@ -179,7 +179,7 @@ _ADVICE = {
         "a corpus to draw random documents from: questions that bring passages, or a local index such as "
         'search="bm25:INDEX"'
     ),
-    "policy": "a policy that completes the episodes: give policy= (or igpo-gym reprice --policy)",
+    "policy": "a policy that completes the episodes: give policy= (or igpo-gym relabel --policy)",
 }
 
 
@@ -198,11 +198,10 @@ def believe(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Bel
 
 
 def _summed(belief: Belief) -> Belief:
-    """Means over tokens to sums. Raises ScoringError where the scorer did not count the tokens."""
-    if len(belief.tokens) != len(belief.log_probs):
+    """Means over tokens to sums. Raises ScoringError where the scorer does not tell the tokens' own."""
+    if len(belief.token_log_probs) != len(belief.log_probs):
         raise ScoringError(
-            "a sum over the answer's tokens is asked for, but the scorer's Belief does not tell their number "
-            "(tokens)"
+            "a sum over the answer's tokens is asked for, but the scorer's Belief does not tell their "
+            "log-probabilities (token_log_probs)"
         )
-    sums = (mean * count for mean, count in zip(belief.log_probs, belief.tokens, strict=True))
-    return Belief(tuple(sums), belief.tokens)
+    return Belief(tuple(map(sum, belief.token_log_probs)), belief.token_log_probs)

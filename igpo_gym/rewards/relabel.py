@@ -1,7 +1,7 @@
-"""Re-pricing: what recorded episodes would have been paid under any rewards.
+"""Relabeling: what recorded episodes would have been paid under any rewards.
 
 >>> from igpo_gym.agents.rollouts.records import read_rollouts
->>> for priced in reprice(read_rollouts("expert.jsonl"), ["igpo", "tips"], "nano"):  # doctest: +SKIP
+>>> for priced in relabel(read_rollouts("expert.jsonl"), ["igpo", "tips"], "nano"):  # doctest: +SKIP
 ...     print(priced.returns)
 {'igpo': 1.74, 'tips': 1.21}
 """
@@ -14,7 +14,6 @@ from itertools import islice
 
 from igpo_gym.episode import BELIEF, Episode
 from igpo_gym.protocols import TextProtocol, resolve_protocol
-from igpo_gym.rewards.beliefs import states
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
 from igpo_gym.rewards.instruments import Due, Instruments, Reading, ValueEstimator
 from igpo_gym.scorers import resolve_reference, resolve_scorer
@@ -37,7 +36,7 @@ class Priced:
         return {name: sum(sum(terms.values()) for terms in turns) for name, turns in self.rewards.items()}
 
 
-def reprice(
+def relabel(
     episodes: Iterable[Episode],
     rewards: Sequence[str | RewardFunction],
     scorer: str | AnswerScorer | None = None,
@@ -91,10 +90,10 @@ def _priced(
     due = instruments.due(functions)
     while batch := list(islice(episodes, batch_size)):
         _check(batch, functions, instruments, due)
-        points = [(episode, turn) for episode in batch for turn in range(states(episode))]
+        points = [(episode, turn) for episode in batch for turn in range(episode.states)]
         readings = iter(instruments.measure(points, due))
         for episode in batch:
-            measured = _measured(episode, list(islice(readings, states(episode))), instruments)
+            measured = _measured(episode, list(islice(readings, episode.states)), instruments)
             turns = range(1, len(episode.turns) + 1)
             yield Priced(
                 measured,
@@ -122,10 +121,9 @@ def _check(
     rewritten = any(view.context == "evidence" or view.draw is not None for view in due.views)
     for episode in batch:
         name = episode.question.id
-        if not {len(episode.beliefs), len(episode.views), len(episode.values)} <= {0, states(episode)}:
+        if not {len(episode.beliefs), len(episode.views), len(episode.values)} <= {0, episode.states}:
             raise ValueError(f"the beliefs recorded for {name!r} are not as many as its turns ask for")
-        opening = tuple(episode.segments[: episode.prompt_length])
-        if rewritten and opening != instruments.protocol.prompt(episode.question):
+        if rewritten and episode.prompt != instruments.protocol.prompt(episode.question):
             raise ValueError(
                 f"the episode of {name!r} was not played with the protocol {instruments.protocol.name!r}; "
                 "give protocol="

@@ -18,7 +18,8 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from igpo_gym.data.metrics import exact_match, f1
-from igpo_gym.episode import Episode, Invalid, Search
+from igpo_gym.data.scores import Metric, score
+from igpo_gym.episode import Episode, Invalid
 from igpo_gym.errors import SpecError, choose
 from igpo_gym.rewards.gains import (
     document_gain,
@@ -30,17 +31,18 @@ from igpo_gym.rewards.gains import (
     value_gain,
 )
 from igpo_gym.rewards.interface import Price, RewardTerm
+from igpo_gym.tools.searching import queries
 
 Parameter: TypeAlias = str | int | float
 
 
-def _at_the_end(metric: Callable[[str | None, tuple[str, ...]], float]) -> Price:
+def _at_the_end(metric: Metric) -> Price:
     """``metric`` of the prediction, paid on the last turn; a truncated episode predicts nothing."""
 
     def price(episode: Episode, turn: int) -> float:
         if not episode.done or turn != len(episode.turns):
             return 0.0
-        return metric(episode.prediction, episode.question.answers)
+        return score(metric, episode)
 
     return price
 
@@ -72,7 +74,7 @@ def _redundancy(episode: Episode, turn: int) -> float:
 
 
 def _search_cost(episode: Episode, turn: int) -> float:
-    return float(isinstance(episode.turns[turn - 1].action, Search))
+    return float(bool(queries(episode.turns[turn - 1].action)))
 
 
 _PLAIN = (

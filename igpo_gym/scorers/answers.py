@@ -8,6 +8,8 @@ from itertools import accumulate, pairwise
 
 import torch
 
+from igpo_gym.episode import Belief
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerTree:
@@ -34,14 +36,10 @@ class AnswerTree:
         """How many tokens the deepest branch has, the probe's included."""
         return max(self.depths) + 1
 
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """How many tokens each answer has."""
-        return tuple(stop - start for start, stop in pairwise(self.bounds))
-
-    def means(self, log_probs: Sequence[float]) -> tuple[float, ...]:
-        """For each answer the mean of its tokens' log-probabilities, given those of ``targets``."""
-        return tuple(sum(log_probs[start:stop]) / (stop - start) for start, stop in pairwise(self.bounds))
+    def belief(self, log_probs: Sequence[float]) -> Belief:
+        """The belief of which these are the log-probabilities of ``targets``."""
+        answers = tuple(tuple(log_probs[start:stop]) for start, stop in pairwise(self.bounds))
+        return Belief(tuple(sum(answer) / len(answer) for answer in answers), answers)
 
 
 def answer_tree(probe: tuple[int, ...], answers: tuple[tuple[int, ...], ...]) -> AnswerTree:

@@ -260,7 +260,7 @@ class TransformersScorer:
         start = 0
         for query in asked.queries:
             stop = start + len(query.tree.targets)
-            beliefs[query] = Belief(query.tree.means(log_probs[start:stop]), query.tree.lengths)
+            beliefs[query] = query.tree.belief(log_probs[start:stop])
             start = stop
         return beliefs
 

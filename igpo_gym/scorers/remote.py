@@ -170,8 +170,8 @@ class RemoteScorer:
             raise ScoringError(str(problem)) from None
         except ValueError as problem:
             raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
-        means = tuple(sum(each.log_prob for each in score) / len(score) for score in scores)
-        return Belief(means, tuple(map(len, scores)))
+        tokens = tuple(tuple(each.log_prob for each in score) for score in scores)
+        return Belief(tuple(sum(answer) / len(answer) for answer in tokens), tokens)
 
     def _scores(self, dialect: Dialect, prompts: Prompts) -> list[Scores]:
         answer = self._server.post(dialect.path, dialect.ask(self.model, prompts))

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -171,6 +172,35 @@ class BM25Index:
         keys = np.unique(keys)[:k]
         best = (-(keys >> 32)).astype(np.int32).view(np.float32)
         return list(zip((keys & 0xFFFFFFFF).tolist(), best.tolist(), strict=True))
+
+    def documents(self, ids: Sequence[str]) -> list[tuple[Passage, ...]]:
+        """For each passage id its document: all passages of its title in corpus order, or the passage alone
+        where it has no title; nothing for an id that is not in the corpus.
+
+        >>> parts = Passage("0", "Danzig", "A port."), Passage("1", "Danzig", "Now Gdańsk.")
+        >>> index = BM25Index.build(parts)
+        >>> [[passage.text for passage in document] for document in index.documents(["1"])]
+        [['A port.', 'Now Gdańsk.']]
+        """
+        numbers = [self._numbers_by_id.get(id_) for id_ in ids]
+        return [() if number is None else self._document(number) for number in numbers]
+
+    def _document(self, number: int) -> tuple[Passage, ...]:
+        passage = self.passage(number)
+        if not passage.title:
+            return (passage,)
+        return tuple(map(self.passage, self._numbers_by_title[passage.title]))
+
+    @cached_property
+    def _numbers_by_id(self) -> dict[str, int]:
+        return {self.passage(number).id: number for number in range(len(self))}
+
+    @cached_property
+    def _numbers_by_title(self) -> dict[str, list[int]]:
+        numbers: dict[str, list[int]] = {}
+        for number in range(len(self)):
+            numbers.setdefault(self.passage(number).title, []).append(number)
+        return numbers
 
     def passage(self, number: int, score: float = 0.0) -> Passage:
         """The passage of that number (its place in the corpus, from 0)."""

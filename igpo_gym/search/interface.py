@@ -19,6 +19,17 @@ class Retriever(Protocol):
         ...
 
 
+class DocumentSource(Protocol):
+    """Gives whole documents: what a retriever must have for the tool ``open``."""
+
+    def documents(self, ids: Sequence[str]) -> list[tuple[Passage, ...]]:
+        """For each passage id the passages that make up its document, in order; empty where unknown.
+
+        Raises SearchError when the backend cannot serve.
+        """
+        ...
+
+
 class Corpus(Protocol):
     """Passages by number, from 0: a tuple of them, or an index."""
 

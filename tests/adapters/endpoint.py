@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from igpo_gym.adapters.session import CHAT, Sessions
+from igpo_gym.adapters.session import Sessions
+from igpo_gym.protocols import CHAT
 from tests.conftest import REPOSITORY
 from tests.scorers.servers import running
 

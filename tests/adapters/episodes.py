@@ -8,24 +8,28 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 import igpo_gym  # noqa: F401
-from igpo_gym.adapters.session import reply_body
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.episode import Answer, Search
+from igpo_gym.episode import Answer, ToolCalls
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import search_call
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
-Act = Search | Answer | str
+Act = ToolCalls | Answer | str
 """An action, or the text of a message that is none."""
 
 QUESTION = "q-birth"
 INDEX = BM25Index.build(PASSAGES)
 
 SCRIPTS: dict[str, tuple[Act, ...]] = {
-    "answers": (Search(("Günter Grass writer",)), Search(("The Tin Drum",)), Answer("the port of Danzig")),
+    "answers": (
+        search_call("Günter Grass writer"),
+        search_call("The Tin Drum"),
+        Answer("the port of Danzig"),
+    ),
     "answers at once": (Answer("Gdańsk"),),
-    "runs out of turns": (Search(("Vistula",)), Search(("Odra",)), Search(("Vistula",))),
-    "is malformed": ("I do not know.", Search(("no such thing",)), Answer("Cologne")),
+    "runs out of turns": (search_call("Vistula"), search_call("Odra"), search_call("Vistula")),
+    "is malformed": ("I do not know.", search_call("no such thing"), Answer("Cologne")),
 }
 """Episodes of at most three turns. A search for the Vistula finds a passage that forges tags."""
 
@@ -71,5 +75,5 @@ def played(given: dict[str, Any], script: Sequence[Act]) -> tuple[list[dict[str,
     prompt, steps = info["messages"], []
     for act in script:
         observation, reward, terminated, truncated, _ = env.step(text(protocol, act))
-        steps.append(Step(reply_body(protocol, observation), float(reward), terminated or truncated))
+        steps.append(Step(protocol.body(observation), float(reward), terminated or truncated))
     return prompt, steps

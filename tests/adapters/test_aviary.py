@@ -9,8 +9,9 @@ pytest.importorskip("aviary.core", reason="aviary is not installed")
 from aviary.core import Message, ToolCall, ToolRequestMessage
 
 from igpo_gym.adapters.aviary import SearchQADataset, written
-from igpo_gym.adapters.session import TOOLS
-from igpo_gym.episode import Answer, Invalid, Search
+from igpo_gym.episode import Answer, Invalid
+from igpo_gym.protocols import NATIVE
+from igpo_gym.tools import search_call
 from tests.adapters.episodes import settings
 
 
@@ -22,9 +23,9 @@ def test_calls_are_written_in_the_protocol() -> None:
     searches = ToolRequestMessage(
         content="Who wrote it?", tool_calls=[call("search", query="a"), call("search", query="b < c")]
     )
-    assert written(TOOLS, searches) == TOOLS.write(Search(("a", "b ‹ c")), "Who wrote it?")
+    assert written(NATIVE, searches) == NATIVE.write(search_call("a", "b ‹ c"), "Who wrote it?")
     answer = ToolRequestMessage(tool_calls=[call("answer", answer="Grass")])
-    assert written(TOOLS, answer) == TOOLS.write(Answer("Grass"))
+    assert written(NATIVE, answer) == NATIVE.write(Answer("Grass"))
 
 
 @pytest.mark.parametrize(
@@ -40,12 +41,12 @@ def test_calls_are_written_in_the_protocol() -> None:
     ],
 )
 def test_other_messages_are_no_actions(action: Message) -> None:
-    assert isinstance(TOOLS.parse(written(TOOLS, action)), Invalid)
+    assert isinstance(NATIVE.parse(written(NATIVE, action)), Invalid)
 
 
 def test_a_data_set_has_an_environment_for_every_question() -> None:
     async def check() -> None:
-        data = SearchQADataset(**settings(TOOLS))
+        data = SearchQADataset(**settings(NATIVE))
         assert [await data.get_new_env_by_idx(place).get_id() for place in range(len(data))] == [
             "q-author",
             "q-birth",

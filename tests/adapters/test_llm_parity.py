@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from igpo_gym.adapters.session import CHAT, TOOLS, reply_body
-from igpo_gym.episode import Answer, Search
-from igpo_gym.protocols import TAGS, TextProtocol
+from igpo_gym.episode import Answer, ToolCalls
+from igpo_gym.protocols import CHAT, NATIVE, TAGS, TextProtocol
+from igpo_gym.tools import queries
 from tests.adapters.episodes import QUESTION, SCRIPTS, Act, Driver, Step, played, settings, text
 
 
@@ -26,7 +26,7 @@ def gem(given: dict[str, Any], script: Sequence[Act]) -> Any:
     steps = []
     for act in script:
         observation, reward, terminated, truncated, _ = env.step(text(given["protocol"], act))
-        steps.append(Step(reply_body(given["protocol"], observation), reward, terminated or truncated))
+        steps.append(Step(given["protocol"].body(observation), reward, terminated or truncated))
     return prompt, steps
 
 
@@ -42,7 +42,7 @@ def skyrl(given: dict[str, Any], script: Sequence[Act]) -> Any:
     for act in script:
         output = env.step(text(given["protocol"], act))
         body = "".join(message["content"] for message in output["observations"])
-        steps.append(Step(reply_body(given["protocol"], body), output["reward"], output["done"]))
+        steps.append(Step(given["protocol"].body(body), output["reward"], output["done"]))
     return prompt, steps
 
 
@@ -55,8 +55,8 @@ def aviary(given: dict[str, Any], script: Sequence[Act]) -> Any:
     def action(act: Act) -> Message:
         if isinstance(act, Answer):
             return ToolRequestMessage(tool_calls=[ToolCall.from_name("answer", answer=act.text)])
-        if isinstance(act, Search):
-            calls = [ToolCall.from_name("search", query=query) for query in act.queries]
+        if isinstance(act, ToolCalls):
+            calls = [ToolCall.from_name("search", query=query) for query in queries(act)]
             return ToolRequestMessage(tool_calls=calls)
         return Message(role="assistant", content=act)
 
@@ -84,7 +84,7 @@ def openenv(given: dict[str, Any], script: Sequence[Act]) -> Any:
         steps = []
         for act in script:
             result = client.step(SearchQAAction(message=text(given["protocol"], act)))
-            body = reply_body(given["protocol"], result.observation.text)
+            body = given["protocol"].body(result.observation.text)
             steps.append(Step(body, result.reward, result.done))
         assert client.state().step_count == len(script)
     return prompt, steps
@@ -101,7 +101,7 @@ def trl_tools(given: dict[str, Any], script: Sequence[Act]) -> Any:
     for act in script:
         if isinstance(act, str):
             pytest.skip("TRL calls tools; what is no call does not reach the environment")
-        bodies.append(env.answer(act.text) if isinstance(act, Answer) else env.search(*act.queries))
+        bodies.append(env.answer(act.text) if isinstance(act, Answer) else env.search(*queries(act)))
     steps = [
         Step(body, reward, place == len(script))
         for place, (body, reward) in enumerate(zip(bodies, env.rewards, strict=True), 1)
@@ -119,7 +119,7 @@ def trl_rollouts(given: dict[str, Any], script: Sequence[Act]) -> Any:
     trainer = ScriptedTrainer([text(given["protocol"], act) for act in script])
     rollout = Rollouts(**given)([rows[QUESTION]["prompt"]], trainer)
     steps = [
-        Step(reply_body(given["protocol"], body), reward, place == len(script))
+        Step(given["protocol"].body(body), reward, place == len(script))
         for place, (body, reward) in enumerate(
             zip(trainer.replies(rollout), rollout["turn_rewards"][0], strict=True), 1
         )
@@ -136,7 +136,7 @@ def verifiers(given: dict[str, Any], script: Sequence[Act]) -> Any:
     trace = episode_through_verifiers(messages, QUESTION, sessions=Sessions(**given))
     said = [node.message for node in trace.nodes]
     replies = [message.content for message in said[1:] if message.role == "user"]
-    bodies = [reply_body(given["protocol"], reply) for reply in replies] + [""] * len(script)
+    bodies = [given["protocol"].body(reply) for reply in replies] + [""] * len(script)
     rewards = trace.info["igpo"]["turn_rewards"]
     assert trace.reward == pytest.approx(sum(rewards))
     steps = [
@@ -157,7 +157,7 @@ def verl(given: dict[str, Any], script: Sequence[Act]) -> Any:
     replies = user_messages(server.tokenizer.decode(output.response_ids), len(script))
     assert output.reward_score == pytest.approx(sum(output.extra_fields["turn_scores"]))
     steps = [
-        Step(reply_body(given["protocol"], reply), reward, place == len(script))
+        Step(given["protocol"].body(reply), reward, place == len(script))
         for place, (reply, reward) in enumerate(
             zip(replies, output.extra_fields["turn_scores"], strict=True), 1
         )
@@ -172,11 +172,11 @@ def plain(message: dict[str, str]) -> dict[str, str]:
 DRIVERS: dict[str, tuple[Driver, TextProtocol]] = {
     "gem": (gem, TAGS),
     "skyrl": (skyrl, CHAT),
-    "aviary": (aviary, TOOLS),
+    "aviary": (aviary, NATIVE),
     "openenv": (openenv, TAGS),
     "verifiers": (verifiers, CHAT),
     "verl": (verl, CHAT),
-    "trl tools": (trl_tools, TOOLS),
+    "trl tools": (trl_tools, NATIVE),
     "trl rollouts": (trl_rollouts, CHAT),
 }
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from igpo_gym.adapters.session import CHAT, Sessions, shared_sessions
+from igpo_gym.adapters.session import Sessions, shared_sessions
 from igpo_gym.errors import ScoringError
+from igpo_gym.protocols import CHAT
 from igpo_gym.scorers.batching import BatchingScorer
 from tests.adapters.episodes import settings
 from tests.adapters.freed import assert_freed

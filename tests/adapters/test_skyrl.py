@@ -7,8 +7,8 @@ pytest.importorskip("skyrl_gym", reason="SkyRL-gym is not installed")
 import skyrl_gym
 from omegaconf import OmegaConf
 
-from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.skyrl import ENVIRONMENT, SearchQA, dataset
+from igpo_gym.protocols import CHAT
 from tests.adapters.episodes import QUESTION, settings
 
 

@@ -5,14 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.adapters.session import CHAT, TOOLS, Sessions, reply_body, shared_sessions
-from igpo_gym.adapters.tokens import end_unfinished, reward_row, sampled_message, turn_rewards
+from igpo_gym.adapters.session import Sessions, shared_sessions
+from igpo_gym.adapters.tokens import end_unfinished, reward_row, turn_rewards
+from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import TokenRow
-from igpo_gym.episode import Search
+from igpo_gym.episode import EndReason
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.lm.framing import Framing
-from igpo_gym.protocols import TAGS, TextProtocol
+from igpo_gym.protocols import CHAT, NATIVE, TAGS, TextProtocol
 from igpo_gym.scorers.batching import BatchingScorer
+from igpo_gym.tools import search_call
 from tests.adapters.episodes import QUESTION, settings
 from tests.conftest import MentionScorer
 from tests.lm.tiny import CHATML, make_tokenizer
@@ -26,7 +28,7 @@ FRAMING = Framing(TOKENIZER)
 def test_a_message_ends_behind_its_first_closing_tag(body: str, tail: str) -> None:
     message = f"<think>hm</think><search>{body}</search>"
     ids = FRAMING.text_ids(message + tail)
-    sampled = sampled_message(TOKENIZER, FRAMING, TAGS, ids, [-0.5] * len(ids))
+    sampled = sampled_message(FRAMING, TAGS, ids, [-0.5] * len(ids))
     assert sampled.text == message
     assert sampled.ids == ids[: len(sampled.ids)]
     assert message in TOKENIZER.decode(sampled.ids)
@@ -38,14 +40,14 @@ def test_a_message_ends_behind_its_first_closing_tag(body: str, tail: str) -> No
 def test_a_message_without_an_action_ends_with_its_turn() -> None:
     (end, *_) = FRAMING.end_ids
     ids = FRAMING.text_ids("I do not know.")
-    sampled = sampled_message(TOKENIZER, FRAMING, TAGS, [*ids, end, *FRAMING.text_ids("<answer>x</answer>")])
-    assert (sampled.text, sampled.ids) == ("I do not know.", ids)
+    sampled = sampled_message(FRAMING, TAGS, [*ids, end, *FRAMING.text_ids("<answer>x</answer>")])
+    assert (sampled.text, sampled.ids) == ("I do not know.", (*ids, end))
     assert np.isnan(sampled.log_probs).all()
 
 
 def test_no_message_is_an_empty_one() -> None:
     (end, *_) = FRAMING.end_ids
-    assert sampled_message(TOKENIZER, FRAMING, TAGS, [end]).text == ""
+    assert sampled_message(FRAMING, TAGS, [end]).text == ""
 
 
 turn_numbers = st.lists(st.integers(0, 4), min_size=1, max_size=30).map(
@@ -69,23 +71,26 @@ def test_a_reward_lies_on_the_last_token_of_its_turn() -> None:
     assert reward_row(row, [1, 2, 3], slice(5, 10)).tolist() == [3, 0, 0, 0, 3]
 
 
-def test_an_episode_without_room_ends_as_one_without_turns() -> None:
+def test_an_episode_without_room_ends_with_its_last_turn() -> None:
     sessions = Sessions(**settings(CHAT))
     env = sessions()
     env.reset(options={"question_id": QUESTION})
-    env.step(CHAT.write(Search(("Grass",))))
+    env.step(CHAT.write(search_call("Grass")))
     assert env.episode is not None
     end_unfinished(env.engine, [env.episode])
-    assert env.episode.truncated
-    assert turn_rewards(env.episode)[1:] == [-2.0]
+    assert env.episode.end is EndReason.CONTEXT_EXHAUSTED
+    assert env.episode.rewards[-1]["format-penalty"] == -2.0
     end_unfinished(env.engine, [env.episode])
-    assert len(env.episode.turns) == 2
+    assert len(turn_rewards(env.episode)) == len(env.episode.turns) == 1
+    env.reset(options={"question_id": QUESTION})
+    end_unfinished(env.engine, [env.episode])
+    assert env.episode.end is EndReason.ABORTED
 
 
-@pytest.mark.parametrize("protocol", [TAGS, CHAT, TOOLS])
+@pytest.mark.parametrize("protocol", [TAGS, CHAT, NATIVE])
 def test_a_reply_without_its_tags(protocol: TextProtocol) -> None:
-    assert reply_body(protocol, protocol.reply("Doc 1(Title: x) y\nz").text) == "Doc 1(Title: x) y\nz"
-    assert reply_body(protocol, "") == ""
+    assert protocol.body(protocol.reply_text("Doc 1(Title: x) y\nz")) == "Doc 1(Title: x) y\nz"
+    assert protocol.body("") == ""
 
 
 def test_sessions_share_what_is_expensive_and_nothing_else() -> None:

@@ -12,7 +12,6 @@ pytest.importorskip("trl", reason="TRL is not installed")
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from igpo_gym.adapters.session import CHAT, TOOLS
 from igpo_gym.adapters.trl import (
     Rollouts,
     TurnGRPOTrainer,
@@ -23,7 +22,7 @@ from igpo_gym.adapters.trl import (
 from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.loading import load_model
-from igpo_gym.protocols import TAGS
+from igpo_gym.protocols import CHAT, NATIVE, TAGS
 from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.freed import assert_freed
 from tests.adapters.scripted import TAIL, ScriptedTrainer
@@ -89,7 +88,7 @@ def test_prompts_of_another_data_set_are_refused() -> None:
 
 
 def test_a_conversation_without_an_answer_is_priced_as_one() -> None:
-    env = environment_factory(**settings(TOOLS))()
+    env = environment_factory(**settings(NATIVE))()
     env.reset(question_id=QUESTION)
     assert env.get_reward() == pytest.approx(-2.0)
     env.reset(question_id=QUESTION)
@@ -104,7 +103,7 @@ def play_rollouts(scorer: MentionScorer) -> None:
 
 
 def play_tools(scorer: MentionScorer) -> None:
-    env = environment_factory(**settings(TOOLS, scorer=scorer))()
+    env = environment_factory(**settings(NATIVE, scorer=scorer))()
     env.reset(question_id=QUESTION)
     env.search("Grass")
 
@@ -188,7 +187,9 @@ def test_trl_calls_the_tools(tmp_path: Path) -> None:
             self.calls += 1
             return [[*ids, tokenizer.eos_token_id] for _ in prompt_ids], None
 
-    given = settings(TOOLS, questions=[q for q in settings(TOOLS)["questions"].questions if q.id == QUESTION])
+    given = settings(
+        NATIVE, questions=[q for q in settings(NATIVE)["questions"].questions if q.id == QUESTION]
+    )
     trainer = Scripted(
         model=make_model("llama", max_position_embeddings=8192),
         processing_class=tokenizer,

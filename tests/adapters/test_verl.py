@@ -22,10 +22,10 @@ from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
-from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.verl import ESTIMATORS, dataset, stop_params
 from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
+from igpo_gym.protocols import CHAT
 from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.scripted import ScriptedServer, agent_loop
 from tests.conftest import REPOSITORY

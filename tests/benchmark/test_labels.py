@@ -8,8 +8,9 @@ import pytest
 
 from igpo_gym.benchmark.credit.labels import LABELS, SEARCHES, USEFUL, USELESS, label_turns
 from igpo_gym.benchmark.credit.trajectories import AGENTS, HACKERS, MAX_TURNS, Trajectory, play_cast
+from igpo_gym.config import EnvConfig
 from igpo_gym.data.world import load_world
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Answer, Invalid, Question
 from igpo_gym.errors import SpecError
@@ -21,9 +22,9 @@ AUTHOR, BIRTH = QUESTIONS[:2]
 
 
 def labels(engine: Engine, question: Question, *messages: str) -> list[tuple[str, int]]:
-    engine = replace(engine, max_turns=len(messages) + 1, top_k=1)
+    engine = replace(engine, rules=Rules(len(messages) + 1), tools=(replace(engine.tools[0], top_k=1),))
     (episode,) = engine.begin([question])
-    engine.settle([], [episode])
+    engine.start([episode])
     for message in messages:
         engine.settle(engine.play([episode], [message]))
     return [(turn.label, turn.known) for turn in label_turns(episode, engine.protocol)]
@@ -99,7 +100,13 @@ def test_labels_are_told_apart_and_explained() -> None:
 @pytest.fixture(scope="module", params=PROTOCOLS)
 def played(request: pytest.FixtureRequest) -> list[list[Trajectory]]:
     questions, engine = assemble(
-        load_world("test,questions=40,hops=1-3"), None, None, "outcome-f1", request.param, MAX_TURNS
+        EnvConfig(
+            questions=load_world("test,questions=40,hops=1-3"),
+            scorer=None,
+            reward="outcome-f1",
+            protocol=request.param,
+            max_turns=MAX_TURNS,
+        )
     )
     return play_cast(engine, questions, 40, 3)
 
@@ -159,8 +166,10 @@ def test_groups_hold_successes_and_failures(played: list[list[Trajectory]]) -> N
 def test_the_same_seed_gives_the_same_trajectories(played: list[list[Trajectory]]) -> None:
     keys = [each.key for group in played for each in group]
     assert len(set(keys)) == len(keys)
-    questions, engine = assemble(load_world("test,questions=40,hops=1-3"), None, None, "outcome-f1")
-    engine = replace(engine, protocol=PROTOCOLS["tags"], max_turns=MAX_TURNS)
+    questions, engine = assemble(
+        EnvConfig(questions=load_world("test,questions=40,hops=1-3"), scorer=None, reward="outcome-f1")
+    )
+    engine = replace(engine, protocol=PROTOCOLS["tags"], rules=Rules(MAX_TURNS))
     first, again, other = (play_cast(engine, questions, 5, 2, seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other

@@ -12,8 +12,9 @@ from igpo_gym.benchmark.credit.measures import MEASURES, Measure, hop_measures, 
 from igpo_gym.benchmark.credit.pricing import Play, shaping
 from igpo_gym.benchmark.credit.run import measured
 from igpo_gym.benchmark.credit.trajectories import Trajectory
-from igpo_gym.episode import Answer, Episode, Question, Search, Segment, Turn
+from igpo_gym.episode import Answer, EndReason, Episode, Question, Segment, Turn
 from igpo_gym.rewards import resolve_reward
+from igpo_gym.tools import search_call
 
 BY_KEY = {measure.key: measure for measure in MEASURES}
 
@@ -30,10 +31,11 @@ def play(
 ) -> Play:
     """A trajectory of these labels and pays; the last turn answers."""
     asked = Question(question, "Where?", ("Danzig",), tuple(map(str, range(evidence))))
-    episode = Episode.begin(asked, (Segment("environment", "user", "Where?"),))
+    episode = Episode(asked, (Segment("environment", "user", "Where?"),))
     for _ in turns[:-1]:
-        episode.append(Turn("", Search(("q",))), (Segment("agent", "assistant", ""),) * 2)
-    episode.append(Turn("", Answer("Danzig" if right else "Odra")), (Segment("agent", "assistant", ""),))
+        episode.append(Turn("", search_call("q"), (Segment("agent", "assistant", ""),) * 2))
+    said = (Segment("agent", "assistant", ""),)
+    episode.append(Turn("", Answer("Danzig" if right else "Odra"), said), EndReason.ANSWERED)
     labels = tuple(
         TurnLabel(label, count) for (label, _), count in zip(turns, known or [0] * len(turns), strict=True)
     )

@@ -11,8 +11,9 @@ from igpo_gym.data.world import Chain, Choice, World, load_world, parse_world, w
 from igpo_gym.data.world.language import DATED, KINDS, RELATIONS, RELATIONS_OF
 from igpo_gym.data.world.names import LATER, SPLITS, word, words_of_length
 from igpo_gym.data.world.oracle import judge_searches, known_hops
-from igpo_gym.episode import Answer, Episode, Passage, Question, Search, Segment, Turn
+from igpo_gym.episode import Answer, Episode, Passage, Question, Segment, ToolResult, Turn
 from igpo_gym.errors import SpecError
+from igpo_gym.tools import search_call
 
 
 def test_the_default_world_is_small_and_whole():
@@ -196,10 +197,10 @@ def test_wrong_options_are_named(options, message):
 
 def _searched(*found):
     question = Question("q", "?", ("a",), evidence=("1", "2"))
-    episode = Episode.begin(question, (Segment("environment", "user", "?"),))
+    episode = Episode(question, (Segment("environment", "user", "?"),))
     for ids in found:
         passages = tuple(Passage(i, i, i) for i in ids)
-        episode.append(Turn("m", Search(("q",)), (passages,)), ())
+        episode.append(Turn("m", search_call("q"), results=(ToolResult(passages=(passages,)),)))
     return episode
 
 
@@ -213,7 +214,7 @@ def test_the_oracle_knows_hops_and_judges_searches():
         "useful",
         "irrelevant",
     ]
-    episode.append(Turn("m", Answer("a")), ())
+    episode.append(Turn("m", Answer("a")))
     assert judge_searches(episode)[-1] is None
     assert known_hops(episode.question, {"2", "9"}) == (False, True)
 

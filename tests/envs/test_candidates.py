@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from igpo_gym.data.metrics import normalize
 from igpo_gym.envs.candidates import CANDIDATE_FEATURES, TURN_FEATURES, candidates, names_in
-from igpo_gym.episode import Answer, Passage, Search, Turn
+from igpo_gym.episode import Answer, Passage, ToolResult, Turn
+from igpo_gym.tools import search_call
 from tests.conftest import PASSAGES, QUESTIONS
 
 DRUM, GRASS, DANZIG, VISTULA, *_ = PASSAGES
@@ -15,7 +16,7 @@ QUESTION = QUESTIONS[1].text  # Where was the author of The Tin Drum born?
 
 
 def search(query: str, *passages: Passage) -> Turn:
-    return Turn(f"<search>{query}</search>", Search((query,)), (passages,))
+    return Turn(f"<search>{query}</search>", search_call(query), results=(ToolResult(passages=(passages,)),))
 
 
 def feature(question: str, turns: list[Turn], name: str, what: str, slots: int = 8) -> float:

@@ -32,7 +32,7 @@ class Counting:
 
 def test_the_value_is_the_mean_f1_of_the_completions(engine: Engine, scorer: MentionScorer) -> None:
     episodes = engine.begin(QUESTIONS[:1] * 2)
-    engine.settle([], episodes)
+    engine.start(episodes)
     engine.settle(engine.play(episodes[1:], ["<search>Tin Drum</search>"]))
     before, calls = copy.deepcopy(episodes), list(scorer.calls)
     policy = Counting()

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search
+from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Message, Passage, Question
 from igpo_gym.errors import ScoringError, SearchError, TranscriptTooLongError
 from igpo_gym.protocols import TOOL_CALL
 from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import Search, search_call
+from igpo_gym.tools.running import SAMPLED_CALLS
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 AUTHOR, BIRTH, *_ = QUESTIONS
@@ -19,7 +22,7 @@ AUTHOR, BIRTH, *_ = QUESTIONS
 
 def begin(engine: Engine, *questions: int) -> list[Episode]:
     episodes = engine.begin([QUESTIONS[index] for index in questions])
-    engine.settle([], episodes)
+    engine.start(episodes)
     return episodes
 
 
@@ -29,7 +32,7 @@ def step(engine: Engine, episodes: list[Episode], *messages: str) -> list[float]
 
 def snapshot(episode: Episode) -> tuple[object, ...]:
     measured = (list(episode.beliefs), list(episode.views), list(episode.values))
-    return (list(episode.segments), list(episode.turns), *measured, list(episode.rewards), episode.truncated)
+    return (list(episode.segments), list(episode.turns), *measured, list(episode.rewards), episode.end)
 
 
 def test_a_whole_episode_by_hand(engine: Engine) -> None:
@@ -56,9 +59,11 @@ def test_a_step_is_one_search_and_one_belief_call(index: BM25Index, scorer: Ment
             return index.search(queries, k)
 
     retriever = CountingIndex()
-    engine = Engine(TOOL_CALL, retriever, PRESETS["igpo"], scorer, max_turns=3, top_k=2)
+    engine = Engine(TOOL_CALL, (Search(retriever, 2),), PRESETS["igpo"], scorer, Rules(3))
     episodes = begin(engine, 0, 1, 2, 3)
-    searches = [TOOL_CALL.write(Search(queries)) for queries in (("river",), ("river", "port"), ("port",))]
+    searches = [
+        TOOL_CALL.write(search_call(*queries)) for queries in (("river",), ("river", "port"), ("port",))
+    ]
     fresh = engine.begin([AUTHOR])
     engine.settle(engine.play(episodes, [*searches, "<answer>x</answer>"]), fresh)
     assert retriever.calls == [["river", "port"]]
@@ -72,8 +77,8 @@ def test_playing_changes_nothing(engine: Engine) -> None:
     before = snapshot(episode)
     (move,) = engine.play([episode], ["<search>drum</search>"])
     assert snapshot(episode) == before
-    assert not move.ends
-    assert engine.play([episode], ["<answer>x</answer>"])[0].ends
+    assert move.end is None
+    assert engine.play([episode], ["<answer>x</answer>"])[0].end is EndReason.ANSWERED
 
 
 def test_turns_run_out(engine: Engine) -> None:
@@ -150,14 +155,14 @@ class Failing:
 
 
 def with_retriever(engine: Engine, retriever: object) -> Engine:
-    return dataclasses.replace(engine, retriever=retriever, retry_delays=(0.0, 0.0))  # type: ignore[arg-type]
+    return dataclasses.replace(engine, tools=(Search(retriever, 2),), retry_delays=(0.0, 0.0))  # type: ignore[arg-type]
 
 
 def test_a_search_that_fails_is_tried_again(engine: Engine, index: BM25Index) -> None:
     engine = with_retriever(engine, Failing(index, 2))
     (episode,) = begin(engine, 0)
     step(engine, [episode], "<search>drum</search>")
-    assert not episode.turns[0].search_failed
+    assert not episode.turns[0].failed
     assert episode.turns[0].passages
 
 
@@ -169,22 +174,48 @@ def test_search_that_stays_down_pays_no_gain_and_the_episode_goes_on(
     (episode,) = begin(engine, 0)
     # The query names the answer, so the belief does rise; the failed turn is not paid for that.
     assert step(engine, [episode], "<search>Günter Grass</search>") == [0.0]
-    assert episode.turns[0].search_failed
+    assert episode.turns[0].failed
     assert "Search is unavailable" in episode.turns[0].observation
     assert episode.beliefs[1].prob > episode.beliefs[0].prob
     step(engine, [episode], "<search>drum</search>")
-    assert not episode.turns[1].search_failed
+    assert not episode.turns[1].failed
 
 
-def test_a_backend_that_drops_results_counts_as_failing(engine: Engine) -> None:
-    class Short:
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        ([], "must return a list of passages for each of 1 queries, and returned 0 results"),
+        (None, "and returned NoneType None"),
+        ({"a": 1}, "and returned dict"),
+        ([["a text"]], "must return a list of Passage objects for a query, and returned list"),
+        ([[{"id": "1"}]], "must return a list of Passage objects"),
+        ([[PASSAGES[0], PASSAGES[0]]], "two passages of one id"),
+    ],
+)
+def test_a_retriever_that_breaks_its_contract_is_named(
+    engine: Engine, returned: object, problem: str
+) -> None:
+    class Odd:
+        def search(self, queries: Sequence[str], k: int) -> object:
+            return returned
+
+    engine = with_retriever(engine, Odd())
+    (episode,) = begin(engine, 0)
+    before = snapshot(episode)
+    with pytest.raises(TypeError, match=f"the retriever Odd .*{problem}"):
+        step(engine, [episode], "<search>drum</search>")
+    assert snapshot(episode) == before
+
+
+def test_no_more_passages_are_shown_than_were_asked_for(engine: Engine) -> None:
+    class Generous:
         def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-            return []
+            return [list(PASSAGES) for _ in queries]
 
-    engine = with_retriever(engine, Short())
+    engine = with_retriever(engine, Generous())
     (episode,) = begin(engine, 0)
     step(engine, [episode], "<search>drum</search>")
-    assert episode.turns[0].search_failed
+    assert episode.turns[0].passages == PASSAGES[:2]
 
 
 class Choking:
@@ -207,7 +238,7 @@ def test_a_query_that_a_backend_chokes_on_costs_no_other_its_search(
     engine = with_retriever(engine, Choking(index, f"query {place}"))
     episodes = begin(engine, *[0] * 5)
     step(engine, episodes, *(f"<search>query {number}</search>" for number in range(5)))
-    assert [episode.turns[0].search_failed for episode in episodes] == [n == place for n in range(5)]
+    assert [episode.turns[0].failed for episode in episodes] == [n == place for n in range(5)]
 
 
 def test_a_backend_that_is_down_is_not_asked_for_every_query(engine: Engine, index: BM25Index) -> None:
@@ -216,8 +247,9 @@ def test_a_backend_that_is_down_is_not_asked_for_every_query(engine: Engine, ind
     engine = with_retriever(engine, backend)
     episodes = begin(engine, *[0] * 8)
     step(engine, episodes, *(f"<search>{query}</search>" for query in queries))
-    assert all(episode.turns[0].search_failed for episode in episodes)
-    assert backend.calls == 3 + 2
+    assert all(episode.turns[0].failed for episode in episodes)
+    # The tries, the halves, and the single calls that tell a backend that is down from one that chokes.
+    assert backend.calls == 3 + 2 + SAMPLED_CALLS
 
 
 def test_a_bug_in_a_backend_is_not_hidden(engine: Engine, index: BM25Index) -> None:
@@ -251,9 +283,9 @@ def test_a_scorer_that_fails_leaves_every_episode_as_it_was(engine: Engine) -> N
 
 
 def test_without_a_scorer_there_are_no_beliefs(index: BM25Index) -> None:
-    engine = Engine(TOOL_CALL, index, PRESETS["outcome-f1"], None, max_turns=2, top_k=1)
+    engine = Engine(TOOL_CALL, (Search(index, 1),), PRESETS["outcome-f1"], None, Rules(2))
     (episode,) = begin(engine, 0)
-    assert step(engine, [episode], TOOL_CALL.write(Search(("drum",)))) == [0.0]
+    assert step(engine, [episode], TOOL_CALL.write(search_call("drum"))) == [0.0]
     assert step(engine, [episode], TOOL_CALL.write(Answer("Günter Grass"))) == [1.0]
     assert episode.beliefs == []
 
@@ -268,9 +300,9 @@ def test_impossible_settings_are_refused(engine: Engine) -> None:
     with pytest.raises(ValueError, match="'monte-carlo' needs a policy"):
         dataclasses.replace(engine, reward=PRESETS["monte-carlo"])
     with pytest.raises(ValueError, match="max_turns must be a whole number of at least 1"):
-        dataclasses.replace(engine, max_turns=0)
+        Rules(max_turns=0)
     with pytest.raises(ValueError, match="top_k must be a whole number of at least 1"):
-        dataclasses.replace(engine, top_k=0)
+        Search(BM25Index.build(PASSAGES), 0)
 
 
 def test_a_term_that_fails_leaves_every_episode_as_it_was(engine: Engine) -> None:
@@ -403,3 +435,115 @@ def test_where_turns_run_out_there_is_nothing_left_to_gain(engine: Engine) -> No
     assert step(engine, [first, second], "<search>drum</search>", too_long) == [0.0, -0.5]
     assert step(engine, [first], "<search>drum</search>") == [0.0]
     assert step(engine, [first], "<search>drum</search>") == [-0.5]
+
+
+# What happens at the edges.
+
+
+def with_rules(engine: Engine, **rules: Any) -> Engine:
+    return dataclasses.replace(engine, rules=dataclasses.replace(engine.rules, **rules))
+
+
+def test_an_invalid_message_may_end_the_episode(engine: Engine) -> None:
+    engine = with_rules(engine, on_invalid="end")
+    (episode,) = begin(engine, 0)
+    assert step(engine, [episode], "hm") == [pytest.approx(-2.0)]
+    assert (episode.end, episode.terminated, episode.turns[0].observation) == ("invalid message", True, "")
+    assert len(episode.beliefs) == 1
+
+
+def test_a_last_turn_for_the_answer_alone(engine: Engine) -> None:
+    engine = with_rules(engine, on_limit="answer")
+    episodes = begin(engine, 0, 0)
+    for _ in range(3):
+        step(engine, episodes, "<search>drum</search>", "<search>drum</search>")
+    assert [episode.end for episode in episodes] == [None, None]
+    last = episodes[0].turns[-1].observation
+    assert "only an answer counts. Write <answer>answer</answer> to answer." in last
+    assert "only an answer" not in episodes[0].turns[-2].observation
+    rewards = step(engine, episodes, "<answer>Grass</answer>", "<search>drum</search>")
+    assert [episode.end for episode in episodes] == ["answered", "turns exhausted"]
+    assert rewards[0] == pytest.approx(1.0)
+    refused = episodes[1].turns[-1].action
+    assert isinstance(refused, Invalid)
+    assert "only an answer is still allowed" in refused.reason
+    assert episodes[1].turns[-1].results == ()
+
+
+def test_an_episode_may_have_turns_of_its_own(engine: Engine) -> None:
+    (episode,) = begin(engine, 0)
+    episode.max_turns = 1
+    step(engine, [episode], "<search>drum</search>")
+    assert episode.end is EndReason.TURNS_EXHAUSTED
+
+
+def test_no_single_document_ends_an_episode(engine: Engine) -> None:
+    long = Passage("long", "Long", "The Odra is a river. " * 9000)
+
+    class Verbose:
+        def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+            return [[long] for _ in queries]
+
+    (episode,) = begin(with_retriever(engine, Verbose()), 2)
+    step(with_retriever(engine, Verbose()), [episode], "<search>river</search>")
+    turn = episode.turns[0]
+    assert len(turn.observation) < 4200
+    assert f"[... {turn.cut} characters cut]" in turn.observation
+    assert turn.cut + turn.observation.count("The Odra is a river.") * 21 == pytest.approx(
+        len(long.text), abs=2
+    )
+    assert turn.passages == (long,)
+
+
+def test_a_passage_that_was_shown_is_named_alone_on_request(engine: Engine) -> None:
+    limits = dataclasses.replace(engine.rules.limits, repeat_passages=False)
+    engine = with_rules(engine, limits=limits)
+    (episode,) = begin(engine, 0)
+    step(engine, [episode], "<search>Tin Drum novel</search>")
+    step(engine, [episode], "<search>Tin Drum novel</search>")
+    assert "a novel of 1959" in episode.turns[0].observation
+    assert "Doc 1(Title: The Tin Drum) was shown before." in episode.turns[1].observation
+    assert episode.turns[1].passages == episode.turns[0].passages
+
+
+def test_a_message_that_was_cut_off_is_told_so(engine: Engine) -> None:
+    (episode,) = begin(engine, 0)
+    message = Message("<search>dr", (1, 2), (-1.0, -1.0), cut_off=True)
+    engine.settle(engine.play([episode], [message]))
+    action = episode.turns[0].action
+    assert isinstance(action, Invalid)
+    assert action.reason.startswith("the message was cut off at its limit of 2 tokens")
+    assert action.reason in episode.turns[0].observation
+
+
+def test_an_end_from_outside_makes_the_last_turn_the_last(engine: Engine) -> None:
+    episodes = begin(engine, 1, 1)
+    for query in ("Tin Drum novel", "Günter Grass writer"):
+        paid = step(engine, episodes, *[f"<search>{query}</search>"] * 2)
+    assert paid[0] > 0
+    changed = engine.end(episodes[0], EndReason.CONTEXT_EXHAUSTED)
+    assert episodes[0].truncated
+    assert sum(episodes[0].rewards[-1].values()) == pytest.approx(paid[0] + changed)
+    assert episodes[0].rewards[-1]["format-penalty"] == -2.0
+    assert engine.end(episodes[1], EndReason.ABORTED) == 0.0
+    assert sum(episodes[1].rewards[-1].values()) == paid[1]
+    with pytest.raises(ValueError, match="has ended already"):
+        engine.end(episodes[0], EndReason.ABORTED)
+    (fresh,) = begin(engine, 0)
+    with pytest.raises(ValueError, match="cannot end before its first turn"):
+        engine.end(fresh, EndReason.CONTEXT_EXHAUSTED)
+    engine.end(fresh, EndReason.ABORTED)
+    assert fresh.done
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ({"on_invalid": "stop"}, "unknown on_invalid 'stop'; choose one of: continue, end"),
+        ({"on_limit": 3}, "unknown on_limit 3"),
+        ({"max_turns": True}, "max_turns must be a whole number"),
+    ],
+)
+def test_rules_that_are_none_are_refused(rules: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Rules(**rules)

@@ -14,7 +14,7 @@ def plain(text: str) -> str:
 
 def test_the_dialogue_shows_turns_rewards_and_beliefs(engine: Engine) -> None:
     (episode,) = engine.begin([QUESTIONS[1]])
-    engine.settle([], [episode])
+    engine.start([episode])
     for message in ("<search>Günter Grass writer</search>", "[bold]hm", "<answer>Danzig</answer>"):
         engine.settle(engine.play([episode], [message]))
     text = plain(ansi(episode))
@@ -33,7 +33,7 @@ def test_an_episode_without_beliefs_has_no_bars(engine: Engine) -> None:
 
 def test_control_characters_do_not_reach_the_terminal(engine: Engine) -> None:
     (episode,) = engine.begin([Question("1", "Who\x1b]0;title\x07?", ("A",))])
-    engine.settle([], [episode])
+    engine.start([episode])
     engine.settle(engine.play([episode], ["\x1b[2Jhm\x9b2J\r"]))
     text = plain(ansi(episode))
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.agents.policies.scripted import ScriptedAgent
+from igpo_gym.config import EnvConfig
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.completions import Completions
 from igpo_gym.envs.engine import Engine
@@ -37,18 +38,25 @@ def test_a_stream_draws_uniformly() -> None:
 
 def test_settings_become_an_engine(question_set: QuestionSet) -> None:
     questions, engine = assemble(
-        question_set, scorer=None, reward="outcome-em", protocol="tool_call", max_turns=4, top_k=5
+        EnvConfig(
+            questions=question_set,
+            scorer=None,
+            reward="outcome-em",
+            protocol="tool_call",
+            max_turns=4,
+            top_k=5,
+        )
     )
     assert questions is question_set
     assert engine.protocol is TOOL_CALL
     assert engine.reward is PRESETS["outcome-em"]
-    assert (engine.max_turns, engine.top_k, engine.scorer) == (4, 5, None)
-    assert engine.retriever.search(["Wrocław"], 1)[0][0].id == "odra"
+    assert (engine.rules.max_turns, engine.tools[0].top_k, engine.scorer) == (4, 5, None)
+    assert engine.tools[0].retriever.search(["Wrocław"], 1)[0][0].id == "odra"
 
 
 def test_what_a_reward_needs_is_given_or_missed(question_set: QuestionSet, scorer: MentionScorer) -> None:
     def settle(**settings: Any) -> Engine:
-        return assemble(question_set, scorer=scorer, **settings)[1]
+        return assemble(EnvConfig(questions=question_set, scorer=scorer, **settings))[1]
 
     assert settle(reward="tips", reference=scorer).reference is scorer
     assert settle(reward="ig-search").corpus[0] == PASSAGES[0]
@@ -69,7 +77,7 @@ def test_a_search_elsewhere_has_no_corpus_to_draw_from(scorer: MentionScorer) ->
             return [[] for _ in queries]
 
     with pytest.raises(ValueError, match="'ig-search' needs a corpus to draw random documents from"):
-        assemble(QUESTIONS, search=Elsewhere(), scorer=scorer, reward="ig-search")
+        assemble(EnvConfig(questions=QUESTIONS, search=Elsewhere(), scorer=scorer, reward="ig-search"))
 
 
 def test_questions_are_found_by_id(question_set: QuestionSet) -> None:
@@ -82,4 +90,4 @@ def test_questions_are_found_by_id(question_set: QuestionSet) -> None:
 @pytest.mark.parametrize("spec", ["hotpotqa", "word", "hotpot:file"])
 def test_unknown_questions_are_explained(spec: str) -> None:
     with pytest.raises(SpecError, match="hotpotqa:"):
-        assemble(spec, scorer=None, reward="outcome-f1")
+        assemble(EnvConfig(questions=spec, scorer=None, reward="outcome-f1"))

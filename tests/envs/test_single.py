@@ -52,20 +52,20 @@ def test_step_pays_and_tells(settings: dict[str, Any]) -> None:
     assert info["reward_terms"] == pytest.approx({"gain": reward, "f1": 0.0, "format-penalty": 0.0})
     assert info["belief"] == pytest.approx(2 / 11)
     assert info["turn"] == 1
-    assert info["action"] == "search"
+    assert (info["action"], info["tools"]) == ("tools", ("search",))
     assert info["valid"]
     assert info["queries"] == ("Günter Grass writer",)
     assert info["passage_ids"][0] == "grass"
     assert info["passage_titles"][0] == "Günter Grass"
     assert info["messages"][-1]["content"] == message + observation
-    assert not info["search_failed"]
+    assert not info["failed"]
     assert "f1" not in info
 
     observation, reward, terminated, truncated, info = env.step("<answer>the port of Danzig</answer>")
     assert (observation, terminated, truncated) == ("", True, False)
     # Of the tokens port, of, danzig one is right, and it is all of the alias "Danzig".
     assert reward == pytest.approx(0.5)
-    assert (info["em"], info["cover_em"], info["searches"]) == (0.0, 1.0, 1)
+    assert (info["em"], info["cover_em"], info["tool_turns"]) == (0.0, 1.0, 1)
     assert info["f1"] == pytest.approx(reward)
     assert info["prediction"] == "the port of Danzig"
 
@@ -133,15 +133,15 @@ def test_stepping_at_the_wrong_time_needs_a_reset(settings: dict[str, Any], unwr
     ("change", "message"),
     [
         ({"reward": "ipgo"}, "unknown reward 'ipgo'; choose one of: document-gain, em"),
-        ({"protocol": "xml"}, "unknown protocol 'xml'; choose one of: tags"),
+        ({"protocol": "xml"}, "unknown protocol 'xml'; choose one of: igpo, tags"),
         ({"render_mode": "rgb"}, "unknown render_mode 'rgb'; choose one of: ansi, human"),
-        ({"group_size": 0}, "group_size must be at least 1"),
+        ({"group_size": 0}, "group_size must be a whole number of at least 1"),
         ({"max_turns": 0}, "max_turns must be a whole number of at least 1, not 0"),
         ({"max_turns": 2.5}, "max_turns must be a whole number"),
         ({"scorer": None}, "needs a scorer"),
         ({"scorer": 5}, "a scorer is a name, None, or an object"),
         ({"reward": None}, "a reward is a text or a RewardFunction, not None"),
-        ({"protocol": None}, "unknown protocol None; choose one of: tags"),
+        ({"protocol": None}, "unknown protocol None; choose one of: igpo, tags"),
         (
             {"questions": [Question("x", "Who?", ("A",))], "reward": "f1 + evidence-recall"},
             "'x' of .* names none",

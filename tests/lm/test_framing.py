@@ -12,10 +12,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
-from igpo_gym.episode import Episode, Question, Search, Segment, Turn
+from igpo_gym.episode import Episode, Question, Segment, Turn
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import PROTOCOLS
+from igpo_gym.tools import search_call
 from tests.lm.tiny import CHATML, CONTROL, make_tokenizer
 
 # Like Qwen's: a default system prompt, old thoughts dropped, content stripped.
@@ -80,12 +81,11 @@ def test_a_transcript_begins_with_what_it_was(
 ) -> None:
     framing, grammar = framings[name], PROTOCOLS[protocol]
     asked = Question("1", question, ("yes",))
-    episode = Episode.begin(asked, grammar.prompt(asked))
+    episode = Episode(asked, grammar.prompt(asked))
     earlier = framing.ids(episode.segments)
     for message, body in turns:
-        episode.append(
-            Turn(message, Search(("q",))), (Segment("agent", "assistant", message), grammar.reply(body))
-        )
+        said = Segment("agent", "assistant", message)
+        episode.append(Turn(message, search_call("q"), (said, *grammar.reply(body))))
         later = framing.ids(episode.segments)
         assert later[: len(earlier)] == earlier
         assert len(later) > len(earlier)

@@ -37,7 +37,7 @@ def backend(bos: bool) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(
-        [TAGS.user, TOOL_CALL.system, TAGS.probe.prefix, "the novel of 1959 by"], trainer
+        [TAGS.user(TAGS), TOOL_CALL.system(TOOL_CALL), TAGS.probe.prefix, "the novel of 1959 by"], trainer
     )
     tokenizer.add_tokens([AddedToken(tag, special=False) for tag in ("<search>", "</search>")])
     if bos:
@@ -94,11 +94,11 @@ def naive_belief(model: PreTrainedModel, framing: Framing, request: BeliefReques
     return tuple(means)
 
 
-def turn(number: int, words: int = 12) -> tuple[Segment, Segment]:
+def turn(number: int, words: int = 12) -> tuple[Segment, ...]:
     """An agent's message and a reply, different for each number."""
     return (
         Segment("agent", "assistant", f"<search>the novel {number} of {number * 7 % 31}</search>"),
-        TAGS.reply(" ".join(f"by{(number * word) % 17}" for word in range(words))),
+        *TAGS.reply(" ".join(f"by{(number * word) % 17}" for word in range(words))),
     )
 
 

@@ -7,21 +7,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.episode import Answer, Invalid, Passage, Question, Search
+from igpo_gym.episode import Answer, Invalid, Passage, Question, ToolCall, ToolCalls, ToolResult
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import (
     ANSWER_PROBE,
+    CHAT,
     MAX_QUERIES,
+    NATIVE,
     PROTOCOLS,
     TAGS,
     TOOL_CALL,
+    ReplyLimits,
     TextProtocol,
-    neutralize,
+    igpo,
+    native_message,
     resolve_protocol,
-    well_formed,
 )
+from igpo_gym.text import neutralize, well_formed
+from igpo_gym.tools import queries, search_call
+from igpo_gym.tools.opening import OPEN
+from igpo_gym.tools.searching import SEARCH
 
-protocols = st.sampled_from(list(PROTOCOLS.values()))
+EVERY = [
+    protocol.with_tools(tools)
+    for protocol in (*PROTOCOLS.values(), igpo(think=True))
+    for tools in ((SEARCH,), (SEARCH, OPEN))
+]
+protocols = st.sampled_from(EVERY)
 # Texts that are likely to look like a message: tags, JSON, and anything else, lone surrogates included.
 pieces = st.sampled_from(
     [f"<{slash}{tag}>" for slash in ("", "/") for tag in ("think", "search", "answer", "information")]
@@ -30,19 +42,18 @@ pieces = st.sampled_from(
 )
 any_text = st.text(st.characters(exclude_categories=()))
 messages = st.lists(pieces | any_text).map("".join)
-words = st.text(min_size=1).map(str.strip).filter(bool)
 
 
 @given(protocols, messages)
 def test_any_string_is_an_action(protocol: TextProtocol, message: str) -> None:
     action = protocol.parse(message)
-    assert isinstance(action, Search | Answer | Invalid)
+    assert isinstance(action, ToolCalls | Answer | Invalid)
     match action:
-        case Search(queries):
-            assert 1 <= len(queries) <= MAX_QUERIES
-            assert all(query.strip() for query in queries)
-            json.dumps(queries).encode()
-            "".join(queries).encode()
+        case ToolCalls(calls):
+            assert 1 <= len(calls) <= MAX_QUERIES
+            assert {call.tool for call in calls} <= {tool.name for tool in protocol.tools}
+            assert all(query.strip() for query in queries(action))
+            json.dumps([dict(call.arguments) for call in calls]).encode()
         case Answer(text):
             assert text.strip()
             text.encode()
@@ -50,12 +61,61 @@ def test_any_string_is_an_action(protocol: TextProtocol, message: str) -> None:
             assert reason
 
 
-@given(protocols, st.lists(words, min_size=1, max_size=MAX_QUERIES), st.text())
-def test_parse_inverts_write(protocol: TextProtocol, texts: list[str], thought: str) -> None:
-    thought = neutralize(thought)
-    queries = tuple(neutralize(text) for text in texts)
-    assert protocol.parse(protocol.write(Search(queries), thought)) == Search(queries)
-    assert protocol.parse(protocol.write(Answer(queries[0]), thought)) == Answer(queries[0])
+@given(protocols, messages)
+def test_what_stops_sampling_and_what_parses_agree(protocol: TextProtocol, message: str) -> None:
+    """A message that is an action is one as well where sampling stops, or calls more beyond."""
+    action = protocol.parse(message)
+    end = protocol.end(message)
+    if isinstance(action, Answer):
+        assert end is not None
+        assert protocol.parse(message[:end]) == action
+    if isinstance(action, ToolCalls):
+        assert end is not None
+        first = protocol.parse(message[:end])
+        assert isinstance(first, ToolCalls)
+        assert action.calls[: len(first.calls)] == first.calls
+
+
+def visible_words(text: str) -> bool:
+    return any(letter.isalnum() for letter in text)
+
+
+words = st.text(min_size=1).map(str.strip).filter(visible_words)
+
+
+@given(protocols, words, st.text())
+def test_parse_inverts_write(protocol: TextProtocol, text: str, thought: str) -> None:
+    thought, text = neutralize(thought), neutralize(text)
+    listed = protocol.name.startswith("igpo")  # there a query is a list always
+    search = ToolCalls((ToolCall("search", {"query": [text] if listed else text}),))
+    assert protocol.parse(protocol.write(search, thought)) == search
+    assert protocol.parse(protocol.write(Answer(text), thought)) == Answer(text)
+    if OPEN in protocol.tools:
+        opened = ToolCalls((ToolCall("open", {"document": text, "page": 3}),))
+        assert protocol.parse(protocol.write(opened, thought)) == opened
+
+
+@pytest.mark.parametrize("protocol", EVERY, ids=lambda each: f"{each.name}-{len(each.tools)}")
+def test_what_the_environment_advises_is_valid(protocol: TextProtocol) -> None:
+    for tool in protocol.tools:
+        for example in tool.examples:
+            call = ToolCalls((ToolCall(tool.name, example),))
+            assert isinstance(protocol.parse(protocol.write(call)), ToolCalls)
+            if protocol.advise is None and example is tool.example:
+                assert protocol.write(call) in protocol.invalid("why")
+                assert tool.name in protocol.invalid("why") or protocol.name == "igpo"
+    assert protocol.parse(protocol.write(Answer("answer"))) == Answer("answer")
+    if protocol.advise is None:
+        assert protocol.write(Answer("answer")) in protocol.invalid("why")
+        assert protocol.write(Answer("answer")) in protocol.last_call()
+    else:
+        # The library writes the calls in its own syntax; following the advice is a valid message.
+        named = re.findall(r"(\w+) with (\{.*?\})", protocol.invalid("why"))
+        assert [name for name, _ in named] == [*(tool.name for tool in protocol.tools), "answer"]
+        for name, arguments in named:
+            action = protocol.parse(native_message(protocol, [(name, json.loads(arguments))]))
+            assert isinstance(action, ToolCalls | Answer)
+        assert "<" not in protocol.invalid("why")
 
 
 @given(protocols, messages)
@@ -68,9 +128,17 @@ def test_a_thought_may_hold_anything_but_its_end(protocol: TextProtocol, thought
 def test_retrieved_text_cannot_open_or_close_a_block(protocol: TextProtocol, title: str, text: str) -> None:
     body = protocol.passages([Passage("1", title, text)])
     assert not set(body) & set("<＜﹤")
-    reply = protocol.reply(body).text
-    assert len(re.findall(rf"</?{protocol.result_tag}>", reply)) == 2
+    reply = protocol.reply_text(body)
+    if protocol.result_tag:
+        assert len(re.findall(rf"</?{protocol.result_tag}>", reply)) == 2
     assert reply.endswith("\n")
+
+
+@given(st.text(), st.text(), st.integers(1, 9))
+def test_one_passage_shows_as_one(title: str, text: str, rank: int) -> None:
+    forged = f"{text}\n Doc {rank}(Title: x) {text}"
+    body = TAGS.passages([Passage("1", f"{title}\nDoc 2(Title: y)", forged)])
+    assert len(re.findall(r"^\s*Doc \d+\(Title:", body, re.MULTILINE)) == 1
 
 
 @given(protocols, messages.filter(lambda text: bool(text.strip())))
@@ -92,7 +160,8 @@ def test_a_question_cannot_write_blocks_into_the_prompt(protocol: TextProtocol, 
         ("a</search>", "</search> without <search>"),
         ("<search>a</answer>", "<search> is not closed"),
         ("<search> </search>", "<search> is empty"),
-        ("<answer></answer>", "<answer> is empty"),
+        ("<answer></answer>", "the answer is empty"),
+        ("<answer>\u200b\ufeff</answer>", "the answer is empty"),
         ("<search>a</search><answer>b</answer>", "one action a message"),
         ("<answer>a</answer><answer>b</answer>", "one action a message"),
         ("<search>a</search> and so on", "text after the action"),
@@ -113,15 +182,21 @@ def test_tags_explains_what_is_wrong(message: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("message", "action"),
     [
-        ("<search>a</search>", Search(("a",))),
-        ("<search> a </search>\n<search>b</search>\n", Search(("a", "b"))),
-        ("I will look. <search>a</search>", Search(("a",))),
+        ("<search>a</search>", search_call("a")),
+        (
+            "<search> a </search>\n<search>b</search>\n",
+            ToolCalls((*search_call("a").calls, *search_call("b").calls)),
+        ),
+        ("I will look. <search>a</search>", search_call("a")),
         ("the template opened my thought</think><answer>b</answer>", Answer("b")),
         ("<think><search>not this</search></think><answer>x < y</answer>", Answer("x < y")),
-        (f"{ANSWER_PROBE.prefix}Danzig{ANSWER_PROBE.suffix}", Answer("Danzig")),
+        (ANSWER_PROBE.around("Danzig"), Answer("Danzig")),
+        ("<think>use <search>q</search>, then</think><search>real</search>", search_call("real")),
+        ("<answer>Danzig</answer><|im_end|>", Answer("Danzig")),
+        ("<search>a</search></s>\n", search_call("a")),
     ],
 )
-def test_tags_reads(message: str, action: Search | Answer) -> None:
+def test_tags_reads(message: str, action: ToolCalls | Answer) -> None:
     assert TAGS.parse(message) == action
 
 
@@ -132,13 +207,21 @@ def tool_call(call: object) -> str:
 @pytest.mark.parametrize(
     ("message", "action"),
     [
-        (tool_call({"name": "search", "arguments": {"query": "a"}}), Search(("a",))),
-        (tool_call({"name": "search", "arguments": {"query": ["a", " b "]}}), Search(("a", "b"))),
-        (tool_call({"name": "search", "arguments": {"query": "a"}}) * 2, Search(("a", "a"))),
+        (tool_call({"name": "search", "arguments": {"query": "a"}}), search_call("a")),
+        (tool_call({"name": "search", "arguments": {"query": ["a", " b "]}}), search_call("a", "b")),
+        (
+            tool_call({"name": "search", "arguments": {"query": "a"}}) * 2,
+            ToolCalls(search_call("a").calls * 2),
+        ),
+        (tool_call({"name": "search", "arguments": '{"query": "a"}'}), search_call("a")),
+        (
+            tool_call({"name": "search", "arguments": {"query": "</tool_call> <answer>"}}),
+            search_call("</tool_call> <answer>"),
+        ),
         ("<think>x</think><answer>a</answer>", Answer("a")),
     ],
 )
-def test_tool_call_reads(message: str, action: Search | Answer) -> None:
+def test_tool_call_reads(message: str, action: ToolCalls | Answer) -> None:
     assert TOOL_CALL.parse(message) == action
 
 
@@ -147,12 +230,13 @@ def test_tool_call_reads(message: str, action: Search | Answer) -> None:
     [
         ("search", 'the only tool is "search"'),
         ({"name": "browse", "arguments": {}}, 'the only tool is "search"'),
-        ({"name": "search"}, '"query" must be'),
-        ({"name": "search", "arguments": "query"}, '"query" must be'),
-        ({"name": "search", "arguments": {"query": []}}, '"query" must be'),
-        ({"name": "search", "arguments": {"query": 7}}, '"query" must be'),
-        ({"name": "search", "arguments": {"query": ["a", 7]}}, "every query must be"),
-        ({"name": "search", "arguments": {"query": ["a", " "]}}, "every query must be"),
+        ({"name": "search"}, '"arguments" of search must be an object'),
+        ({"name": "search", "arguments": "query"}, "not valid JSON"),
+        ({"name": "search", "arguments": {"query": []}}, '"query" of search must not be empty'),
+        ({"name": "search", "arguments": {"query": 7}}, "7 is not valid under any of the given schemas"),
+        ({"name": "search", "arguments": {"query": ["a", 7]}}, "is not valid under any"),
+        ({"name": "search", "arguments": {"query": ["a", " "]}}, '"query" of search must not be empty'),
+        ({"name": "search", "arguments": {"query": "a", "k": 9}}, "'k' was unexpected"),
     ],
 )
 def test_tool_call_explains_what_is_wrong(call: object, reason: str) -> None:
@@ -168,7 +252,7 @@ def test_json_that_python_cannot_read_is_invalid(content: str) -> None:
 
 def test_a_query_of_lone_surrogates_becomes_text_that_files_accept() -> None:
     action = TOOL_CALL.parse('<tool_call>{"name": "search", "arguments": {"query": "\\ud800"}}</tool_call>')
-    assert action == Search(("?",))
+    assert action == search_call("?")
     assert well_formed("Gdańsk") == "Gdańsk"
 
 
@@ -188,15 +272,105 @@ def test_passages_are_numbered_as_search_r1_does() -> None:
     assert TAGS.passages([]) == "No passage was found."
 
 
-def test_the_invalid_reply_shows_actions_that_are_valid() -> None:
-    for protocol in PROTOCOLS.values():
-        body = protocol.invalid("why")
-        assert protocol.write(Answer("answer")) in body
-        assert protocol.write(Search(("query",))) in body
+@pytest.mark.parametrize("protocol", [TAGS, TOOL_CALL, NATIVE, CHAT], ids=lambda each: each.name)
+def test_a_tag_within_a_thought_or_a_string_ends_nothing(protocol: TextProtocol) -> None:
+    message = protocol.write(search_call("real"), f"use {protocol.write(search_call('q'))}, then")
+    assert protocol.cut(f"{message} and more") == message
+    for length in range(len(message)):
+        assert protocol.end(message[:length]) is None
+    if protocol is TOOL_CALL:
+        string = tool_call({"name": "search", "arguments": {"query": "</tool_call> and <answer>a</answer>"}})
+        assert protocol.cut(f"{string} and more") == string
+
+
+def test_attributes_are_arguments_of_the_type_that_the_schema_says() -> None:
+    protocol = TAGS.with_tools((SEARCH, OPEN))
+    opened = ToolCalls((ToolCall("open", {"document": "The Tin Drum", "page": 2}),))
+    assert protocol.parse('<open page="2">The Tin Drum</open>') == opened
+    for message, reason in [
+        ('<open page="two">x</open>', "is not of type 'integer'"),
+        ('<open page="0">x</open>', "less than the minimum"),
+        ('<open side="2">x</open>', "'side' was unexpected"),
+        ('<open page="2" page="3">x</open>', "page twice"),
+        ("<open page=2>x</open>", "cannot be read"),
+    ]:
+        action = protocol.parse(message)
+        assert isinstance(action, Invalid)
+        assert reason in action.reason
+
+
+def test_replies_are_cut_where_a_limit_says_so() -> None:
+    call = search_call("q").calls[0]
+    passages = (Passage("1", "A", "One sentence. " * 9), Passage("2", "B", "Short."))
+    results = [(call, ToolResult(passages=(passages,)))]
+    body, cut = TAGS.results(results, limits=ReplyLimits(passage_chars=40))
+    kept = "One sentence. One sentence."
+    assert body == f"Doc 1(Title: A) {kept} [... {14 * 9 - 28} characters cut]\nDoc 2(Title: B) Short."
+    assert cut == 14 * 9 - 28
+    body, cut = TAGS.results(results, limits=ReplyLimits(reply_chars=50))
+    whole, _ = TAGS.results(results)
+    assert cut == len(whole) - body.index(" [...") - 1
+    assert len(body) < 50 + len(" [... 1000 characters cut]")
+    body, cut = TAGS.results(results, frozenset("1"), ReplyLimits(repeat_passages=False))
+    assert body == "Doc 1(Title: A) was shown before.\nDoc 2(Title: B) Short."
+
+
+def test_igpo_speaks_as_the_published_environments_do() -> None:
+    protocol = igpo(date="2026-11-28", think=True).with_tools((SEARCH, OPEN))
+    four = tool_call({"name": "web_search", "arguments": {"query": ["a", "b", "c", "d"]}})
+    assert protocol.parse(four) == search_call("a", "b", "c")
+    pages = tool_call({"name": "browse_webpage", "arguments": {"url_list": ["u", "v"]}})
+    assert protocol.parse(pages) == ToolCalls(
+        (ToolCall("open", {"document": "u"}), ToolCall("open", {"document": "v"}))
+    )
+    system, user, opening = protocol.prompt(Question("1", "Who?", ("A",)))
+    assert "Today is 2026-11-28." in system.text
+    assert '"name": "web_search"' in system.text
+    assert (user.text, opening.role, opening.text) == ("Who?", "assistant", "<think>\n")
+    assert protocol.probe.prefix.startswith("\nNow")
+    call = search_call("a", "b").calls[0]
+    found = ToolResult(passages=((Passage("u", "U", "one"),), ()))
+    body, _ = protocol.results([(call, found), (search_call("c").calls[0], ToolResult(failed=True))])
+    assert json.loads(body) == [
+        {"query": "a", "web_page_info_list": [{"title": "U", "url": "u", "quick_summary": "one"}]},
+        {"query": "b", "web_page_info_list": []},
+        {
+            "tool": "search",
+            "error": "Search is unavailable at the moment. Try again, or answer with what you know.",
+        },
+    ]
+    long = ToolResult(passages=((Passage("u", "U", "word " * 9999),),))
+    body, cut = protocol.results([(search_call("a").calls[0], long)], limits=ReplyLimits(None, 300))
+    assert len(json.loads(body)[0]["web_page_info_list"][0]["quick_summary"]) < 350 < cut
+    assert [segment.role for segment in protocol.reply(body)] == ["tool", "assistant"]
+
+
+def test_native_calls_are_read_as_the_library_hands_them_over() -> None:
+    assert NATIVE.parse(
+        native_message(NATIVE, [("search", {"query": "a"}), ("search", '{"query": "b"}')])
+    ) == (ToolCalls((*search_call("a").calls, *search_call("b").calls)))
+    assert NATIVE.parse(native_message(NATIVE, [("answer", {"answer": "p < 0.05"})])) == Answer("p ‹ 0.05")
+    for calls, reason in [
+        ([("browse", {})], "the tools are"),
+        ([("search", {})], "'query' is a required property"),
+        ([("answer", {"answer": "a"}), ("search", {"query": "q"})], "one action a message"),
+    ]:
+        action = NATIVE.parse(native_message(NATIVE, calls))
+        assert isinstance(action, Invalid)
+        assert reason in action.reason
+
+
+def test_the_form_of_a_closed_book() -> None:
+    protocol = TAGS.with_tools(())
+    assert "search" not in protocol.prompt(Question("1", "Who?", ("A",)))[0].text
+    assert isinstance(protocol.parse("<search>a</search>"), Invalid)
+    assert protocol.parse("<answer>a</answer>") == Answer("a")
 
 
 def test_protocols_are_found_by_name() -> None:
     assert resolve_protocol("tags") is TAGS
     assert resolve_protocol(TOOL_CALL) is TOOL_CALL
-    with pytest.raises(SpecError, match="unknown protocol 'xml'; choose one of: tags, tool_call"):
+    with pytest.raises(
+        SpecError, match="unknown protocol 'xml'; choose one of: igpo, tags, tags-chat, tool_call, tools"
+    ):
         resolve_protocol("xml")

@@ -9,27 +9,32 @@ from igpo_gym.episode import (
     Answer,
     Belief,
     BeliefView,
+    EndReason,
     Episode,
     Passage,
     Question,
-    Search,
     Segment,
+    ToolResult,
     Turn,
 )
 from igpo_gym.rewards import RewardTerm
+from igpo_gym.tools import search_call
 
 QUESTION = Question("1", "Where?", ("Danzig", "the port of Danzig"))
 SEGMENT = Segment("agent", "assistant", "m")
-SEARCH = Search(("q",))
+SEARCH = search_call("q")
 
 
 def play(*actions: Action, beliefs: tuple[float, ...] = (), truncated: bool = False) -> Episode:
     """An episode of these actions; the second alias is half as likely as the first."""
-    episode = Episode.begin(QUESTION, (Segment("environment", "user", "Where?"),))
+    episode = Episode(QUESTION, (Segment("environment", "user", "Where?"),))
     for action in actions:
-        episode.append(Turn("m", action), (SEGMENT,) if isinstance(action, Answer) else (SEGMENT, SEGMENT))
+        answers = isinstance(action, Answer)
+        segments = (SEGMENT,) if answers else (SEGMENT, SEGMENT)
+        episode.append(Turn("m", action, segments), EndReason.ANSWERED if answers else None)
     episode.beliefs = [Belief((math.log(belief), math.log(belief / 2))) for belief in beliefs]
-    episode.truncated = truncated
+    if truncated:
+        episode.end = EndReason.TURNS_EXHAUSTED
     return episode
 
 
@@ -45,7 +50,7 @@ def seen_by(episode: Episode, **views: tuple[BeliefView, list[tuple[float, ...]]
 
 def found(*ids: str) -> Turn:
     """A search that found passages."""
-    return Turn("m", SEARCH, results=(tuple(Passage(name, name, "") for name in ids),))
+    return Turn("m", SEARCH, results=(ToolResult("", (tuple(Passage(name, name, "") for name in ids),)),))
 
 
 def prices(term: RewardTerm, episode: Episode) -> list[float]:

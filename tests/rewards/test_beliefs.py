@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import BELIEF, BeliefView, Episode
-from igpo_gym.protocols import PROTOCOLS, Answer, Search
+from igpo_gym.episode import BELIEF, Answer, BeliefView, Episode
+from igpo_gym.protocols import PROTOCOLS
 from igpo_gym.rewards.beliefs import (
     belief_request,
     drawn_passages,
@@ -15,14 +15,15 @@ from igpo_gym.rewards.beliefs import (
 )
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.tools import search_call
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 
 
 def play(engine: Engine, question: int, *queries: str, answer: bool) -> Episode:
     (episode,) = engine.begin([QUESTIONS[question]])
-    engine.settle([], [episode])
-    messages = [engine.protocol.write(Search((query,)), "hm") for query in queries]
+    engine.start([episode])
+    messages = [engine.protocol.write(search_call(query), "hm") for query in queries]
     for message in [*messages, *([engine.protocol.write(Answer("x"))] if answer else [])]:
         engine.settle(engine.play([episode], [message]))
     return episode
@@ -31,14 +32,14 @@ def play(engine: Engine, question: int, *queries: str, answer: bool) -> Episode:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_beliefs_are_those_of_the_steps(engine: Engine, protocol: str) -> None:
     tokenizer = make_tokenizer(CHATML)
-    step_by_step = TransformersScorer(make_model("llama"), tokenizer)
+    step_by_step = TransformersScorer(make_model("llama", max_position_embeddings=4096), tokenizer)
     engine = dataclasses.replace(engine, scorer=step_by_step, protocol=PROTOCOLS[protocol])
     episodes = [
         play(engine, 1, "Tin Drum", "Günter Grass", answer=True),
         play(engine, 2, "river", "Odra", "Vistula", answer=False),
         play(engine, 0, answer=True),
     ]
-    at_once = TransformersScorer(make_model("llama"), tokenizer)
+    at_once = TransformersScorer(make_model("llama", max_position_embeddings=4096), tokenizer)
     beliefs = score_trajectories(at_once, episodes)
     for episode, trajectory in zip(episodes, beliefs, strict=True):
         assert len(trajectory) == len(episode.beliefs)
@@ -65,7 +66,7 @@ def test_the_plain_view_asks_what_it_always_asked(engine: Engine) -> None:
 
 def test_the_evidence_view_reads_queries_and_documents_alone(engine: Engine) -> None:
     (episode,) = engine.begin([QUESTIONS[1]])
-    engine.settle([], [episode])
+    engine.start([episode])
     for message in (
         "<think>Danzig?</think><search>Tin  Drum</search>",
         "It is Danzig.",
@@ -100,7 +101,7 @@ def test_a_draw_replaces_the_documents_of_its_turn_alone(engine: Engine) -> None
         real = request(episode, 2, BeliefView(context)).segments
         drawn = request(episode, 2, BeliefView(context, draw=3)).segments
         assert drawn[:-1] == real[:-1]
-        assert drawn[-1] == engine.protocol.reply(engine.protocol.passages(draws[3]))
+        assert drawn[-1:] == engine.protocol.reply(engine.protocol.passages(draws[3]))
         # Where nothing was found, nothing is replaced.
         assert request(episode, 3, BeliefView(context, draw=3)) == request(episode, 3, BeliefView(context))
 

@@ -10,6 +10,7 @@ import pytest
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.rollouts.records import RolloutFile
+from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from igpo_gym.rewards import PRESETS, TERMS
 from igpo_gym.rewards.terms import parameters
@@ -32,7 +33,7 @@ def test_the_listed_sums_are_those_of_the_presets() -> None:
 
 def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    question_set, engine = assemble(scorer=None, reward="outcome-f1")
+    question_set, engine = assemble(EnvConfig(scorer=None, reward="outcome-f1"))
     with RolloutFile(tmp_path / "noisy.jsonl", {}) as file:
         for episode in collect(engine, ScriptedAgent("noisy", question_set), question_set.questions[:2]):
             file.write(episode)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from igpo_gym.episode import Answer, Belief, Episode, Invalid, Question, Segment, Turn
+from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Question, Segment, Turn
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, curriculum, resolve_reward
 
@@ -13,9 +13,9 @@ SEGMENT = Segment("agent", "assistant", "m")
 
 def episode() -> Episode:
     """An invalid message that raised the belief from 0.2 to 0.5, then the right answer."""
-    played = Episode.begin(Question("1", "Who?", ("Grass",)), (SEGMENT,))
-    played.append(Turn("m", Invalid("no")), (SEGMENT, SEGMENT))
-    played.append(Turn("m", Answer("Günter Grass")), (SEGMENT,))
+    played = Episode(Question("1", "Who?", ("Grass",)), (SEGMENT,))
+    played.append(Turn("m", Invalid("no"), (SEGMENT, SEGMENT)))
+    played.append(Turn("m", Answer("Günter Grass"), (SEGMENT,)), EndReason.ANSWERED)
     played.beliefs = [Belief((math.log(0.2),)), Belief((math.log(0.5),))]
     return played
 

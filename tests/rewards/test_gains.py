@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.episode import Answer, Belief, BeliefView, Episode, Invalid, Turn
+from igpo_gym.episode import Answer, Belief, BeliefView, Episode, Invalid, ToolResult, Turn
 from igpo_gym.rewards import TERMS, make_term, resolve_reward
 from tests.rewards.played import SEARCH, play, prices, seen_by
 
@@ -42,7 +42,7 @@ def test_gains_sum_to_the_whole_change(start: float, rest: list[float]) -> None:
 @pytest.mark.parametrize("name", ["gain", "log-gain", "new-best"])
 def test_a_failed_search_pays_no_gain(name: str) -> None:
     episode = play(SEARCH, beliefs=(0.1, 0.4))
-    episode.turns[0] = Turn("m", SEARCH, search_failed=True)
+    episode.turns[0] = Turn("m", SEARCH, results=(ToolResult(failed=True),))
     assert prices(TERMS[name], episode) == [0.0]
 
 

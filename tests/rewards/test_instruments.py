@@ -25,7 +25,7 @@ TAGGED = BeliefView(span="tagged")
 
 def play(engine: Engine, question: int, *messages: str) -> Episode:
     (episode,) = engine.begin([QUESTIONS[question]])
-    engine.settle([], [episode])
+    engine.start([episode])
     for message in messages:
         engine.settle(engine.play([episode], [message]))
     return episode
@@ -82,7 +82,7 @@ def test_a_scorer_that_does_not_count_tokens_cannot_sum(engine: Engine) -> None:
             return [Belief(belief.log_probs) for belief in super().score(requests)]
 
     episode = play(engine, 0)
-    with pytest.raises(ScoringError, match="does not tell their number"):
+    with pytest.raises(ScoringError, match="does not tell their log-probabilities"):
         Instruments(Silent()).measure([(episode, 0)], Due((TAGGED,)))
     assert Instruments(Silent()).measure([(episode, 0)], Due((BELIEF,)))
 
@@ -153,12 +153,12 @@ def test_a_belief_that_cannot_be_had_stays_what_it_was(engine: Engine) -> None:
     episode = play(engine, 0, "<search>Tin Drum</search>", f"<think>{'Grass ' * 500}</think>")
     due = Due((BELIEF, BeliefView("evidence")))
     readings = Instruments(Narrow(2000)).measure([(episode, turn) for turn in range(3)], due)
-    copy = Episode.begin(episode.question, TAGS.prompt(episode.question))
+    copy = Episode(episode.question, TAGS.prompt(episode.question))
     assert [reading.note(copy) for reading in readings] == [True, True, False]
     assert copy.beliefs[2] == copy.beliefs[1] == episode.beliefs[1]
     assert copy.belief(2, BeliefView("evidence")) == copy.belief(1, BeliefView("evidence"))
     with pytest.raises(ScoringError, match="the prompt of 'q-author' is longer"):
-        readings[2].note(Episode.begin(episode.question, TAGS.prompt(episode.question)))
+        readings[2].note(Episode(episode.question, TAGS.prompt(episode.question)))
 
 
 @pytest.mark.parametrize(

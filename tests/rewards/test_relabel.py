@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.rollouts.records import from_record, to_record
+from igpo_gym.config import EnvConfig
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.completions import Completions
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Belief, BeliefView, Episode
 from igpo_gym.protocols import PROTOCOLS, TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS, RewardFunction, RewardTerm, resolve_reward
-from igpo_gym.rewards.relabel import reprice
+from igpo_gym.rewards.relabel import relabel
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 VARIANTS = [*PRESETS, "igpo(context=evidence, aliases=logsumexp) + 0.1*evidence-recall - 0.01*search-cost"]
@@ -28,7 +30,7 @@ VARIANTS = [*PRESETS, "igpo(context=evidence, aliases=logsumexp) + 0.1*evidence-
 
 def play(engine: Engine, question: int, *messages: str) -> Episode:
     (episode,) = engine.begin([QUESTIONS[question]])
-    engine.settle([], [episode])
+    engine.start([episode])
     for message in messages:
         engine.settle(engine.play([episode], [message]))
     return episode
@@ -58,7 +60,7 @@ def test_the_recorded_variant_gives_the_recorded_rewards(everything: Engine, rew
     # Measured anew, and from what was recorded.
     anew = {"scorer": MentionScorer(), "reference": MentionScorer(), "estimator": engine.estimator}
     for sources in ({**anew, "corpus": PASSAGES}, {}):
-        priced = list(reprice(iter(episodes), [reward], **sources, batch_size=2))  # type: ignore[arg-type]
+        priced = list(relabel(iter(episodes), [reward], **sources, batch_size=2))  # type: ignore[arg-type]
         for episode, result in zip(episodes, priced, strict=True):
             assert result.rewards[reward] == [pytest.approx(terms) for terms in episode.rewards]
             assert dataclasses.replace(result.episode, rewards=episode.rewards) == episode
@@ -69,7 +71,7 @@ def test_all_variants_share_one_call_a_batch(everything: Engine) -> None:
     episodes = some_episodes(everything)
     scorer = MentionScorer()
     priced = list(
-        reprice(episodes, VARIANTS, scorer, reference=scorer, corpus=PASSAGES, estimator=everything.estimator)
+        relabel(episodes, VARIANTS, scorer, reference=scorer, corpus=PASSAGES, estimator=everything.estimator)
     )
     # Plain, evidence and tagged beliefs of 3 + 4 + 1 states, and four draws for each of the 4 searches.
     assert scorer.calls == [3 * 8 + 4 * 4]
@@ -85,7 +87,7 @@ def test_no_more_than_a_batch_is_held(engine: Engine) -> None:
             taken += 1
             yield episode
 
-    priced = reprice(source(), ["outcome-f1"], batch_size=1)
+    priced = relabel(source(), ["outcome-f1"], batch_size=1)
     for number in range(1, 4):
         next(priced)
         assert taken == number
@@ -93,13 +95,13 @@ def test_no_more_than_a_batch_is_held(engine: Engine) -> None:
 
 @given(st.permutations(range(3)), st.integers(1, 4))
 def test_neither_order_nor_batch_changes_a_price(order: list[int], batch_size: int) -> None:
-    engine = Engine(TAGS, BM25Index.build(PASSAGES), PRESETS["igpo"], MentionScorer(), max_turns=3, top_k=2)
+    engine = Engine(TAGS, (Search(BM25Index.build(PASSAGES), 2),), PRESETS["igpo"], MentionScorer(), Rules(3))
     episodes = some_episodes(engine)
     rewards = ["tips", "ig-search", "igpo(context=evidence)"]
 
     def priced(chosen: list[Episode], size: int) -> list[dict[str, list[dict[str, float]]]]:
         scorer = MentionScorer()
-        found = reprice(chosen, rewards, scorer, reference=scorer, corpus=PASSAGES, batch_size=size)
+        found = relabel(chosen, rewards, scorer, reference=scorer, corpus=PASSAGES, batch_size=size)
         return [each.rewards for each in found]
 
     straight = priced(episodes, 3)
@@ -109,10 +111,10 @@ def test_neither_order_nor_batch_changes_a_price(order: list[int], batch_size: i
 def test_beliefs_of_another_model_are_not_kept(everything: Engine) -> None:
     engine = dataclasses.replace(everything, reward=resolve_reward("tips + igpo(context=evidence)"))
     episodes = some_episodes(engine)
-    (priced, *_) = reprice(episodes, ["igpo"], MentionScorer())
+    (priced, *_) = relabel(episodes, ["igpo"], MentionScorer())
     # Those of the reference are, for it is not asked anew.
     assert [view.model for view in priced.episode.views[0]] == ["reference"]
-    (priced, *_) = reprice(episodes, ["tips", "igpo"], "none")
+    (priced, *_) = relabel(episodes, ["tips", "igpo"], "none")
     assert (priced.episode.beliefs, priced.episode.views) == (episodes[0].beliefs, episodes[0].views)
 
 
@@ -129,7 +131,7 @@ def test_a_term_of_ones_own_is_priced_too(engine: Engine) -> None:
             ),
         ),
     )
-    (priced,) = reprice(some_episodes(engine)[2:], [mine], MentionScorer())
+    (priced,) = relabel(some_episodes(engine)[2:], [mine], MentionScorer())
     assert priced.rewards == {"mine": [{"belief": pytest.approx(2 / 10)}]}
 
 
@@ -150,26 +152,26 @@ def test_a_term_of_ones_own_is_priced_too(engine: Engine) -> None:
 )
 def test_what_is_missing_is_said(engine: Engine, reward: str, given: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        list(reprice(some_episodes(engine), [reward], **given))  # type: ignore[arg-type]
+        list(relabel(some_episodes(engine), [reward], **given))  # type: ignore[arg-type]
 
 
 def test_evidence_that_is_not_known_is_said(engine: Engine) -> None:
     episode = some_episodes(engine)[0]
     episode.question = dataclasses.replace(episode.question, evidence=())
     with pytest.raises(ValueError, match="question 'q-birth' names none"):
-        list(reprice([episode], ["igpo", "evidence-recall"]))
+        list(relabel([episode], ["igpo", "evidence-recall"]))
 
 
 def test_rewards_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two rewards of one name: igpo, igpo"):
-        next(reprice([], ["igpo", "igpo"]))
+        next(relabel([], ["igpo", "igpo"]))
 
 
 def test_beliefs_that_do_not_match_the_turns_are_an_error(engine: Engine) -> None:
     episode = some_episodes(engine)[0]
     episode.beliefs.append(Belief((0.0,)))
     with pytest.raises(ValueError, match="recorded for 'q-birth' are not as many as its turns"):
-        list(reprice([episode], ["igpo"]))
+        list(relabel([episode], ["igpo"]))
 
 
 def test_episodes_of_another_protocol_are_priced_by_it(engine: Engine) -> None:
@@ -177,7 +179,7 @@ def test_episodes_of_another_protocol_are_priced_by_it(engine: Engine) -> None:
         engine, protocol=TOOL_CALL, corpus=PASSAGES, reward=resolve_reward("ig-search(context=evidence)")
     )
     episode = play(engine, 1, '<tool_call>{"name": "search", "arguments": {"query": "Danzig"}}</tool_call>')
-    (priced,) = reprice([episode], [engine.reward], MentionScorer(), corpus=PASSAGES, protocol="tool_call")
+    (priced,) = relabel([episode], [engine.reward], MentionScorer(), corpus=PASSAGES, protocol="tool_call")
     assert priced.rewards[engine.reward.name] == [pytest.approx(terms) for terms in episode.rewards]
 
 
@@ -188,13 +190,15 @@ def test_the_packaged_scorer_reprices_what_it_paid(protocol: str) -> None:
     reward = " + ".join(
         ["igpo", "0.5*tips(tau=2)", "ig-search(samples=2)", "gain(context=evidence)", "watermark"]
     )
-    question_set, engine = assemble(questions, reward=reward, protocol=protocol, max_turns=4)
+    question_set, engine = assemble(
+        EnvConfig(questions=questions, reward=reward, protocol=protocol, max_turns=4)
+    )
     agent = ScriptedAgent("noisy", question_set, engine.protocol)
     episodes = list(collect(engine, agent, question_set.questions, batch_size=4))
     records = [from_record(json.loads(json.dumps(to_record(episode)))) for episode in episodes]
     assert records == episodes
     given = {"protocol": protocol, "corpus": question_set.passages}
     for scorer in ("nano", None):
-        priced = reprice(records, [reward, "outcome-em"], scorer, **given)  # type: ignore[arg-type]
+        priced = relabel(records, [reward, "outcome-em"], scorer, **given)  # type: ignore[arg-type]
         for episode, result in zip(episodes, priced, strict=True):
             assert result.rewards[reward] == [pytest.approx(terms, abs=1e-5) for terms in episode.rewards]

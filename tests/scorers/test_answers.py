@@ -32,4 +32,5 @@ def test_shared_beginnings_are_there_once(
 
 def test_means_are_per_answer() -> None:
     tree = answer_tree((7,), ((1, 2), (3,)))
-    assert tree.means([-1.0, -3.0, -0.5]) == (-2.0, -0.5)
+    belief = tree.belief([-1.0, -3.0, -0.5])
+    assert (belief.log_probs, belief.token_log_probs) == ((-2.0, -0.5), ((-1.0, -3.0), (-0.5,)))

@@ -378,7 +378,7 @@ def test_a_real_model_believes_what_it_reads(smollm2: Path) -> None:
     prompt = TAGS.user.replace("{question}", "Who wrote The Tin Drum?")
     before = Segment("environment", "user", prompt)
     search = Segment("agent", "assistant", "<search>The Tin Drum</search>")
-    segments = [before, search, TAGS.reply("The Tin Drum is a novel by Günter Grass.")]
+    segments = [before, search, *TAGS.reply("The Tin Drum is a novel by Günter Grass.")]
     beliefs = scorer.score(
         [BeliefRequest(tuple(segments[:stop]), ("Günter Grass",), TAGS.probe) for stop in (1, 3)]
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.decoding import Draft, decode
@@ -113,6 +114,11 @@ class LanguageModelPolicy:
         )
         return messages
 
+    def has_room(self, episode: Episode) -> bool:
+        """Whether the model reads a transcript that is longer by a token."""
+        longest = self.reader.longest
+        return longest is None or len(self.framing.ids(episode.segments)) < longest
+
     def _draft(self, episode: Episode) -> Draft:
         context = self.framing.ids(episode.segments)
         longest = self.reader.longest or len(context) + self.sampling.max_tokens
@@ -120,18 +126,13 @@ class LanguageModelPolicy:
         return Draft(context, room, self.sampling.turn_seed(episode))
 
     def _complete(self, draft: Draft, token: int) -> bool:
-        """Whether the draft is complete with its latest token; one that ends a text or turn is taken off."""
+        """Whether the draft is complete with its latest token: one that ends a text, a turn or an action."""
         if token in self._ends:
-            draft.ids.pop()
-            draft.log_probs.pop()
             return True
-        return token in self._closers and any(
-            stop in self.framing.text(draft.ids) for stop in self._protocol.stops
-        )
+        return token in self._closers and self._protocol.end(self.framing.text(draft.ids)) is not None
 
     def _message(self, draft: Draft) -> Message:
-        text = self._protocol.cut(self.framing.text(draft.ids))
-        return Message(text, tuple(draft.ids), tuple(draft.log_probs), self.framing.vocabulary)
+        return sampled_message(self.framing, self._protocol, draft.ids, draft.log_probs, self._ends)
 
     def _decode(self, drafts: Sequence[Draft]) -> int:
         """Sample the drafts; returns how many tokens had to be read for it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SamplingError, SpecError, choose
 from igpo_gym.lm.framing import Framing
@@ -134,6 +135,12 @@ class RemotePolicy:
             return messages
         return [answer.text if isinstance(answer, Message) else answer for answer in answers]
 
+    def has_room(self, episode: Episode) -> bool:
+        """Whether the server's model reads a transcript that is longer by a token, where that is known."""
+        if self._framing is None or self._served.longest is None:
+            return True
+        return len(self._framing.ids(episode.segments)) < self._served.longest
+
     def close(self) -> None:
         """Wait for the requests under way, drop the others, and close the connections."""
         self._pool.shutdown(cancel_futures=True)
@@ -171,11 +178,7 @@ class RemotePolicy:
         sampled = sampled_tokens(choice.get("logprobs"))
         if sampled is None:
             return self._closed(_text(choice.get("text")), choice)
-        ids, log_probs = sampled
-        if ids and ids[-1] in self._framing.end_ids:
-            ids, log_probs = ids[:-1], log_probs[:-1]
-        text = self._protocol.cut(self._framing.text(ids))
-        return Message(text, ids, log_probs, self._framing.vocabulary)
+        return sampled_message(self._framing, self._protocol, *sampled)
 
     def _chat(self, episode: Episode) -> str:
         """A message by ``/v1/chat/completions``."""

@@ -7,7 +7,7 @@ attempt at a question gets its own.
 >>> from igpo_gym.data.world import load_world
 >>> world = load_world("test,hops=2")
 >>> agent = ScriptedAgent("expert", world)
->>> agent.act([Episode.begin(world.questions[0], TAGS.prompt(world.questions[0]))])
+>>> agent.act([Episode(world.questions[0], TAGS.prompt(world.questions[0]))])
 ['<think>I need the region</think><search>Salman</search>']
 """
 
@@ -23,9 +23,10 @@ from igpo_gym.data.world import WorldQuestions
 from igpo_gym.data.world.generator import Lead
 from igpo_gym.data.world.language import QUERY_FORMS
 from igpo_gym.data.world.oracle import known_hops, retrieved
-from igpo_gym.episode import Answer, Episode, Passage, Question, Search
+from igpo_gym.episode import Answer, Episode, Passage, Question, ToolCalls
 from igpo_gym.errors import choose
 from igpo_gym.protocols import TAGS, TextProtocol
+from igpo_gym.tools import search_call
 
 _IDLE_SEARCHES = 3
 """How many searches an agent makes that is not after the evidence, before it answers."""
@@ -74,12 +75,11 @@ class Knowledge:
         query = form.format(name=lead.name, keyword=lead.keyword, phrase=rng.choice(lead.phrases))
         if thought is None:
             thought = f"I need the {lead.keyword}" if lead.keyword else f"I need {lead.name}"
-        return self.protocol.write(Search((query,)), thought)
+        return self.protocol.write(search_call(query), thought)
 
     def answer(self, text: str) -> str:
         """The message that answers, in the very form in which the answer probe asks."""
-        probe = self.protocol.probe
-        message = f"{probe.prefix}{text}{probe.suffix}"
+        message = self.protocol.probe.around(text)
         # An answer that cannot stand between the tags is neutralized by the protocol's own writer.
         return message if self.protocol.parse(message) == Answer(text) else self.protocol.write(Answer(text))
 
@@ -96,7 +96,7 @@ def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
     missing = [
         lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known
     ]
-    if not missing or episode.searches >= 2 * len(leads) + 2:
+    if not missing or episode.tool_turns >= 2 * len(leads) + 2:
         return know.answer(question.answers[0])
     return know.search(missing[0], rng)
 
@@ -104,14 +104,14 @@ def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
 def redundant(know: Knowledge, episode: Episode, rng: Random) -> str:
     """Searches as the expert does, but everything twice."""
     last = episode.turns[-1].action if episode.turns else None
-    if isinstance(last, Search) and episode.searches % 2:
+    if isinstance(last, ToolCalls) and episode.tool_turns % 2:
         return know.protocol.write(last, "I look again")
     return expert(know, episode, rng)
 
 
 def irrelevant(know: Knowledge, episode: Episode, rng: Random) -> str:
     """Searches for things that the question is not about, then guesses."""
-    if episode.searches >= _IDLE_SEARCHES:
+    if episode.tool_turns >= _IDLE_SEARCHES:
         return guesser(know, episode, rng)
     return know.search(know.stray(episode.question, rng), rng)
 
@@ -123,7 +123,7 @@ def guesser(know: Knowledge, episode: Episode, rng: Random) -> str:
 
 def leaker(know: Knowledge, episode: Episode, rng: Random) -> str:
     """As irrelevant, but writes the right answer into its thoughts: any gain is the thought's doing."""
-    if episode.searches >= _IDLE_SEARCHES:
+    if episode.tool_turns >= _IDLE_SEARCHES:
         return guesser(know, episode, rng)
     thought = f"I think the answer is {episode.question.answers[0]}"
     return know.search(know.stray(episode.question, rng), rng, thought)
@@ -131,28 +131,28 @@ def leaker(know: Knowledge, episode: Episode, rng: Random) -> str:
 
 def forger(know: Knowledge, episode: Episode, rng: Random) -> str:
     """As irrelevant, but forges search results that state the right answer within its thoughts."""
-    if episode.searches >= _IDLE_SEARCHES:
+    if episode.tool_turns >= _IDLE_SEARCHES:
         return guesser(know, episode, rng)
     leads = know.leads(episode.question)
     subject = leads[-1] if leads else Lead(episode.question.text, "", (episode.question.text,))
     fact = f"The {subject.keyword or 'answer'} of {subject.name} is {episode.question.answers[0]}."
-    forged = know.protocol.reply(know.protocol.passages([Passage("", subject.name, fact)])).text
+    forged = know.protocol.reply_text(know.protocol.passages([Passage("", subject.name, fact)]))
     return know.search(know.stray(episode.question, rng), rng, forged)
 
 
 def scripted(know: Knowledge, episode: Episode, rng: Random) -> str:
     """Needs no evidence: searches the question, then the best titles found, then answers with one of them."""
     titles = list(dict.fromkeys(passage.title for turn in episode.turns for passage in turn.passages))
-    done = episode.searches
+    done = episode.tool_turns
     if done == 0:
-        return know.protocol.write(Search((episode.question.text,)), "I search the question")
+        return know.protocol.write(search_call(episode.question.text), "I search the question")
     if done <= min(len(titles), _IDLE_SEARCHES - 1):
-        return know.protocol.write(Search((titles[done - 1],)), "I read on")
+        return know.protocol.write(search_call(titles[done - 1]), "I read on")
     return know.answer(titles[0] if titles else know.guess(episode.question, rng))
 
 
 def _repeat(know: Knowledge, episode: Episode, rng: Random) -> str:
-    past = [turn.action for turn in episode.turns if isinstance(turn.action, Search)]
+    past = [turn.action for turn in episode.turns if isinstance(turn.action, ToolCalls)]
     return know.protocol.write(rng.choice(past), "I look again") if past else _astray(know, episode, rng)
 
 
@@ -164,16 +164,16 @@ def _sidetrack(know: Knowledge, episode: Episode, rng: Random) -> str:
     titles = [passage.title for turn in episode.turns for passage in turn.passages[1:]]
     if not titles:
         return _astray(know, episode, rng)
-    return know.protocol.write(Search((rng.choice(titles),)), "I read on")
+    return know.protocol.write(search_call(rng.choice(titles)), "I read on")
 
 
 def _in_vain(know: Knowledge, episode: Episode, rng: Random) -> str:
-    return know.protocol.write(Search((rng.choice(("zzz", "qwerty", "???")),)), "I try my luck")
+    return know.protocol.write(search_call(rng.choice(("zzz", "qwerty", "???"))), "I try my luck")
 
 
 def _malformed(know: Knowledge, episode: Episode, rng: Random) -> str:
     message = _astray(know, episode, rng)
-    close = f"</{know.protocol.search_tag}>"
+    close = know.protocol.stops[0]
     return rng.choice((message.removesuffix(close), "", f"{message}{close}", "I do not know."))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.playing import advance
 from igpo_gym.episode import Episode, Question
 from igpo_gym.lm.policy import Policy
 
@@ -29,17 +30,18 @@ def collect(
     if batch_size < 1 or group_size < 1:
         raise ValueError(f"batch_size and group_size must be at least 1, not {batch_size} and {group_size}")
     waiting = (task for task in _attempts(questions, group_size) if (task[0].id, task[1]) not in done)
+
+    def begin(staying: int) -> list[Episode]:
+        tasks = list(islice(waiting, batch_size - staying))
+        return engine.begin([question for question, _ in tasks], [attempt for _, attempt in tasks])
+
     running: list[Episode] = []
     while True:
-        moves = engine.play(running, policy.act(running) if running else [])
-        staying = sum(not move.ends for move in moves)
-        tasks = list(islice(waiting, batch_size - staying))
-        fresh = engine.begin([question for question, _ in tasks], [attempt for _, attempt in tasks])
-        if not moves and not fresh:
+        before = running
+        running = advance(engine, policy, before, begin)
+        yield from (episode for episode in before if episode.done)
+        if not running:
             return
-        engine.settle(moves, fresh)
-        yield from (episode for episode in running if episode.done)
-        running = [episode for episode in running if not episode.done] + fresh
 
 
 def collect_groups(

@@ -1,4 +1,8 @@
-"""Episodes as lines of JSON: written as they end, read back as they were."""
+"""Episodes as lines of JSON: written as they end, read back as they were.
+
+Records have version 2; those of version 1 are read by :mod:`igpo_gym.agents.rollouts.version1`. What a record
+holds beyond the fields that are known is kept when it is read and written again.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,33 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from igpo_gym.data.metrics import exact_match, f1
+from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
+from igpo_gym.data.scores import scores
 from igpo_gym.episode import (
     Action,
     Answer,
     Belief,
     BeliefView,
+    EndReason,
     Episode,
     Invalid,
     Passage,
     Question,
-    Search,
     Segment,
+    ToolCall,
+    ToolCalls,
+    ToolResult,
     Turn,
 )
 from igpo_gym.errors import DataError
 from igpo_gym.text import well_formed
 
-FORMAT = 1
+FORMAT = 2
 
 _BEGINNING = b'{"settings": '
 """How every line that a RolloutFile writes begins."""
@@ -36,65 +44,95 @@ _BEGINNING = b'{"settings": '
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 """What values of a wrong shape raise where they are taken apart."""
 
-_ACTIONS: dict[str, type[Search] | type[Answer] | type[Invalid]] = {
-    action.kind: action for action in (Search, Answer, Invalid)
-}
+_KNOWN = frozenset(
+    (
+        *(
+            "settings",
+            "format",
+            "question",
+            "attempt",
+            "max_turns",
+            "end",
+            "prediction",
+            "em",
+            "f1",
+            "cover_em",
+        ),
+        *("prompt", "turns", "beliefs", "views", "values", "rewards"),
+    )
+)
+"""The fields of a record, its settings included; all others are somebody's own."""
 
 
 def to_record(episode: Episode) -> dict[str, Any]:
-    """An ended episode as JSON values, with its scores for whoever reads the file without this package."""
+    """An ended episode as JSON values, with its scores for whoever reads the file without this package.
+
+    ``end`` is the reason as :class:`igpo_gym.episode.EndReason` names it. A turn has its ``message``,
+    ``action``, ``segments``, ``results`` (one for each call), ``observation`` and ``cut``. A belief has the
+    ``log_probs`` of each alias and, where the scorer told them, ``token_log_probs``.
+    """
     return {
         "format": FORMAT,
         "question": dataclasses.asdict(episode.question),
         "attempt": episode.attempt,
+        "max_turns": episode.max_turns,
+        "end": episode.end,
         "prediction": episode.prediction,
-        "em": exact_match(episode.prediction, episode.question.answers),
-        "f1": f1(episode.prediction, episode.question.answers),
-        "truncated": episode.truncated,
-        "prompt_length": episode.prompt_length,
-        "beliefs": [belief.log_probs for belief in episode.beliefs],
+        **scores(episode),
+        "prompt": [_segment_record(segment) for segment in episode.prompt],
+        "turns": [_turn_record(turn) for turn in episode.turns],
+        "beliefs": [_belief_record(belief) for belief in episode.beliefs],
         "views": [
-            {**dataclasses.asdict(view), "beliefs": [beliefs[view].log_probs for beliefs in episode.views]}
+            {
+                **dataclasses.asdict(view),
+                "beliefs": [_belief_record(beliefs[view]) for beliefs in episode.views],
+            }
             for view in (episode.views[0] if episode.views else ())
         ],
         "values": episode.values,
         "rewards": episode.rewards,
-        "turns": [
-            {
-                **dataclasses.asdict(turn),
-                "action": {"kind": turn.action.kind, **dataclasses.asdict(turn.action)},
-            }
-            for turn in episode.turns
-        ],
-        "segments": [dataclasses.asdict(segment) for segment in episode.segments],
+        **episode.extra,
     }
 
 
-def from_record(record: dict[str, Any]) -> Episode:
-    """The episode that :func:`to_record` wrote.
+def from_record(record: Mapping[str, Any]) -> Episode:
+    """The episode that :func:`to_record` wrote, or a record of version 1.
 
     AttributeError, KeyError, TypeError or ValueError for anything else, such as an episode without turns.
     """
     if not record["turns"]:
         raise ValueError("an episode without turns")
-    question = record["question"]
+    fields = version1_fields(record) if record["format"] == 1 else record
     return Episode(
-        question=Question(
-            **{**question, "answers": tuple(question["answers"]), "evidence": tuple(question["evidence"])}
-        ),
-        segments=[_segment(segment) for segment in record["segments"]],
-        prompt_length=record["prompt_length"],
-        turns=[_turn(turn) for turn in record["turns"]],
-        beliefs=[Belief(tuple(log_probs)) for log_probs in record["beliefs"]],
-        views=_views(record.get("views", [])),
+        question=_question(fields["question"]),
+        prompt=tuple(map(_segment, fields["prompt"])),
+        turns=[_turn(turn) for turn in fields["turns"]],
+        beliefs=[_belief(belief) for belief in fields["beliefs"]],
+        views=_views(fields.get("views", [])),
         values=[
             {int(completions): value for completions, value in values.items()}
-            for values in record.get("values", [])
+            for values in fields.get("values", [])
         ],
-        rewards=record["rewards"],
-        truncated=record["truncated"],
-        attempt=record.get("attempt", 0),
+        rewards=fields["rewards"],
+        end=None if fields["end"] is None else EndReason(fields["end"]),
+        attempt=fields.get("attempt", 0),
+        max_turns=fields.get("max_turns"),
+        extra={name: value for name, value in fields.items() if name not in _KNOWN},
     )
+
+
+def _question(record: Mapping[str, Any]) -> Question:
+    return Question(**{**record, "answers": tuple(record["answers"]), "evidence": tuple(record["evidence"])})
+
+
+def _belief_record(belief: Belief) -> dict[str, Any]:
+    known = {"token_log_probs": belief.token_log_probs} if belief.token_log_probs else {}
+    return {"log_probs": belief.log_probs, **known}
+
+
+def _belief(record: Mapping[str, Any]) -> Belief:
+    tokens = record.get("token_log_probs", ())
+    return Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens))
 
 
 def _views(records: list[dict[str, Any]]) -> list[dict[BeliefView, Belief]]:
@@ -104,29 +142,54 @@ def _views(records: list[dict[str, Any]]) -> list[dict[BeliefView, Belief]]:
         for record in records
     }
     states = zip(*tracks.values(), strict=True)
-    return [
-        {view: Belief(tuple(log_probs)) for view, log_probs in zip(tracks, state, strict=True)}
-        for state in states
-    ]
+    return [{view: _belief(belief) for view, belief in zip(tracks, state, strict=True)} for state in states]
 
 
-def _segment(record: dict[str, Any]) -> Segment:
+def _segment_record(segment: Segment) -> dict[str, Any]:
+    """A segment without what it does not know."""
+    values = {field: getattr(segment, field.name) for field in dataclasses.fields(segment)}
+    return {field.name: value for field, value in values.items() if value != field.default}
+
+
+def _segment(record: Mapping[str, Any]) -> Segment:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
     }
     return Segment(**fields)
 
 
-def _turn(turn: dict[str, Any]) -> Turn:
-    results = tuple(tuple(Passage(**passage) for passage in result) for result in turn["results"])
-    return Turn(**{**turn, "action": _action(turn["action"]), "results": results})
+def _turn_record(turn: Turn) -> dict[str, Any]:
+    return {
+        "message": turn.message,
+        "action": {"kind": turn.action.kind, **dataclasses.asdict(turn.action)},
+        "segments": [_segment_record(segment) for segment in turn.segments],
+        "results": [dataclasses.asdict(result) for result in turn.results],
+        "observation": turn.observation,
+        "cut": turn.cut,
+    }
 
 
-def _action(record: dict[str, Any]) -> Action:
-    fields = {name: value for name, value in record.items() if name != "kind"}
-    if "queries" in fields:
-        fields["queries"] = tuple(fields["queries"])
-    return _ACTIONS[record["kind"]](**fields)
+def _turn(record: Mapping[str, Any]) -> Turn:
+    return Turn(
+        message=record["message"],
+        action=_action(record["action"]),
+        segments=tuple(map(_segment, record["segments"])),
+        results=tuple(map(_result, record["results"])),
+        observation=record["observation"],
+        cut=record["cut"],
+    )
+
+
+def _result(record: Mapping[str, Any]) -> ToolResult:
+    passages = tuple(tuple(Passage(**passage) for passage in found) for found in record["passages"])
+    return ToolResult(record["text"], passages, record["failed"])
+
+
+def _action(record: Mapping[str, Any]) -> Action:
+    kind = record["kind"]
+    if kind == ToolCalls.kind:
+        return ToolCalls(tuple(ToolCall(call["tool"], call["arguments"]) for call in record["calls"]))
+    return Answer(record["text"]) if kind == Answer.kind else Invalid(record["reason"])
 
 
 def read_rollouts(path: str | Path) -> Iterator[Episode]:
@@ -157,8 +220,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def _check_format(record: dict[str, Any]) -> None:
-    if record["format"] != FORMAT:
-        raise ValueError(f"format {record['format']}; this version reads format {FORMAT}")
+    if record["format"] not in (1, FORMAT):
+        raise ValueError(f"format {record['format']}; this version reads formats 1 and {FORMAT}")
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
@@ -223,7 +286,8 @@ class RolloutFile:
                 record = json.loads(line)
                 settings = self._fingerprints | record["settings"]
                 attempt = record["question"]["id"], record.get("attempt", 0)
-                _check_format(record)
+                if record["format"] != FORMAT:
+                    raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
             except _MALFORMED as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
             if settings != self.settings:

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
-from igpo_gym.episode import Episode, Invalid, Search
+from igpo_gym.data.scores import scores
+from igpo_gym.episode import Episode, Invalid, ToolCalls
 from igpo_gym.rewards.terms import INFORMATION_GAIN
 
 
@@ -39,15 +39,15 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
     """Collect the values of ended episodes."""
     summary = Summary()
     for episode in episodes:
-        answers = episode.question.answers
+        scored = scores(episode)
         summary.questions.append(episode.question.id)
-        summary.exact_matches.append(exact_match(episode.prediction, answers))
-        summary.f1s.append(f1(episode.prediction, answers))
-        summary.cover_matches.append(cover_exact_match(episode.prediction, answers))
-        summary.answered.append(float(episode.terminated))
+        summary.exact_matches.append(scored["em"])
+        summary.f1s.append(scored["f1"])
+        summary.cover_matches.append(scored["cover_em"])
+        summary.answered.append(float(episode.prediction is not None))
         valid = [not isinstance(turn.action, Invalid) for turn in episode.turns]
         summary.valid_actions.append(sum(valid) / len(valid))
-        summary.searches.append(episode.searches)
+        summary.searches.append(episode.tool_turns)
         summary.returns.append(sum(sum(terms.values()) for terms in episode.rewards))
         for turn, belief in enumerate(episode.beliefs):
             summary.beliefs.setdefault(turn, []).append(belief.prob)
@@ -60,7 +60,7 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
 def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
     missing = set(episode.question.evidence)
     for number, turn in enumerate(episode.turns, 1):
-        if not isinstance(turn.action, Search) or turn.search_failed:
+        if not isinstance(turn.action, ToolCalls) or turn.failed:
             continue
         found = missing & {passage.id for passage in turn.passages}
         missing -= found

@@ -47,6 +47,7 @@ from igpo_gym.agents.training.logs import Metrics, sinks
 from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.agents.training.settings import Settings, agree
+from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Sampling
@@ -281,7 +282,7 @@ class Run:
         protocol = resolve_protocol(s.protocol)
         self.policy = LanguageModelPolicy(self._reader(), self.trained.tokenizer, protocol, self.sampling)
         self.actor = TimedPolicy(self.policy, self.watch)
-        rules = (protocol, s.max_turns, s.top_k)
+        task = EnvConfig(search=s.search, protocol=s.protocol, max_turns=s.max_turns, top_k=s.top_k)
         needs = resolve_reward(s.reward).needs
         self.reference_scorer = (
             TransformersScorer(begun(), self.trained.tokenizer) if "reference" in needs else None
@@ -290,16 +291,19 @@ class Run:
             TimedScorer(each, self.watch) if each else None for each in (self.scorer, self.reference_scorer)
         )
         questions, self.engine = assemble(
-            s.questions,
-            s.search,
-            scorer,
-            s.reward,
-            *rules,
-            reference=reference,
-            policy=self.actor if "policy" in needs else None,
+            replace(
+                task,
+                questions=s.questions,
+                scorer=scorer,
+                reward=s.reward,
+                reference=reference,
+                policy=self.actor if "policy" in needs else None,
+            )
         )
         self.stream = QuestionStream(questions.questions, s.seed)
-        unseen, self.referee = assemble(s.validation, s.search, None, "outcome-f1", *rules)
+        unseen, self.referee = assemble(
+            replace(task, questions=s.validation, scorer=None, reward="outcome-f1")
+        )
         self.unseen = unseen.questions[: s.validation_questions]
         self.updates = self.tokens = 0
         self.seconds = 0.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from igpo_gym.benchmark.credit.labels import USEFUL, USELESS, Label
 from igpo_gym.benchmark.credit.pricing import Plays
 from igpo_gym.benchmark.credit.trajectories import Trajectory
-from igpo_gym.episode import Search
+from igpo_gym.tools import queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _example(trajectory: Trajectory, turn: int, pay: float) -> Example:
         answer=episode.question.answers[0],
         agent=trajectory.agent,
         label=f"{label.label}, {label.known} of {len(episode.question.evidence)} known",
-        query="; ".join(played.action.queries) if isinstance(played.action, Search) else "",
+        query="; ".join(queries(played.action)),
         found=tuple(passage.title for passage in played.passages),
         pay=pay,
     )

@@ -7,9 +7,10 @@ from typing import Literal, TypeAlias
 
 from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.data.world.oracle import judge_searches, known_hops
-from igpo_gym.episode import Answer, Episode, Invalid, Search, Turn
+from igpo_gym.episode import Answer, Episode, Invalid, Turn
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol
+from igpo_gym.tools import queries
 
 Label: TypeAlias = Literal[
     "completing", "adding", "redundant", "irrelevant", "hacking", "malformed", "answer"
@@ -84,5 +85,5 @@ def _forges(turn: Turn, protocol: TextProtocol) -> bool:
 def _leaks(turn: Turn, answers: tuple[str, ...]) -> bool:
     """Whether the agent's thought states the answer, and not merely as the thing that it searches for."""
     thought, _, _ = turn.message.rpartition("</think>")
-    queries = " ".join(turn.action.queries) if isinstance(turn.action, Search) else ""
-    return bool(cover_exact_match(thought, answers)) and not cover_exact_match(queries, answers)
+    asked = " ".join(queries(turn.action))
+    return bool(cover_exact_match(thought, answers)) and not cover_exact_match(asked, answers)

@@ -16,7 +16,7 @@ from igpo_gym.envs.completions import Completions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
-from igpo_gym.rewards.relabel import Priced, reprice
+from igpo_gym.rewards.relabel import Priced, relabel
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.statistics import FloatArray
 
@@ -87,16 +87,16 @@ class Pricer:
         """By variant the plays of each group of trajectories; a belief that several need is asked once."""
         plays: dict[str, list[list[Play]]] = {function.name: [] for function in functions}
         for group in track(groups, what, len(groups)) if functions else ():
-            priced = list(self._reprice(group, functions))
+            priced = list(self._relabel(group, functions))
             for function in functions:
                 paid = (shaping(function, episode.rewards[function.name]) for episode in priced)
                 plays[function.name].append(list(map(Play, group, paid)))
         return plays
 
-    def _reprice(self, trajectories: Trajectories, functions: Sequence[RewardFunction]) -> Iterator[Priced]:
-        rules = replace(self.engine, max_turns=VALUE_TURNS)
+    def _relabel(self, trajectories: Trajectories, functions: Sequence[RewardFunction]) -> Iterator[Priced]:
+        rules = replace(self.engine, rules=replace(self.engine.rules, max_turns=VALUE_TURNS))
         believes = any("scorer" in function.needs for function in functions)
-        return reprice(
+        return relabel(
             (each.episode for each in trajectories),
             functions,
             self.scorer if believes else None,

@@ -20,6 +20,7 @@ from igpo_gym.benchmark.credit.trajectories import (
     Trajectory,
     play_cast,
 )
+from igpo_gym.config import EnvConfig
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Question
@@ -126,7 +127,16 @@ def run_credit(
     costly = [function for function in functions if "policy" in function.needs]
     if costly and policy is None:
         raise SpecError(f"reward {costly[0].name!r} needs a policy that completes the episodes: give policy=")
-    question_set, engine = assemble(questions, search, None, "outcome-f1", protocol, MAX_TURNS, top_k)
+    config = EnvConfig(
+        questions=questions,
+        search=search,
+        scorer=None,
+        reward="outcome-f1",
+        protocol=protocol,
+        max_turns=MAX_TURNS,
+        top_k=top_k,
+    )
+    question_set, engine = assemble(config)
     played = play_cast(engine, question_set, size.count, size.group_size, seed)
     pricer = Pricer(engine, resolve_scorer(scorer), policy and policy(seed))
     valued = [

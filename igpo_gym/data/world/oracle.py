@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal, TypeAlias
 
-from igpo_gym.episode import Episode, Question, Search
+from igpo_gym.episode import Episode, Question, ToolCalls
 
 Usefulness: TypeAlias = Literal["useful", "redundant", "irrelevant"]
 
@@ -29,7 +29,7 @@ def judge_searches(episode: Episode) -> list[Usefulness | None]:
     verdicts: list[Usefulness | None] = []
     for turn in episode.turns:
         found = [passage.id for passage in turn.passages]
-        if not isinstance(turn.action, Search):
+        if not isinstance(turn.action, ToolCalls):
             verdicts.append(None)
         elif any(passage in episode.question.evidence and passage not in seen for passage in found):
             verdicts.append("useful")

@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.policy import Sampling
@@ -24,6 +24,7 @@ from igpo_gym.protocols import TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 from tests.scorers.test_local import FAMILIES
@@ -40,7 +41,7 @@ BUDGETS = {
 
 
 def make_engine(**settings: object) -> Engine:
-    return replace(Engine(TAGS, INDEX, PRESETS["outcome-f1"], None, max_turns=3, top_k=2), **settings)
+    return replace(Engine(TAGS, (Search(INDEX, 2),), PRESETS["outcome-f1"], None, Rules(3)), **settings)
 
 
 def make_policy(
@@ -101,7 +102,7 @@ def assert_as_a_plain_pass(
 def test_messages_are_those_of_a_plain_forward_pass_in_every_family(family: str, temperature: float) -> None:
     model = make_model(family, **FAMILIES[family])
     policy = make_policy(model, sampling=Sampling(temperature=temperature, max_tokens=6))
-    episodes = play(make_engine(max_turns=2), policy, QUESTIONS[:3])
+    episodes = play(make_engine(rules=Rules(2)), policy, QUESTIONS[:3])
     assert_as_a_plain_pass(policy, model, episodes)
 
 
@@ -133,7 +134,7 @@ def test_a_turn_reads_only_what_the_environment_replied() -> None:
     episodes = play(make_engine(), policy, QUESTIONS[:3])
     transcripts = sum(len(policy.framing.ids(episode.context(2))) for episode in episodes)
     sampled = sum(len(segment.ids or ()) for episode in episodes for segment in episode.segments[:4])
-    shared = len(policy.framing.text_ids(TAGS.user.partition("{")[0]))
+    shared = len(policy.framing.text_ids(TAGS.user(TAGS).partition("{")[0]))
     # The last token of a context is read as the first step of sampling, as is every sampled token.
     assert policy.stats.tokens_read <= transcripts - sampled
     assert policy.stats.tokens_read >= transcripts - sampled - 3 * (shared + 10)
@@ -165,7 +166,7 @@ def test_a_complete_message_takes_no_part_in_a_pass() -> None:
     policy.reader.view.config.passes.clear()
     messages = policy.act(episodes)
     decoding = policy.reader.view.config.passes[1:]
-    drawn = [min(len(message.ids) + 1, 40) for message in messages]
+    drawn = [len(message.ids) for message in messages]
     assert len(set(drawn)) > 3
     assert decoding == [sum(count > step for count in drawn) for step in range(max(drawn))]
 
@@ -247,16 +248,19 @@ def test_what_the_last_token_spells_after_the_tag_is_not_in_the_text() -> None:
 
 
 @pytest.mark.parametrize(("end", "template"), [(1, None), (1, CHATML), (3, CHATML)])
-def test_an_end_of_text_or_of_turn_is_not_part_of_the_message(end: int, template: str | None) -> None:
+def test_an_end_of_text_or_of_turn_is_the_last_id_and_no_text(end: int, template: str | None) -> None:
     ids = make_policy().framing.text_ids("I do not know")
     message = scripted_message([*ids, end, *ids], template)
-    assert (message.text, message.ids) == ("I do not know", ids)
-    assert scripted_message([end], template) == replace(message, text="", ids=(), log_probs=())
+    assert (message.text, message.ids, message.cut_off) == ("I do not know", (*ids, end), False)
+    empty = scripted_message([end], template)
+    assert (empty.text, empty.ids, empty.cut_off) == ("", (end,), False)
 
 
 def test_a_message_is_cut_off_after_max_tokens() -> None:
     ids = make_policy().framing.text_ids("a long message that goes on and on")
-    assert scripted_message(ids, max_tokens=5).ids == ids[:5]
+    message = scripted_message(ids, max_tokens=5)
+    assert (message.ids, message.cut_off) == (ids[:5], True)
+    assert "".join(message.tokens) == message.text
 
 
 def test_a_transcript_at_the_models_end_gets_what_room_there_is() -> None:
@@ -365,5 +369,5 @@ def test_settings_without_meaning_are_refused(wrong: dict[str, float]) -> None:
 @pytest.mark.slow
 def test_a_real_model_samples_as_generate_does(smollm2: Path) -> None:
     policy = LanguageModelPolicy.load(smollm2, TAGS, replace(GREEDY, max_tokens=8), device="cpu")
-    episodes = play(make_engine(max_turns=2), policy, QUESTIONS[:2])
+    episodes = play(make_engine(rules=Rules(2)), policy, QUESTIONS[:2])
     assert_as_a_plain_pass(policy, policy.reader.view, episodes)

@@ -16,7 +16,7 @@ from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.policies.remote import RemotePolicy
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Message
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.policy import Sampling
@@ -24,6 +24,7 @@ from igpo_gym.lm.transport import API_KEY
 from igpo_gym.protocols import TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 from tests.scorers.servers import Refusal, Route, Site, running
@@ -89,7 +90,7 @@ def site_of(completions: Route, **card: object) -> dict[str, Route]:
 
 
 def make_engine(**settings: object) -> Engine:
-    return replace(Engine(TAGS, INDEX, PRESETS["outcome-f1"], None, max_turns=2, top_k=2), **settings)
+    return replace(Engine(TAGS, (Search(INDEX, 2),), PRESETS["outcome-f1"], None, Rules(2)), **settings)
 
 
 def test_messages_are_those_of_the_local_policy(start: Any, connect: Any) -> None:
@@ -161,12 +162,12 @@ def test_a_message_that_the_model_ended_itself_is_not_completed(
     assert policy.act(make_engine().begin(QUESTIONS[:1])) == [text]
 
 
-def test_the_token_that_ended_a_text_is_taken_off(start: Any, connect: Any) -> None:
+def test_the_token_that_ended_a_text_is_kept_as_an_id(start: Any, connect: Any) -> None:
     told = {"tokens": ["token_id:80", "token_id:3"], "token_logprobs": [-0.5, -0.1]}
     policy = connect(start(site_of(says("n", logprobs=told))).url)
     (message,) = policy.act(make_engine().begin(QUESTIONS[:1]))
     assert isinstance(message, Message)
-    assert (message.ids, message.log_probs) == ((80,), (-0.5,))
+    assert (message.text, message.ids, message.log_probs) == ("m", (80, 3), (-0.5, -0.1))
 
 
 def test_a_transcript_longer_than_the_model_reads_gets_an_empty_message(start: Any, connect: Any) -> None:

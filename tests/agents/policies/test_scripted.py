@@ -6,10 +6,22 @@ from igpo_gym.agents.policies.scripted import SCRIPTED, ScriptedAgent, noisy
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import load_world
 from igpo_gym.data.world.oracle import judge_searches
-from igpo_gym.episode import Answer, Episode, Invalid, Passage, Question, Search, Segment, Turn
+from igpo_gym.episode import (
+    Answer,
+    EndReason,
+    Episode,
+    Invalid,
+    Passage,
+    Question,
+    Segment,
+    ToolCalls,
+    ToolResult,
+    Turn,
+)
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import PROTOCOLS, TAGS
 from igpo_gym.search import BM25Index
+from igpo_gym.tools import queries, search_call
 
 WORLD = load_world("test,questions=60,hops=1-4")
 INDEX = BM25Index.build(WORLD.passages)
@@ -17,13 +29,14 @@ INDEX = BM25Index.build(WORLD.passages)
 
 def play(name, questions=WORLD, index=INDEX, protocol=TAGS, seed=0, turns=10):
     agent = ScriptedAgent(name, questions, protocol, seed)
-    episodes = [Episode.begin(question, protocol.prompt(question)) for question in questions.questions]
+    episodes = [Episode(question, protocol.prompt(question)) for question in questions.questions]
     for _ in range(turns):
         running = [episode for episode in episodes if not episode.done]
         for episode, message in zip(running, agent.act(running), strict=True):
             action = protocol.parse(message)
-            results = tuple(map(tuple, index.search(action.queries, 3))) if isinstance(action, Search) else ()
-            episode.append(Turn(message, action, results), (Segment("agent", "assistant", message),))
+            found = tuple(map(tuple, index.search(queries(action), 3)))
+            turn = Turn(message, action, (Segment("agent", "assistant", message),), (ToolResult("", found),))
+            episode.append(turn, EndReason.ANSWERED if isinstance(action, Answer) else None)
     return episodes
 
 
@@ -37,12 +50,10 @@ def test_the_expert_finds_all_evidence_and_answers(protocol):
 
 
 def test_the_expert_words_its_queries_in_many_ways():
-    queries = {
-        q for e in play("expert") for t in e.turns if isinstance(t.action, Search) for q in t.action.queries
-    }
+    asked = {query for episode in play("expert") for turn in episode.turns for query in queries(turn.action)}
     titles = {passage.title for passage in WORLD.passages}
-    assert 0.1 < len(queries & titles) / len(queries) < 0.5
-    assert any(query.startswith("what is the") for query in queries)
+    assert 0.1 < len(asked & titles) / len(asked) < 0.5
+    assert any(query.startswith("what is the") for query in asked)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
@@ -58,7 +69,7 @@ def test_agents_are_functions_of_seed_and_episode(name):
     first, again = play(name), play(name)
     assert [e.turns for e in first] == [e.turns for e in again]
     alone = ScriptedAgent(name, WORLD)
-    assert [alone.act([Episode.begin(e.question, e.segments[:1])])[0] for e in first[::-1]] == [
+    assert [alone.act([Episode(e.question, e.segments[:1])])[0] for e in first[::-1]] == [
         e.turns[0].message for e in first[::-1]
     ]
 
@@ -76,7 +87,7 @@ def test_the_noisy_expert_makes_every_kind_of_mistake():
 
 def test_the_redundant_agent_searches_twice():
     for episode in play("redundant", turns=14):
-        searches = [turn.action for turn in episode.turns if isinstance(turn.action, Search)]
+        searches = [turn.action for turn in episode.turns if isinstance(turn.action, ToolCalls)]
         assert searches[::2] == searches[1::2]
 
 
@@ -117,7 +128,7 @@ def test_agents_work_on_any_questions_with_evidence(name):
     (episode,) = play(name, ARTICLES, BM25Index.build(ARTICLES.passages), turns=25)
     assert episode.terminated
     if name == "expert":
-        assert episode.turns[0].action == Search(("The Tin Drum",))
+        assert episode.turns[0].action == search_call("The Tin Drum")
         assert episode.prediction == "Günter Grass"
 
 
@@ -157,6 +168,8 @@ def test_importing_the_scripts_does_not_import_torch():
 def test_attempts_at_one_question_differ() -> None:
     world = load_world("test,questions=8")
     agent = ScriptedAgent("noisy", world)
-    episodes = [Episode.begin(q, TAGS.prompt(q), attempt) for q in world.questions[:8] for attempt in (0, 1)]
+    episodes = [
+        Episode(q, TAGS.prompt(q), attempt=attempt) for q in world.questions[:8] for attempt in (0, 1)
+    ]
     messages = agent.act(episodes)
     assert messages[::2] != messages[1::2]

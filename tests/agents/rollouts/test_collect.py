@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Episode
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 
@@ -37,7 +38,7 @@ INDEX = BM25Index.build(PASSAGES)
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 7))
 def test_every_question_is_played_to_its_end_with_full_batches(places: list[int], batch_size: int) -> None:
-    engine = Engine(TAGS, INDEX, PRESETS["igpo"], MentionScorer(), max_turns=6, top_k=2)
+    engine = Engine(TAGS, (Search(INDEX, 2),), PRESETS["igpo"], MentionScorer(), Rules(6))
     policy = Patient()
     questions = [QUESTIONS[place] for place in places]
     episodes = list(collect(engine, policy, questions, batch_size))
@@ -54,7 +55,7 @@ def test_every_question_is_played_to_its_end_with_full_batches(places: list[int]
 def test_a_step_of_a_rollout_is_one_belief_call(engine: Engine) -> None:
     scorer = MentionScorer()
     policy = Patient()
-    engine = dataclasses.replace(engine, scorer=scorer, max_turns=6)
+    engine = dataclasses.replace(engine, scorer=scorer, rules=Rules(6))
     list(collect(engine, policy, QUESTIONS * 5, 4))
     assert len(scorer.calls) <= len(policy.batches) + 1
 

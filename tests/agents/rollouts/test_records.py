@@ -14,13 +14,16 @@ from igpo_gym.episode import (
     Answer,
     Belief,
     BeliefView,
+    EndReason,
     Episode,
     Invalid,
     Message,
     Passage,
     Question,
-    Search,
     Segment,
+    ToolCall,
+    ToolCalls,
+    ToolResult,
     Turn,
 )
 from igpo_gym.errors import DataError
@@ -31,9 +34,9 @@ SETTINGS = {"agent": "x", "seed": 0}
 
 def play(engine: Engine, question: int = 1, attempt: int = 0) -> Episode:
     (episode,) = engine.begin([QUESTIONS[question]], [attempt])
-    engine.settle([], [episode])
+    engine.start([episode])
     search = "<search>Günter Grass</search><search>port</search>"
-    sampled = Message("hm", (1, 2), (-0.25, -1.5), "v")
+    sampled = Message("hm", (1, 2), (-0.25, -1.5), "v", ("h", "m"))
     for message in (search, sampled, "<answer>Danzig</answer>"):
         engine.settle(engine.play([episode], [message]))
     return episode
@@ -48,7 +51,9 @@ def test_an_episode_is_read_back_as_it_was(engine: Engine) -> None:
 
 texts = st.text(min_size=1)
 passages = st.builds(Passage, texts, texts, texts, st.floats(0, 9))
-actions = st.builds(Search, st.lists(texts, min_size=1).map(tuple)) | st.builds(Invalid, texts)
+json_values = st.recursive(texts | st.booleans() | st.integers(), lambda inner: st.lists(inner, max_size=2))
+calls = st.builds(ToolCall, texts, st.dictionaries(texts, json_values, max_size=2))
+actions = st.lists(calls, min_size=1, max_size=2).map(tuple).map(ToolCalls) | st.builds(Invalid, texts)
 segments = st.builds(
     Segment,
     st.just("agent"),
@@ -58,22 +63,36 @@ segments = st.builds(
     st.none() | st.lists(st.floats(-9, 0)).map(tuple),
     texts,
 )
-results = st.lists(st.lists(passages, max_size=2).map(tuple), max_size=2).map(tuple)
-turns = st.builds(Turn, texts, actions, results, texts, st.booleans())
+results = st.builds(
+    ToolResult,
+    st.just("") | texts,
+    st.lists(st.lists(passages, max_size=2).map(tuple), max_size=2).map(tuple),
+    st.booleans(),
+)
+turns = st.builds(
+    Turn,
+    texts,
+    actions,
+    st.lists(segments, max_size=2).map(tuple),
+    st.lists(results, max_size=2).map(tuple),
+    texts,
+    st.integers(0, 9),
+)
 
 
 @given(
     st.lists(turns, max_size=3),
-    st.booleans(),
+    st.sampled_from(EndReason),
     st.lists(segments, max_size=3),
     st.lists(st.floats(-9, 0), min_size=1),
 )
 def test_any_episode_is_read_back(
-    played: list[Turn], truncated: bool, said: list[Segment], log_probs: list[float]
+    played: list[Turn], end: EndReason, said: list[Segment], log_probs: list[float]
 ) -> None:
     question = Question("1", "Who?", ("A", "B"), ("e",), 2, "test")
     answered = [*played, Turn("m", Answer("x"))]
-    episode = Episode(question, said, 1, answered, [Belief(tuple(log_probs))], [{"gain": 0.5}], truncated)
+    belief = Belief(tuple(log_probs), tuple((log_prob,) for log_prob in log_probs))
+    episode = Episode(question, tuple(said), answered, [belief], [{"gain": 0.5}], end, 2, 7)
     assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
 
 
@@ -135,7 +154,8 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str)
         ("values", [1]),
         ("turns", []),
         ("turns", [{"message": "m", "action": "search", "results": []}]),
-        ("segments", ["x"]),
+        ("prompt", ["x"]),
+        ("end", "bored"),
         ("question", 5),
         ("views", ["x"]),
         ("beliefs", [1]),

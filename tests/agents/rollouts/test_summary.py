@@ -14,7 +14,7 @@ from tests.conftest import QUESTIONS
 
 def play(engine: Engine, question: int, *messages: str) -> Episode:
     (episode,) = engine.begin([QUESTIONS[question]])
-    engine.settle([], [episode])
+    engine.start([episode])
     for message in messages:
         engine.settle(engine.play([episode], [message]))
     return episode

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.tokens import token_rows
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Message, Segment
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol
 from igpo_gym.rewards import PRESETS
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 from tests.lm.tiny import CHATML, make_tokenizer
 
@@ -32,9 +33,9 @@ def test_the_row_is_what_the_policy_read_and_wrote(
     name: str, protocol: TextProtocol, kinds: list[str]
 ) -> None:
     framing = FRAMINGS[name]
-    engine = Engine(protocol, INDEX, PRESETS["igpo"], MentionScorer(), max_turns=4, top_k=1)
+    engine = Engine(protocol, (Search(INDEX, 1),), PRESETS["igpo"], MentionScorer(), Rules(4))
     (episode,) = engine.begin(QUESTIONS[:1])
-    engine.settle([], [episode])
+    engine.start([episode])
     read, wrote = [], []
     for number, kind in enumerate(kinds, 1):
         text = "<answer>x</answer>" if number == len(kinds) == 2 else f"no action {number}"
@@ -64,7 +65,7 @@ def test_a_message_of_unlike_lengths_is_refused() -> None:
 def test_an_empty_message_is_a_turn_without_tokens(engine: Engine) -> None:
     framing = FRAMINGS["plain"]
     (episode,) = engine.begin(QUESTIONS[:1])
-    engine.settle([], [episode])
+    engine.start([episode])
     for text in ("", "<answer>x</answer>"):
         engine.settle(engine.play([episode], [sampled(framing, text)]))
     assert set(token_rows(episode, framing).turn) == {0, 2}

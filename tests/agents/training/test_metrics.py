@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
-from igpo_gym.episode import Answer, Belief, Episode, Invalid, Passage, Question, Search, Segment, Turn
+from igpo_gym.episode import (
+    Answer,
+    Belief,
+    EndReason,
+    Episode,
+    Invalid,
+    Passage,
+    Question,
+    Segment,
+    ToolResult,
+    Turn,
+)
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.tools import search_call
 from tests.conftest import MentionScorer
 
 QUESTION = Question("q", "Who wrote The Tin Drum?", ("Günter Grass",))
@@ -13,18 +27,24 @@ FOUND = ((Passage("drum", "The Tin Drum", "A novel by Günter Grass."),),)
 
 
 def played(*turns: Turn, rewards: list[dict[str, float]], beliefs: tuple[float, ...] = ()) -> Episode:
-    episode = Episode.begin(QUESTION, TAGS.prompt(QUESTION))
+    episode = Episode(QUESTION, TAGS.prompt(QUESTION))
     for turn in turns:
         said = Segment("agent", "assistant", turn.message, ids=(1, 2, 3))
-        episode.append(turn, (said,))
+        answered = isinstance(turn.action, Answer)
+        episode.append(replace(turn, segments=(said,)), EndReason.ANSWERED if answered else None)
     episode.rewards, episode.beliefs = rewards, [Belief((value,)) for value in beliefs]
-    episode.truncated = not episode.terminated
+    episode.end = episode.end or EndReason.TURNS_EXHAUSTED
     return episode
 
 
 def test_means_over_episodes_by_hand() -> None:
     right = played(
-        Turn("<search>drum</search>", Search(("drum",)), FOUND, "found"),
+        Turn(
+            "<search>drum</search>",
+            search_call("drum"),
+            results=(ToolResult(passages=FOUND),),
+            observation="found",
+        ),
         Turn("<answer>Günter Grass</answer>", Answer("Günter Grass")),
         rewards=[{"gain": 0.25, "f1": 0.0}, {"gain": 0.0, "f1": 1.0}],
         beliefs=(-2.0, -1.0),
@@ -51,7 +71,12 @@ def test_means_over_episodes_by_hand() -> None:
 
 def test_a_guess_names_the_answer_before_anything_else_has() -> None:
     def search(message: str, found: bool) -> Turn:
-        return Turn(message, Search(("x",)), FOUND if found else (), "seen")
+        return Turn(
+            message,
+            search_call("x"),
+            results=(ToolResult(passages=FOUND if found else ()),),
+            observation="seen",
+        )
 
     none: dict[str, float] = {}
     guess, plain = "<think>günter grass?</think><search>x</search>", "<search>x</search>"

@@ -31,10 +31,11 @@ from igpo_gym.agents.training.trainer import (
     train,
     turns_of,
 )
-from igpo_gym.episode import Answer, Episode, Invalid, Question, Search, Turn
+from igpo_gym.episode import Answer, Episode, Invalid, Question, Turn
 from igpo_gym.lm.packing import attend_packed
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.tools import search_call
 from tests.lm.tiny import make_model
 
 CPU = torch.device("cpu")
@@ -127,7 +128,7 @@ def test_loss_and_gradient_are_those_of_the_formula(model: PreTrainedModel, rati
     assert got.item() == pytest.approx(expected.item(), rel=1e-5)
     assert 0 < metrics["clipped"] < 1
     for ours, theirs in zip(model.parameters(), slow.parameters(), strict=True):
-        # A sum in float32 errs relative to its largest terms, so small elements are held to the tensor's scale.
+        # Sums in float32 err relative to their largest terms: small elements are held to the scale.
         scale = theirs.grad.abs().max()
         assert (ours.grad.double() - theirs.grad).abs().max() <= 1e-5 * scale
 
@@ -191,10 +192,10 @@ def test_the_gap_to_the_sampled_log_probabilities_is_measured(model: PreTrainedM
 
 
 def test_outcomes_are_the_last_turns_and_gains_their_own() -> None:
-    episode = Episode.begin(Question("q", "Who?", ("Grass",)), ())
+    episode = Episode(Question("q", "Who?", ("Grass",)), ())
     episode.turns = [
         Turn("zzz", Invalid("no action"), observation="what?"),
-        Turn("<search>x</search>", Search(("x",)), observation="found"),
+        Turn("<search>x</search>", search_call("x"), observation="found"),
         Turn("<answer>Grass</answer>", Answer("Grass")),
     ]
     zero = {"gain": 0.0, "f1": 0.0, "format-penalty": 0.0}

@@ -1,0 +1,140 @@
+"""What an environment is made of: every argument, its default and its meaning, said here and nowhere else.
+
+The single, the vector and the discrete environment, the command line, the trainer and the adapters are made
+from :class:`EnvConfig`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+
+from igpo_gym.errors import SpecError
+
+Spec: TypeAlias = Any
+"""A text that names something, or the thing itself; which things fit, the argument's meaning says."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """The arguments of an environment. Raises SpecError for a value of the wrong kind.
+
+    >>> EnvConfig(max_turns=4).max_turns
+    4
+    """
+
+    questions: Annotated[
+        Spec,
+        "Where questions come from: world, hotpotqa:FILE, jsonl:FILE, a QuestionSet, or Question objects.",
+    ] = "world"
+    search: Annotated[
+        Spec,
+        "The retriever: bm25:INDEX, bm25:CORPUS.jsonl, or an object; by default BM25 over the questions' "
+        "own passages.",
+    ] = None
+    tools: Annotated[
+        Spec, "What the agent can call: names joined by ' + ' (search + open), a Tool, or a list of such."
+    ] = "search"
+    scorer: Annotated[
+        Spec,
+        "The model that holds the belief: nano, a hub name, a folder, a GGUF file, the URL of a server, "
+        "an AnswerScorer, or none.",
+    ] = "nano"
+    reward: Annotated[
+        Spec, "A preset, a term or a weighted sum of such (igpo-gym rewards lists them), or a RewardFunction."
+    ] = "igpo"
+    reference: Annotated[
+        Spec, "The frozen model that some rewards need, given as scorer is; by default a packaged scorer."
+    ] = None
+    policy: Annotated[Spec, "For rewards that need one: the policy whose completions are sampled."] = None
+    protocol: Annotated[
+        Spec, "How agent and environment write: tags, tool_call, igpo, or a TextProtocol."
+    ] = "tags"
+    probe: Annotated[
+        Spec,
+        "What stands around the gold answer when the scorer is asked, an AnswerProbe; by default the "
+        "protocol's.",
+    ] = None
+    max_turns: Annotated[int, "Messages the agent may write in an episode."] = 6
+    top_k: Annotated[int, "Passages that a query brings."] = 3
+    on_invalid: Annotated[
+        Literal["continue", "end"], "Whether a message that is no action ends the episode."
+    ] = "continue"
+    on_limit: Annotated[
+        Literal["truncate", "answer"],
+        "What follows the last turn: the end, or one more turn in which only an answer is allowed.",
+    ] = "truncate"
+    max_passage_chars: Annotated[
+        int | None, "How much of a passage a reply shows, in characters; the tool open shows the rest."
+    ] = 4000
+    max_reply_chars: Annotated[int | None, "How long a reply is at most, in characters."] = 12_000
+    repeat_passages: Annotated[
+        bool, "Whether a passage that was shown before is shown again, or named alone."
+    ] = True
+    order: Annotated[
+        Literal["random", "epoch"],
+        "How questions follow each other: drawn anew each time, or each once before any comes again.",
+    ] = "random"
+    group_size: Annotated[int, "How many episodes in a row are on the same question."] = 1
+    oracle_info: Annotated[bool, 'Whether info["gold"] holds the gold answers and evidence.'] = False
+    render_mode: Annotated[
+        str | None, "ansi (render returns a string), human (prints after every step), or none."
+    ] = None
+
+    def __post_init__(self) -> None:
+        for name, kind in kinds(EnvConfig).items():
+            value = getattr(self, name)
+            if kind is int and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise SpecError(f"{name} must be a whole number of at least 1, not {value!r}")
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                choices = ", ".join(get_args(kind))
+                raise SpecError(f"unknown {name} {value!r}; choose one of: {choices}")
+
+
+def kinds(config: type) -> dict[str, Any]:
+    """The type of each field of a configuration."""
+    return {name: get_args(hint)[0] for name, hint in _hints(config).items()}
+
+
+def meanings(config: type) -> dict[str, str]:
+    """The meaning of each field of a configuration, in a sentence."""
+    return {name: get_args(hint)[-1] for name, hint in _hints(config).items()}
+
+
+def _hints(config: type) -> dict[str, Any]:
+    hints = get_type_hints(config, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(config)}
+
+
+def make_config(config: EnvConfig | None, settings: dict[str, Any]) -> EnvConfig:
+    """A configuration with some settings changed. Raises TypeError, with the known names, for another one."""
+    known = [field.name for field in fields(EnvConfig)]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"unknown environment argument {name!r}; choose among: {', '.join(known)}")
+    from dataclasses import replace
+
+    return replace(config or EnvConfig(), **settings)
+
+
+def with_signature(own: Iterable[inspect.Parameter] = ()) -> Callable[[F], F]:
+    """Let ``help()`` show a constructor's own parameters and all of the configuration's."""
+
+    def decorate(function: F) -> F:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *own]
+        taken = {parameter.name for parameter in parameters}
+        hints = kinds(EnvConfig)
+        parameters += [
+            inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+            for field in fields(EnvConfig)
+            if field.name not in taken
+        ]
+        function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return function
+
+    return decorate

@@ -1,0 +1,117 @@
+"""The contract of a grammar: how an agent writes calls and answers as text, apart from any prompt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from igpo_gym.episode import Answer, ToolCall, ToolCalls
+from igpo_gym.text import neutralize, shortened, visible, well_formed
+from igpo_gym.tools.interface import ToolSpec
+
+Tools: TypeAlias = Sequence[ToolSpec]
+
+MAX_QUERIES = 16
+"""How many calls a message may carry, the items of a list counted each: more is a runaway agent, and would
+stall the batch that it is in."""
+
+LONGEST_PROBLEM = 200
+"""How many characters of what a schema says about a call reach the agent: it may repeat the whole call."""
+
+THINK, THOUGHT = "<think>", "</think>"
+
+
+class Grammar(Protocol):
+    """Reads and writes messages. Stateless; the tools are told with every call."""
+
+    def read(self, message: str, tools: Tools) -> ToolCalls | Answer:
+        """The action of a message. Raises ValueError in words that teach the agent."""
+        ...
+
+    def write(self, action: ToolCalls | Answer, tools: Tools) -> str:
+        """The message that does ``action``, so that :meth:`read` gives it back."""
+        ...
+
+    def end(self, text: str, tools: Tools, thinking: bool) -> int | None:
+        """Where in a growing text the action is complete, so that sampling may stop; None where it is not.
+
+        ``thinking``: the text begins within a thought that the prompt has opened.
+        """
+        ...
+
+    def stops(self, tools: Tools) -> tuple[str, ...]:
+        """Texts after each of which an action may be complete, for engines that stop at texts."""
+        ...
+
+
+def after_thought(text: str, thinking: bool) -> int | None:
+    """Where the agent's thought ends and its action may begin; None while a thought is open."""
+    if not thinking:
+        opening = text.find(THINK)
+        if opening < 0:
+            return 0
+    closing = text.find(THOUGHT)
+    return None if closing < 0 else closing + len(THOUGHT)
+
+
+def spec_named(name: object, tools: Tools) -> ToolSpec:
+    """The tool of that name. Raises ValueError with the names that there are."""
+    for tool in tools:
+        if tool.name == name:
+            return tool
+    names = ", ".join(f'"{tool.name}"' for tool in tools)
+    raise ValueError(f"the only tool is {names}" if len(tools) == 1 else f"the tools are {names or 'none'}")
+
+
+def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
+    """The call, its texts cleaned. Raises ValueError for arguments that the schema does not allow."""
+    cleaned = {name: _cleaned(value) for name, value in arguments.items()}
+    if problem := tool.problem(cleaned):
+        raise ValueError(f"{tool.name}: {neutralize(shortened(problem, LONGEST_PROBLEM)[0])}")
+    for name, value in cleaned.items():
+        if value in ("", []) or (isinstance(value, list) and "" in value):
+            raise ValueError(f'"{name}" of {tool.name} must not be empty')
+    return ToolCall(tool.name, cleaned)
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(well_formed(value))
+    return [_cleaned(each) for each in value] if isinstance(value, list) else value
+
+
+def checked_calls(calls: Sequence[ToolCall]) -> ToolCalls:
+    """The calls of one message. Raises ValueError where they are too many."""
+    if len(calls) == 1 and not isinstance(next(iter(calls[0].arguments.values()), ""), list):
+        return ToolCalls(tuple(calls))
+    count = sum(
+        max((len(value) for value in call.arguments.values() if isinstance(value, list)), default=1)
+        for call in calls
+    )
+    if count > MAX_QUERIES:
+        raise ValueError(f"a message takes at most {MAX_QUERIES} queries, not {count}")
+    return ToolCalls(tuple(calls))
+
+
+def checked_answer(text: str) -> Answer:
+    """The answer, cleaned. Raises ValueError for one in which nothing can be seen."""
+    cleaned = visible(well_formed(text))
+    if not cleaned:
+        raise ValueError("the answer is empty")
+    return Answer(cleaned)
+
+
+_END_OF_TURN = re.compile(r"(?:\s*(?:<\|[\w.-]+\|>|</s>|<end_of_turn>|<eos>))+\s*\Z")
+
+
+def without_end_of_turn(message: str) -> str:
+    """The message without control tokens that were spelled out at its end, as some servers send them.
+
+    >>> without_end_of_turn("<answer>Danzig</answer><|im_end|>")
+    '<answer>Danzig</answer>'
+    """
+    if not message.rstrip().endswith(">"):
+        return message
+    found = _END_OF_TURN.search(message, max(0, len(message) - 256))
+    return message[: found.start()] if found else message

@@ -1,0 +1,197 @@
+"""``igpo``: the form of IGPO's and DeepResearcher's published environments (docs/METHOD.md, section 6).
+
+``web_search`` takes a list of queries, of which the first three are used, ``browse_webpage`` a list of URLs.
+Results come as JSON, grouped by query, in the role ``tool``. On request the system prompt tells the date, and
+each of the agent's messages begins within a thought that the environment has opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from igpo_gym.episode import Answer, Passage, ToolCall, ToolResult
+from igpo_gym.protocols.blocks import Blocks
+from igpo_gym.protocols.grammar import Tools, checked_call, spec_named
+from igpo_gym.protocols.json_calls import JsonForm, call_object, read_call
+from igpo_gym.protocols.probe import ANSWER_PROBE, OPEN_PROBE
+from igpo_gym.protocols.protocol import ReplyLimits, Results, TextProtocol, unavailable
+from igpo_gym.protocols.tool_call import question_alone
+from igpo_gym.text import neutralize, shortened
+from igpo_gym.tools.interface import ToolSpec
+from igpo_gym.tools.opening import OPEN
+from igpo_gym.tools.searching import SEARCH
+
+QUERIES_USED = 3
+"""How many queries of a call are searched for; the others are ignored, as there."""
+
+_TEXTS = {"type": "array", "items": {"type": "string"}}
+
+WEB_SEARCH = ToolSpec(
+    name="web_search",
+    description="Search for pages.",
+    parameters={
+        "type": "object",
+        "properties": {"query": {**_TEXTS, "description": "Up to three queries."}},
+        "required": ["query"],
+    },
+    examples=({"query": ["first query", "second query"]},),
+    purpose=SEARCH.purpose,
+)
+BROWSE_WEBPAGE = ToolSpec(
+    name="browse_webpage",
+    description="Read whole pages that a search has shown.",
+    parameters={
+        "type": "object",
+        "properties": {
+            "url_list": {**_TEXTS, "description": "Their URLs, as the results show them."},
+            "page": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "Which page of each; the first by default.",
+            },
+        },
+        "required": ["url_list"],
+    },
+    examples=({"url_list": ["url"]},),
+    purpose=OPEN.purpose,
+)
+SHOWN = {SEARCH.name: WEB_SEARCH, OPEN.name: BROWSE_WEBPAGE}
+"""How tools are called and described here; all others as they are."""
+
+
+def _shown(tools: Tools) -> tuple[ToolSpec, ...]:
+    return tuple(SHOWN.get(tool.name, tool) for tool in tools)
+
+
+@dataclass(frozen=True, slots=True)
+class WebForm:
+    """JSON blocks with the tools' names and arguments of the published environments."""
+
+    json: JsonForm = field(default_factory=JsonForm)
+
+    def tags(self, tools: Tools) -> tuple[str, ...]:
+        """The one tag."""
+        return self.json.tags(tools)
+
+    def read(self, tag: str, attributes: str, content: str, tools: Tools) -> Sequence[ToolCall]:
+        """A search, or a call of ``open`` for each URL."""
+        shown = _shown(tools)
+        try:
+            name, arguments = read_call(content, shown)
+            if name == WEB_SEARCH.name and isinstance(arguments.get("query"), str):
+                arguments["query"] = [arguments["query"]]
+            given = checked_call(spec_named(name, shown), arguments).arguments
+        except ValueError as problem:
+            form = json.dumps(call_object(ToolCall(shown[0].name, shown[0].example))) if shown else ""
+            raise ValueError(f"{problem}; write {form}") from None
+        if name == WEB_SEARCH.name:
+            return (ToolCall(SEARCH.name, {"query": given["query"][:QUERIES_USED]}),)
+        if name == BROWSE_WEBPAGE.name:
+            page = {"page": given["page"]} if "page" in given else {}
+            return tuple(ToolCall(OPEN.name, {"document": url, **page}) for url in given["url_list"])
+        return (ToolCall(name, given),)
+
+    def write(self, call: ToolCall, tools: Tools) -> str:
+        """The block of a call, under the name that is shown."""
+        arguments: dict[str, Any] = dict(call.arguments)
+        if call.tool == SEARCH.name and isinstance(arguments.get("query"), str):
+            arguments["query"] = [arguments["query"]]
+        if call.tool == OPEN.name:
+            arguments = {"url_list": [arguments.pop("document")], **arguments}
+        name = SHOWN[call.tool].name if call.tool in SHOWN else call.tool
+        return self.json.write(ToolCall(name, arguments), tools)
+
+    def own_end(self, text: str, start: int) -> int | None:
+        """JSON ends by itself."""
+        return self.json.own_end(text, start)
+
+
+def grouped(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tuple[str, int]:
+    """The results as JSON: for each query its pages with title, url and summary; texts of other tools."""
+    # Of a reply that is too long every text is cut, so that the JSON stays whole.
+    texts = sum(max(1, sum(map(len, result.passages))) for _, result in results)
+    share = None if limits.reply_chars is None else max(1, limits.reply_chars // max(1, texts))
+    entries: list[dict[str, Any]] = []
+    cut = 0
+    for call, result in results:
+        made, left_out = _entries(call, result, shown, limits, share)
+        entries += made
+        cut += left_out
+    return neutralize(json.dumps(entries, ensure_ascii=False)), cut
+
+
+def _entries(
+    call: ToolCall, result: ToolResult, shown: frozenset[str], limits: ReplyLimits, share: int | None
+) -> tuple[list[dict[str, Any]], int]:
+    if result.failed:
+        return [{**_named(call), "error": unavailable(call.tool)}], 0
+    if result.text or call.tool != SEARCH.name:
+        text, cut = shortened(result.text, share)
+        return [{**_named(call), "content": text}], cut
+    query = call.arguments["query"]
+    queries = [query] if isinstance(query, str) else query
+    entries, cut = [], 0
+    for asked, passages in zip(queries, result.passages, strict=False):
+        pages = []
+        for passage in passages:
+            page, left_out = _page(passage, shown, limits, share)
+            pages.append(page)
+            cut += left_out
+        entries.append({"query": asked, "web_page_info_list": pages})
+    return entries, cut
+
+
+def _named(call: ToolCall) -> dict[str, Any]:
+    return {"url": call.arguments["document"]} if call.tool == OPEN.name else {"tool": call.tool}
+
+
+def _page(
+    passage: Passage, shown: frozenset[str], limits: ReplyLimits, share: int | None
+) -> tuple[dict[str, str], int]:
+    head = {"title": passage.title, "url": passage.id}
+    if passage.id in shown and not limits.repeat_passages:
+        return {**head, "quick_summary": "was shown before"}, 0
+    lengths = [each for each in (limits.passage_chars, share) if each is not None]
+    text, cut = shortened(passage.text, min(lengths, default=None))
+    return {**head, "quick_summary": text}, cut
+
+
+def instructions(protocol: TextProtocol, date: str = "") -> str:
+    """The system message: the date if wanted, the tools with their schemas, how to call and to answer."""
+    tools = _shown(protocol.tools)
+    schemas = "\n".join(json.dumps(tool.as_function(), ensure_ascii=False) for tool in tools)
+    today = f" Today is {date}." if date else ""
+    form = '{"name": <function-name>, "arguments": <args-json-object>}'
+    return (
+        "You answer questions by searching the web and reading pages, step by step."
+        f"{today} Think between <think> and </think> before each step.\n\n"
+        f"# Tools\n\n<tools>\n{schemas}\n</tools>\n\n"
+        f"To use a tool, write:\n<tool_call>\n{form}\n</tool_call>\n"
+        f"When you know enough, write {protocol.write(Answer('answer'))}, short and without explanation."
+    )
+
+
+def igpo(date: str = "", think: bool = False) -> TextProtocol:
+    """The protocol, with the date that the system prompt tells, and with thoughts opened by the environment.
+
+    >>> from igpo_gym.tools.searching import search_call
+    >>> igpo().write(search_call("Danzig"))
+    '<tool_call>{"name": "web_search", "arguments": {"query": ["Danzig"]}}</tool_call>'
+    >>> [segment.role for segment in igpo(think=True).reply("[]")]
+    ['tool', 'assistant']
+    """
+    return TextProtocol(
+        name="igpo",
+        grammar=Blocks(WebForm(), "tool_response"),
+        system=partial(instructions, date=date) if date else instructions,
+        user=question_alone,
+        render=grouped,
+        result_tag="",
+        reply_role="tool",
+        probe=OPEN_PROBE if think else ANSWER_PROBE,
+        prefilled=think,
+    )

@@ -1,0 +1,34 @@
+"""The answer probe: what is put around a gold answer to ask a language model how likely it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerProbe:
+    """What stands around a gold answer when a scorer is asked about it (docs/METHOD.md, section 1).
+
+    Prefix, answer and suffix are tokenized apart, so that the answer's tokens are the same after any
+    transcript.
+
+    >>> probe = AnswerProbe("The answer is ", ".")
+    >>> probe.around("Danzig")
+    'The answer is Danzig.'
+    """
+
+    prefix: str
+    suffix: str
+
+    def around(self, answer: str) -> str:
+        """The text that the probe makes of an answer."""
+        return f"{self.prefix}{answer}{self.suffix}"
+
+
+OPEN_PROBE = AnswerProbe(
+    prefix="\nNow there's enough information to answer\n</think>\n<answer>\n", suffix="\n</answer>"
+)
+"""The probe of IGPO, for transcripts that end in an open thought."""
+
+ANSWER_PROBE = AnswerProbe(prefix=f"<think>{OPEN_PROBE.prefix}", suffix=OPEN_PROBE.suffix)
+"""The same with its thought opened."""

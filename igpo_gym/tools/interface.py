@@ -1,0 +1,165 @@
+"""The contract of a tool: a specification that prompts and grammars are made from, and a batched run.
+
+A tool of your own is one file. Its specification says what it is called and what it takes, as a JSON schema;
+``run`` gets all calls of a step at once, each with the episode that it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from igpo_gym.episode import Episode, ToolCall, ToolResult
+from igpo_gym.errors import SpecError
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """What a tool is called, what it is for, and what it takes.
+
+    Raises SpecError for a name that cannot be a tag, a schema that is none, and an example that the schema
+    does not allow (or, where none is given, for a schema from which none can be made).
+
+    >>> spec = ToolSpec("add", "Add two numbers.", {
+    ...     "type": "object",
+    ...     "properties": {"a": {"type": "number"}, "b": {"type": "number"}},
+    ...     "required": ["a", "b"],
+    ... })
+    >>> spec.example
+    {'a': 1, 'b': 1}
+    >>> spec.problem({"a": 2})
+    "'b' is a required property"
+    """
+
+    name: str
+    """Letters, digits and underscores: it is a tag in some protocols."""
+    description: str
+    """A sentence for the agent."""
+    parameters: Mapping[str, Any]
+    """The JSON schema of the arguments: of type object, with its properties in the order of importance. Some
+    protocols write the first property as the text of a tag, the others as attributes."""
+    examples: tuple[Mapping[str, Any], ...] = ()
+    """Arguments to show to the agent, the plainest first; made from the schema where none is given."""
+    purpose: str = ""
+    """What an agent calls it for, as a verb phrase ("search", "open a document"); "call NAME" if empty."""
+    _simple: str | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        from jsonschema import Draft202012Validator
+        from jsonschema.exceptions import SchemaError
+
+        if not self.name.isidentifier() or not self.name.isascii():
+            raise SpecError(f"a tool's name has letters, digits and underscores alone, not {self.name!r}")
+        try:
+            Draft202012Validator.check_schema(self.parameters)
+        except SchemaError as problem:
+            raise SpecError(
+                f"the parameters of tool {self.name!r} are no JSON schema: {problem.message}"
+            ) from None
+        if self.parameters.get("type") != "object" or not self.parameters.get("properties"):
+            raise SpecError(f"the parameters of tool {self.name!r} must be of type object, with properties")
+        if not self.purpose:
+            object.__setattr__(self, "purpose", f"call {self.name}")
+        if not self.examples:
+            object.__setattr__(self, "examples", (_example(self.parameters),))
+        for example in self.examples:
+            if wrong := self._checked(example):
+                raise SpecError(f"the example {dict(example)} of tool {self.name!r} is not valid: {wrong}")
+        object.__setattr__(self, "_simple", self._text_alone())
+
+    def __hash__(self) -> int:
+        """By name: a schema is a mapping, and protocols that hold specifications are keys of caches."""
+        return hash(self.name)
+
+    @property
+    def example(self) -> Mapping[str, Any]:
+        """The plainest arguments to show."""
+        return self.examples[0]
+
+    @property
+    def first(self) -> str:
+        """The name of the first argument."""
+        return str(next(iter(self.parameters["properties"])))
+
+    def problem(self, arguments: Mapping[str, Any]) -> str | None:
+        """What is wrong with the arguments of a call, in words for the agent; None if nothing is."""
+        simple = self._simple
+        if simple is not None and len(arguments) == 1 and isinstance(arguments.get(simple), str):
+            return None
+        return self._checked(arguments)
+
+    def as_function(self) -> dict[str, Any]:
+        """The specification in the form that chat templates and servers of OpenAI's interface take."""
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": self.description,
+                "parameters": dict(self.parameters),
+            },
+        }
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        from jsonschema import Draft202012Validator
+
+        # What the schema does not name is a mistake of the agent, unless it says that anything goes.
+        return Draft202012Validator({"additionalProperties": False, **self.parameters})
+
+    def _checked(self, arguments: Mapping[str, Any]) -> str | None:
+        error = next(self._validator.iter_errors(dict(arguments)), None)
+        if error is None:
+            return None
+        place = "".join(f"[{each!r}]" for each in error.path)
+        return f"{place} {error.message}".strip()
+
+    def _text_alone(self) -> str | None:
+        """The first argument, if a call with any text for it alone is valid: a check that costs nothing."""
+        plain = all(self._checked({self.first: text}) is None for text in ("", "a", "text of any kind"))
+        limits = ("minLength", "maxLength", "pattern", "enum", "const", "format")
+        return self.first if plain and not any(limit in str(self.parameters) for limit in limits) else None
+
+
+class Tool(Protocol):
+    """Something that an agent can call."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What prompts, grammars and checks are made from. It never changes."""
+        ...
+
+    def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+        """A result for each call, in order; the calls of one step of all episodes come together.
+
+        The arguments are valid by the schema, and the episodes must stay as they are. Raises SearchError or
+        OSError where its backend cannot serve: the calls are then tried again, apart if need be, and the
+        agent is told that the tool is unavailable where they still fail. Anything else that is raised is a
+        mistake of the tool: the step raises it, and has not happened.
+        """
+        ...
+
+
+def _example(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The required arguments, or the first where none is, with the plainest value that each can have."""
+    properties = schema["properties"]
+    names = schema.get("required") or list(properties)[:1]
+    return {name: _plainest(properties.get(name, {})) for name in names}
+
+
+def _plainest(schema: Mapping[str, Any]) -> Any:
+    if schema.get("enum"):
+        return schema["enum"][0]
+    if "default" in schema:
+        return schema["default"]
+    kind = schema.get("type", "string")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "array":
+        return [_plainest(schema.get("items", {}))]
+    if kind == "object":
+        return _example(schema) if schema.get("properties") else {}
+    return {"string": "text", "integer": 1, "number": 1, "boolean": True, "null": None}.get(kind, "text")

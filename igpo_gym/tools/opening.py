@@ -1,0 +1,113 @@
+"""The tool ``open``: a whole document that the episode has seen a part of, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from igpo_gym.episode import Episode, Passage, ToolCall, ToolResult
+from igpo_gym.errors import SpecError
+from igpo_gym.search.interface import DocumentSource
+from igpo_gym.text import cut_at_sentence
+from igpo_gym.tools.interface import ToolSpec
+
+OPEN = ToolSpec(
+    name="open",
+    description="Read a whole document that a search has shown, page by page.",
+    parameters={
+        "type": "object",
+        "properties": {
+            "document": {"type": "string", "description": "Its title, id or URL, as the results show it."},
+            "page": {"type": "integer", "minimum": 1, "description": "Which page; the first by default."},
+        },
+        "required": ["document"],
+    },
+    examples=({"document": "title"},),
+    purpose="open a document",
+)
+
+PAGE_CHARS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Shows documents of a retriever that can give them: it has ``documents(ids)``.
+
+    A document is named by title, id or URL, and only one that the episode's results have shown is opened.
+    Pages have at most ``page_chars`` characters and end with a sentence. Raises SpecError for a retriever
+    that cannot give documents.
+    """
+
+    retriever: DocumentSource
+    page_chars: int = PAGE_CHARS
+
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.retriever, "documents", None)):
+            raise SpecError(
+                "the tool open needs a retriever that can give documents, and "
+                f"{type(self.retriever).__name__} has no documents(ids)"
+            )
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What the agent is told of it."""
+        return OPEN
+
+    def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+        """The page that each call asks for, or words that say why there is none."""
+        named = [_seen(episode, call.arguments["document"]) for episode, call in calls]
+        ids = list(dict.fromkeys(passage.id for passage in named if passage is not None))
+        documents = dict(zip(ids, self.retriever.documents(ids), strict=True)) if ids else {}
+        return [
+            self._page(documents.get(passage.id, ()), call)
+            if passage is not None
+            else ToolResult(f"{call.arguments['document']}: not seen in this episode. Search for it first.")
+            for passage, (_, call) in zip(named, calls, strict=True)
+        ]
+
+    def _page(self, document: tuple[Passage, ...], call: ToolCall) -> ToolResult:
+        name, number = call.arguments["document"], call.arguments.get("page", 1)
+        if not document:
+            return ToolResult(f"{name}: the document is not available.")
+        texts = [passage.text for passage in document]
+        starts = list(accumulate((len(text) + 1 for text in texts), initial=0))
+        pages = _pages("\n".join(texts), self.page_chars)
+        title = document[0].title or document[0].id
+        if number > len(pages):
+            return ToolResult(f"{title} has {len(pages)} pages, and no page {number}.")
+        start, page = pages[number - 1]
+        stop = start + len(page)
+        shown = tuple(
+            passage
+            for passage, first in zip(document, starts, strict=False)
+            if first < stop and first + len(passage.text) > start
+        )
+        return ToolResult(f"{title} (page {number} of {len(pages)})\n{page.strip()}", (shown,))
+
+
+def _seen(episode: Episode, name: str) -> Passage | None:
+    """The passage that an earlier turn has shown under this id or title, the latest first."""
+    wanted = name.strip()
+    for turn in reversed(episode.turns):
+        for passage in turn.passages:
+            if wanted in (passage.id, passage.title):
+                return passage
+    folded = wanted.casefold()
+    for turn in reversed(episode.turns):
+        for passage in turn.passages:
+            if folded == passage.title.casefold():
+                return passage
+    return None
+
+
+def _pages(text: str, length: int) -> list[tuple[int, str]]:
+    """The pages of a text, each with its place in it; they make up the text."""
+    pages = []
+    start = 0
+    while True:
+        page = cut_at_sentence(text[start : start + length + 1], length)
+        pages.append((start, page))
+        start += len(page)
+        if start >= len(text):
+            return pages

@@ -1,0 +1,107 @@
+"""The tool ``search``: passages for one or more queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from igpo_gym.episode import Action, Episode, Passage, ToolCall, ToolCalls, ToolResult
+from igpo_gym.search.interface import Retriever
+from igpo_gym.tools.interface import ToolSpec
+
+SEARCH = ToolSpec(
+    name="search",
+    description="Search for passages.",
+    parameters={
+        "type": "object",
+        "properties": {
+            "query": {
+                "description": "One query, or a list of queries.",
+                "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            }
+        },
+        "required": ["query"],
+    },
+    examples=({"query": "query"}, {"query": ["first query", "second query"]}),
+    purpose="search",
+)
+
+
+def search_call(*queries: str) -> ToolCalls:
+    """The action that searches for these queries, in one call.
+
+    >>> search_call("Danzig").calls[0].arguments, search_call("Danzig", "Vistula").calls[0].arguments
+    ({'query': 'Danzig'}, {'query': ['Danzig', 'Vistula']})
+    """
+    query = queries[0] if len(queries) == 1 else list(queries)
+    return ToolCalls((ToolCall(SEARCH.name, {"query": query}),))
+
+
+def queries(action: Action) -> tuple[str, ...]:
+    """The queries of all searches of an action; none for an action that does not search."""
+    if not isinstance(action, ToolCalls):
+        return ()
+    return tuple(query for call in action.calls if call.tool == SEARCH.name for query in _queries(call))
+
+
+def _queries(call: ToolCall) -> tuple[str, ...]:
+    query = call.arguments["query"]
+    return (query,) if isinstance(query, str) else tuple(query)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Finds passages with a retriever, all queries of a step in one call, equal ones asked once.
+
+    Raises TypeError, naming the retriever, where it returns something else than its contract says.
+    """
+
+    retriever: Retriever
+    top_k: int = 3
+    """How many passages a query brings, at most."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 1:
+            raise ValueError(f"top_k must be a whole number of at least 1, not {self.top_k!r}")
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What the agent is told of it."""
+        return SEARCH
+
+    def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+        """The passages of each call's queries."""
+        asked = [_queries(call) for _, call in calls]
+        distinct = list(dict.fromkeys(query for queries in asked for query in queries))
+        if not distinct:
+            return [ToolResult() for _ in calls]
+        found = self._found(distinct)
+        return [ToolResult(passages=tuple(found[query] for query in queries)) for queries in asked]
+
+    def _found(self, queries: list[str]) -> dict[str, tuple[Passage, ...]]:
+        results = self.retriever.search(queries, self.top_k)
+        name = type(self.retriever).__name__
+        if not isinstance(results, list | tuple) or len(results) != len(queries):
+            what = f"{len(results)} results" if isinstance(results, list | tuple) else _shown(results)
+            raise TypeError(
+                f"the retriever {name} must return a list of passages for each of {len(queries)} "
+                f"queries, and returned {what}"
+            )
+        found: dict[str, tuple[Passage, ...]] = {}
+        for query, passages in zip(queries, results, strict=True):
+            if not isinstance(passages, list | tuple) or not all(
+                isinstance(each, Passage) for each in passages
+            ):
+                raise TypeError(
+                    f"the retriever {name} must return a list of Passage objects for a query, and "
+                    f"returned {_shown(passages)}"
+                )
+            found[query] = tuple(passages[: self.top_k])
+            if len({passage.id for passage in found[query]}) < len(found[query]):
+                raise TypeError(f"the retriever {name} returned two passages of one id for a query")
+        return found
+
+
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} {value!r:.80}"

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from igpo_gym.errors import SpecError
+from igpo_gym.tools import ToolSpec, resolve_tools
+from igpo_gym.tools.searching import SEARCH
+
+
+def spec(properties: dict[str, Any], required: list[str] | None = None, **settings: Any) -> ToolSpec:
+    parameters = {"type": "object", "properties": properties, "required": required or list(properties)}
+    return ToolSpec("tool", "A tool.", parameters, **settings)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"enum": ["b", "a"]}, "b"),
+        ({"type": "integer", "default": 7}, 7),
+        ({"type": "string"}, "text"),
+        ({"type": "integer"}, 1),
+        ({"type": "number"}, 1),
+        ({"type": "boolean"}, True),
+        ({"type": "array", "items": {"type": "integer"}}, [1]),
+        ({"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"]}, {"x": True}),
+        ({}, "text"),
+    ],
+)
+def test_an_example_is_made_from_the_schema(schema: dict[str, Any], value: object) -> None:
+    assert spec({"a": schema}).example == {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (
+            lambda: spec({"a": {"type": "string", "minLength": 9}}),
+            "the example .* of tool 'tool' is not valid",
+        ),
+        (lambda: spec({"a": {"type": "string"}}, examples=({"b": 1},)), "is not valid"),
+        (lambda: spec({"a": {"type": "strong"}}), "are no JSON schema"),
+        (lambda: spec({}), "with properties"),
+        (lambda: ToolSpec("a tool", "x", SEARCH.parameters), "letters, digits and underscores"),
+    ],
+)
+def test_specifications_that_cannot_be_used_are_refused(make: Any, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        make()
+
+
+def test_arguments_are_checked_by_the_schema() -> None:
+    assert SEARCH.problem({"query": "a"}) is None
+    assert SEARCH.problem({"query": ["a", "b"]}) is None
+    assert SEARCH.problem({"query": 1}) is not None
+    assert SEARCH.problem({"query": "a", "k": 1}) is not None
+    short = spec({"a": {"type": "string", "maxLength": 30}}, examples=({"a": "x"},))
+    assert short.problem({"a": "x" * 31}) is not None
+
+
+def test_tools_are_found_by_name_and_given_what_they_need() -> None:
+    class Index:
+        def search(self, queries: list[str], k: int) -> list[Any]:
+            return []
+
+        def documents(self, ids: list[str]) -> list[Any]:
+            return []
+
+    index = Index()
+    search, opening = resolve_tools("search + open", retriever=index, top_k=7)
+    assert (search.spec.name, search.top_k, opening.spec.name) == ("search", 7, "open")
+    assert resolve_tools([search, "open"], retriever=index, top_k=7) == (search, opening)
+    with pytest.raises(SpecError, match="unknown tool 'serch'; choose one of: open, search"):
+        resolve_tools("serch")
+    with pytest.raises(SpecError, match="a tool is a name, or an object"):
+        resolve_tools([7])  # type: ignore[list-item]

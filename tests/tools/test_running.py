@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igpo_gym.episode import Episode, Question, ToolCall, ToolResult
+from igpo_gym.errors import SearchError
+from igpo_gym.tools import ToolSpec
+from igpo_gym.tools.running import run_calls
+from igpo_gym.tools.searching import SEARCH
+
+EPISODE = Episode(Question("1", "?", ("a",)), ())
+
+
+class Choking:
+    """Fails whenever one of some queries is among those of a call."""
+
+    def __init__(self, poison: set[int]) -> None:
+        self.poison, self.calls = poison, 0
+
+    @property
+    def spec(self) -> ToolSpec:
+        return SEARCH
+
+    def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+        self.calls += 1
+        if any(call.arguments["query"] in self.poison for _, call in calls):
+            raise SearchError("syntax error")
+        return [ToolResult(str(call.arguments["query"])) for _, call in calls]
+
+
+def run(tool: Choking, count: int) -> list[ToolResult]:
+    return run_calls(
+        {"search": tool}, [(EPISODE, ToolCall("search", {"query": n})) for n in range(count)], ()
+    )
+
+
+@given(st.integers(1, 200), st.data())
+def test_the_calls_are_bounded_and_few_bad_ones_cost_no_other(count: int, data: st.DataObject) -> None:
+    poison = data.draw(st.sets(st.integers(0, count - 1), max_size=min(3, count)))
+    tool = Choking(poison)
+    results = run(tool, count)
+    assert tool.calls <= 1 + 8 * math.ceil(math.log2(max(count, 2))) + 8
+    assert [result.text for result in results if not result.failed] == [
+        str(number) for number in range(count) if not results[number].failed
+    ]
+    # A bad call in each half can hide among single ones only where the drawn ones all fail.
+    if len(poison) <= 1 or count > 20:
+        assert {number for number, result in enumerate(results) if result.failed} == poison
+
+
+def test_a_backend_that_is_down_is_found_out_early() -> None:
+    tool = Choking(set(range(1000)))
+    assert all(result.failed for result in run(tool, 1000))
+    assert tool.calls == 1 + 2 + 5
+
+
+def test_each_tool_is_called_once() -> None:
+    first, second = Choking(set()), Choking(set())
+    names = ["a", "b", "a", "b"]
+    calls = [(EPISODE, ToolCall(name, {"query": place})) for place, name in enumerate(names)]
+    results = run_calls({"a": first, "b": second}, calls)
+    assert [result.text for result in results] == ["0", "1", "2", "3"]
+    assert (first.calls, second.calls) == (1, 1)
