@@ -3,7 +3,8 @@
     python benchmarks/nano.py                              # the packaged checkpoints, a few minutes
     python benchmarks/nano.py --model FOLDER --split validation --questions 120 --json out.json
 
-Every figure comes with its number of cases and a 95% bootstrap interval. Use --split test to report, never to
+Every figure comes with its number of cases and a 95% interval over the questions. An AUC compares turns of
+equal number alone. Use --split test to report, never to
 choose anything: for that there is --split validation.
 """
 
@@ -37,6 +38,7 @@ from igpo_gym.rewards.beliefs import belief_request, states
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search import BM25Index
+from igpo_gym.statistics import SHARE, Estimate, estimate, mean_over, stratified_auc
 from nano.lessons import play_all
 
 MODELS = Path(__file__).parents[1] / "igpo_gym" / "models"
@@ -56,27 +58,46 @@ class Figure:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.cases}"
 
 
-def mean(values: Iterable[float], resamples: int = 1000) -> Figure:
-    """The mean, with a percentile bootstrap."""
-    x = np.asarray(list(values), dtype=float)
-    if not len(x):
-        return Figure(float("nan"), float("nan"), float("nan"), 0)
-    draws = np.random.default_rng(0).choice(x, (resamples, len(x))).mean(1)
-    return Figure(x.mean(), *np.quantile(draws, (0.025, 0.975)), len(x))
+def mean(values: Iterable[float], questions: Sequence[str] | None = None) -> Figure:
+    """The mean; by default each value is of another question."""
+    x = list(values)
+    return figure(mean_over(x, range(len(x)) if questions is None else questions), len(x))
 
 
-def auc(positives: Sequence[float], negatives: Sequence[float], resamples: int = 300) -> Figure:
-    """The chance that a positive exceeds a negative, ties counting half."""
-    p, n, rng = np.asarray(positives), np.asarray(negatives), np.random.default_rng(0)
-    if not len(p) or not len(n):
-        return Figure(float("nan"), float("nan"), float("nan"), 0)
+@dataclass(frozen=True)
+class Gain:
+    """What a turn gained."""
 
-    def area(p: np.ndarray, n: np.ndarray) -> float:
-        n = np.sort(n)
-        return float((np.searchsorted(n, p, "left") + np.searchsorted(n, p, "right")).mean() / 2 / len(n))
+    question: str
+    number: int
+    """The turn's."""
+    value: float
 
-    draws = [area(rng.choice(p, len(p)), rng.choice(n, len(n))) for _ in range(resamples)]
-    return Figure(area(p, n), *np.quantile(draws, (0.025, 0.975)), len(p))
+
+def mean_gain(gains: Sequence[Gain]) -> Figure:
+    """The mean gain of turns."""
+    return mean((gain.value for gain in gains), [gain.question for gain in gains])
+
+
+def auc(positives: Sequence[Gain], negatives: Sequence[Gain]) -> Figure:
+    """The chance that a positive exceeds a negative of a turn of equal number, ties counting half."""
+    by_question: dict[str, tuple[list[Gain], list[Gain]]] = defaultdict(lambda: ([], []))
+    for side, gains in enumerate((positives, negatives)):
+        for gain in gains:
+            by_question[gain.question][side].append(gain)
+    samples = [
+        tuple(
+            np.array([getattr(gain, name) for gain in gains], dtype=float)
+            for gains in sides
+            for name in ("value", "number")
+        )
+        for sides in by_question.values()
+    ]
+    return figure(estimate(samples, stratified_auc, SHARE), len(positives))
+
+
+def figure(found: Estimate, cases: int) -> Figure:
+    return Figure(found.value, found.low, found.high, cases)
 
 
 @dataclass
@@ -133,13 +154,12 @@ def gain_figures(bench: Bench) -> dict[str, Any]:
     """How well the gain of a turn tells useful searches from useless ones, over a noisy expert's turns."""
     agent = ScriptedAgent(partial(noisy, rate=0.45), bench.questions, seed=1)
     episodes = bench.episodes(agent)
-    gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    gains: dict[str, dict[str, list[Gain]]] = defaultdict(lambda: defaultdict(list))
     for episode, beliefs in zip(episodes, bench.beliefs(episodes), strict=True):
         seen: set[str] = set()
         complete = False
-        for turn, verdict, before, after in zip(
-            episode.turns, judge_searches(episode), beliefs[:-1], beliefs[1:], strict=False
-        ):
+        steps = zip(episode.turns, judge_searches(episode), beliefs[:-1], beliefs[1:], strict=False)
+        for number, (turn, verdict, before, after) in enumerate(steps, 1):
             was_complete = complete
             seen.update(passage.id for passage in turn.passages)
             complete = all(known_hops(episode.question, seen))
@@ -149,15 +169,16 @@ def gain_figures(bench: Bench) -> dict[str, Any]:
                 name = "invalid after" if was_complete else "invalid"
             else:
                 name = f"{verdict} after evidence" if was_complete else verdict
-            gains[kind_of(episode)][name].append(after - before)
-            gains["all"][name].append(after - before)
+            gain = Gain(episode.question.id, number, after - before)
+            gains[kind_of(episode)][name].append(gain)
+            gains["all"][name].append(gain)
     table: dict[str, Any] = {}
     for kind, by_name in sorted(gains.items()):
         useless = [g for name, values in by_name.items() if name.startswith(("irr", "red")) for g in values]
         table[kind] = {
             "AUC completing": auc(by_name["completes"], useless),
             "AUC intermediate": auc(by_name["intermediate"], useless),
-            **{f"gain, {name}": mean(values) for name, values in sorted(by_name.items())},
+            **{f"gain, {name}": mean_gain(values) for name, values in sorted(by_name.items())},
         }
     return table
 
@@ -169,7 +190,13 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
     episodes = bench.episodes(LanguageModelPolicy(bench.scorer.reader, bench.tokenizer, TAGS, sampling))
     seconds = time.perf_counter() - begun
     turns = [turn for episode in episodes for turn in episode.turns]
-    queries = [q for turn in turns if isinstance(turn.action, Search) for q in turn.action.queries]
+    queries = [
+        (episode.question.id, query)
+        for episode in episodes
+        for turn in episode.turns
+        if isinstance(turn.action, Search)
+        for query in turn.action.queries
+    ]
     titles = {passage.title for passage in bench.questions.passages}
     right: dict[str, list[float]] = defaultdict(list)
     for episode in episodes:
@@ -177,11 +204,14 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
         right[f"EM, {kind_of(episode)}"].append(hit)
         right["EM"].append(hit)
     return {
-        "valid actions": mean(not isinstance(turn.action, Invalid) for turn in turns),
+        "valid actions": mean(
+            (not isinstance(turn.action, Invalid) for turn in turns),
+            [episode.question.id for episode in episodes for _ in episode.turns],
+        ),
         **{name: mean(values) for name, values in sorted(right.items())},
         "answered": mean(episode.prediction is not None for episode in episodes),
         "searches": mean(sum(isinstance(t.action, Search) for t in episode.turns) for episode in episodes),
-        "queries beyond a name": mean(query not in titles for query in queries),
+        "queries beyond a name": mean((query not in titles for _, query in queries), [q for q, _ in queries]),
         "evidence found": mean(
             all(known_hops(e.question, {p.id for t in e.turns for p in t.passages})) for e in episodes
         ),
