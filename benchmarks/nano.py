@@ -132,7 +132,7 @@ class Bench:
 
 def kind_of(episode: Episode) -> str:
     """The row of the tables that an episode belongs to."""
-    kind = episode.question.id.partition("-")[0]
+    kind = episode.question.id.partition("/")[2].partition("-")[0]
     return f"{episode.question.hops} hops" if kind == "bridge" else kind
 
 
