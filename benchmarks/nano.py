@@ -1,7 +1,7 @@
 """Does the packaged model do what it is for? Beliefs, gains and play on worlds it never saw.
 
-    python benchmarks/nano.py                              # the packaged checkpoints, a few minutes
-    python benchmarks/nano.py --model FOLDER --split validation --questions 120 --json out.json
+    python -m benchmarks.nano                              # the packaged checkpoints, a few minutes
+    python -m benchmarks.nano --model FOLDER --split validation --questions 120 --json out.json
 
 Every figure comes with its number of cases and a 95% interval over the questions. An AUC compares turns of
 equal number alone. Use --split test to report, never to
@@ -38,7 +38,7 @@ from igpo_gym.rewards.beliefs import belief_request, states
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search import BM25Index
-from igpo_gym.statistics import SHARE, Estimate, estimate, mean_over, stratified_auc
+from igpo_gym.statistics import ANYTHING, SHARE, Bounds, Estimate, estimate, mean_over, stratified_auc
 from nano.lessons import play_all
 
 MODELS = Path(__file__).parents[1] / "igpo_gym" / "models"
@@ -58,15 +58,21 @@ class Figure:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.cases}"
 
 
-def mean(values: Iterable[float], questions: Sequence[str] | None = None) -> Figure:
+def mean(
+    values: Iterable[float], questions: Sequence[str] | None = None, bounds: Bounds = ANYTHING
+) -> Figure:
     """The mean; by default each value is of another question."""
     x = list(values)
-    return figure(mean_over(x, range(len(x)) if questions is None else questions), len(x))
+    return figure(mean_over(x, range(len(x)) if questions is None else questions, bounds), len(x))
+
+
+share = partial(mean, bounds=SHARE)
+"""The mean of values from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What a turn gained."""
+    """What a turn gained, or what the belief was at it."""
 
     question: str
     number: int
@@ -139,15 +145,18 @@ def kind_of(episode: Episode) -> str:
 def expert_figures(bench: Bench) -> dict[str, Any]:
     """Beliefs along the expert's trajectories."""
     episodes = bench.episodes(ScriptedAgent("expert", bench.questions))
-    rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    rows: dict[str, dict[str, list[Gain]]] = defaultdict(lambda: defaultdict(list))
     for episode, beliefs in zip(episodes, bench.beliefs(episodes), strict=True):
-        into = rows[kind_of(episode)]
-        into["belief before"].append(beliefs[0])
-        into["belief after"].append(beliefs[-1])
-        gains = [after - before for before, after in pairwise(beliefs)]
+        into, question = rows[kind_of(episode)], episode.question.id
+        into["belief before"].append(Gain(question, 0, beliefs[0]))
+        into["belief after"].append(Gain(question, 0, beliefs[-1]))
+        steps = enumerate(pairwise(beliefs), 1)
+        gains = [Gain(question, number, after - before) for number, (before, after) in steps]
         into["intermediate gain"] += gains[:-1]
         into["last gain"] += gains[-1:]
-    return {kind: {name: mean(values) for name, values in row.items()} for kind, row in sorted(rows.items())}
+    return {
+        kind: {name: mean_gain(values) for name, values in row.items()} for kind, row in sorted(rows.items())
+    }
 
 
 def gain_figures(bench: Bench) -> dict[str, Any]:
@@ -204,15 +213,17 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
         right[f"EM, {kind_of(episode)}"].append(hit)
         right["EM"].append(hit)
     return {
-        "valid actions": mean(
+        "valid actions": share(
             (not isinstance(turn.action, Invalid) for turn in turns),
             [episode.question.id for episode in episodes for _ in episode.turns],
         ),
-        **{name: mean(values) for name, values in sorted(right.items())},
-        "answered": mean(episode.prediction is not None for episode in episodes),
+        **{name: share(values) for name, values in sorted(right.items())},
+        "answered": share(episode.prediction is not None for episode in episodes),
         "searches": mean(sum(isinstance(t.action, Search) for t in episode.turns) for episode in episodes),
-        "queries beyond a name": mean((query not in titles for _, query in queries), [q for q, _ in queries]),
-        "evidence found": mean(
+        "queries beyond a name": share(
+            (query not in titles for _, query in queries), [q for q, _ in queries]
+        ),
+        "evidence found": share(
             all(known_hops(e.question, {p.id for t in e.turns for p in t.passages})) for e in episodes
         ),
         "episodes a second": Figure(len(episodes) / seconds, float("nan"), float("nan"), len(episodes)),
