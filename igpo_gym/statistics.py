@@ -32,7 +32,7 @@ Sample: TypeAlias = tuple[FloatArray, ...]
 """What one unit contributes: a column of values for each argument of the statistic."""
 Statistic: TypeAlias = Callable[..., float]
 """From the pooled columns to a number; nan where it is not defined."""
-Values: TypeAlias = Sequence[float] | FloatArray
+Numbers: TypeAlias = Sequence[float] | FloatArray
 Bounds: TypeAlias = tuple[float, float]
 """The least and the greatest value that a statistic can have."""
 
@@ -72,7 +72,7 @@ def estimate(samples: Sequence[Sample], statistic: Statistic, bounds: Bounds = A
     return _judged(value, np.array(without, dtype=np.float64), bounds)
 
 
-def mean_over(values: Values, units: Sequence[Hashable], bounds: Bounds = ANYTHING) -> Estimate:
+def mean_over(values: Numbers, units: Sequence[Hashable], bounds: Bounds = ANYTHING) -> Estimate:
     """The mean of all values, with its interval over the units; ``units`` names each value's.
 
     >>> mean_over([1.0, 0.0, 1.0, 1.0, 0.5, 0.5, 0.0, 1.0], ["a", "a", "b", "b", "c", "d", "e", "f"], SHARE)
@@ -89,7 +89,7 @@ def mean_over(values: Values, units: Sequence[Hashable], bounds: Bounds = ANYTHI
     return _judged(mean(array), (sums.sum() - sums) / (counts.sum() - counts), bounds)
 
 
-def over_seeds(values: Values) -> Estimate:
+def over_seeds(values: Numbers) -> Estimate:
     """The mean of a figure of runs that differ in their seed, with Student's t interval."""
     return mean_over(values, range(len(values)))
 
@@ -143,7 +143,7 @@ def detectable(estimate: Estimate, tests: int = 1) -> float:
     return float(-stdtrit(estimate.units - 1, level)) * _standard_error(estimate.pseudo_values)
 
 
-def permutation(ours: Values, theirs: Values, draws: int = 20_000) -> float:
+def permutation(ours: Numbers, theirs: Numbers, draws: int = 20_000) -> float:
     """The p-value of two independent samples' means under all ways to exchange their values, both sides.
 
     Exact up to ``draws`` ways, above that from so many drawn at random with a fixed seed. nan where either
@@ -166,7 +166,7 @@ def permutation(ours: Values, theirs: Values, draws: int = 20_000) -> float:
     return float((distances >= distances[0] - _NOISE * max(1.0, distances[0])).mean())
 
 
-def holm(p_values: Values) -> list[float]:
+def holm(p_values: Numbers) -> list[float]:
     """The p-values of a family of tests, corrected so that all of it errs with the chance of one test.
 
     By Holm's method: the smallest of m times m, the next times m - 1, and so on, none above 1 and none below

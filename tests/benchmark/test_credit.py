@@ -9,9 +9,11 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.benchmark.charts import _interval_figure
@@ -22,6 +24,7 @@ from igpo_gym.benchmark.credit.pricing import Cost
 from igpo_gym.benchmark.credit.run import TURN_NUMBER, VARIANTS, CreditResult, Size, run_credit
 from igpo_gym.benchmark.credit.trajectories import hasty
 from igpo_gym.benchmark.report import Cell, Table, csv_text, markdown_table, rich_table
+from igpo_gym.cli import app
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
@@ -256,6 +259,18 @@ def test_tables_for_documents(result: CreditResult) -> None:
     header, rule, *rows = markdown_table(first).splitlines()[2:]
     assert header.startswith("| variant |")
     assert {line.count(" | ") for line in (header, rule, *rows)} == {len(first.header) - 1}
+
+
+@pytest.mark.parametrize("command", [("credit",), ("train", "--model", "missing")])
+def test_a_missing_extra_is_told_before_anything_is_made(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("igpo_gym.benchmark.report.find_spec", lambda name: None)
+    out = tmp_path / "out"
+    ended = CliRunner().invoke(app, ["bench", *command, "--scorer", "missing", "--out", str(out)])
+    assert ended.exit_code == 2
+    assert "pip install 'igpo-gym[bench]'" in " ".join(ended.output.split())
+    assert not out.exists()
 
 
 def test_questions_without_evidence_are_refused() -> None:

@@ -111,7 +111,7 @@ _SMALL = 0.1
 """An AUC that is known less well than this ranks no rewards."""
 
 
-def reach(result: CreditResult) -> str:
+def can_show(result: CreditResult) -> str:
     """What a run of this size can show, and what it cannot."""
     count = len(result.questions)
     if count < FEWEST:
@@ -134,7 +134,7 @@ def reach(result: CreditResult) -> str:
 
 def findings(result: CreditResult) -> list[str]:
     """What the run can show, and for each headline measure who leads and how the well known fare."""
-    said = [reach(result)]
+    said = [can_show(result)]
     for key, known in _FINDINGS.items():
         if key not in result.estimates:
             continue

@@ -136,7 +136,7 @@ def bias_table(result: TrainingResult) -> Table:
     return Table(("estimator", *kinds), rows, "Gradient on stopping; positive: episodes become shorter")
 
 
-def reach(result: TrainingResult) -> str:
+def can_show(result: TrainingResult) -> str:
     """What a run of this size can show, and what it cannot."""
     seeds = min(map(len, by_variant(result.outcomes).values()))
     if seeds < FEWEST:
@@ -158,7 +158,7 @@ def reach(result: TrainingResult) -> str:
 
 def findings(result: TrainingResult) -> Iterator[str]:
     """What the run can show, and what its figures come to, a sentence each."""
-    yield reach(result)
+    yield can_show(result)
     ends = estimates(result.outcomes, MEASURES[0])
     top = max(ends, key=lambda variant: ends[variant].value)
     yield f"Highest mean F1 at the end: {top}, {_told(ends[top])}."
