@@ -139,9 +139,7 @@ def test_the_report_says_what_was_found() -> None:
     }
     result = TrainingResult(OUTCOMES, BASE, settings, bias)
     said = " ".join(findings(result))
-    assert said.startswith(
-        "With 5 seeds and 1 variants to compare, a lead in F1 at the end is told from luck"
-    )
+    assert said.startswith("With 5 seeds and 1 to compare with the baseline, a lead in F1 at the end")
     assert "Highest mean F1 at the end: igpo / igpo-separate, 0.54 [" in said
     assert "Against outcome-f1 / grpo in F1 at the end: better igpo / igpo-separate (ahead by 0.22 [" in said
     assert "worse none; not told apart none" in said
@@ -167,7 +165,7 @@ def test_below_five_seeds_there_is_no_verdict(seeds: int, words: str) -> None:
     result = TrainingResult(OUTCOMES[: 2 * seeds], BASE, shared(SMALL), {})
     first, *rest = findings(result)
     assert first.startswith(f"{words} that the variants train and what they cost, not which is better")
-    assert not any("better" in finding or "surely" in finding for finding in rest)
+    assert rest == ["Estimators that drift in length on noise: none."]
     cells = [
         cell for table in (*overview(result), baseline_table(result)) for row in table.rows for cell in row
     ]

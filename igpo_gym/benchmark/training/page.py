@@ -151,20 +151,20 @@ def can_show(result: TrainingResult) -> str:
     if not known:
         return f"With {seeds} seeds and nothing to compare with the baseline, nothing is tested."
     return (
-        f"With {seeds} seeds and {len(found)} variants to compare, a lead in F1 at the end is told from luck "
-        f"where it is about {number(known[len(known) // 2])} or more."
+        f"With {seeds} seeds and {len(found)} to compare with the baseline, a lead in F1 at the end is told "
+        f"from luck where it is about {number(known[len(known) // 2])} or more."
     )
 
 
 def findings(result: TrainingResult) -> Iterator[str]:
     """What the run can show, and what its figures come to, a sentence each."""
     yield can_show(result)
-    ends = estimates(result.outcomes, MEASURES[0])
-    top = max(ends, key=lambda variant: ends[variant].value)
-    yield f"Highest mean F1 at the end: {top}, {_told(ends[top])}."
     found = against(result.outcomes, result.baseline)
     tested = {variant: each for variant, each in found.items() if not math.isnan(each.p)}
     if tested:
+        ends = estimates(result.outcomes, MEASURES[0])
+        top = max((result.baseline, *tested), key=lambda variant: ends[variant].value)
+        yield f"Highest mean F1 at the end: {top}, {_told(ends[top])}."
         apart = {variant: each for variant, each in tested.items() if _told_apart(each)}
         better = [_compared(variant, each) for variant, each in apart.items() if each.ahead.value > 0]
         worse = [_compared(variant, each) for variant, each in apart.items() if each.ahead.value < 0]
