@@ -26,7 +26,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from sb3_contrib import MaskablePPO
-from scipy.stats import t
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
@@ -35,6 +34,8 @@ from igpo_gym.adapters.stable_baselines3 import CandidatePolicy, MaskableCandida
 from igpo_gym.episode import Belief
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
+from igpo_gym.statistics import over_seeds as estimated
+from igpo_gym.statistics import p_value
 
 ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {
     "ppo": (PPO, CandidatePolicy),
@@ -118,10 +119,14 @@ def learned(algorithm: str, policy: str, envs: VectorEnvBridge, steps: int, seed
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """The mean, and its 95% interval by Student's t."""
-    mean, count = statistics.mean(values), len(values)
-    half = t.ppf(0.975, count - 1) * statistics.stdev(values) / count**0.5 if count > 1 else float("nan")
-    return {"by_seed": list(values), "mean": mean, "interval": [mean - half, mean + half]}
+    """The mean, its 95% interval by Student's t, and the p-value of its being 0; nan below five seeds."""
+    found = estimated(values)
+    return {
+        "by_seed": list(values),
+        "mean": found.value,
+        "interval": [found.low, found.high],
+        "p": p_value(found),
+    }
 
 
 def main() -> None:
@@ -131,7 +136,7 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=ALGORITHMS)
     parser.add_argument("--rewards", nargs="+", default=["igpo", "outcome-f1"])
     parser.add_argument("--policy", default="candidates", choices=["candidates", "mlp"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12_288, help="of all environments together")
     parser.add_argument("--questions", default="world:hops=1-2,questions=100")
     parser.add_argument("--test-questions", default="world:validation,hops=1-2,questions=300")

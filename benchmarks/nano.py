@@ -1,9 +1,10 @@
 """Does the packaged model do what it is for? Beliefs, gains and play on worlds it never saw.
 
-    python benchmarks/nano.py                              # the packaged checkpoints, a few minutes
-    python benchmarks/nano.py --model FOLDER --split validation --questions 120 --json out.json
+    python -m benchmarks.nano                              # the packaged checkpoints, a few minutes
+    python -m benchmarks.nano --model FOLDER --split validation --questions 120 --json out.json
 
-Every figure comes with its number of cases and a 95% bootstrap interval. Use --split test to report, never to
+Every figure comes with its number of cases and a 95% interval over the questions. An AUC compares turns of
+equal number alone. Use --split test to report, never to
 choose anything: for that there is --split validation.
 """
 
@@ -37,6 +38,7 @@ from igpo_gym.rewards.beliefs import belief_request, states
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search import BM25Index
+from igpo_gym.statistics import ANYTHING, SHARE, Bounds, Estimate, estimate, mean_over, stratified_auc
 from igpo_gym.tools import queries as queries_of
 from nano.lessons import play_all
 
@@ -57,27 +59,52 @@ class Figure:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.cases}"
 
 
-def mean(values: Iterable[float], resamples: int = 1000) -> Figure:
-    """The mean, with a percentile bootstrap."""
-    x = np.asarray(list(values), dtype=float)
-    if not len(x):
-        return Figure(float("nan"), float("nan"), float("nan"), 0)
-    draws = np.random.default_rng(0).choice(x, (resamples, len(x))).mean(1)
-    return Figure(x.mean(), *np.quantile(draws, (0.025, 0.975)), len(x))
+def mean(
+    values: Iterable[float], questions: Sequence[str] | None = None, bounds: Bounds = ANYTHING
+) -> Figure:
+    """The mean; by default each value is of another question."""
+    x = list(values)
+    return figure(mean_over(x, range(len(x)) if questions is None else questions, bounds), len(x))
 
 
-def auc(positives: Sequence[float], negatives: Sequence[float], resamples: int = 300) -> Figure:
-    """The chance that a positive exceeds a negative, ties counting half."""
-    p, n, rng = np.asarray(positives), np.asarray(negatives), np.random.default_rng(0)
-    if not len(p) or not len(n):
-        return Figure(float("nan"), float("nan"), float("nan"), 0)
+share = partial(mean, bounds=SHARE)
+"""The mean of values from 0 to 1."""
 
-    def area(p: np.ndarray, n: np.ndarray) -> float:
-        n = np.sort(n)
-        return float((np.searchsorted(n, p, "left") + np.searchsorted(n, p, "right")).mean() / 2 / len(n))
 
-    draws = [area(rng.choice(p, len(p)), rng.choice(n, len(n))) for _ in range(resamples)]
-    return Figure(area(p, n), *np.quantile(draws, (0.025, 0.975)), len(p))
+@dataclass(frozen=True)
+class Gain:
+    """What a turn gained, or what the belief was at it."""
+
+    question: str
+    number: int
+    """The turn's."""
+    value: float
+
+
+def mean_gain(gains: Sequence[Gain]) -> Figure:
+    """The mean gain of turns."""
+    return mean((gain.value for gain in gains), [gain.question for gain in gains])
+
+
+def auc(positives: Sequence[Gain], negatives: Sequence[Gain]) -> Figure:
+    """The chance that a positive exceeds a negative of a turn of equal number, ties counting half."""
+    by_question: dict[str, tuple[list[Gain], list[Gain]]] = defaultdict(lambda: ([], []))
+    for side, gains in enumerate((positives, negatives)):
+        for gain in gains:
+            by_question[gain.question][side].append(gain)
+    samples = [
+        tuple(
+            np.array([getattr(gain, name) for gain in gains], dtype=float)
+            for gains in sides
+            for name in ("value", "number")
+        )
+        for sides in by_question.values()
+    ]
+    return figure(estimate(samples, stratified_auc, SHARE), len(positives))
+
+
+def figure(found: Estimate, cases: int) -> Figure:
+    return Figure(found.value, found.low, found.high, cases)
 
 
 @dataclass
@@ -112,35 +139,37 @@ class Bench:
 
 def kind_of(episode: Episode) -> str:
     """The row of the tables that an episode belongs to."""
-    kind = episode.question.id.partition("-")[0]
+    kind = episode.question.id.partition("/")[2].partition("-")[0]
     return f"{episode.question.hops} hops" if kind == "bridge" else kind
 
 
 def expert_figures(bench: Bench) -> dict[str, Any]:
     """Beliefs along the expert's trajectories."""
     episodes = bench.episodes(ScriptedAgent("expert", bench.questions))
-    rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    rows: dict[str, dict[str, list[Gain]]] = defaultdict(lambda: defaultdict(list))
     for episode, beliefs in zip(episodes, bench.beliefs(episodes), strict=True):
-        into = rows[kind_of(episode)]
-        into["belief before"].append(beliefs[0])
-        into["belief after"].append(beliefs[-1])
-        gains = [after - before for before, after in pairwise(beliefs)]
+        into, question = rows[kind_of(episode)], episode.question.id
+        into["belief before"].append(Gain(question, 0, beliefs[0]))
+        into["belief after"].append(Gain(question, 0, beliefs[-1]))
+        steps = enumerate(pairwise(beliefs), 1)
+        gains = [Gain(question, number, after - before) for number, (before, after) in steps]
         into["intermediate gain"] += gains[:-1]
         into["last gain"] += gains[-1:]
-    return {kind: {name: mean(values) for name, values in row.items()} for kind, row in sorted(rows.items())}
+    return {
+        kind: {name: mean_gain(values) for name, values in row.items()} for kind, row in sorted(rows.items())
+    }
 
 
 def gain_figures(bench: Bench) -> dict[str, Any]:
     """How well the gain of a turn tells useful searches from useless ones, over a noisy expert's turns."""
     agent = ScriptedAgent(partial(noisy, rate=0.45), bench.questions, seed=1)
     episodes = bench.episodes(agent)
-    gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    gains: dict[str, dict[str, list[Gain]]] = defaultdict(lambda: defaultdict(list))
     for episode, beliefs in zip(episodes, bench.beliefs(episodes), strict=True):
         seen: set[str] = set()
         complete = False
-        for turn, verdict, before, after in zip(
-            episode.turns, judge_searches(episode), beliefs[:-1], beliefs[1:], strict=False
-        ):
+        steps = zip(episode.turns, judge_searches(episode), beliefs[:-1], beliefs[1:], strict=False)
+        for number, (turn, verdict, before, after) in enumerate(steps, 1):
             was_complete = complete
             seen.update(passage.id for passage in turn.passages)
             complete = all(known_hops(episode.question, seen))
@@ -150,15 +179,16 @@ def gain_figures(bench: Bench) -> dict[str, Any]:
                 name = "invalid after" if was_complete else "invalid"
             else:
                 name = f"{verdict} after evidence" if was_complete else verdict
-            gains[kind_of(episode)][name].append(after - before)
-            gains["all"][name].append(after - before)
+            gain = Gain(episode.question.id, number, after - before)
+            gains[kind_of(episode)][name].append(gain)
+            gains["all"][name].append(gain)
     table: dict[str, Any] = {}
     for kind, by_name in sorted(gains.items()):
         useless = [g for name, values in by_name.items() if name.startswith(("irr", "red")) for g in values]
         table[kind] = {
             "AUC completing": auc(by_name["completes"], useless),
             "AUC intermediate": auc(by_name["intermediate"], useless),
-            **{f"gain, {name}": mean(values) for name, values in sorted(by_name.items())},
+            **{f"gain, {name}": mean_gain(values) for name, values in sorted(by_name.items())},
         }
     return table
 
@@ -170,7 +200,12 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
     episodes = bench.episodes(LanguageModelPolicy(bench.scorer.reader, bench.tokenizer, TAGS, sampling))
     seconds = time.perf_counter() - begun
     turns = [turn for episode in episodes for turn in episode.turns]
-    queries = [query for turn in turns for query in queries_of(turn.action)]
+    queries = [
+        (episode.question.id, query)
+        for episode in episodes
+        for turn in episode.turns
+        for query in queries_of(turn.action)
+    ]
     titles = {passage.title for passage in bench.questions.passages}
     right: dict[str, list[float]] = defaultdict(list)
     for episode in episodes:
@@ -178,12 +213,17 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
         right[f"EM, {kind_of(episode)}"].append(hit)
         right["EM"].append(hit)
     return {
-        "valid actions": mean(not isinstance(turn.action, Invalid) for turn in turns),
-        **{name: mean(values) for name, values in sorted(right.items())},
-        "answered": mean(episode.prediction is not None for episode in episodes),
+        "valid actions": share(
+            (not isinstance(turn.action, Invalid) for turn in turns),
+            [episode.question.id for episode in episodes for _ in episode.turns],
+        ),
+        **{name: share(values) for name, values in sorted(right.items())},
+        "answered": share(episode.prediction is not None for episode in episodes),
         "searches": mean(episode.tool_turns for episode in episodes),
-        "queries beyond a name": mean(query not in titles for query in queries),
-        "evidence found": mean(
+        "queries beyond a name": share(
+            (query not in titles for _, query in queries), [q for q, _ in queries]
+        ),
+        "evidence found": share(
             all(known_hops(e.question, {p.id for t in e.turns for p in t.passages})) for e in episodes
         ),
         "episodes a second": Figure(len(episodes) / seconds, float("nan"), float("nan"), len(episodes)),

@@ -1,22 +1,33 @@
 from __future__ import annotations
 
+import math
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import linregress, mannwhitneyu, spearmanr
+from scipy import stats
 
 from igpo_gym.statistics import (
+    SHARE,
     Estimate,
     auc,
     correlation,
+    difference,
     estimate,
+    holm,
     leaders,
     mean,
+    mean_over,
+    over_seeds,
+    p_value,
+    permutation,
     r_squared,
     rank_correlation,
     ratio,
     slope,
+    stratified_auc,
 )
 
 scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=20).map(np.array)
@@ -26,13 +37,29 @@ scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=20).map(np
 def test_auc_counts_pairs(positives, negatives):
     wins = [(p > n) + 0.5 * (p == n) for p in positives for n in negatives]
     assert auc(positives, negatives) == pytest.approx(np.mean(wins))
-    u = mannwhitneyu(positives, negatives).statistic
+    u = stats.mannwhitneyu(positives, negatives).statistic
     assert auc(positives, negatives) == pytest.approx(u / len(positives) / len(negatives))
 
 
 def test_auc_by_hand():
     assert auc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 3.5 / 4
     assert np.isnan(auc(np.array([]), np.array([1.0])))
+
+
+strata = st.lists(st.tuples(st.integers(-4, 4), st.integers(1, 3)), min_size=1, max_size=20)
+
+
+@given(positives=strata, negatives=strata)
+def test_the_stratified_auc_counts_pairs_within_strata(positives, negatives):
+    wins = [(p > n) + 0.5 * (p == n) for p, at in positives for n, there in negatives if at == there]
+    columns = [
+        np.array(column, dtype=float) for each in (positives, negatives) for column in zip(*each, strict=True)
+    ]
+    found = stratified_auc(*columns)
+    assert found == pytest.approx(np.mean(wins)) if wins else np.isnan(found)
+    # What knows the stratum and nothing else has 0.5, whatever it makes of it.
+    blind = stratified_auc(-columns[1], columns[1], -columns[3], columns[3])
+    assert blind == 0.5 if wins else np.isnan(blind)
 
 
 @given(data=st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=3, max_size=20))
@@ -42,8 +69,8 @@ def test_correlations_are_scipys(data):
         assert np.isnan(rank_correlation(x, y))
         assert np.isnan(correlation(x, y))
         return
-    assert rank_correlation(x, y) == pytest.approx(spearmanr(x, y).statistic)
-    line = linregress(x, y)
+    assert rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    line = stats.linregress(x, y)
     assert r_squared(x, y) == pytest.approx(line.rvalue**2, abs=1e-12)
     assert slope(x, y) == pytest.approx(line.slope, abs=1e-12)
 
@@ -63,20 +90,79 @@ def test_a_ratio_of_sums_needs_a_positive_whole():
     assert np.isnan(mean(np.array([])))
 
 
-def test_units_are_resampled_whole():
-    """Ten equal values in each of two units: resampling values would give a far narrower interval."""
-    units = [(np.zeros(10),), (np.ones(10),)]
-    found = estimate(units, mean)
-    assert (found.value, found.low, found.high, found.units) == (0.5, 0.0, 1.0, 2)
-    assert set(found.draws) == {0.0, 0.5, 1.0}
-
-
-def test_the_interval_is_that_of_the_plain_bootstrap():
-    values = np.random.default_rng(3).normal(size=40)
-    found = estimate([(np.array([value]),) for value in values], mean, resamples=4000)
-    draws = np.random.default_rng(7).choice(values, (4000, 40)).mean(1)
+def test_over_seeds_it_is_the_t_interval_of_scipy():
+    values = np.random.default_rng(0).normal(0.5, 0.1, 7)
+    found = over_seeds(values)
+    theirs = stats.ttest_1samp(values, 0.0)
     assert found.value == pytest.approx(values.mean())
-    assert [found.low, found.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.03)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval(0.95)))
+    assert p_value(found) == pytest.approx(theirs.pvalue)
+
+
+def test_pairs_of_seeds_are_tested_as_scipy_does():
+    ours, theirs = np.random.default_rng(1).normal([[0.5], [0.45]], 0.1, (2, 6))
+    found = difference(over_seeds(ours), over_seeds(theirs))
+    test = stats.ttest_rel(ours, theirs)
+    assert p_value(found) == pytest.approx(test.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval(0.95)))
+    with pytest.raises(ValueError, match="5 units cannot be paired with 6"):
+        difference(over_seeds(ours[:5]), over_seeds(theirs))
+
+
+@pytest.mark.parametrize("units", [1, 2, 4])
+def test_below_five_units_there_is_neither_interval_nor_test(units):
+    found = over_seeds([0.1, 0.9, 0.4, 0.2][:units])
+    assert np.isnan([found.low, found.high, p_value(found), p_value(difference(found, found))]).all()
+    assert np.isnan(permutation([1.0] * units, [2.0] * 9))
+    assert (
+        leaders({"a": over_seeds([1.0] * units), "b": over_seeds([0.0, 0.1, 0.2, 0.3][:units])})
+        == frozenset()
+    )
+    assert np.isnan(estimate([], mean).value)
+
+
+def test_a_spread_of_nothing_shows_nothing():
+    same = over_seeds([0.2] * 5)
+    assert (same.value, same.units) == (pytest.approx(0.2), 5)
+    assert math.isnan(same.low)
+    assert p_value(same) == 2 / 2**5, "five of five on one side"
+    assert p_value(difference(same, same)) == 1.0
+
+
+@pytest.mark.parametrize("hits", [0, 3, 9, 10])
+def test_where_units_say_yes_or_no_the_interval_is_exact(hits):
+    found = mean_over([1.0] * hits + [0.0] * (10 - hits), range(10), SHARE)
+    theirs = stats.binomtest(hits, 10).proportion_ci(0.95, "exact")
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_attempts_at_one_question_are_no_further_units():
+    values = np.random.default_rng(0).random(40)
+    once = mean_over(values, range(40), SHARE)
+    assert mean_over([*values, *values], [*range(40), *range(40)], SHARE) == Estimate(
+        pytest.approx(once.value), pytest.approx(once.low), pytest.approx(once.high), 40
+    )
+    with pytest.raises(ValueError, match="2 values of 1 units"):
+        mean_over([1.0, 2.0], ["a"])
+
+
+def test_the_mean_has_the_same_interval_by_both_ways():
+    rng = np.random.default_rng(4)
+    groups = [rng.random(rng.integers(1, 5)) for _ in range(9)]
+    units = [place for place, group in enumerate(groups) for _ in group]
+    quick = mean_over(np.concatenate(groups), units, SHARE)
+    plain = estimate([(group,) for group in groups], mean, SHARE)
+    assert [quick.value, quick.low, quick.high] == pytest.approx([plain.value, plain.low, plain.high])
+    assert quick.pseudo_values == pytest.approx(plain.pseudo_values)
+
+
+def test_the_interval_of_a_share_is_that_of_its_log_odds():
+    values = np.array([0.9, 0.8, 1.0, 0.7, 0.95, 1.0])
+    found = mean_over(values, range(6), SHARE)
+    value, error = values.mean(), values.std(ddof=1) / 6**0.5
+    odds = np.log(value / (1 - value)) + stats.t.ppf([0.025, 0.975], 5) * error / value / (1 - value)
+    assert [found.low, found.high] == pytest.approx((1 / (1 + np.exp(-odds))).tolist())
+    assert found.high < 1
 
 
 def test_columns_are_pooled_over_units():
@@ -84,33 +170,125 @@ def test_columns_are_pooled_over_units():
     assert estimate(units, auc).value == auc(np.array([3.0, 1.0, 5.0]), np.array([2.0, 4.0, 4.5]))
 
 
-def test_without_enough_units_there_is_no_interval():
-    assert estimate([(np.array([2.0]),)], mean) == Estimate(2.0, *[pytest.approx(np.nan, nan_ok=True)] * 2, 1)
-    assert np.isnan(estimate([], mean).value)
+def test_what_is_not_defined_without_one_unit_has_no_interval():
+    units = [(np.array([1.0]), np.array([0.0]))] + [(np.array([2.0]), np.empty(0))] * 5
+    found = estimate(units, auc, SHARE)
+    assert found.value == 1.0
+    assert math.isnan(found.low)
+    assert math.isnan(p_value(found))
 
 
-def test_leaders_are_those_that_the_best_does_not_surely_beat():
+def test_exact_permutation_by_counting():
+    ours, theirs = [0.54, 0.53, 0.58, 0.49, 0.55], [0.50, 0.46, 0.53, 0.44, 0.52]
+    both = np.array(ours + theirs)
+    seen = abs(np.mean(ours) - np.mean(theirs))
+    ways = [set(way) for way in combinations(range(10), 5)]
+    apart = [
+        abs(both[list(way)].mean() - both[[place for place in range(10) if place not in way]].mean())
+        for way in ways
+    ]
+    assert permutation(ours, theirs) == pytest.approx(np.mean(np.array(apart) >= seen - 1e-12))
+    assert permutation(ours, ours) == 1.0
+
+
+def test_drawn_permutations_are_near_the_exact_ones():
+    ours, theirs = np.random.default_rng(5).normal([[0.0], [1.0]], 1.0, (2, 9))
+    assert permutation(ours, theirs, draws=4000) == pytest.approx(permutation(ours, theirs, 10**5), abs=0.02)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_is_the_step_down_procedure(p_values):
+    corrected = holm(p_values)
+    for level in (0.01, 0.05, 0.3):
+        rejected = set()
+        for before, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+            if p_values[place] * (len(p_values) - before) >= level:
+                break
+            rejected.add(place)
+        assert {place for place, p in enumerate(corrected) if p < level} == rejected
+
+
+def test_leaders_are_those_that_the_best_does_not_beat():
     rng = np.random.default_rng(0)
     base = rng.normal(size=50)
-
-    def of(values):
-        return estimate([(np.array([value]),) for value in values], mean)
-
     estimates = {
-        "best": of(base + 1.0),
-        "as good": of(rng.permutation(base) + 0.99),
-        "surely worse": of(base + 0.9),
+        "best": over_seeds(base + 1.0 + rng.normal(0, 0.01, 50)),
+        "as good": over_seeds(rng.permutation(base) + 0.99),
+        "worse": over_seeds(base + 0.9),
         "undefined": Estimate(np.nan, np.nan, np.nan, 0),
-        "of fewer units": estimate([(np.array([9.0]),)] * 3, mean),
+        "of fewer units": over_seeds([9.0] * 6),
     }
-    # "surely worse" overlaps the best one's interval, but is worse in every pair.
-    assert estimates["surely worse"].high > estimates["best"].low
+    # "worse" overlaps the best one's interval, but is worse in nearly every pair.
+    assert estimates["worse"].high > estimates["best"].low
     assert leaders(estimates) == {"best", "as good"}
-    assert leaders(estimates, largest=False) == {"surely worse", "as good"}
+    assert leaders(estimates, largest=False) == {"worse", "as good"}
     assert leaders({}) == frozenset()
+    assert leaders({"a": estimates["best"], "b": estimates["as good"]}) == frozenset(), "it beats nobody"
 
 
-def test_with_one_unit_none_leads():
-    assert (
-        leaders({"a": estimate([(np.ones(3),)], mean), "b": estimate([(np.zeros(3),)], mean)}) == frozenset()
-    )
+RUNS = 2000
+
+
+def seeds_of(rng, kind, count):
+    if kind == "normal":
+        return rng.normal(0.5, 0.05, count)
+    return rng.binomial(200, np.clip(rng.normal(0.5, 0.03, count), 0, 1)) / 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 10, 20])
+@pytest.mark.parametrize("kind", ["normal", "shares of 200 questions"])
+def test_intervals_over_seeds_cover(kind, count):
+    rng = np.random.default_rng(count)
+    found = [over_seeds(seeds_of(rng, kind, count)) for _ in range(RUNS)]
+    assert np.mean([each.low <= 0.5 <= each.high for each in found]) >= 0.93
+
+
+def question(rng):
+    """The pay of some useful and useless searches of a question, all of which share its difficulty."""
+    level, ease = rng.normal(0, 0.6), rng.normal(1.2, 0.6)
+    return level + rng.normal(ease, 1, rng.integers(3, 12)), level + rng.normal(0, 1, rng.integers(3, 12))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 8, 15, 30])
+def test_intervals_of_an_auc_over_questions_cover(count):
+    rng = np.random.default_rng(count)
+    truth = auc(*map(np.concatenate, zip(*(question(rng) for _ in range(4000)), strict=True)))
+    found = [estimate([question(rng) for _ in range(count)], auc, SHARE) for _ in range(RUNS // 2)]
+    assert np.mean([each.low <= truth <= each.high for each in found]) >= 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 10])
+@pytest.mark.parametrize("variants", [2, 7])
+def test_equal_variants_have_a_verdict_in_one_benchmark_of_twenty(variants, count):
+    """Three standard errors of the share itself are allowed for."""
+    rng = np.random.default_rng(variants + count)
+    said = np.zeros(2)
+    for _ in range(RUNS):
+        shared = rng.normal(0.5, 0.02, count)  # all variants of a seed meet the same questions
+        chances = np.clip(shared + rng.normal(0, 0.03, (variants, count)), 0, 1)
+        found = [over_seeds(scores) for scores in rng.binomial(200, chances) / 200]
+        corrected = holm([p_value(difference(each, found[0])) for each in found[1:]])
+        said += min(corrected) < 0.05, bool(leaders(dict(zip(map(str, range(variants)), found, strict=True))))
+    assert (said / RUNS <= 0.05 + 3 * (0.05 * 0.95 / RUNS) ** 0.5).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [8, 30])
+def test_equal_rewards_have_leaders_in_one_column_of_twenty(count):
+    rng = np.random.default_rng(count)
+    runs, said = 400, 0
+    for _ in range(runs):
+        questions = [question(rng) for _ in range(count)]
+        found = {
+            str(variant): estimate(
+                [tuple(column + rng.normal(0, 0.7, len(column)) for column in each) for each in questions],
+                auc,
+                SHARE,
+            )
+            for variant in range(6)
+        }
+        said += bool(leaders(found))
+    assert said / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,21 @@ def intervals(
 
     ``best``, ``units`` and ``references`` (a dashed line) are by panel, and may lack one.
     """
+    return _image(_interval_figure(panels, best, units, references), alt)
+
+
+_TITLE = 30
+"""Letters of a panel's title on a line: more would run into the title beside it."""
+
+
+def _interval_figure(
+    panels: Mapping[str, Mapping[str, Estimate]],
+    best: Mapping[str, frozenset[str]],
+    units: Mapping[str, str],
+    references: Mapping[str, float],
+) -> Figure:
     names = list(dict.fromkeys(name for estimates in panels.values() for name in estimates))
-    figure, axes = _figure(1.6 + 3.1 * len(panels), 0.9 + 0.3 * len(names), len(panels))
+    figure, axes = _figure(1.6 + 3.1 * len(panels), 1.1 + 0.3 * len(names), len(panels))
     for axis, (title, estimates) in zip(axes, panels.items(), strict=True):
         percent = units.get(title) == "percent"
         for place, name in enumerate(names):
@@ -62,7 +76,7 @@ def intervals(
             axis.axvline(references[title], color=_LINE, linestyle="--", linewidth=1, zorder=0)
         if percent:
             axis.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.0f}%")
-        axis.set_title(title, fontsize=9, loc="left")
+        axis.set_title(textwrap.fill(title, _TITLE), fontsize=9, loc="left")
         axis.grid(axis="x", color="#eef1f4")
         axis.set_axisbelow(True)
         axis.tick_params(labelsize=8)
@@ -71,7 +85,7 @@ def intervals(
             axis.spines[side].set_visible(False)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    return _image(figure, alt)
+    return figure
 
 
 def heat_map(

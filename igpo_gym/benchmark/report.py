@@ -7,11 +7,14 @@ network.
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +116,27 @@ def _markup(cell: Cell) -> str:
 
 def markdown_table(table: Table) -> str:
     """The table for a document in Markdown; the best of a column are bold."""
-    lines = [[name.replace("|", "\\|") for name in table.header], ["---"] * len(table.header)]
+    lines = [list(map(_plain, table.header)), ["---"] * len(table.header)]
     lines += [[_markdown(cell) for cell in row] for row in table.rows]
-    caption = f"{table.caption}\n\n" if table.caption else ""
+    caption = f"{_plain(table.caption)}\n\n" if table.caption else ""
     return caption + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _markdown(cell: Cell) -> str:
-    text = f"**{cell.text}**" if cell.best else cell.text
-    return f"{text} {cell.detail}".strip().replace("|", "\\|")
+    text = f"**{_plain(cell.text)}**" if cell.best else _plain(cell.text)
+    return f"{text} {_plain(cell.detail)}".strip()
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it stands, on one line: it opens no tag, cell, link, code or emphasis."""
+    shown = re.sub(r"[\\`*_|~]", r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+    return shown.replace("](", "]\\(").replace("![", "!\\[")
+
+
+def require_extra() -> None:
+    """Raise MissingExtraError where a report could not be made, before anything is measured for it."""
+    if any(find_spec(name) is None for name in ("jinja2", "matplotlib")):
+        raise MissingExtraError("a benchmark's report", "bench")
 
 
 def render(page: Page) -> str:
@@ -141,14 +156,26 @@ def render(page: Page) -> str:
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as CSV with a header; numbers that are not defined stay empty."""
+    """Rows as CSV with a header; numbers that are not defined stay empty.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe; numbers are left alone.
+
+    >>> print(csv_text([{"query": "=1+1", "pay": -0.5}], ("query", "pay")), end="")
+    query,pay
+    '=1+1,-0.5
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {name: "" if _undefined(value) else value for name, value in row.items()} for row in rows
-    )
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_defused, columns))
+    writer.writerows([_defused(row.get(name, "")) for name in columns] for row in rows)
     return text.getvalue()
+
+
+def _defused(value: Any) -> Any:
+    if isinstance(value, str):
+        text = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone "\r" is not quoted, and ends a row
+        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) else text
+    return "" if _undefined(value) else value
 
 
 def json_text(value: Any) -> str:

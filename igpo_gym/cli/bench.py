@@ -62,10 +62,11 @@ def credit(
         from dataclasses import replace
 
         from igpo_gym.benchmark.credit.files import credit_files
-        from igpo_gym.benchmark.credit.page import cost_table, overview
+        from igpo_gym.benchmark.credit.page import cost_table, findings, overview
         from igpo_gym.benchmark.credit.run import FULL, QUICK, run_credit
-        from igpo_gym.benchmark.report import rich_table, write_files
+        from igpo_gym.benchmark.report import require_extra, rich_table, write_files
 
+        require_extra()
         size = replace(QUICK if quick else FULL, group_size=group_size)
         result = run_credit(
             questions,
@@ -84,6 +85,8 @@ def credit(
         write_files(out, credit_files(result))
     for table in (*overview(result), cost_table(result)):
         console.print(rich_table(table))
+    for finding in findings(result):
+        console.print(f"- {finding}", markup=False)
     console.print(f"the whole report: {out / 'report.html'}", markup=False)
 
 

@@ -40,8 +40,9 @@ def bench_training(
     """Which reward trains best? Learning curves of rewards and estimators, over seeds.
 
     Each variant trains the same model on the same questions with each seed. The report compares F1 against
-    updates, tokens and time, with intervals over the seeds, and tells which estimators drift where there is
-    nothing to learn. The first variant is the baseline. The same command goes on where it was stopped.
+    updates, tokens and time, with intervals over the seeds, tests each variant against the first one, the
+    baseline, and tells which estimators drift where there is nothing to learn. Below five seeds nothing is
+    tested. The same command goes on where it was stopped.
 
     Examples:
 
@@ -52,17 +53,20 @@ def bench_training(
     """
     with explained():
         from igpo_gym.agents.training.advantages import ADVANTAGES
-        from igpo_gym.benchmark.report import rich_table, write_files
+        from igpo_gym.benchmark.report import require_extra, rich_table, write_files
         from igpo_gym.benchmark.training.bias import OUTCOMES, drift
         from igpo_gym.benchmark.training.page import (
             TrainingResult,
+            baseline_table,
             bias_table,
+            findings,
             overview,
             speed_table,
             training_files,
         )
         from igpo_gym.benchmark.training.run import SUITE, Variant, run_training, shared
 
+        require_extra()
         variants = tuple(dict.fromkeys(map(Variant.parse, variant))) if variant else SUITE
         base = Settings(**settings)
         with _progress(len(variants) * seeds * base.updates) as bar:
@@ -84,8 +88,10 @@ def bench_training(
             },
         )
         write_files(out, training_files(result))
-    for table in (*overview(result), speed_table(result), bias_table(result)):
+    for table in (*overview(result), baseline_table(result), speed_table(result), bias_table(result)):
         console.print(rich_table(table))
+    for finding in findings(result):
+        console.print(f"- {finding}", markup=False)
     console.print(f"the whole report: {out / 'report.html'}", markup=False)
 
 
@@ -126,7 +132,8 @@ bench_training.__signature__ = with_settings(  # type: ignore[attr-defined]
                 bool,
                 typer.Option(
                     "--quick",
-                    help="A small benchmark: two seeds of 12 updates each, where nothing else is said.",
+                    help="A small benchmark: two seeds of 12 updates each, where nothing else is said. It "
+                    "shows that the variants train, not which is better.",
                     is_eager=True,  # before the options whose defaults it sets
                     callback=_set_quick,
                 ),

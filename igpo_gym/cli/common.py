@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.lm.policy import Policy, Sampling
+    from igpo_gym.statistics import Estimate
 
 console = Console()
 
@@ -107,6 +109,16 @@ def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     from rich.progress import track
 
     yield from track(items, description=what, total=total, console=console)
+
+
+def in_cells(estimate: Estimate) -> tuple[str, str, str]:
+    """An estimate as a table's cells: its value, its 95% interval if it has one, and its units."""
+    ends = "" if math.isnan(estimate.low) else f"{estimate.low:.4f} to {estimate.high:.4f}"
+    return f"{estimate.value:.4f}", ends, str(estimate.units)
+
+
+TOO_FEW = "no interval: fewer than five questions, or all say the same"
+"""Said under a table where an interval is missing."""
 
 
 @contextmanager

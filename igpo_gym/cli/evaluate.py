@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from igpo_gym.cli.common import (
+    TOO_FEW,
     Agent,
     BatchSize,
     MaxTokens,
@@ -24,6 +25,7 @@ from igpo_gym.cli.common import (
     assemble,
     console,
     explained,
+    in_cells,
     make_policy,
 )
 from igpo_gym.cli.rollout import SETTINGS, fingerprints, record
@@ -81,20 +83,25 @@ def evaluate(
 
 
 def _scores(episodes: Iterable[Episode]) -> Table:
-    from igpo_gym.agents.rollouts.summary import bootstrap, summarize
+    from igpo_gym.agents.rollouts.summary import summarize
+    from igpo_gym.statistics import ANYTHING, SHARE, mean_over
 
     summary = summarize(episodes)
-    measures: dict[str, list[float] | list[int]] = {
-        "exact match": summary.exact_matches,
-        "F1": summary.f1s,
-        "cover exact match": summary.cover_matches,
-        "answered": summary.answered,
-        "valid actions": summary.valid_actions,
-        "searches": summary.searches,
-    }
+    measures = (
+        ("exact match", summary.exact_matches, SHARE),
+        ("F1", summary.f1s, SHARE),
+        ("cover exact match", summary.cover_matches, SHARE),
+        ("answered", summary.answered, SHARE),
+        ("valid actions", summary.valid_actions, SHARE),
+        ("searches", summary.searches, ANYTHING),
+    )
     table = Table("measure", "mean", "95% interval")
-    for name, values in measures.items():
-        mean, low, high = bootstrap(values, summary.questions)
-        table.add_row(name, f"{mean:.4f}", f"{low:.4f} to {high:.4f}")
+    known = True
+    for name, values, bounds in measures:
+        mean, ends, _ = in_cells(mean_over(values, summary.questions, bounds))
+        table.add_row(name, mean, ends)
+        known = known and bool(ends)
     table.caption = f"{len(set(summary.questions))} questions, {len(summary.questions)} episodes"
+    if not known:
+        table.caption += f"; {TOO_FEW}"
     return table

@@ -10,9 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.cli.common import console, explained, make_policy, progress
+from igpo_gym.cli.common import console, explained, in_cells, make_policy, progress
 
 if TYPE_CHECKING:
+    from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.rewards.instruments import ValueEstimator
 
 
@@ -99,6 +100,7 @@ def relabel(
       igpo-gym relabel expert.jsonl --reward monte-carlo --policy expert --out priced.jsonl
     """
     from igpo_gym.agents.rollouts.records import read_rollouts, read_settings
+    from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
     from igpo_gym.storage import written_file
@@ -111,7 +113,7 @@ def relabel(
         corpus, estimator = _world(settings, policy, {need for each in functions for need in each.needs})
         with file.open("rb") as lines:
             total = sum(1 for _ in lines)
-        returns: dict[str, list[float]] = {function.name: [] for function in functions}
+        returns = {function.name: Values() for function in functions}
         priced = priced_episodes(
             read_rollouts(file),
             functions,
@@ -125,7 +127,7 @@ def relabel(
         with written_file(out) as written:
             for each in progress(priced, "episodes", total):
                 for name, value in each.returns.items():
-                    returns[name].append(value)
+                    returns[name].add(value, each.episode.question.id)
                 paid = {
                     name: {"return": each.returns[name], "turns": turns}
                     for name, turns in each.rewards.items()
@@ -160,14 +162,12 @@ def _world(
     return engine.corpus, Completions(engine, make_policy(policy, question_set, engine, sampling))
 
 
-def _table(returns: dict[str, list[float]]) -> Table:
-    """The mean return under each reward, with its 95% interval."""
-    from igpo_gym.agents.rollouts.summary import interval
+def _table(returns: dict[str, Values]) -> Table:
+    """The mean return under each reward, with its 95% interval over questions."""
+    from igpo_gym.statistics import mean_over
 
-    table = Table("reward", "return", "95%", "episodes")
-    for name, values in returns.items():
-        mean, half = interval(values) if values else (float("nan"), float("nan"))
-        table.add_row(
-            escape(name), f"{mean:.4f}", f"± {half:.4f}" if len(values) > 1 else "", str(len(values))
-        )
+    table = Table("reward", "return", "95% interval", "questions", "episodes")
+    for name, found in returns.items():
+        cells = in_cells(mean_over(found.values, found.questions))
+        table.add_row(escape(name), *cells, str(len(found.values)))
     return table

@@ -30,6 +30,7 @@ from igpo_gym.cli.common import (
     assemble,
     console,
     explained,
+    in_cells,
     make_policy,
     progress,
 )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
     from igpo_gym.lm.policy import Policy
+    from igpo_gym.statistics import Bounds
 
 
 def rollout(
@@ -149,22 +151,27 @@ def _digest(values: Iterable[tuple[Any, ...]]) -> str:
 
 
 def _summary(episodes: Iterable[Episode]) -> Table:
-    """The scores, beliefs and gains of recorded episodes as a table, with 95% intervals."""
-    from igpo_gym.agents.rollouts.summary import interval, summarize
+    """The scores, beliefs and gains of recorded episodes as a table, with 95% intervals over questions."""
+    from igpo_gym.agents.rollouts.summary import summarize
+    from igpo_gym.statistics import ANYTHING, SHARE, mean_over
 
     summary = summarize(episodes)
-    table = Table("measure", "mean", "95%", "n")
-    rows: dict[str, list[float] | list[int]] = {
-        "exact match": summary.exact_matches,
-        "F1": summary.f1s,
-        "searches": summary.searches,
-        "return": summary.returns,
-        **{f"belief after turn {turn}": values for turn, values in sorted(summary.beliefs.items())},
-    }
+    questions = summary.questions
+    rows: list[tuple[str, Sequence[float], Sequence[str], Bounds]] = [
+        ("exact match", summary.exact_matches, questions, SHARE),
+        ("F1", summary.f1s, questions, SHARE),
+        ("searches", summary.searches, questions, ANYTHING),
+        ("return", summary.returns, questions, ANYTHING),
+    ]
+    rows += [
+        (f"belief after turn {turn}", found.values, found.questions, SHARE)
+        for turn, found in sorted(summary.beliefs.items())
+    ]
     for kind, gains in sorted(summary.gains.items()):
-        rows[f"gain of a search, {kind}"] = gains
-        rows[f"share of positive gains, {kind}"] = [float(gain > 0) for gain in gains]
-    for name, values in rows.items():
-        mean, half = interval(values)
-        table.add_row(name, f"{mean:.4f}", f"± {half:.4f}" if len(values) > 1 else "", str(len(values)))
+        positive = [float(gain > 0) for gain in gains.values]
+        rows.append((f"gain of a search, {kind}", gains.values, gains.questions, ANYTHING))
+        rows.append((f"share of positive gains, {kind}", positive, gains.questions, SHARE))
+    table = Table("measure", "mean", "95% interval", "questions", "n")
+    for name, values, of, bounds in rows:
+        table.add_row(name, *in_cells(mean_over(values, of, bounds)), str(len(values)))
     return table

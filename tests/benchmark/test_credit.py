@@ -6,21 +6,29 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from igpo_gym.agents.policies.scripted import ScriptedAgent
+from igpo_gym.benchmark.charts import _interval_figure
 from igpo_gym.benchmark.credit.examples import mispriced
 from igpo_gym.benchmark.credit.files import credit_files
 from igpo_gym.benchmark.credit.page import best_of, findings, overview
-from igpo_gym.benchmark.credit.run import VARIANTS, CreditResult, Size, run_credit
+from igpo_gym.benchmark.credit.pricing import Cost
+from igpo_gym.benchmark.credit.run import TURN_NUMBER, VARIANTS, CreditResult, Size, run_credit
 from igpo_gym.benchmark.credit.trajectories import hasty
-from igpo_gym.benchmark.report import markdown_table, rich_table
+from igpo_gym.benchmark.report import Cell, Table, csv_text, markdown_table, rich_table
+from igpo_gym.cli import app
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
+from igpo_gym.statistics import Estimate, over_seeds
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 TINY = QuestionSet("tiny", QUESTIONS, PASSAGES)
@@ -34,7 +42,7 @@ def policy(seed: int) -> ScriptedAgent:
 @pytest.fixture(scope="module")
 def result() -> CreditResult:
     variants = [name for name in VARIANTS if name != "tips"]  # which asks for the number of tokens
-    return run_credit(TINY, MentionScorer(), variants, SIZE, policy=policy, top_k=1, resamples=50)
+    return run_credit(TINY, MentionScorer(), variants, SIZE, policy=policy, top_k=1)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +55,16 @@ def figure(result: CreditResult, measure: str, variant: str) -> float:
 
 
 def test_every_measure_of_every_variant_is_there(result: CreditResult) -> None:
-    assert list(result.plays) == list(result.costs) == [name for name in VARIANTS if name != "tips"]
+    expected = [*(name for name in VARIANTS if name != "tips"), TURN_NUMBER]
+    assert list(result.plays) == list(result.costs) == expected
     for measure in result.measures:
         assert list(result.estimates[measure.key]) == list(result.plays)
     assert result.measures[-1].key == "value_correlation"
 
 
 def test_known_truths_come_out(result: CreditResult) -> None:
-    assert figure(result, "auc", "outcome-f1") == 0.5
+    for measure in ("auc", "auc_adding", "auc_hacking"):
+        assert figure(result, measure, "outcome-f1") == figure(result, measure, TURN_NUMBER) == 0.5
     assert figure(result, "auc", "evidence-recall") == 1.0
     # On searches, shaping by a potential that is not discounted is the gain.
     for measure in ("auc", "auc_adding", "hack_leak", "pay_completing"):
@@ -81,22 +91,53 @@ def test_what_needs_a_policy_is_priced_where_it_is_asked(result: CreditResult) -
     priced = [play for plays in result.plays["monte-carlo"] for play in plays]
     assert {play.trajectory.agent for play in priced} == {"noisy", "irrelevant"}
     assert len(result.plays["monte-carlo"]) == SIZE.value_questions
-    without = run_credit(TINY, MentionScorer(), ["igpo"], SIZE, top_k=1, resamples=10)
+    without = run_credit(TINY, MentionScorer(), ["igpo"], SIZE, top_k=1)
     assert "value_correlation" not in without.estimates
     with pytest.raises(SpecError, match="'monte-carlo' needs a policy"):
         run_credit(TINY, MentionScorer(), ["igpo", "monte-carlo"], SIZE)
 
 
-def test_variants_that_read_the_labels_win_nothing(result: CreditResult) -> None:
-    assert result.oracles == {"evidence-recall"}
+def test_variants_that_read_the_labels_or_nothing_win_nothing(result: CreditResult) -> None:
+    assert result.apart == {"evidence-recall": "reads the gold evidence", TURN_NUMBER: "reads nothing"}
     for measure in result.measures:
-        assert "evidence-recall" not in best_of(result, measure)
-    assert any("surely worse" in finding or "igpo" in finding for finding in findings(result))
+        assert not result.apart.keys() & best_of(result, measure)
+
+
+def test_four_questions_show_nothing(result: CreditResult) -> None:
+    assert not any(best_of(result, measure) for measure in result.measures)
+    assert not any("[" in cell.detail for table in overview(result) for row in table.rows for cell in row)
+    first, *others = findings(result)
+    assert first.startswith("4 questions show that everything works, not which reward is better")
+    assert all("no variant is shown to be better" in other for other in others)
+
+
+def test_a_run_says_how_well_it_knows(result: CreditResult) -> None:
+    def told(half: float, count: int) -> str:
+        found = {name: Estimate(0.7, 0.7 - half, 0.7 + half, count) for name in result.plays}
+        estimates = result.estimates | {"auc": found}
+        return findings(replace(result, estimates=estimates, questions=result.questions[:1] * count))[0]
+
+    assert "8 questions the AUC of a variant is known to about ±0.30: too few to rank rewards" in told(0.3, 8)
+    assert told(0.05, 60).endswith("about ±0.05.")
+
+
+def test_the_best_are_marked_and_told(result: CreditResult) -> None:
+    draw = np.random.default_rng(0)
+    base = draw.normal(0.5, 0.1, 30)
+    found = {name: over_seeds(base + draw.normal(0, 0.01, 30)) for name in result.plays}
+    found |= {"igpo": over_seeds(base + 0.3), "watermark": over_seeds(base + 0.3 + draw.normal(0, 0.01, 30))}
+    many = replace(result, estimates=result.estimates | {"auc": found})
+    assert best_of(many, many.measure("auc")) == {"igpo", "watermark"}
+    assert any("not shown to be worse: " in finding for finding in findings(many))
+    assert "**" in markdown_table(overview(many)[0])
+    assert 'class="best"' in credit_files(many)["report.html"]
 
 
 def test_the_scorer_says_what_it_costs(result: CreditResult) -> None:
-    assert all(cost.milliseconds > 0 for cost in result.costs.values())
-    assert all(cost.tokens != cost.tokens for cost in result.costs.values()), "it does not count tokens"
+    assert result.costs[TURN_NUMBER] == Cost(0.0, 0.0)
+    costs = [cost for name, cost in result.costs.items() if name != TURN_NUMBER]
+    assert all(cost.milliseconds > 0 for cost in costs)
+    assert all(cost.tokens != cost.tokens for cost in costs), "it does not count tokens"
 
 
 def test_mispriced_turns_are_the_extremes(result: CreditResult) -> None:
@@ -133,16 +174,13 @@ def test_the_report_is_self_contained(files: dict[str, str]) -> None:
     assert not re.search(r"https?:|//|@import|url\(", without_images)
 
 
-def test_the_report_explains_every_measure_and_marks_the_best(
-    result: CreditResult, files: dict[str, str]
-) -> None:
+def test_the_report_explains_every_measure(result: CreditResult, files: dict[str, str]) -> None:
     page = files["report.html"].replace("&#39;", "'").replace("&#34;", '"')
     for measure in result.measures:
         if not measure.key.startswith(("auc_hop_", "pay_", "teacher_alpha")):
             assert measure.meaning in page
     for name in result.plays:
         assert name in page
-    assert 'class="best"' in page
     assert "<nan" not in page
     assert ">nan" not in page
 
@@ -152,9 +190,43 @@ def test_questions_are_quoted_in_the_report() -> None:
     odd = QuestionSet(
         "odd", [Question(q.id, f"<script>{q.text}", q.answers, q.evidence) for q in QUESTIONS], PASSAGES
     )
-    page = credit_files(run_credit(odd, MentionScorer(), ["igpo"], SIZE, resamples=10))["report.html"]
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
+    files = credit_files(run_credit(odd, MentionScorer(), ["igpo"], SIZE))
+    for name in ("report.html", "tables.md"):
+        assert "<script>" not in files[name]
+        assert "&lt;script&gt;" in files[name]
+
+
+def test_text_in_markdown_stands_as_it_is() -> None:
+    odd = Cell("a|b *c* `d`\ne", "![x](http://y) [z](w) <b> &amp;", best=True)
+    (*_, row) = markdown_table(Table(("name",), ((odd,),))).splitlines()
+    assert row == (r"| **a\|b \*c\* \`d\` e** !\[x]\(http://y) [z]\(w) &lt;b&gt; &amp;amp; |")
+
+
+def test_a_spreadsheet_takes_no_text_for_a_formula() -> None:
+    texts = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "a=b", ""]
+    text = csv_text([{"-name": each, "pay": -0.5} for each in texts], ("-name", "pay"))
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert header == ["'-name", "pay"]
+    assert [row[0] for row in rows] == ["'=1+1", "'+1", "'-1", "'@a", "'\tx", "'\nx", "a=b", ""]
+    assert {row[1] for row in rows} == {"-0.5"}
+
+
+def test_the_titles_of_panels_do_not_touch(result: CreditResult) -> None:
+    titles = [result.measure(key).title for key in ("auc", "auc_completing", "auc_adding")]
+    panels = {title: {"igpo(context=evidence)": Estimate(0.5, 0.4, 0.6, 9)} for title in titles}
+    figure = _interval_figure(panels, {}, {}, {})
+    figure.draw_without_rendering()
+    boxes = [axis.title.get_window_extent() for axis in figure.axes] + [
+        axis._left_title.get_window_extent() for axis in figure.axes
+    ]
+    boxes = sorted((box for box in boxes if box.width > 0), key=lambda box: box.x0)
+    assert len(boxes) == 3
+    assert all(a.x1 + 5 < b.x0 for a, b in pairwise(boxes))
+    assert boxes[-1].x1 <= figure.bbox.x1
+
+
+def test_a_label_is_parted_from_its_note(files: dict[str, str]) -> None:
+    assert "evidence-recall <small>reads the gold evidence</small>" in files["report.html"]
 
 
 def test_csv_and_json_hold_the_same_figures(result: CreditResult, files: dict[str, str]) -> None:
@@ -187,7 +259,18 @@ def test_tables_for_documents(result: CreditResult) -> None:
     header, rule, *rows = markdown_table(first).splitlines()[2:]
     assert header.startswith("| variant |")
     assert {line.count(" | ") for line in (header, rule, *rows)} == {len(first.header) - 1}
-    assert any("**" in row for row in rows)
+
+
+@pytest.mark.parametrize("command", [("credit",), ("train", "--model", "missing")])
+def test_a_missing_extra_is_told_before_anything_is_made(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("igpo_gym.benchmark.report.find_spec", lambda name: None)
+    out = tmp_path / "out"
+    ended = CliRunner().invoke(app, ["bench", *command, "--scorer", "missing", "--out", str(out)])
+    assert ended.exit_code == 2
+    assert "pip install 'igpo-gym[bench]'" in " ".join(ended.output.split())
+    assert not out.exists()
 
 
 def test_questions_without_evidence_are_refused() -> None:

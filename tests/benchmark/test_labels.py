@@ -138,7 +138,8 @@ def test_agents_do_what_they_are_there_for(played: list[list[Trajectory]]) -> No
         searches = [label for label in given if label in SEARCHES]
         hacks = searches.count("hacking") / len(searches) if searches else 0.0
         assert hacks > 0.95 if agent in HACKERS else hacks == 0.0
-    assert by_agent["expert"].count("completing") == by_agent["redundant"].count("completing") == 40
+    assert by_agent["expert"].count("completing") == 40
+    assert by_agent["redundant"].count("completing") >= 38  # repeating a search that fails, it may give up
     assert by_agent["redundant"].count("redundant") >= 40
     assert set(by_agent["guesser"]) == {"answer"}
     assert {"completing", "adding", "redundant", "irrelevant", "malformed"} <= set(by_agent["hasty"])

@@ -44,7 +44,7 @@ def play(
 
 
 def value(measure: Measure, *groups: list[Play]) -> float:
-    return measured(measure, groups, resamples=10).value
+    return measured(measure, groups).value
 
 
 GROUP = [
@@ -60,12 +60,12 @@ GROUP = [
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        # Useful 0.2, 0.6, 0.5 against useless 0.2, -0.1, 0.1, 0.0: of 12 pairs one is a tie.
-        ("auc", 11.5 / 12),
+        # First turns: 0.2 against 0.2 and 0.1, one a tie; second: 0.6 against -0.1 and 0.0; third: 0.5 alone.
+        ("auc", 3.5 / 4),
         ("auc_completing", 1.0),
-        ("auc_adding", 3.5 / 4),
-        # Against hacking 0.4, 0.1, 0.9, 0.0: 2 + 3 + 3 of 12.
-        ("auc_hacking", 8 / 12),
+        ("auc_adding", 1.5 / 2),
+        # First turns: 0.2 against 0.4 and 0.9; second: 0.6 against 0.1 and 0.0.
+        ("auc_hacking", 2 / 4),
         # Positive pay of honest searches: 0.2 + 0.6 + 0.2 + 0.5 + 0.1, of which 1.3 useful.
         ("useful_share", 1.3 / 1.6),
         # Beyond the control's 0.1, over the expert's 0.8.
@@ -75,6 +75,12 @@ GROUP = [
 )
 def test_measures_by_hand(key: str, expected: float) -> None:
     assert value(BY_KEY[key], GROUP) == pytest.approx(expected)
+
+
+def test_what_knows_the_turn_number_alone_has_an_auc_of_a_half() -> None:
+    blind = [Play(p.trajectory, -np.arange(1.0, len(p.shaping) + 1)) for p in GROUP]
+    for key in ("auc", "auc_completing", "auc_adding", "auc_hacking"):
+        assert value(BY_KEY[key], blind) == 0.5
 
 
 def test_teacher_quality_is_of_honest_trajectories() -> None:
@@ -116,7 +122,7 @@ def test_the_share_of_collapsed_groups() -> None:
 def test_places_in_the_chain_are_told_apart() -> None:
     long = [
         play("expert", [("adding", 0.1), ("completing", 0.9), ("answer", 0)], known=[1, 2, 2]),
-        play("irrelevant", [("irrelevant", 0.5), ("answer", 0)]),
+        play("irrelevant", [("irrelevant", 0.5), ("redundant", 0.4), ("answer", 0)]),
     ]
     short = [
         play("expert", [("completing", 0.3), ("answer", 0)], evidence=1, known=[1, 1], question="2"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import permutation_test, ttest_rel
 
 from igpo_gym.agents.training.advantages import ADVANTAGES
 from igpo_gym.agents.training.logs import Metrics
@@ -19,17 +20,21 @@ from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.training.bias import drift
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
+    against,
     along,
-    chance,
     curves,
     estimates,
     final,
-    improvement,
-    interquartile_mean,
-    over_seeds,
     reached,
 )
-from igpo_gym.benchmark.training.page import TrainingResult, bias_table, findings, overview, training_files
+from igpo_gym.benchmark.training.page import (
+    TrainingResult,
+    baseline_table,
+    bias_table,
+    findings,
+    overview,
+    training_files,
+)
 from igpo_gym.benchmark.training.run import (
     Outcome,
     Variant,
@@ -40,7 +45,7 @@ from igpo_gym.benchmark.training.run import (
     summarized,
 )
 from igpo_gym.errors import DataError
-from igpo_gym.statistics import Estimate
+from igpo_gym.statistics import over_seeds
 
 BASE, RIVAL = Variant("outcome-f1", "grpo"), Variant("igpo", "igpo-separate")
 
@@ -54,9 +59,9 @@ def outcome(variant: Variant, seed: int, *heights: float) -> Outcome:
 
 
 OUTCOMES = tuple(
-    outcome(variant, seed, 0.1, 0.2 + bonus, 0.3 + bonus + seed / 100)
-    for seed in range(4)
-    for variant, bonus in ((BASE, 0.0), (RIVAL, 0.2))
+    outcome(variant, seed, 0.1, 0.2 + bonus, 0.3 + bonus + place / 100)
+    for seed in range(5)
+    for variant, bonus, place in ((BASE, 0.0, seed), (RIVAL, 0.2, 2 * seed))
 )
 
 
@@ -66,26 +71,23 @@ def test_variants_are_written_as_they_are_read() -> None:
     assert Variant.parse(str(BASE)) == BASE
 
 
-def test_interquartile_mean_by_hand() -> None:
-    assert interquartile_mean(np.array([0.0, 0.4, 0.6, 9.0])) == pytest.approx(0.5)
-    assert interquartile_mean(np.array([0.7])) == pytest.approx(0.7)
-
-
-def test_the_chance_to_beat_by_hand() -> None:
-    assert chance(np.array([1.0, 3.0]), np.array([2.0, 1.0])) == pytest.approx((0.5 + 0 + 1 + 1) / 4)
-    found = over_seeds([1.0, 3.0, 2.0], [0.0, 0.5, 0.9], statistic=chance)
-    assert (found.value, found.low, found.high, found.units) == (1.0, 1.0, 1.0, 3)
-    assert math.isnan(over_seeds([0.4], statistic=interquartile_mean).low)
-    assert math.isnan(over_seeds([0.4, math.nan], statistic=interquartile_mean).value)
-
-
-def test_intervals_over_seeds_against_plain_resampling() -> None:
-    values = np.random.default_rng(1).normal(0.5, 0.1, 12)
-    found = over_seeds(values, statistic=interquartile_mean)
-    draw = np.random.default_rng(2)
-    middles = [np.sort(draw.choice(values, 12))[3:9].mean() for _ in range(4000)]
-    low, high = np.quantile(middles, [0.025, 0.975])
-    assert (found.low, found.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+def test_variants_are_held_against_the_baseline_by_seed() -> None:
+    scores = {BASE: (0.50, 0.46, 0.53, 0.44, 0.52), RIVAL: (0.54, 0.53, 0.58, 0.49, 0.55)}
+    third = Variant("tips", "igpo-separate")
+    runs = [outcome(v, seed, 0.1, x) for v, found in scores.items() for seed, x in enumerate(found)]
+    runs += [outcome(third, seed, 0.1, x) for seed, x in ((0, 0.6), (1, 0.5), (7, 0.0))]
+    found = against(runs[::-1], BASE)
+    assert found.keys() == {RIVAL, third}
+    rival = found[RIVAL]
+    assert rival.p == rival.corrected == pytest.approx(ttest_rel(scores[RIVAL], scores[BASE]).pvalue)
+    assert rival.exact == pytest.approx(
+        permutation_test(
+            (scores[RIVAL], scores[BASE]), lambda a, b: np.mean(a) - np.mean(b), n_resamples=np.inf
+        ).pvalue
+    )
+    assert rival.chance == 21.5 / 25, "one of the pairs is a tie"
+    assert (found[third].ahead.units, found[third].ahead.value) == (2, pytest.approx(0.07))
+    assert math.isnan(found[third].p)
 
 
 def test_figures_of_a_curve_by_hand() -> None:
@@ -98,10 +100,9 @@ def test_figures_of_a_curve_by_hand() -> None:
 
 def test_estimates_over_seeds() -> None:
     ends = estimates(OUTCOMES, MEASURES[0])
-    assert ends[BASE].value == pytest.approx(0.315)
-    assert ends[RIVAL].value == pytest.approx(0.515)
-    assert ends[BASE].low <= ends[BASE].value <= ends[BASE].high
-    assert improvement(OUTCOMES, BASE)[RIVAL].value == 1.0
+    assert ends[BASE].value == pytest.approx(0.32)
+    assert ends[RIVAL].value == pytest.approx(0.54)
+    assert ends[BASE].low < ends[BASE].value < ends[BASE].high
     (_, first), (x, middle), _ = curves(OUTCOMES, "tokens")[RIVAL]
     assert (first.value, x, middle.value) == (pytest.approx(0.1), 100, pytest.approx(0.4))
 
@@ -121,9 +122,10 @@ def test_a_log_comes_to_a_curve_and_means() -> None:
 
 
 def test_the_report_says_what_was_found() -> None:
+    draw = np.random.default_rng(0).normal(0, 0.1, 9)
     bias = {
-        "grpo": {"answers": Estimate(0.0, -0.1, 0.1, 9)},
-        "igpo-joint": {"answers": Estimate(2.0, 1.9, 2.1, 9)},
+        "grpo": {"answers": over_seeds(draw - draw.mean())},
+        "igpo-joint": {"answers": over_seeds(draw + 2.0 - draw.mean())},
     }
     settings = {
         "model": "nano",
@@ -137,15 +139,20 @@ def test_the_report_says_what_was_found() -> None:
     }
     result = TrainingResult(OUTCOMES, BASE, settings, bias)
     said = " ".join(findings(result))
-    assert "Best F1 at the end: igpo / igpo-separate, 0.5" in said
-    assert "surely better than all others" in said
-    assert "surely above one half for igpo / igpo-separate" in said
+    assert said.startswith("With 5 seeds and 1 to compare with the baseline, a lead in F1 at the end")
+    assert "Highest mean F1 at the end: igpo / igpo-separate, 0.54 [" in said
+    assert "Against outcome-f1 / grpo in F1 at the end: better igpo / igpo-separate (ahead by 0.22 [" in said
+    assert "worse none; not told apart none" in said
     assert "drift in length on noise: igpo-joint (answers" in said
+    assert "grpo (answers" not in said
     scores, behavior = overview(result)
     assert [row[0].text for row in scores.rows] == [str(BASE), str(RIVAL)]
-    assert [row[1].best for row in scores.rows] == [False, True]
+    (row,) = baseline_table(result).rows
+    assert [row[0].text, row[1].text, row[1].best] == [str(RIVAL), "0.22", True]
+    assert row[2].text == row[3].text == "< 0.001"
+    assert (row[4].text, row[5].text) == ("0.008", "1.00")
     assert "collapsed groups" in behavior.header
-    assert result.threshold == pytest.approx(0.315)
+    assert result.threshold == pytest.approx(0.32)
     assert [cell.text for cell in bias_table(result).rows[1]] == ["igpo-joint", "2.00"]
     files = training_files(result)
     assert "Learning curves" in files["report.html"]
@@ -153,13 +160,17 @@ def test_the_report_says_what_was_found() -> None:
     assert len(json.loads(files["training.json"])["runs"]) == len(OUTCOMES)
 
 
-def test_one_seed_shows_no_difference() -> None:
-    result = TrainingResult(OUTCOMES[:2], BASE, shared(SMALL), {})
-    said = " ".join(findings(result))
-    assert "Best F1 at the end: igpo / igpo-separate, 0.50; with one seed there are no intervals" in said
-    assert "surely better" not in said
-    assert not any(cell.best for table in overview(result) for row in table.rows for cell in row)
-    assert "with one seed" in training_files(result)["report.html"]
+@pytest.mark.parametrize(("seeds", "words"), [(1, "1 seed shows"), (2, "2 seeds show"), (4, "4 seeds show")])
+def test_below_five_seeds_there_is_no_verdict(seeds: int, words: str) -> None:
+    result = TrainingResult(OUTCOMES[: 2 * seeds], BASE, shared(SMALL), {})
+    first, *rest = findings(result)
+    assert first.startswith(f"{words} that the variants train and what they cost, not which is better")
+    assert rest == ["Estimators that drift in length on noise: none."]
+    cells = [
+        cell for table in (*overview(result), baseline_table(result)) for row in table.rows for cell in row
+    ]
+    assert not any(cell.best or "[" in cell.detail for cell in cells)
+    assert words in training_files(result)["report.html"]
 
 
 @pytest.mark.parametrize("name", ADVANTAGES)

@@ -31,12 +31,43 @@ def test_the_same_settings_give_the_same_world_and_another_seed_another():
 
 def test_a_world_is_the_same_on_every_machine():
     world = load_world("test,seed=5,documents=40,questions=3")
-    assert [q.id.partition("-")[2] for q in world.questions] == ["0", "1", "2"]
+    assert [q.id for q in world.questions] == [
+        f"w19f6b8e1/{kind}-{n}" for n, kind in enumerate(("which", "bridge", "bridge"))
+    ]
     # Pinned: a change here is a change of every published figure.
     assert world.fingerprint.startswith(PINNED)
 
 
 PINNED = "db2d2e0de88aa3ff"
+
+
+def test_worlds_share_no_question_id():
+    worlds = [
+        World(questions=20, **{name: value})
+        for name, value in (
+            ("split", "train"),
+            ("split", "test"),
+            ("documents", 600),
+            ("hops", (2, 3)),
+            ("coupling", 0.5),
+            ("seed", 1),
+        )
+    ]
+    assert len({q.id for world in worlds for q in world.all_questions()}) == 20 * len(worlds)
+
+
+def test_the_number_of_questions_changes_no_question():
+    few, many = World(questions=3), World(questions=50, coupling=0.8)
+    assert list(few.all_questions()) == list(many.all_questions())[:3]
+
+
+def test_a_question_of_another_world_is_told():
+    world, other = World(seed=1), World(seed=2)
+    assert [world.number(world.question(n)) for n in range(5)] == list(range(5))
+    with pytest.raises(SpecError, match=rf"'{other.question(3).id}' is of another world: .*'w{world.code}/'"):
+        world.number(other.question(3))
+    with pytest.raises(SpecError, match="'bridge-3' is of another world"):
+        world.number(Question("bridge-3", "?", ("a",)))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -74,7 +105,7 @@ def test_every_world_keeps_its_promises(documents, split, coupling, seed):
         assert (world.year(number) is not None) == (entity.kind in DATED)
     for question in world.all_questions():
         assert question.hops == len(question.evidence) == len(set(question.evidence))
-        assert len(world.leads(int(question.id.rpartition("-")[2]))) == question.hops
+        assert len(world.leads(world.number(question))) == question.hops
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -47,7 +47,7 @@ def test_nano_reads_worlds_it_never_saw():
     episodes = play_all(
         ScriptedAgent("expert", world), world.questions, BM25Index.build(world.passages), top_k=3
     )
-    bridges = [e for e in episodes if e.question.id.startswith("bridge") and e.terminated]
+    bridges = [e for e in episodes if "/bridge-" in e.question.id and e.terminated]
     before, after = (
         resolve_scorer("nano").score(
             [BeliefRequest(e.context(turn(e)), e.question.answers, TAGS.probe) for e in bridges]

@@ -8,7 +8,7 @@ attempt at a question gets its own.
 >>> world = load_world("test,hops=2")
 >>> agent = ScriptedAgent("expert", world)
 >>> agent.act([Episode(world.questions[0], TAGS.prompt(world.questions[0]))])
-['<think>I need the region</think><search>Salman</search>']
+['<think>I need the region</think><search>the region that contains Salman</search>']
 """
 
 from __future__ import annotations

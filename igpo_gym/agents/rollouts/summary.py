@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-
-import numpy as np
 
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode, Invalid, ToolCalls
 from igpo_gym.rewards.terms import INFORMATION_GAIN
+
+
+@dataclass(slots=True)
+class Values:
+    """Values with the question that each belongs to: those of one question are not independent."""
+
+    values: list[float] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    """The question's id of each value."""
+
+    def add(self, value: float, question: str) -> None:
+        """Append a value of a question."""
+        self.values.append(value)
+        self.questions.append(question)
 
 
 @dataclass(slots=True)
@@ -28,9 +39,9 @@ class Summary:
     """The share of an episode's messages that were actions."""
     searches: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
-    beliefs: dict[int, list[float]] = field(default_factory=dict)
+    beliefs: dict[int, Values] = field(default_factory=dict)
     """By turn (0: the prompt), the beliefs of all episodes that got so far."""
-    gains: dict[str, list[float]] = field(default_factory=dict)
+    gains: dict[str, Values] = field(default_factory=dict)
     """By kind of search: "new evidence" found a gold passage that the episode had not seen, "no new evidence"
     did not; "unknown" where the question has no gold evidence."""
 
@@ -50,10 +61,10 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
         summary.searches.append(episode.tool_turns)
         summary.returns.append(sum(sum(terms.values()) for terms in episode.rewards))
         for turn, belief in enumerate(episode.beliefs):
-            summary.beliefs.setdefault(turn, []).append(belief.prob)
+            summary.beliefs.setdefault(turn, Values()).add(belief.prob, episode.question.id)
         if episode.beliefs:
             for kind, gain in _gains(episode):
-                summary.gains.setdefault(kind, []).append(gain)
+                summary.gains.setdefault(kind, Values()).add(gain, episode.question.id)
     return summary
 
 
@@ -67,40 +78,3 @@ def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
         known = bool(episode.question.evidence)
         kind = ("new evidence" if found else "no new evidence") if known else "unknown"
         yield kind, INFORMATION_GAIN.price(episode, number)
-
-
-def interval(values: list[float] | list[int]) -> tuple[float, float]:
-    """The mean, and the half-width of its 95% interval by the normal approximation (nan for one value)."""
-    array = np.asarray(values, dtype=float)
-    spread = float(array.std(ddof=1)) if len(array) > 1 else float("nan")
-    return float(array.mean()), 1.96 * spread / len(array) ** 0.5
-
-
-RESAMPLES = 5000
-
-
-def bootstrap(values: Sequence[float], questions: Sequence[str]) -> tuple[float, float, float]:
-    """The mean over questions, and the lower and upper end of its 95% interval.
-
-    ``questions`` holds the question's id of each value: attempts at one question are not independent, so
-    their mean is one value. By the percentile bootstrap with scipy (pip install 'igpo-gym[bench]'), by the
-    normal approximation without; the ends are nan where there is one question.
-    """
-    groups: dict[str, list[float]] = {}
-    for value, question in zip(values, questions, strict=True):
-        groups.setdefault(question, []).append(value)
-    means = np.array([np.mean(group) for group in groups.values()])
-    mean, half = interval(means.tolist())
-    if len(means) < 2 or not half or find_spec("scipy") is None:
-        return mean, mean - half, mean + half
-    from scipy import stats
-
-    ends = stats.bootstrap(
-        (means,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=100,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return mean, float(ends.low), float(ends.high)

@@ -1,32 +1,38 @@
 """What the credit benchmark measures of a reward variant, each measure as data.
 
 A measure draws a sample from every question and has a statistic of the pooled samples (see
-``benchmark.statistics``). All are about the shaping alone: what a variant pays beside the outcome and the
+:mod:`igpo_gym.statistics`). All are about the shaping alone: what a variant pays beside the outcome and the
 format penalty, which its turns get under every variant alike.
+
+Useful searches come earlier than useless ones, so a pay that reads nothing but the turn's number would tell
+them apart. An AUC therefore compares turns of equal number alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, collapse_rate
-from igpo_gym.benchmark.credit.labels import SEARCHES, USEFUL, USELESS, Label
+from igpo_gym.benchmark.credit.labels import SEARCHES, USEFUL, USELESS, Label, TurnLabel
 from igpo_gym.benchmark.credit.pricing import Play, Plays
 from igpo_gym.benchmark.credit.trajectories import CONTROL, GROUP_AGENT, HACKERS, Trajectory
 from igpo_gym.statistics import (
+    ANYTHING,
+    SHARE,
+    Bounds,
     FloatArray,
     Sample,
     Statistic,
-    auc,
     mean,
     r_squared,
     rank_correlation,
     ratio,
     slope,
+    stratified_auc,
 )
 
 
@@ -42,6 +48,7 @@ class Measure:
     """What it says, in a sentence for people who have not read the code."""
     sample: Callable[[Plays], Sample]
     statistic: Statistic
+    bounds: Bounds = ANYTHING
     better: Literal["high", "low", ""] = "high"
     """Which end is the good one, if any."""
     unit: Literal["number", "percent"] = "number"
@@ -105,18 +112,31 @@ def _teacher(plays: Plays) -> Sample:
     return np.array(totals), np.array(outcomes)
 
 
-def _against_useless(*useful: Label) -> Callable[[Plays], Sample]:
-    return lambda plays: (_paid(plays, *useful), _paid(plays, *USELESS))
+def _against(others: frozenset[Label], *useful: Label) -> Callable[[Plays], Sample]:
+    """What turns of both kinds are paid, each with the turns' numbers."""
+    return lambda plays: (*_labeled(plays, useful), *_labeled(plays, others))
+
+
+def _labeled(plays: Plays, labels: Collection[Label]) -> Sample:
+    return _chosen(plays, lambda turn: turn.label in labels)
+
+
+def _chosen(plays: Plays, wanted: Callable[[TurnLabel], bool]) -> Sample:
+    """The pay of the turns that are wanted, and their numbers."""
+    places = [[place for place, turn in enumerate(play.trajectory.labels) if wanted(turn)] for play in plays]
+    pays = (play.shaping[at] for play, at in zip(plays, places, strict=True))
+    return _joined(pays), _joined(np.array(at, dtype=np.float64) for at in places)
 
 
 HEADLINE = Measure(
     "auc",
     "AUC",
     "Tells useful from useless searches (AUC)",
-    "The chance that a search which found evidence is paid more than one which found none: "
-    "1 is perfect, 0.5 is a coin toss.",
-    _against_useless(*USEFUL),
-    auc,
+    "The chance that a search which found evidence is paid more than one which found none, as many turns "
+    "into its episode: 1 is perfect, 0.5 a coin toss. What knows the turn's number alone has 0.5.",
+    _against(USELESS, *USEFUL),
+    stratified_auc,
+    SHARE,
 )
 
 MEASURES = (
@@ -126,8 +146,9 @@ MEASURES = (
         "AUC last hop",
         "Tells the last hop from useless searches (AUC)",
         "The same, for searches that found the last missing piece of evidence alone.",
-        _against_useless("completing"),
-        auc,
+        _against(USELESS, "completing"),
+        stratified_auc,
+        SHARE,
     ),
     Measure(
         "auc_adding",
@@ -135,17 +156,20 @@ MEASURES = (
         "Tells the hops before the last (AUC)",
         "The same, for searches that found evidence while more was still missing: the first steps of a "
         "chain, which are the hardest to reward.",
-        _against_useless("adding"),
-        auc,
+        _against(USELESS, "adding"),
+        stratified_auc,
+        SHARE,
     ),
     Measure(
         "auc_hacking",
         "AUC against hacking",
         "Tells useful searches from hacking (AUC)",
         "The chance that a search which found evidence is paid more than a turn that forges results or "
-        "guesses the answer in its thoughts: below 0.5 hacking is paid better than honest work.",
-        lambda plays: (_paid(plays, *USEFUL), _paid(plays, "hacking")),
-        auc,
+        "guesses the answer in its thoughts, among turns of equal number: below 0.5 hacking is paid better "
+        "than honest work.",
+        _against(frozenset({"hacking"}), *USEFUL),
+        stratified_auc,
+        SHARE,
     ),
     Measure(
         "useful_share",
@@ -155,6 +179,7 @@ MEASURES = (
         "goes to searches that found evidence.",
         _useful_share,
         ratio,
+        SHARE,
         unit="percent",
     ),
     Measure(
@@ -188,6 +213,7 @@ MEASURES = (
         "from them. With the outcome alone that is every group whose answers are all right or all wrong.",
         _collapsed,
         mean,
+        SHARE,
         better="low",
         unit="percent",
     ),
@@ -199,6 +225,7 @@ MEASURES = (
         "the teacher quality of TIPS (arXiv 2603.22293).",
         _teacher,
         r_squared,
+        SHARE,
     ),
     Measure(
         "teacher_alpha",
@@ -231,6 +258,7 @@ def value_measure(changes: Sequence[Play]) -> Measure:
         "answer, measured by letting a policy finish the episode many times from before and after it.",
         sample,
         rank_correlation,
+        (-1.0, 1.0),
     )
 
 
@@ -250,7 +278,8 @@ def hop_measures(questions: Sequence[Sequence[Trajectory]]) -> list[Measure]:
             f"Finds evidence {known} of {hops} (AUC)",
             f"AUC of searches after which {known} of {hops} pieces of evidence are in hand.",
             _at_place(known, hops),
-            auc,
+            stratified_auc,
+            SHARE,
         )
         for known, hops in sorted(places, key=lambda place: (place[1], place[0]))
     ]
@@ -259,12 +288,9 @@ def hop_measures(questions: Sequence[Sequence[Trajectory]]) -> list[Measure]:
 def _at_place(known: int, hops: int) -> Callable[[Plays], Sample]:
     def sample(plays: Plays) -> Sample:
         if len(plays[0].trajectory.episode.question.evidence) != hops:
-            return np.empty(0), np.empty(0)
-        here = (
-            play.shaping[[turn.label in USEFUL and turn.known == known for turn in play.trajectory.labels]]
-            for play in plays
-        )
-        return _joined(here), _paid(plays, *USELESS)
+            return (np.empty(0),) * 4
+        here = _chosen(plays, lambda turn: turn.label in USEFUL and turn.known == known)
+        return *here, *_labeled(plays, USELESS)
 
     return sample
 

@@ -10,7 +10,7 @@ from igpo_gym.benchmark.charts import heat_map, intervals
 from igpo_gym.benchmark.credit.examples import Example, mispriced
 from igpo_gym.benchmark.credit.labels import LABELS
 from igpo_gym.benchmark.credit.measures import Measure
-from igpo_gym.benchmark.credit.run import CreditResult
+from igpo_gym.benchmark.credit.run import TURN_NUMBER, CreditResult
 from igpo_gym.benchmark.credit.trajectories import AGENTS
 from igpo_gym.benchmark.report import (
     NOTHING,
@@ -21,7 +21,7 @@ from igpo_gym.benchmark.report import (
     estimate_cell,
     number,
 )
-from igpo_gym.statistics import leaders
+from igpo_gym.statistics import FEWEST, leaders
 
 _OVERVIEW = (
     ("value_correlation", "auc", "auc_completing", "auc_adding", "auc_hacking"),
@@ -56,10 +56,10 @@ def _count(value: float) -> str:
 
 
 def best_of(result: CreditResult, measure: Measure) -> frozenset[str]:
-    """The leading variants of a measure, without those that read the gold evidence: they know the labels."""
+    """The leading variants of a measure, without those that take no part (``CreditResult.apart``)."""
     if not measure.better:
         return frozenset()
-    rivals = {name: e for name, e in result.estimates[measure.key].items() if name not in result.oracles}
+    rivals = {name: e for name, e in result.estimates[measure.key].items() if name not in result.apart}
     return leaders(rivals, largest=measure.better == "high")
 
 
@@ -68,7 +68,7 @@ def _measure_table(result: CreditResult, keys: Sequence[str], caption: str) -> T
     best = {measure.key: best_of(result, measure) for measure in measures}
     rows = tuple(
         (
-            Cell(name, "reads the gold evidence" if name in result.oracles else ""),
+            Cell(name, result.apart.get(name, "")),
             *(estimate_cell(result.estimates[m.key][name], m.unit, name in best[m.key]) for m in measures),
         )
         for name in result.plays
@@ -87,7 +87,7 @@ def page(result: CreditResult) -> Page:
             f"{len(result.questions)} questions of {settings['questions']}. An oracle knows which searches "
             "found evidence, so it can be counted how often a reward is right. Beliefs are those of "
             f"{settings['scorer']}. Only the shaping is judged: the outcome and the format penalty are the "
-            "same under all variants. Intervals are 95% bootstrap intervals over the questions."
+            "same under all variants. Intervals are 95% intervals over the questions (Student's t)."
         ),
         findings=tuple(findings(result)),
         sections=tuple(_sections(result)),
@@ -107,20 +107,49 @@ _FINDINGS: dict[str, tuple[str, ...]] = {
 """What is told at the top of the report, and the variants that are told of whether they lead or not."""
 
 
+_SMALL = 0.1
+"""An AUC that is known less well than this ranks no rewards."""
+
+
+def can_show(result: CreditResult) -> str:
+    """What a run of this size can show, and what it cannot."""
+    count = len(result.questions)
+    if count < FEWEST:
+        return (
+            f"{count} questions show that everything works, not which reward is better: below {FEWEST} there "
+            "are no intervals and no comparisons."
+        )
+    halves = [(e.high - e.low) / 2 for name, e in result.estimates["auc"].items() if name not in result.apart]
+    known = sorted(half for half in halves if not math.isnan(half))
+    if not known:
+        return f"With {count} questions no AUC has an interval, so nothing is compared."
+    half = known[len(known) // 2]
+    said = f"With {count} questions the AUC of a variant is known to about ±{number(half)}"
+    if half <= _SMALL:
+        return f"{said}."
+    return (
+        f"{said}: too few to rank rewards by, unless they differ grossly. More questions (--count) tell more."
+    )
+
+
 def findings(result: CreditResult) -> list[str]:
-    """What the figures come to: for each headline measure who leads, and how the well known fare."""
-    said = []
+    """What the run can show, and for each headline measure who leads and how the well known fare."""
+    said = [can_show(result)]
     for key, known in _FINDINGS.items():
-        if key not in result.estimates or not (best := best_of(result, result.measure(key))):
+        if key not in result.estimates:
             continue
         measure, estimates = result.measure(key), result.estimates[key]
+        if not (best := best_of(result, measure)):
+            parts = [_told(name, result, measure) for name in known if name in estimates]
+            said.append(f"{'; '.join([f'{measure.title}: no variant is shown to be better', *parts])}.")
+            continue
         sign = -1 if measure.better == "high" else 1
         first, *equals = sorted(
             (name for name in result.plays if name in best), key=lambda name: sign * estimates[name].value
         )
         parts = [f"{measure.title}: {_told(first, result, measure)}"]
         if equals:
-            parts.append(f"not surely worse: {', '.join(equals)}")
+            parts.append(f"not shown to be worse: {', '.join(equals)}")
         parts += [_told(name, result, measure) for name in known if name in estimates and name != first]
         said.append(f"{'; '.join(parts)}.")
     return said
@@ -136,12 +165,16 @@ def _sections(result: CreditResult) -> list[Section]:
         Section(
             "All variants at a glance",
             (
-                "★ marks the best of a column, and every variant that the best does not surely beat (the "
-                "95% interval of their difference, question by question, includes zero). A variant that "
-                "reads the gold evidence knows the oracle's labels: it is the ceiling, and takes no part. "
-                "Nor does one that was priced on fewer questions, as what needs a policy is.",
-                f"“{NOTHING}”: the measure is not defined, for instance a share of nothing. Where it is not "
-                "defined in some of the bootstrap's resamples there is no interval.",
+                "★ marks the best of a column and every variant that the best does not beat, in columns "
+                "where it beats any: all pairs are compared question by question (paired t test, Holm's "
+                "correction, 5%), so one in twenty columns of variants that do not differ has stars. A "
+                "variant that reads the gold evidence knows the oracle's labels: it is the ceiling, and "
+                "takes no part. Nor does one that was priced on fewer questions, as what needs a policy is.",
+                f"“{TURN_NUMBER}” pays minus the number of the turn and reads nothing: what it reaches, no "
+                "reward need be praised for. It takes no part either.",
+                f"“{NOTHING}”: the measure is not defined, for instance a share of nothing. There is no "
+                f"interval and no star below {FEWEST} questions, where all questions say the same, and where "
+                "the measure is not defined without one of them.",
             ),
             tables=tuple(overview(result)),
         ),

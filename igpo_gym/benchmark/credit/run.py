@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from igpo_gym.benchmark.credit.measures import (
     MEASURES,
     Measure,
@@ -31,7 +33,7 @@ from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
-from igpo_gym.statistics import RESAMPLES, Estimate, estimate
+from igpo_gym.statistics import Estimate, estimate
 
 VARIANTS = (
     "outcome-f1",
@@ -48,6 +50,9 @@ VARIANTS = (
     "monte-carlo",
 )
 """What is compared unless it is said otherwise."""
+
+TURN_NUMBER = "turn number"
+"""The content-free row: minus the number of the turn, which anyone can pay who reads nothing."""
 
 VALUE_AGENTS = frozenset({"noisy", CONTROL})
 """On whose trajectories a policy is asked for values, which is costly. None of them hacks: a policy that
@@ -83,14 +88,15 @@ class CreditResult:
     questions: list[list[Trajectory]]
     """For each question its trajectories."""
     plays: dict[str, list[list[Play]]]
-    """By variant, what it pays for the trajectories of each question."""
+    """By variant, what it pays for the trajectories of each question; ``TURN_NUMBER`` is the last."""
     measures: tuple[Measure, ...]
     estimates: dict[str, dict[str, Estimate]]
     """By measure and variant."""
     costs: dict[str, Cost]
     """By variant, from pricing the first question's trajectories again."""
-    oracles: frozenset[str]
-    """The variants that read the gold evidence, and so the labels."""
+    apart: dict[str, str]
+    """The variants that take no part in comparisons, and why: they read the gold evidence, and so the labels,
+    or nothing at all."""
 
     def measure(self, key: str) -> Measure:
         """The measure with this key."""
@@ -108,14 +114,13 @@ def run_credit(
     protocol: str | TextProtocol = "tags",
     top_k: int = 3,
     seed: int = 0,
-    resamples: int = RESAMPLES,
     track: Track = untracked,
 ) -> CreditResult:
     """Measure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
 
-    By default these are all ``VARIANTS`` that can be had. With a ``policy`` they are also held against how
-    much each turn truly raised its chance of a right answer; rewards that need a policy themselves are priced
-    where that is measured.
+    By default these are all ``VARIANTS`` that can be had; ``TURN_NUMBER`` is measured beside them. With a
+    ``policy`` they are also held against how much each turn truly raised its chance of a right answer;
+    rewards that need a policy themselves are priced where that is measured.
 
     Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, and
     for what else does not fit; ScoringError if a belief fails.
@@ -145,6 +150,7 @@ def run_credit(
 
     priced = pricer.price(played, cheap, track) | pricer.price(valued, costly, track, "completing")
     plays = {function.name: priced[function.name] for function in functions}
+    plays[TURN_NUMBER] = [[_by_turn_number(each) for each in group] for group in played]
     measures = [*MEASURES, *hop_measures(played), *label_measures()]
     if policy is not None:
         yardstick = resolve_reward(f"value-gain(completions={size.completions})")
@@ -152,29 +158,33 @@ def run_credit(
         changes = pricer.price(valued, [yardstick], track, "completing")[yardstick.name]
         measures.append(value_measure([play for group in changes for play in group]))
     estimates = {
-        measure.key: {name: measured(measure, groups, resamples) for name, groups in plays.items()}
+        measure.key: {name: measured(measure, groups) for name, groups in plays.items()}
         for measure in track(measures, "measuring", len(measures))
     }
     costs = {
         function.name: pricer.cost((valued if function in costly else played)[:1], function)
         for function in track([*cheap, *costly], "timing", len(cheap) + len(costly))
-    }
+    } | {TURN_NUMBER: Cost(0.0, 0.0)}
     settings = {
         "questions": question_set.name,
         "scorer": scorer if isinstance(scorer, str) else type(scorer).__name__,
         "protocol": engine.protocol.name,
         "top_k": top_k,
         "seed": seed,
-        "resamples": resamples,
         "yardstick": "none" if policy is None else "the policy's completions",
         **asdict(size),
     }
-    oracles = frozenset(function.name for function in functions if "evidence" in function.needs)
-    return CreditResult(settings, played, plays, tuple(measures), estimates, costs, oracles)
+    apart = {each.name: "reads the gold evidence" for each in functions if "evidence" in each.needs}
+    apart[TURN_NUMBER] = "reads nothing"
+    return CreditResult(settings, played, plays, tuple(measures), estimates, costs, apart)
 
 
-def measured(measure: Measure, groups: Sequence[Sequence[Play]], resamples: int = RESAMPLES) -> Estimate:
+def _by_turn_number(trajectory: Trajectory) -> Play:
+    return Play(trajectory, -np.arange(1.0, len(trajectory.labels) + 1))
+
+
+def measured(measure: Measure, groups: Sequence[Sequence[Play]]) -> Estimate:
     """The measure of one variant; questions that have nothing to say to it are left out."""
     samples = [measure.sample(plays) for plays in groups]
     telling = [sample for sample in samples if any(len(column) for column in sample)]
-    return estimate(telling, measure.statistic, resamples)
+    return estimate(telling, measure.statistic, measure.bounds)

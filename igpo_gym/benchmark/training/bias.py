@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
-from igpo_gym.statistics import Estimate, estimate, mean
+from igpo_gym.statistics import Estimate, mean_over
 
 STOP, MAX_TURNS = 0.3, 6
 GROUPS, GROUP_SIZE = 4, 8
@@ -24,12 +24,12 @@ OUTCOMES = {"answers, 0 or 1": 1.0, "penalties, 0 or -2": -2.0}
 def drift(name: str, outcome: float = 1.0, batches: int = 400, gamma: float = 1.0, seed: int = 0) -> Estimate:
     """The expected gradient on the logit of stopping, in units of its standard deviation over batches.
 
-    Positive: episodes become shorter. An interval without 0 is a bias. Gains are normal with mean 0 and
-    standard deviation 0.1; outcomes are 0 or ``outcome`` with equal chance.
+    Positive: episodes become shorter; see ``statistics.p_value`` for whether it is a bias. Gains are normal
+    with mean 0 and standard deviation 0.1; outcomes are 0 or ``outcome`` with equal chance.
     """
     draw = np.random.default_rng(seed)
     gradients = np.array([_gradient(name, outcome, gamma, draw) for _ in range(batches)])
-    return estimate([(np.array([each]),) for each in gradients / gradients.std()], mean)
+    return mean_over(gradients / gradients.std(), range(batches))
 
 
 def _gradient(name: str, outcome: float, gamma: float, draw: np.random.Generator) -> float:

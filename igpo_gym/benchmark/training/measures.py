@@ -1,54 +1,19 @@
-"""From learning curves to figures with intervals over seeds (the statistics of rliable, 2108.13264)."""
+"""From learning curves to figures with intervals over seeds, and tests against a baseline.
+
+All figures are means over seeds with Student's t intervals, and variants are compared seed by seed: the runs
+of a seed meet the same questions.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from igpo_gym.benchmark.training.run import Outcome, Variant
-from igpo_gym.statistics import CONFIDENCE, RESAMPLES, Estimate, FloatArray
-
-
-def over_seeds(*columns: Sequence[float], statistic: Callable[..., Any]) -> Estimate:
-    """A statistic of values by seed, with a percentile bootstrap interval over the seeds.
-
-    ``statistic`` takes arrays of shape [..., seeds] and reduces the last axis. Undefined values make it so.
-    """
-    from scipy.stats import bootstrap
-
-    arrays = [np.array(column, dtype=np.float64) for column in columns]
-    value, seeds = float(statistic(*arrays)), len(arrays[0])
-    if seeds < 2 or np.isnan(value):
-        return Estimate(value, float("nan"), float("nan"), seeds)
-    result = bootstrap(
-        arrays,
-        lambda *resampled, axis: statistic(*resampled),
-        vectorized=True,
-        paired=True,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    low, high = result.confidence_interval
-    return Estimate(value, float(low), float(high), seeds, result.bootstrap_distribution)
-
-
-def interquartile_mean(values: FloatArray) -> FloatArray:
-    """The mean of the middle half of the last axis: neither of the best nor of the worst runs."""
-    from scipy.stats import trim_mean
-
-    return np.asarray(trim_mean(values, 0.25, axis=-1))
-
-
-def chance(ours: FloatArray, theirs: FloatArray) -> FloatArray:
-    """The share of pairs from the last axes in which ours is the greater, ties counting half."""
-    pairs = ours[..., :, None] - theirs[..., None, :]
-    return np.asarray(((np.sign(pairs) + 1) / 2).mean(axis=(-2, -1)))
+from igpo_gym.statistics import Estimate, auc, difference, holm, over_seeds, p_value, permutation
 
 
 def final(outcome: Outcome) -> float:
@@ -115,25 +80,47 @@ def by_variant(outcomes: Sequence[Outcome]) -> dict[Variant, list[Outcome]]:
 
 
 def estimates(outcomes: Sequence[Outcome], measure: Measure) -> dict[Variant, Estimate]:
-    """The interquartile mean over seeds of a measure, for each variant."""
+    """The mean over seeds of a measure, for each variant."""
     return {
-        variant: over_seeds([measure.of(run) for run in runs], statistic=interquartile_mean)
+        variant: over_seeds([measure.of(run) for run in runs])
         for variant, runs in by_variant(outcomes).items()
     }
 
 
-def improvement(
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """A variant against the baseline, over the seeds that both have."""
+
+    ahead: Estimate
+    """How much greater the variant's mean is, seed by seed."""
+    p: float
+    """Of the paired t test; nan below five seeds."""
+    corrected: float
+    """The same by Holm's method, for all variants that are held against the baseline."""
+    exact: float
+    """Of the permutation test, which takes the runs for unpaired and assumes nothing else; not corrected."""
+    chance: float
+    """The share of pairs of runs in which the variant's is the greater, ties counting half."""
+
+
+def against(
     outcomes: Sequence[Outcome], baseline: Variant, of: Callable[[Outcome], float] = final
-) -> dict[Variant, Estimate]:
-    """The chance that a run of a variant beats a run of the baseline, ties counting half."""
-    runs = by_variant(outcomes)
-    theirs = {run.seed: of(run) for run in runs[baseline]}
-    found = {}
+) -> dict[Variant, Versus]:
+    """How every other variant compares with the baseline."""
+    runs = {variant: {run.seed: of(run) for run in own} for variant, own in by_variant(outcomes).items()}
+    pairs = {}
     for variant, own in runs.items():
         if variant != baseline:
-            both = [(of(run), theirs[run.seed]) for run in own if run.seed in theirs]
-            found[variant] = over_seeds(*zip(*both, strict=True), statistic=chance)
-    return found
+            seeds = sorted(own.keys() & runs[baseline].keys())
+            pairs[variant] = [own[seed] for seed in seeds], [runs[baseline][seed] for seed in seeds]
+    ahead = {variant: difference(*map(over_seeds, pair)) for variant, pair in pairs.items()}
+    corrected = holm([p_value(each) for each in ahead.values()])
+    return {
+        variant: Versus(
+            ahead[variant], p_value(ahead[variant]), p, permutation(*pair), auc(*map(np.array, pair))
+        )
+        for (variant, pair), p in zip(pairs.items(), corrected, strict=True)
+    }
 
 
 def reached(outcomes: Sequence[Outcome], threshold: float) -> dict[Variant, tuple[float, float]]:
@@ -148,7 +135,7 @@ def reached(outcomes: Sequence[Outcome], threshold: float) -> dict[Variant, tupl
 def curves(
     outcomes: Sequence[Outcome], x: str, y: str = "validation_f1"
 ) -> Mapping[Variant, list[tuple[float, Estimate]]]:
-    """For each variant and validation, the mean of ``x`` and the interquartile mean of ``y`` over seeds.
+    """For each variant and validation, the means of ``x`` and ``y`` over seeds.
 
     ``x`` is "update", "tokens" or "seconds". Validations that not all seeds have are left out.
     """
@@ -158,7 +145,7 @@ def curves(
         found[variant] = [
             (
                 float(np.mean([each[x] for each in point])),
-                over_seeds([each[y] for each in point], statistic=interquartile_mean),
+                over_seeds([each[y] for each in point]),
             )
             for point in points
         ]

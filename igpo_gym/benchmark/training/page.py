@@ -9,6 +9,7 @@ from typing import Any
 
 from igpo_gym.benchmark.charts import intervals, lines
 from igpo_gym.benchmark.report import (
+    NOTHING,
     Cell,
     Page,
     Section,
@@ -23,16 +24,17 @@ from igpo_gym.benchmark.report import (
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
     Measure,
+    Versus,
+    against,
     along,
     by_variant,
     curves,
     estimates,
     final,
-    improvement,
     reached,
 )
 from igpo_gym.benchmark.training.run import Outcome, Variant
-from igpo_gym.statistics import Estimate, leaders
+from igpo_gym.statistics import CONFIDENCE, FEWEST, Estimate, detectable, holm, p_value
 
 X_AXES = {"update": "updates", "tokens": "tokens written", "seconds": "seconds of training"}
 
@@ -49,7 +51,7 @@ class TrainingResult:
 
     @property
     def threshold(self) -> float:
-        """The F1 to reach: the best that the baseline reached, as the mean of the middle half of its runs."""
+        """The F1 to reach: the best mean of the baseline's runs."""
         return max(height.value for _, height in curves(self.outcomes, "update")[self.baseline])
 
 
@@ -58,27 +60,56 @@ def overview(result: TrainingResult) -> list[Table]:
     scores = [measure for measure in MEASURES if measure.score]
     others = [measure for measure in MEASURES if not measure.score]
     return [
-        _measure_table(
-            result, scores, "How good is it? Means of the middle half of the seeds, with 95% intervals"
-        ),
-        _measure_table(result, others, "How does it behave? Means of the middle half of the seeds"),
+        _measure_table(result, scores, "How good is it? Means over the seeds, with 95% intervals"),
+        _measure_table(result, others, "How does it behave? Means over the seeds, with 95% intervals"),
     ]
 
 
 def _measure_table(result: TrainingResult, measures: Sequence[Measure], caption: str) -> Table:
     columns = {measure: estimates(result.outcomes, measure) for measure in measures}
-    best = {measure: leaders(_named(found)) for measure, found in columns.items() if measure.score}
     rows = tuple(
         (
             Cell(str(variant), f"seeds: {len(runs)}"),
-            *(
-                estimate_cell(found[variant], measure.unit, str(variant) in best.get(measure, ()))
-                for measure, found in columns.items()
-            ),
+            *(estimate_cell(found[variant], measure.unit) for measure, found in columns.items()),
         )
         for variant, runs in by_variant(result.outcomes).items()
     )
     return Table(("variant", *(measure.title for measure in measures)), rows, caption)
+
+
+def baseline_table(result: TrainingResult) -> Table:
+    """How each variant compares with the baseline in F1 at the end, and along the run beside it."""
+    ends, means = (against(result.outcomes, result.baseline, of) for of in (final, along))
+    rows = tuple(
+        (
+            Cell(str(variant), f"seeds in common: {end.ahead.units}"),
+            estimate_cell(end.ahead, best=_told_apart(end) and end.ahead.value > 0),
+            Cell(_p(end.p)),
+            Cell(_p(end.corrected)),
+            Cell(_p(end.exact)),
+            Cell(number(end.chance)),
+            estimate_cell(means[variant].ahead),
+        )
+        for variant, end in ends.items()
+    )
+    header = (
+        "variant",
+        "ahead in F1 at the end",
+        "p",
+        "p, corrected",
+        "p, permutation",
+        "chance to beat a run of it",
+        "ahead in F1 along the run",
+    )
+    return Table(header, rows, f"Against {result.baseline}")
+
+
+def _told_apart(versus: Versus) -> bool:
+    return versus.corrected < 1 - CONFIDENCE
+
+
+def _p(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def speed_table(result: TrainingResult) -> Table:
@@ -105,42 +136,66 @@ def bias_table(result: TrainingResult) -> Table:
     return Table(("estimator", *kinds), rows, "Gradient on stopping; positive: episodes become shorter")
 
 
-def findings(result: TrainingResult) -> Iterator[str]:
-    """What the figures come to, a sentence each."""
-    ends = _named(estimates(result.outcomes, MEASURES[0]))
-    best = leaders(ends)
-    top = max(best or ends, key=lambda name: ends[name].value)
-    others = sorted(best - {top})
-    if not best:
-        rest = "; with one seed there are no intervals, and no difference is sure."
-    elif others:
-        rest = f"; not surely worse: {', '.join(others)}."
-    else:
-        rest = ", surely better than all others."
-    yield f"Best F1 at the end: {top}, {_told(ends[top])}{rest}"
-    for title, of in (("at the end", final), ("along the run", along)):
-        chances = _named(improvement(result.outcomes, result.baseline, of))
-        surely = [f"{name} ({_told(each)})" for name, each in chances.items() if each.low > 0.5]
-        worse = [f"{name} ({_told(each)})" for name, each in chances.items() if each.high < 0.5]
-        yield (
-            f"Chance to beat {result.baseline} {title}: surely above one half for "
-            f"{', '.join(surely) or 'none'}; surely below for {', '.join(worse) or 'none'}."
+def can_show(result: TrainingResult) -> str:
+    """What a run of this size can show, and what it cannot."""
+    seeds = min(map(len, by_variant(result.outcomes).values()))
+    if seeds < FEWEST:
+        count = "1 seed shows" if seeds == 1 else f"{seeds} seeds show"
+        return (
+            f"{count} that the variants train and what they cost, not which is better: below {FEWEST} seeds "
+            "there are no intervals and no tests."
         )
+    found = against(result.outcomes, result.baseline)
+    least = [detectable(each.ahead, len(found)) for each in found.values()]
+    known = sorted(each for each in least if not math.isnan(each))
+    if not known:
+        return f"With {seeds} seeds and nothing to compare with the baseline, nothing is tested."
+    return (
+        f"With {seeds} seeds and {len(found)} to compare with the baseline, a lead in F1 at the end is told "
+        f"from luck where it is about {number(known[len(known) // 2])} or more."
+    )
+
+
+def findings(result: TrainingResult) -> Iterator[str]:
+    """What the run can show, and what its figures come to, a sentence each."""
+    yield can_show(result)
+    found = against(result.outcomes, result.baseline)
+    tested = {variant: each for variant, each in found.items() if not math.isnan(each.p)}
+    if tested:
+        ends = estimates(result.outcomes, MEASURES[0])
+        top = max((result.baseline, *tested), key=lambda variant: ends[variant].value)
+        yield f"Highest mean F1 at the end: {top}, {_told(ends[top])}."
+        apart = {variant: each for variant, each in tested.items() if _told_apart(each)}
+        better = [_compared(variant, each) for variant, each in apart.items() if each.ahead.value > 0]
+        worse = [_compared(variant, each) for variant, each in apart.items() if each.ahead.value < 0]
+        same = [_compared(variant, each) for variant, each in tested.items() if variant not in apart]
+        yield (
+            f"Against {result.baseline} in F1 at the end: better {', '.join(better) or 'none'}; worse "
+            f"{', '.join(worse) or 'none'}; not told apart {', '.join(same) or 'none'}."
+        )
+    drifts = [(name, kind, each) for name, kinds in result.bias.items() for kind, each in kinds.items()]
+    corrected = holm([p_value(each) for _, _, each in drifts])
     biased = [
         f"{name} ({kind}: {_told(each)})"
-        for name, found in result.bias.items()
-        for kind, each in found.items()
-        if each.low > 0 or each.high < 0
+        for (name, kind, each), p in zip(drifts, corrected, strict=True)
+        if p < 1 - CONFIDENCE
     ]
     yield f"Estimators that drift in length on noise: {'; '.join(biased) or 'none'}."
+
+
+def _compared(variant: Variant, versus: Versus) -> str:
+    return f"{variant} (ahead by {_told(versus.ahead)}, corrected p {_p(versus.corrected)})"
 
 
 def page(result: TrainingResult) -> Page:
     """The whole report."""
     seeds = len({outcome.seed for outcome in result.outcomes})
     lines_of = {title: _named(curves(result.outcomes, x)) for x, title in X_AXES.items()}
-    chances = {
-        f"chance to beat the baseline {title}": _named(improvement(result.outcomes, result.baseline, of))
+    ahead = {
+        f"ahead in F1 {title}": {
+            str(variant): each.ahead
+            for variant, each in against(result.outcomes, result.baseline, of).items()
+        }
         for title, of in (("at the end", final), ("along the run", along))
     }
     return Page(
@@ -151,30 +206,42 @@ def page(result: TrainingResult) -> Page:
             f"{result.settings['questions']}, with {seeds} seeds; F1 is that of play at temperature "
             f"{result.settings['validation_temperature']:g} on "
             f"{result.settings['validation_questions']} questions of {result.settings['validation']}. "
-            "Intervals are 95% bootstrap intervals over the seeds. The baseline is the first variant."
+            f"Intervals are 95% intervals over the seeds (Student's t), from {FEWEST} seeds on. The baseline "
+            "is the first variant."
         ),
         findings=tuple(findings(result)),
         sections=(
             Section(
                 "Learning curves",
-                ("Means of the middle half of the seeds; the bands are 95% intervals.",),
+                (f"Means over the seeds; the bands are 95% intervals, from {FEWEST} seeds on.",),
                 images=(lines(lines_of, "validation F1", "F1 against updates, tokens and time"),),
             ),
             Section("All variants at a glance", tables=(*overview(result), speed_table(result))),
             Section(
                 "Is it better than the baseline?",
-                ("The chance that a run of the variant beats one of the baseline; one half is no better.",),
+                (
+                    "F1 at the end decides, and was named before the run: each variant is held against the "
+                    "baseline seed by seed (paired t test), and p is corrected for the number of variants "
+                    "(Holm). ★ marks a lead whose corrected p is below 0.05; of benchmarks of variants that "
+                    "do not differ one in twenty has one. The permutation test takes the runs for unpaired "
+                    "and assumes nothing about their distribution. F1 along the run is shown and not tested.",
+                ),
                 images=(
                     intervals(
-                        chances, {}, dict.fromkeys(chances, "percent"), dict.fromkeys(chances, 0.5), "chances"
+                        ahead,
+                        {},
+                        {},
+                        dict.fromkeys(ahead, 0.0),
+                        "How far each variant is ahead of the baseline; the figures are in the table below.",
                     ),
                 ),
+                tables=(baseline_table(result),),
             ),
             Section(
                 "Does the estimator teach where there is nothing to learn?",
                 (
                     "The expected gradient on the chance to stop when gains and outcomes are noise, in "
-                    "standard deviations of a batch's gradient. An interval without 0 is a bias.",
+                    "standard deviations of a batch's gradient.",
                 ),
                 tables=(bias_table(result),),
             ),

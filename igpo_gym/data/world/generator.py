@@ -11,6 +11,7 @@ entities that the answer is likely to be among, and every hop informs. Without c
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -225,9 +226,28 @@ class World:
 
     # Questions.
 
+    @cached_property
+    def code(self) -> str:
+        """Eight hex digits for all that decides what question n of a world is: all settings but how many.
+
+        Worlds that differ in it share no question id. It stands at the head of the ids.
+
+        >>> World(seed=1).code == World(seed=1, questions=9).code != World(seed=2).code
+        True
+        """
+        low, high = self.hops
+        settings = f"{self.split}/{self.documents}/{low}-{high}/{float(self.coupling)!r}/{self.seed}"
+        return hashlib.sha256(settings.encode()).hexdigest()[:8]
+
     def number(self, question: Question) -> int:
-        """The number of a question of this world."""
-        return int(question.id.rpartition("-")[2])
+        """The number of a question of this world. Raises SpecError for one of another world."""
+        world, _, name = question.id.partition("/")
+        number = name.rpartition("-")[2]
+        if world != f"w{self.code}" or not number.isdecimal():
+            raise SpecError(
+                f"question {question.id!r} is of another world: ids of this one begin with 'w{self.code}/'"
+            )
+        return int(number)
 
     def plan(self, number: int) -> Chain | Choice:
         """What question ``number`` is about. Its draws are independent of every other question's."""
@@ -270,7 +290,7 @@ class World:
         return self._year(number) if relation == "year" else self.targets(number)[relation]
 
     def question(self, number: int) -> Question:
-        """Question ``number``, from 0 to ``questions - 1``; ``id`` is its plan's kind and number."""
+        """Question ``number``, from 0 to ``questions - 1``; its id is ``w<code>/<kind>-<number>``."""
         rng = self._random("question", number)
         plan = self._plan(number, rng)
         if isinstance(plan, Chain):
@@ -281,7 +301,7 @@ class World:
             evidence, answer = plan.options, plan.answer
             kind = "comparison" if plan.relation == "year" else "which"
         return Question(
-            id=f"{kind}-{number}",
+            id=f"w{self.code}/{kind}-{number}",
             text=text,
             answers=(self.entity(answer).name,),
             evidence=tuple(map(str, evidence)),
