@@ -51,7 +51,6 @@ def bench_training(
       --seeds 8 --questions world:hops=2-3 --validation world:validation,hops=2-3 --out hops
     """
     with explained():
-        from igpo_gym.agents.training.advantages import ADVANTAGES
         from igpo_gym.benchmark.report import rich_table, write_files
         from igpo_gym.benchmark.training.bias import OUTCOMES, drift
         from igpo_gym.benchmark.training.page import (
@@ -77,11 +76,7 @@ def bench_training(
             tuple(outcomes),
             variants[0],
             shared(base),
-            {
-                name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()}
-                for name in ADVANTAGES
-                if name in estimators
-            },
+            {name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()} for name in estimators},
         )
         write_files(out, training_files(result))
     for table in (*overview(result), speed_table(result), bias_table(result)):
