@@ -64,19 +64,19 @@ def random_batch(draw: np.random.Generator, reward: RewardFunction) -> list[Epis
 
 
 def by_trainer(
-    episodes: list[Episode], reward: RewardFunction, estimator: Estimator
+    episodes: list[Episode], reward: RewardFunction, estimator: Estimator, gamma: float
 ) -> list[np.ndarray[Any, Any]]:
     turns = turns_of(episodes, reward, 4)
-    return turns.by_episode(estimator(turns, 0.9))
+    return turns.by_episode(estimator(turns, gamma))
 
 
 def by_columns(
-    episodes: list[Episode], reward: RewardFunction, estimator: Estimator
+    episodes: list[Episode], reward: RewardFunction, estimator: Estimator, gamma: float
 ) -> list[np.ndarray[Any, Any]]:
     """As TRL and verifiers do: the split as JSON values, read again where the advantages are made."""
     rows = [json.loads(json.dumps(split_fields(split(episode, reward)))) for episode in episodes]
     turns = Turns.of([read_split(row) for row in rows], [place // 4 for place in range(len(rows))])
-    return turns.by_episode(estimator(turns, 0.9))
+    return turns.by_episode(estimator(turns, gamma))
 
 
 def token_turns(draw: np.random.Generator, episode: Episode) -> np.ndarray[Any, Any]:
@@ -103,8 +103,8 @@ def test_trainer_and_adapters_agree_on_a_thousand_batches() -> None:
         estimator = resolve_estimator(NAMES[number // 2 % len(NAMES)])
         if estimator.needs_last_gain and not reward.last_gain:
             continue
-        expected = by_trainer(episodes, reward, estimator)
-        columns = by_columns(episodes, reward, estimator)
+        expected = by_trainer(episodes, reward, estimator, 0.9)
+        columns = by_columns(episodes, reward, estimator, 0.9)
         assert [own.tolist() for own in columns] == [own.tolist() for own in expected]  # bit for bit
 
         numbers = [token_turns(draw, episode) for episode in episodes]
@@ -141,7 +141,7 @@ def test_the_advantages_of_a_group_with_a_malformed_first_message() -> None:
     episodes = [played(reward, *given) for given in zip(gains, invalid, (1.0, 1.0, 0.0, 0.0), strict=True)]
     expected = [0.11, 0.83, 1.41, -2.69, -2.13, -1.41, 1.69, 0.0, 0.9, 1.46, 0.0]
     for way in (by_trainer, by_columns):
-        values = np.concatenate(way(episodes, reward, SEPARATE))
+        values = np.concatenate(way(episodes, reward, SEPARATE, 1.0))
         assert values == pytest.approx(expected, abs=0.011)
 
 

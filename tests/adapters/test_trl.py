@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("trl", reason="TRL is not installed")
 
 import torch
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from trl import GRPOConfig, GRPOTrainer
 
 from igpo_gym.adapters.session import CHAT, TOOLS
@@ -20,7 +21,6 @@ from igpo_gym.adapters.trl import (
     environment_factory,
     episode_reward,
 )
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import TAGS

@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
 
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
+
 from igpo_gym.adapters.session import CHAT, Sessions
 from igpo_gym.adapters.verifiers import SearchQAConfig, SearchQATaskset, assign_advantages
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
 from tests.adapters.endpoint import PLUGINS, completion, episode_through_verifiers
 from tests.adapters.episodes import QUESTION, settings

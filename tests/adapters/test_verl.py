@@ -15,6 +15,7 @@ from datasets import Dataset
 from hydra import compose, initialize_config_module
 from hypothesis import given
 from hypothesis import strategies as st
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from omegaconf import OmegaConf
 from verl import DataProto
 from verl.experimental.agent_loop import AgentLoopWorker
@@ -24,7 +25,6 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from igpo_gym.adapters.session import CHAT
 from igpo_gym.adapters.verl import ESTIMATORS, dataset, stop_params
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from igpo_gym.errors import SpecError
 from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.scripted import ScriptedServer, agent_loop

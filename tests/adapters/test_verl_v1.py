@@ -15,12 +15,12 @@ import ray
 import torch
 import transfer_queue as tq
 from hydra import compose, initialize_config_module
+from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from omegaconf import OmegaConf
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from igpo_gym.adapters.verl import dataset
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
 from tests.adapters.scripted import ScriptedServer
 from tests.lm.tiny import make_model
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.training.advantages import ADVANTAGES
+from igpo_gym.agents.training.estimators import ESTIMATORS
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.training.bias import drift
@@ -162,7 +162,7 @@ def test_one_seed_shows_no_difference() -> None:
     assert "with one seed" in training_files(result)["report.html"]
 
 
-@pytest.mark.parametrize("name", ADVANTAGES)
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_that_compare_like_with_like_do_not_drift_on_noise(name: str) -> None:
     answers, penalties = (drift(name, outcome, batches=150).value for outcome in (1.0, -2.0))
     if (
