@@ -99,9 +99,7 @@ class SearchAgentLoop(AgentLoopBase):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._sessions = shared_sessions(**{"protocol": CHAT, **dict(settings or {})})
-        check_algorithm(
-            getattr(getattr(self, "config", None), "algorithm", None), self._sessions.engine.reward
-        )
+        check_algorithm(self.config.get("algorithm"), self._sessions.engine.reward)
         self._framing = framing(self.tokenizer)
         self._max_message_tokens = max_message_tokens
 

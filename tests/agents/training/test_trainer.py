@@ -230,7 +230,7 @@ def test_ratios_and_gradients_are_those_of_the_policy_that_samples(
         own = log_probs(slow, batch, temperature).double()
         # Before the first step all ratios are 1: the gradient is that of log p, times the advantage.
         expected = expected - (batch.weights * own * batch.advantages).sum()
-        entropy, count = entropy - float(own.sum()), count + len(own)
+        entropy, count = entropy - float(own.detach().sum()), count + len(own)
     expected.backward()
     before = [weight.detach().clone() for weight in model.parameters()]
     metrics = learn(model, torch.optim.SGD(model.parameters(), lr=0.1), batches, settings)
