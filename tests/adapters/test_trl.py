@@ -81,7 +81,7 @@ def test_an_episode_that_fills_its_row_runs_out_of_turns() -> None:
     trainer.max_completion_length = 300
     rollout = Rollouts(**given)([prompt_of(given)], trainer)
     rewards = rollout["turn_rewards"][0]
-    assert len(rollout["completion_ids"][0]) == 300
+    assert 250 < len(rollout["completion_ids"][0]) <= 300
     assert len(rewards) == trainer.calls
     assert rewards[-1] == pytest.approx(-2.0)
     assert len(rollout["turn_gains"][0]) == trainer.calls - 1
