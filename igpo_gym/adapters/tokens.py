@@ -155,7 +155,7 @@ def row_advantages(
     row. Rows without a token of the policy (what a batch is padded with) count among no others.
     """
     own, paid = np.asarray(masks, dtype=np.bool_), np.asarray(rewards, dtype=np.float64)
-    rows = np.flatnonzero(own.any(1))
+    rows = np.flatnonzero(own.any(1)).tolist()
     spread = np.zeros(own.shape)
     if len(rows):
         numbers = np.where(own, np.cumsum(_starts(own), axis=1), 0)
