@@ -116,8 +116,8 @@ def run(model: str, batch: int, max_tokens: int, scorer: str) -> Run:
 def batches(run: Run, episodes: Sequence[Episode]) -> list[Sample]:
     rows = [token_rows(episode, run.policy.framing) for episode in episodes]
     turns = turns_of(episodes, run.engine.reward, run.settings.group_size)
-    ones = np.ones(len(turns.rewards))
-    made = samples(rows, turns, ones, 0.2 * ones, run.settings.loss)
+    ones = np.ones(len(turns))
+    made = samples(rows, turns, ones, (0.2 * ones, 0.2 * ones), run.settings.loss)
     return micro_batches(made, run.settings.micro_batch, run.model.device)
 
 
@@ -201,7 +201,7 @@ def update(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, o
     made = batches(way, way.rollouts())
     lengths = [length for each in made for length in each.lengths]
     tokens, written = sum(lengths), sum(len(each.sampled) for each in made)
-    settings = replace(way.settings, epochs=1, kl=0.0)
+    settings = replace(way.settings, epochs=1, kl_coef=0.0)
     times: dict[str, list[float]] = {"update": [], "products": []}
     for repeat in range(repeats + 1):
         taken = {

@@ -14,7 +14,7 @@ import argparse
 from trl import GRPOConfig
 
 from igpo_gym.adapters.trl import Rollouts, TurnGRPOTrainer, dataset, episode_reward
-from igpo_gym.agents.training.advantages import ADVANTAGES
+from igpo_gym.agents.training.estimators import DEFAULT
 from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import CHAT, TAGS
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano", help="nano, a name on the Hugging Face hub, or a folder")
     parser.add_argument("--questions", default="world:documents=60,questions=20")
     parser.add_argument("--scorer", default="nano", help="the language model whose belief is the reward")
-    parser.add_argument("--estimator", default="igpo-separate", choices=sorted(ADVANTAGES.keys() - {"gigpo"}))
+    parser.add_argument("--estimator", default=DEFAULT, help="its name, with parameters: a2tgpo(alpha=1.0)")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--group", type=int, default=4, help="rollouts of a question")
     parser.add_argument("--batch", type=int, default=8, help="rollouts of a step")
@@ -65,9 +65,7 @@ def main() -> None:
     trainer.train()
     for line in trainer.state.log_history:
         if "reward" in line:
-            print(
-                {name: round(line[name], 3) for name in ("reward", "em", "f1", "advantage_collapse", "loss")}
-            )
+            print({name: round(line[name], 3) for name in ("reward", "em", "f1", "collapsed_groups", "loss")})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ python prepare.py agent_loop.yaml data
 
 # 32 questions a step, 16 rollouts of each, and the learning rate and KL weight that IGPO published.
 python -m verl.trainer.main_ppo \
-    algorithm.adv_estimator=igpo \
+    algorithm.adv_estimator=igpo-separate \
     algorithm.gamma=1.0 \
     data.train_files=data/train.parquet \
     data.val_files=data/test.parquet \

@@ -1,15 +1,17 @@
-"""What adapters that train on tokens share: from sampled ids to messages, and from episodes to rows."""
+"""What adapters that train on tokens share: from sampled ids to messages, and from splits to rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from igpo_gym.agents.rollouts.tokens import TokenRow
+from igpo_gym.agents.training.estimators import Estimator, Floats, Turns, per_token
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import EndReason, Episode
+from igpo_gym.rewards.split import Split
 
 
 def end_unfinished(engine: Engine, episodes: Sequence[Episode]) -> None:
@@ -24,17 +26,98 @@ def turn_rewards(episode: Episode) -> list[float]:
     return [sum(terms.values()) for terms in episode.rewards]
 
 
-def reward_row(row: TokenRow, rewards: Sequence[float], span: slice) -> npt.NDArray[np.float32]:
-    """The reward of each turn on the last token of ``span`` that the agent wrote in it: [tokens of span].
+# Gains and outcome handed over as numbers, by libraries that carry columns of our own (TRL, verifiers).
 
-    A turn without tokens there (an empty message, or one that a limit of length cut off) gives its reward to
-    the turn before it, or where there is none, to the first turn that has tokens, or to the last token of
-    all: no reward is lost.
+
+def split_fields(split: Split) -> dict[str, Any]:
+    """A split as JSON values: ``turn_gains``, ``outcome`` and ``last_gain``."""
+    return {"turn_gains": list(split.gains), "outcome": split.outcome, "last_gain": split.last_gain}
+
+
+def read_split(fields: Mapping[str, Any]) -> Split:
+    """The split that :func:`split_fields` wrote; other fields are left alone.
+
+    >>> read_split(split_fields(Split((0.3, 0.1), 1.0))) == Split((0.3, 0.1), 1.0)
+    True
     """
-    turn = row.turn[span]
-    first = min(turn[turn > 0], default=0)
-    placed = np.zeros(len(turn), dtype=np.float32)
-    for number, reward in enumerate(rewards, 1):
-        places = np.flatnonzero((turn > 0) & (turn <= max(number, first)))
-        placed[places[-1] if len(places) else -1] += reward
-    return placed
+    return Split(tuple(fields["turn_gains"]), fields["outcome"], fields["last_gain"])
+
+
+# Gains and outcome on the tokens of a row, for verl, where an estimator gets rewards and a mask alone. A run
+# of tokens with mask 1 is a turn, since the environment replies between two turns.
+
+
+def placed_rewards(mask: npt.ArrayLike, split: Split, name: str) -> npt.NDArray[np.float32]:
+    """The rewards of an episode on the tokens of its row, [tokens].
+
+    A turn's gain lies on the first token of its run, the outcome on the last token of the last run; where
+    that run has one token, it carries the sum. Raises ValueError, with the ``name`` of the episode, where
+    there are not as many runs as turns, and for an episode without an outcome.
+
+    >>> placed_rewards([1, 1, 0, 1, 1, 1], Split((0.5,), 1.0), "q").tolist()
+    [0.5, 0.0, 0.0, 0.0, 0.0, 1.0]
+    """
+    own = np.asarray(mask, dtype=np.bool_)
+    starts = np.flatnonzero(_starts(own))
+    if split.outcome is None or len(starts) != split.turns:
+        raise ValueError(
+            f"the episode {name!r} has {split.turns} turns and {len(starts)} stretches of tokens that the "
+            f"policy wrote, and its outcome is {split.outcome}: it cannot be learned from"
+        )
+    placed = np.zeros(len(own))
+    placed[starts[: len(split.gains)]] = split.gains
+    placed[np.flatnonzero(own)[-1]] += split.outcome
+    return placed.astype(np.float32)
+
+
+def found_split(mask: npt.ArrayLike, rewards: npt.ArrayLike, last_gain: bool) -> Split:
+    """The split that lies on the tokens of a row; ``last_gain`` says whether the last turn's gain exists.
+
+    A last run of one token carries gain and outcome in one, which counts as the outcome. Raises ValueError
+    for rewards that lie where none belongs: a KL penalty in the reward, or a last gain that is not expected.
+
+    >>> found_split([1, 1, 0, 1, 1, 1], [0.5, 0, 0, 0, 0, 1], last_gain=False)
+    Split(gains=(0.5,), outcome=1.0, last_gain=False)
+    """
+    own, paid = np.asarray(mask, dtype=np.bool_), np.asarray(rewards, dtype=np.float64)
+    starts, last = np.flatnonzero(_starts(own)), np.flatnonzero(own)[-1]
+    exists = last_gain and starts[-1] != last
+    with_gain = starts if exists else starts[:-1]
+    elsewhere = np.delete(paid, [*with_gain, last])
+    if elsewhere.any():
+        raise ValueError(
+            "rewards lie on tokens where neither a gain nor an outcome belongs: algorithm.use_kl_in_reward "
+            "must be off, and a reward that pays the last turn a gain needs the estimator NAME-last"
+        )
+    return Split(tuple(paid[with_gain].tolist()), float(paid[last]), bool(exists))
+
+
+def row_advantages(
+    estimator: Estimator,
+    masks: npt.ArrayLike,
+    rewards: npt.ArrayLike,
+    groups: Sequence[Hashable],
+    last_gain: bool,
+    gamma: float = 1.0,
+) -> Floats:
+    """The advantage of each token of a batch of rows, [rows, tokens]; 0 where the policy did not write.
+
+    ``masks`` and ``rewards`` are [rows, tokens], of :func:`placed_rewards`; ``groups`` has a name for each
+    row. Rows without a token of the policy (what a batch is padded with) count among no others.
+    """
+    own, paid = np.asarray(masks, dtype=np.bool_), np.asarray(rewards, dtype=np.float64)
+    rows = np.flatnonzero(own.any(1)).tolist()
+    spread = np.zeros(own.shape)
+    if len(rows):
+        numbers = np.where(own, np.cumsum(_starts(own), axis=1), 0)
+        splits = [found_split(own[row], paid[row], last_gain) for row in rows]
+        turns = Turns.of(splits, [groups[row] for row in rows])
+        spread[rows] = per_token(turns, estimator(turns, gamma), list(numbers[rows]))
+    return spread
+
+
+def _starts(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Where runs of True begin along the last axis."""
+    before = np.zeros_like(mask)
+    before[..., 1:] = mask[..., :-1]
+    return mask & ~before

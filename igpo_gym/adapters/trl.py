@@ -29,15 +29,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from igpo_gym.adapters.session import Sessions, question_messages
-from igpo_gym.adapters.tokens import end_unfinished, turn_rewards
+from igpo_gym.adapters.tokens import (
+    end_unfinished,
+    read_split,
+    split_fields,
+    turn_rewards,
+)
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, collapse_rate
+from igpo_gym.agents.training.estimators import (
+    DEFAULT,
+    Estimator,
+    Turns,
+    check_reward,
+    collapse_rate,
+    per_token,
+    resolve_estimator,
+)
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.envs.single import SearchQAEnv
-from igpo_gym.errors import MissingExtraError, SpecError, choose
+from igpo_gym.episode import EndReason
+from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT, NATIVE, native_message
+from igpo_gym.rewards import RewardFunction, split
 
 try:
     import torch
@@ -111,7 +126,9 @@ class SearchQA:
         """The sum of the turns' rewards. TRL asks once, after the conversation."""
         episode = self._env.episode
         if episode is not None and not episode.done:
-            end_unfinished(self._env.engine, [episode])
+            self._env.step("")
+            if not episode.done:
+                self._env.engine.end(episode, EndReason.TURNS_EXHAUSTED)
             self.rewards = turn_rewards(episode)
         return sum(self.rewards)
 
@@ -136,8 +153,10 @@ class Rollouts:
 
     One step is one generation call, one search call and one belief call. Transcripts are never rendered or
     tokenized twice: what the policy sampled is what is scored and trained on. Beside what TRL needs it
-    returns ``turn_rewards`` (a list for each episode) and ``token_turns`` (for each token of the completion,
-    the number of the agent's turn from 1, and 0 on what the environment wrote), ``em`` and ``f1``.
+    returns for each episode ``turn_gains``, ``outcome`` and ``last_gain`` (its split, see
+    :func:`igpo_gym.rewards.split.split`), ``turn_rewards`` (as the environment paid them), ``token_turns``
+    (for each token of the completion, the number of the agent's turn from 1, and 0 on what the environment
+    wrote), ``em`` and ``f1``.
 
     How a message is sampled is said in ``GRPOConfig``. ``generation_kwargs`` should bound a message's length
     and stop it at a closing tag: for vLLM ``{"max_tokens": 256, "stop": ["</search>", "</answer>"],
@@ -177,6 +196,7 @@ class Rollouts:
         end_unfinished(engine, episodes)
 
         rows = [token_rows(episode, framing) for episode in episodes]
+        splits = [split_fields(split(episode, engine.reward)) for episode in episodes]
         spans = [slice(start, start + room) for start in starts]
         completions = list(zip(rows, spans, strict=True))
         return {
@@ -185,10 +205,16 @@ class Rollouts:
             "logprobs": _log_probs(completions),
             "env_mask": [row.mask[span].astype(int).tolist() for row, span in completions],
             "token_turns": [row.turn[span].tolist() for row, span in completions],
+            **{name: [fields[name] for fields in splits] for name in splits[0]},
             "turn_rewards": [turn_rewards(episode) for episode in episodes],
             "em": [exact_match(episode.prediction, episode.question.answers) for episode in episodes],
             "f1": [f1(episode.prediction, episode.question.answers) for episode in episodes],
         }
+
+    @property
+    def reward(self) -> RewardFunction:
+        """What the episodes are paid by."""
+        return self._sessions.engine.reward
 
     def _frame(self, tokenizer: PreTrainedTokenizerBase) -> Framing:
         if self._framing is None or self._framing[0] is not tokenizer:
@@ -225,38 +251,50 @@ def episode_reward(
     return [sum(rewards) for rewards in turn_rewards]
 
 
+_GATHERED = ("turn_gains", "outcome", "last_gain", "token_turns")
+"""The columns of :class:`Rollouts` that advantages are made of."""
+
+
 class TurnGRPOTrainer(GRPOTrainer):
     """``GRPOTrainer`` that gives every turn its own advantage.
 
-    TRL reduces an episode to one number; here the rewards of :class:`Rollouts` are kept by turn, and all
-    tokens of a turn get the advantage that ``estimator`` (a name of ``ADVANTAGES``) gives it within its
-    group, discounted by ``gamma`` per turn. Everything else is TRL's: clipping, KL, loss types, logging, its
-    reward (of the sum) included. The metric ``advantage_collapse`` is the share of groups that teach nothing.
+    TRL reduces an episode to one number; here gains and outcomes of :class:`Rollouts` are kept apart, and all
+    tokens of a turn get the advantage that ``estimator`` (a name, with parameters or without, or an
+    ``Estimator``) gives it within its group, discounted by ``gamma`` per turn. Everything else is TRL's:
+    clipping and ratios (those of an estimator that has its own are not taken over), KL, loss types, logging,
+    its reward (of the sum) included. The metric ``collapsed_groups`` is the share of groups that teach
+    nothing.
 
-    Raises SpecError for an estimator that there is not.
+    Raises SpecError for an estimator that there is not, that needs states, or that ignores gains which the
+    reward of ``rollout_func`` pays.
     """
 
-    def __init__(self, *args: Any, estimator: str = "igpo-joint", gamma: float = 1.0, **kwargs: Any) -> None:
-        self._estimate = choose(ADVANTAGES, estimator, "advantage estimator")
+    def __init__(
+        self, *args: Any, estimator: str | Estimator = DEFAULT, gamma: float = 1.0, **kwargs: Any
+    ) -> None:
+        self._estimator = resolve_estimator(estimator)
         self._gamma = gamma
+        if self._estimator.needs_states:
+            raise SpecError(f"{self._estimator.name} compares states, which TRL does not hand over")
+        if isinstance(rollouts := kwargs.get("rollout_func"), Rollouts):
+            check_reward(self._estimator, rollouts.reward)
         super().__init__(*args, **kwargs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         training = self.model.training
         size = self.num_generations if training else self.num_generations_eval
-        rewards = gather_object([row["turn_rewards"] for row in inputs])
-        turns = Turns.of(rewards, groups=[place // size for place in range(len(rewards))])
-        values = self._estimate(turns, gamma=self._gamma)
-        self._metrics["train" if training else "eval"]["advantage_collapse"].append(
+        rows = gather_object([{name: row[name] for name in _GATHERED} for row in inputs])
+        turns = Turns.of(list(map(read_split, rows)), groups=[place // size for place in range(len(rows))])
+        values = self._estimator(turns, self._gamma)
+        self._metrics["train" if training else "eval"]["collapsed_groups"].append(
             collapse_rate(turns, values)
         )
 
-        by_episode = np.split(values, np.flatnonzero(turns.firsts)[1:])
+        spread = per_token(turns, values, [row["token_turns"] for row in rows])
         first = self.accelerator.process_index * len(inputs)
         advantages = torch.zeros(output["completion_ids"].shape)
-        for place, row in enumerate(inputs):
-            spread = np.append(0.0, by_episode[first + place])[np.asarray(row["token_turns"], dtype=np.int64)]
-            advantages[place, : len(spread)] = torch.from_numpy(spread)
+        for place, own in enumerate(spread[first : first + len(inputs)]):
+            advantages[place, : len(own)] = torch.from_numpy(own)
         output["advantages"] = advantages.to(output["completion_ids"].device)
         return output

@@ -5,10 +5,10 @@ line; where it can be imported, everything goes by its id::
 
     vf-eval searchqa-igpo --env.taskset.questions world --env.taskset.scorer nano -m MODEL -b URL
 
-A trace's reward is the sum of the episode. What would be lost is kept in ``trace.info["igpo"]``: the rewards
-of the turns, and the beliefs as levels (one more than turns without an answer), so that whoever differences
-them does so once. :func:`assign_advantages` puts our estimators' advantages on the trace's nodes, where a
-trainer reads the credit of each token.
+A trace's reward is the sum of the episode. What would be lost is kept in ``trace.info["igpo"]``: the gains of
+the turns and the outcome, the rewards of the turns as they were paid, and the beliefs as levels (one more
+than turns without an answer), so that whoever differences them does so once. :func:`assign_advantages` puts
+our estimators' advantages on the trace's nodes, where a trainer reads the credit of each token.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from igpo_gym.adapters.session import Sessions
-from igpo_gym.adapters.tokens import end_unfinished, turn_rewards
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
+from igpo_gym.adapters.tokens import end_unfinished, read_split, split_fields, turn_rewards
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
 from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
 from igpo_gym.episode import Episode
-from igpo_gym.errors import MissingExtraError, choose
+from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.protocols import CHAT
+from igpo_gym.rewards import RewardFunction, split
 
 try:
     import verifiers.v1 as vf
@@ -138,13 +137,16 @@ class SearchQAEnv(vf.Env[SearchQAEnvConfig]):
                     break
                 segment = await interaction.turn(observation)
         await asyncio.to_thread(end_unfinished, env.engine, [episode])
-        record(interaction.trace, episode)
+        record(interaction.trace, episode, env.engine.reward)
 
 
-def record(trace: vf.Trace, episode: Episode) -> None:
-    """Write an ended episode onto its trace: a reward for each of its terms, metrics, and the turns."""
-    for name in episode.rewards[0]:
-        trace.record_reward(name, sum(terms[name] for terms in episode.rewards))
+def record(trace: vf.Trace, episode: Episode, reward: RewardFunction) -> None:
+    """Write an episode onto its trace: the sum of each term of the reward, metrics, split and turns.
+
+    An episode that the library ended before its first turn has no outcome.
+    """
+    for _, term in reward.terms:
+        trace.record_reward(term.name, float(sum(terms[term.name] for terms in episode.rewards)))
     prediction, answers = episode.prediction, episode.question.answers
     trace.record_metrics(
         {
@@ -155,6 +157,7 @@ def record(trace: vf.Trace, episode: Episode) -> None:
         }
     )
     trace.info["igpo"] = {
+        **split_fields(split(episode, reward)),
         "turn_rewards": turn_rewards(episode),
         "reward_terms": episode.rewards,
         "beliefs": [belief.prob for belief in episode.beliefs],
@@ -162,25 +165,29 @@ def record(trace: vf.Trace, episode: Episode) -> None:
 
 
 def assign_advantages(
-    traces: Sequence[vf.Trace], estimator: str = "igpo-joint", gamma: float = 1.0
+    traces: Sequence[vf.Trace], estimator: str | Estimator = DEFAULT, gamma: float = 1.0
 ) -> dict[str, Any]:
     """Put a turn's advantage on every token that the policy sampled in it, as ``node.advantages``.
 
     ``traces`` are those of a batch; rollouts of one task are a group. Returns the advantages of the turns by
-    trace id. Raises SpecError for an estimator that there is not, ValueError for a trace whose messages are
-    not those that were rewarded.
+    trace id. Raises SpecError for an estimator that there is not, that needs states, or that ignores gains
+    which were paid; ValueError for a trace whose messages are not those that were rewarded.
     """
-    estimate = choose(ADVANTAGES, estimator, "advantage estimator")
-    rewards = [trace.info["igpo"]["turn_rewards"] for trace in traces]
-    turns = Turns.of(rewards, groups=[trace.task.key for trace in traces])
-    values = np.split(estimate(turns, gamma=gamma), np.flatnonzero(turns.firsts)[1:])
+    estimate = resolve_estimator(estimator)
+    if estimate.needs_states:
+        raise SpecError(f"{estimate.name} compares states, which traces do not hold")
+    turns = Turns.of(
+        [read_split(trace.info["igpo"]) for trace in traces], groups=[trace.task.key for trace in traces]
+    )
+    if turns.gains.any() and not estimate.uses_gains:
+        raise SpecError(f"{estimate.name} takes the outcome alone, but these traces were paid gains")
+    values = turns.by_episode(estimate(turns, gamma))
     for trace, own in zip(traces, values, strict=True):
         nodes = [node for node in trace.nodes if node.sampled]
-        # An episode that was cut short ends with a turn that the policy did not write.
-        if len(own) - len(nodes) not in (0, 1):
+        if len(own) != len(nodes):
             raise ValueError(
                 f"trace {trace.id} has {len(nodes)} messages, but {len(own)} turns were rewarded"
             )
-        for node, value in zip(nodes, own.tolist(), strict=False):
+        for node, value in zip(nodes, own.tolist(), strict=True):
             node.advantages = [value] * sum(node.mask)
     return {trace.id: own.tolist() for trace, own in zip(traces, values, strict=True)}

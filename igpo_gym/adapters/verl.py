@@ -5,14 +5,17 @@ verl imports this module in each of its processes where ``VERL_USE_EXTERNAL_MODU
 configuration and the launch script.
 
 verl's agent loops return one number an episode, which it writes on the last token. :class:`TurnRewards`
-writes each turn's reward on the last token of the turn instead, so that ``token_level_rewards`` hold all of
-them and any estimator can use them. This needs verl's v1 trainer (``trainer.use_v1``, the default); the
-trainer before it sees their sum alone.
+writes each turn's gain on the first token of the turn and the outcome on the last token of all instead, so
+that ``token_level_rewards`` hold them apart and any estimator can use them. This needs verl's v1 trainer
+(``trainer.use_v1``, the default); the trainer before it sees their sum alone. verl keeps rewards in float32,
+and does not say whether the last turn has a gain: each estimator is registered as NAME, and as NAME-last for
+rewards that pay one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,15 +24,21 @@ from uuid import uuid4
 import numpy as np
 
 from igpo_gym.adapters.session import question_messages, shared_sessions
-from igpo_gym.adapters.tokens import end_unfinished, reward_row, turn_rewards
+from igpo_gym.adapters.tokens import (
+    end_unfinished,
+    placed_rewards,
+    row_advantages,
+    turn_rewards,
+)
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, per_token
+from igpo_gym.agents.training.estimators import ESTIMATORS, Estimator, check_reward, resolve_estimator
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT
+from igpo_gym.rewards import RewardFunction, split
 
 try:
     import torch
@@ -46,14 +55,10 @@ if TYPE_CHECKING:
 AGENT = "searchqa"
 """The agent loop's name: for ``rollout.agent.default_agent_loop``, and in the rows of :func:`dataset`."""
 
-ESTIMATORS = {
-    "igpo": "igpo-joint",
-    "igpo-separate": "igpo-separate",
-    "mt-grpo": "mt-grpo",
-    "rebn": "rebn",
-    "a2tgpo": "a2tgpo",
-}
-"""verl's names (``algorithm.adv_estimator``) of our estimators. Those of outcomes alone verl has itself."""
+LAST = "-last"
+"""What an estimator's name ends with, where the reward pays the last turn a gain."""
+
+logger = logging.getLogger(__name__)
 
 framing = lru_cache(maxsize=4)(Framing)
 """The framing of a tokenizer, made once a process: an agent loop is made for every episode."""
@@ -80,6 +85,10 @@ class SearchAgentLoop(AgentLoopBase):
     ``actor_rollout_ref.rollout.agent.agent_loop_config_path`` names; the protocol is ``CHAT`` unless given.
     Episodes in one worker share index and scorer, and beliefs that are asked for at the same time are
     computed together. ``max_message_tokens`` bounds a message.
+
+    An episode whose row does not show its turns (a message without a token, say) is aborted: the log names
+    it, and nothing of it is learned. Raises SpecError for an ``algorithm`` that does not fit the reward, see
+    :func:`check_algorithm`.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class SearchAgentLoop(AgentLoopBase):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._sessions = shared_sessions(**{"protocol": CHAT, **dict(settings or {})})
+        check_algorithm(self.config.get("algorithm"), self._sessions.engine.reward)
         self._framing = framing(self.tokenizer)
         self._max_message_tokens = max_message_tokens
 
@@ -108,16 +118,22 @@ class SearchAgentLoop(AgentLoopBase):
         await asyncio.to_thread(end_unfinished, engine, [episode])
 
         tokens, rewards = token_rows(episode, self._framing), turn_rewards(episode)
-        log_probs = np.where(tokens.mask, tokens.log_probs, 0.0)[span]
+        mask, placed = tokens.mask[span], np.zeros(len(tokens.ids[span]), dtype=np.float32)
+        log_probs = np.where(mask, tokens.log_probs[span], 0.0)
+        try:
+            placed = placed_rewards(mask, split(episode, engine.reward), episode.question.id)
+        except ValueError as problem:
+            logger.warning("an episode is aborted: %s", problem)
+            mask = np.zeros_like(mask)
         prediction, answers = episode.prediction, episode.question.answers
         scores = {"em": exact_match(prediction, answers), "f1": f1(prediction, answers)}
         kept = {"reward_extra_info": scores, "turn_scores": rewards, "tool_rewards": []}
         return TurnRewards(
             prompt_ids=tokens.ids[:start].tolist(),
             response_ids=tokens.ids[span].tolist(),
-            response_mask=tokens.mask[span].astype(int).tolist(),
+            response_mask=mask.astype(int).tolist(),
             response_logprobs=None if np.isnan(log_probs).any() else log_probs.tolist(),
-            token_rewards=reward_row(tokens, rewards, span).tolist(),
+            token_rewards=placed.tolist(),
             reward_score=sum(rewards),
             num_turns=2 * len(episode.turns),
             metrics=AgentLoopMetrics(**times),
@@ -160,8 +176,35 @@ def stop_params(engine: str, stops: tuple[str, ...]) -> dict[str, Any]:
     return {"stop": list(stops), **keep[engine]} if engine in keep else {}
 
 
+def check_algorithm(algorithm: Any, reward: RewardFunction) -> None:
+    """Raise SpecError for verl settings (``algorithm``, if they can be seen) that do not fit the reward.
+
+    A KL penalty in the reward would lie on the tokens that carry gains; an estimator NAME is for rewards
+    that pay the last turn no gain, NAME-last for those that do.
+    """
+    if algorithm is None:
+        return
+    if algorithm.get("use_kl_in_reward", False):
+        raise SpecError(
+            "algorithm.use_kl_in_reward writes a penalty onto the tokens that carry the turns' gains: set it "
+            "to False, and actor_rollout_ref.actor.use_kl_loss to True"
+        )
+    spec = str(algorithm.get("adv_estimator", ""))
+    name = spec.removesuffix(LAST)
+    if name in REGISTERED:
+        check_reward(resolve_estimator(name), reward)
+        fitting = name + LAST * reward.last_gain
+        if spec != fitting:
+            pays = "pays" if reward.last_gain else "does not pay"
+            raise SpecError(
+                f"the reward {reward.name!r} {pays} the last turn a gain: set algorithm.adv_estimator to "
+                f"{fitting}, not {spec}"
+            )
+
+
 def turn_advantages(
-    estimator: str,
+    estimator: Estimator,
+    last_gain: bool,
     token_level_rewards: Tensor,
     response_mask: Tensor,
     index: np.ndarray[Any, Any],
@@ -170,34 +213,38 @@ def turn_advantages(
 ) -> tuple[Tensor, Tensor]:
     """Advantages by one of our estimators, and the same as returns: both [batch, response], as verl's.
 
-    A run of tokens with mask 1 is a turn, since the environment replies between two turns; its reward is what
-    lies on its tokens. ``index`` are the groups; ``config.gamma`` is the discount per turn.
+    ``index`` are the groups; ``config.gamma`` is the discount per turn.
     """
-    mask = response_mask.bool().cpu().numpy()
-    starts = mask & ~np.pad(mask, ((0, 0), (1, 0)))[:, :-1]
-    numbers = np.where(mask, starts.cumsum(1), 0)  # [batch, response]: the turn from 1, 0 on all else
-    rewards = token_level_rewards.detach().double().cpu().numpy()
-    # Rows that verl pads a batch with hold no turn: they must not count among the others.
-    rows = np.flatnonzero(mask.any(1))
-    spread = np.zeros(mask.shape)
-    if len(rows):
-        paid = [np.bincount(numbers[row], rewards[row])[1:].tolist() for row in rows]
-        turns = Turns.of(paid, groups=list(index[rows]))
-        values = ADVANTAGES[estimator](turns, gamma=1.0 if config is None else config.gamma)
-        spread[rows] = per_token(turns, values, list(numbers[rows]))
+    spread = row_advantages(
+        estimator,
+        response_mask.bool().cpu().numpy(),
+        token_level_rewards.detach().double().cpu().numpy(),
+        list(index),
+        last_gain,
+        gamma=1.0 if config is None else config.gamma,
+    )
     advantages = torch.as_tensor(spread, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
     return advantages, advantages
 
 
-def _register(name: str, estimator: str) -> None:
+def _register(name: str, last_gain: bool) -> None:
+    estimator = resolve_estimator(name)
+
     def estimate(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return turn_advantages(estimator, *args, **kwargs)
+        return turn_advantages(estimator, last_gain, *args, **kwargs)
 
-    register_adv_est(name)(estimate)
+    register_adv_est(name + LAST * last_gain)(estimate)
 
 
-for _name, _estimator in ESTIMATORS.items():
-    _register(_name, _estimator)
+REGISTERED = tuple(
+    name for name in ESTIMATORS if (made := resolve_estimator(name)).uses_gains and not made.needs_states
+)
+"""The estimators that verl knows by these names (``algorithm.adv_estimator``), and with ``-last``. Those of
+outcomes alone verl has itself, and it tells no states."""
+
+for _name in REGISTERED:
+    for _last_gain in (False, True):
+        _register(_name, _last_gain)
 
 
 def dataset(**settings: Any) -> list[dict[str, Any]]:

@@ -52,7 +52,6 @@ def bench_training(
       --seeds 8 --questions world:hops=2-3 --validation world:validation,hops=2-3 --out hops
     """
     with explained():
-        from igpo_gym.agents.training.advantages import ADVANTAGES
         from igpo_gym.benchmark.report import require_extra, rich_table, write_files
         from igpo_gym.benchmark.training.bias import OUTCOMES, drift
         from igpo_gym.benchmark.training.page import (
@@ -81,11 +80,7 @@ def bench_training(
             tuple(outcomes),
             variants[0],
             shared(base),
-            {
-                name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()}
-                for name in ADVANTAGES
-                if name in estimators
-            },
+            {name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()} for name in estimators},
         )
         write_files(out, training_files(result))
     for table in (*overview(result), baseline_table(result), speed_table(result), bias_table(result)):

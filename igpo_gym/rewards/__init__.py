@@ -2,6 +2,7 @@
 
 from igpo_gym.rewards.functions import PRESETS, RewardFunction, curriculum, curriculum_weights, resolve_reward
 from igpo_gym.rewards.interface import RewardTerm
+from igpo_gym.rewards.split import Split, split
 from igpo_gym.rewards.terms import TERMS, make_term
 
 __all__ = [
@@ -9,8 +10,10 @@ __all__ = [
     "TERMS",
     "RewardFunction",
     "RewardTerm",
+    "Split",
     "curriculum",
     "curriculum_weights",
     "make_term",
     "resolve_reward",
+    "split",
 ]

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from numbers import Real
 
 from igpo_gym.episode import Episode
 from igpo_gym.errors import SpecError, choose
+from igpo_gym.parameters import read_call
 from igpo_gym.rewards.interface import Need, RewardTerm
 from igpo_gym.rewards.terms import MAKERS, make_term, parameters
 
@@ -32,10 +34,36 @@ class RewardFunction:
         """What its terms need."""
         return frozenset(need for _, term in self.terms for need in term.needs)
 
+    @property
+    def gains(self) -> tuple[str, ...]:
+        """The names of the terms that pay turns for what they bring: all but those of the outcome."""
+        return tuple(term.name for _, term in self.terms if not term.outcome)
+
+    @property
+    def last_gain(self) -> bool:
+        """Whether the last turn of an episode has a gain: a term says that it pays there."""
+        return any(term.last_turn and not term.outcome for _, term in self.terms)
+
     def price(self, episode: Episode, turn: int) -> dict[str, float]:
-        """The weighted terms of a turn (counted from 1) by name; the reward is their sum."""
+        """The weighted terms of a turn (counted from 1) by name; the reward is their sum.
+
+        Raises ValueError for a term whose value is no finite number.
+        """
         # Adding nothing turns -0.0, which looks like a penalty, into 0.0.
-        return {term.name: weight * term.price(episode, turn) + 0.0 for weight, term in self.terms}
+        return {
+            term.name: weight * finite(term.price(episode, turn), term.name, episode, turn) + 0.0
+            for weight, term in self.terms
+        }
+
+
+def finite(value: object, term: str, episode: Episode, turn: int) -> float:
+    """The value of a turn, or ValueError for one that would spoil a whole group: nan, infinite, no number."""
+    if isinstance(value, Real) and math.isfinite(value):
+        return value  # type: ignore[return-value]
+    raise ValueError(
+        f"the reward term {term!r} gives {value!r}, which is no finite number, for turn {turn} of the "
+        f"episode on {episode.question.id!r} (attempt {episode.attempt})"
+    )
 
 
 # The reference code pays -2 where an answer is missing or its tags are unbalanced.
@@ -104,15 +132,7 @@ def _summand(text: str) -> tuple[float, str, dict[str, str]]:
         raise SpecError(
             f"{factor.strip()!r} is no weight in the reward {text!r}; write it like 0.1*search-cost"
         )
-    return weight, name.strip(), _parameters(text, inside) if opening else {}
-
-
-def _parameters(text: str, inside: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in inside.removesuffix(")").split(",")]
-    given = {key.strip(): value.strip() for key, _, value in pairs}
-    if not inside.endswith(")") or len(given) < len(pairs) or not all((*given, *given.values())):
-        raise SpecError(f"{text!r} has no parameters that can be read; write it like gain(context=evidence)")
-    return given
+    return weight, *read_call(name + opening + inside, "gain(context=evidence)")
 
 
 def _terms(name: str, given: Mapping[str, str]) -> list[tuple[float, RewardTerm]]:

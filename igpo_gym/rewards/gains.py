@@ -1,8 +1,8 @@
 """Reward terms that pay for what a turn did to a belief, or to the value of the state.
 
-Each function makes a term from its parameters, all of which have defaults. An answer earns nothing here, for
-the outcome pays it, and neither does a search that the backend failed; shaping by a potential, which has to
-cover every turn to be harmless, is the exception.
+Each function makes a term from its parameters, all of which have defaults. The last turn of an episode earns
+nothing here, whether it answers or runs out of turns, for the outcome pays it, and neither does a search that
+the backend failed. Shaping by a potential, which has to cover every turn to be harmless, is the exception.
 """
 
 from __future__ import annotations
@@ -18,15 +18,25 @@ from igpo_gym.rewards.interface import Price, RewardTerm
 Context: TypeAlias = Literal["full", "evidence"]
 
 
-def _unless_answered(value: Price) -> Price:
-    """``value`` of a turn; 0 for an answer, which only the outcome pays, and for a call that failed."""
+def _unless_last(value: Price) -> Price:
+    """``value`` of a turn; 0 for the last one, which only the outcome pays, and for a call that failed.
+
+    Until an episode has ended none of its turns is the last.
+    """
 
     def price(episode: Episode, turn: int) -> float:
-        played = episode.turns[turn - 1]
-        ends = episode.terminated and turn == len(episode.turns)
-        return 0.0 if ends or isinstance(played.action, Answer) or played.failed else value(episode, turn)
+        last = episode.done and turn == len(episode.turns)
+        return 0.0 if last or episode.turns[turn - 1].failed else value(episode, turn)
 
     return price
+
+
+def information_gain(episode: Episode, turn: int) -> float:
+    """The change of the belief as it was measured, in probability; 0 for an answer and a failed search."""
+    played = episode.turns[turn - 1]
+    if isinstance(played.action, Answer) or played.failed:
+        return 0.0
+    return episode.beliefs[turn].prob - episode.beliefs[turn - 1].prob
 
 
 def _log_prob(view: BeliefView, aliases: Aliases) -> Price:
@@ -49,7 +59,7 @@ def gain(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
     b = _prob(view, aliases)
     return RewardTerm(
         "gain",
-        _unless_answered(lambda episode, turn: b(episode, turn) - b(episode, turn - 1)),
+        _unless_last(lambda episode, turn: b(episode, turn) - b(episode, turn - 1)),
         (view,),
         formula="b_t - b_{t-1}",
         source="IGPO, 2510.14967",
@@ -62,7 +72,7 @@ def log_gain(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
     log_b = _log_prob(view, aliases)
     return RewardTerm(
         "log-gain",
-        _unless_answered(lambda episode, turn: log_b(episode, turn) - log_b(episode, turn - 1)),
+        _unless_last(lambda episode, turn: log_b(episode, turn) - log_b(episode, turn - 1)),
         (view,),
         formula="log b_t - log b_{t-1}",
         source="Delta-Belief, 2602.12342",
@@ -75,7 +85,7 @@ def new_best(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
     b = _prob(view, aliases)
     return RewardTerm(
         "new-best",
-        _unless_answered(
+        _unless_last(
             lambda episode, turn: max(0.0, b(episode, turn) - max(b(episode, past) for past in range(turn)))
         ),
         (view,),
@@ -101,6 +111,7 @@ def shaping(gamma: float = 1.0, context: Context = "full", aliases: Aliases = "m
         "shaping",
         price,
         (view,),
+        last_turn=True,
         formula="gamma * b_t - b_{t-1}, with b = 0 at the end",
         source="Ng et al., 1999",
     )
@@ -122,7 +133,7 @@ def teacher_gain(tau: float = 1.0, context: Context = "full") -> RewardTerm:
 
     return RewardTerm(
         "teacher-gain",
-        _unless_answered(lambda episode, turn: phi(episode, turn) - phi(episode, turn - 1)),
+        _unless_last(lambda episode, turn: phi(episode, turn) - phi(episode, turn - 1)),
         (view,),
         formula="Phi_t - Phi_{t-1}, Phi = tau * logsumexp_c(log P(<answer>a_c</answer>) / tau)",
         source="TIPS, 2603.22293",
@@ -142,7 +153,7 @@ def document_gain(samples: int = 4, context: Context = "full", aliases: Aliases 
     log_b_random = [_log_prob(view, aliases) for view in random]
     return RewardTerm(
         "document-gain",
-        _unless_answered(
+        _unless_last(
             lambda episode, turn: log_b(episode, turn) - fmean(each(episode, turn) for each in log_b_random)
         ),
         (real, *random),
@@ -151,21 +162,30 @@ def document_gain(samples: int = 4, context: Context = "full", aliases: Aliases 
     )
 
 
-def value_gain(completions: int = 8) -> RewardTerm:
+def value_gain(completions: int = 8, terminal: int = 0) -> RewardTerm:
     """The change of the mean F1 that a policy reaches from here. Costly: what IGPO avoids.
 
-    Raises SpecError for less than one completion.
+    With ``terminal=1`` the last turn is paid ``-V_{T-1}``, so that with an outcome ``o`` it earns
+    ``o - V_{T-1}``: what the estimator ``vine`` takes. Raises SpecError for less than one completion, and for
+    a ``terminal`` that is neither 0 nor 1.
     """
     if completions < 1:
         raise SpecError(f"completions must be at least 1, not {completions}")
+    if terminal not in (0, 1):
+        raise SpecError(f"terminal must be 0 or 1, not {terminal}")
 
-    def price(episode: Episode, turn: int) -> float:
+    def change(episode: Episode, turn: int) -> float:
         return episode.values[turn][completions] - episode.values[turn - 1][completions]
+
+    def covering(episode: Episode, turn: int) -> float:
+        last = episode.done and turn == len(episode.turns)
+        return -episode.values[turn - 1][completions] if last else change(episode, turn)
 
     return RewardTerm(
         "value-gain",
-        _unless_answered(price),
+        covering if terminal else _unless_last(change),
         completions=completions,
+        last_turn=bool(terminal),
         formula="V_t - V_{t-1}, V = mean F1 of completions that a policy samples; 0 where turns run out",
         source="Monte Carlo",
     )

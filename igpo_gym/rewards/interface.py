@@ -28,6 +28,9 @@ class RewardTerm:
     """Whether the questions must name their gold passages."""
     outcome: bool = False
     """Whether it pays for how the episode ends, and not for what a turn brings."""
+    last_turn: bool = False
+    """Of a term that is no outcome: whether it pays on the last turn of an episode too. A reward without such
+    a term has no gain there: the outcome alone pays that turn, and a 0 is not averaged in."""
     formula: str = ""
     source: str = ""
     """Where the formula comes from: an arXiv number, or words."""

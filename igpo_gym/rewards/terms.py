@@ -1,29 +1,30 @@
 """The table of reward terms: each prices one turn of an episode by one idea.
 
 A term is a name, a function of ``(episode, turn)`` and what it reads. Turns count from 1; the function may
-look at anything up to and including its turn. Write your own like this:
+look at anything up to and including its turn. One that pays on the last turn of an episode as on any other
+says so (``last_turn=True``): else that turn has no gain. Write your own like this:
 
 >>> from igpo_gym.rewards import TERMS, RewardFunction, RewardTerm
->>> brevity = RewardTerm("brevity", lambda episode, turn: -len(episode.turns[turn - 1].message) / 1000)
+>>> brevity = RewardTerm("brevity", lambda episode, turn: -len(episode.turns[turn - 1].message) / 1e3,
+...                      last_turn=True)
 >>> RewardFunction("mine", ((1.0, TERMS["f1"]), (0.5, brevity))).name
 'mine'
 """
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
 
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.data.scores import Metric, score
-from igpo_gym.episode import Episode, Invalid
-from igpo_gym.errors import SpecError, choose
+from igpo_gym.episode import BELIEF, EndReason, Episode, Invalid
+from igpo_gym.errors import choose
+from igpo_gym.parameters import Parameter, defaults, make, shown
 from igpo_gym.rewards.gains import (
     document_gain,
     gain,
+    information_gain,
     log_gain,
     new_best,
     shaping,
@@ -32,8 +33,6 @@ from igpo_gym.rewards.gains import (
 )
 from igpo_gym.rewards.interface import Price, RewardTerm
 from igpo_gym.tools.searching import queries
-
-Parameter: TypeAlias = str | int | float
 
 
 def _at_the_end(metric: Metric) -> Price:
@@ -48,8 +47,10 @@ def _at_the_end(metric: Metric) -> Price:
 
 
 def _malformed(episode: Episode, turn: int) -> float:
-    """1 for an invalid message, and for an episode that ends without an answer; never both in one turn."""
-    unanswered = episode.truncated and turn == len(episode.turns)
+    """1 at the episode's first invalid message, or at an end without an answer if there was none; else 0."""
+    if any(isinstance(played.action, Invalid) for played in episode.turns[: turn - 1]):
+        return 0.0
+    unanswered = episode.truncated and episode.end is not EndReason.ABORTED and turn == len(episode.turns)
     return float(unanswered or isinstance(episode.turns[turn - 1].action, Invalid))
 
 
@@ -82,21 +83,25 @@ _PLAIN = (
         "evidence-recall",
         _evidence_recall,
         evidence=True,
+        last_turn=True,
         formula="gold passages found first / gold passages",
         source="StepSearch family, 2505.15107",
     ),
     RewardTerm(
         "redundancy",
         _redundancy,
+        last_turn=True,
         formula="- passages seen before / passages",
         source="StepSearch family, 2505.15107",
     ),
-    RewardTerm("search-cost", _search_cost, formula="1 for a search: subtract it", source="common"),
+    RewardTerm(
+        "search-cost", _search_cost, last_turn=True, formula="1 for a search: subtract it", source="common"
+    ),
     RewardTerm(
         "format-penalty",
         _malformed,
         outcome=True,
-        formula="1 for an invalid message, or no answer at the end: subtract it",
+        formula="1 for the first invalid message, or for an end without an answer: subtract it",
         source="common",
     ),
     RewardTerm(
@@ -136,8 +141,7 @@ MAKERS: dict[str, Callable[..., RewardTerm]] = {
 
 def parameters(name: str) -> dict[str, Parameter]:
     """The parameters of a term with their defaults. Raises SpecError for an unknown term."""
-    signature = inspect.signature(choose(MAKERS, name, "reward term"))
-    return {key: parameter.default for key, parameter in signature.parameters.items()}
+    return defaults(choose(MAKERS, name, "reward term"))
 
 
 def make_term(name: str, **given: Parameter) -> RewardTerm:
@@ -148,34 +152,12 @@ def make_term(name: str, **given: Parameter) -> RewardTerm:
 
     Raises SpecError for a name or parameter that is not known, and for values that do not fit.
     """
-    defaults = parameters(name)
-    values = {key: _converted(name, key, value, defaults) for key, value in given.items()}
-    try:
-        term = MAKERS[name](**values)
-    except ValueError as problem:
-        raise SpecError(f"in the reward term {name!r}: {problem}") from problem
-    shown = ", ".join(
-        f"{key}={values[key]}" for key in defaults if values.get(key, defaults[key]) != defaults[key]
-    )
-    return replace(term, name=f"{name}({shown})") if shown else term
-
-
-def _converted(name: str, key: str, value: Parameter, defaults: dict[str, Parameter]) -> Parameter:
-    """The value as the type that the parameter has."""
-    if key not in defaults:
-        known = ", ".join(defaults) or "none"
-        raise SpecError(f"the reward term {name!r} has no parameter {key!r}; it has: {known}")
-    kind = type(defaults[key])
-    try:
-        converted = kind(str(value))
-    except ValueError:
-        converted = math.nan
-    if isinstance(converted, float) and not math.isfinite(converted):
-        raise SpecError(f"{value!r} is no {kind.__name__}, which {key} of the reward term {name!r} must be")
-    return converted
+    term = make(MAKERS, name, given, "reward term")
+    return replace(term, name=shown(MAKERS[name], name, given))
 
 
 TERMS = {name: make_term(name) for name in MAKERS}
 """The terms by name, with their default parameters; b_t is the belief after turn t."""
 
-INFORMATION_GAIN = TERMS["gain"]
+INFORMATION_GAIN = RewardTerm("gain", information_gain, (BELIEF,), formula="b_t - b_{t-1}")
+"""The gain as it is measured, the last turn of an episode that runs out of turns included."""

@@ -2,17 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from igpo_gym.adapters.session import Sessions, shared_sessions
-from igpo_gym.adapters.tokens import end_unfinished, reward_row, turn_rewards
+from igpo_gym.adapters.tokens import end_unfinished, turn_rewards
 from igpo_gym.agents.policies.messages import sampled_message
-from igpo_gym.agents.rollouts.tokens import TokenRow
 from igpo_gym.episode import EndReason
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT, NATIVE, TAGS, TextProtocol
+from igpo_gym.rewards import split
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.tools import search_call
 from tests.adapters.episodes import QUESTION, settings
@@ -50,27 +48,6 @@ def test_no_message_is_an_empty_one() -> None:
     assert sampled_message(FRAMING, TAGS, [end]).text == ""
 
 
-turn_numbers = st.lists(st.integers(0, 4), min_size=1, max_size=30).map(
-    lambda steps: np.array([number if number else 0 for number in sorted(steps)])
-)
-
-
-@given(turn_numbers, st.lists(st.floats(-2, 2), min_size=4, max_size=6), st.integers(1, 30))
-def test_no_reward_is_lost(turn: np.ndarray, rewards: list[float], room: int) -> None:
-    row = TokenRow(np.zeros(len(turn), np.int64), np.zeros(len(turn), np.float32), turn)
-    placed = reward_row(row, rewards, slice(0, room))
-    assert len(placed) == min(room, len(turn))
-    assert placed.sum() == pytest.approx(sum(rewards), abs=1e-4)
-
-
-def test_a_reward_lies_on_the_last_token_of_its_turn() -> None:
-    turn = np.array([0, 1, 1, 0, 0, 2, 0, 3, 3, 3])
-    row = TokenRow(np.zeros(10, np.int64), np.zeros(10, np.float32), turn)
-    assert reward_row(row, [1, 2, 3], slice(0, 10)).tolist() == [0, 0, 1, 0, 0, 2, 0, 0, 0, 3]
-    assert reward_row(row, [1, 2, 3, 4], slice(1, 7)).tolist() == [0, 1, 0, 0, 9, 0]
-    assert reward_row(row, [1, 2, 3], slice(5, 10)).tolist() == [3, 0, 0, 0, 3]
-
-
 def test_an_episode_without_room_ends_with_its_last_turn() -> None:
     sessions = Sessions(**settings(CHAT))
     env = sessions()
@@ -78,13 +55,22 @@ def test_an_episode_without_room_ends_with_its_last_turn() -> None:
     env.step(CHAT.write(search_call("Grass")))
     assert env.episode is not None
     end_unfinished(env.engine, [env.episode])
+    # The turn that was played last becomes the last one, and its gain is taken back.
     assert env.episode.end is EndReason.CONTEXT_EXHAUSTED
-    assert env.episode.rewards[-1]["format-penalty"] == -2.0
+    assert turn_rewards(env.episode) == [-2.0]
+    made = split(env.episode, env.engine.reward)
+    assert (made.gains, made.outcome) == ((), -2.0)
     end_unfinished(env.engine, [env.episode])
-    assert len(turn_rewards(env.episode)) == len(env.episode.turns) == 1
+    assert len(env.episode.turns) == 1
+
+
+def test_an_episode_without_a_turn_has_no_outcome() -> None:
+    env = Sessions(**settings(CHAT))()
     env.reset(options={"question_id": QUESTION})
+    assert env.episode is not None
     end_unfinished(env.engine, [env.episode])
     assert env.episode.end is EndReason.ABORTED
+    assert split(env.episode, env.engine.reward).outcome is None
 
 
 @pytest.mark.parametrize("protocol", [TAGS, CHAT, NATIVE])

@@ -19,7 +19,7 @@ from igpo_gym.adapters.trl import (
     environment_factory,
     episode_reward,
 )
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import CHAT, NATIVE, TAGS
@@ -68,6 +68,9 @@ def test_the_policy_is_trained_on_what_it_sampled_and_on_nothing_else() -> None:
             assert trainer.tokenizer.decode(own).startswith(message)
             assert TAIL not in trainer.tokenizer.decode(own)
     assert rollout["em"] == [1.0, 1.0]
+    # The penalty for the message in the midst is part of the outcome, not a gain of its turn.
+    assert rollout["turn_gains"] == [pytest.approx([2 / 11 - 1 / 10, 0.0])] * 2
+    assert (rollout["outcome"], rollout["last_gain"]) == ([-1.0, -1.0], [False, False])
     assert rollout["logprobs"] is None
 
 
@@ -77,9 +80,11 @@ def test_an_episode_that_fills_its_row_runs_out_of_turns() -> None:
     trainer.max_completion_length = 300
     rollout = Rollouts(**given)([prompt_of(given)], trainer)
     rewards = rollout["turn_rewards"][0]
-    assert len(rollout["completion_ids"][0]) == 300
-    assert len(rewards) == trainer.calls + 1
+    assert 250 < len(rollout["completion_ids"][0]) <= 300
+    assert len(rewards) == trainer.calls
     assert rewards[-1] == pytest.approx(-2.0)
+    assert len(rollout["turn_gains"][0]) == trainer.calls - 1
+    assert (rollout["outcome"], rollout["last_gain"]) == ([-2.0], [False])
 
 
 def test_prompts_of_another_data_set_are_refused() -> None:
@@ -116,6 +121,10 @@ def test_what_a_trainer_drops_leaves_no_thread_and_no_scorer(use: Callable[[Ment
 def test_an_estimator_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SpecError, match="unknown advantage estimator 'igpo'; choose one of: a2tgpo"):
         TurnGRPOTrainer(estimator="igpo")
+    with pytest.raises(SpecError, match="gigpo compares states"):
+        TurnGRPOTrainer(estimator="gigpo")
+    with pytest.raises(SpecError, match="grpo takes the outcome alone"):
+        TurnGRPOTrainer(estimator="grpo", rollout_func=Rollouts(**settings(CHAT)))
 
 
 @pytest.mark.slow
@@ -144,21 +153,21 @@ def test_nano_is_trained_with_an_advantage_for_every_turn(tmp_path: Path, estima
     )
     trainer.train()
     assert any(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())
-    assert {"em", "f1", "advantage_collapse", "reward"} <= set(trainer.state.log_history[0])
+    assert {"em", "f1", "collapsed_groups", "reward"} <= set(trainer.state.log_history[0])
     assert len(seen) == 2
     for inputs, output in seen:
         questions = [row["question_id"] for row in inputs]
         assert questions == [questions[0]] * 4 + [questions[4]] * 4
-        rewards = [row["turn_rewards"] for row in inputs]
-        values = ADVANTAGES[estimator](Turns.of(rewards, questions))
+        splits = [Split(tuple(row["turn_gains"]), row["outcome"], row["last_gain"]) for row in inputs]
+        values = resolve_estimator(estimator)(Turns.of(splits, questions))
         expected = iter(values)
         for row, own, advantages, mask in zip(
-            inputs, rewards, output["advantages"].numpy(), output["tool_mask"].numpy(), strict=True
+            inputs, splits, output["advantages"].numpy(), output["tool_mask"].numpy(), strict=True
         ):
             token_turns = np.array(row["token_turns"])
             assert not advantages[len(token_turns) :].any()
             assert (mask[: len(token_turns)] == (token_turns > 0)).all()
-            for turn in range(1, len(own) + 1):
+            for turn in range(1, own.turns + 1):
                 value = next(expected)
                 tokens = advantages[: len(token_turns)][token_turns == turn]
                 assert tokens == pytest.approx(value, abs=1e-6)

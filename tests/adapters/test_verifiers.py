@@ -12,7 +12,7 @@ pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
 
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.adapters.verifiers import SearchQAConfig, SearchQATaskset, assign_advantages
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
 from tests.adapters.endpoint import PLUGINS, completion, episode_through_verifiers
@@ -47,6 +47,8 @@ def test_beliefs_are_kept_as_levels_beside_the_rewards(sessions: Sessions) -> No
     trace = episode_through_verifiers(RIGHT, QUESTION, sessions)
     assert trace.info["igpo"]["beliefs"] == pytest.approx([1 / 10, 2 / 11])
     assert trace.info["igpo"]["turn_rewards"] == pytest.approx([2 / 11 - 1 / 10, 1.0])
+    assert trace.info["igpo"]["turn_gains"] == pytest.approx([2 / 11 - 1 / 10])
+    assert (trace.info["igpo"]["outcome"], trace.info["igpo"]["last_gain"]) == (1.0, False)
     assert {name: reward.score for name, reward in trace.rewards.items()} == pytest.approx(
         {"gain": 2 / 11 - 1 / 10, "f1": 1.0, "format-penalty": 0.0}
     )
@@ -57,8 +59,9 @@ def test_beliefs_are_kept_as_levels_beside_the_rewards(sessions: Sessions) -> No
 def test_a_rollout_that_the_library_cuts_short_runs_out_of_turns(sessions: Sessions) -> None:
     trace = episode_through_verifiers(RIGHT, QUESTION, sessions, max_turns=1)
     assert trace.stop_condition == "max_turns"
-    assert trace.info["igpo"]["turn_rewards"] == pytest.approx([2 / 11 - 1 / 10, -2.0])
-    assert len(assign_advantages([trace])[trace.id]) == 2
+    assert trace.info["igpo"]["turn_rewards"] == [-2.0]
+    assert trace.info["igpo"]["turn_gains"] == []
+    assert assign_advantages([trace])[trace.id] == [0.0]  # it has no peers
 
 
 def test_an_environment_that_is_dropped_leaves_no_thread_and_no_scorer() -> None:
@@ -75,9 +78,10 @@ def test_advantages_are_those_of_the_group(sessions: Sessions) -> None:
             if node.sampled:  # as a training client records it: two tokens of the template, three sampled
                 node.token_ids, node.mask = [1, 2, 3, 4, 5], [False, False, True, True, True]
     given = assign_advantages(traces, "igpo-separate")
-    rewards = [trace.info["igpo"]["turn_rewards"] for trace in traces]
-    expected = ADVANTAGES["igpo-separate"](Turns.of(rewards, ["q", "q"]))
-    assert [*given[traces[0].id], *given[traces[1].id]] == pytest.approx(expected)
+    fields = [trace.info["igpo"] for trace in traces]
+    splits = [Split(tuple(each["turn_gains"]), each["outcome"], each["last_gain"]) for each in fields]
+    expected = resolve_estimator("igpo-separate")(Turns.of(splits, ["q", "q"])).tolist()
+    assert [*given[traces[0].id], *given[traces[1].id]] == expected
     credit = traces[0].branches[0].advantages
     assert [value for value in credit if value] == pytest.approx([expected[0]] * 3 + [expected[1]] * 3)
 
@@ -86,7 +90,11 @@ def test_wrong_uses_are_explained(sessions: Sessions) -> None:
     trace = episode_through_verifiers(RIGHT, QUESTION, sessions)
     with pytest.raises(SpecError, match="unknown advantage estimator 'igpo'"):
         assign_advantages([trace], "igpo")
-    trace.info["igpo"]["turn_rewards"] = [1.0]
+    with pytest.raises(SpecError, match="gigpo compares states"):
+        assign_advantages([trace], "gigpo")
+    with pytest.raises(SpecError, match="were paid gains"):
+        assign_advantages([trace], "grpo")
+    trace.info["igpo"]["turn_gains"] = []
     with pytest.raises(ValueError, match="has 2 messages, but 1 turns were rewarded"):
         assign_advantages([trace])
 

@@ -22,10 +22,11 @@ from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
-from igpo_gym.adapters.verl import ESTIMATORS, dataset, stop_params
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
+from igpo_gym.adapters.verl import REGISTERED, check_algorithm, dataset, stop_params
+from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
+from igpo_gym.rewards import resolve_reward
 from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.scripted import ScriptedServer, agent_loop
 from tests.conftest import REPOSITORY
@@ -39,15 +40,19 @@ SCRIPT = [
 ROW = {"extra_info": {"question_id": QUESTION}}
 
 
-def test_each_turn_is_paid_on_its_last_token() -> None:
+def test_gains_lie_on_first_tokens_and_the_outcome_on_the_last() -> None:
     server = ScriptedServer(SCRIPT)
     output = asyncio.run(agent_loop(server, settings(CHAT)).run({"temperature": 1.0}, **ROW))
     fields = output.as_dict()
     mask, rewards = fields["response_mask"], fields["rm_scores"]
-    ends = [place for place in range(len(mask)) if mask[place] and not mask[place + 1 : place + 2].any()]
-    assert rewards[ends].tolist() == pytest.approx(output.extra_fields["turn_scores"])
+    starts = [place for place in range(len(mask)) if mask[place] and (not place or not mask[place - 1])]
+    last = max(place for place in range(len(mask)) if mask[place])
+    assert len(starts) == 3
+    # The penalty for the second message is part of the outcome.
+    assert rewards[starts].tolist() == pytest.approx([2 / 11 - 1 / 10, 0.0, 0.0])
+    assert rewards[last].item() == -1.0
+    assert output.extra_fields["turn_scores"] == pytest.approx([2 / 11 - 1 / 10, -2.0, 1.0])
     assert rewards.sum().item() == pytest.approx(output.reward_score)
-    assert rewards[ends[0]].item() == pytest.approx(2 / 11 - 1 / 10)
     assert fields["rollout_log_probs"][mask.bool()].tolist() == [-0.5] * int(mask.sum())
     assert server.tokenizer.decode(fields["responses"][mask.bool()]).startswith(SCRIPT[0])
     assert output.extra_fields["reward_extra_info"] == {"em": 1.0, "f1": 1.0}
@@ -63,9 +68,41 @@ def test_an_episode_that_fills_its_row_loses_no_reward() -> None:
     server = ScriptedServer(["<search>Grass</search>"] * 40)
     output = asyncio.run(agent_loop(server, settings(CHAT, max_turns=50), response_length=300).run({}, **ROW))
     fields = output.as_dict()
-    assert len(fields["responses"]) == len(fields["rm_scores"]) == 300
+    assert 250 < len(fields["responses"]) == len(fields["rm_scores"]) <= 300
+    assert fields["rm_scores"][fields["response_mask"].bool()][-1].item() == -2.0
     assert output.extra_fields["turn_scores"][-1] == pytest.approx(-2.0)
     assert fields["rm_scores"].sum().item() == pytest.approx(output.reward_score)
+
+
+def test_an_episode_whose_row_does_not_show_its_turns_is_aborted(caplog: pytest.LogCaptureFixture) -> None:
+    server = ScriptedServer(["", "<answer>Danzig</answer>"])
+    output = asyncio.run(agent_loop(server, settings(CHAT)).run({}, **ROW))
+    fields = output.as_dict()
+    assert not fields["response_mask"].any()
+    assert not fields["rm_scores"].any()
+    assert f"an episode is aborted: the episode '{QUESTION}' has 2 turns and 1 stretches" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "reward", "problem"),
+    [
+        ({"use_kl_in_reward": True}, "igpo", r"algorithm\.use_kl_in_reward writes a penalty"),
+        ({"adv_estimator": "igpo-separate-last"}, "igpo", "does not pay .* to igpo-separate, not"),
+        ({"adv_estimator": "rebn"}, "potential", "pays the last turn a gain: .* to rebn-last, not rebn"),
+        ({"adv_estimator": "vine-last"}, "igpo", "vine needs a gain on the last turn"),
+    ],
+)
+def test_settings_of_verl_that_do_not_fit_the_reward_are_refused(
+    algorithm: dict[str, Any], reward: str, problem: str
+) -> None:
+    with pytest.raises(SpecError, match=problem):
+        check_algorithm(OmegaConf.create(algorithm), resolve_reward(reward))
+
+
+def test_settings_of_verl_that_fit_are_taken() -> None:
+    for name, reward in {"igpo-separate": "igpo", "rebn-last": "potential", "grpo": "igpo"}.items():
+        check_algorithm(OmegaConf.create({"adv_estimator": name}), resolve_reward(reward))
+    check_algorithm(None, resolve_reward("igpo"))
 
 
 def test_a_prompt_without_room_is_refused() -> None:
@@ -75,14 +112,16 @@ def test_a_prompt_without_room_is_refused() -> None:
 
 
 episodes = st.lists(
-    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.floats(-2, 1)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(2, 4), st.integers(1, 3), st.floats(-2, 1)), min_size=1, max_size=4),
     min_size=4,
     max_size=4,
 )
-"""Four episodes; a turn is how many tokens the agent and then the environment wrote, and a reward."""
+"""Four episodes; a turn is how many tokens the agent and then the environment wrote, and a number paid."""
+
+WITHOUT_LAST = [name for name in REGISTERED if not resolve_estimator(name).needs_last_gain]
 
 
-@given(episodes, st.sampled_from(sorted(ESTIMATORS)), st.sampled_from([1.0, 0.9]))
+@given(episodes, st.sampled_from(WITHOUT_LAST), st.sampled_from([1.0, 0.9]))
 def test_estimators_give_what_they_give_outside_verl(drawn: Any, name: str, gamma: float) -> None:
     width = 40
     # The last row is one that verl pads a batch with.
@@ -90,10 +129,11 @@ def test_estimators_give_what_they_give_outside_verl(drawn: Any, name: str, gamm
     numbers = -np.ones((5, width), dtype=int)
     for row, episode in enumerate(drawn):
         place = 0
-        for turn, (own, reply, reward) in enumerate(episode):
+        for turn, (own, reply, paid) in enumerate(episode):
             mask[row, place : place + own] = 1
             numbers[row, place : place + own] = turn
-            rewards[row, place + own - 1] = reward
+            # The last number is the outcome, the others are gains.
+            rewards[row, place + own - 1 if turn == len(episode) - 1 else place] = paid
             place += own + reply
     groups = ["a", "a", "b", "b"]
     data = DataProto.from_dict(
@@ -103,20 +143,25 @@ def test_estimators_give_what_they_give_outside_verl(drawn: Any, name: str, gamm
     config = OmegaConf.create({"gamma": gamma})
     result = compute_advantage(data, adv_estimator=name, gamma=gamma, config=config).batch["advantages"]
     # verl keeps rewards in float32.
-    exact = [[float(np.float32(reward)) for _, _, reward in episode] for episode in drawn]
-    values = iter(ADVANTAGES[ESTIMATORS[name]](Turns.of(exact, groups), gamma=gamma))
+    exact = [[float(np.float32(paid)) for _, _, paid in episode] for episode in drawn]
+    splits = [Split(tuple(each[:-1]), each[-1]) for each in exact]
+    values = iter(resolve_estimator(name)(Turns.of(splits, groups), gamma))
     assert not result[4].any()
     for row, episode in enumerate(drawn):
         assert not result[row][torch.from_numpy(numbers[row] < 0)].any()
         for turn in range(len(episode)):
             value = next(values)
             assert result[row][torch.from_numpy(numbers[row] == turn)].tolist() == pytest.approx(
-                [value] * episode[turn][0], rel=1e-4, abs=1e-4
+                [value] * episode[turn][0], rel=1e-5, abs=1e-6
             )
 
 
 def test_verl_knows_the_estimators_by_name() -> None:
-    assert callable(get_adv_estimator_fn("igpo"))
+    assert {"igpo-joint", "igpo-separate", "igpo-scaled", "a2tgpo", "vine"} <= set(REGISTERED)
+    assert not {"grpo", "rloo", "gigpo"} & set(REGISTERED)
+    for name in REGISTERED:
+        assert callable(get_adv_estimator_fn(name))
+        assert callable(get_adv_estimator_fn(f"{name}-last"))
     assert get_adv_estimator_fn("grpo").__module__.startswith("verl.")
 
 
@@ -158,7 +203,7 @@ def overrides() -> list[str]:
 def test_verl_takes_the_settings_of_the_launch_script() -> None:
     with initialize_config_module("verl.trainer.config", version_base=None):
         config = compose("ppo_trainer", overrides())
-    assert config.algorithm.adv_estimator == "igpo"
+    assert config.algorithm.adv_estimator == "igpo-separate"
     assert config.actor_rollout_ref.rollout.n == 16
     assert config.trainer.use_v1
     loops = OmegaConf.load(REPOSITORY / "examples" / "verl" / "agent_loop.yaml")

@@ -20,7 +20,7 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from igpo_gym.adapters.verl import dataset
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
 from tests.adapters.scripted import ScriptedServer
 from tests.lm.tiny import make_model
 
@@ -49,7 +49,7 @@ def test_turn_rewards_become_turn_advantages(tmp_path: Path) -> None:
     loops = [{"name": "searchqa", "_target_": "igpo_gym.adapters.verl.SearchAgentLoop", "settings": settings}]
     OmegaConf.save(OmegaConf.create(loops), tmp_path / "loops.yaml")
     changes = {
-        "algorithm.adv_estimator": "igpo",
+        "algorithm.adv_estimator": "igpo-separate",
         "algorithm.rollout_correction": "null",
         "actor_rollout_ref.model.path": tmp_path / "model",
         "actor_rollout_ref.rollout.name": "vllm",
@@ -86,7 +86,15 @@ def test_turn_rewards_become_turn_advantages(tmp_path: Path) -> None:
         data = tq.kv_batch_get(keys=keys, partition_id="train", select_fields=fields)
         rewards = [list(data["extra_fields"][row]["turn_scores"]) for row in range(4)]
         assert sorted(map(len, rewards)) == [2, 2, 3, 3]
-        expected = iter(ADVANTAGES["igpo-joint"](Turns.of(rewards, ["u0", "u0", "u1", "u1"])))
+        # A wrong answer, at times with a malformed message before: f1 of "x" is 0 in the world.
+        malformed = [sum(own) < -1 for own in rewards]
+        splits = [
+            Split(tuple(gain + 2.0 * (bad and not place) for place, gain in enumerate(own[:-1])), -2.0 * bad)
+            for own, bad in zip(rewards, malformed, strict=True)
+        ]
+        assert sorted(malformed) == [False, False, True, True]
+        turns = Turns.of(splits, ["u0", "u0", "u1", "u1"])
+        expected = iter(resolve_estimator("igpo-separate")(turns))
         for row, own in enumerate(rewards):
             mask = data["response_mask"][row].bool()
             starts = mask & ~torch.nn.functional.pad(mask, (1, 0))[:-1]

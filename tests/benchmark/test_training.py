@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, ttest_rel
 
-from igpo_gym.agents.training.advantages import ADVANTAGES
+from igpo_gym.agents.training.estimators import ESTIMATORS
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.training.bias import drift
@@ -173,7 +173,7 @@ def test_below_five_seeds_there_is_no_verdict(seeds: int, words: str) -> None:
     assert words in training_files(result)["report.html"]
 
 
-@pytest.mark.parametrize("name", ADVANTAGES)
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_that_compare_like_with_like_do_not_drift_on_noise(name: str) -> None:
     answers, penalties = (drift(name, outcome, batches=150).value for outcome in (1.0, -2.0))
     if (

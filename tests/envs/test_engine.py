@@ -432,8 +432,11 @@ def test_where_turns_run_out_there_is_nothing_left_to_gain(engine: Engine) -> No
     )
     first, second = begin(engine, 0, 1)
     too_long = f"<think>{'Grass ' * 500}</think><search>drum</search>"
-    assert step(engine, [first, second], "<search>drum</search>", too_long) == [0.0, -0.5]
+    assert step(engine, [first, second], "<search>drum</search>", too_long) == [0.0, 0.0]
+    assert second.truncated
     assert step(engine, [first], "<search>drum</search>") == [0.0]
+    assert step(engine, [first], "<search>drum</search>") == [0.0]
+    assert [values[1] for values in first.values] == [0.5, 0.5, 0.5, 0.0]  # measured all the same
     assert step(engine, [first], "<search>drum</search>") == [-0.5]
 
 

@@ -38,6 +38,6 @@ def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for episode in collect(engine, ScriptedAgent("noisy", question_set), question_set.questions[:2]):
             file.write(episode)
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "docs/rewards.md", "exec"), {})

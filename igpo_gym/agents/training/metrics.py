@@ -69,10 +69,10 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
     """Means over ended episodes.
 
     ``reward`` (of all turns together) and ``reward_*`` (each of its terms), ``f1``, ``em``, ``searches``,
-    ``turns``, ``written`` (the agent's tokens), ``unanswered`` (out of turns), with a scorer ``gain`` (of the
-    belief from the prompt to the end, in probability). Of all turns, the shares that are ``invalid``, and in
-    which the agent ``guessed``: named a gold answer in a message that does not answer, before the question or
-    any passage had named it. Such a guess raises a belief that reads the agent's words, and finds nothing.
+    ``turns``, ``completion_tokens`` (the agent's), ``unanswered`` (out of turns), with a scorer ``gain`` (of
+    the belief from the prompt to the end, in probability). Of all turns, the shares that are ``invalid``, and
+    in which the agent ``guessed``: named a gold answer in a message that does not answer, before the question
+    or any passage had named it. Such a guess raises a belief that reads the agent's words, and finds nothing.
     """
     summary = summarize(episodes)
     turns = [turn for episode in episodes for turn in episode.turns]
@@ -81,7 +81,7 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
         for rewards in episode.rewards:
             for name, reward in rewards.items():
                 terms[name] += reward / len(episodes)
-    written = [len(segment.ids or ()) for episode in episodes for segment in episode.segments]
+    tokens = [len(segment.ids or ()) for episode in episodes for segment in episode.segments]
     gains = [each.beliefs[-1].prob - each.beliefs[0].prob for each in episodes if each.beliefs]
     return {
         "reward": float(np.mean(summary.returns)),
@@ -90,7 +90,7 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
         "em": float(np.mean(summary.exact_matches)),
         "searches": float(np.mean(summary.searches)),
         "turns": len(turns) / len(episodes),
-        "written": sum(written) / len(episodes),
+        "completion_tokens": sum(tokens) / len(episodes),
         "unanswered": float(np.mean([episode.truncated for episode in episodes])),
         "invalid": float(np.mean([isinstance(turn.action, Invalid) for turn in turns])),
         "guessed": sum(map(_guesses, episodes)) / len(turns),

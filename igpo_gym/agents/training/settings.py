@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from igpo_gym.agents.training.advantages import ADVANTAGES
-from igpo_gym.errors import SpecError, choose
+from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.storage import written, written_file
@@ -42,7 +42,9 @@ class Settings:
         "Who holds the belief: policy (the model in training, as IGPO has it), frozen (the model as it "
         "began), refreshed:N (a copy that is renewed every N updates), none, or any scorer: nano, a server.",
     ] = "policy"
-    advantages: Annotated[str, CREDIT, f"How turns are compared: {', '.join(ADVANTAGES)}."] = "igpo-separate"
+    advantages: Annotated[
+        str, CREDIT, f"How turns are compared, parameters in parentheses: {', '.join(ESTIMATORS)}."
+    ] = DEFAULT
     gamma: Annotated[float, CREDIT, "Discount per turn."] = 1.0
     curriculum: Annotated[
         bool, CREDIT, "Move weight from gains to outcomes along the run (igpo-joint and igpo-separate)."
@@ -51,7 +53,7 @@ class Settings:
     updates: Annotated[int, ROLLOUTS, "How many batches of rollouts to learn from."] = 100
     batch_questions: Annotated[int, ROLLOUTS, "Questions in a batch."] = 4
     group_size: Annotated[int, ROLLOUTS, "Rollouts of a question, which are compared with each other."] = 8
-    temperature: Annotated[float, ROLLOUTS, "Of sampling in training."] = 1.0
+    temperature: Annotated[float, ROLLOUTS, "Of sampling in training, and of the policy that learns."] = 1.0
     max_tokens: Annotated[int, ROLLOUTS, "Tokens the agent may write in a turn."] = 64
     seed: Annotated[int, ROLLOUTS, "Draws the questions and the samples."] = 0
 
@@ -59,18 +61,23 @@ class Settings:
         int, LEARNING, "Optimizer steps on each batch; clipping is at work from the second on."
     ] = 2
     learning_rate: Annotated[float, LEARNING, "Of AdamW, constant."] = 3e-4
-    clip: Annotated[float, LEARNING, "Importance ratios count between 1 - clip and 1 + clip."] = 0.2
-    ratio: Annotated[
-        Literal["token", "turn"],
+    clip: Annotated[
+        float,
         LEARNING,
-        "The importance ratio of each token, or its geometric mean over the turn (as GSPO's over sequences).",
-    ] = "token"
+        "Importance ratios count between 1 - clip and 1 + clip, unless the estimator has bounds of its own.",
+    ] = 0.2
+    ratio: Annotated[
+        Literal["auto", "token", "turn"],
+        LEARNING,
+        "The importance ratio of each token, or its geometric mean over the turn (as GSPO's over sequences); "
+        "auto: what the estimator asks for, or token.",
+    ] = "auto"
     loss: Annotated[
         Literal["token-mean", "sequence-mean"],
         LEARNING,
         "Every token of the batch has the same weight, or every episode has.",
     ] = "token-mean"
-    kl: Annotated[
+    kl_coef: Annotated[
         float, LEARNING, "Weight of the divergence from the model as it began; 0 for no reference model."
     ] = 0.001
     max_norm: Annotated[float, LEARNING, "Gradients are clipped to this norm."] = 1.0
@@ -87,25 +94,43 @@ class Settings:
     ] = 1.0
 
     def __post_init__(self) -> None:
-        choose(ADVANTAGES, self.advantages, "advantage estimator")
+        estimator = resolve_estimator(self.advantages)
         resolve_protocol(self.protocol)
         paid = resolve_reward(self.reward)
+        check_reward(estimator, paid)
         if self.scorer == "none" and "scorer" in paid.needs:
             raise SpecError(
                 f"reward {self.reward!r} needs a scorer, and scorer is none; policy is the default"
             )
-        if self.curriculum and not self.advantages.startswith("igpo"):
+        if self.curriculum and not estimator.curriculum:
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("seed", "kl", "lora", "temperature", "validation_temperature"):
+        for name in ("seed", "kl_coef", "lora", "validation_temperature"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must not be negative, and {getattr(self, name)} is")
+        if not self.temperature > 0:
+            raise SpecError(
+                f"temperature must be above 0, not {self.temperature}: greedy rollouts are all alike"
+            )
+        if self.group_size == 1 and estimator.groupwise:
+            alone = ", ".join(name for name, maker in ESTIMATORS.items() if not maker().groupwise)
+            raise SpecError(
+                f"with group_size 1 no group can be compared, and {self.advantages} compares the rollouts of "
+                f"a question: choose at least 2, or an estimator that does without groups ({alone})"
+            )
         if not 0 < self.clip < 1:
             raise SpecError(f"clip must be between 0 and 1, not {self.clip}")
         if self.scorer.startswith("refreshed") and self.refresh_every is None:
             raise SpecError(f"write a refreshed scorer as refreshed:10, not {self.scorer!r}")
+
+    @property
+    def importance_ratio(self) -> Literal["token", "turn"]:
+        """Whose importance ratio counts in the loss."""
+        if self.ratio == "auto":
+            return resolve_estimator(self.advantages).ratio or "token"
+        return self.ratio
 
     @property
     def refresh_every(self) -> int | None:

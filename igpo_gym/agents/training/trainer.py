@@ -5,12 +5,14 @@
 With rho_i the importance ratio of a token that the agent wrote (or of its turn), A_i the advantage of its
 turn and w_i its weight in the mean, a step descends
 
-    loss = - sum_i w_i min(rho_i A_i, clip(rho_i, 1 - eps, 1 + eps) A_i) + kl * sum_i w_i KL_i
+    loss = - sum_i w_i min(rho_i A_i, clip(rho_i, 1 - low_i, 1 + high_i) A_i) + kl_coef * sum_i w_i KL_i
     KL_i = exp(d_i) - d_i - 1,  d_i = log p_reference - log p       (the k3 estimator, as in GRPO)
 
-Prompts and search results carry no loss. The tokens are those that were sampled, and so are the
-log-probabilities in the denominator of rho: ``log_prob_gap`` in the log says how far the trainer's own are
-from them before the first step, which should be rounding and nothing else.
+Prompts and search results carry no loss. All p are those of the policy that samples: logits are divided by
+the temperature. The tokens are those that were sampled. At temperature 1 so are the log-probabilities in the
+denominator of rho; messages hold those of the model itself, so at another temperature the denominator is the
+trainer's own forward pass before the first step. ``log_prob_gap`` in the log says how far sampler and trainer
+are from each other then, which should be rounding and nothing else. KL_i is clamped to 10, as verl clamps it.
 
 A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint), and
 the models ``best`` (by validation F1) and ``last``, ordinary transformers folders. Started again, a run goes
@@ -23,10 +25,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -35,13 +37,13 @@ from torch import Tensor
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
-from igpo_gym.agents.training.advantages import (
-    ADVANTAGES,
-    CLIP_SCALES,
+from igpo_gym.agents.training.estimators import (
     Floats,
     Turns,
     collapse_rate,
     per_token,
+    resolve_estimator,
+    zero_std_rate,
 )
 from igpo_gym.agents.training.logs import Metrics, sinks
 from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
@@ -52,7 +54,7 @@ from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import resolve_protocol
-from igpo_gym.rewards import RewardFunction, curriculum_weights, resolve_reward
+from igpo_gym.rewards import RewardFunction, curriculum_weights, resolve_reward, split
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.scorers.local import TransformersScorer
@@ -90,8 +92,9 @@ class Sample:
     sampled: Tensor
     """The log-probability with which the token was sampled, in nats."""
     advantages: Tensor
-    clips: Tensor
-    """Ratios count between 1 - clip and 1 + clip."""
+    low: Tensor
+    high: Tensor
+    """Ratios count between 1 - low and 1 + high."""
     weights: Tensor
     """Sum to 1 over the whole batch, so that it may be cut into micro-batches of any size."""
 
@@ -99,34 +102,31 @@ class Sample:
 def turns_of(episodes: Sequence[Episode], reward: RewardFunction, group_size: int) -> Turns:
     """The turns of episodes that stand group after group.
 
-    What terms of the outcome pay in the midst of an episode (for a malformed message) counts as the last
-    turn's: among the gains, which are far smaller, it would drown all others. The state before a turn is what
-    the environment said last, as GiGPO takes it.
+    The state before a turn is what the environment said last, as GiGPO takes it.
     """
-    final = {term.name for _, term in reward.terms if term.outcome}
-    rewards = []
-    for episode in episodes:
-        paid = [sum(x for name, x in terms.items() if name not in final) for terms in episode.rewards]
-        paid[-1] += sum(x for terms in episode.rewards for name, x in terms.items() if name in final)
-        rewards.append(paid)
     return Turns.of(
-        rewards,
+        [split(episode, reward) for episode in episodes],
         groups=[place // group_size for place in range(len(episodes))],
-        states=[["", *(turn.observation for turn in episode.turns[:-1])] for episode in episodes],
+        states=[
+            ["", *(turn.observation for turn in episode.turns)][: len(episode.turns)] for episode in episodes
+        ],
     )
 
 
 def samples(
-    rows: Sequence[TokenRow], turns: Turns, advantages: Floats, clips: Floats, loss: str
+    rows: Sequence[TokenRow], turns: Turns, advantages: Floats, clips: tuple[Floats, Floats], loss: str
 ) -> list[Sample]:
-    """A sample for each row. Under ``loss`` "token-mean" each token of the batch has the same weight, under
-    "sequence-mean" each episode has."""
-    written = [int(row.mask.sum()) for row in rows]
-    means = [sum(written)] * len(rows) if loss == "token-mean" else [len(rows) * each for each in written]
+    """A sample for each row.
+
+    Under ``loss`` "token-mean" each token of the batch has the same weight, under "sequence-mean" each
+    episode has. ``clips`` are how far below and above 1 the ratios of each turn count.
+    """
+    counts = [int(row.mask.sum()) for row in rows]
+    means = [sum(counts)] * len(rows) if loss == "token-mean" else [len(rows) * each for each in counts]
     numbers = [row.turn for row in rows]
-    spread = zip(per_token(turns, advantages, numbers), per_token(turns, clips, numbers), strict=True)
+    spread = [per_token(turns, values, numbers) for values in (advantages, *clips)]
     made = []
-    for row, count, mean, (advantage, clip) in zip(rows, written, means, spread, strict=True):
+    for row, count, mean, advantage, low, high in zip(rows, counts, means, *spread, strict=True):
         stop = int(np.flatnonzero(row.mask)[-1]) + 1 if count else 1
         made.append(
             Sample(
@@ -136,7 +136,8 @@ def samples(
                 turns=torch.from_numpy(row.turn[row.mask]),
                 sampled=torch.from_numpy(row.log_probs[row.mask]),
                 advantages=torch.from_numpy(advantage[row.mask]).float(),
-                clips=torch.from_numpy(clip[row.mask]).float(),
+                low=torch.from_numpy(low[row.mask]).float(),
+                high=torch.from_numpy(high[row.mask]).float(),
                 weights=torch.full((count,), 1.0 / max(mean, 1)),
             )
         )
@@ -157,7 +158,7 @@ def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device)
 
 
 def _joined(group: Sequence[Sample], device: torch.device) -> Sample:
-    names = ("ids", "written", "sampled", "advantages", "clips", "weights")
+    names = [field.name for field in fields(Sample) if field.name not in ("lengths", "turns")]
     tensors = {name: torch.cat([getattr(each, name) for each in group]).to(device) for name in names}
     turns = [each.turns + (place << 32) for place, each in enumerate(group)]
     return Sample(
@@ -170,22 +171,33 @@ def _joined(group: Sequence[Sample], device: torch.device) -> Sample:
 # The loss.
 
 
-def log_probs(model: PreTrainedModel, batch: Sample) -> Tensor:
-    """The log-probability of each token that the agent wrote, in nats, by a model that attends packed.
+def token_logits(model: PreTrainedModel, batch: Sample) -> Tensor:
+    """The logits that predict each token that the agent wrote: [tokens, vocabulary].
 
-    Logits are computed where such a token is predicted and nowhere else.
+    The model attends packed. Logits are computed where such a token is predicted and nowhere else.
     """
     places = batch.written.nonzero()[:, 0]
     positions = torch.cat([torch.arange(length) for length in batch.lengths]).to(batch.ids.device)
-    logits = model(
+    logits: Tensor = model(
         input_ids=batch.ids[None],
         position_ids=positions[None],
         use_cache=False,
         logits_to_keep=places - 1,
         lengths=batch.lengths,
     ).logits[0]
-    logits = logits.float()
-    return cast(Tensor, logits.gather(1, batch.ids[places, None])[:, 0] - logits.logsumexp(-1))
+    return logits.float()
+
+
+def chosen_log_probs(logits: Tensor, batch: Sample, temperature: float = 1.0) -> Tensor:
+    """The log-probability of each token that the agent wrote, in nats, with logits over the temperature."""
+    tempered = logits if temperature == 1 else logits / temperature
+    ids = batch.ids[batch.written]
+    return tempered.gather(1, ids[:, None])[:, 0] - tempered.logsumexp(-1)
+
+
+def log_probs(model: PreTrainedModel, batch: Sample, temperature: float = 1.0) -> Tensor:
+    """The log-probability of each token that the agent wrote, in nats, by a model that attends packed."""
+    return chosen_log_probs(token_logits(model, batch), batch, temperature)
 
 
 def objective(
@@ -196,19 +208,31 @@ def objective(
     The metrics are shares of means as well: the divergence, and how many tokens' ratios were clipped.
     """
     log_ratio = now - batch.sampled
-    if settings.ratio == "turn":
+    if settings.importance_ratio == "turn":
         log_ratio = _turn_means(log_ratio, batch.turns)
     ratio = log_ratio.exp()
     plain = ratio * batch.advantages
-    clipped = torch.clamp(ratio, 1 - batch.clips, 1 + batch.clips) * batch.advantages
+    clipped = torch.clamp(ratio, 1 - batch.low, 1 + batch.high) * batch.advantages
     loss = -(batch.weights * torch.minimum(plain, clipped)).sum()
     metrics = {"clipped": float((batch.weights * (clipped < plain)).sum())}
     if reference is not None:
-        difference = reference - now
-        divergence = (batch.weights * (difference.exp() - difference - 1)).sum()
-        loss = loss + settings.kl * divergence
+        divergence = (batch.weights * k3(reference - now)).sum()
+        loss = loss + settings.kl_coef * divergence
         metrics["kl"] = float(divergence.detach())
     return loss, metrics | {"loss": float(loss.detach())}
+
+
+def k3(difference: Tensor) -> Tensor:
+    """``exp(d) - d - 1`` of ``d = log p_reference - log p``, in nats.
+
+    It is clamped as verl clamps it, d to 20 and k3 to 10: one token that the reference holds for impossible
+    would else outweigh all others.
+
+    >>> k3(torch.tensor([0.0, 1.0, 100.0])).tolist()
+    [0.0, 0.718..., 10.0]
+    """
+    difference = difference.clamp(-20, 20)
+    return (difference.exp() - difference - 1).clamp(-10, 10)
 
 
 def _turn_means(values: Tensor, turns: Tensor) -> Tensor:
@@ -228,36 +252,45 @@ def learn(
 ) -> Metrics:
     """Make ``settings.epochs`` steps on a batch.
 
-    Returns the means of the last of them (see :func:`objective`), ``gradient_norm`` before it is clipped, and
-    ``log_prob_gap``, the largest distance of a token's log-probability before the first step from the one it
-    was sampled with, in nats. Raises RuntimeError for a gradient that is not finite, before it does harm.
+    Returns the means of the last of them (see :func:`objective`), ``grad_norm`` before it is clipped,
+    ``entropy`` of the policy that sampled (nats per token, as its own samples tell it), and ``log_prob_gap``,
+    the largest distance of a token's log-probability before the first step from the one in its message, in
+    nats. Raises RuntimeError for a gradient that is not finite, before it does harm.
     """
     device = batches[0].ids.device
     precision = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     references: list[Tensor | None] = [None] * len(batches)
-    gap = 0.0
+    played = list(batches)  # with the log-probabilities of the policy that sampled
+    gap = surprise = 0.0
+    tokens = sum(len(batch.sampled) for batch in batches)
     metrics: Metrics = {}
     for epoch in range(settings.epochs):
         metrics = {}
         for place, batch in enumerate(batches):
             with precision:
-                now = log_probs(model, batch)
+                logits = token_logits(model, batch)
+                now = chosen_log_probs(logits, batch, settings.temperature)
                 if reference is not None and epoch == 0:
                     with torch.no_grad():
                         references[place] = reference(batch)
             if epoch == 0 and len(now):
-                gap = max(gap, float((now.detach() - batch.sampled).abs().max()))
-            loss, parts = objective(now, references[place], batch, settings)
+                own = now.detach()
+                if settings.temperature != 1:
+                    played[place] = replace(batch, sampled=own)
+                    own = chosen_log_probs(logits.detach(), batch)
+                gap = max(gap, float((own - batch.sampled).abs().max()))
+                surprise -= float(played[place].sampled.sum()) / tokens
+            loss, parts = objective(now, references[place], played[place], settings)
             loss.backward()  # type: ignore[no-untyped-call]
             metrics = {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
         norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
-        metrics["gradient_norm"] = float(norm)
+        metrics["grad_norm"] = float(norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     if gap > WIDE_GAP:
         logger.warning("sampler and trainer differ by %.3f nats on a token: ratios are off by as much", gap)
-    return metrics | {"log_prob_gap": gap}
+    return metrics | {"entropy": surprise, "log_prob_gap": gap}
 
 
 # The run.
@@ -275,7 +308,7 @@ class Run:
             self.trained.weights.values(), lr=s.learning_rate, weight_decay=0.0
         )
         begun = cache(self.trained.copy)  # one copy, if any is needed, of the model before it learns
-        self.reference = self._reference(begun) if s.kl else None
+        self.reference = self._reference(begun) if s.kl_coef else None
         self.copy = self.trained.copy() if s.refresh_every else None
         self.scorer = self._scorer(begun)
         self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens)
@@ -300,6 +333,7 @@ class Run:
                 policy=self.actor if "policy" in needs else None,
             )
         )
+        self.estimator = resolve_estimator(s.advantages)
         self.stream = QuestionStream(questions.questions, s.seed)
         unseen, self.referee = assemble(
             replace(task, questions=s.validation, scorer=None, reward="outcome-f1")
@@ -309,14 +343,15 @@ class Run:
         self.seconds = 0.0
         self.best = -1.0
         """The best validation F1 so far."""
+        self._warned = False
 
     def update(self) -> Metrics:
         """Play a batch of episodes and learn from it.
 
-        The metrics: what :func:`metrics.episode_metrics` and :func:`learn` tell; the share of groups that
-        taught nothing; the policy's entropy (nats per token); tokens that the agent wrote, so far and per
-        second; seconds of training so far; and which shares of them went into sampling, scoring and learning
-        (the rest is search and bookkeeping).
+        The metrics: what :func:`metrics.episode_metrics` and :func:`learn` tell; the shares of groups that
+        taught nothing, and whose returns do not differ; where gains should count, whether the batch had none;
+        tokens that the agent wrote, so far and per second; seconds of training so far; and which shares of
+        them went into sampling, scoring and learning (the rest is search and bookkeeping).
         """
         s, began = self.settings, time.perf_counter()
         self.watch.reset()
@@ -324,8 +359,7 @@ class Run:
         turns = turns_of(episodes, self.engine.reward, s.group_size)
         advantages = self._advantages(turns)
         rows = [token_rows(episode, self.policy.framing) for episode in episodes]
-        clips = s.clip * CLIP_SCALES[s.advantages](turns)
-        batch = samples(rows, turns, advantages, clips, s.loss)
+        batch = samples(rows, turns, advantages, self.estimator.clips(turns, s.clip), s.loss)
         with self.watch("update"):
             batches = micro_batches(batch, s.micro_batch, self.model.device)
             learned = learn(self.model, self.optimizer, batches, s, self.reference)
@@ -340,7 +374,8 @@ class Run:
             **episode_metrics(episodes),
             **learned,
             "collapsed_groups": collapse_rate(turns, advantages),
-            "entropy": -float(np.mean(np.concatenate([row.log_probs[row.mask] for row in rows]))),
+            "frac_reward_zero_std": zero_std_rate(turns),
+            **self._alarm(turns),
             "tokens": self.tokens,
             "tokens_per_second": written / spent,
             "seconds": self.seconds,
@@ -400,10 +435,27 @@ class Run:
         return [episode for group in groups for episode in group]
 
     def _advantages(self, turns: Turns) -> Floats:
-        estimate: Callable[..., Floats] = ADVANTAGES[self.settings.advantages]
+        weights = {}
         if self.settings.curriculum:
-            estimate = partial(estimate, weights=curriculum_weights(self.updates / self.settings.updates))
-        return estimate(turns, self.settings.gamma)
+            weights["weights"] = curriculum_weights(self.updates / self.settings.updates)
+        return self.estimator(turns, self.settings.gamma, **weights)
+
+    def _alarm(self, turns: Turns) -> Metrics:
+        """Whether the batch has no gain at all, where reward and estimator use gains; warns once.
+
+        The outcome alone then teaches, as in GRPO, and nothing else would say so.
+        """
+        if not (self.engine.reward.gains and self.estimator.uses_gains):
+            return {}
+        silent = not turns.gains.any()
+        if silent and not self._warned:
+            self._warned = True
+            logger.warning(
+                "no turn of a batch has a gain: the outcome alone teaches, though the reward %r pays gains "
+                "(do episodes answer at once, does the scorer read the questions?)",
+                self.engine.reward.name,
+            )
+        return {"batches_without_gain": float(silent)}
 
     def _scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:
         spec = self.settings.scorer
@@ -423,12 +475,13 @@ class Run:
 
     def _reference(self, begun: Callable[[], PreTrainedModel]) -> Callable[[Sample], Tensor]:
         """The log-probabilities of the model as it began; with adapters that is the model without them."""
+        temperature = self.settings.temperature
         if not self.settings.lora:
-            return partial(log_probs, begun())
+            return partial(log_probs, begun(), temperature=temperature)
 
         def without_adapters(batch: Sample) -> Tensor:
             with self.trained.without_adapters() as model:
-                return log_probs(model, batch)
+                return log_probs(model, batch, temperature)
 
         return without_adapters
 

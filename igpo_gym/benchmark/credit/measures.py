@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns, collapse_rate
+from igpo_gym.agents.training.estimators import Turns, collapse_rate, resolve_estimator
 from igpo_gym.benchmark.credit.labels import SEARCHES, USEFUL, USELESS, Label, TurnLabel
 from igpo_gym.benchmark.credit.pricing import Play, Plays
 from igpo_gym.benchmark.credit.trajectories import CONTROL, GROUP_AGENT, HACKERS, Trajectory
@@ -101,9 +101,8 @@ def _collapsed(plays: Plays) -> Sample:
     """
     if not (group := _of(plays, GROUP_AGENT)):
         return (np.empty(0),)
-    rewards = [np.append(play.shaping[:-1], play.shaping[-1] + play.outcome) for play in group]
-    turns = Turns.of([each.tolist() for each in rewards], groups=[0] * len(group))
-    return (np.array([collapse_rate(turns, ADVANTAGES["igpo-separate"](turns))]),)
+    turns = Turns.of([play.split for play in group], groups=[0] * len(group))
+    return (np.array([collapse_rate(turns, resolve_estimator("igpo-separate")(turns))]),)
 
 
 def _teacher(plays: Plays) -> Sample:

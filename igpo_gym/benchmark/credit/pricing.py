@@ -17,6 +17,7 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.relabel import Priced, relabel
+from igpo_gym.rewards.split import Split
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.statistics import FloatArray
 
@@ -40,12 +41,20 @@ class Play:
     trajectory: Trajectory
     shaping: FloatArray
     """For each turn what it is paid beside the outcome and the format penalty, in the variant's own unit."""
+    last_gain: bool = False
+    """Whether the variant pays the last turn a gain."""
 
     @property
     def outcome(self) -> float:
         """The F1 of the answer."""
         episode = self.trajectory.episode
         return f1(episode.prediction, episode.question.answers)
+
+    @property
+    def split(self) -> Split:
+        """Gains and outcome, as estimators take them."""
+        gains = self.shaping if self.last_gain else self.shaping[:-1]
+        return Split(tuple(gains.tolist()), self.outcome, self.last_gain)
 
     def pays(self, *labels: Label) -> FloatArray:
         """What the turns with one of these labels are paid."""
@@ -90,7 +99,9 @@ class Pricer:
             priced = list(self._relabel(group, functions))
             for function in functions:
                 paid = (shaping(function, episode.rewards[function.name]) for episode in priced)
-                plays[function.name].append(list(map(Play, group, paid)))
+                plays[function.name].append(
+                    [Play(each, own, function.last_gain) for each, own in zip(group, paid, strict=True)]
+                )
         return plays
 
     def _relabel(self, trajectories: Trajectories, functions: Sequence[RewardFunction]) -> Iterator[Priced]:
@@ -123,5 +134,4 @@ class Pricer:
 
 def shaping(function: RewardFunction, turns: Sequence[dict[str, float]]) -> FloatArray:
     """What each turn is paid beside the outcome and the format penalty."""
-    shaped = [term.name for _, term in function.terms if not term.outcome]
-    return np.array([sum(terms[name] for name in shaped) for terms in turns], dtype=np.float64)
+    return np.array([sum(terms[name] for name in function.gains) for terms in turns], dtype=np.float64)

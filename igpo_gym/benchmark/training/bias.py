@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from igpo_gym.agents.training.advantages import ADVANTAGES, Turns
+from igpo_gym.agents.training.estimators import Estimator, Split, Turns, resolve_estimator
 from igpo_gym.statistics import Estimate, mean_over
 
 STOP, MAX_TURNS = 0.3, 6
@@ -27,18 +27,23 @@ def drift(name: str, outcome: float = 1.0, batches: int = 400, gamma: float = 1.
     Positive: episodes become shorter; see ``statistics.p_value`` for whether it is a bias. Gains are normal
     with mean 0 and standard deviation 0.1; outcomes are 0 or ``outcome`` with equal chance.
     """
-    draw = np.random.default_rng(seed)
-    gradients = np.array([_gradient(name, outcome, gamma, draw) for _ in range(batches)])
+    draw, estimator = np.random.default_rng(seed), resolve_estimator(name)
+    gradients = np.array([_gradient(estimator, outcome, gamma, draw) for _ in range(batches)])
     return mean_over(gradients / gradients.std(), range(batches))
 
 
-def _gradient(name: str, outcome: float, gamma: float, draw: np.random.Generator) -> float:
+def _gradient(estimator: Estimator, outcome: float, gamma: float, draw: np.random.Generator) -> float:
     """The policy gradient of one batch, the mean over its turns as the trainer's over tokens."""
     lengths = np.minimum(draw.geometric(STOP, GROUPS * GROUP_SIZE), MAX_TURNS)
-    rewards = [[*draw.normal(0, 0.1, length - 1), outcome * float(draw.integers(2))] for length in lengths]
+    # Where the last turn must have a gain, it is minus what the state before it was worth: half an outcome.
+    end = (-outcome / 2,) if estimator.needs_last_gain else ()
+    splits = [
+        Split((*draw.normal(0, 0.1, length - 1), *end), outcome * float(draw.integers(2)), bool(end))
+        for length in lengths
+    ]
     groups = np.repeat(np.arange(GROUPS), GROUP_SIZE).tolist()
-    turns = Turns.of(rewards, groups, states=[list(range(length)) for length in lengths])
+    turns = Turns.of(splits, groups, states=[list(range(length)) for length in lengths])
     stopped = turns.lasts & (turns.numbers < MAX_TURNS - 1)
     # d log p / d logit: 1 - p of stopping, -p of going on; nothing is decided where the turns run out.
     score = np.where(stopped, 1 - STOP, np.where(turns.lasts, 0.0, -STOP))
-    return float((ADVANTAGES[name](turns, gamma) * score).mean())
+    return float((estimator(turns, gamma) * score).mean())

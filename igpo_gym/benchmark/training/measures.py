@@ -62,7 +62,7 @@ MEASURES = (
     Measure("mean_f1", "F1 along the run", along, score=True),
     Measure("final_em", "exact match at the end", _validated("em"), score=True),
     Measure("searches", "searches", _validated("searches")),
-    Measure("written", "tokens written", _validated("written")),
+    Measure("completion_tokens", "tokens written", _validated("completion_tokens")),
     Measure("invalid", "invalid", _validated("invalid"), "percent"),
     Measure("guessed", "guesses", _trained("guessed"), "percent"),
     Measure("collapsed_groups", "collapsed groups", _trained("collapsed_groups"), "percent"),

@@ -60,7 +60,7 @@ def test_means_over_episodes_by_hand() -> None:
             "em": 0.5,
             "searches": 0.5,
             "turns": 1.5,
-            "written": 4.5,
+            "completion_tokens": 4.5,
             "unanswered": 0.5,
             "invalid": 1 / 3,
             "guessed": 0.0,

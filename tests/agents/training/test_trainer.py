@@ -17,12 +17,14 @@ from transformers import PreTrainedModel
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import TokenRow
-from igpo_gym.agents.training.advantages import Turns
+from igpo_gym.agents.training.estimators import ESTIMATORS, Estimator, Split, Turns
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.agents.training.settings import Settings, agree
 from igpo_gym.agents.training.trainer import (
     Run,
     Sample,
+    chosen_log_probs,
+    k3,
     learn,
     log_probs,
     micro_batches,
@@ -71,12 +73,13 @@ def make_rows(model: PreTrainedModel) -> list[TokenRow]:
 
 
 def make_samples(rows: list[TokenRow], loss: str = "token-mean") -> list[Sample]:
-    turns = Turns.of([[0.0] * max(layout) for layout in LAYOUTS], [0, 0, 0])
-    return samples(rows, turns, ADVANTAGES, CLIPS, loss)
+    turns = Turns.of([Split((0.0,) * (max(layout) - 1), 0.0) for layout in LAYOUTS], [0, 0, 0])
+    return samples(rows, turns, ADVANTAGES, (LOW, HIGH), loss)
 
 
 ADVANTAGES = np.array([0.7, -1.2, 0.3, 0.0, 1.5, -0.4])
-CLIPS = np.array([0.1, 0.2, 0.25, 0.2, 0.15, 0.2])
+LOW = np.array([0.1, 0.2, 0.25, 0.2, 0.15, 0.2])
+HIGH = np.array([0.15, 0.1, 0.2, 0.3, 0.2, 0.1])
 """By turn, through all episodes."""
 
 
@@ -99,18 +102,18 @@ def slow_loss(
             if s.ratio == "turn":
                 ratios = [sum(ratios) / len(ratios)] * len(ratios)
             for place, log_ratio in zip(places, ratios, strict=True):
-                rho, a, eps = log_ratio.exp(), float(ADVANTAGES[number]), float(CLIPS[number])
-                gain = torch.minimum(rho * a, rho.clamp(1 - eps, 1 + eps) * a)
+                rho, a = log_ratio.exp(), float(ADVANTAGES[number])
+                gain = torch.minimum(rho * a, rho.clamp(1 - float(LOW[number]), 1 + float(HIGH[number])) * a)
                 d = theirs[place - 1, ids[place]] - ours[place - 1, ids[place]]
                 weight = 1 / count if s.loss == "token-mean" else 1 / own / len(rows)
-                total = total + weight * (s.kl * (d.exp() - d - 1) - gain)
+                total = total + weight * (s.kl_coef * (d.exp() - d - 1) - gain)
     return total
 
 
 @pytest.mark.parametrize("ratio", ["token", "turn"])
 @pytest.mark.parametrize("loss", ["token-mean", "sequence-mean"])
 def test_loss_and_gradient_are_those_of_the_formula(model: PreTrainedModel, ratio: str, loss: str) -> None:
-    settings = replace(SETTINGS, ratio=ratio, loss=loss, kl=0.3)
+    settings = replace(SETTINGS, ratio=ratio, loss=loss, kl_coef=0.3)
     rows = make_rows(model)
     reference = packed_model()
     with torch.no_grad():
@@ -148,8 +151,8 @@ def test_nothing_is_read_after_the_agents_last_token(model: PreTrainedModel) -> 
     longer = TokenRow(
         np.append(row.ids, tail + 7), np.append(row.log_probs, tail + np.nan), np.append(row.turn, tail)
     )
-    turns = Turns.of([[0.0, 0.0]], [0])
-    (made,) = samples([longer], turns, ADVANTAGES[:2], CLIPS[:2], "token-mean")
+    turns = Turns.of([Split((0.0,), 0.0)], [0])
+    (made,) = samples([longer], turns, ADVANTAGES[:2], (LOW[:2], HIGH[:2]), "token-mean")
     assert made.ids.tolist() == row.ids.tolist()
     assert made.lengths == (len(row.ids),)
 
@@ -191,7 +194,7 @@ def test_the_gap_to_the_sampled_log_probabilities_is_measured(model: PreTrainedM
     assert learn(model, still, batches, SETTINGS)["log_prob_gap"] == pytest.approx(gap, rel=1e-4)
 
 
-def test_outcomes_are_the_last_turns_and_gains_their_own() -> None:
+def test_turns_of_episodes_have_their_groups_and_states() -> None:
     episode = Episode(Question("q", "Who?", ("Grass",)), ())
     episode.turns = [
         Turn("zzz", Invalid("no action"), observation="what?"),
@@ -202,9 +205,99 @@ def test_outcomes_are_the_last_turns_and_gains_their_own() -> None:
     episode.rewards = [zero | {"gain": 0.1, "format-penalty": -2.0}, zero | {"gain": 0.3}, zero | {"f1": 1.0}]
     turns = turns_of([episode, episode], resolve_reward("igpo"), 2)
     assert turns.rewards.tolist() == pytest.approx([0.1, 0.3, -1.0] * 2)
-    assert turns.groups.tolist() == [0] * 6
+    assert turns.groups.tolist() == [0, 0]
     assert turns.states is not None
     assert turns.states.tolist() == [0, 1, 2] * 2
+
+
+def tempered_samples(model: PreTrainedModel) -> list[Sample]:
+    """As a sampler tells them: the log-probabilities of the model itself."""
+    with torch.no_grad():
+        return [
+            replace(batch, sampled=log_probs(model, batch))
+            for batch in micro_batches(make_samples(make_rows(model)), 16, CPU)
+        ]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_ratios_and_gradients_are_those_of_the_policy_that_samples(
+    model: PreTrainedModel, temperature: float
+) -> None:
+    settings = replace(SETTINGS, temperature=temperature, kl_coef=0.0)
+    batches = tempered_samples(model)
+    slow = copy.deepcopy(model).double()
+    expected, entropy, count = torch.zeros((), dtype=torch.float64), 0.0, 0
+    for batch in batches:
+        own = log_probs(slow, batch, temperature).double()
+        # Before the first step all ratios are 1: the gradient is that of log p, times the advantage.
+        expected = expected - (batch.weights * own * batch.advantages).sum()
+        entropy, count = entropy - float(own.detach().sum()), count + len(own)
+    expected.backward()
+    before = [weight.detach().clone() for weight in model.parameters()]
+    metrics = learn(model, torch.optim.SGD(model.parameters(), lr=0.1), batches, settings)
+    assert metrics["clipped"] == 0
+    assert metrics["log_prob_gap"] < 1e-5
+    assert metrics["entropy"] == pytest.approx(entropy / count, rel=1e-5)
+    assert metrics["loss"] == pytest.approx(
+        -sum(float((b.weights * b.advantages).sum()) for b in batches), abs=1e-6
+    )
+    for old, new, theirs in zip(before, model.parameters(), slow.parameters(), strict=True):
+        step = (old - new).double() / 0.1
+        assert (step - theirs.grad).abs().max() <= 1e-4 * theirs.grad.abs().max() + 1e-6
+
+
+def test_a_constant_advantage_does_not_move_a_policy_at_any_temperature() -> None:
+    """The mean of the gradient of log p over its own samples is 0; over those of another temperature not."""
+    draw = torch.Generator().manual_seed(0)
+    logits, tau = torch.tensor([2.0, 0.0, -1.0]), 2.0
+    ids = torch.multinomial((logits / tau).softmax(-1), 200_000, replacement=True, generator=draw)
+    sample = Sample(ids, (len(ids),), torch.ones(len(ids), dtype=torch.bool), *[torch.zeros(0)] * 6)
+    for temperature, still in ((tau, True), (1.0, False)):
+        weight = logits.clone().requires_grad_()
+        chosen_log_probs(weight.expand(len(ids), 3), sample, temperature).mean().backward()
+        assert (weight.grad.abs().max() < 5e-3) == still
+
+
+def test_the_divergence_of_a_token_is_clamped() -> None:
+    d = torch.tensor([0.0, 1.0, -1.0, 3.0, 103.0, -103.0], dtype=torch.float64, requires_grad=True)
+    values = k3(d)
+    assert values[:3].tolist() == pytest.approx([0.0, math.e - 2, 1 / math.e], abs=1e-9)
+    assert values[3:].tolist() == [10.0, 10.0, 10.0]
+    values.sum().backward()
+    assert torch.isfinite(d.grad).all()
+
+
+def test_an_estimator_brings_its_own_ratios_and_bounds() -> None:
+    assert Settings().importance_ratio == "token"
+    assert Settings(ratio="turn").importance_ratio == "turn"
+    assert Settings(advantages="a2tgpo").importance_ratio == "turn"
+    assert Settings(advantages="a2tgpo", ratio="token").importance_ratio == "token"
+
+
+def test_an_estimator_from_outside_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def mine(weight: float = 1.0) -> Estimator:
+        def advantages(turns: Turns, gamma: float) -> np.ndarray:
+            seen.append((len(turns), gamma, weight))
+            return weight * turns.rewards
+
+        return Estimator("mine", advantages, groupwise=False, clip=(0.1, 0.3))
+
+    monkeypatch.setitem(ESTIMATORS, "mine", mine)
+    train(tmp_path, Settings(**{**SMALL, "updates": 1}, epochs=1, advantages="mine(weight=0.5)", gamma=0.9))
+    assert [given[1:] for given in seen] == [(0.9, 0.5)]
+    assert read_log(tmp_path / "log.jsonl")[1]["loss"] != 0
+
+
+def test_a_batch_without_a_gain_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run(tmp_path, Settings(**{**SMALL, "max_turns": 1}, epochs=1, learning_rate=0.0))
+    assert [run.update()["batches_without_gain"] for _ in range(2)] == [1.0, 1.0]
+    assert caplog.text.count("no turn of a batch has a gain") == 1
+    two = Settings(**SMALL, epochs=1, learning_rate=0.0, scorer="none", reward="f1", advantages="grpo")
+    assert "batches_without_gain" not in Run(tmp_path, two).update()
 
 
 def test_a_gradient_that_is_no_number_stops_the_run(model: PreTrainedModel) -> None:
@@ -270,6 +363,8 @@ def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path
     assert {"validation_f1", "validation_em"} <= log[0].keys() & log[2].keys()
     assert log[1]["log_prob_gap"] < 1e-4
     assert log[1]["kl"] == pytest.approx(0, abs=1e-6)  # before the first step
+    assert log[1]["frac_reward_zero_std"] <= log[1]["collapsed_groups"] <= 1
+    assert {"grad_norm", "completion_tokens", "entropy"} <= log[1].keys()
     assert all(math.isfinite(value) for line in log for value in line.values())
     assert 0.5 < sum(value for name, value in log[1].items() if name.startswith("share_")) <= 1
     assert (log[1]["share_scoring"] > 0) == (scorer != "none")
@@ -380,8 +475,8 @@ def timeless(log: list[dict[str, float]]) -> list[dict[str, float]]:
 def test_a_folder_with_a_run_of_other_settings_is_left_alone(tmp_path: Path) -> None:
     agree(tmp_path, Settings(**SMALL))
     agree(tmp_path, Settings(**{**SMALL, "updates": 9}))
-    with pytest.raises(ValueError, match=r"other settings \(seed, kl\)"):
-        agree(tmp_path, Settings(**SMALL, seed=1, kl=0.5))
+    with pytest.raises(ValueError, match=r"other settings \(seed, kl_coef\)"):
+        agree(tmp_path, Settings(**SMALL, seed=1, kl_coef=0.5))
     assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 0
     agree(tmp_path / "b", Settings(**SMALL, curriculum=True))
     with pytest.raises(ValueError, match="updates"):

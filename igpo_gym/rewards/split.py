@@ -1,0 +1,74 @@
+"""How an episode's rewards divide into the gains of its turns and its outcome: said here, for everybody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from igpo_gym.episode import EndReason, Episode
+from igpo_gym.rewards.functions import RewardFunction, finite
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What an episode of T turns was paid: gains of turns, and the outcome that stands beside the last turn.
+
+    >>> answered = Split((0.3, 0.1), 1.0)
+    >>> answered.turns, answered.rewards
+    (3, (0.3, 0.1, 1.0))
+    """
+
+    gains: tuple[float, ...]
+    """g_1 .. g_{T-1}, and g_T where it exists: for each turn the sum of its terms that are no outcome."""
+    outcome: float | None
+    """The sum of the outcome terms over all turns; None for an episode that did not end by itself. Such an
+    episode is no member of its group."""
+    last_gain: bool = False
+    """Whether g_T exists. Where it does not, the last turn is a member of no set of gains; a 0 in its place
+    would be averaged in."""
+
+    @property
+    def turns(self) -> int:
+        """T."""
+        return len(self.gains) + (not self.last_gain)
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """The reward of each turn as one number: its gain, with the outcome on the last one (none: 0)."""
+        paid = [*self.gains, 0.0][: self.turns]
+        if paid:
+            paid[-1] += self.outcome or 0.0
+        return tuple(paid)
+
+
+def split(episode: Episode, reward: RewardFunction) -> Split:
+    """The gains and the outcome of an episode that was paid by ``reward``.
+
+    An outcome term may pay anywhere in the episode (a penalty for a malformed message, say): all that the
+    outcome terms paid is summed. A gain is the sum of the turn's other terms. The last turn has one only if
+    the reward has a term that declares that it pays there. An episode that has not ended, or was aborted, has
+    no last turn and no outcome.
+
+    Raises ValueError for turns that were not priced, for terms that are not those of ``reward``, and for a
+    value that is no finite number.
+    """
+    if len(episode.rewards) != len(episode.turns):
+        raise ValueError(
+            f"the episode on {episode.question.id!r} has {len(episode.turns)} turns, but "
+            f"{len(episode.rewards)} were rewarded"
+        )
+    outcomes = {term.name for _, term in reward.terms if term.outcome}
+    names = outcomes | set(reward.gains)
+    gains, outcome = [], 0.0
+    for turn, terms in enumerate(episode.rewards, 1):
+        if terms.keys() != names:
+            raise ValueError(
+                f"turn {turn} of the episode on {episode.question.id!r} was paid for "
+                f"{', '.join(terms) or 'nothing'}, but the terms of the reward {reward.name!r} are "
+                f"{', '.join(sorted(names))}"
+            )
+        paid = {name: finite(value, name, episode, turn) for name, value in terms.items()}
+        gains.append(sum(value for name, value in paid.items() if name not in outcomes) + 0.0)
+        outcome += sum(value for name, value in paid.items() if name in outcomes)
+    if not episode.done or episode.end is EndReason.ABORTED:
+        return Split(tuple(gains), None, last_gain=True)
+    return Split(tuple(gains if reward.last_gain else gains[:-1]), outcome, reward.last_gain)

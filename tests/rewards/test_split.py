@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from igpo_gym.agents.training.estimators import Turns, resolve_estimator
+from igpo_gym.episode import Action, Answer, Episode, Invalid
+from igpo_gym.rewards import RewardFunction, RewardTerm, Split, resolve_reward, split
+from tests.rewards.played import SEARCH, play
+
+RIGHT, WRONG, BAD = Answer("Danzig"), Answer("Cologne"), Invalid("no action")
+
+
+def paid(
+    spec: str | RewardFunction, *actions: Action, beliefs: tuple[float, ...] = (), truncated: bool = False
+) -> Episode:
+    """An episode as the engine pays it: each turn when it has been played, the last one when it has ended."""
+    episode, reward = play(*actions, beliefs=beliefs, truncated=truncated), resolve_reward(spec)
+    until = [episode.until(turn) for turn in range(1, len(actions))]
+    for each in until:
+        each.beliefs = episode.beliefs
+    episode.rewards = [reward.price(each, len(each.turns)) for each in (*until, episode)]
+    return episode
+
+
+def splits(spec: str, *episodes: Episode) -> list[Split]:
+    return [split(episode, resolve_reward(spec)) for episode in episodes]
+
+
+def test_what_outcome_terms_pay_anywhere_is_the_outcome() -> None:
+    episode = paid("igpo", BAD, SEARCH, RIGHT, beliefs=(0.1, 0.2, 0.5))
+    made = split(episode, resolve_reward("igpo"))
+    assert made.gains == pytest.approx((0.1, 0.3))
+    assert (made.outcome, made.last_gain, made.turns) == (-1.0, False, 3)
+    assert made.rewards == pytest.approx((0.1, 0.3, -1.0))
+
+
+def test_a_last_turn_has_a_gain_where_a_term_says_that_it_pays_there() -> None:
+    spec = "igpo - 0.01*search-cost"
+    answered = paid(spec, SEARCH, RIGHT, beliefs=(0.1, 0.5))
+    made = split(answered, resolve_reward(spec))
+    assert made.gains == pytest.approx((0.4 - 0.01, 0.0))
+    assert (made.outcome, made.last_gain) == (1.0, True)
+    lost = split(paid(spec, SEARCH, SEARCH, beliefs=(0.1, 0.5, 0.9), truncated=True), resolve_reward(spec))
+    assert lost.gains == pytest.approx((0.39, -0.01))
+    assert lost.rewards == pytest.approx((0.39, -2.01))
+    assert {spec: resolve_reward(spec).last_gain for spec in ("igpo", "potential", "f1", "redundancy")} == {
+        "igpo": False,
+        "potential": True,
+        "f1": False,
+        "redundancy": True,
+    }
+
+
+def test_the_last_search_of_an_episode_that_runs_out_of_turns_has_no_gain() -> None:
+    # It is measured all the same: the belief after it is there.
+    for name in ("igpo", "igpo-logprob", "watermark"):
+        episode = paid(name, SEARCH, SEARCH, beliefs=(0.1, 0.5, 0.9), truncated=True)
+        made = split(episode, resolve_reward(name))
+        assert (len(made.gains), made.outcome) == (1, -2.0)
+        assert sum(episode.rewards[-1].values()) == -2.0
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_a_penalty_is_paid_once_an_episode(count: int) -> None:
+    answered = paid("igpo", *[BAD] * count, RIGHT, beliefs=(0.1,) * (count + 1))
+    lost = paid("igpo", *[BAD] * count, beliefs=(0.1,) * (count + 1), truncated=True)
+    assert [each.outcome for each in splits("igpo", answered, lost)] == [-1.0, -2.0]
+    # The sum of the steps is what a trainer sees.
+    assert sum(sum(terms.values()) for terms in answered.rewards) == pytest.approx(-1.0)
+
+
+def test_shaping_does_not_rank_evidence_below_luck() -> None:
+    """An expert, a slower one and a lucky guess are right; the last episode is wrong."""
+    episodes = [
+        paid("potential", SEARCH, SEARCH, RIGHT, beliefs=(0.1, 0.5, 0.9)),
+        paid("potential", SEARCH, SEARCH, SEARCH, RIGHT, beliefs=(0.1, 0.1, 0.6, 0.95)),
+        paid("potential", RIGHT, beliefs=(0.1,)),
+        paid("potential", SEARCH, WRONG, beliefs=(0.1, 0.1)),
+    ]
+    made = splits("potential", *episodes)
+    assert [each.outcome for each in made] == [1.0, 1.0, 1.0, 0.0]
+    assert made[0].gains == pytest.approx((0.4, 0.4, -0.9))
+    turns = Turns.of(made, ["q"] * 4)
+    for values in turns.by_episode(resolve_estimator("grpo")(turns))[:3]:
+        assert values == pytest.approx([1 / math.sqrt(3)] * len(values), abs=1e-4)  # +0.58
+    assert resolve_estimator("grpo")(turns)[-2:] == pytest.approx([-math.sqrt(3)] * 2, abs=1e-4)  # -1.73
+    # Where returns are compared, shaping sums to minus the first belief for all of them.
+    assert turns.returns == pytest.approx([0.9, 0.9, 0.9, -0.1])
+
+
+def test_an_episode_that_did_not_end_has_no_outcome() -> None:
+    running = paid("igpo", SEARCH, SEARCH, beliefs=(0.1, 0.2, 0.5))
+    made = split(running, resolve_reward("igpo"))
+    assert made.gains == pytest.approx((0.1, 0.3))
+    assert (made.outcome, made.turns) == (None, 2)
+    nothing = split(play(), resolve_reward("igpo"))
+    assert (nothing.turns, nothing.rewards, nothing.outcome) == (0, (), None)
+
+
+def test_rewards_that_do_not_match_are_refused() -> None:
+    episode = paid("igpo", SEARCH, RIGHT, beliefs=(0.1, 0.5))
+    with pytest.raises(
+        ValueError, match=r"paid for gain, f1, format-penalty, but the terms of .*'f1' are f1"
+    ):
+        split(episode, resolve_reward("f1"))
+    del episode.rewards[-1]
+    with pytest.raises(ValueError, match="'1' has 2 turns, but 1 were rewarded"):
+        split(episode, resolve_reward("igpo"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_a_reward_that_is_no_finite_number_is_refused_with_its_episode_and_term(value: float | None) -> None:
+    broken = RewardTerm("broken", lambda episode, turn: value if turn == 2 else 0.0)  # type: ignore[arg-type, return-value]
+    reward = RewardFunction("mine", ((1.0, broken), *resolve_reward("f1").terms))
+    problem = (
+        rf"'broken' gives {value}, which is no finite number, for turn 2 of the episode on '1' \(attempt 0\)"
+    )
+    with pytest.raises(ValueError, match=problem):
+        paid(reward, SEARCH, RIGHT)
+    episode = paid("f1", SEARCH, RIGHT)
+    for terms in episode.rewards:
+        terms["broken"] = 0.0
+    episode.rewards[1]["broken"] = value  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=problem):
+        split(episode, reward)
