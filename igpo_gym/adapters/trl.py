@@ -263,7 +263,7 @@ class TurnGRPOTrainer(GRPOTrainer):
     ``Estimator``) gives it within its group, discounted by ``gamma`` per turn. Everything else is TRL's:
     clipping and ratios (those of an estimator that has its own are not taken over), KL, loss types, logging,
     its reward (of the sum) included. The metric ``collapsed_groups`` is the share of groups that teach
-    nothing.
+    nothing, ``batches_without_gain`` that of batches of which no turn has a gain though the reward pays some.
 
     Raises SpecError for an estimator that there is not, that needs states, or that ignores gains which the
     reward of ``rollout_func`` pays.
@@ -276,8 +276,10 @@ class TurnGRPOTrainer(GRPOTrainer):
         self._gamma = gamma
         if self._estimator.needs_states:
             raise SpecError(f"{self._estimator.name} compares states, which TRL does not hand over")
+        self._expects_gains = False
         if isinstance(rollouts := kwargs.get("rollout_func"), Rollouts):
             check_reward(self._estimator, rollouts.reward)
+            self._expects_gains = self._estimator.uses_gains and bool(rollouts.reward.gains)
         super().__init__(*args, **kwargs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -287,9 +289,10 @@ class TurnGRPOTrainer(GRPOTrainer):
         rows = gather_object([{name: row[name] for name in _GATHERED} for row in inputs])
         turns = Turns.of(list(map(read_split, rows)), groups=[place // size for place in range(len(rows))])
         values = self._estimator(turns, self._gamma)
-        self._metrics["train" if training else "eval"]["collapsed_groups"].append(
-            collapse_rate(turns, values)
-        )
+        metrics = self._metrics["train" if training else "eval"]
+        metrics["collapsed_groups"].append(collapse_rate(turns, values))
+        if self._expects_gains:
+            metrics["batches_without_gain"].append(float(not turns.gains.any()))
 
         spread = per_token(turns, values, [row["token_turns"] for row in rows])
         first = self.accelerator.process_index * len(inputs)

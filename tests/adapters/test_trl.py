@@ -153,7 +153,9 @@ def test_nano_is_trained_with_an_advantage_for_every_turn(tmp_path: Path, estima
     )
     trainer.train()
     assert any(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())
-    assert {"em", "f1", "collapsed_groups", "reward"} <= set(trainer.state.log_history[0])
+    assert {"em", "f1", "collapsed_groups", "batches_without_gain", "reward"} <= set(
+        trainer.state.log_history[0]
+    )
     assert len(seen) == 2
     for inputs, output in seen:
         questions = [row["question_id"] for row in inputs]
