@@ -33,7 +33,7 @@ from igpo_gym.agents.training.trainer import (
     train,
     turns_of,
 )
-from igpo_gym.episode import Answer, Episode, Invalid, Question, Turn
+from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Question, Turn
 from igpo_gym.lm.packing import attend_packed
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.scorers.local import TransformersScorer
@@ -196,6 +196,7 @@ def test_the_gap_to_the_sampled_log_probabilities_is_measured(model: PreTrainedM
 
 def test_turns_of_episodes_have_their_groups_and_states() -> None:
     episode = Episode(Question("q", "Who?", ("Grass",)), ())
+    episode.end = EndReason.ANSWERED
     episode.turns = [
         Turn("zzz", Invalid("no action"), observation="what?"),
         Turn("<search>x</search>", search_call("x"), observation="found"),
