@@ -216,7 +216,7 @@ def test_the_rewards_are_listed() -> None:
     assert all(name in output for name in (*PRESETS, *TERMS))
 
 
-WORLD = ("--questions", "world:test,documents=60,questions=2", "--max-turns", "4")
+WORLD = ("--questions", "world:test#documents=60,questions=2", "--max-turns", "4")
 
 
 def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_file_that_names_no_data_set_needs_one_to_draw_documents(files: Path) 
 @pytest.mark.slow
 def test_a_killed_rollout_loses_nothing_that_was_written(files: Path) -> None:
     command = [sys.executable, "-c", "from igpo_gym.cli import app; app()", "rollout"]
-    command += ["--questions", "world:test,questions=2000", "--scorer", "none", "--reward", "outcome-f1"]
+    command += ["--questions", "world:test#questions=2000", "--scorer", "none", "--reward", "outcome-f1"]
     command += ["--agent", "noisy", "--episodes", "2000", "--out", "out.jsonl", "--batch-size", "4"]
     out = files / "out.jsonl"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

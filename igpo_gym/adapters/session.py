@@ -48,7 +48,7 @@ class Sessions:
     The thread that joins their beliefs ends when nobody holds the sessions or one of their environments any
     more. Use them as a context manager, or :meth:`close` them, to end it at once.
 
-    >>> sessions = Sessions(questions="world:documents=60,questions=10", scorer=None, reward="outcome-f1")
+    >>> sessions = Sessions(questions="world#documents=60,questions=10", scorer=None, reward="outcome-f1")
     >>> one, other = sessions(), sessions()
     >>> one.engine is other.engine, one.reset(seed=1)[0] == other.reset(seed=1)[0]
     (True, True)

@@ -125,7 +125,7 @@ class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
         settings: the arguments of SearchQAEnv.
 
     >>> import gymnasium as gym, igpo_gym
-    >>> env = gym.make("SearchQA-IGPO-Discrete-v0", questions="world:hops=1")
+    >>> env = gym.make("SearchQA-IGPO-Discrete-v0", questions="world#hops=1")
     >>> observation, info = env.reset(seed=0)
     >>> info["candidates"], observation.shape
     (('Bermus Institute',), (213,))

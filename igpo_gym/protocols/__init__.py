@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from igpo_gym import specs
 from igpo_gym.episode import Action, Answer, Invalid, Passage, Question, Role, Search, Segment
-from igpo_gym.errors import choose
 from igpo_gym.text import neutralize, well_formed
 
 MAX_QUERIES = 16
@@ -261,6 +261,11 @@ TOOL_CALL = TextProtocol(
 PROTOCOLS = {protocol.name: protocol for protocol in (TAGS, TOOL_CALL)}
 
 
+for _protocol in PROTOCOLS.values():
+    specs.register("protocol", _protocol.name, _protocol)
+
+
 def resolve_protocol(spec: str | TextProtocol) -> TextProtocol:
-    """A protocol by name, or the protocol itself. Raises SpecError for anything else."""
-    return spec if isinstance(spec, TextProtocol) else choose(PROTOCOLS, spec, "protocol")
+    """A protocol by its spec, or the protocol itself. Raises SpecError for anything else."""
+    protocol: TextProtocol = specs.resolve("protocol", spec)
+    return protocol

@@ -7,19 +7,30 @@ look at anything up to and including its turn. Write your own like this:
 >>> brevity = RewardTerm("brevity", lambda episode, turn: -len(episode.turns[turn - 1].message) / 1000)
 >>> RewardFunction("mine", ((1.0, TERMS["f1"]), (0.5, brevity))).name
 'mine'
+
+Registered, or named as "package.module:attribute", it has its place in every sum that is written as a text:
+
+>>> from igpo_gym.rewards import resolve_reward
+>>> from igpo_gym.specs import register, unregister
+>>> @register("term", "brevity")
+... def brief(scale: float = 1000.0) -> RewardTerm:
+...     return RewardTerm("brevity", lambda episode, turn: -len(episode.turns[turn - 1].message) / scale)
+>>> [term.name for _, term in resolve_reward("f1 + 0.5*brevity(scale=10)").terms]
+['f1', 'brevity(scale=10.0)']
+>>> unregister("term", "brevity")
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
+from igpo_gym import specs
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.episode import Episode, Invalid, Search
-from igpo_gym.errors import SpecError, choose
+from igpo_gym.errors import SpecError
 from igpo_gym.rewards.gains import (
     document_gain,
     gain,
@@ -115,11 +126,7 @@ _PLAIN = (
 """The terms without parameters."""
 
 
-def _maker(term: RewardTerm) -> Callable[[], RewardTerm]:
-    return lambda: term
-
-
-MAKERS: dict[str, Callable[..., RewardTerm]] = {
+MAKERS: dict[str, Callable[..., RewardTerm] | RewardTerm] = {
     "gain": gain,
     "log-gain": log_gain,
     "new-best": new_best,
@@ -127,53 +134,55 @@ MAKERS: dict[str, Callable[..., RewardTerm]] = {
     "teacher-gain": teacher_gain,
     "document-gain": document_gain,
     "value-gain": value_gain,
-    **{term.name: _maker(term) for term in _PLAIN},
+    **{term.name: term for term in _PLAIN},
 }
-"""By name, a function from a term's parameters, all of which have defaults, to the term."""
+"""The terms of the package: a function from parameters, all of which have defaults, to the term, or the term."""
+
+for _name, _make in MAKERS.items():
+    specs.register("term", _name, _make)
 
 
 def parameters(name: str) -> dict[str, Parameter]:
     """The parameters of a term with their defaults. Raises SpecError for an unknown term."""
-    signature = inspect.signature(choose(MAKERS, name, "reward term"))
-    return {key: parameter.default for key, parameter in signature.parameters.items()}
+    return {key: each.default for key, each in _signature(specs.maker("term", name)).items()}
+
+
+def _signature(make: Callable[..., RewardTerm] | RewardTerm) -> Mapping[str, inspect.Parameter]:
+    return {} if isinstance(make, RewardTerm) else inspect.signature(make).parameters
 
 
 def make_term(name: str, **given: Parameter) -> RewardTerm:
     """A term by name, with parameters (or their texts). Its own name shows those that are not the defaults.
+
+    ``name`` is one of the package's terms, one that was registered, or "package.module:attribute".
 
     >>> make_term("gain", context="evidence", aliases="max").name
     'gain(context=evidence)'
 
     Raises SpecError for a name or parameter that is not known, and for values that do not fit.
     """
-    defaults = parameters(name)
-    values = {key: _converted(name, key, value, defaults) for key, value in given.items()}
+    make = specs.maker("term", name)
+    known = _signature(make)
+    for key in given:
+        if key not in known:
+            there = ", ".join(known) or "none"
+            raise SpecError(f"the reward term {name!r} has no parameter {key!r}; it has: {there}")
+    values = {
+        key: specs.converted(value, known[key], f"{key} of the reward term {name!r}")
+        for key, value in given.items()
+    }
     try:
-        term = MAKERS[name](**values)
-    except ValueError as problem:
+        term = make if isinstance(make, RewardTerm) else make(**values)
+    except (TypeError, ValueError) as problem:
         raise SpecError(f"in the reward term {name!r}: {problem}") from problem
+    specs.checked("term", term, name)
     shown = ", ".join(
-        f"{key}={values[key]}" for key in defaults if values.get(key, defaults[key]) != defaults[key]
+        f"{key}={values[key]}" for key, each in known.items() if values.get(key, each.default) != each.default
     )
-    return replace(term, name=f"{name}({shown})") if shown else term
-
-
-def _converted(name: str, key: str, value: Parameter, defaults: dict[str, Parameter]) -> Parameter:
-    """The value as the type that the parameter has."""
-    if key not in defaults:
-        known = ", ".join(defaults) or "none"
-        raise SpecError(f"the reward term {name!r} has no parameter {key!r}; it has: {known}")
-    kind = type(defaults[key])
-    try:
-        converted = kind(str(value))
-    except ValueError:
-        converted = math.nan
-    if isinstance(converted, float) and not math.isfinite(converted):
-        raise SpecError(f"{value!r} is no {kind.__name__}, which {key} of the reward term {name!r} must be")
-    return converted
+    return replace(term, name=f"{term.name}({shown})") if shown and "(" not in term.name else term
 
 
 TERMS = {name: make_term(name) for name in MAKERS}
-"""The terms by name, with their default parameters; b_t is the belief after turn t."""
+"""The package's terms by name, with their default parameters; b_t is the belief after turn t."""
 
 INFORMATION_GAIN = TERMS["gain"]

@@ -99,7 +99,7 @@ def test_labels_are_told_apart_and_explained() -> None:
 @pytest.fixture(scope="module", params=PROTOCOLS)
 def played(request: pytest.FixtureRequest) -> list[list[Trajectory]]:
     questions, engine = assemble(
-        load_world("test,questions=40,hops=1-3"), None, None, "outcome-f1", request.param, MAX_TURNS
+        load_world("test", questions=40, hops="1-3"), None, None, "outcome-f1", request.param, MAX_TURNS
     )
     return play_cast(engine, questions, 40, 3)
 
@@ -159,7 +159,7 @@ def test_groups_hold_successes_and_failures(played: list[list[Trajectory]]) -> N
 def test_the_same_seed_gives_the_same_trajectories(played: list[list[Trajectory]]) -> None:
     keys = [each.key for group in played for each in group]
     assert len(set(keys)) == len(keys)
-    questions, engine = assemble(load_world("test,questions=40,hops=1-3"), None, None, "outcome-f1")
+    questions, engine = assemble(load_world("test", questions=40, hops="1-3"), None, None, "outcome-f1")
     engine = replace(engine, protocol=PROTOCOLS["tags"], max_turns=MAX_TURNS)
     first, again, other = (play_cast(engine, questions, 5, 2, seed) for seed in (0, 0, 1))
     assert first == again

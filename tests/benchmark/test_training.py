@@ -177,8 +177,8 @@ def test_estimators_that_compare_like_with_like_do_not_drift_on_noise(name: str)
 
 SMALL = Settings(
     model="nano",
-    questions="world:train,documents=60,questions=20",
-    validation="world:validation,documents=60,questions=20",
+    questions="world:train#documents=60,questions=20",
+    validation="world:validation#documents=60,questions=20",
     batch_questions=1,
     group_size=2,
     max_turns=2,

@@ -183,7 +183,7 @@ def test_a_generator_that_is_set_decides_the_questions(settings: dict[str, Any])
 
 
 def test_a_wrapped_environment_can_be_made_again_from_its_spec() -> None:
-    questions = "world:documents=60,questions=10"
+    questions = "world#documents=60,questions=10"
     env = TranscriptObservation(gym.make("SearchQA-Outcome-v0", questions=questions))
     assert env.spec is not None
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))

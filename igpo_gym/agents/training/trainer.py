@@ -370,7 +370,7 @@ class Run:
         path = self.out / "state.pt"
         if not path.exists():
             return False
-        state = torch.load(path, map_location=self.model.device)
+        state = torch.load(path, map_location=self.model.device, weights_only=True)
         with torch.no_grad():
             for name, weight in self.trained.weights.items():
                 weight.copy_(state["weights"][name])

@@ -242,8 +242,8 @@ def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTra
 
 SMALL = {
     "model": "nano",
-    "questions": "world:train,documents=60,questions=20,hops=1-2",
-    "validation": "world:validation,documents=60,questions=20,hops=1-2",
+    "questions": "world:train#documents=60,questions=20,hops=1-2",
+    "validation": "world:validation#documents=60,questions=20,hops=1-2",
     "batch_questions": 2,
     "group_size": 2,
     "max_turns": 2,
