@@ -47,6 +47,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, overload
 from urllib.parse import unquote
 
+import igpo_gym
 from igpo_gym.errors import SpecError
 from igpo_gym.storage import cache_dir, written_file
 from igpo_gym.text import without_credentials
@@ -125,7 +126,7 @@ class Entry:
 
 
 _entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
-_plugins_loaded = False
+_loaded = False
 _kept: dict[str, OrderedDict[Hashable, Any]] = {kind: OrderedDict() for kind in KINDS}
 
 
@@ -155,9 +156,9 @@ def register(
     ``make`` is a function or class, or "package.module:attribute" of one, which is imported at its first use.
     It is called with what stands behind the colon of a spec, where it takes a positional argument and either
     there is something or it must be given, and with the options behind ``#`` as keyword arguments, converted
-    to int, float or bool where its annotations or defaults say so. An argument that has the name of something
-    its kind is told is given that: ``questions`` for a search, ``questions``, ``protocol`` and ``sampling`` for
-    a policy. A ``make`` that already is an object of the kind is taken as it is.
+    to int, float or bool where its annotations or defaults say so. An argument with the name of something
+    that the kind is told is given that: ``questions`` for a search, ``questions``, ``protocol`` and
+    ``sampling`` for a policy. A ``make`` that already is an object of the kind is taken as it is.
 
     ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
     colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
@@ -170,12 +171,12 @@ def register(
 
     def add(made: T) -> T:
         table, entry = _table(kind), Entry(made, form or name, files, runs_code, owner)
-        with LOCK:
-            if name in table and table[name].owner != owner:
-                raise SpecError(
-                    f"the {KINDS[kind].noun} {name!r} is that of {table[name].owner}; choose another name"
-                )
-            table[name] = entry
+        # Without the lock: modules register while they are imported, and imports have locks of their own.
+        if name in table and table[name].owner != owner:
+            raise SpecError(
+                f"the {KINDS[kind].noun} {name!r} is that of {table[name].owner}; choose another name"
+            )
+        table[name] = entry
         return made
 
     return add if make is None else add(make)
@@ -183,9 +184,8 @@ def register(
 
 def unregister(kind: str, name: str) -> None:
     """Forget a name. Raises SpecError if it is not registered."""
-    with LOCK:
-        if _table(kind).pop(name, None) is None:
-            raise SpecError(f"no {KINDS[kind].noun} is registered as {name!r}")
+    if _table(kind).pop(name, None) is None:
+        raise SpecError(f"no {KINDS[kind].noun} is registered as {name!r}")
 
 
 def registered(kind: str, name: str) -> bool:
@@ -220,14 +220,19 @@ def _entry(kind: str, name: str) -> Entry | None:
 
 
 def _load_plugins() -> None:
-    """Load the entry points, once. One that fails is a warning: it must not take the others down."""
-    global _plugins_loaded
-    if _plugins_loaded:
+    """Import the package's rooms and the entry points, once.
+
+    A plugin that fails is a warning: it must not take the others down.
+    """
+    global _loaded
+    if _loaded:
         return
     with LOCK:
-        if _plugins_loaded:
+        if _loaded:
             return
-        _plugins_loaded = True  # before they load, for they may look names up themselves
+        _loaded = True  # before they load, for they may look names up themselves
+        for room in igpo_gym.ROOMS:
+            importlib.import_module(room)
         for point in entry_points(group=PLUGINS):
             try:
                 loaded = point.load()
@@ -410,9 +415,8 @@ def called(make: Any, what: str, place: str, options: Mapping[str, str], context
         elif open_ended and key not in parameters:
             given[key] = value
         else:
-            raise SpecError(
-                f"{what} has no option {key!r}{_did_you_mean(key, known)}; it has: {', '.join(known) or 'none'}"
-            )
+            there = ", ".join(known) or "none"
+            raise SpecError(f"{what} has no option {key!r}{_did_you_mean(key, known)}; it has: {there}")
     for name, each in known.items():
         if each.default is each.empty and name not in given:
             raise SpecError(f"{what} needs the option {name}: write #{name}=...")
@@ -431,12 +435,7 @@ def converted(value: object, parameter: inspect.Parameter, what: str) -> Any:
         return value
     text = str(value).strip()
     try:
-        number = {
-            "bool": lambda: _TRUTHS[text.lower()],
-            "int": lambda: int(text),
-            "float": lambda: float(text),
-        }
-        made = number[kind]()
+        made = _TRUTHS[text.lower()] if kind == "bool" else int(text) if kind == "int" else float(text)
     except (KeyError, ValueError):
         made = math.nan
     if not math.isfinite(made):
@@ -526,7 +525,7 @@ def _made(kind: str, spec: Spec, found: _Found, context: Mapping[str, Any]) -> A
 
 
 def _attribute(text: str) -> Any:
-    """What "package.module:attribute" names. A package that is not installed is looked for where one works."""
+    """What "package.module:attribute" names; the working directory is searched after what is installed."""
     module, _, path = text.partition(":")
     try:
         try:
@@ -609,9 +608,9 @@ def fingerprint(spec: str | Path | None) -> str:
     """A hash of the content that a spec or path names; empty where it names no file or folder.
 
     The same for a copy, and whatever the working directory: registered names are never paths. Of a folder,
-    that of its files (of a model's, those that a model is made of). A file of more than ``WHOLE_BYTES`` counts
-    by its size, its first and last megabyte, and the header of a safetensors file. Hashes of large files are
-    remembered in the cache folder, for a path, size and time of writing.
+    that of its files (of a model's, those that a model is made of). A file of more than ``WHOLE_BYTES``
+    counts by its size, its first and last megabyte, and the header of a safetensors file. Hashes of large
+    files are remembered in the cache folder, for a path, size and time of writing.
 
     >>> fingerprint("world:test"), fingerprint(None)
     ('', '')

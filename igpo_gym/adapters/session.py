@@ -15,6 +15,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
+from igpo_gym import specs
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine
@@ -96,12 +97,17 @@ class Sessions:
         return self._fronts.enter_context(BatchingScorer(scorer))
 
 
-@lru_cache(maxsize=8)
 def shared_sessions(**settings: Any) -> Sessions:
     """:class:`Sessions`, the same again for equal settings: for libraries that make objects from settings.
 
     Raises TypeError for a setting that cannot be compared, such as a list of questions; give a tuple.
     """
+    with specs.LOCK:  # threads that ask at the same time share what the first of them makes
+        return _sessions(**settings)
+
+
+@lru_cache(maxsize=8)
+def _sessions(**settings: Any) -> Sessions:
     return Sessions(**settings)
 
 

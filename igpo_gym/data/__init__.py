@@ -1,6 +1,7 @@
 """Questions: loaders of public formats, the generated world, and answer metrics.
 
-What ``questions=`` takes is registered here; a loader of one's own is a function from a path to a QuestionSet:
+What ``questions=`` takes is registered here. A loader of one's own is a function from what stands behind the
+colon to a QuestionSet:
 
 >>> from igpo_gym.specs import register, unregister
 >>> @register("questions", "single", form="single:WORD")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,19 +15,11 @@ import torch
 
 from igpo_gym import specs
 from igpo_gym.errors import MissingExtraError, SpecError
-from igpo_gym.lm import PACKAGED
+from igpo_gym.lm.names import MODEL_FORMS, PACKAGED, check_name
 from igpo_gym.storage import cache_dir, written_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-MODEL_FORMS = (
-    f"{' or '.join(PACKAGED)}, a model's name on the Hugging Face hub, a local folder with safetensors, "
-    "or a .gguf file"
-)
-
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
-"""What a model on the hub is called: owner/name, or a bare word."""
 
 HUB_SECONDS = 5.0
 """How long the hub may take to answer, before it counts as not to be reached."""
@@ -110,6 +100,7 @@ def _explained(what: str, spec: str | Path) -> Iterator[dict[str, Any]]:
 
 def _source(spec: str) -> tuple[str, str]:
     """What transformers finds the model under, a folder or a name on the hub, and why the hub is no help."""
+    check_name(spec)
     if spec in PACKAGED:
         folder = Path(__file__).parents[1] / "models" / spec
         if not (folder / "config.json").is_file():
@@ -119,10 +110,6 @@ def _source(spec: str) -> tuple[str, str]:
         return str(gguf_folder(Path(spec))), ""
     if Path(spec).is_dir():
         return spec, ""
-    if near := get_close_matches(spec.lower(), PACKAGED, 1, specs.NEAR):
-        raise SpecError(f"there is no model {spec!r}; did you mean {near[0]}? Give {MODEL_FORMS}")
-    if not HUB_NAME.fullmatch(spec):
-        raise SpecError(f"cannot load the model {spec!r} (there is no such folder); give {MODEL_FORMS}")
     return spec, _unreachable()
 
 
@@ -165,9 +152,7 @@ def gguf_folder(path: Path) -> Path:
         if not (find_spec("gguf") and find_spec("accelerate")):
             raise MissingExtraError("reading a GGUF file", "gguf")
         if code := _remote_code(path.parent):
-            raise SpecError(
-                f"{code}, which is never run; move {path.name} to a folder of its own, where nothing asks for any"
-            )
+            raise SpecError(f"{code}, which is never run; move {path.name} to a folder of its own")
         with specs.LOCK, written_whole(folder) as new:
             _convert(path, new)
     return folder

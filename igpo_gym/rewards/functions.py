@@ -158,7 +158,9 @@ def _recipe_terms(name: str, recipe: Recipe, given: Mapping[str, str]) -> list[t
     ]
 
 
-PRESETS = {name: _read(name) for name in RECIPES}
+PRESETS = {
+    name: RewardFunction(name, tuple(_recipe_terms(name, recipe, {}))) for name, recipe in RECIPES.items()
+}
 """The reward functions that papers name, outcome included."""
 
 

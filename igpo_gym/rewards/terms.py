@@ -136,7 +136,7 @@ MAKERS: dict[str, Callable[..., RewardTerm] | RewardTerm] = {
     "value-gain": value_gain,
     **{term.name: term for term in _PLAIN},
 }
-"""The terms of the package: a function from parameters, all of which have defaults, to the term, or the term."""
+"""The package's terms: a function from parameters, all of which have defaults, to the term, or the term."""
 
 for _name, _make in MAKERS.items():
     specs.register("term", _name, _make)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from igpo_gym import specs
-from igpo_gym.lm import PACKAGED
+from igpo_gym.lm.names import PACKAGED, check_name
 from igpo_gym.scorers.interface import AnswerScorer
 
 
@@ -16,6 +16,7 @@ def local_scorer(
 
     The options are those of :class:`igpo_gym.scorers.local.TransformersScorer`, and None is their default.
     """
+    check_name(model)
     from igpo_gym.scorers.local import CACHE_BYTES, ROW_TOKENS, TransformersScorer
 
     return TransformersScorer.load(
@@ -35,7 +36,7 @@ for _name in ("http", "https"):
 def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
     """A scorer from its spec; objects pass, "none" and None are no scorer.
 
-    A spec is a language model (see ``loading.MODEL_FORMS``), with the options of :func:`local_scorer`, or the
+    A spec is a language model (see ``names.MODEL_FORMS``), with the options of :func:`local_scorer`, or the
     URL of a server, with those of :class:`remote.RemoteScorer`. Equal specs give the same scorer within a
     process, so that environments share one model and its cache. Raises SpecError, with what can be given, for
     a spec that names no scorer, and ScoringError for a server that cannot be reached.

@@ -71,7 +71,8 @@ def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Re
 def _index_of(questions: QuestionSet) -> BM25Index:
     if not questions.passages:
         raise SpecError(
-            f"the questions {questions.name!r} bring no passages to search; give search= one of: {specs.forms('search')}"
+            f"the questions {questions.name!r} bring no passages to search; give search= one of: "
+            f"{specs.forms('search')}"
         )
     if not questions.fingerprint:
         return BM25Index.build(questions.passages)

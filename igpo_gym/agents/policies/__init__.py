@@ -7,7 +7,7 @@ from functools import partial
 from igpo_gym import specs
 from igpo_gym.agents.policies.scripted import SCRIPTED, ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.lm import PACKAGED
+from igpo_gym.lm.names import PACKAGED, check_name
 from igpo_gym.lm.policy import Policy, Sampling
 from igpo_gym.protocols import TextProtocol
 
@@ -21,6 +21,7 @@ def scripted_policy(
 
 def local_policy(model: str, protocol: TextProtocol, sampling: Sampling, device: str = "auto") -> Policy:
     """A language model on this machine as the agent: what specs such as ``./model#device=cpu`` call."""
+    check_name(model)
     from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 
     return LanguageModelPolicy.load(model, protocol, sampling, device)
@@ -47,7 +48,7 @@ def resolve_policy(
     """A policy from its spec; objects pass.
 
     A spec is the name of a scripted agent (see ``scripted.SCRIPTED``), the URL of a server, with the options
-    of :class:`remote.RemotePolicy`, a language model (see ``loading.MODEL_FORMS``), or what others have
+    of :class:`remote.RemotePolicy`, a language model (see ``names.MODEL_FORMS``), or what others have
     registered. Raises SpecError, with what can be given, for a spec that names no policy, and SamplingError
     for a server that cannot be reached.
     """

@@ -156,7 +156,9 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
 
 
-def _check_format(record: dict[str, Any]) -> None:
+def _check_format(record: Any) -> None:
+    if not isinstance(record, dict) or "format" not in record:
+        raise ValueError("no line of those that igpo-gym rollout writes, which name their format")
     if record["format"] != FORMAT:
         raise ValueError(f"format {record['format']}; this version reads format {FORMAT}")
 

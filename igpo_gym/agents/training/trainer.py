@@ -23,7 +23,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -46,7 +46,7 @@ from igpo_gym.agents.training.advantages import (
 from igpo_gym.agents.training.logs import Metrics, sinks
 from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
 from igpo_gym.agents.training.model import TrainedModel
-from igpo_gym.agents.training.settings import Settings, agree
+from igpo_gym.agents.training.settings import Settings, agree, shown
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Sampling
@@ -447,7 +447,7 @@ def train(
             tidy(out / name)
         run = Run(out, settings)
         resumed = run.resume()
-        write = [*sinks(out, asdict(settings), run.updates if resumed else -1, wandb), report]
+        write = [*sinks(out, shown(settings), run.updates if resumed else -1, wandb), report]
 
         def log(metrics: Metrics) -> None:
             for sink in write:

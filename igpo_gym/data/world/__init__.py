@@ -81,8 +81,8 @@ def load_world(
     """
     if split not in SPLITS:
         raise SpecError(
-            f"a generated world has the splits {', '.join(SPLITS)}, and {split!r} is none of them; its settings "
-            "stand behind '#', as in world:test#documents=5000,hops=2-3"
+            f"a generated world has the splits {', '.join(SPLITS)}, and {split!r} is none of them; its "
+            "settings stand behind '#', as in world:test#documents=5000,hops=2-3"
         )
     world = World(documents, questions, read_hops(hops), coupling, seed, split)
     passages = tuple(world.passages())
