@@ -515,7 +515,9 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 def _made(kind: str, spec: Spec, found: _Found, context: Mapping[str, Any]) -> Any:
     make = _attribute(found.make) if isinstance(found.make, str) else found.make
     shown = without_credentials(spec.place)
-    what = f"the {KINDS[kind].noun} {shown!r}" + f" ({found.form})" * (found.form not in ("", shown))
+    what = f"the {KINDS[kind].noun} {shown!r}" + f" ({found.form})" * (
+        not found.place and found.form != shown
+    )
     ready = all(hasattr(make, name) for name in KINDS[kind].has) and KINDS[kind].has
     if not isinstance(make, type) and (ready or not callable(make)):
         if found.place or spec.options:
@@ -647,8 +649,9 @@ def _of_file(path: Path) -> str:
     status = path.stat()
     if status.st_size < _PIECE:
         return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    state = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    memo = cache_dir() / "fingerprints" / f"{_digest(state[0])}.json"
+    where = str(path.resolve())
+    state = [where, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    memo = cache_dir() / "fingerprints" / f"{_digest(where)}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
         remembered = json.loads(memo.read_text(encoding="utf-8"))
         if remembered["state"] == state:

@@ -126,8 +126,12 @@ def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
     assert len(said) == 16
     assert all(segment.log_probs and len(segment.ids or ()) == 5 for segment in said)
     assert "other settings (temperature)" in " ".join(run(*command, "--temperature", "1", code=2).split())
-    (files / "model" / "model.safetensors").touch()
-    assert "other settings (agent_written)" in " ".join(run(*command, code=2).split())
+    os.utime(files / "model" / "model.safetensors", (1, 1))  # the time does not count, the content does
+    run(*command)
+    with (files / "model" / "model.safetensors").open("r+b") as weights:
+        weights.seek(-1, os.SEEK_END)
+        weights.write(b"\x01")
+    assert "other settings (agent_fingerprint)" in " ".join(run(*command, code=2).split())
 
 
 def test_a_rollout_is_not_resumed_with_other_models_an_other_index_or_other_evidence(files: Path) -> None:
@@ -144,9 +148,9 @@ def test_a_rollout_is_not_resumed_with_other_models_an_other_index_or_other_evid
     questions = [json.loads(line) for line in (files / "questions.jsonl").read_text().splitlines()]
     questions[0]["evidence"] = ["d1"]
     changes = {
-        "scorer_written": lambda: os.utime(files / "scorer" / "model.safetensors", (1, 1)),
-        "reference_written": lambda: os.utime(files / "reference" / "model.safetensors", (1, 1)),
-        "search_written": lambda: os.utime(files / "index" / "manifest.json", (1, 1)),
+        "scorer_fingerprint": lambda: (files / "scorer" / "added.json").write_text("{}"),
+        "reference_fingerprint": lambda: (files / "reference" / "added.json").write_text("{}"),
+        "search_fingerprint": lambda: (files / "index" / "added").touch(),
         "evidence_hash": lambda: (files / "questions.jsonl").write_text(
             "\n".join(map(json.dumps, questions))
         ),
@@ -173,10 +177,10 @@ def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--agent", "experto"), "Or give the URL of a server, or a scripted agent: expert,"),
+        (("--agent", "experto"), "unknown policy 'experto'; did you mean expert?"),
         (("--agent", "http://127.0.0.1:9"), "no answer from http://127.0.0.1:9"),
         (("--agent", "expert", "--top-p", "0"), "top_p above 0"),
-        (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
+        (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; did you mean igpo?"),
         (("--agent", "scripted", "--protocol", "xml"), "unknown protocol 'xml'; choose one of"),
         (("--agent", "scripted", "--questions", "squad:x"), "hotpotqa:"),
         (("--agent", "scripted", "--questions", "jsonl:missing.jsonl"), "missing.jsonl"),
@@ -241,7 +245,7 @@ def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
     ("arguments", "message"),
     [
         (("--reward", "igpo"), "needs a scorer, but scorer=None"),
-        (("--reward", "f1", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
+        (("--reward", "f1", "--reward", "ipgo"), "unknown reward 'ipgo'; did you mean igpo?"),
         (("--reward", "tips"), "needs a frozen reference model"),
         (("--reward", "monte-carlo"), "needs a policy that completes the episodes"),
         (("--reward", "monte-carlo", "--policy", "experto"), "'experto'"),

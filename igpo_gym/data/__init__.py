@@ -14,7 +14,7 @@ colon to a QuestionSet:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from igpo_gym import specs
 from igpo_gym.data.hotpotqa import load_hotpotqa
@@ -40,13 +40,14 @@ def resolve_questions(questions: str | QuestionSet | Sequence[Question]) -> Ques
     Raises SpecError for a spec of an unknown form and for questions that are none or share an id, DataError
     for what is wrong with a file.
     """
+    if isinstance(questions, QuestionSet):
+        return questions
     if isinstance(questions, str):
         sets: list[QuestionSet] = [specs.resolve("questions", part) for part in specs.joined(questions)]
         return sets[0] if len(sets) == 1 else _join(sets)
-    if isinstance(questions, Sequence):
-        return _from_sequence(tuple(questions))
-    made: QuestionSet = specs.resolve("questions", questions)
-    return made
+    if not isinstance(questions, Iterable):
+        specs.checked("questions", questions)
+    return _from_sequence(tuple(questions))
 
 
 def _from_sequence(questions: tuple[Question, ...]) -> QuestionSet:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from igpo_gym.data.files import json_lines, open_bytes
@@ -28,6 +28,6 @@ def _is_hotpotqa(path: Path) -> bool:
     with open_bytes(path) as file, suppress(OSError, EOFError, ValueError):
         if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             return True
-    with suppress(ValueError, json.JSONDecodeError):
-        return bool(next((record.keys() for _, record in json_lines(path)), {}) & HOTPOTQA_FIELDS)
+    with suppress(ValueError):
+        return any(HOTPOTQA_FIELDS & record.keys() for _, record in islice(json_lines(path), 1))
     return False  # the loader says what is wrong with it, and where

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from igpo_gym.data import resolve_questions
@@ -22,6 +23,7 @@ from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search import BM25Index, resolve_search
 from igpo_gym.search.interface import Retriever
+from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
     from igpo_gym.lm.policy import Policy
@@ -49,6 +51,27 @@ def stream_seed(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int:
         seed = int(env.np_random.integers(2**63))
         env._np_random_seed = seed
     return seed
+
+
+class WithoutCredentials:
+    """An environment whose ``spec``, which Gymnasium sets, shows and stores, holds no passwords of URLs."""
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What ``gym.make`` made the environment from."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            kwargs = {
+                name: without_credentials(value) if isinstance(value, str) else value
+                for name, value in spec.kwargs.items()
+            }
+            spec = replace(spec, kwargs=kwargs)
+        self._spec = spec
 
 
 class QuestionBook:

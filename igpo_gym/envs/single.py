@@ -12,7 +12,14 @@ from gymnasium.error import ResetNeeded
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
+from igpo_gym.envs.setup import (
+    QuestionBook,
+    QuestionStream,
+    WithoutCredentials,
+    assemble,
+    check_options,
+    stream_seed,
+)
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode, Question
 from igpo_gym.protocols import TextProtocol
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from igpo_gym.lm.policy import Policy
 
 
-class SearchQAEnv(gym.Env[str, str]):
+class SearchQAEnv(WithoutCredentials, gym.Env[str, str]):
     """Multi-turn search question answering in text.
 
     An action is the agent's message, an observation the prompt (after ``reset``) or the environment's reply.

@@ -15,7 +15,14 @@ from gymnasium.vector.utils import batch_space
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Move, undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble, check_options, stream_seed
+from igpo_gym.envs.setup import (
+    QuestionBook,
+    QuestionStream,
+    WithoutCredentials,
+    assemble,
+    check_options,
+    stream_seed,
+)
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode, Question
@@ -31,7 +38,7 @@ Mask = npt.NDArray[np.bool_]
 Stepped = tuple[tuple[str, ...], npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]
 
 
-class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]):
+class SearchQAVectorEnv(WithoutCredentials, VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]):
     """``num_envs`` episodes of :class:`igpo_gym.envs.single.SearchQAEnv`, advanced together.
 
     It takes the arguments of the single environment, and two of its own. Environment ``i`` of a reset with

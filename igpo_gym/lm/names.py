@@ -8,6 +8,7 @@ from pathlib import Path
 
 from igpo_gym import specs
 from igpo_gym.errors import SpecError
+from igpo_gym.text import without_credentials
 
 PACKAGED = ("nano", "nano-base")
 """The language models that ship with the package."""
@@ -36,5 +37,5 @@ def check_name(spec: str) -> None:
     if near := get_close_matches(spec.lower(), PACKAGED, 1, specs.NEAR):
         raise SpecError(f"there is no model {spec!r}; did you mean {near[0]}? Give {MODEL_FORMS}")
     if not HUB_NAME.fullmatch(spec):
-        shown = specs.without_credentials(spec)
+        shown = without_credentials(spec)
         raise SpecError(f"cannot load the model {shown!r} (there is no such folder); give {MODEL_FORMS}")

@@ -136,6 +136,8 @@ def _terms(name: str, given: Mapping[str, str]) -> list[tuple[float, RewardTerm]
         kinds = inspect.signature(made).parameters
         own = {key: value for key, value in given.items() if key in kinds}
         made = specs.called(made, f"the reward {name!r}", "", own, {})
+        if isinstance(made, RewardTerm):
+            return [(1.0, make_term(name, **given))]  # named by its parameters, as the package's terms are
         given = {key: value for key, value in given.items() if key not in own}
     if isinstance(made, Mapping):
         return _recipe_terms(name, made, given)

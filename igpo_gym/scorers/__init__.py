@@ -17,7 +17,8 @@ def local_scorer(
     The options are those of :class:`igpo_gym.scorers.local.TransformersScorer`, and None is their default.
     """
     check_name(model)
-    from igpo_gym.scorers.local import CACHE_BYTES, ROW_TOKENS, TransformersScorer
+    from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS
+    from igpo_gym.scorers.local import TransformersScorer
 
     return TransformersScorer.load(
         model, device, cache_bytes=cache_bytes or CACHE_BYTES, row_tokens=row_tokens or ROW_TOKENS

@@ -213,7 +213,9 @@ def test_a_url_is_a_spec_with_options(plain: Engine, start: Any) -> None:
     assert isinstance(scorer, RemoteScorer)
     assert resolve_scorer(spec) is scorer
     scorer.close()
-    with pytest.raises(SpecError, match=r"unknown option 'modell'.*model, tokenizer, kind"):
+    with pytest.raises(
+        SpecError, match=r"no option 'modell' \(did you mean model\?\); it has: model, tokenizer, kind"
+    ):
         resolve_scorer(f"{site.url}#modell=tiny")
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from igpo_gym import specs
 from igpo_gym.agents.policies.scripted import SCRIPTED, ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.errors import SpecError
 from igpo_gym.lm.names import PACKAGED, check_name
 from igpo_gym.lm.policy import Policy, Sampling
 from igpo_gym.protocols import TextProtocol
@@ -21,10 +22,14 @@ def scripted_policy(
 
 def local_policy(model: str, protocol: TextProtocol, sampling: Sampling, device: str = "auto") -> Policy:
     """A language model on this machine as the agent: what specs such as ``./model#device=cpu`` call."""
-    check_name(model)
-    from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+    try:
+        check_name(model)
+        from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 
-    return LanguageModelPolicy.load(model, protocol, sampling, device)
+        return LanguageModelPolicy.load(model, protocol, sampling, device)
+    except SpecError as problem:
+        agents = ", ".join(sorted(SCRIPTED))
+        raise SpecError(f"{problem}. Or give the URL of a server, or a scripted agent: {agents}") from problem
 
 
 for _name in SCRIPTED:
