@@ -367,9 +367,11 @@ def maker(kind: str, name: str) -> Any:
 
     Raises SpecError for a name that is neither.
     """
-    found = _find(kind, Spec(name))
+    make = _find(kind, Spec(name)).make
+    if not isinstance(make, str):
+        return make  # without the lock, for modules ask while they are imported
     with LOCK:
-        return _attribute(found.make) if isinstance(found.make, str) else found.make
+        return _attribute(make)
 
 
 def checked(kind: str, thing: Any, source: str = "") -> Any:
@@ -515,9 +517,9 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 def _made(kind: str, spec: Spec, found: _Found, context: Mapping[str, Any]) -> Any:
     make = _attribute(found.make) if isinstance(found.make, str) else found.make
     shown = without_credentials(spec.place)
-    what = f"the {KINDS[kind].noun} {shown!r}" + f" ({found.form})" * (
-        not found.place and found.form != shown
-    )
+    what = f"the {KINDS[kind].noun} {shown!r}"
+    if not found.place and found.form not in ("", shown):
+        what += f" ({found.form})"
     ready = all(hasattr(make, name) for name in KINDS[kind].has) and KINDS[kind].has
     if not isinstance(make, type) and (ready or not callable(make)):
         if found.place or spec.options:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import igpo_gym
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.cli import app
 from igpo_gym.rewards import PRESETS, TERMS
@@ -292,3 +293,64 @@ def test_a_killed_rollout_loses_nothing_that_was_written(files: Path) -> None:
     assert lines[: len(written)] == written
     ids = [episode.question.id for episode in read_rollouts(out)]
     assert len(ids) == len(set(ids)) == 2000
+
+
+def test_a_file_may_not_name_code_to_run(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("rollout", *WORLD, "--agent", "noisy", "--reward", "igpo", "--out", "noisy.jsonl")
+    record = json.loads((files / "noisy.jsonl").read_text().splitlines()[0])
+    record["settings"]["scorer"] = "evil.module:Scorer"
+    (files / "evil.jsonl").write_text(json.dumps(record) + "\n")
+    (files / "evil").mkdir()
+    (files / "evil" / "__init__.py").touch()
+    (files / "evil" / "module.py").write_text("raise ValueError('it ran')")
+    command = ("reprice", "evil.jsonl", "--reward", "igpo", "--out", "priced.jsonl")
+    output = " ".join(run(*command, code=2).split())
+    assert "evil.jsonl names the scorer 'evil.module:Scorer'" in output
+    assert "--trust-imports" in output
+    assert "it ran" in run(*command, "--trust-imports", code=2)
+    assert "it ran" in run(*command, "--scorer", "evil.module:Scorer", code=2)
+    run(*command, "--scorer", "none")
+
+
+def test_what_is_no_recording_is_told_in_words(files: Path) -> None:
+    output = run("reprice", "questions.jsonl", "--reward", "f1", "--out", "priced.jsonl", code=2)
+    assert "questions.jsonl, line 1: not a recorded episode" in " ".join(output.split())
+    assert "KeyError" not in output
+
+
+def test_a_file_without_a_scheme_is_told_as_what_it_was_read(files: Path) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    output = run("rollout", "--questions", "questions.jsonl", "--search", "index", "--scorer",
+                 "none", "--reward", "f1", "--agent", "scripted", "--out", "out.jsonl")  # fmt: skip
+    assert "read as jsonl:questions.jsonl" in output
+
+
+OWN = """
+from igpo_gym.rewards import RewardTerm
+
+class Answers:
+    def __init__(self, text="yes"):
+        self.text = text
+    def act(self, episodes):
+        return [f"<answer>{self.text}</answer>" for _ in episodes]
+
+def long(scale: float = 1.0):
+    return RewardTerm("long", lambda episode, turn: scale)
+"""
+
+
+def test_ones_own_policy_and_term_work_from_a_command(files: Path) -> None:
+    (files / "own").mkdir()
+    (files / "own" / "__init__.py").touch()
+    (files / "own" / "parts.py").write_text(OWN)
+    script = "from igpo_gym.cli import app; app()"
+    command = [sys.executable, "-c", script, "rollout", *WORLD, "--scorer", "none", "--episodes", "1"]
+    command += ["--agent", "own.parts:Answers#text=no", "--reward", "f1 + own.parts:long(scale=2)"]
+    environment = os.environ | {"PYTHONPATH": str(Path(igpo_gym.__file__).parents[1]), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [*command, "--out", "own.jsonl"], cwd=files, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (episode,) = read_rollouts(files / "own.jsonl")
+    assert episode.prediction == "no"
+    assert episode.rewards == [{"f1": 0.0, "long(scale=2.0)": 2.0}]
