@@ -11,12 +11,13 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
+from igpo_gym import specs
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.completions import NOTHING, Completions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Question
-from igpo_gym.errors import SpecError
+from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
@@ -112,14 +113,14 @@ def assemble(
     max_turns: int = 6,
     top_k: int = 3,
     reference: str | AnswerScorer | None = None,
-    policy: Policy | None = None,
+    policy: str | Policy | None = None,
 ) -> tuple[QuestionSet, Engine]:
     """The questions and the engine that these settings name; see :class:`igpo_gym.envs.single.SearchQAEnv`.
 
     Cheap settings are checked before expensive ones are loaded.
     """
-    if policy is not None and not hasattr(policy, "act"):
-        raise SpecError(f"a policy is an object that can act, not {policy!r:.60}")
+    if policy is not None and not isinstance(policy, str):
+        specs.checked("policy", policy)
     paid, grammar = resolve_reward(reward), resolve_protocol(protocol)
     question_set = resolve_questions(questions)
     if "evidence" in paid.needs:
@@ -130,6 +131,10 @@ def assemble(
                     f"{question_set.name!r} names none"
                 )
     retriever = resolve_search(search, question_set)
+    sampler: Policy | None = None
+    if policy is not None:
+        told = {"questions": question_set, "protocol": grammar, "sampling": Sampling()}
+        sampler = specs.resolve("policy", policy, **told)
     without = Engine(grammar, retriever, NOTHING, None, max_turns, top_k)
     engine = replace(
         without,
@@ -137,6 +142,6 @@ def assemble(
         scorer=resolve_scorer(scorer),
         reference=resolve_reference(reference, scorer) if "reference" in paid.needs else None,
         corpus=retriever if isinstance(retriever, BM25Index) else question_set.passages,
-        estimator=None if policy is None else Completions(without, policy),
+        estimator=None if sampler is None else Completions(without, sampler),
     )
     return question_set, engine

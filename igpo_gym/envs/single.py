@@ -52,7 +52,7 @@ class SearchQAEnv(WithoutCredentials, gym.Env[str, str]):
         render_mode: ``"ansi"`` (``render`` returns a string), ``"human"`` (prints after every step), or None.
         reference: for rewards that need one, a frozen model, given as ``scorer`` is; by default the scorer,
             if that is a packaged model.
-        policy: for rewards that need one, the policy whose completions are sampled.
+        policy: for rewards that need one, the policy whose completions are sampled, or its spec.
 
     ``reset(options={"question_id": ...})`` chooses the question. ``info`` is described at
     :func:`igpo_gym.envs.info.episode_info`.
@@ -79,7 +79,7 @@ class SearchQAEnv(WithoutCredentials, gym.Env[str, str]):
         oracle_info: bool = False,
         render_mode: str | None = None,
         reference: str | AnswerScorer | None = None,
-        policy: Policy | None = None,
+        policy: str | Policy | None = None,
     ) -> None:
         check_render_mode(render_mode, self.metadata)
         if group_size < 1:

@@ -72,7 +72,7 @@ class SearchQAVectorEnv(WithoutCredentials, VectorEnv[tuple[str, ...], Sequence[
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         reference: str | AnswerScorer | None = None,
-        policy: Policy | None = None,
+        policy: str | Policy | None = None,
     ) -> None:
         check_render_mode(render_mode, self.metadata)
         if num_envs < 1:
