@@ -379,7 +379,7 @@ def checked(kind: str, thing: Any, source: str = "") -> Any:
     lacking = [shown for name, shown in _kind(kind).has.items() if not hasattr(thing, name)]
     if not lacking and not isinstance(thing, type):
         return thing
-    what = without_credentials(f"{thing!r:.60}")
+    what = without_credentials(repr(thing))[:60]
     lacks = f"has no {lacking[0]}" if lacking else "is a class, not an object of it"
     raise SpecError(
         f"{f'{source} gave {what}, which' if source else what} is no {KINDS[kind].thing}: it {lacks}; "
@@ -402,7 +402,9 @@ def called(make: Any, what: str, place: str, options: Mapping[str, str], context
     own = [each for name, each in parameters.items() if name not in told and each.kind in _BY_PLACE]
     first = own[0] if own else None
     if place and first is None:
-        raise SpecError(f"{what} takes nothing behind its colon, and {place!r} stands there")
+        raise SpecError(
+            f"{what} takes nothing behind its colon, and {without_credentials(place)!r} stands there"
+        )
     if not place and first is not None and first.default is first.empty and first.name not in options:
         raise SpecError(f"{what} needs something behind its colon: its {first.name}")
     known = {
@@ -422,7 +424,11 @@ def called(make: Any, what: str, place: str, options: Mapping[str, str], context
     for name, each in known.items():
         if each.default is each.empty and name not in given:
             raise SpecError(f"{what} needs the option {name}: write #{name}=...")
-    return make(*[place] * bool(place), **given, **told)
+    if not place or first is None:
+        return make(**given, **told)
+    if first.kind is first.POSITIONAL_ONLY:
+        return make(place, **given, **told)
+    return make(**{first.name: place}, **given, **told)
 
 
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -212,7 +212,7 @@ def test_a_registered_reward_and_term_stand_in_sums() -> None:
         ("protocol", "tags#a=1", "the protocol 'tags' is an object that takes no options"),
         ("search", 3, "3 is no retriever: it has no search(queries, k); or give one of: "),
         ("policy", QuestionSet, "is no policy: it has no act(episodes)"),
-        ("polcy", "expert", "unknown kind 'polcy'; choose one of: questions, search"),
+        ("pol", "expert", "unknown kind 'pol'; choose one of: questions, search"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_is_right(

@@ -183,7 +183,7 @@ def test_a_world_is_named_by_its_spec(spec):
         ("world:tset", "the splits train, validation, test, and 'tset' is none of them"),
         ("world:test,hops=2", "settings stand behind '#', as in world:test#documents=5000,hops=2-3"),
         ("world#docs=5", "no option 'docs'; it has: split, documents, questions, hops, coupling, seed"),
-        ("world#documets=5", "no option 'documets' (did you mean documents?)"),
+        ("world#documentz=5", "no option 'documentz' (did you mean documents?)"),
         ("world#documents=many", "'many' is no int, which documents of the questions 'world' must be"),
         ("world#documents=3", "documents must be"),
         ("world#hops=0-2", "within 1-4"),
