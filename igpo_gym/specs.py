@@ -41,7 +41,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
@@ -126,7 +126,7 @@ class Entry:
 
 
 _entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
-_loaded = False
+_loaded = _loading = False
 _kept: dict[str, OrderedDict[Hashable, Any]] = {kind: OrderedDict() for kind in KINDS}
 
 
@@ -154,11 +154,11 @@ def register(
     """Make ``name`` stand for what ``make`` gives; without ``make``, a decorator of it.
 
     ``make`` is a function or class, or "package.module:attribute" of one, which is imported at its first use.
-    It is called with what stands behind the colon of a spec, where it takes a positional argument and either
-    there is something or it must be given, and with the options behind ``#`` as keyword arguments, converted
-    to int, float or bool where its annotations or defaults say so. An argument with the name of something
-    that the kind is told is given that: ``questions`` for a search, ``questions``, ``protocol`` and
-    ``sampling`` for a policy. A ``make`` that already is an object of the kind is taken as it is.
+    It is called with what stands behind the colon of a spec (a URL as a whole), where it takes a positional
+    argument and either there is something or it must be given, and with the options behind ``#`` as keyword
+    arguments, converted to int, float or bool where its annotations or defaults say so. An argument with the
+    name of something that the kind is told is given that: ``questions`` for a search, ``questions``,
+    ``protocol`` and ``sampling`` for a policy. A ``make`` that is an object of the kind is taken as it is.
 
     ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
     colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
@@ -168,6 +168,8 @@ def register(
     same module may register it anew, as when a notebook's cell runs again.
     """
     owner = str(sys._getframe(1).f_globals.get("__name__"))
+    if not owner.startswith(f"{igpo_gym.__name__}."):
+        _load_rooms()  # the package's names are its own, however early others come
 
     def add(made: T) -> T:
         table, entry = _table(kind), Entry(made, form or name, files, runs_code, owner)
@@ -219,31 +221,44 @@ def _entry(kind: str, name: str) -> Entry | None:
     return table.get(name)
 
 
+def _load_rooms() -> None:
+    """Import what registers the package's own names. It needs no lock: imports have their own."""
+    for room in igpo_gym.ROOMS:
+        importlib.import_module(room)
+
+
 def _load_plugins() -> None:
     """Import the package's rooms and the entry points, once.
 
     A plugin that fails is a warning: it must not take the others down.
     """
-    global _loaded
+    global _loaded, _loading
     if _loaded:
         return
     with LOCK:
-        if _loaded:
+        if _loaded or _loading:  # plugins may look names up while they load
             return
-        _loaded = True  # before they load, for they may look names up themselves
-        for room in igpo_gym.ROOMS:
-            importlib.import_module(room)
-        for point in entry_points(group=PLUGINS):
-            try:
-                loaded = point.load()
-                if inspect.isfunction(loaded):
-                    loaded()
-            except Exception as problem:
-                warnings.warn(
-                    f"the plugin {point.name!r} ({point.value}) cannot be loaded: {problem!r}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+        _loading = True
+        try:
+            _load_rooms()
+            for point in entry_points(group=PLUGINS):
+                _load_plugin(point)
+            _loaded = True
+        finally:
+            _loading = False
+
+
+def _load_plugin(point: EntryPoint) -> None:
+    try:
+        loaded = point.load()
+        if inspect.isfunction(loaded):
+            loaded()
+    except Exception as problem:
+        warnings.warn(
+            f"the plugin {point.name!r} ({point.value}) cannot be loaded: {problem!r}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 # The grammar.
@@ -455,9 +470,10 @@ def _type_name(parameter: inspect.Parameter) -> str:
     """ "int", "float", "bool", or anything else for what takes a text."""
     note = parameter.annotation
     if note is not parameter.empty:
-        words = re.split(r"\W+", note if isinstance(note, str) else getattr(note, "__name__", str(note)))
-        numbers = [word for word in words if word in ("bool", "int", "float")]
-        return "str" if "str" in words or not numbers else "float" if "float" in numbers else numbers[0]
+        text = note.__name__ if isinstance(note, type) else str(note)
+        words = re.sub(r"^(?:typing\.)?Optional\[(.*)\]$", r"\1", text).replace(" ", "").split("|")
+        numbers = [word for word in ("float", "int", "bool") if word in words]  # a float takes an int too
+        return "str" if "str" in words or not numbers else numbers[0]
     return type(parameter.default).__name__
 
 

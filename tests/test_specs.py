@@ -11,7 +11,7 @@ import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from hypothesis import given
@@ -152,6 +152,32 @@ def test_everything_can_be_ones_own(mine: Any) -> None:
     assert resolve_protocol("my.stuff:MY_PROTOCOL") is mine.MY_PROTOCOL
 
 
+@pytest.mark.parametrize(
+    ("note", "value"),
+    [
+        (int, 3),
+        ("int", 3),
+        ("int | None", 3),
+        (int | None, 3),
+        (Optional[int], 3),  # noqa: UP045
+        ("float | int", 3.0),
+        (float, 3.0),
+        (str, "3"),
+        ("str | int", "3"),
+        ("list[int]", "3"),
+        (Path, "3"),
+    ],
+)
+def test_options_are_numbers_where_annotations_say_so(note: Any, value: Any) -> None:
+    def make(*, number: Any) -> Any:
+        return number
+
+    make.__annotations__["number"] = note
+    made = specs.called(make, "x", "", {"number": "3"}, {})
+    assert made == value
+    assert type(made) is type(value)
+
+
 def test_rewards_and_terms_can_be_ones_own(mine: Any) -> None:
     reward = resolve_reward("f1 + 0.5*my.stuff:brevity(scale=4) - my.stuff:CONSTANT")
     assert {term.name: weight for weight, term in reward.terms} == {
@@ -225,6 +251,10 @@ def test_what_is_wrong_is_told_with_what_is_right(
 
 
 def test_a_name_is_its_modules() -> None:
+    script = "from igpo_gym.specs import register; register('policy', 'expert', object)"
+    environment = os.environ | {"PYTHONPATH": str(Path(specs.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert "'expert' is that of igpo_gym.agents.policies; choose another name" in done.stderr
     register("search", "mine", object)
     register("search", "mine", dict)  # as a notebook's cell that runs again
     unregister("search", "mine")

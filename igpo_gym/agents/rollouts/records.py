@@ -158,7 +158,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def _check_format(record: Any) -> None:
     if not isinstance(record, dict) or "format" not in record:
-        raise ValueError("no line of those that igpo-gym rollout writes, which name their format")
+        raise ValueError("it names no format, as every line does that igpo-gym rollout writes")
     if record["format"] != FORMAT:
         raise ValueError(f"format {record['format']}; this version reads format {FORMAT}")
 
