@@ -402,7 +402,14 @@ def checked(kind: str, thing: Any, source: str = "") -> Any:
     )
 
 
-def called(make: Any, what: str, place: str, options: Mapping[str, str], context: Mapping[str, Any]) -> Any:
+def called(
+    make: Any,
+    what: str,
+    place: str,
+    options: Mapping[str, str],
+    context: Mapping[str, Any],
+    form: str = "",
+) -> Any:
     """Call ``make`` with as much of a spec as it takes, see :func:`register`; ``what`` names it in messages.
 
     >>> called(lambda folder, depth=2: (folder, depth), "walk", "home", {"depth": "3"}, {})
@@ -421,7 +428,9 @@ def called(make: Any, what: str, place: str, options: Mapping[str, str], context
             f"{what} takes nothing behind its colon, and {without_credentials(place)!r} stands there"
         )
     if not place and first is not None and first.default is first.empty and first.name not in options:
-        raise SpecError(f"{what} needs something behind its colon: its {first.name}")
+        raise SpecError(
+            f"{what} needs something behind its colon: its {first.name}{f' ({form})' * bool(form)}"
+        )
     known = {
         name: each
         for name, each in parameters.items()
@@ -540,14 +549,12 @@ def _made(kind: str, spec: Spec, found: _Found, context: Mapping[str, Any]) -> A
     make = _attribute(found.make) if isinstance(found.make, str) else found.make
     shown = without_credentials(spec.place)
     what = f"the {KINDS[kind].noun} {shown!r}"
-    if not found.place and found.form not in ("", shown):
-        what += f" ({found.form})"
     ready = all(hasattr(make, name) for name in KINDS[kind].has) and KINDS[kind].has
     if not isinstance(make, type) and (ready or not callable(make)):
         if found.place or spec.options:
             raise SpecError(f"{what} is an object that takes no options")
         return checked(kind, make, shown)
-    return checked(kind, called(make, what, found.place, spec.options, context), shown)
+    return checked(kind, called(make, what, found.place, spec.options, context, found.form), shown)
 
 
 def _attribute(text: str) -> Any:
