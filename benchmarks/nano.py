@@ -28,7 +28,8 @@ from rich.table import Table
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.policies.scripted import ScriptedAgent, noisy
-from igpo_gym.data.world import WorldQuestions, load_world
+from igpo_gym.data import resolve_questions
+from igpo_gym.data.world import WorldQuestions
 from igpo_gym.data.world.oracle import judge_searches, known_hops
 from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid
 from igpo_gym.lm.loading import load_model
@@ -258,9 +259,11 @@ def time_figures(bench: Bench) -> dict[str, Any]:
     }
 
 
-def load_bench(folder: Path, options: str) -> Bench:
-    """A checkpoint and a world."""
-    return Bench(*load_model(folder, "cpu"), load_world(options))
+def load_bench(folder: Path, world: str) -> Bench:
+    """A checkpoint and a world, by its spec."""
+    questions = resolve_questions(world)
+    assert isinstance(questions, WorldQuestions)
+    return Bench(*load_model(folder, "cpu"), questions)
 
 
 def show(console: Console, title: str, rows: dict[str, Any]) -> None:
@@ -288,8 +291,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    options = ",".join(filter(None, (args.split, f"questions={args.questions}", args.options)))
-    bench = load_bench(args.model, options)
+    options = ",".join(filter(None, (f"questions={args.questions}", args.options)))
+    world = f"world:{args.split}#{options}"
+    bench = load_bench(args.model, world)
     parts: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "expert": ("Beliefs along the expert's trajectories", lambda: expert_figures(bench)),
         "gain": ("Gains of a noisy expert's turns", lambda: gain_figures(bench)),
@@ -299,11 +303,11 @@ def main() -> None:
         "time": ("Time", lambda: time_figures(bench)),
     }
     console = Console(width=110)
-    results: dict[str, Any] = {"model": args.model.name, "world": options}
+    results: dict[str, Any] = {"model": args.model.name, "world": world}
     for name in args.parts.split(","):
         title, measure = parts[name]
         results[name] = measure()
-        show(console, f"{title} ({args.model.name} on {options})", results[name])
+        show(console, f"{title} ({args.model.name} on {world})", results[name])
     if args.json:
         args.json.write_text(json.dumps(results, default=lambda figure: vars(figure), indent=2) + "\n")
 

@@ -15,7 +15,7 @@ from igpo_gym.adapters.aviary import SearchQADataset
 
 async def play() -> None:
     """Two searches in one message, then an answer."""
-    env = SearchQADataset(questions="world:documents=60,questions=20").get_new_env_by_idx(0)
+    env = SearchQADataset(questions="world#documents=60,questions=20").get_new_env_by_idx(0)
     messages, tools = await env.reset()
     question = messages[-1].content or ""
     print(question.strip(), [tool.info.name for tool in tools])

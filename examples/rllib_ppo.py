@@ -32,7 +32,7 @@ def main() -> None:
         .environment(
             "igpo_gym:SearchQA-IGPO-Discrete-v0",  # the module first: each process registers the environment
             env_config={
-                "questions": "world:hops=1-2",
+                "questions": "world#hops=1-2",
                 "reward": options.reward,
                 "scorer": options.scorer,
                 "top_k": 1,

@@ -58,8 +58,8 @@ def main() -> None:
     parser.add_argument("--test-steps", type=int, default=40, help="of each of 16 environments")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    train = environments("world:hops=1-2", reward=options.reward, scorer=options.scorer)
-    test = environments("world:validation,hops=1-2", scorer=options.scorer)
+    train = environments("world#hops=1-2", reward=options.reward, scorer=options.scorer)
+    test = environments("world:validation#hops=1-2", scorer=options.scorer)
     model = MaskablePPO(
         MaskableCandidatePolicy,
         train,

@@ -16,7 +16,7 @@ from igpo_gym.tools import search_call
 
 def main() -> None:
     """Two searches and an answer."""
-    config = {"questions": "world:documents=60,questions=20", "scorer": "nano"}
+    config = {"questions": "world#documents=60,questions=20", "scorer": "nano"}
     row = dataset(**config)[0]
     env = skyrl_gym.make(row["env_class"], env_config=config, extras={"question_id": row["question_id"]})
     messages, _ = env.init(row["prompt"])

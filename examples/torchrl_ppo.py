@@ -52,7 +52,7 @@ def main() -> None:
             "SearchQA-IGPO-Discrete-v0",
             num_envs=ENVS,
             autoreset_mode="Disabled",
-            questions="world:hops=1-2",
+            questions="world#hops=1-2",
             reward=options.reward,
             scorer=options.scorer,
             top_k=1,

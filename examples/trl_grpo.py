@@ -23,7 +23,7 @@ def main() -> None:
     """Train, and print what TRL logs of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="nano", help="nano, a name on the Hugging Face hub, or a folder")
-    parser.add_argument("--questions", default="world:documents=60,questions=20")
+    parser.add_argument("--questions", default="world#documents=60,questions=20")
     parser.add_argument("--scorer", default="nano", help="the language model whose belief is the reward")
     parser.add_argument("--estimator", default=DEFAULT, help="its name, with parameters: a2tgpo(alpha=1.0)")
     parser.add_argument("--steps", type=int, default=3)

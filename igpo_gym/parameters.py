@@ -1,18 +1,19 @@
 """Things that are made by name and parameters, as reward terms and estimators are: ``name(key=value, ...)``.
 
-A maker is a function whose parameters all have defaults. Their types are those of the defaults.
+What stands behind a name is a function whose parameters all have defaults, or the thing itself, a dataclass
+with a ``name``. Names are those of the registry, see :mod:`igpo_gym.specs`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-import math
-from collections.abc import Callable, Mapping
-from typing import TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
-from igpo_gym.errors import SpecError, choose
+from igpo_gym import specs
+from igpo_gym.errors import SpecError
 
-T = TypeVar("T")
 Parameter: TypeAlias = str | int | float
 
 
@@ -36,47 +37,45 @@ def read_call(text: str, example: str = "name(key=value)") -> tuple[str, dict[st
     return name.strip(), given
 
 
-def defaults(maker: Callable[..., object]) -> dict[str, Parameter]:
-    """The parameters of a maker with their defaults."""
-    return {key: parameter.default for key, parameter in inspect.signature(maker).parameters.items()}
+def defaults(kind: str, name: str) -> dict[str, Any]:
+    """The parameters of what is registered under a name, with their defaults."""
+    return {key: each.default for key, each in _signature(specs.maker(kind, name)).items()}
 
 
-def make(makers: Mapping[str, Callable[..., T]], name: str, given: Mapping[str, Parameter], what: str) -> T:
-    """What the maker of this name makes of the parameters, which may be texts.
+def make(kind: str, name: str, given: Mapping[str, Parameter]) -> Any:
+    """What a name of the registry stands for, made with these parameters, which may be texts.
 
-    Raises SpecError for a name or parameter that is not known, and for values that do not fit; ``what`` says
-    in the message what is made.
+    Its own name shows the parameters that are not the defaults. Raises SpecError for a name or parameter that
+    is not known, and for values that do not fit.
+
+    >>> from igpo_gym.rewards import resolve_reward
+    >>> make("term", "gain", {"context": "evidence", "aliases": "max"}).name
+    'gain(context=evidence)'
     """
-    maker = choose(makers, name, what)
-    known = defaults(maker)
-    values = {key: _converted(key, value, known, f"the {what} {name!r}") for key, value in given.items()}
+    maker, noun = specs.maker(kind, name), specs.KINDS[kind].noun
+    known = _signature(maker)
+    for key in given:
+        if key not in known:
+            there = ", ".join(known) or "none"
+            raise SpecError(f"the {noun} {name!r} has no parameter {key!r}; it has: {there}")
+    values = {
+        key: specs.converted(value, known[key], f"{key} of the {noun} {name!r}")
+        for key, value in given.items()
+    }
     try:
-        return maker(**values)
-    except ValueError as problem:
-        raise SpecError(f"in the {what} {name!r}: {problem}") from problem
+        made = maker if _ready(maker) else maker(**values)
+    except (TypeError, ValueError) as problem:
+        raise SpecError(f"in the {noun} {name!r}: {problem}") from problem
+    specs.checked(kind, made, name)
+    parts = [
+        f"{key}={values[key]}" for key, each in known.items() if values.get(key, each.default) != each.default
+    ]
+    return dataclasses.replace(made, name=f"{made.name}({', '.join(parts)})") if parts else made
 
 
-def shown(maker: Callable[..., object], name: str, given: Mapping[str, Parameter]) -> str:
-    """The name with those parameters that are not the defaults, in the maker's order.
-
-    >>> shown(lambda alpha=0.3, beta=1: None, "mine", {"beta": "1", "alpha": "0.5"})
-    'mine(alpha=0.5)'
-    """
-    known = defaults(maker)
-    values = {key: _converted(key, value, known, name) for key, value in given.items()}
-    parts = [f"{key}={values[key]}" for key in known if values.get(key, known[key]) != known[key]]
-    return f"{name}({', '.join(parts)})" if parts else name
+def _ready(maker: Any) -> bool:
+    return dataclasses.is_dataclass(maker) and not isinstance(maker, type)
 
 
-def _converted(key: str, value: Parameter, known: Mapping[str, Parameter], whose: str) -> Parameter:
-    """The value as the type that the parameter has."""
-    if key not in known:
-        raise SpecError(f"{whose} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
-    kind = type(known[key])
-    try:
-        converted = kind(str(value))
-    except ValueError:
-        converted = math.nan
-    if isinstance(converted, float) and not math.isfinite(converted):
-        raise SpecError(f"{value!r} is no {kind.__name__}, which {key} of {whose} must be")
-    return converted
+def _signature(maker: Any) -> Mapping[str, inspect.Parameter]:
+    return {} if _ready(maker) else inspect.signature(maker).parameters

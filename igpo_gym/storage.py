@@ -21,30 +21,6 @@ def cache_dir() -> Path:
     return Path(chosen) if chosen else Path(base) / "igpo_gym"
 
 
-def stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file, or a file of a folder, is written anew; empty where there is neither."""
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return tuple(file.stat().st_mtime_ns for file in files)
-    except OSError:
-        return ()
-
-
-def written(spec: str | None) -> list[int]:
-    """The stamp of what a spec names by path: "jsonl:FILE" and its like, a model's folder or GGUF file.
-
-    Empty for any other spec, such as the name of a packaged model.
-    """
-    if not spec:
-        return []
-    scheme, _, place = spec.partition(":")
-    if place and scheme in ("bm25", "hotpotqa", "jsonl"):
-        return list(stamp(Path(place)))
-    path = Path(spec)
-    is_model = path.suffix == ".gguf" or (path / "config.json").is_file()
-    return list(stamp(path)) if is_model else []
-
-
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep a folder, which is made if it is missing, to this block alone.

@@ -85,3 +85,20 @@ def shortened(text: str, length: int | None) -> tuple[str, int]:
     head = cut_at_sentence(text, length)
     left_out = len(text) - len(head)
     return f"{head.rstrip()} [... {left_out} characters cut]", left_out
+
+
+_AUTHORITY = re.compile(
+    r"""(?ix) ( [a-z][a-z0-9+.-]* :/+ )
+    (?: [^\s/?\#]* @                                 # user and password as they have to be written
+      | [^\s/?\#@:]* : (?! \d* (?: [/?\#,\s'"] | $ ) ) [^\s@]* @ )  # and with signs that belong encoded
+    """
+)
+
+
+def without_credentials(text: str) -> str:
+    """The text, with the user and password taken out of every URL in it: what may be shown and stored.
+
+    >>> without_credentials("no answer from HTTP://me:secret@host:8000/v1#kind=chat")
+    'no answer from HTTP://host:8000/v1#kind=chat'
+    """
+    return _AUTHORITY.sub(r"\1", text)

@@ -110,7 +110,7 @@ class Run:
         """
         if not (path := self.out / "run.pt").exists():
             return False
-        state = torch.load(path)
+        state = torch.load(path, weights_only=True)
         free = {"tokens": self.settings.tokens, "threads": self.settings.threads}
         if state["settings"] | free != asdict(self.settings):
             raise ValueError(f"{path} was made with other settings: {state['settings']}")

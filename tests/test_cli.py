@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import igpo_gym
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.cli import app
 from igpo_gym.rewards import PRESETS, TERMS
@@ -126,8 +127,12 @@ def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
     assert len(said) == 16
     assert all(segment.log_probs and len(segment.ids or ()) == 5 for segment in said)
     assert "other settings (temperature)" in " ".join(run(*command, "--temperature", "1", code=2).split())
-    (files / "model" / "model.safetensors").touch()
-    assert "other settings (agent_written)" in " ".join(run(*command, code=2).split())
+    os.utime(files / "model" / "model.safetensors", (1, 1))  # the time does not count, the content does
+    run(*command)
+    with (files / "model" / "model.safetensors").open("r+b") as weights:
+        weights.seek(-1, os.SEEK_END)
+        weights.write(b"\x01")
+    assert "other settings (agent_fingerprint)" in " ".join(run(*command, code=2).split())
 
 
 def test_a_rollout_is_not_resumed_with_other_models_an_other_index_or_other_evidence(files: Path) -> None:
@@ -144,9 +149,9 @@ def test_a_rollout_is_not_resumed_with_other_models_an_other_index_or_other_evid
     questions = [json.loads(line) for line in (files / "questions.jsonl").read_text().splitlines()]
     questions[0]["evidence"] = ["d1"]
     changes = {
-        "scorer_written": lambda: os.utime(files / "scorer" / "model.safetensors", (1, 1)),
-        "reference_written": lambda: os.utime(files / "reference" / "model.safetensors", (1, 1)),
-        "search_written": lambda: os.utime(files / "index" / "manifest.json", (1, 1)),
+        "scorer_fingerprint": lambda: (files / "scorer" / "added.json").write_text("{}"),
+        "reference_fingerprint": lambda: (files / "reference" / "added.json").write_text("{}"),
+        "search_fingerprint": lambda: (files / "index" / "added").touch(),
         "evidence_hash": lambda: (files / "questions.jsonl").write_text(
             "\n".join(map(json.dumps, questions))
         ),
@@ -173,10 +178,10 @@ def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--agent", "experto"), "Or give the URL of a server, or a scripted agent: expert,"),
+        (("--agent", "experto"), "unknown policy 'experto'; did you mean expert?"),
         (("--agent", "http://127.0.0.1:9"), "no answer from http://127.0.0.1:9"),
         (("--agent", "expert", "--top-p", "0"), "top_p above 0"),
-        (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
+        (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; did you mean igpo?"),
         (("--agent", "scripted", "--protocol", "xml"), "unknown protocol 'xml'; choose one of"),
         (("--agent", "scripted", "--questions", "squad:x"), "hotpotqa:"),
         (("--agent", "scripted", "--questions", "jsonl:missing.jsonl"), "missing.jsonl"),
@@ -216,7 +221,7 @@ def test_the_rewards_are_listed() -> None:
     assert all(name in output for name in (*PRESETS, *TERMS))
 
 
-WORLD = ("--questions", "world:test,documents=60,questions=2", "--max-turns", "4")
+WORLD = ("--questions", "world:test#documents=60,questions=2", "--max-turns", "4")
 
 
 def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
@@ -241,7 +246,7 @@ def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
     ("arguments", "message"),
     [
         (("--reward", "igpo"), "needs a scorer, but scorer=None"),
-        (("--reward", "f1", "--reward", "ipgo"), "unknown reward 'ipgo'; choose one of"),
+        (("--reward", "f1", "--reward", "ipgo"), "unknown reward 'ipgo'; did you mean igpo?"),
         (("--reward", "tips"), "needs a frozen reference model"),
         (("--reward", "monte-carlo"), "needs a policy that completes the episodes"),
         (("--reward", "monte-carlo", "--policy", "experto"), "'experto'"),
@@ -273,7 +278,7 @@ def test_a_file_that_names_no_data_set_needs_one_to_draw_documents(files: Path) 
 @pytest.mark.slow
 def test_a_killed_rollout_loses_nothing_that_was_written(files: Path) -> None:
     command = [sys.executable, "-c", "from igpo_gym.cli import app; app()", "rollout"]
-    command += ["--questions", "world:test,questions=2000", "--scorer", "none", "--reward", "outcome-f1"]
+    command += ["--questions", "world:test#questions=2000", "--scorer", "none", "--reward", "outcome-f1"]
     command += ["--agent", "noisy", "--episodes", "2000", "--out", "out.jsonl", "--batch-size", "4"]
     out = files / "out.jsonl"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -288,3 +293,64 @@ def test_a_killed_rollout_loses_nothing_that_was_written(files: Path) -> None:
     assert lines[: len(written)] == written
     ids = [episode.question.id for episode in read_rollouts(out)]
     assert len(ids) == len(set(ids)) == 2000
+
+
+def test_a_file_may_not_name_code_to_run(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("rollout", *WORLD, "--agent", "noisy", "--reward", "igpo", "--out", "noisy.jsonl")
+    record = json.loads((files / "noisy.jsonl").read_text().splitlines()[0])
+    record["settings"]["scorer"] = "evil.module:Scorer"
+    (files / "evil.jsonl").write_text(json.dumps(record) + "\n")
+    (files / "evil").mkdir()
+    (files / "evil" / "__init__.py").touch()
+    (files / "evil" / "module.py").write_text("raise ValueError('it ran')")
+    command = ("reprice", "evil.jsonl", "--reward", "igpo", "--out", "priced.jsonl")
+    output = " ".join(run(*command, code=2).split())
+    assert "evil.jsonl names the scorer 'evil.module:Scorer'" in output
+    assert "--trust-imports" in output
+    assert "it ran" in run(*command, "--trust-imports", code=2)
+    assert "it ran" in run(*command, "--scorer", "evil.module:Scorer", code=2)
+    run(*command, "--scorer", "none")
+
+
+def test_what_is_no_recording_is_told_in_words(files: Path) -> None:
+    output = run("reprice", "questions.jsonl", "--reward", "f1", "--out", "priced.jsonl", code=2)
+    assert "questions.jsonl, line 1: not a recorded episode" in " ".join(output.split())
+    assert "KeyError" not in output
+
+
+def test_a_file_without_a_scheme_is_told_as_what_it_was_read(files: Path) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    output = run("rollout", "--questions", "questions.jsonl", "--search", "index", "--scorer",
+                 "none", "--reward", "f1", "--agent", "scripted", "--out", "out.jsonl")  # fmt: skip
+    assert "read as jsonl:questions.jsonl" in output
+
+
+OWN = """
+from igpo_gym.rewards import RewardTerm
+
+class Answers:
+    def __init__(self, text="yes"):
+        self.text = text
+    def act(self, episodes):
+        return [f"<answer>{self.text}</answer>" for _ in episodes]
+
+def long(scale: float = 1.0):
+    return RewardTerm("long", lambda episode, turn: scale)
+"""
+
+
+def test_ones_own_policy_and_term_work_from_a_command(files: Path) -> None:
+    (files / "own").mkdir()
+    (files / "own" / "__init__.py").touch()
+    (files / "own" / "parts.py").write_text(OWN)
+    script = "from igpo_gym.cli import app; app()"
+    command = [sys.executable, "-c", script, "rollout", *WORLD, "--scorer", "none", "--episodes", "1"]
+    command += ["--agent", "own.parts:Answers#text=no", "--reward", "f1 + own.parts:long(scale=2)"]
+    environment = os.environ | {"PYTHONPATH": str(Path(igpo_gym.__file__).parents[1]), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [*command, "--out", "own.jsonl"], cwd=files, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (episode,) = read_rollouts(files / "own.jsonl")
+    assert episode.prediction == "no"
+    assert episode.rewards == [{"f1": 0.0, "long(scale=2.0)": 2.0}]

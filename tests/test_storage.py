@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from igpo_gym.storage import cache_dir, held, tidy, written, written_file, written_whole
+from igpo_gym.storage import cache_dir, held, tidy, written_file, written_whole
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -97,28 +96,6 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
         tidy(target)
         assert list(tmp_path.iterdir()) == [target]
         assert (target / "file").read_text() == "old"
-
-
-def test_what_is_named_by_path_has_a_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for file in (
-        "model/config.json",
-        "model/weights",
-        "index/manifest.json",
-        "q.jsonl",
-        "m.gguf",
-        "nano/log",
-    ):
-        Path(file).parent.mkdir(exist_ok=True)
-        Path(file).touch()
-    names = {"model": 2, "bm25:index": 1, "jsonl:q.jsonl": 1, "hotpotqa:q.jsonl": 1, "m.gguf": 1}
-    before = {name: written(name) for name in names}
-    assert {name: len(found) for name, found in before.items()} == names
-    for file in ("model/weights", "index/manifest.json", "q.jsonl", "m.gguf"):
-        os.utime(file, (1, 1))
-    assert all(written(name) != before[name] for name in names)
-    for spec in (None, "bm25", "world", "world:test", "nano", "none", "http://host:8000/v1", "jsonl:missing"):
-        assert written(spec) == []
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

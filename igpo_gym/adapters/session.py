@@ -15,6 +15,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
+from igpo_gym import specs
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine
@@ -35,7 +36,7 @@ class Sessions:
     The thread that joins their beliefs ends when nobody holds the sessions or one of their environments any
     more. Use them as a context manager, or :meth:`close` them, to end it at once.
 
-    >>> sessions = Sessions(questions="world:documents=60,questions=10", scorer=None, reward="outcome-f1")
+    >>> sessions = Sessions(questions="world#documents=60,questions=10", scorer=None, reward="outcome-f1")
     >>> one, other = sessions(), sessions()
     >>> one.engine is other.engine, one.reset(seed=1)[0] == other.reset(seed=1)[0]
     (True, True)
@@ -83,12 +84,17 @@ class Sessions:
         return self._fronts.enter_context(BatchingScorer(scorer))
 
 
-@lru_cache(maxsize=8)
 def shared_sessions(**settings: Any) -> Sessions:
     """:class:`Sessions`, the same again for equal settings: for libraries that make objects from settings.
 
     Raises TypeError for a setting that cannot be compared, such as a list of questions; give a tuple.
     """
+    with specs.LOCK:  # threads that ask at the same time share what the first of them makes
+        return _sessions(**settings)
+
+
+@lru_cache(maxsize=8)
+def _sessions(**settings: Any) -> Sessions:
     return Sessions(**settings)
 
 

@@ -49,7 +49,7 @@ def bench_training(
       igpo-gym bench train --quick --out curves
 
       igpo-gym bench train --variant outcome-f1/grpo --variant "igpo + 0.1*evidence-recall/igpo-separate"
-      --seeds 8 --questions world:hops=2-3 --validation world:validation,hops=2-3 --out hops
+      --seeds 8 --questions world#hops=2-3 --validation world:validation#hops=2-3 --out hops
     """
     with explained():
         from igpo_gym.benchmark.report import require_extra, rich_table, write_files

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from igpo_gym.errors import SamplingError, ScoringError
+from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
     from igpo_gym.data.interface import QuestionSet
@@ -64,6 +65,12 @@ TopP = Annotated[
 ]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens that a message may have.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="How many episodes run at a time.")]
+TrustImports = Annotated[
+    bool,
+    typer.Option(
+        "--trust-imports", help="Let the file that is read name code to import and models to download."
+    ),
+]
 Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
 
 
@@ -82,7 +89,7 @@ def assemble(
     from igpo_gym.envs.setup import assemble
 
     with console.status("loading questions, index and scorer"):
-        return assemble(
+        made = assemble(
             EnvConfig(
                 questions=questions,
                 search=search,
@@ -94,13 +101,16 @@ def assemble(
                 reference=reference,
             )
         )
+    if made[0].name.partition(":")[2] == questions:
+        console.print(f"read as {made[0].name}", markup=False)  # a file whose layout was found out
+    return made
 
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:
     """The policy that the option asks for."""
     from igpo_gym.agents.policies import resolve_policy
 
-    with console.status(f"loading {escape(agent)}"):
+    with console.status(f"loading {escape(without_credentials(agent))}"):
         return resolve_policy(agent, question_set, engine.protocol, sampling)
 
 
@@ -127,5 +137,6 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError, ScoringError, SamplingError) as mistake:
-        Console(stderr=True).print(f"[bold red]error[/bold red] {escape(str(mistake))}")
+        text = escape(without_credentials(str(mistake)))
+        Console(stderr=True).print(f"[bold red]error[/bold red] {text}")
         raise typer.Exit(2) from mistake

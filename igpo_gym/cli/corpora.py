@@ -52,12 +52,10 @@ def world(
 
       igpo-gym rollout --questions jsonl:world/questions.jsonl --search bm25:world/index ...
     """
-    from igpo_gym.data.world import parse_world, write_world
+    from igpo_gym.data.world import World, read_hops, write_world
 
     with explained():
-        made = parse_world(
-            f"{split},documents={documents},questions={questions},hops={hops},coupling={coupling},seed={seed}"
-        )
+        made = World(documents, questions, read_hops(hops), coupling, seed, split)
         write_world(out, made, progress)
     console.print(
         f"{documents:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl"

@@ -28,7 +28,7 @@ from igpo_gym.cli.common import (
     in_cells,
     make_policy,
 )
-from igpo_gym.cli.rollout import SETTINGS, fingerprints, record
+from igpo_gym.cli.rollout import fingerprints, record, recorded
 
 if TYPE_CHECKING:
     from igpo_gym.episode import Episode
@@ -69,7 +69,7 @@ def evaluate(
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
 
-    settings = {name: value for name, value in locals().items() if name in SETTINGS}
+    settings = recorded(locals())
     with explained():
         question_set, engine = assemble(questions, search, "none", "outcome-f1", protocol, max_turns, top_k)
         sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)

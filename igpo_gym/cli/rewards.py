@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.cli.common import console, explained, in_cells, make_policy, progress
+from igpo_gym.cli.common import TrustImports, console, explained, in_cells, make_policy, progress
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.summary import Values
@@ -29,11 +29,13 @@ def rewards() -> None:
 
       igpo-gym rollout --reward "igpo(context=evidence) + 0.1*evidence-recall - 0.01*search-cost" ...
     """
-    from igpo_gym.rewards import PRESETS, TERMS
+    from igpo_gym.rewards import make_term, resolve_reward
     from igpo_gym.rewards.terms import parameters
+    from igpo_gym.specs import names
 
     presets = Table("preset", "terms", "needs")
-    for name, reward in PRESETS.items():
+    for name in names("reward"):
+        reward = resolve_reward(name)
         terms = " ".join(f"{weight:+g}*{term.name}" for weight, term in reward.terms)
         presets.add_row(name, terms, ", ".join(sorted(reward.needs)))
     table = Table(
@@ -43,7 +45,8 @@ def rewards() -> None:
         Column("tokens a turn", max_width=15),
         show_lines=True,
     )
-    for name, term in TERMS.items():
+    for name in names("term"):
+        term = make_term(name)
         given = ", ".join(f"{key}={default}" for key, default in parameters(name).items())
         table.add_row(
             name,
@@ -85,6 +88,7 @@ def relabel(
         str | None, typer.Option(help="The search of the recording, if the file does not tell.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Episodes that are measured in one call.")] = 16,
+    trust_imports: TrustImports = False,
 ) -> None:
     """Tell what recorded episodes would have been paid under any rewards.
 
@@ -103,12 +107,17 @@ def relabel(
     from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
+    from igpo_gym.specs import from_file
     from igpo_gym.storage import written_file
 
+    options = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
+    given = {name: value for name, value in options.items() if value is not None}
     with explained():
         settings = read_settings(file)
-        given = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
-        settings |= {name: value for name, value in given.items() if value is not None}
+        for kind, name in SPECS:
+            if name not in given and settings.get(name) is not None:
+                from_file(kind, settings[name], file, trusted=trust_imports)
+        settings |= given
         functions = [resolve_reward(each) for each in reward]
         corpus, estimator = _world(settings, policy, {need for each in functions for need in each.needs})
         with file.open("rb") as lines:
@@ -136,6 +145,16 @@ def relabel(
                 # The terms may give numbers that are not Python's own.
                 written.write(json.dumps({**of, "rewards": paid}, ensure_ascii=False, default=float) + "\n")
     console.print(_table(returns))
+
+
+SPECS = (
+    ("questions", "questions"),
+    ("search", "search"),
+    ("scorer", "scorer"),
+    ("scorer", "reference"),
+    ("protocol", "protocol"),
+)
+"""The settings of a recording that are specs, with their kinds."""
 
 
 def _world(

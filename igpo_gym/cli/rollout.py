@@ -78,7 +78,7 @@ def rollout(
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
 
-    settings = {name: value for name, value in locals().items() if name in SETTINGS}
+    settings = recorded(locals())
     with explained():
         question_set, engine = assemble(
             questions, search, scorer, reward, protocol, max_turns, top_k, reference
@@ -103,16 +103,27 @@ SETTINGS = frozenset(
 """The options that an episode depends on, kept with each recorded episode."""
 
 
+def recorded(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``SETTINGS``, without the credentials of URLs."""
+    from igpo_gym.text import without_credentials
+
+    return {
+        name: without_credentials(value) if isinstance(value, str) else value
+        for name, value in options.items()
+        if name in SETTINGS
+    }
+
+
 def fingerprints(question_set: QuestionSet, **specs: str | None) -> dict[str, Any]:
     """What tells that questions, models or an index of the same name are others by the time of a resume."""
-    from igpo_gym.storage import written
+    from igpo_gym.specs import fingerprint
 
     questions = question_set.questions
     return {
         "questions_hash": _digest((each.id, each.text, each.answers) for each in questions),
         "evidence_hash": _digest((each.id, each.evidence) for each in questions),
         "passages_hash": question_set.fingerprint,
-        **{f"{name}_written": written(spec) for name, spec in specs.items()},
+        **{f"{name}_fingerprint": fingerprint(spec) for name, spec in specs.items()},
     }
 
 

@@ -1,9 +1,8 @@
-"""Reading files: JSON lines with their line numbers, and a hash of a file's content."""
+"""Reading files: JSON lines with their line numbers."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
@@ -63,16 +62,6 @@ def _parse_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value
-
-
-def content_hash(path: Path) -> str:
-    """A hexadecimal hash of a file's bytes. Raises DataError for a missing file."""
-    require_file(path)
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def field(record: Mapping[str, Any], *names: str) -> Any:

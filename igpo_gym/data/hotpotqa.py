@@ -15,7 +15,6 @@ from typing import Any
 
 from igpo_gym.data.files import (
     BROKEN_GZIP,
-    content_hash,
     field,
     id_field,
     json_lines,
@@ -27,6 +26,7 @@ from igpo_gym.data.files import (
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import DataError
+from igpo_gym.specs import fingerprint
 
 _VERSION = 1
 """The version of how passages are made, part of the fingerprint."""
@@ -58,7 +58,7 @@ def load_hotpotqa(path: str | Path) -> QuestionSet:
         name=f"hotpotqa:{path}",
         questions=tuple(questions.values()),
         passages=tuple(passages.by_id.values()),
-        fingerprint=f"hotpotqa-{_VERSION}-{content_hash(path)}",
+        fingerprint=f"hotpotqa-{_VERSION}-{fingerprint(path)}",
     )
 
 

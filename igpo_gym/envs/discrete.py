@@ -21,6 +21,7 @@ from gymnasium.vector.utils import batch_space
 
 from igpo_gym.envs.candidates import CANDIDATE_FEATURES, TURN_FEATURES, Candidates, Features, candidates
 from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.setup import WithoutCredentials
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.envs.vector import Mask, SearchQAVectorEnv
 from igpo_gym.episode import Answer, Episode
@@ -114,7 +115,7 @@ class Reader:
         return Menu(episode.question.text, found, observation, mask)
 
 
-class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
+class SearchQADiscreteEnv(WithoutCredentials, gym.Env[Features, np.int64]):
     """:class:`~igpo_gym.envs.single.SearchQAEnv` with numbered actions and observations of a fixed size.
 
     ``info`` has two more entries: ``action_mask`` (see :class:`Menu`) and ``candidates``, the names in the
@@ -125,7 +126,7 @@ class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
         settings: the arguments of SearchQAEnv.
 
     >>> import gymnasium as gym, igpo_gym
-    >>> env = gym.make("SearchQA-IGPO-Discrete-v0", questions="world:hops=1")
+    >>> env = gym.make("SearchQA-IGPO-Discrete-v0", questions="world#hops=1")
     >>> observation, info = env.reset(seed=0)
     >>> info["candidates"], observation.shape
     (('Bermus Institute',), (213,))
@@ -186,7 +187,9 @@ class SearchQADiscreteEnv(gym.Env[Features, np.int64]):
         return self.menu.observation, info | _menu_info(self.menu)
 
 
-class SearchQADiscreteVectorEnv(VectorEnv[Features, npt.NDArray[np.int64], npt.NDArray[Any]]):
+class SearchQADiscreteVectorEnv(
+    WithoutCredentials, VectorEnv[Features, npt.NDArray[np.int64], npt.NDArray[Any]]
+):
     """Many of :class:`SearchQADiscreteEnv`, with one search call and two calls to the scorer a step.
 
     Args:

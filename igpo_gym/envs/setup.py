@@ -9,8 +9,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
+from igpo_gym import specs
 from igpo_gym.config import EnvConfig
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
@@ -18,10 +20,12 @@ from igpo_gym.envs.completions import NOTHING, Completions
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
+from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.search import BM25Index, resolve_search
+from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
 
 
@@ -64,6 +68,27 @@ def stream_seed(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int:
         seed = int(env.np_random.integers(2**63))
         env._np_random_seed = seed
     return seed
+
+
+class WithoutCredentials:
+    """An environment whose ``spec``, which Gymnasium sets, shows and stores, holds no passwords of URLs."""
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What ``gym.make`` made the environment from."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            kwargs = {
+                name: without_credentials(value) if isinstance(value, str) else value
+                for name, value in spec.kwargs.items()
+            }
+            spec = replace(spec, kwargs=kwargs)
+        self._spec = spec
 
 
 class QuestionBook:
@@ -117,9 +142,8 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     >>> questions.name, [tool.spec.name for tool in engine.tools]
     ('world:test', ['search'])
     """
-    policy = config.policy
-    if policy is not None and not hasattr(policy, "act"):
-        raise SpecError(f"a policy is an object that can act, not {policy!r:.60}")
+    if config.policy is not None and not isinstance(config.policy, str):
+        specs.checked("policy", config.policy)
     paid, protocol, rules = (
         resolve_reward(config.reward),
         resolve_protocol(config.protocol),
@@ -133,6 +157,10 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     _check_evidence(paid, questions)
     retriever = resolve_search(config.search, questions)
     tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k)
+    policy = None
+    if config.policy is not None:
+        told = {"questions": questions, "protocol": protocol, "sampling": Sampling()}
+        policy = specs.resolve("policy", config.policy, **told)
     without = Engine(protocol, tools, NOTHING, None, rules)
     engine = replace(
         without,

@@ -18,6 +18,7 @@ from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.setup import (
     QuestionBook,
     QuestionStream,
+    WithoutCredentials,
     assemble,
     check_max_turns,
     check_options,
@@ -29,7 +30,7 @@ from igpo_gym.episode import Episode
 logger = logging.getLogger(__name__)
 
 
-class SearchQAEnv(gym.Env[str, str]):
+class SearchQAEnv(WithoutCredentials, gym.Env[str, str]):
     """Multi-turn search question answering in text.
 
     An action is the agent's message, an observation the prompt (after ``reset``) or the environment's reply.

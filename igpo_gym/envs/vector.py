@@ -19,6 +19,7 @@ from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.setup import (
     QuestionBook,
     QuestionStream,
+    WithoutCredentials,
     assemble,
     check_max_turns,
     check_options,
@@ -34,7 +35,7 @@ Mask = npt.NDArray[np.bool_]
 Stepped = tuple[tuple[str, ...], npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]
 
 
-class SearchQAVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]):
+class SearchQAVectorEnv(WithoutCredentials, VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]):
     """``num_envs`` episodes of :class:`igpo_gym.envs.single.SearchQAEnv`, advanced together.
 
     It takes the arguments of the single environment, and two of its own. Environment ``i`` of a reset with

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import requests
 import torch
 
+from igpo_gym import specs
 from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.lm.names import MODEL_FORMS, PACKAGED, check_name
 from igpo_gym.storage import cache_dir, written_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PACKAGED = ("nano", "nano-base")
-"""The language models that ship with the package."""
-
-MODEL_FORMS = (
-    f"{' or '.join(PACKAGED)}, a model's name on the Hugging Face hub, a local folder with safetensors, "
-    "or a .gguf file"
-)
+HUB_SECONDS = 5.0
+"""How long the hub may take to answer, before it counts as not to be reached."""
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -43,20 +44,17 @@ def load_model(
     unless given. Raises SpecError with the reason if there is no such model, or if its checkpoint lacks
     weights.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     place = choose_device(device)
     if dtype is None:
         dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
-    source = _source(str(spec))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError) as problem:
-        reason = str(problem).strip().partition("\n")[0]
-        raise SpecError(f"cannot load the model {str(spec)!r} ({reason}); give {MODEL_FORMS}") from problem
+    with specs.LOCK:  # transformers imports its parts when they are asked for, which threads must not share
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        with _explained("model", spec) as where:
+            tokenizer = AutoTokenizer.from_pretrained(**where)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                **where, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
     if report["missing_keys"]:
         raise SpecError(
             f"the checkpoint of {str(spec)!r} lacks weights of {type(model).__name__}, such as "
@@ -70,25 +68,74 @@ def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
 
     Raises SpecError with the reason if there is none.
     """
-    from transformers import AutoTokenizer
+    with specs.LOCK:
+        from transformers import AutoTokenizer
 
+        with _explained("tokenizer", spec) as where:
+            return AutoTokenizer.from_pretrained(**where)
+
+
+@contextmanager
+def _explained(what: str, spec: str | Path) -> Iterator[dict[str, Any]]:
+    """The arguments by which transformers finds a model; SpecError, in one line, where it finds none."""
+    source, problem_of_hub = _source(str(spec))
+    # What the hub cannot give may still be in its cache; asked for more, the library would retry for long.
+    where = {
+        "pretrained_model_name_or_path": source,
+        "trust_remote_code": False,
+        "local_files_only": bool(problem_of_hub),
+    }
     try:
-        return AutoTokenizer.from_pretrained(_source(str(spec)), trust_remote_code=False)
+        yield where
     except (OSError, ValueError, KeyError) as problem:
         reason = str(problem).strip().partition("\n")[0]
-        raise SpecError(
-            f"cannot load the tokenizer {str(spec)!r} ({reason}); give {MODEL_FORMS}"
-        ) from problem
+        if problem_of_hub:
+            reason = f"it is not in the local cache, and {problem_of_hub}"
+        elif code := _remote_code(Path(source)):
+            reason = f"{code}, which is never run"
+        elif "trust_remote_code" in str(problem):
+            reason = "it needs code of its own, which is never run"
+        raise SpecError(f"cannot load the {what} {str(spec)!r} ({reason}); give {MODEL_FORMS}") from problem
 
 
-def _source(spec: str) -> str:
-    """What transformers finds the model under: a folder or a name on the hub."""
+def _source(spec: str) -> tuple[str, str]:
+    """What transformers finds the model under, a folder or a name on the hub, and why the hub is no help."""
+    check_name(spec)
     if spec in PACKAGED:
         folder = Path(__file__).parents[1] / "models" / spec
         if not (folder / "config.json").is_file():
             raise SpecError(f"the model {spec!r} is not in this installation; give {MODEL_FORMS}")
-        return str(folder)
-    return str(gguf_folder(Path(spec))) if spec.endswith(".gguf") else spec
+        return str(folder), ""
+    if spec.endswith(".gguf"):
+        return str(gguf_folder(Path(spec))), ""
+    if Path(spec).is_dir():
+        return spec, ""
+    return spec, _unreachable()
+
+
+@cache
+def _unreachable() -> str:
+    """Why the hub cannot be asked, found out once; empty if it can."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids asking the hub"
+    try:
+        requests.head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except requests.RequestException:
+        return f"{constants.ENDPOINT} cannot be reached"
+    return ""
+
+
+def _remote_code(folder: Path) -> str:
+    """Which file of a folder asks for code of its own, and for which; empty if none does."""
+    for file in (folder / "config.json", folder / "tokenizer_config.json"):
+        with suppress(OSError, ValueError):
+            config = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(config, dict) and (code := config.get("auto_map")):
+                named = ", ".join(map(str, code.values())) if isinstance(code, dict) else str(code)
+                return f"{file} asks for code of its own (auto_map: {named:.200})"
+    return ""
 
 
 def gguf_folder(path: Path) -> Path:
@@ -100,27 +147,26 @@ def gguf_folder(path: Path) -> Path:
     """
     if not path.is_file():
         raise SpecError(f"there is no file {str(path)!r}; give {MODEL_FORMS}")
-    folder = cache_dir() / "gguf" / _content_hash(path)
+    folder = cache_dir() / "gguf" / specs.fingerprint(path)
     if not folder.exists():
         if not (find_spec("gguf") and find_spec("accelerate")):
             raise MissingExtraError("reading a GGUF file", "gguf")
-        with written_whole(folder) as new:
+        if code := _remote_code(path.parent):
+            raise SpecError(f"{code}, which is never run; move {path.name} to a folder of its own")
+        with specs.LOCK, written_whole(folder) as new:
             _convert(path, new)
     return folder
-
-
-def _content_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:32]
 
 
 def _convert(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(path.parent),
+        "gguf_file": path.name,
+        "trust_remote_code": False,
+        "local_files_only": True,
+    }
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source)
         model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)

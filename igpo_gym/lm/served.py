@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from igpo_gym.errors import SpecError, choose
 from igpo_gym.lm.loading import load_tokenizer
@@ -25,18 +24,6 @@ class Served:
     """Under which names its tokenizer may be found, the likeliest first."""
     longest: int | None
     """How many tokens it reads, if the server tells."""
-
-
-def split_spec(spec: str, options: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """A URL, and the ``options`` behind its ``#``: ``http://host:8000/v1#model=NAME&tokenizer=NAME``.
-
-    Raises SpecError for an option that is none of ``options``.
-    """
-    url, _, text = spec.partition("#")
-    given = dict(parse_qsl(text, keep_blank_values=True))
-    if unknown := set(given).difference(options):
-        raise SpecError(f"unknown option {min(unknown)!r} of a server; choose from: {', '.join(options)}")
-    return url, given
 
 
 def served_model(server: Server, model: str | None) -> Served:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from igpo_gym.errors import choose
+from igpo_gym import specs
 from igpo_gym.protocols.grammar import MAX_QUERIES, Grammar
 from igpo_gym.protocols.igpo import igpo
 from igpo_gym.protocols.native import NATIVE, native_message
@@ -34,9 +34,18 @@ CHAT = dataclasses.replace(TAGS, name="tags-chat", reply_role="user")
 """The tags, with each reply a user message: for libraries whose transcripts have two speakers in turn."""
 
 PROTOCOLS = {protocol.name: protocol for protocol in (TAGS, CHAT, TOOL_CALL, NATIVE, igpo())}
-"""The protocols by name."""
+"""The package's protocols by name."""
+
+for _protocol in (TAGS, CHAT, TOOL_CALL, NATIVE):
+    specs.register("protocol", _protocol.name, _protocol)
+specs.register("protocol", "igpo", igpo, form="igpo[#date=DATE,think=true]")
 
 
 def resolve_protocol(spec: str | TextProtocol) -> TextProtocol:
-    """A protocol by name, or the protocol itself. Raises SpecError for anything else."""
-    return spec if isinstance(spec, TextProtocol) else choose(PROTOCOLS, spec, "protocol")
+    """A protocol by its spec, or the protocol itself. Raises SpecError for anything else.
+
+    >>> resolve_protocol("igpo#think=true").prefilled
+    True
+    """
+    protocol: TextProtocol = specs.resolve("protocol", spec)
+    return protocol

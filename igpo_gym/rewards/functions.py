@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from numbers import Real
+from typing import TypeAlias
 
+from igpo_gym import specs
 from igpo_gym.episode import Episode
-from igpo_gym.errors import SpecError, choose
+from igpo_gym.errors import SpecError
 from igpo_gym.parameters import read_call
 from igpo_gym.rewards.interface import Need, RewardTerm
-from igpo_gym.rewards.terms import MAKERS, make_term, parameters
+from igpo_gym.rewards.terms import make_term, parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ def finite(value: object, term: str, episode: Episode, turn: int) -> float:
 # The reference code pays -2 where an answer is missing or its tags are unbalanced.
 _OUTCOME = {"f1": 1.0, "format-penalty": -2.0}
 
-RECIPES: dict[str, dict[str, float]] = {
+Recipe: TypeAlias = Mapping[str, float]
+"""The terms of a reward, and their weights."""
+
+RECIPES: dict[str, Recipe] = {
     "outcome-f1": {"f1": 1.0},
     "outcome-em": {"em": 1.0},
     "igpo": {"gain": 1.0, **_OUTCOME},
@@ -80,7 +85,10 @@ RECIPES: dict[str, dict[str, float]] = {
     "watermark": {"new-best": 1.0, **_OUTCOME},
     "monte-carlo": {"value-gain": 1.0, **_OUTCOME},
 }
-"""The presets: for each, its terms and their weights."""
+"""The presets."""
+
+for _name, _recipe in RECIPES.items():
+    specs.register("reward", _name, _recipe)
 
 
 def resolve_reward(spec: str | RewardFunction) -> RewardFunction:
@@ -88,7 +96,10 @@ def resolve_reward(spec: str | RewardFunction) -> RewardFunction:
 
     A spec is the name of a preset or of a term, with parameters in parentheses or without, or a weighted sum
     of such; plus and minus stand between spaces. Parameters of a preset are those of its terms. A term that
-    occurs twice counts with the sum of its weights. Raises SpecError for anything else.
+    occurs twice counts with the sum of its weights. Registered names of rewards and terms, and
+    "package.module:attribute", stand where presets and terms do: a RewardFunction, a RewardTerm, a mapping of
+    terms to weights, or a function that gives one of these from parameters. Raises SpecError for anything
+    else.
 
     >>> [(term.name, weight) for weight, term in resolve_reward("0.5*gain + f1 - 0.01*search-cost").terms]
     [('gain', 0.5), ('f1', 1.0), ('search-cost', -0.01)]
@@ -99,10 +110,9 @@ def resolve_reward(spec: str | RewardFunction) -> RewardFunction:
         return spec
     if not isinstance(spec, str):
         raise SpecError(f"a reward is a text or a RewardFunction, not {spec!r:.60}")
-    return _read(spec)
+    return PRESETS.get(spec) or _read(spec)
 
 
-@cache
 def _read(spec: str) -> RewardFunction:
     terms: dict[str, RewardTerm] = {}
     weights: dict[str, float] = {}
@@ -137,19 +147,42 @@ def _summand(text: str) -> tuple[float, str, dict[str, str]]:
 
 def _terms(name: str, given: Mapping[str, str]) -> list[tuple[float, RewardTerm]]:
     """The weighted terms of a preset, or the term itself, each with those of the parameters that it has."""
-    weights = choose({**{term: {term: 1.0} for term in MAKERS}, **RECIPES}, name, "reward")
-    known = {term: parameters(term) for term in weights}
+    if specs.registered("term", name):
+        return [(1.0, make_term(name, **given))]
+    if not specs.registered("reward", name) and ":" not in name:
+        raise specs.unknown(name, "reward", "term")
+    made = specs.maker("reward", name)
+    if callable(made) and not isinstance(made, (RewardFunction, RewardTerm)):
+        kinds = inspect.signature(made).parameters
+        own = {key: value for key, value in given.items() if key in kinds}
+        made = specs.called(made, f"the reward {name!r}", "", own, {})
+        if isinstance(made, RewardTerm):
+            return [(1.0, make_term(name, **given))]  # named by its parameters, as the package's terms are
+        given = {key: value for key, value in given.items() if key not in own}
+    if isinstance(made, Mapping):
+        return _recipe_terms(name, made, given)
+    if given:
+        raise SpecError(f"reward {name!r} has no parameter {min(given)!r}")
+    if isinstance(made, RewardTerm):
+        return [(1.0, made)]
+    return list(specs.checked("reward", made, name).terms)
+
+
+def _recipe_terms(name: str, recipe: Recipe, given: Mapping[str, str]) -> list[tuple[float, RewardTerm]]:
+    known = {term: parameters(term) for term in recipe}
     for key in given:
         if not any(key in keys for keys in known.values()):
             there = sorted({key for keys in known.values() for key in keys})
             raise SpecError(f"reward {name!r} has no parameter {key!r}; it has: {', '.join(there) or 'none'}")
     return [
         (weight, make_term(term, **{key: value for key, value in given.items() if key in known[term]}))
-        for term, weight in weights.items()
+        for term, weight in recipe.items()
     ]
 
 
-PRESETS = {name: resolve_reward(name) for name in RECIPES}
+PRESETS = {
+    name: RewardFunction(name, tuple(_recipe_terms(name, recipe, {}))) for name, recipe in RECIPES.items()
+}
 """The reward functions that papers name, outcome included."""
 
 

@@ -9,18 +9,28 @@ says so (``last_turn=True``): else that turn has no gain. Write your own like th
 ...                      last_turn=True)
 >>> RewardFunction("mine", ((1.0, TERMS["f1"]), (0.5, brevity))).name
 'mine'
+
+Registered, or named as "package.module:attribute", it has its place in every sum that is written as a text:
+
+>>> from igpo_gym.rewards import resolve_reward
+>>> from igpo_gym.specs import register, unregister
+>>> @register("term", "brevity")
+... def brief(scale: float = 1000.0) -> RewardTerm:
+...     return RewardTerm("brevity", lambda episode, turn: -len(episode.turns[turn - 1].message) / scale)
+>>> [term.name for _, term in resolve_reward("f1 + 0.5*brevity(scale=10)").terms]
+['f1', 'brevity(scale=10.0)']
+>>> unregister("term", "brevity")
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from igpo_gym import specs
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.data.scores import Metric, score
 from igpo_gym.episode import BELIEF, EndReason, Episode, Invalid
-from igpo_gym.errors import choose
-from igpo_gym.parameters import Parameter, defaults, make, shown
+from igpo_gym.parameters import Parameter, defaults, make
 from igpo_gym.rewards.gains import (
     document_gain,
     gain,
@@ -122,11 +132,7 @@ _PLAIN = (
 """The terms without parameters."""
 
 
-def _maker(term: RewardTerm) -> Callable[[], RewardTerm]:
-    return lambda: term
-
-
-MAKERS: dict[str, Callable[..., RewardTerm]] = {
+MAKERS: dict[str, Callable[..., RewardTerm] | RewardTerm] = {
     "gain": gain,
     "log-gain": log_gain,
     "new-best": new_best,
@@ -134,30 +140,35 @@ MAKERS: dict[str, Callable[..., RewardTerm]] = {
     "teacher-gain": teacher_gain,
     "document-gain": document_gain,
     "value-gain": value_gain,
-    **{term.name: _maker(term) for term in _PLAIN},
+    **{term.name: term for term in _PLAIN},
 }
-"""By name, a function from a term's parameters, all of which have defaults, to the term."""
+"""The package's terms: a function from parameters, all of which have defaults, to the term, or the term."""
+
+for _name, _make in MAKERS.items():
+    specs.register("term", _name, _make)
 
 
 def parameters(name: str) -> dict[str, Parameter]:
     """The parameters of a term with their defaults. Raises SpecError for an unknown term."""
-    return defaults(choose(MAKERS, name, "reward term"))
+    return defaults("term", name)
 
 
 def make_term(name: str, **given: Parameter) -> RewardTerm:
     """A term by name, with parameters (or their texts). Its own name shows those that are not the defaults.
+
+    ``name`` is one of the package's terms, one that was registered, or "package.module:attribute".
 
     >>> make_term("gain", context="evidence", aliases="max").name
     'gain(context=evidence)'
 
     Raises SpecError for a name or parameter that is not known, and for values that do not fit.
     """
-    term = make(MAKERS, name, given, "reward term")
-    return replace(term, name=shown(MAKERS[name], name, given))
+    term: RewardTerm = make("term", name, given)
+    return term
 
 
 TERMS = {name: make_term(name) for name in MAKERS}
-"""The terms by name, with their default parameters; b_t is the belief after turn t."""
+"""The package's terms by name, with their default parameters; b_t is the belief after turn t."""
 
 INFORMATION_GAIN = RewardTerm("gain", information_gain, (BELIEF,), formula="b_t - b_{t-1}")
 """The gain as it is measured, the last turn of an episode that runs out of turns included."""

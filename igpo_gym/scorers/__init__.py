@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
+from functools import partial
 
-from igpo_gym.errors import SpecError
+from igpo_gym import specs
+from igpo_gym.lm.names import PACKAGED, check_name
 from igpo_gym.scorers.interface import AnswerScorer
-from igpo_gym.storage import stamp
+
+
+def local_scorer(
+    model: str, *, device: str = "auto", cache_bytes: int | None = None, row_tokens: int | None = None
+) -> AnswerScorer:
+    """A language model on this machine as a scorer: what specs such as ``./model#device=cpu`` call.
+
+    The options are those of :class:`igpo_gym.scorers.local.TransformersScorer`, and None is their default.
+    """
+    check_name(model)
+    from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS
+    from igpo_gym.scorers.local import TransformersScorer
+
+    return TransformersScorer.load(
+        model, device, cache_bytes=cache_bytes or CACHE_BYTES, row_tokens=row_tokens or ROW_TOKENS
+    )
+
+
+for _name in PACKAGED:
+    specs.register("scorer", _name, partial(local_scorer, _name))
+specs.register("scorer", "none", lambda: None)
+specs.register("scorer", specs.PATH, local_scorer, form="a folder with safetensors or a .gguf file")
+specs.register("scorer", specs.OTHER, local_scorer, form="a model's name on the Hugging Face hub")
+for _name in ("http", "https"):
+    specs.register("scorer", _name, "igpo_gym.scorers.remote:RemoteScorer", form="http://HOST:PORT/v1")
 
 
 def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
     """A scorer from its spec; objects pass, "none" and None are no scorer.
 
-    A spec is a language model (see ``loading.MODEL_FORMS``) or the URL of a server (see
-    :meth:`remote.RemoteScorer.from_spec`). Equal specs give the same scorer within a process, so that
-    environments share one model and its cache. Raises SpecError, with what can be given, for a spec that
-    names no scorer, and ScoringError for a server that cannot be reached.
+    A spec is a language model (see ``names.MODEL_FORMS``), with the options of :func:`local_scorer`, or the
+    URL of a server, with those of :class:`remote.RemoteScorer`. Equal specs give the same scorer within a
+    process, so that environments share one model and its cache. Raises SpecError, with what can be given, for
+    a spec that names no scorer, and ScoringError for a server that cannot be reached.
     """
     if spec is None or spec == "none":
         return None
-    if isinstance(spec, str):
-        return _load(spec, stamp(Path(spec)))
-    if not hasattr(spec, "score"):
-        raise SpecError(f"a scorer is a name, None, or an object that can score, not {spec!r:.60}")
-    return spec
+    scorer: AnswerScorer = specs.resolve("scorer", spec)
+    return scorer
 
 
 def resolve_reference(
@@ -36,18 +57,5 @@ def resolve_reference(
     place; any other scorer may be a policy in training, so then there is none.
     """
     if spec is None and isinstance(scorer, str):
-        from igpo_gym.lm.loading import PACKAGED
-
-        spec = scorer if scorer in PACKAGED else None
+        spec = scorer if specs.Spec.parse(scorer).place in PACKAGED else None
     return resolve_scorer(spec)
-
-
-@lru_cache(maxsize=4)
-def _load(spec: str, written: tuple[int, ...]) -> AnswerScorer:
-    if spec.startswith(("http://", "https://")):
-        from igpo_gym.scorers.remote import RemoteScorer
-
-        return RemoteScorer.from_spec(spec)
-    from igpo_gym.scorers.local import TransformersScorer
-
-    return TransformersScorer.load(spec)

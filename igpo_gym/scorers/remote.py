@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, choose
 from igpo_gym.lm.framing import Framing
-from igpo_gym.lm.served import served_model, served_tokenizer, split_spec
+from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.lm.transport import Server, ServerError
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 Prompts: TypeAlias = tuple[Prompt, ...]
 """A request in token ids, a prompt for each answer. Equal ones have equal beliefs."""
 
-OPTIONS = ("model", "tokenizer", "kind")
-"""What may follow the ``#`` of a scorer's URL."""
-
 
 class RemoteScorer:
     """Beliefs from a causal language model that a server runs (an ``AnswerScorer``).
+
+    As a spec it is the server's URL, with arguments behind ``#`` where the defaults do not fit:
+    ``http://host:8000/v1#tokenizer=Qwen/Qwen2.5-7B-Instruct,kind=vllm``.
 
     ``url`` is that of the server, with or without ``/v1``. Token ids are sent, one prompt for each answer of
     a request, one HTTP request for all answers of a request, up to ``concurrency`` of them at a time; equal
@@ -85,17 +85,6 @@ class RemoteScorer:
         except BaseException:
             self.close()
             raise
-
-    @classmethod
-    def from_spec(cls, spec: str) -> RemoteScorer:
-        """A scorer from a URL, with what the server does not tell behind a ``#``.
-
-        For example ``http://host:8000/v1#tokenizer=Qwen/Qwen2.5-7B-Instruct&kind=vllm``.
-        """
-        url, options = split_spec(spec, OPTIONS)
-        return cls(
-            url, model=options.get("model"), tokenizer=options.get("tokenizer"), kind=options.get("kind")
-        )
 
     @property
     def kind(self) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import threading
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from igpo_gym.data.files import content_hash
+from igpo_gym import specs
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError
@@ -18,16 +17,41 @@ from igpo_gym.search.bm25 import FORMAT, BM25Index
 from igpo_gym.search.corpus import read_corpus
 from igpo_gym.search.interface import Retriever
 from igpo_gym.storage import cache_dir
+from igpo_gym.text import without_credentials
 
 __all__ = ["BM25Index", "Retriever", "read_corpus", "resolve_search"]
 
-_FORMS = (
+_FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
     '"bm25:FILE.jsonl" or "bm25:FILE.jsonl.gz" (a corpus, indexed once and cached)'
 )
 
 _shared: WeakValueDictionary[str, BM25Index] = WeakValueDictionary()
-_sharing = threading.Lock()
+
+
+def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
+    """What the spec ``bm25`` calls: an index of the questions' passages, of a corpus file, or a saved one."""
+    if not place:
+        return _index_of(questions)
+    path = Path(place)
+    if path.is_file():
+        return _cached(specs.fingerprint(path), lambda: read_corpus(path))
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise DataError(path, "no such file")
+    return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
+
+
+def _server(url: str) -> Retriever:
+    raise SpecError(
+        f"search servers cannot be used yet ({without_credentials(url)}); give one of: "
+        f"{specs.forms('search')}"
+    )
+
+
+specs.register("search", "bm25", bm25, form=_FORM, files=True)
+specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
+for _name in ("http", "https"):
+    specs.register("search", _name, _server, form=_FORM)
 
 
 def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Retriever:
@@ -40,31 +64,15 @@ def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Re
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
     wrong with a corpus or an index.
     """
-    if search is None or search == "bm25":
-        return _index_of(questions)
-    if not isinstance(search, str):
-        if not callable(getattr(search, "search", None)):
-            raise SpecError(
-                f"{search!r:.60} is no retriever: it has no search(queries, k); or give one of: {_FORMS}"
-            )
-        return search
-    scheme, _, place = search.partition(":")
-    if scheme in ("http", "https"):
-        raise SpecError(f"search servers cannot be used yet ({search}); give one of: {_FORMS}")
-    if scheme != "bm25" or not place:
-        raise SpecError(f"unknown search {search!r}; give one of: {_FORMS}")
-    path = Path(place)
-    if path.is_file():
-        return _cached(content_hash(path), lambda: read_corpus(path))
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        raise DataError(path, "no such file")
-    return _share(f"{path.resolve()} {_age(path)}", lambda: BM25Index.load(path))
+    found: Retriever = specs.resolve("search", "bm25" if search is None else search, questions=questions)
+    return found
 
 
 def _index_of(questions: QuestionSet) -> BM25Index:
     if not questions.passages:
         raise SpecError(
-            f"the questions {questions.name!r} bring no passages to search; give search= one of: {_FORMS}"
+            f"the questions {questions.name!r} bring no passages to search; give search= one of: "
+            f"{specs.forms('search')}"
         )
     if not questions.fingerprint:
         return BM25Index.build(questions.passages)
@@ -93,14 +101,8 @@ def _load_or_build(folder: Path, passages: Callable[[], Iterable[Passage]]) -> B
 
 
 def _share(key: str, make: Callable[[], BM25Index]) -> BM25Index:
-    with _sharing:
+    with specs.LOCK:
         index = _shared.get(key)
         if index is None:
             index = _shared[key] = make()
         return index
-
-
-def _age(folder: Path) -> int:
-    """When the index in a folder was written, so that a new one there is not taken for the old."""
-    manifest = folder / "manifest.json"
-    return manifest.stat().st_mtime_ns if manifest.is_file() else 0

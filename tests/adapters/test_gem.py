@@ -15,8 +15,8 @@ from tests.adapters.episodes import settings
 
 def test_every_environment_is_registered_under_its_name() -> None:
     for name in ENVIRONMENTS:
-        env = gem.make(f"qa:{name}", questions="world:documents=60,questions=10", scorer=None, reward="f1")
-        twin = gym.make(name, questions="world:documents=60,questions=10", scorer=None, reward="f1")
+        env = gem.make(f"qa:{name}", questions="world#documents=60,questions=10", scorer=None, reward="f1")
+        twin = gym.make(name, questions="world#documents=60,questions=10", scorer=None, reward="f1")
         assert env.reset(seed=3)[0] == twin.reset(seed=3)[0]
 
 

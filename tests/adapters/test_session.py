@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from igpo_gym.adapters.session import Sessions, shared_sessions
+from igpo_gym.adapters.session import Sessions, _sessions, shared_sessions
 from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import CHAT
 from igpo_gym.scorers.batching import BatchingScorer
@@ -30,7 +30,7 @@ def with_a_reference(scorer: MentionScorer) -> None:
 
 def evicted(scorer: MentionScorer) -> None:
     play(shared_sessions(**settings(CHAT, scorer=scorer)))
-    for max_turns in range(shared_sessions.cache_parameters()["maxsize"]):
+    for max_turns in range(_sessions.cache_parameters()["maxsize"]):
         shared_sessions(**settings(CHAT, max_turns=max_turns + 10, scorer=None, reward="f1"))
 
 

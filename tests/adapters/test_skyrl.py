@@ -26,7 +26,7 @@ def test_rows_make_environments() -> None:
 
 def test_a_configuration_of_texts_is_enough() -> None:
     config = OmegaConf.create(
-        {"questions": "world:documents=60,questions=10", "scorer": None, "reward": "f1"}
+        {"questions": "world#documents=60,questions=10", "scorer": None, "reward": "f1"}
     )
     one, other = (skyrl_gym.make(ENVIRONMENT, env_config=config, extras={}) for _ in range(2))
     one.init([])

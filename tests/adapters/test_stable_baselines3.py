@@ -140,7 +140,7 @@ def test_it_learns_to_search_and_answer(learner: Any, policy: Any) -> None:
     def world(split: str) -> VectorEnvBridge:
         return bridge(
             16,
-            questions=f"world:{split},hops=1,questions=100",
+            questions=f"world:{split}#hops=1,questions=100",
             search=None,
             scorer=MentionScorer(),
             top_k=1,

@@ -91,7 +91,7 @@ def test_sessions_share_what_is_expensive_and_nothing_else() -> None:
     one.reset(seed=1)
     assert other.episode is None
     assert other.reset(seed=1)[0] == one.reset(seed=1)[0]
-    world = {"questions": "world:documents=60,questions=10", "scorer": None, "reward": "f1"}
+    world = {"questions": "world#documents=60,questions=10", "scorer": None, "reward": "f1"}
     assert shared_sessions(**world) is shared_sessions(**world)
     with pytest.raises(TypeError, match="unhashable"):
         shared_sessions(questions=[])

@@ -29,7 +29,7 @@ from tests.adapters.scripted import TAIL, ScriptedTrainer
 from tests.conftest import MentionScorer
 from tests.lm.tiny import make_model, make_tokenizer
 
-WORLD: dict[str, Any] = {"questions": "world:documents=60,questions=20", "protocol": TAGS, "max_turns": 3}
+WORLD: dict[str, Any] = {"questions": "world#documents=60,questions=20", "protocol": TAGS, "max_turns": 3}
 
 
 def config(folder: Path, **changes: Any) -> GRPOConfig:

@@ -31,7 +31,7 @@ def sessions() -> Sessions:
 
 
 def test_tasks_do_not_hold_the_answers() -> None:
-    config = SearchQAConfig(id="searchqa-igpo", questions="world:documents=60,questions=10")
+    config = SearchQAConfig(id="searchqa-igpo", questions="world#documents=60,questions=10")
     tasks = list(SearchQATaskset(config))
     assert len({task.key for task in tasks}) == len(tasks) > 1
     assert set(tasks[0].data.model_dump(exclude_defaults=True)) == {
@@ -104,7 +104,7 @@ def test_vf_eval_finds_the_plugin(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("vf-eval")
     with running({"/v1/chat/completions": lambda body: completion(body, RIGHT)}) as site:
         options = {
-            "--env.taskset.questions": "world:documents=60,questions=10",
+            "--env.taskset.questions": "world#documents=60,questions=10",
             "--env.taskset.scorer": "nano",
             "--client.base-url": f"{site.url}/v1",
             "--client.api-key-var": "IGPO_GYM_NO_KEY",

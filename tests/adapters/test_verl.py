@@ -216,7 +216,7 @@ def test_verls_own_worker_plays_episodes(tmp_path: Path) -> None:
     server.tokenizer.pad_token = "<|im_end|>"
     server.tokenizer.save_pretrained(tmp_path / "model")
     make_model("llama").save_pretrained(tmp_path / "model")
-    world = "world:documents=60,questions=10"
+    world = "world#documents=60,questions=10"
     loops = [
         {
             "name": "searchqa",

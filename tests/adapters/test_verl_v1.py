@@ -24,7 +24,7 @@ from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
 from tests.adapters.scripted import ScriptedServer
 from tests.lm.tiny import make_model
 
-WORLD = "world:documents=60,questions=10"
+WORLD = "world#documents=60,questions=10"
 RIGHT = ["<search>capital</search>", "<answer>x</answer>"]
 WRONG = ["I do not know.", "<search>river</search>", "<answer>x</answer>"]
 

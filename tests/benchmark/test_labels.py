@@ -101,7 +101,7 @@ def test_labels_are_told_apart_and_explained() -> None:
 def played(request: pytest.FixtureRequest) -> list[list[Trajectory]]:
     questions, engine = assemble(
         EnvConfig(
-            questions=load_world("test,questions=40,hops=1-3"),
+            questions=load_world("test", questions=40, hops="1-3"),
             scorer=None,
             reward="outcome-f1",
             protocol=request.param,
@@ -168,7 +168,7 @@ def test_the_same_seed_gives_the_same_trajectories(played: list[list[Trajectory]
     keys = [each.key for group in played for each in group]
     assert len(set(keys)) == len(keys)
     questions, engine = assemble(
-        EnvConfig(questions=load_world("test,questions=40,hops=1-3"), scorer=None, reward="outcome-f1")
+        EnvConfig(questions=load_world("test", questions=40, hops="1-3"), scorer=None, reward="outcome-f1")
     )
     engine = replace(engine, protocol=PROTOCOLS["tags"], rules=Rules(MAX_TURNS))
     first, again, other = (play_cast(engine, questions, 5, 2, seed) for seed in (0, 0, 1))

@@ -58,8 +58,8 @@ def test_quick_leaves_the_options_that_are_given(
 def test_a_benchmark_from_the_command_line(tmp_path: Path) -> None:
     settings = {
         "model": "nano",
-        "questions": "world:train,documents=60,questions=20",
-        "validation": "world:validation,documents=60,questions=20",
+        "questions": "world:train#documents=60,questions=20",
+        "validation": "world:validation#documents=60,questions=20",
         "updates": 1,
         "batch-questions": 1,
         "group-size": 2,

@@ -44,8 +44,8 @@ def test_mistakes_are_explained(arguments: tuple[str, ...], problem: str, tmp_pa
 def test_a_run_from_the_command_line(tmp_path: Path) -> None:
     settings = {
         "model": "nano",
-        "questions": "world:train,documents=60,questions=20",
-        "validation": "world:validation,documents=60,questions=20",
+        "questions": "world:train#documents=60,questions=20",
+        "validation": "world:validation#documents=60,questions=20",
         "updates": 1,
         "batch-questions": 2,
         "group-size": 2,

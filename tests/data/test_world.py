@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igpo_gym.data.world import Chain, Choice, World, load_world, parse_world, write_world
+from igpo_gym.data import resolve_questions
+from igpo_gym.data.world import Chain, Choice, World, load_world, read_hops, write_world
 from igpo_gym.data.world.language import DATED, KINDS, RELATIONS, RELATIONS_OF
 from igpo_gym.data.world.names import LATER, SPLITS, word, words_of_length
 from igpo_gym.data.world.oracle import judge_searches, known_hops
@@ -25,12 +26,12 @@ def test_the_default_world_is_small_and_whole():
 
 
 def test_the_same_settings_give_the_same_world_and_another_seed_another():
-    assert load_world("seed=3") == load_world("seed=3")
-    assert load_world("seed=3").fingerprint != load_world("seed=4").fingerprint
+    assert load_world(seed=3) == load_world(seed=3)
+    assert load_world(seed=3).fingerprint != load_world(seed=4).fingerprint
 
 
 def test_a_world_is_the_same_on_every_machine():
-    world = load_world("test,seed=5,documents=40,questions=3")
+    world = load_world("test", seed=5, documents=40, questions=3)
     assert [q.id for q in world.questions] == [
         f"w19f6b8e1/{kind}-{n}" for n, kind in enumerate(("which", "bridge", "bridge"))
     ]
@@ -195,35 +196,41 @@ def test_the_memory_of_a_large_world_does_not_grow_with_it():
 
 
 def test_options_are_read():
-    assert parse_world("test, documents=5000,hops=2-3,seed=7,coupling=0.5") == World(
-        documents=5000, hops=(2, 3), seed=7, coupling=0.5, split="test"
-    )
-    assert parse_world("hops=2").hops == (2, 2)
-    assert (
-        load_world("validation,documents=40,questions=2").name == "world:validation,documents=40,questions=2"
-    )
+    made = load_world("test", documents=5000, hops="2-3", seed=7, coupling=0.5)
+    assert made.world == World(documents=5000, hops=(2, 3), seed=7, coupling=0.5, split="test")
+    assert resolve_questions("world:test#documents=5000,hops=2-3,seed=7,coupling=0.5") == made
+    assert read_hops("2") == (2, 2)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    "spec", ["world", "world:test", "world#seed=3", "world:validation#documents=40,questions=2,hops=2-3"]
+)
+def test_a_world_is_named_by_its_spec(spec):
+    assert resolve_questions(spec).name == spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
     [
-        ("tset", "unknown world option 'tset'; choose among: train, validation, test, documents=5000"),
-        ("docs=5", "unknown world option"),
-        ("documents=many", "write it like documents=5000"),
-        ("documents=3", "documents must be"),
-        ("hops=0-2", "within 1-4"),
-        ("hops=3-2", "within 1-4"),
-        ("coupling=2", "coupling must be"),
-        ("coupling=nan", "coupling must be"),
-        ("questions=0", "questions must be"),
-        ("seed=-1", "seed must"),
-        ("split=dev", "split must be one of"),
-        ("seed=1,seed=2", "given twice"),
+        ("world:tset", "the splits train, validation, test, and 'tset' is none of them"),
+        ("world:test,hops=2", "settings stand behind '#', as in world:test#documents=5000,hops=2-3"),
+        ("world#docs=5", "no option 'docs'; it has: split, documents, questions, hops, coupling, seed"),
+        ("world#documentz=5", "no option 'documentz' (did you mean documents?)"),
+        ("world#documents=many", "'many' is no int, which documents of the questions 'world' must be"),
+        ("world#documents=3", "documents must be"),
+        ("world#hops=0-2", "within 1-4"),
+        ("world#hops=3-2", "within 1-4"),
+        ("world#hops=few", "write hops=2-3"),
+        ("world#coupling=2", "coupling must be"),
+        ("world#coupling=nan", "'nan' is no float"),
+        ("world#questions=0", "questions must be"),
+        ("world#seed=-1", "seed must"),
+        ("world#seed=1,seed=2", "the option 'seed' twice"),
     ],
 )
-def test_wrong_options_are_named(options, message):
+def test_wrong_options_are_named(spec, message):
     with pytest.raises(SpecError, match=re.escape(message)):
-        load_world(options)
+        resolve_questions(spec)
 
 
 def _searched(*found):

@@ -65,7 +65,7 @@ def test_it_passes_gymnasiums_check(settings: dict[str, Any]) -> None:
 
 
 def test_its_spec_is_json_and_makes_it_again() -> None:
-    env = gym.make(ID, slots=3, questions="world:documents=40,questions=5", scorer=None, reward="outcome-f1")
+    env = gym.make(ID, slots=3, questions="world#documents=40,questions=5", scorer=None, reward="outcome-f1")
     again = gym.make(EnvSpec.from_json(env.spec.to_json()))  # type: ignore[union-attr]
     assert json.loads(again.spec.to_json())["kwargs"]["slots"] == 3  # type: ignore[union-attr]
     assert np.array_equal(again.reset(seed=1)[0], env.reset(seed=1)[0])

@@ -64,11 +64,14 @@ def test_what_a_reward_needs_is_given_or_missed(question_set: QuestionSet, score
     estimator = settle(reward="monte-carlo", policy=agent).estimator
     assert isinstance(estimator, Completions)
     assert estimator.policy is agent
+    by_name = settle(reward="monte-carlo", policy="expert").estimator
+    assert isinstance(by_name, Completions)
+    assert isinstance(by_name.policy, ScriptedAgent)
     for reward, problem in (("tips", "frozen reference model"), ("monte-carlo", "needs a policy")):
         with pytest.raises(ValueError, match=problem):
             settle(reward=reward)
-    with pytest.raises(SpecError, match="a policy is an object that can act, not 'expert'"):
-        settle(reward="monte-carlo", policy="expert")
+    with pytest.raises(SpecError, match=r"3 is no policy: it has no act\(episodes\)"):
+        settle(reward="monte-carlo", policy=3)
 
 
 def test_a_search_elsewhere_has_no_corpus_to_draw_from(scorer: MentionScorer) -> None:

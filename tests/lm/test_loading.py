@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
+import requests
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -90,6 +93,7 @@ def test_gguf_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch
 
 def test_a_packaged_model_that_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "PACKAGED", ("pico",))
+    monkeypatch.setattr(loading, "check_name", lambda spec: None)
     with pytest.raises(SpecError, match="'pico' is not in this installation"):
         load_model("pico")
 
@@ -100,3 +104,68 @@ def test_a_converted_gguf_file_loads_whole(smollm2: Path) -> None:
     assert model.num_parameters() == 134_515_008
     assert model.config.model_type == "llama"
     assert tokenizer.chat_template
+
+
+def test_code_beside_a_gguf_file_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("builtins.input", lambda *prompt: pytest.fail("it asks"))
+    (tmp_path / "evil.py").write_text("raise SystemExit('it runs')")
+    config = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(64))
+    with pytest.raises(SpecError, match=r"config\.json asks for code .*evil\.Config.* which is never run"):
+        load_model(tmp_path / "model.gguf")
+    assert not capsys.readouterr().out
+
+
+def test_a_folder_that_needs_code_of_its_own_is_refused_by_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *prompt: pytest.fail("it asks"))
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | {"auto_map": {"AutoConfig": "evil.Config"}}
+    (folder / "evil.py").write_text("raise SystemExit('it runs')")
+    path.write_text(json.dumps(config))
+    assert load_model(folder)  # a kind of model that transformers knows needs none of that
+    path.write_text(json.dumps(config | {"model_type": "evil"}))
+    with pytest.raises(SpecError, match=r"config\.json asks for code .*evil\.Config.* which is never run"):
+        load_model(folder)
+
+
+def test_the_hub_is_asked_once_whether_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def head(url: str, timeout: float) -> None:
+        asked.append(url)
+        raise requests.ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(loading.requests, "head", head)
+    loading._unreachable.cache_clear()
+    try:
+        for name in ("owner/name", "bare-word"):
+            with pytest.raises(SpecError, match=rf"'{name}' \(it is not in the local cache, and .*reached"):
+                load_model(name)
+        assert len(asked) == 1
+    finally:
+        loading._unreachable.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("nanoo", "there is no model 'nanoo'; did you mean nano?"),
+        ("Nano-Base", "did you mean nano-base?"),
+        ("./missing", "there is no such folder"),
+        ("runs/mine/best", "there is no such folder"),
+        ("two words", "there is no such folder"),
+    ],
+)
+def test_what_can_be_no_name_is_not_asked_for(
+    spec: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_unreachable", lambda: pytest.fail("the hub is asked"))
+    with pytest.raises(SpecError, match=re.escape(problem)):
+        load_model(spec)

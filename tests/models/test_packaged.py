@@ -43,7 +43,7 @@ def test_the_packaged_tokenizer_is_the_one_that_the_code_builds():
 
 
 def test_nano_reads_worlds_it_never_saw():
-    world = load_world("validation,seed=9,questions=24,hops=1")
+    world = load_world("validation", seed=9, questions=24, hops=1)
     episodes = play_all(
         ScriptedAgent("expert", world), world.questions, BM25Index.build(world.passages), top_k=3
     )

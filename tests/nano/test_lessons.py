@@ -46,7 +46,7 @@ def encode(tokenizer):
 
 @pytest.fixture(scope="module")
 def episodes():
-    world = load_world("validation,documents=100,questions=30")
+    world = load_world("validation", documents=100, questions=30)
     agent = ScriptedAgent(partial(noisy, rate=0.4), world)
     return play_all(agent, world.questions, BM25Index.build(world.passages), top_k=2)
 

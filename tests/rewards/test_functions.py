@@ -116,7 +116,9 @@ def test_rewards_are_found_by_name() -> None:
     mine = RewardFunction("mine", ((1.0, TERMS["f1"]),))
     assert resolve_reward(mine) is mine
     assert resolve_reward("igpo") is PRESETS["igpo"]
-    with pytest.raises(SpecError, match="unknown reward 'ipgo'; choose one of: document-gain, em, "):
+    with pytest.raises(
+        SpecError, match=r"unknown reward 'ipgo'; did you mean igpo\? Choose one of: document"
+    ):
         resolve_reward("ipgo")
 
 

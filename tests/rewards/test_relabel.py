@@ -186,7 +186,7 @@ def test_episodes_of_another_protocol_are_priced_by_it(engine: Engine) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_packaged_scorer_reprices_what_it_paid(protocol: str) -> None:
     """Step by step in an environment, then after a record, whole trajectories at once."""
-    questions = resolve_questions("world:test,documents=60,questions=4")
+    questions = resolve_questions("world:test#documents=60,questions=4")
     reward = " + ".join(
         ["igpo", "0.5*tips(tau=2)", "ig-search(samples=2)", "gain(context=evidence)", "watermark"]
     )

@@ -208,12 +208,14 @@ def test_an_answer_without_tokens(plain: Engine, start: Any, connect: Any) -> No
 
 def test_a_url_is_a_spec_with_options(plain: Engine, start: Any) -> None:
     site = start(plain.vllm() | {"/v1/models": lambda _: {"data": [{"id": "tiny"}, {"id": "other"}]}})
-    spec = f"{site.url}/v1#model=tiny&tokenizer={plain.source}&kind=vllm"
+    spec = f"{site.url}/v1#model=tiny,tokenizer={plain.source},kind=vllm"
     scorer = resolve_scorer(spec)
     assert isinstance(scorer, RemoteScorer)
     assert resolve_scorer(spec) is scorer
     scorer.close()
-    with pytest.raises(SpecError, match=r"unknown option 'modell'.*model, tokenizer, kind"):
+    with pytest.raises(
+        SpecError, match=r"no option 'modell' \(did you mean model\?\); it has: model, tokenizer, kind"
+    ):
         resolve_scorer(f"{site.url}#modell=tiny")
 
 

@@ -14,15 +14,12 @@ from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SamplingError, SpecError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
-from igpo_gym.lm.served import served_model, served_tokenizer, split_spec
+from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.lm.transport import Server, ServerError
 from igpo_gym.protocols import TAGS, TextProtocol
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-OPTIONS = ("model", "tokenizer", "kind")
-"""What may follow the ``#`` of a policy's URL."""
 
 TOKEN_ID = "token_id:"
 """How vLLM writes a token of which the id was asked for."""
@@ -33,6 +30,9 @@ STOPPED_BY = ("stop_reason", "matched_stop")
 
 class RemotePolicy:
     """An agent that a server of OpenAI's interface samples (a ``Policy``): vLLM, SGLang, llama.cpp, OpenAI.
+
+    As a spec it is the server's URL, with arguments behind ``#`` where the defaults do not fit:
+    ``http://host:8000/v1#tokenizer=Qwen/Qwen2.5-7B-Instruct`` or ``https://host/v1#model=NAME,kind=chat``.
 
     Of ``kind`` "completions" (the default) the transcript is sent in token ids, as a local policy reads it.
     A server that tells the ids that it sampled (vLLM does) gives messages with ids and log-probabilities, as
@@ -92,28 +92,6 @@ class RemotePolicy:
         except BaseException:
             self.close()
             raise
-
-    @classmethod
-    def from_spec(
-        cls,
-        spec: str,
-        protocol: TextProtocol = TAGS,
-        sampling: Sampling = Sampling(),  # noqa: B008
-    ) -> RemotePolicy:
-        """A policy from a URL, with what the server does not tell behind a ``#``.
-
-        For example ``http://host:8000/v1#tokenizer=Qwen/Qwen2.5-7B-Instruct`` or
-        ``https://host/v1#model=NAME&kind=chat``.
-        """
-        url, options = split_spec(spec, OPTIONS)
-        return cls(
-            url,
-            protocol,
-            sampling,
-            model=options.get("model"),
-            tokenizer=options.get("tokenizer"),
-            kind=options.get("kind", "completions"),
-        )
 
     def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
         """One message per episode, in order.

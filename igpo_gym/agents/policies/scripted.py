@@ -5,7 +5,7 @@ message. They are stateless: the same episode and seed give the same message, wh
 attempt at a question gets its own.
 
 >>> from igpo_gym.data.world import load_world
->>> world = load_world("test,hops=2")
+>>> world = load_world("test", hops=2)
 >>> agent = ScriptedAgent("expert", world)
 >>> agent.act([Episode(world.questions[0], TAGS.prompt(world.questions[0]))])
 ['<think>I need the region</think><search>the region that contains Salman</search>']

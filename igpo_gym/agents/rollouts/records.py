@@ -219,7 +219,9 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
 
 
-def _check_format(record: dict[str, Any]) -> None:
+def _check_format(record: Any) -> None:
+    if not isinstance(record, dict) or "format" not in record:
+        raise ValueError("it names no format, as every line does that igpo-gym rollout writes")
     if record["format"] not in (1, FORMAT):
         raise ValueError(f"format {record['format']}; this version reads formats 1 and {FORMAT}")
 

@@ -6,19 +6,21 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.storage import written, written_file
+from igpo_gym.specs import fingerprint
+from igpo_gym.storage import written_file
+from igpo_gym.text import without_credentials
 
 TASK, CREDIT, ROLLOUTS = "Task", "Reward and credit", "Rollouts"
 LEARNING, MACHINE, VALIDATION = "Learning", "Machine", "Validation"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Settings:
     """The settings of a run; the defaults train the packaged model in about ten minutes on two cores.
 
@@ -93,6 +95,10 @@ class Settings:
         float, VALIDATION, "Of sampling in validation: 1 plays the policy that is trained, 0 greedily."
     ] = 1.0
 
+    def __repr__(self) -> str:
+        pairs = ", ".join(f"{name}={value!r}" for name, value in shown(self).items())
+        return f"{type(self).__name__}({pairs})"
+
     def __post_init__(self) -> None:
         estimator = resolve_estimator(self.advantages)
         resolve_protocol(self.protocol)
@@ -139,10 +145,18 @@ class Settings:
         return int(match[1]) if match else None
 
 
-def fingerprints(settings: Settings) -> dict[str, list[int]]:
+def fingerprints(settings: Settings) -> dict[str, str]:
     """What tells that a model, questions or an index of the same name are others by the time of a resume."""
     named = ("model", "questions", "validation", "search", "scorer")
-    return {f"{name}_written": written(getattr(settings, name)) for name in named}
+    return {f"{name}_fingerprint": fingerprint(getattr(settings, name)) for name in named}
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The settings by name, as they are shown and stored: without the credentials of URLs."""
+    return {
+        name: without_credentials(value) if isinstance(value, str) else value
+        for name, value in asdict(settings).items()
+    }
 
 
 def agree(out: Path, settings: Settings) -> None:
@@ -152,7 +166,7 @@ def agree(out: Path, settings: Settings) -> None:
     are not compared.
     """
     path, now = out / "settings.json", fingerprints(settings)
-    ours = asdict(settings) | now
+    ours = shown(settings) | now
     if path.exists():
         theirs = now | json.loads(path.read_text())
         free = set() if settings.curriculum else {"updates"}

@@ -25,7 +25,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ from igpo_gym.agents.training.estimators import (
 from igpo_gym.agents.training.logs import Metrics, sinks
 from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
 from igpo_gym.agents.training.model import TrainedModel
-from igpo_gym.agents.training.settings import Settings, agree
+from igpo_gym.agents.training.settings import Settings, agree, shown
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
@@ -409,7 +409,7 @@ class Run:
         path = self.out / "state.pt"
         if not path.exists():
             return False
-        state = torch.load(path, map_location=self.model.device)
+        state = torch.load(path, map_location=self.model.device, weights_only=True)
         with torch.no_grad():
             for name, weight in self.trained.weights.items():
                 weight.copy_(state["weights"][name])
@@ -504,7 +504,7 @@ def train(
             tidy(out / name)
         run = Run(out, settings)
         resumed = run.resume()
-        write = [*sinks(out, asdict(settings), run.updates if resumed else -1, wandb), report]
+        write = [*sinks(out, shown(settings), run.updates if resumed else -1, wandb), report]
 
         def log(metrics: Metrics) -> None:
             for sink in write:

@@ -34,6 +34,7 @@ from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Retriever
 from igpo_gym.statistics import Estimate, estimate
+from igpo_gym.text import without_credentials
 
 VARIANTS = (
     "outcome-f1",
@@ -167,7 +168,7 @@ def run_credit(
     } | {TURN_NUMBER: Cost(0.0, 0.0)}
     settings = {
         "questions": question_set.name,
-        "scorer": scorer if isinstance(scorer, str) else type(scorer).__name__,
+        "scorer": without_credentials(scorer) if isinstance(scorer, str) else type(scorer).__name__,
         "protocol": engine.protocol.name,
         "top_k": top_k,
         "seed": seed,

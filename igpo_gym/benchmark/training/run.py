@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from igpo_gym.agents.training.logs import Metrics, read_log
-from igpo_gym.agents.training.settings import Settings, fingerprints
+from igpo_gym.agents.training.settings import Settings, fingerprints, shown
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
 
@@ -180,7 +180,7 @@ def summarized(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
 def shared(settings: Settings) -> dict[str, Any]:
     """The settings that all runs of a benchmark have in common."""
     own = ("reward", "advantages", "seed")
-    return {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in own}
+    return {name: value for name, value in shown(settings).items() if name not in own}
 
 
 def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outcome]:

@@ -1,6 +1,6 @@
 """A generated world: invented facts that no language model can know, for work that needs no download.
 
->>> world = load_world("test,hops=2")
+>>> world = load_world("test", hops=2)
 >>> world.questions[0].text, world.questions[0].answers
 ('What is the capital of the region that contains Salman?', ('Tumvel',))
 >>> [lead.phrases[0] for lead in world.leads(world.questions[0])]
@@ -21,6 +21,7 @@ from igpo_gym.data.world.generator import Chain, Choice, Entity, Lead, World
 from igpo_gym.data.world.names import SPLITS
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
+from igpo_gym.specs import Spec
 from igpo_gym.storage import written_file
 
 __all__ = [
@@ -31,7 +32,8 @@ __all__ = [
     "World",
     "WorldQuestions",
     "load_world",
-    "parse_world",
+    "read_hops",
+    "world_spec",
     "write_world",
 ]
 
@@ -47,61 +49,74 @@ class WorldQuestions(QuestionSet):
         return self.world.leads(self.world.number(question))
 
 
-def _hops(text: str) -> tuple[int, int]:
-    low, dash, high = text.partition("-")
-    return int(low), int(high if dash else low)
+def read_hops(text: str | int) -> tuple[int, int]:
+    """The fewest and the most hops from "2-3" or "2". Raises SpecError for what is neither.
 
-
-_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "documents": (int, "documents=5000"),
-    "questions": (int, "questions=1000"),
-    "hops": (_hops, "hops=2-3"),
-    "coupling": (float, "coupling=0.8"),
-    "seed": (int, "seed=7"),
-    "split": (str, "split=test"),
-}
-
-
-def parse_world(options: str = "") -> World:
-    """The world that ``options`` describe: a split's name and settings, in any order, joined by commas.
-
-    Raises SpecError for an option that does not exist or a value that does not fit, naming the right ones.
-
-    >>> parse_world("test,documents=5000,hops=2-3").documents
-    5000
+    >>> read_hops("2-3"), read_hops(2)
+    ((2, 3), (2, 2))
     """
-    settings: dict[str, Any] = {}
-    for option in filter(None, (part.strip() for part in options.split(","))):
-        name, equals, value = option.partition("=")
-        if not equals and name in SPLITS:
-            name, value = "split", name
-        known = ", ".join([*SPLITS, *(example for _, example in _OPTIONS.values())])
-        if name not in _OPTIONS:
-            raise SpecError(f"unknown world option {option!r}; choose among: {known}")
-        if name in settings:
-            raise SpecError(f"world option {name!r} is given twice")
-        read, example = _OPTIONS[name]
-        try:
-            settings[name] = read(value)
-        except ValueError:
-            raise SpecError(f"bad value in world option {option!r}; write it like {example}") from None
-    return World(**settings)
+    low, dash, high = str(text).partition("-")
+    try:
+        return int(low), int(high if dash else low)
+    except ValueError:
+        raise SpecError(f"{text!r} is no number of hops and no range of them; write hops=2-3") from None
 
 
-def load_world(options: str = "") -> WorldQuestions:
-    """A generated world as a question set, held in memory: see :func:`parse_world` for the options."""
-    world = parse_world(options)
+def load_world(
+    split: str = "train",
+    *,
+    documents: int = World.documents,
+    questions: int = World.questions,
+    hops: str | int = "1-3",
+    coupling: float = World.coupling,
+    seed: int = World.seed,
+) -> WorldQuestions:
+    """A generated world as a question set, held in memory: its split's name, and the settings of World.
+
+    ``hops`` is a number or a range such as "2-3". It is what the spec ``world:test#hops=2-3`` calls. Raises
+    SpecError for a split that does not exist and a value that does not fit.
+
+    >>> load_world("test", hops=2, documents=5000).name
+    'world:test#documents=5000,hops=2'
+    """
+    if split not in SPLITS:
+        raise SpecError(
+            f"a generated world has the splits {', '.join(SPLITS)}, and {split!r} is none of them; its "
+            "settings stand behind '#', as in world:test#documents=5000,hops=2-3"
+        )
+    world = World(documents, questions, read_hops(hops), coupling, seed, split)
     passages = tuple(world.passages())
     digest = hashlib.sha256()
     for passage in passages:
         digest.update(f"{passage.id}\0{passage.title}\0{passage.text}\n".encode())
     return WorldQuestions(
-        name=f"world:{options}" if options else "world",
+        name=world_spec(world),
         questions=tuple(world.all_questions()),
         passages=passages,
         fingerprint=digest.hexdigest(),
         world=world,
     )
+
+
+def world_spec(world: World) -> str:
+    """The spec of a world: its split and the settings that are not the default ones.
+
+    >>> world_spec(World()), world_spec(World(split="test", hops=(2, 3), seed=7))
+    ('world', 'world:test#hops=2-3,seed=7')
+    """
+    low, high = world.hops
+    settings = {
+        "documents": world.documents,
+        "questions": world.questions,
+        "hops": f"{low}-{high}" if low < high else str(low),
+        "coupling": world.coupling,
+        "seed": world.seed,
+    }
+    usual = World()
+    changed = {
+        name: str(value) for name, value in settings.items() if getattr(world, name) != getattr(usual, name)
+    }
+    return str(Spec("world" if world.split == usual.split else f"world:{world.split}", changed))
 
 
 def _untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:

@@ -33,7 +33,7 @@ def test_a_folder_is_a_language_model(question_set: QuestionSet, tmp_path: Path)
 def test_an_object_that_acts_passes(question_set: QuestionSet) -> None:
     agent = ScriptedAgent("expert", question_set)
     assert resolve_policy(agent, question_set, TAGS) is agent
-    with pytest.raises(SpecError, match="an object that can act, not 3"):
+    with pytest.raises(SpecError, match=r"3 is no policy: it has no act\(episodes\)"):
         resolve_policy(3, question_set, TAGS)  # type: ignore[arg-type]
 
 

@@ -23,7 +23,7 @@ from igpo_gym.protocols import PROTOCOLS, TAGS
 from igpo_gym.search import BM25Index
 from igpo_gym.tools import queries, search_call
 
-WORLD = load_world("test,questions=60,hops=1-4")
+WORLD = load_world("test", questions=60, hops="1-4")
 INDEX = BM25Index.build(WORLD.passages)
 
 
@@ -166,7 +166,7 @@ def test_importing_the_scripts_does_not_import_torch():
 
 
 def test_attempts_at_one_question_differ() -> None:
-    world = load_world("test,questions=8")
+    world = load_world("test", questions=8)
     agent = ScriptedAgent("noisy", world)
     episodes = [
         Episode(q, TAGS.prompt(q), attempt=attempt) for q in world.questions[:8] for attempt in (0, 1)

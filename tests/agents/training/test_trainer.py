@@ -337,8 +337,8 @@ def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTra
 
 SMALL = {
     "model": "nano",
-    "questions": "world:train,documents=60,questions=20,hops=1-2",
-    "validation": "world:validation,documents=60,questions=20,hops=1-2",
+    "questions": "world:train#documents=60,questions=20,hops=1-2",
+    "validation": "world:validation#documents=60,questions=20,hops=1-2",
     "batch_questions": 2,
     "group_size": 2,
     "max_turns": 2,
@@ -493,13 +493,16 @@ def test_a_run_whose_model_or_questions_are_others_by_now_is_left_alone(tmp_path
     settings = Settings(**{**SMALL, **changes, "questions": f"jsonl:{tmp_path / 'questions.jsonl'}"})
     run = tmp_path / "run"
     agree(run, settings)
-    agree(run, settings)
     for file in files:
         os.utime(file, (1, 1))
-    with pytest.raises(ValueError, match=r"\(model_written, questions_written, search_written\)"):
+    agree(run, settings)  # the time does not count
+    for file in files:
+        file.write_text("{}")
+    changed = r"\(model_fingerprint, questions_fingerprint, search_fingerprint\)"
+    with pytest.raises(ValueError, match=changed):
         agree(run, settings)
     kept = json.loads((run / "settings.json").read_text())  # as a run has it that knew no fingerprints
-    old = {name: value for name, value in kept.items() if not name.endswith("_written")}
+    old = {name: value for name, value in kept.items() if not name.endswith("_fingerprint")}
     (run / "settings.json").write_text(json.dumps(old))
     agree(run, settings)
-    assert "model_written" in json.loads((run / "settings.json").read_text())
+    assert "model_fingerprint" in json.loads((run / "settings.json").read_text())

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from igpo_gym import specs
 from igpo_gym.agents.training.estimators.by_turn import a2tgpo, mt_grpo
 from igpo_gym.agents.training.estimators.igpo import igpo_joint, igpo_raw, igpo_scaled, igpo_separate
 from igpo_gym.agents.training.estimators.interface import Estimator
 from igpo_gym.agents.training.estimators.outcomes import grpo, reinforce_plus_plus, rloo
 from igpo_gym.agents.training.estimators.returns import gigpo, rebn, vine
 from igpo_gym.errors import SpecError
-from igpo_gym.parameters import make, read_call, shown
+from igpo_gym.parameters import make, read_call
 from igpo_gym.rewards.functions import RewardFunction
 
 ESTIMATORS: dict[str, Callable[..., Estimator]] = {
@@ -28,13 +28,18 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "a2tgpo": a2tgpo,
     "vine": vine,
 }
-"""By name, a function from an estimator's parameters, all of which have defaults, to the estimator."""
+"""The package's estimators: a function from parameters, all of which have defaults, to the estimator."""
+
+for _name, _maker in ESTIMATORS.items():
+    specs.register("estimator", _name, _maker)
 
 DEFAULT = "igpo-separate"
 
 
 def resolve_estimator(spec: str | Estimator) -> Estimator:
     """An estimator from a name, with parameters in parentheses or without, or the estimator itself.
+
+    A name is one of the package's, one that was registered, or "package.module:attribute".
 
     >>> resolve_estimator("a2tgpo(alpha=1.0)").name
     'a2tgpo(alpha=1.0)'
@@ -43,9 +48,8 @@ def resolve_estimator(spec: str | Estimator) -> Estimator:
     """
     if isinstance(spec, Estimator):
         return spec
-    name, given = read_call(spec, "a2tgpo(alpha=1.0)")
-    estimator = make(ESTIMATORS, name, given, "advantage estimator")
-    return replace(estimator, name=shown(ESTIMATORS[name], name, given))
+    estimator: Estimator = make("estimator", *read_call(spec, "a2tgpo(alpha=1.0)"))
+    return estimator
 
 
 def check_reward(estimator: Estimator, reward: RewardFunction) -> None:

@@ -1,0 +1,41 @@
+"""What a language model may be called, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+from igpo_gym import specs
+from igpo_gym.errors import SpecError
+from igpo_gym.text import without_credentials
+
+PACKAGED = ("nano", "nano-base")
+"""The language models that ship with the package."""
+
+MODEL_FORMS = (
+    f"{' or '.join(PACKAGED)}, a model's name on the Hugging Face hub, a local folder with safetensors, "
+    "or a .gguf file"
+)
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
+"""What a model on the hub is called: owner/name, or a bare word."""
+
+
+def check_name(spec: str) -> None:
+    """Raise SpecError for what can be no model: a file or folder that is not there, or a name mistyped.
+
+    >>> check_name("nanoo")
+    Traceback (most recent call last):
+    igpo_gym.errors.SpecError: there is no model 'nanoo'; did you mean nano? Give nano or nano-base, a model's
+    name on the Hugging Face hub, a local folder with safetensors, or a .gguf file
+    """
+    if spec in PACKAGED or Path(spec).exists():
+        return
+    if spec.endswith(".gguf"):
+        raise SpecError(f"there is no file {spec!r}; give {MODEL_FORMS}")
+    if near := get_close_matches(spec.lower(), PACKAGED, 1, specs.NEAR):
+        raise SpecError(f"there is no model {spec!r}; did you mean {near[0]}? Give {MODEL_FORMS}")
+    if not HUB_NAME.fullmatch(spec):
+        shown = without_credentials(spec)
+        raise SpecError(f"cannot load the model {shown!r} (there is no such folder); give {MODEL_FORMS}")
