@@ -224,7 +224,7 @@ def test_the_rewards_are_listed() -> None:
 WORLD = ("--questions", "world:test#documents=60,questions=2", "--max-turns", "4")
 
 
-def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
+def test_recorded_episodes_are_relabeled_as_they_were_paid(files: Path) -> None:
     run("rollout", *WORLD, "--agent", "noisy", "--reward", "igpo + tips", "--out", "noisy.jsonl")
     rewards = ["igpo + tips", "ig-search(samples=1)", "monte-carlo(completions=1)"]
     chosen = [part for reward in rewards for part in ("--reward", reward)]
@@ -253,7 +253,7 @@ def test_recorded_episodes_are_repriced_as_they_were_paid(files: Path) -> None:
         (("--reward", "f1", "--reward", "f1"), "two rewards of one name: f1, f1"),
     ],
 )
-def test_what_cannot_be_repriced_is_explained(files: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_relabeled_is_explained(files: Path, arguments: tuple[str, ...], message: str) -> None:
     run("index", "build", "corpus.jsonl", "index")
     run("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl")
     (files / "priced.jsonl").write_text("old")
@@ -303,7 +303,7 @@ def test_a_file_may_not_name_code_to_run(files: Path, monkeypatch: pytest.Monkey
     (files / "evil").mkdir()
     (files / "evil" / "__init__.py").touch()
     (files / "evil" / "module.py").write_text("raise ValueError('it ran')")
-    command = ("reprice", "evil.jsonl", "--reward", "igpo", "--out", "priced.jsonl")
+    command = ("relabel", "evil.jsonl", "--reward", "igpo", "--out", "priced.jsonl")
     output = " ".join(run(*command, code=2).split())
     assert "evil.jsonl names the scorer 'evil.module:Scorer'" in output
     assert "--trust-imports" in output
@@ -313,7 +313,7 @@ def test_a_file_may_not_name_code_to_run(files: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_is_no_recording_is_told_in_words(files: Path) -> None:
-    output = run("reprice", "questions.jsonl", "--reward", "f1", "--out", "priced.jsonl", code=2)
+    output = run("relabel", "questions.jsonl", "--reward", "f1", "--out", "priced.jsonl", code=2)
     assert "questions.jsonl, line 1: not a recorded episode" in " ".join(output.split())
     assert "KeyError" not in output
 

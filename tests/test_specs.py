@@ -220,7 +220,7 @@ def test_a_registered_reward_and_term_stand_in_sums() -> None:
         (
             "protocol",
             "tag",
-            "unknown protocol 'tag'; did you mean tags? Choose one of: tags, tool_call, pack",
+            "unknown protocol 'tag'; did you mean tags? Choose one of: igpo",
         ),
         ("questions", "jsnl:x", "unknown questions 'jsnl:x'; did you mean jsonl?"),
         ("questions", "mine:x", "unknown questions 'mine:x'; choose one of: FILE, hotpotqa:FILE, jsonl:FILE"),
@@ -354,7 +354,7 @@ def test_the_registry_is_light_and_knows_the_rooms_at_the_first_lookup(tmp_path:
 
 
 def test_a_file_may_name_data_and_not_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["igpo-gym", "reprice"])
+    monkeypatch.setattr(sys, "argv", ["igpo-gym", "relabel"])
     model = tmp_path / "model"
     model.mkdir()
     for kind, spec in (
@@ -382,9 +382,9 @@ def test_a_file_may_name_data_and_not_code(tmp_path: Path, monkeypatch: pytest.M
             from_file(kind, spec, "out.jsonl")
         assert from_file(kind, spec, "out.jsonl", trusted=True) == spec
         for argument in (spec, f"--option={spec}"):
-            monkeypatch.setattr(sys, "argv", ["igpo-gym", "reprice", argument])
+            monkeypatch.setattr(sys, "argv", ["igpo-gym", "relabel", argument])
             assert from_file(kind, spec, "out.jsonl") == spec
-        monkeypatch.setattr(sys, "argv", ["igpo-gym", "reprice"])
+        monkeypatch.setattr(sys, "argv", ["igpo-gym", "relabel"])
     with pytest.raises(SpecError, match="what is no text: 3"):
         from_file("scorer", 3, "out.jsonl")  # type: ignore[arg-type]
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from igpo_gym import specs
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import TokenRow
-from igpo_gym.agents.training.estimators import ESTIMATORS, Estimator, Split, Turns
+from igpo_gym.agents.training.estimators import Estimator, Split, Turns
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.agents.training.settings import Settings, agree
 from igpo_gym.agents.training.trainer import (
@@ -275,7 +276,7 @@ def test_an_estimator_brings_its_own_ratios_and_bounds() -> None:
     assert Settings(advantages="a2tgpo", ratio="token").importance_ratio == "token"
 
 
-def test_an_estimator_from_outside_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_estimator_from_outside_trains(tmp_path: Path) -> None:
     seen = []
 
     def mine(weight: float = 1.0) -> Estimator:
@@ -285,8 +286,12 @@ def test_an_estimator_from_outside_trains(tmp_path: Path, monkeypatch: pytest.Mo
 
         return Estimator("mine", advantages, groupwise=False, clip=(0.1, 0.3))
 
-    monkeypatch.setitem(ESTIMATORS, "mine", mine)
-    train(tmp_path, Settings(**{**SMALL, "updates": 1}, epochs=1, advantages="mine(weight=0.5)", gamma=0.9))
+    specs.register("estimator", "mine", mine)
+    try:
+        settings = Settings(**{**SMALL, "updates": 1}, epochs=1, advantages="mine(weight=0.5)", gamma=0.9)
+        train(tmp_path, settings)
+    finally:
+        specs.unregister("estimator", "mine")
     assert [given[1:] for given in seen] == [(0.9, 0.5)]
     assert read_log(tmp_path / "log.jsonl")[1]["loss"] != 0
 

@@ -13,14 +13,15 @@ In the formulas ``g_t`` is the gain of turn ``t`` and ``o`` the outcome of the e
 ``r_t = g_t``, and ``r_T = o + g_T`` on the last turn, where ``g_T`` may not exist. ``z(x | set)`` is
 :func:`standardized`. A sum over no gains is 0.
 
-One of your own needs a name in the table:
+One of your own is registered under a name:
 
->>> def greedy() -> Estimator:
-...     return Estimator("greedy", lambda turns, gamma: turns.gains)
->>> ESTIMATORS["greedy"] = greedy
->>> resolve_estimator("greedy")(turns).tolist()
-[0.0, 0.0, 0.3, 0.0]
->>> del ESTIMATORS["greedy"]
+>>> from igpo_gym import specs
+>>> @specs.register("estimator", "greedy")
+... def greedy(weight: float = 1.0) -> Estimator:
+...     return Estimator("greedy", lambda turns, gamma: weight * turns.gains)
+>>> resolve_estimator("greedy(weight=2)")(turns).tolist()
+[0.0, 0.0, 0.6, 0.0]
+>>> specs.unregister("estimator", "greedy")
 """
 
 from igpo_gym.agents.training.estimators.interface import Estimator

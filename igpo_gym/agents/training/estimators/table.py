@@ -55,7 +55,7 @@ def resolve_estimator(spec: str | Estimator) -> Estimator:
 def check_reward(estimator: Estimator, reward: RewardFunction) -> None:
     """Raise SpecError for a reward whose gains the estimator would ignore, or that lacks those it needs."""
     if reward.gains and not estimator.uses_gains:
-        others = ", ".join(name for name, maker in ESTIMATORS.items() if maker().uses_gains)
+        others = ", ".join(name for name in specs.names("estimator") if resolve_estimator(name).uses_gains)
         raise SpecError(
             f"{estimator.name} takes the outcome alone, but the reward {reward.name!r} pays gains "
             f"({', '.join(reward.gains)}): choose an estimator that uses them ({others}), or a reward without"
