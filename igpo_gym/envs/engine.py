@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal, get_args
 
 from igpo_gym.episode import (
@@ -155,7 +156,7 @@ class Engine:
         results = iter(run_calls(self._tools, calls, self.retry_delays) if calls else ())
         moves = []
         for episode, segment, action in zip(episodes, said, actions, strict=True):
-            own = tuple(next(results) for _ in action.calls) if isinstance(action, ToolCalls) else ()
+            own = tuple(islice(results, len(action.calls))) if isinstance(action, ToolCalls) else ()
             end = self._end(episode, action)
             moves.append(Move(episode, self._turn(episode, segment, action, own, end), end))
         return moves
@@ -249,7 +250,7 @@ class Engine:
         cut = 0
         if isinstance(action, ToolCalls):
             limits = self.rules.limits
-            shown = frozenset[str]()
+            shown = _NONE_SHOWN
             if not limits.repeat_passages:
                 shown = frozenset(passage.id for turn in episode.turns for passage in turn.passages)
             pairs = list(zip(action.calls, results, strict=True))
@@ -261,6 +262,9 @@ class Engine:
             body = f"{body}\n{self.protocol.last_call()}"
         reply = self.protocol.reply(body)
         return Turn(said.text, action, (said, *reply), results, reply[0].text, cut)
+
+
+_NONE_SHOWN: frozenset[str] = frozenset()
 
 
 @contextmanager
