@@ -95,7 +95,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "search": Kind("search", "retriever", {"search": "search(queries, k)"}),
         "scorer": Kind("scorer", "scorer", {"score": "score(requests)"}, kept=4),
         "reward": Kind("reward", "reward", {"terms": "terms", "price": "price(episode, turn)"}),
-        "term": Kind("reward term", "reward term", {"price": "price(episode, turn)", "needs": "needs"}),
+        "term": Kind("reward term", "reward term", {"price": "price(episode, turn)", "views": "views"}),
+        "instrument": Kind(
+            "instrument",
+            "instrument",
+            {"name": "name", "version": "version", "measure": "measure(states)"},
+        ),
         "tool": Kind("tool", "tool", {"spec": "spec, a ToolSpec", "run": "run(calls)"}),
         "protocol": Kind(
             "protocol",

@@ -58,7 +58,7 @@ _KNOWN = frozenset(
             "f1",
             "cover_em",
         ),
-        *("prompt", "turns", "beliefs", "views", "values", "rewards"),
+        *("prompt", "turns", "beliefs", "views", "measured", "instruments", "rewards"),
     )
 )
 """The fields of a record, its settings included; all others are somebody's own."""
@@ -89,7 +89,8 @@ def to_record(episode: Episode) -> dict[str, Any]:
             }
             for view in (episode.views[0] if episode.views else ())
         ],
-        "values": episode.values,
+        "measured": episode.measured,
+        "instruments": dict(episode.instruments),
         "rewards": episode.rewards,
         **episode.extra,
     }
@@ -109,10 +110,8 @@ def from_record(record: Mapping[str, Any]) -> Episode:
         turns=[_turn(turn) for turn in fields["turns"]],
         beliefs=[_belief(belief) for belief in fields["beliefs"]],
         views=_views(fields.get("views", [])),
-        values=[
-            {int(completions): value for completions, value in values.items()}
-            for values in fields.get("values", [])
-        ],
+        measured=[dict(values) for values in fields.get("measured", [])],
+        instruments=dict(fields.get("instruments", {})),
         rewards=fields["rewards"],
         end=None if fields["end"] is None else EndReason(fields["end"]),
         attempt=fields.get("attempt", 0),
