@@ -100,7 +100,7 @@ class QuestionBook:
     def find(self, question_id: str) -> Question:
         """The question with this id. Raises ValueError when there is none, TypeError for no text."""
         if not isinstance(question_id, str):
-            raise TypeError(f"a question_id is a text, not {question_id!r:.60}")
+            raise TypeError(f"a question_id is a text, not a {type(question_id).__name__}")
         place = self._places.get(question_id)
         if place is None:
             raise ValueError(
