@@ -1,7 +1,8 @@
 """Episodes as lines of JSON: written as they end, read back as they were.
 
-Records have version 2; those of version 1 are read by :mod:`igpo_gym.agents.rollouts.version1`. What a record
-holds beyond the fields that are known is kept when it is read and written again.
+Records have version 2, see docs/records.md; those of version 1 are read by
+:mod:`igpo_gym.agents.rollouts.version1`. What a record holds beyond the fields that are known is kept when it
+is read and written again.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from igpo_gym.episode import (
     Turn,
 )
 from igpo_gym.errors import DataError
+from igpo_gym.rewards import RewardFunction, split
 from igpo_gym.text import well_formed
 
 FORMAT = 2
@@ -61,16 +63,16 @@ _KNOWN = frozenset(
         *("prompt", "turns", "beliefs", "views", "measured", "instruments", "rewards"),
     )
 )
-"""The fields of a record, its settings included; all others are somebody's own."""
+"""The fields that an episode is made of, and those that follow from them; what else a record holds is kept."""
 
 
-def to_record(episode: Episode) -> dict[str, Any]:
+def to_record(episode: Episode, reward: RewardFunction | None = None) -> dict[str, Any]:
     """An ended episode as JSON values, with its scores for whoever reads the file without this package.
 
-    ``end`` is the reason as :class:`igpo_gym.episode.EndReason` names it. A turn has its ``message``,
-    ``action``, ``segments``, ``results`` (one for each call), ``observation`` and ``cut``. A belief has the
-    ``log_probs`` of each alias and, where the scorer told them, ``token_log_probs``.
+    With the ``reward`` that it was paid, the record tells how it splits into the turns' gains and the outcome
+    (see :func:`igpo_gym.rewards.split`). docs/records.md describes every field.
     """
+    divided = {} if reward is None else {"split": dataclasses.asdict(split(episode, reward))}
     return {
         "format": FORMAT,
         "question": dataclasses.asdict(episode.question),
@@ -93,6 +95,7 @@ def to_record(episode: Episode) -> dict[str, Any]:
         "instruments": dict(episode.instruments),
         "rewards": episode.rewards,
         **episode.extra,
+        **divided,
     }
 
 
@@ -243,12 +246,19 @@ class RolloutFile:
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
     and ``done`` holds the question's id and the attempt's number of each episode that is there. Raises
     DataError when the file was made with other settings, since its episodes could not be compared; of those
-    that are named in ``fingerprints``, a line may lack some.
+    that are named in ``fingerprints``, a line may lack some. ``reward`` is the one that the episodes are paid.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], fingerprints: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        fingerprints: Iterable[str] = (),
+        reward: RewardFunction | None = None,
+    ) -> None:
         self.path = path
         self.settings = settings
+        self.reward = reward
         self._fingerprints = {name: settings[name] for name in fingerprints}
         self.done: set[tuple[str, int]] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,7 +280,7 @@ class RolloutFile:
 
     def write(self, episode: Episode) -> None:
         """Append an episode, and do not return before it is with the operating system."""
-        record = {"settings": self.settings, **to_record(episode)}
+        record = {"settings": self.settings, **to_record(episode, self.reward)}
         # Retrievers and reward terms may give numbers that are not Python's own.
         text = json.dumps(record, ensure_ascii=False, default=float)
         self._file.write(well_formed(text).encode() + b"\n")
