@@ -63,7 +63,7 @@ _KNOWN = frozenset(
         *("prompt", "turns", "beliefs", "views", "measured", "instruments", "rewards"),
     )
 )
-"""The fields that an episode is made of, and those that follow from them; what else a record holds is kept."""
+"""What an episode is made of, and what follows from it; what else a record holds is kept."""
 
 
 def to_record(episode: Episode, reward: RewardFunction | None = None) -> dict[str, Any]:
@@ -246,7 +246,7 @@ class RolloutFile:
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
     and ``done`` holds the question's id and the attempt's number of each episode that is there. Raises
     DataError when the file was made with other settings, since its episodes could not be compared; of those
-    that are named in ``fingerprints``, a line may lack some. ``reward`` is the one that the episodes are paid.
+    that are named in ``fingerprints``, a line may lack some. ``reward`` is what they were paid.
     """
 
     def __init__(
