@@ -161,8 +161,8 @@ def test_a_registered_instrument_is_made_from_what_there_is(engine: Engine) -> N
     assert engine.settle(engine.play([episode], [SEARCH])) == [3.0]
     with pytest.raises(ValueError, match="'mine' needs a scorer"):
         dataclasses.replace(engine, scorer=None)
-    with pytest.raises(SpecError, match="unknown instrument 'beleives'; did you mean believes"):
-        _ = dataclasses.replace(term, instruments=("beleives",)).needs
+    with pytest.raises(SpecError, match="unknown instrument 'believer'; did you mean believes"):
+        _ = dataclasses.replace(term, instruments=("believer",)).needs
 
 
 def test_what_is_no_instrument_is_refused_at_once(engine: Engine) -> None:
