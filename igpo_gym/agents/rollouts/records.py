@@ -10,11 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
 from igpo_gym.data.scores import scores
@@ -36,6 +35,7 @@ from igpo_gym.episode import (
 )
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import RewardFunction, split
+from igpo_gym.storage import changed, lock
 from igpo_gym.text import well_formed
 
 FORMAT = 2
@@ -228,25 +228,14 @@ def _check_format(record: Any) -> None:
         raise ValueError(f"format {record['format']}; this version reads formats 1 and {FORMAT}")
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Keep a second run from writing the same file; the lock goes with the file. No locks on Windows."""
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(path, "another run is writing to it") from None
-
-
 class RolloutFile:
     """A file that grows by one episode a line; what was written survives a crash.
 
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
-    and ``done`` holds the question's id and the attempt's number of each episode that is there. Raises
-    DataError when the file was made with other settings, since its episodes could not be compared; of those
-    that are named in ``fingerprints``, a line may lack some. ``reward`` is what they were paid.
+    and ``done`` holds the question's id and the attempt's number of each episode that is there. ``reward`` is
+    what they were paid. Raises BlockingIOError when another run is writing to it, and DataError when it was
+    made with other settings, since its episodes could not be compared; of those that are named in
+    ``fingerprints``, a line may lack some.
     """
 
     def __init__(
@@ -264,7 +253,7 @@ class RolloutFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         try:
-            _lock(self._file, path)
+            lock(self._file, path)
             self._resume()
         except BaseException:
             self._file.close()
@@ -295,21 +284,14 @@ class RolloutFile:
                 break  # cut short by a crash; anything else without an end is not ours to remove
             try:
                 record = json.loads(line)
-                settings = self._fingerprints | record["settings"]
+                settings = dict(record["settings"])
                 attempt = record["question"]["id"], record.get("attempt", 0)
                 if record["format"] != FORMAT:
                     raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
             except _MALFORMED as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
-            if settings != self.settings:
-                changed = sorted(
-                    name
-                    for name in settings.keys() | self.settings.keys()
-                    if settings.get(name) != self.settings.get(name)
-                )
-                raise DataError(
-                    self.path, f"made with other settings ({', '.join(changed)}); choose another file", number
-                )
+            if names := changed(settings, self.settings, self._fingerprints):
+                raise DataError(self.path, f"made with other settings ({names}); choose another file", number)
             self.done.add(attempt)
             end += len(line)
         self._file.truncate(end)

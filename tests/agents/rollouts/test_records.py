@@ -180,7 +180,7 @@ def test_settings_of_a_wrong_shape_are_told(engine: Engine, tmp_path: Path, sett
 
 def test_a_second_run_may_not_write_the_same_file(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
-    with RolloutFile(path, SETTINGS), pytest.raises(DataError, match="another run is writing"):
+    with RolloutFile(path, SETTINGS), pytest.raises(BlockingIOError, match="another run is writing"):
         RolloutFile(path, SETTINGS)
     with RolloutFile(path, SETTINGS):
         pass
