@@ -160,7 +160,11 @@ class SearchAgentLoop(AgentLoopBase):
             }
             versions = {**output.extra_fields, **versions, **newest}
             message = sampled_message(
-                self._framing, engine.protocol, output.token_ids, output.log_probs or None
+                self._framing,
+                engine.protocol,
+                output.token_ids,
+                output.log_probs or None,
+                weights=str(output.extra_fields.get("max_global_steps", "")),
             )
             with simple_timer("tool_calls", times):
                 moves = await asyncio.to_thread(engine.play, [episode], [message])
