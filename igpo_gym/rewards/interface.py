@@ -9,6 +9,8 @@ A term that measures something new is one file: the instrument, and the term tha
 >>> brevity = RewardTerm(
 ...     "brevity", lambda episode, turn: -episode.measured[turn]["length"] / 1000, instruments=(Length(),)
 ... )
+>>> brevity.cost
+'length'
 """
 
 from __future__ import annotations

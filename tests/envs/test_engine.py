@@ -430,6 +430,8 @@ def test_where_turns_run_out_there_is_nothing_left_to_gain(engine: Engine) -> No
     too_long = f"<think>{'Grass ' * 500}</think><search>drum</search>"
     assert step(engine, [first, second], "<search>drum</search>", too_long) == [0.0, 0.0]
     assert second.truncated
+    # An instrument sees that the context is exhausted: nothing is left to complete.
+    assert [each["value(completions=2)"] for each in second.measured] == [0.5, 0.0]
     assert step(engine, [first], "<search>drum</search>") == [0.0]
     assert step(engine, [first], "<search>drum</search>") == [0.0]
     # Measured all the same.
