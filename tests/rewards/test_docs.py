@@ -14,6 +14,7 @@ from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from igpo_gym.rewards import PRESETS, TERMS
 from igpo_gym.rewards.terms import parameters
+from igpo_gym.specs import unregister
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "rewards.md").read_text(encoding="utf-8")
@@ -38,6 +39,7 @@ def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for episode in collect(engine, ScriptedAgent("noisy", question_set), question_set.questions[:2]):
             file.write(episode)
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         exec(compile(block, "docs/rewards.md", "exec"), {})
+    unregister("term", "few-thoughts")
