@@ -186,7 +186,7 @@ def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[
     A configuration may be given by the names of its fields, as JSON holds it.
     """
     if isinstance(config, Mapping):
-        config, settings = None, {**config, **settings}
+        return make_config(None, {**config, **settings})
     known = [field.name for field in fields(EnvConfig)]
     for name in settings:
         if name not in known:

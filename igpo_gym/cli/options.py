@@ -44,7 +44,7 @@ def configured(
     are named in ``without`` are no options, and ``defaults`` are those that differ from the field's. A user's
     mistake ends the command with its explanation.
     """
-    first = {field.name: field.default for field in fields(base)} | defaults
+    first: dict[str, Any] = {field.name: field.default for field in fields(base)} | defaults
     left_out = {name: first[name] for name in (*NO_OPTIONS, *without)}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -85,9 +85,9 @@ def _option(base: type[EnvConfig], name: str, default: Any) -> inspect.Parameter
     kind, panel = kinds(base)[name], marks(base, Panel).get(name, PANEL).title
     read: dict[str, Any] = {}
     if kind is Spec or str in get_args(kind):
-        kind, read = str, {"parser": _text_or_none, "metavar": "TEXT"}
+        kind, read = str, {"parser": _text_or_none, "metavar": "<text>"}
     elif int in get_args(kind):
-        kind, read = int, {"parser": _number_or_none, "metavar": "INTEGER|none"}
+        kind, read = int, {"parser": _number_or_none, "metavar": "<int|none>"}
     option = typer.Option(help=meanings(base)[name], rich_help_panel=panel, **read)
     return _parameter(name, Annotated[kind | None if default is None else kind, option], default)
 
@@ -168,5 +168,5 @@ def _check_specs(
         if source is not None and source.name == "DEFAULT_MAP":
             value = given.get(name)
             for each in value if isinstance(value, list) else [value]:
-                if names.is_spec(each):
+                if isinstance(each, str) and names.is_spec(each):
                     specs.from_file(names.kind, each, file, trusted=trusted)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, SupportsIndex, TypeAlias
 
 from igpo_gym.episode import BeliefView, Episode
 
@@ -34,6 +34,11 @@ class RewardTerm:
     formula: str = ""
     source: str = ""
     """Where the formula comes from: an arXiv number, or words."""
+    made_of: tuple[str, dict[str, Any]] | None = field(default=None, init=False, compare=False, repr=False)
+    """The name and the parameters that ``make_term`` made it of. Pickled, a term is these, and made again."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        return object.__reduce_ex__(self, protocol) if self.made_of is None else (_made, self.made_of)
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -61,3 +66,9 @@ class RewardTerm:
         parts += [f"{draws} * (reply + ask)"] * bool(draws)
         parts += [f"{self.completions} completions of a policy"] * bool(self.completions)
         return " + ".join(parts)
+
+
+def _made(name: str, given: dict[str, Any]) -> RewardTerm:
+    from igpo_gym.rewards.terms import make_term
+
+    return make_term(name, **given)

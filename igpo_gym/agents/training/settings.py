@@ -201,8 +201,8 @@ def question_sets(settings: Settings) -> tuple[QuestionSet, QuestionSet]:
         "%d of the %d questions of %s are held out for validation; validation= chooses others",
         *(len(held), total, questions.name),
     )
-    kept, unseen = ([q for q in questions.questions if (q.id in held) is out] for out in (False, True))
-    return replace(questions, questions=tuple(kept)), replace(questions, questions=tuple(unseen))
+    kept, left = ([q for q in questions.questions if (q.id in held) is out] for out in (False, True))
+    return replace(questions, questions=tuple(kept)), replace(questions, questions=tuple(left))
 
 
 def _other_world(questions: str) -> str | None:
