@@ -9,7 +9,7 @@ import functools
 import inspect
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -31,6 +31,9 @@ NO_OPTIONS = ("probe", "oracle_info", "render_mode")
 ABOUT_ITSELF = ("_fingerprint", "_hash")
 """What the names end with under which a run writes about itself; a configuration may hold them."""
 
+NOT_IN_FILES = ("quick",)
+"""Options that a file cannot give: what other options are by default hangs on them."""
+
 PANEL = Panel("Environment")
 """Where the help lists the arguments of the environment."""
 
@@ -50,6 +53,8 @@ def configured(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
 
+        known = {*first, *(each.name for each in own)} - {*left_out, *NOT_IN_FILES}
+
         @functools.wraps(command)
         def run(context: typer.Context, config: Path | None, trust_imports: bool, **given: Any) -> None:
             with explained():
@@ -61,7 +66,7 @@ def configured(
         options = [
             *own,
             *(_option(base, name, default) for name, default in first.items() if name not in left_out),
-            _parameter("config", _config_option(left_out), None),
+            _parameter("config", _config_option(known, left_out), None),
             _parameter("trust_imports", TrustImports, False),
         ]
         run.__annotations__ = {}
@@ -100,12 +105,11 @@ def _number_or_none(value: Any) -> int | None:
     return None if value in (None, "none") else int(value)
 
 
-def _config_option(left_out: Mapping[str, Any]) -> Any:
+def _config_option(names: Collection[str], left_out: Mapping[str, Any]) -> Any:
     def read(context: typer.Context, file: Path | None) -> Path | None:
         if file is not None:
-            known = {each.name: each.multiple for each in context.command.params if hasattr(each, "multiple")}
-            for name in ("config", "trust_imports", "quick"):
-                known.pop(name, None)
+            options = {each.name: each for each in context.command.params if each.name in names}
+            known = {str(name): getattr(each, "multiple", False) for name, each in options.items()}
             with explained():
                 found = read_config(file, known, left_out)
             context.default_map = {**(context.default_map or {}), **found}
