@@ -70,7 +70,7 @@ def test_a_start_that_fails_leaves_no_settings_behind(
     monkeypatch.setitem(sys.modules, "wandb", None)
     own = questions(tmp_path)
     for wrong, problem in (
-        (("--scorer", "http://127.0.0.1:9"), "no answer from"),
+        (("--scorer", "http://127.0.0.1:9#retries=0"), "no answer from"),
         (("--questions", f"jsonl:{tmp_path / 'missing.jsonl'}"), "missing.jsonl"),
         (
             ("--reward", "igpo + evidence-recall", "--questions", f"jsonl:{own}"),

@@ -503,7 +503,7 @@ def test_a_run_whose_model_or_questions_are_others_by_now_is_left_alone(tmp_path
     agree(run, settings)  # the time does not count
     for file in files:
         file.write_text("{}")
-    changed = r"\(model_fingerprint, questions_fingerprint, search_fingerprint\)"
+    changed = r"\(questions_fingerprint, search_fingerprint, model_fingerprint\)"
     with pytest.raises(ValueError, match=changed):
         agree(run, settings)
     kept = json.loads((run / "settings.json").read_text())  # as a run has it that knew no fingerprints
