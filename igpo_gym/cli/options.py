@@ -52,8 +52,7 @@ def configured(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-
-        known = {*first, *(each.name for each in own)} - {*left_out, *NOT_IN_FILES}
+        known = (first.keys() - left_out.keys() | {each.name for each in own}) - {*NOT_IN_FILES}
 
         @functools.wraps(command)
         def run(context: typer.Context, config: Path | None, trust_imports: bool, **given: Any) -> None:
@@ -71,10 +70,7 @@ def configured(
         ]
         run.__annotations__ = {}
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                _parameter("context", typer.Context),
-                *(each.replace(kind=each.KEYWORD_ONLY) for each in options),
-            ]
+            [_parameter("context", typer.Context), *(each.replace(kind=KEYWORD) for each in options)]
         )
         return run
 

@@ -191,6 +191,22 @@ def test_a_run_is_made_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (seen[1].scorer, seen[1].reward, seen[1].top_k) == (None, "f1", 5)
 
 
+def test_rewards_to_compare_may_be_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run_credit(config: EnvConfig, rewards: Any, *_: Any, **__: Any) -> None:
+        asked.append((config, rewards))
+        raise ValueError("enough")
+
+    monkeypatch.setattr("igpo_gym.benchmark.credit.run.run_credit", run_credit)
+    (tmp_path / "a.toml").write_text('reward = ["igpo", "tips"]\ntop-k = 5\npolicy = "none"\n')
+    options = ["--out", str(tmp_path / "out"), "--config", str(tmp_path / "a.toml")]
+    result = runner.invoke(app, ["bench", "credit", *options])
+    assert asked == [(EnvConfig(questions="world:test", top_k=5, group_size=4), ["igpo", "tips"])], (
+        result.output
+    )
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_file_goes_before_what_quick_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
