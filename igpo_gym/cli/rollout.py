@@ -103,10 +103,7 @@ class Recording:
                 "questions_hash": _digest((each.id, each.text, each.answers) for each in questions),
                 "evidence_hash": _digest((each.id, each.evidence) for each in questions),
                 "passages_hash": question_set.fingerprint,
-                **{
-                    f"{name}_fingerprint": fingerprint(text)
-                    for name, text in {**texts, "agent": agent}.items()
-                },
+                **{f"{name}_fingerprint": fingerprint(text) for name, text in texts.items()},
             },
         )
 
