@@ -6,53 +6,93 @@ from :class:`EnvConfig`.
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from igpo_gym.errors import SpecError
+from igpo_gym.text import without_credentials
 
 Spec: TypeAlias = Any
 """A text that names something, or the thing itself; which things fit, the argument's meaning says."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Says of a field that its texts are specs."""
+
+    kind: str
+    """What they name, a kind of :mod:`igpo_gym.specs`."""
+    words: tuple[str, ...] = ("none",)
+    """Words that the field knows itself, with what stands behind a colon or without."""
+
+    def is_spec(self, value: object) -> bool:
+        """Whether a value is a text that the registry is asked about."""
+        return isinstance(value, str) and value.partition(":")[0] not in self.words
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Says of a field where the help of a command lists it."""
+
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EnvConfig:
     """The arguments of an environment. Raises SpecError for a value of the wrong kind.
 
+    A configuration of texts and numbers is JSON: ``EnvConfig(**json.loads(text))`` is the one that ``text``
+    was made of, with ``dataclasses.asdict``.
+
     >>> EnvConfig(max_turns=4).max_turns
     4
+    >>> shown(EnvConfig(scorer="http://me:secret@host:8000/v1"))["scorer"]
+    'http://host:8000/v1'
     """
 
     questions: Annotated[
         Spec,
+        Names("questions"),
         "Where questions come from: world, hotpotqa:FILE, jsonl:FILE, a QuestionSet, or Question objects.",
     ] = "world"
     search: Annotated[
         Spec,
+        Names("search"),
         "The retriever: bm25:INDEX, bm25:CORPUS.jsonl, or an object; by default BM25 over the questions' "
         "own passages.",
     ] = None
     tools: Annotated[
-        Spec, "What the agent can call: names joined by ' + ' (search + open), a Tool, or a list of such."
+        Spec,
+        Names("tool"),
+        "What the agent can call: names joined by ' + ' (search + open), a Tool, or a list of such.",
     ] = "search"
     scorer: Annotated[
         Spec,
+        Names("scorer"),
         "The model that holds the belief: nano, a hub name, a folder, a GGUF file, the URL of a server, "
         "an AnswerScorer, or none.",
     ] = "nano"
     reward: Annotated[
-        Spec, "A preset, a term or a weighted sum of such (igpo-gym rewards lists them), or a RewardFunction."
+        Spec,
+        Names("reward"),
+        "A preset, a term or a weighted sum of such (igpo-gym rewards lists them), or a RewardFunction.",
     ] = "igpo"
     reference: Annotated[
-        Spec, "The frozen model that some rewards need, given as scorer is; by default a packaged scorer."
+        Spec,
+        Names("scorer"),
+        "The frozen model that some rewards need, given as scorer is; by default a packaged scorer.",
     ] = None
-    policy: Annotated[Spec, "For rewards that need one: the policy whose completions are sampled."] = None
+    policy: Annotated[
+        Spec, Names("policy"), "For rewards that need one: the policy whose completions are sampled."
+    ] = None
     protocol: Annotated[
-        Spec, "How agent and environment write: tags, tool_call, igpo, or a TextProtocol."
+        Spec, Names("protocol"), "How agent and environment write: tags, tool_call, igpo, or a TextProtocol."
     ] = "tags"
     probe: Annotated[
         Spec,
@@ -88,37 +128,80 @@ class EnvConfig:
     def __post_init__(self) -> None:
         for name, kind in kinds(EnvConfig).items():
             value = getattr(self, name)
-            if kind is int and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if (kind is int and not is_number) or (kind == int | None and not (is_number or value is None)):
                 raise SpecError(f"{name} must be a whole number of at least 1, not {value!r}")
+            if kind is bool and not isinstance(value, bool):
+                raise SpecError(f"{name} must be true or false, not {value!r}")
             if get_origin(kind) is Literal and value not in get_args(kind):
                 choices = ", ".join(get_args(kind))
                 raise SpecError(f"unknown {name} {value!r}; choose one of: {choices}")
 
+    def __repr__(self) -> str:
+        pairs = ", ".join(f"{name}={value!r}" for name, value in shown(self).items())
+        return f"{type(self).__name__}({pairs})"
 
-def kinds(config: type) -> dict[str, Any]:
+
+def kinds(config: type[EnvConfig]) -> dict[str, Any]:
     """The type of each field of a configuration."""
     return {name: get_args(hint)[0] for name, hint in _hints(config).items()}
 
 
-def meanings(config: type) -> dict[str, str]:
+def meanings(config: type[EnvConfig]) -> dict[str, str]:
     """The meaning of each field of a configuration, in a sentence."""
     return {name: get_args(hint)[-1] for name, hint in _hints(config).items()}
 
 
-def _hints(config: type) -> dict[str, Any]:
+def marks(config: type[EnvConfig], mark: type[T]) -> dict[str, T]:
+    """What the fields are marked with, of one class; fields without such a mark are left out.
+
+    >>> marks(EnvConfig, Names)["reference"]
+    Names(kind='scorer', words=('none',))
+    """
+    return {
+        name: each
+        for name, hint in _hints(config).items()
+        for each in get_args(hint)[1:-1]
+        if isinstance(each, mark)
+    }
+
+
+def shown(config: EnvConfig) -> dict[str, Any]:
+    """The fields by name, as they are shown and stored: without the credentials of URLs."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {
+        name: without_credentials(value) if isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
+def _hints(config: type[EnvConfig]) -> dict[str, Any]:
     hints = get_type_hints(config, include_extras=True)
     return {field.name: hints[field.name] for field in fields(config)}
 
 
-def make_config(config: EnvConfig | None, settings: dict[str, Any]) -> EnvConfig:
-    """A configuration with some settings changed. Raises TypeError, with the known names, for another one."""
+def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> EnvConfig:
+    """A configuration with some settings changed. Raises TypeError, with the known names, for another one.
+
+    A configuration may be given by the names of its fields, as JSON holds it.
+    """
+    if isinstance(config, Mapping):
+        return make_config(None, {**config, **settings})
     known = [field.name for field in fields(EnvConfig)]
     for name in settings:
         if name not in known:
-            raise TypeError(f"unknown environment argument {name!r}; choose among: {', '.join(known)}")
-    from dataclasses import replace
-
+            raise TypeError(f"unknown environment argument {name!r}{hint(name, known)}: {', '.join(known)}")
     return replace(config or EnvConfig(), **settings)
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What an error says behind a name that is not known, in front of those that are.
+
+    >>> hint("max_turn", ["max_turns", "top_k"]), hint("x", ["max_turns"])
+    ('; did you mean max_turns? Choose among', '; choose among')
+    """
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}? Choose among" if near else "; choose among"
 
 
 def with_signature(own: Iterable[inspect.Parameter] = ()) -> Callable[[F], F]:

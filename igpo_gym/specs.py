@@ -620,7 +620,7 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
 
 def _parts(kind: str, spec: str) -> Iterator[str]:
     """The specs in a text that may join several."""
-    if kind != "reward":
+    if kind not in ("reward", "estimator"):  # they have parameters in parentheses
         yield from joined(spec)
         return
     for summand in re.split(r"\s[+-]\s", spec):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 import igpo_gym
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.cli import app
+from igpo_gym.config import EnvConfig
 from igpo_gym.rewards import PRESETS, TERMS
 from tests.conftest import PASSAGES, QUESTIONS
 
@@ -240,6 +242,32 @@ def test_recorded_episodes_are_relabeled_as_they_were_paid(files: Path) -> None:
         assert paid["return"] == pytest.approx(
             sum(sum(terms.values()) for terms in episode.rewards), abs=1e-5
         )
+
+
+def test_a_recording_holds_the_environment_and_the_policy_and_relabel_reads_them_back(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edges = ("--tools", "search + open", "--on-limit", "answer", "--max-reply-chars", "none", "--top-k", "2")
+    made = ("--agent", "noisy", "--reward", "igpo", "--temperature", "0.5", "--out", "noisy.jsonl")
+    run("rollout", *WORLD, *edges, *made)
+    settings = json.loads((files / "noisy.jsonl").read_text().splitlines()[0])["settings"]
+    policy = {"agent": "noisy", "temperature": 0.5, "top_p": 1.0, "max_tokens": 256, "seed": 0}
+    fields = asdict(EnvConfig(questions=WORLD[1], max_turns=4, tools="search + open", on_limit="answer",
+                              max_reply_chars=None, top_k=2))  # fmt: skip
+    for name in ("group_size", "order", "probe", "oracle_info", "render_mode"):
+        del fields[name]
+    kept = {name: x for name, x in settings.items() if not name.endswith(("_fingerprint", "_hash"))}
+    assert kept == fields | policy
+
+    asked: list[EnvConfig] = []
+
+    def assemble(config: EnvConfig) -> None:
+        asked.append(config)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("igpo_gym.envs.setup.assemble", assemble)
+    run("relabel", "noisy.jsonl", "--reward", "monte-carlo", "--policy", "expert", "--out", "p.jsonl", code=2)
+    assert asked == [EnvConfig(**fields | {"scorer": None, "reward": "outcome-f1"})]
 
 
 @pytest.mark.parametrize(

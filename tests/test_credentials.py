@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import igpo_gym  # noqa: F401  (registers the environments)
-from igpo_gym.agents.training.settings import Settings, agree
+from igpo_gym.agents.training.settings import Settings, agree, keep
 from igpo_gym.benchmark.training.run import shared
 from igpo_gym.cli import app
 from igpo_gym.errors import SamplingError, ScoringError, SpecError
@@ -103,7 +103,7 @@ def test_a_recording_does_not_hold_it(site: Site, tmp_path: Path, scheme: str) -
 
 def test_a_run_does_not_hold_it(tmp_path: Path) -> None:
     settings = Settings(scorer=f"http://jane:{SECRET}@host:8000/v1#kind=vllm")
-    agree(tmp_path / "run", settings)
+    keep(tmp_path / "run", settings)
     agree(tmp_path / "run", Settings(scorer="http://jane:other@host:8000/v1#kind=vllm"))
     told = (tmp_path / "run" / "settings.json").read_text() + json.dumps(shared(settings)) + repr(settings)
     assert SECRET not in told

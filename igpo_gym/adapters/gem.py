@@ -9,7 +9,6 @@ environments, observation wrappers and its trainers' per-turn rewards work as wi
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import gymnasium
@@ -36,7 +35,7 @@ class SearchQA(gem.Env):
         super().__init__()
         self._settings = settings
         self._env = shared_sessions(**settings)()
-        self._seed = seed
+        self._seed = self._first_seed = seed
 
     def reset(self, seed: int | None = None) -> tuple[str, dict[str, Any]]:
         """Begin an episode; the observation is the prompt."""
@@ -52,10 +51,15 @@ class SearchQA(gem.Env):
         return self._env.action_space.sample()
 
     def spawn(self, same_state: bool = False, **kwargs: Any) -> SearchQA:
-        """Another environment of these settings, changed by ``kwargs``; on request at the same point."""
-        child = SearchQA(**{**self._settings, **kwargs})
+        """Another environment of these settings and this seed, changed by ``kwargs``.
+
+        With ``same_state`` it is at the same point: the same episode, and the same questions to come.
+        """
+        child = SearchQA(**{"seed": self._first_seed, **self._settings, **kwargs})
         if same_state:
-            child._env.episode = copy.deepcopy(self._env.episode)
+            fork, new = self._env.fork(), child._env
+            fork.config, fork.engine, fork.questions = new.config, new.engine, new.questions
+            child._env, child._seed = fork, self._seed
         return child
 
 

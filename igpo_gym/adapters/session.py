@@ -8,29 +8,30 @@ computed in one forward pass.
 from __future__ import annotations
 
 import copy
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
 from igpo_gym import specs
+from igpo_gym.config import EnvConfig, make_config
 from igpo_gym.data import resolve_questions
-from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
-from igpo_gym.episode import Question
-from igpo_gym.protocols import TAGS, TextProtocol, resolve_protocol
+from igpo_gym.episode import Passage, Question
+from igpo_gym.protocols import resolve_protocol
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.tools import resolve_tools
 
 
 class Sessions:
     """Makes :class:`SearchQAEnv` objects that share what is expensive.
 
-    ``settings`` are the arguments of :class:`SearchQAEnv`. Each call gives an environment of its own, to be
+    They take the arguments of :class:`SearchQAEnv`. Each call gives an environment of its own, to be
     used by one thread at a time; different ones may be used at the same time.
 
     The thread that joins their beliefs ends when nobody holds the sessions or one of their environments any
@@ -42,14 +43,14 @@ class Sessions:
     (True, True)
     """
 
-    def __init__(self, **settings: Any) -> None:
-        self._original = SearchQAEnv(**settings)
+    def __init__(self, config: EnvConfig | Mapping[str, Any] | None = None, **settings: Any) -> None:
+        self._original = SearchQAEnv(config, **settings)
         self._fronts = ExitStack()
         scorer, reference = self.engine.scorer, self.engine.reference
         front = self._front(scorer)
         # A reference that is the scorer itself stays so: the engine asks it once for both.
         behind = front if reference is scorer else self._front(reference)
-        self._original.engine = dataclasses.replace(self.engine, scorer=front, reference=behind)
+        self._original.engine = replace(self.engine, scorer=front, reference=behind)
 
     def __call__(self) -> SearchQAEnv:
         """An environment that has not been reset."""
@@ -84,31 +85,67 @@ class Sessions:
         return self._fronts.enter_context(BatchingScorer(scorer))
 
 
-def shared_sessions(**settings: Any) -> Sessions:
+def shared_sessions(config: EnvConfig | Mapping[str, Any] | None = None, **settings: Any) -> Sessions:
     """:class:`Sessions`, the same again for equal settings: for libraries that make objects from settings.
 
-    Raises TypeError for a setting that cannot be compared, such as a list of questions; give a tuple.
+    Lists count as equal where their elements do; a setting that cannot be compared is equal to itself alone.
     """
+    chosen = make_config(config, settings)
     with specs.LOCK:  # threads that ask at the same time share what the first of them makes
-        return _sessions(**settings)
+        return _sessions(tuple(_Setting.of(getattr(chosen, field.name)) for field in fields(EnvConfig)))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Setting:
+    """A value of a setting, and what stands for it in comparisons."""
+
+    value: Any
+    key: Hashable
+
+    @classmethod
+    def of(cls, value: Any) -> _Setting:
+        if isinstance(value, Sequence) and not isinstance(value, str | tuple):
+            value = tuple(value)
+        try:
+            hash(value)
+        except TypeError:
+            return cls(value, id(value))  # the value is held here, so that its id stays its own
+        return cls(value, (type(value), value))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Setting) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 @lru_cache(maxsize=8)
-def _sessions(**settings: Any) -> Sessions:
-    return Sessions(**settings)
+def _sessions(settings: tuple[_Setting, ...]) -> Sessions:
+    names = (field.name for field in fields(EnvConfig))
+    return Sessions(**{name: setting.value for name, setting in zip(names, settings, strict=True)})
+
+
+class _Nowhere:
+    """Stands for the retriever where tools are only described."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        return [[] for _ in queries]
+
+    def documents(self, ids: Sequence[str]) -> list[list[Passage]]:
+        return [[] for _ in ids]
 
 
 def question_messages(
-    questions: str | QuestionSet | Sequence[Question] = "world",
-    protocol: str | TextProtocol = TAGS,
-    **settings: Any,
+    config: EnvConfig | Mapping[str, Any] | None = None, **settings: Any
 ) -> list[tuple[Question, list[dict[str, str]]]]:
     """Every question, and the messages that open an episode on it. They hold nothing of the gold answer.
 
-    The other ``settings`` of an environment do not matter here: no index and no model is loaded.
+    The arguments are those of :class:`SearchQAEnv`; no index and no model is loaded.
     """
-    grammar = resolve_protocol(protocol)
+    chosen = make_config(config, settings)
+    tools = resolve_tools(chosen.tools, retriever=_Nowhere(), top_k=chosen.top_k)
+    protocol = resolve_protocol(chosen.protocol).with_tools(tool.spec for tool in tools)
     return [
-        (question, [{"role": segment.role, "content": segment.text} for segment in grammar.prompt(question)])
-        for question in resolve_questions(questions).questions
+        (question, [{"role": segment.role, "content": segment.text} for segment in protocol.prompt(question)])
+        for question in resolve_questions(chosen.questions).questions
     ]

@@ -1,7 +1,7 @@
 """SkyRL (``skyrl-gym``): the environment as a ``BaseTextEnv``.
 
 >>> import skyrl_gym, igpo_gym.adapters.skyrl                                # doctest: +SKIP
->>> env = skyrl_gym.make("searchqa-igpo", env_config={}, extras={"question_id": "..."})  # doctest: +SKIP
+>>> env = skyrl_gym.make("searchqa_igpo", env_config={}, extras={"question_id": "..."})  # doctest: +SKIP
 
 Importing the module registers the environment. SkyRL keeps the reward of every step, so nothing is lost.
 """
@@ -9,11 +9,12 @@ Importing the module registers the environment. SkyRL keeps the reward of every 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from igpo_gym.adapters.session import question_messages, shared_sessions
 from igpo_gym.data.scores import METRICS
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.protocols import CHAT
 
 try:
@@ -22,18 +23,22 @@ try:
 except ModuleNotFoundError as missing:
     raise MissingExtraError("igpo_gym.adapters.skyrl", "skyrl") from missing
 
-ENVIRONMENT = "searchqa-igpo"
+ENVIRONMENT = "searchqa_igpo"
 
 
 class SearchQA(BaseTextEnv):
     """One episode on one question.
 
     Args:
-        env_config: the arguments of :class:`SearchQAEnv` (in SkyRL: ``environment.skyrl_gym.searchqa-igpo``);
+        env_config: the arguments of :class:`SearchQAEnv` (in SkyRL: ``environment.skyrl_gym.searchqa_igpo``);
             environments of equal settings share their questions, index and scorer. The protocol is ``CHAT``
             unless given; with ``use_conversation_multi_turn=false``, where SkyRL appends replies to the
             agent's own message, it should be ``"tags"``.
-        extras: the fields of the data set's row; ``question_id`` chooses the question.
+        extras: the fields of the data set's row. ``question_id`` chooses the question; ``max_turns``, where
+            it is given (SkyRL sets it to ``generator.max_turns``), bounds this episode.
+
+    Raises SpecError for a row without a question, and ValueError, from ``init``, for one that the settings'
+    questions do not have.
     """
 
     def __init__(
@@ -41,13 +46,24 @@ class SearchQA(BaseTextEnv):
     ) -> None:
         super().__init__()
         self._env = shared_sessions(**{"protocol": CHAT, **dict(env_config or {})})()
-        self._question_id = (extras or {}).get("question_id")
+        row = extras or {}
+        if not row.get("question_id"):
+            raise SpecError(
+                "the row names no question: train on igpo_gym.adapters.skyrl.dataset(...), made with the "
+                f"settings of environment.skyrl_gym.{ENVIRONMENT}"
+            )
+        turns = row.get("max_turns")
+        self._options = {
+            "question_id": row["question_id"],
+            "max_turns": None if turns is None else int(turns),
+        }
         self._info: dict[str, Any] = {}
-        self.max_turns = self._env.engine.rules.last_turn
+        rules = self._env.engine.rules
+        self.max_turns = (replace(rules, max_turns=int(turns)) if turns else rules).last_turn
 
     def init(self, prompt: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, Any]]:
         """Begin the episode. The messages are the environment's own, whatever ``prompt`` says."""
-        _, self._info = self._env.reset(options={"question_id": self._question_id})
+        _, self._info = self._env.reset(options=self._options)
         self.turns = 0
         return self._info["messages"], self._info
 

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
-from igpo_gym.adapters.session import Sessions
+from igpo_gym.adapters.session import Sessions, question_messages
 from igpo_gym.adapters.tokens import end_unfinished, read_split, split_fields, turn_rewards
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
+from igpo_gym.config import EnvConfig, Spec, kinds, meanings
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, SpecError
@@ -29,20 +31,40 @@ from igpo_gym.rewards import RewardFunction, split
 try:
     import verifiers.v1 as vf
     from openai import AsyncOpenAI
+    from pydantic import Field, create_model
     from verifiers.v1.dialects.chat import message_to_wire
 except ModuleNotFoundError as missing:
     raise MissingExtraError("igpo_gym.adapters.verifiers", "verifiers") from missing
 
 
-class SearchQAConfig(vf.TasksetConfig):
-    """Which questions, and how they are played; the arguments of :class:`SearchQAEnv` that are texts."""
+NOT_HERE = ("protocol", "probe", "order", "group_size", "oracle_info", "render_mode")
+"""The arguments of an environment that the taskset decides itself, or that change nothing in a trace."""
 
-    questions: str = "world"
-    search: str | None = None
-    scorer: str | None = "nano"
-    reward: str = "igpo"
-    max_turns: int = 6
-    top_k: int = 3
+
+def _fields() -> dict[str, Any]:
+    """A field of pydantic's for every other argument; what takes objects takes texts here."""
+    taken = [field for field in fields(EnvConfig) if field.name not in NOT_HERE]
+    types, words = kinds(EnvConfig), meanings(EnvConfig)
+    return {
+        field.name: (
+            str | None if types[field.name] is Spec else types[field.name],
+            Field(field.default, description=words[field.name]),
+        )
+        for field in taken
+    }
+
+
+_Arguments: Any = create_model("_Arguments", __base__=vf.TasksetConfig, __module__=__name__, **_fields())
+
+
+class SearchQAConfig(_Arguments):
+    """Which questions, and how they are played: the arguments of an environment, see :class:`EnvConfig`."""
+
+    @property
+    def environment(self) -> EnvConfig:
+        """The environment, in the protocol ``CHAT``."""
+        names = (field.name for field in fields(EnvConfig) if field.name not in NOT_HERE)
+        return EnvConfig(protocol=CHAT, **{name: getattr(self, name) for name in names})
 
 
 class SearchQAData(vf.TaskData):
@@ -61,22 +83,14 @@ class SearchQATask(vf.Task[SearchQAData]):
         return question_id
 
 
-def sessions(config: SearchQAConfig) -> Sessions:
-    """The sessions of a taskset, in the protocol ``CHAT``."""
-    names = ("questions", "search", "scorer", "reward", "max_turns", "top_k")
-    return Sessions(protocol=CHAT, **{name: getattr(config, name) for name in names})
-
-
 class SearchQATaskset(vf.Taskset[SearchQATask, SearchQAConfig]):
     """A task for every question."""
 
     def load(self) -> Iterator[SearchQATask]:
         """The tasks in the order of the questions."""
-        from igpo_gym.data import resolve_questions
-
-        for question in resolve_questions(self.config.questions).questions:
-            (prompt,) = CHAT.prompt(question)
-            data = SearchQAData(id=question.id, name=question.id, question_id=question.id, prompt=prompt.text)
+        for question, (prompt,) in question_messages(self.config.environment):
+            name = question.id
+            data = SearchQAData(id=name, name=name, question_id=name, prompt=prompt["content"])
             yield SearchQATask(data, self.config.task)
 
 
@@ -121,7 +135,7 @@ class SearchQAEnv(vf.Env[SearchQAEnvConfig]):
 
     def __init__(self, config: SearchQAEnvConfig) -> None:
         super().__init__(config)
-        self._sessions = sessions(self.taskset.config)
+        self._sessions = Sessions(self.taskset.config.environment)
 
     async def run(self, task: vf.Task, agents: vf.Agents) -> None:
         """Play one episode."""

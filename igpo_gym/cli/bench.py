@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from igpo_gym.cli.common import ProtocolName, Questions, SearchSpec, TopK, console, explained, progress
+from igpo_gym.cli.common import console, progress
+from igpo_gym.cli.options import configured
+from igpo_gym.config import EnvConfig
 
 if TYPE_CHECKING:
     from igpo_gym.benchmark.credit.run import PolicyMaker
 
 
+@configured(
+    EnvConfig,
+    without=("reward", "reference", "policy", "max_turns", "order"),
+    questions="world:test",
+    group_size=4,
+)
 def credit(
+    config: EnvConfig,
     out: Annotated[Path, typer.Option(help="The folder for report.html and the figures as CSV and JSON.")],
-    questions: Questions = "world:test",
-    search: SearchSpec = None,
-    scorer: Annotated[
-        str,
-        typer.Option(
-            help="The model that holds the belief: [b]nano[/b], a hub name, a folder, a GGUF file, a server."
-        ),
-    ] = "nano",
     reward: Annotated[
         list[str] | None,
         typer.Option(help="A reward to compare, see [b]igpo-gym rewards[/b]; repeat it. By default all."),
@@ -37,12 +38,9 @@ def credit(
     count: Annotated[
         int | None, typer.Option(min=2, help="How many questions; 60, or 8 with --quick.")
     ] = None,
-    group_size: Annotated[int, typer.Option(min=2, help="Rollouts of a group, one group a question.")] = 4,
     quick: Annotated[
         bool, typer.Option("--quick", help="A small run: a minute or two instead of many.")
     ] = False,
-    protocol: ProtocolName = "tags",
-    top_k: TopK = 3,
     seed: Annotated[int, typer.Option(help="Seeds the agents and the policy.")] = 0,
 ) -> None:
     """Which reward pays the right turns? Compare variants where the useful turns are known.
@@ -58,31 +56,25 @@ def credit(
 
       igpo-gym bench credit --questions hotpotqa:dev.jsonl --scorer ./SmolLM2 --count 50 --out hotpotqa
     """
-    with explained():
-        from dataclasses import replace
+    from dataclasses import replace
 
-        from igpo_gym.benchmark.credit.files import credit_files
-        from igpo_gym.benchmark.credit.page import cost_table, findings, overview
-        from igpo_gym.benchmark.credit.run import FULL, QUICK, run_credit
-        from igpo_gym.benchmark.report import require_extra, rich_table, write_files
+    from igpo_gym.benchmark.credit.files import credit_files
+    from igpo_gym.benchmark.credit.page import cost_table, findings, overview
+    from igpo_gym.benchmark.credit.run import FULL, QUICK, run_credit
+    from igpo_gym.benchmark.report import require_extra, rich_table, write_files
 
-        require_extra()
-        size = replace(QUICK if quick else FULL, group_size=group_size)
-        result = run_credit(
-            questions,
-            scorer,
-            reward,
-            size if count is None else replace(size, count=count),
-            policy=_policy_maker(
-                "nano" if policy is None and scorer == "nano" else policy, questions, protocol
-            ),
-            search=search,
-            protocol=protocol,
-            top_k=top_k,
-            seed=seed,
-            track=progress,
-        )
-        write_files(out, credit_files(result))
+    require_extra()
+    size = replace(QUICK if quick else FULL, group_size=config.group_size)
+    chosen = "nano" if policy is None and config.scorer == "nano" else policy
+    result = run_credit(
+        config,
+        reward,
+        size if count is None else replace(size, count=count),
+        policy=_policy_maker(chosen, config),
+        seed=seed,
+        track=progress,
+    )
+    write_files(out, credit_files(result))
     for table in (*overview(result), cost_table(result)):
         console.print(rich_table(table))
     for finding in findings(result):
@@ -90,7 +82,7 @@ def credit(
     console.print(f"the whole report: {out / 'report.html'}", markup=False)
 
 
-def _policy_maker(spec: str | None, questions: str, protocol: str) -> PolicyMaker | None:
+def _policy_maker(spec: str | None, config: EnvConfig) -> PolicyMaker | None:
     """From a seed to a policy of this spec; None for none."""
     if spec is None or spec == "none":
         return None
@@ -99,8 +91,8 @@ def _policy_maker(spec: str | None, questions: str, protocol: str) -> PolicyMake
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.protocols import resolve_protocol
 
-    question_set, grammar = resolve_questions(questions), resolve_protocol(protocol)
-    return lambda seed: resolve_policy(spec, question_set, grammar, Sampling(max_tokens=_LONGEST, seed=seed))
+    question_set, protocol = resolve_questions(config.questions), resolve_protocol(config.protocol)
+    return lambda seed: resolve_policy(spec, question_set, protocol, Sampling(max_tokens=_LONGEST, seed=seed))
 
 
 _LONGEST = 96

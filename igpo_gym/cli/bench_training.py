@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +15,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from igpo_gym.agents.training.settings import Settings
-from igpo_gym.cli.common import console, explained
-from igpo_gym.cli.train import with_settings, without_bars_of_transformers
+from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
+from igpo_gym.cli.common import console
+from igpo_gym.cli.options import configured
+from igpo_gym.cli.train import without_bars_of_transformers
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
@@ -30,12 +30,36 @@ QUICK: dict[str, Any] = {"seeds": 2, "updates": 12, "validate_every": 4, "valida
 
 def _set_quick(context: typer.Context, quick: bool) -> bool:
     if quick:
-        context.default_map = QUICK
+        context.default_map = {**QUICK, **(context.default_map or {})}  # what a file says goes first
     return quick
 
 
+@configured(Settings, without=(*NOT_TRAINED, "reward", "advantages", "seed"))
 def bench_training(
-    out: Path, variant: list[str] | None, seeds: int, quick: bool, jobs: int, **settings: Any
+    base: Settings,
+    out: Annotated[Path, typer.Option(help="The folder for the report, the figures and all runs.")],
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="REWARD/ADVANTAGES to compare; repeat it. By default GRPO on the outcome, with and "
+            "without a format penalty, and five that pay information gain."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant.")] = 5,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="A small benchmark: two seeds of 12 updates each, where nothing else is said. It "
+            "shows that the variants train, not which is better.",
+            is_eager=True,  # before the options whose defaults it sets
+            callback=_set_quick,
+        ),
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="Runs at a time. A small model trains fastest with one for each core."),
+    ] = 1,
 ) -> None:
     """Which reward trains best? Learning curves of rewards and estimators, over seeds.
 
@@ -51,38 +75,36 @@ def bench_training(
       igpo-gym bench train --variant outcome-f1/grpo --variant "igpo + 0.1*evidence-recall/igpo-separate"
       --seeds 8 --questions world#hops=2-3 --validation world:validation#hops=2-3 --out hops
     """
-    with explained():
-        from igpo_gym.benchmark.report import require_extra, rich_table, write_files
-        from igpo_gym.benchmark.training.bias import OUTCOMES, drift
-        from igpo_gym.benchmark.training.page import (
-            TrainingResult,
-            baseline_table,
-            bias_table,
-            findings,
-            overview,
-            speed_table,
-            training_files,
-        )
-        from igpo_gym.benchmark.training.run import SUITE, Variant, run_training, shared
+    from igpo_gym.benchmark.report import require_extra, rich_table, write_files
+    from igpo_gym.benchmark.training.bias import OUTCOMES, drift
+    from igpo_gym.benchmark.training.page import (
+        TrainingResult,
+        baseline_table,
+        bias_table,
+        findings,
+        overview,
+        speed_table,
+        training_files,
+    )
+    from igpo_gym.benchmark.training.run import SUITE, Variant, run_training, shared
 
-        require_extra()
-        variants = tuple(dict.fromkeys(map(Variant.parse, variant))) if variant else SUITE
-        base = Settings(**settings)
-        with _progress(len(variants) * seeds * base.updates) as bar:
+    require_extra()
+    variants = tuple(dict.fromkeys(map(Variant.parse, variant))) if variant else SUITE
+    with _progress(len(variants) * seeds * base.updates) as bar:
 
-            def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
-                done = metrics["update"] > 0
-                bar.update(bar.task_ids[0], advance=float(done), description=f"{chosen}, seed {seed}")
+        def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
+            done = metrics["update"] > 0
+            bar.update(bar.task_ids[0], advance=float(done), description=f"{chosen}, seed {seed}")
 
-            outcomes = run_training(out, base, variants, seeds, show, jobs)
-        estimators = dict.fromkeys(each.advantages for each in variants)
-        result = TrainingResult(
-            tuple(outcomes),
-            variants[0],
-            shared(base),
-            {name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()} for name in estimators},
-        )
-        write_files(out, training_files(result))
+        outcomes = run_training(out, base, variants, seeds, show, jobs)
+    estimators = dict.fromkeys(each.advantages for each in variants)
+    result = TrainingResult(
+        tuple(outcomes),
+        variants[0],
+        shared(base),
+        {name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()} for name in estimators},
+    )
+    write_files(out, training_files(result))
     for table in (*overview(result), baseline_table(result), speed_table(result), bias_table(result)):
         console.print(rich_table(table))
     for finding in findings(result):
@@ -103,47 +125,3 @@ def _progress(updates: int) -> Progress:
     bar = Progress(*columns, console=console)
     bar.add_task("updates", total=updates)
     return bar
-
-
-bench_training.__signature__ = with_settings(  # type: ignore[attr-defined]
-    {
-        "out": (
-            Annotated[Path, typer.Option(help="The folder for the report, the figures and all runs.")],
-            inspect.Parameter.empty,
-        ),
-        "variant": (
-            Annotated[
-                list[str] | None,
-                typer.Option(
-                    help="REWARD/ADVANTAGES to compare; repeat it. By default GRPO on the outcome, with and "
-                    "without a format penalty, and five that pay information gain."
-                ),
-            ],
-            None,
-        ),
-        "seeds": (Annotated[int, typer.Option(min=1, help="Runs of each variant.")], 5),
-        "quick": (
-            Annotated[
-                bool,
-                typer.Option(
-                    "--quick",
-                    help="A small benchmark: two seeds of 12 updates each, where nothing else is said. It "
-                    "shows that the variants train, not which is better.",
-                    is_eager=True,  # before the options whose defaults it sets
-                    callback=_set_quick,
-                ),
-            ],
-            False,
-        ),
-        "jobs": (
-            Annotated[
-                int,
-                typer.Option(
-                    min=1, help="Runs at a time. A small model trains fastest with one for each core."
-                ),
-            ],
-            1,
-        ),
-    },
-    without=("reward", "advantages", "seed"),
-)

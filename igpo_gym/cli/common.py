@@ -16,6 +16,7 @@ from igpo_gym.errors import SamplingError, ScoringError
 from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
+    from igpo_gym.config import EnvConfig
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.lm.policy import Policy, Sampling
@@ -25,30 +26,6 @@ console = Console()
 
 T = TypeVar("T")
 
-Questions = Annotated[
-    str,
-    typer.Option(help="Where questions come from: [b]world[/b], [b]hotpotqa:FILE[/b], [b]jsonl:FILE[/b]."),
-]
-SearchSpec = Annotated[
-    str | None,
-    typer.Option("--search", help="[b]bm25:INDEX[/b]; by default BM25 over the questions' own passages."),
-]
-Scorer = Annotated[
-    str,
-    typer.Option(
-        help="The model that holds the belief: [b]nano[/b], a hub name, a folder, a GGUF file, or none."
-    ),
-]
-Reference = Annotated[
-    str | None,
-    typer.Option(
-        help="The frozen model that some rewards need, given as a scorer is; by default a packaged scorer."
-    ),
-]
-Reward = Annotated[str, typer.Option(help="A reward or a sum of them, see [b]igpo-gym rewards[/b].")]
-ProtocolName = Annotated[str, typer.Option("--protocol", help="The agent's grammar: tags or tool_call.")]
-MaxTurns = Annotated[int, typer.Option(min=1, help="Messages the agent may write in an episode.")]
-TopK = Annotated[int, typer.Option(min=1, help="Passages that a query brings.")]
 Seed = Annotated[int, typer.Option(help="Seeds the agent, and the question that play begins with.")]
 Agent = Annotated[
     str,
@@ -74,34 +51,13 @@ TrustImports = Annotated[
 Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
 
 
-def assemble(
-    questions: str,
-    search: str | None,
-    scorer: str,
-    reward: str,
-    protocol: str,
-    max_turns: int,
-    top_k: int,
-    reference: str | None = None,
-) -> tuple[QuestionSet, Engine]:
+def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     """The questions and the engine that the options ask for."""
-    from igpo_gym.config import EnvConfig
     from igpo_gym.envs.setup import assemble
 
     with console.status("loading questions, index and scorer"):
-        made = assemble(
-            EnvConfig(
-                questions=questions,
-                search=search,
-                scorer=scorer,
-                reward=reward,
-                protocol=protocol,
-                max_turns=max_turns,
-                top_k=top_k,
-                reference=reference,
-            )
-        )
-    if made[0].name.partition(":")[2] == questions:
+        made = assemble(config)
+    if made[0].name.partition(":")[2] == config.questions:
         console.print(f"read as {made[0].name}", markup=False)  # a file whose layout was found out
     return made
 

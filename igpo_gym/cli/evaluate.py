@@ -13,40 +13,35 @@ from igpo_gym.cli.common import (
     Agent,
     BatchSize,
     MaxTokens,
-    MaxTurns,
     Out,
-    ProtocolName,
-    Questions,
-    SearchSpec,
     Seed,
     Temperature,
-    TopK,
     TopP,
     assemble,
     console,
-    explained,
     in_cells,
     make_policy,
 )
-from igpo_gym.cli.rollout import fingerprints, record, recorded
+from igpo_gym.cli.options import configured
+from igpo_gym.cli.rollout import Recording, record
+from igpo_gym.config import EnvConfig
 
 if TYPE_CHECKING:
     from igpo_gym.episode import Episode
 
 
+@configured(
+    EnvConfig, without=("order", "group_size"), questions="world:test", scorer="none", reward="outcome-f1"
+)
 def evaluate(
+    config: EnvConfig,
     out: Out,
     agent: Agent = "nano",
-    questions: Questions = "world:test",
     episodes: Annotated[int, typer.Option(min=1, help="How many questions, at most all.")] = 200,
     attempts: Annotated[
         int, typer.Option(min=1, help="Episodes per question, averaged; more than 1 want a temperature.")
     ] = 1,
     batch_size: BatchSize = 64,
-    search: SearchSpec = None,
-    protocol: ProtocolName = "tags",
-    max_turns: MaxTurns = 6,
-    top_k: TopK = 3,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
@@ -69,17 +64,15 @@ def evaluate(
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
 
-    settings = recorded(locals())
-    with explained():
-        question_set, engine = assemble(questions, search, "none", "outcome-f1", protocol, max_turns, top_k)
-        sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
-        policy = make_policy(agent, question_set, engine, sampling)
-        settings |= fingerprints(question_set, agent=agent, search=search)
-        chosen = question_set.questions[:episodes]
-        record(engine, policy, chosen, out, settings, batch_size, attempts)
-        wanted = {(question.id, attempt) for question in chosen for attempt in range(attempts)}
-        found = (e for e in read_rollouts(out) if (e.question.id, e.attempt) in wanted)
-        console.print(_scores(found))
+    question_set, engine = assemble(config)
+    sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
+    policy = make_policy(agent, question_set, engine, sampling)
+    chosen = question_set.questions[:episodes]
+    recording = Recording.of(config, question_set, agent, sampling)
+    record(engine, policy, chosen, out, recording, batch_size, attempts)
+    wanted = {(question.id, attempt) for question in chosen for attempt in range(attempts)}
+    found = (e for e in read_rollouts(out) if (e.question.id, e.attempt) in wanted)
+    console.print(_scores(found))
 
 
 def _scores(episodes: Iterable[Episode]) -> Table:

@@ -8,40 +8,27 @@ import typer
 
 from igpo_gym.cli.common import (
     MaxTokens,
-    MaxTurns,
-    ProtocolName,
-    Questions,
-    Reference,
-    Reward,
-    Scorer,
-    SearchSpec,
     Seed,
     Temperature,
-    TopK,
     TopP,
     assemble,
     console,
-    explained,
     make_policy,
 )
+from igpo_gym.cli.options import configured
+from igpo_gym.config import EnvConfig
 
 if TYPE_CHECKING:
     from igpo_gym.envs.engine import Engine
 
 
+@configured(EnvConfig, without=("group_size",))
 def play(
+    config: EnvConfig,
     agent: Annotated[
         str | None,
         typer.Option(help="Let another play: [b]nano[/b], a model, a server, or a scripted agent."),
     ] = None,
-    questions: Questions = "world",
-    search: SearchSpec = None,
-    scorer: Scorer = "nano",
-    reward: Reward = "igpo",
-    reference: Reference = None,
-    protocol: ProtocolName = "tags",
-    max_turns: MaxTurns = 6,
-    top_k: TopK = 3,
     temperature: Temperature = 1.0,
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
@@ -66,21 +53,19 @@ def play(
     from igpo_gym.envs.setup import QuestionStream
     from igpo_gym.lm.policy import Sampling
 
-    with explained():
-        question_set, engine = assemble(
-            questions, search, scorer, reward, protocol, max_turns, top_k, reference
-        )
-        sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
-        policy = make_policy(agent, question_set, engine, sampling) if agent else None
-        (episode,) = engine.begin([QuestionStream(question_set.questions, seed)[0]])
-        engine.start([episode])
-        console.print(moment(episode, 0))
-        while not episode.done:
-            message = policy.act([episode])[0] if policy else _typed(engine)
-            if message is None:
-                return
-            engine.settle(engine.play([episode], [message]))
-            console.print(moment(episode, len(episode.turns)))
+    question_set, engine = assemble(config)
+    sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
+    policy = make_policy(agent, question_set, engine, sampling) if agent else None
+    stream = QuestionStream(question_set.questions, seed, order=config.order)
+    (episode,) = engine.begin([stream[0]])
+    engine.start([episode])
+    console.print(moment(episode, 0))
+    while not episode.done:
+        message = policy.act([episode])[0] if policy else _typed(engine)
+        if message is None:
+            return
+        engine.settle(engine.play([episode], [message]))
+        console.print(moment(episode, len(episode.turns)))
     gold = printable(" or ".join(episode.question.answers))
     console.print(f"{episode.end}: F1 {score(f1, episode):.2f}; gold answer: {gold}", markup=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from igpo_gym.cli.common import TrustImports, console, explained, in_cells, make_policy, progress
+from igpo_gym.cli.rollout import SAMPLING
+from igpo_gym.config import EnvConfig, Names, marks
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.summary import Values
@@ -113,9 +116,9 @@ def relabel(
     given = {name: value for name, value in options.items() if value is not None}
     with explained():
         settings = read_settings(file)
-        for kind, name in SPECS:
-            if name not in given and settings.get(name) is not None:
-                from_file(kind, settings[name], file, trusted=trust_imports)
+        for name in SPECS:
+            if name not in given and NAMES[name].is_spec(settings.get(name)):
+                from_file(NAMES[name].kind, settings[name], file, trusted=trust_imports)
         settings |= given
         functions = [resolve_reward(each) for each in reward]
         corpus, context = _world(settings, policy, {need for each in functions for need in each.needs})
@@ -146,14 +149,9 @@ def relabel(
     console.print(_table(returns))
 
 
-SPECS = (
-    ("questions", "questions"),
-    ("search", "search"),
-    ("scorer", "scorer"),
-    ("scorer", "reference"),
-    ("protocol", "protocol"),
-)
-"""The settings of a recording that are specs, with their kinds."""
+NAMES = marks(EnvConfig, Names)
+SPECS = tuple(name for name in NAMES if name not in ("reward", "policy"))
+"""The specs of a recording that are used; rewards and policies are those of the command line."""
 
 
 def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tuple[Any, dict[str, Any]]:
@@ -166,14 +164,13 @@ def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tup
         return (), {}
     if "questions" not in settings:
         raise ValueError("the file does not tell which data set it was recorded on; give --questions")
-    names = ("questions", "search", "protocol", "max_turns", "top_k")
-    chosen = {name: settings[name] for name in names if name in settings}
+    known = {field.name for field in fields(EnvConfig)} - {"policy", "reference"}
+    chosen = {name: value for name, value in settings.items() if name in known}
     with console.status("loading questions and index"):
-        question_set, engine = assemble(EnvConfig(**chosen, scorer=None, reward="outcome-f1"))
+        question_set, engine = assemble(EnvConfig(**chosen | {"scorer": None, "reward": "outcome-f1"}))
     if policy is None:
         return engine.corpus, {}
-    drawn = ("temperature", "top_p", "max_tokens", "seed")
-    sampling = Sampling(**{name: settings[name] for name in drawn if name in settings})
+    sampling = Sampling(**{name: settings[name] for name in SAMPLING if name in settings})
     made = make_policy(policy, question_set, engine, sampling)
     return engine.corpus, {"engine": engine, "policy": made}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,48 +16,34 @@ from igpo_gym.cli.common import (
     Agent,
     BatchSize,
     MaxTokens,
-    MaxTurns,
     Out,
-    ProtocolName,
-    Questions,
-    Reference,
-    Reward,
-    Scorer,
-    SearchSpec,
     Seed,
     Temperature,
-    TopK,
     TopP,
     assemble,
     console,
-    explained,
     in_cells,
     make_policy,
     progress,
 )
+from igpo_gym.cli.options import NO_OPTIONS, configured
+from igpo_gym.config import EnvConfig, Names, marks, shown
 
 if TYPE_CHECKING:
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
-    from igpo_gym.lm.policy import Policy
+    from igpo_gym.lm.policy import Policy, Sampling
     from igpo_gym.statistics import Bounds
 
 
+@configured(EnvConfig, without=("order",))
 def rollout(
+    config: EnvConfig,
     out: Out,
     agent: Agent,
     episodes: Annotated[int, typer.Option(min=1, help="How many questions, at most all.")] = 100,
-    group_size: Annotated[int, typer.Option(min=1, help="Episodes per question.")] = 1,
     batch_size: BatchSize = 16,
-    questions: Questions = "world",
-    search: SearchSpec = None,
-    scorer: Scorer = "nano",
-    reward: Reward = "igpo",
-    reference: Reference = None,
-    protocol: ProtocolName = "tags",
-    max_turns: MaxTurns = 6,
-    top_k: TopK = 3,
     temperature: Temperature = 1.0,
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
@@ -78,53 +65,54 @@ def rollout(
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
 
-    settings = recorded(locals())
-    with explained():
-        question_set, engine = assemble(
-            questions, search, scorer, reward, protocol, max_turns, top_k, reference
-        )
-        sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
-        policy = make_policy(agent, question_set, engine, sampling)
-        settings |= fingerprints(question_set, agent=agent, scorer=scorer, reference=reference, search=search)
-        chosen = question_set.questions[:episodes]
-        played = record(engine, policy, chosen, out, settings, batch_size, group_size)
-        console.print(_summary(read_rollouts(out)))
-        stats = getattr(engine.scorer, "stats", None)
-        if stats is not None and played:
-            console.print(f"scorer: {stats}")
+    question_set, engine = assemble(config)
+    sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
+    policy = make_policy(agent, question_set, engine, sampling)
+    recording = Recording.of(config, question_set, agent, sampling)
+    chosen = question_set.questions[:episodes]
+    played = record(engine, policy, chosen, out, recording, batch_size, config.group_size)
+    console.print(_summary(read_rollouts(out)))
+    stats = getattr(engine.scorer, "stats", None)
+    if stats is not None and played:
+        console.print(f"scorer: {stats}")
 
 
-SETTINGS = frozenset(
-    (
-        *("agent", "questions", "search", "scorer", "reward", "reference", "protocol", "max_turns", "top_k"),
-        *("temperature", "top_p", "max_tokens", "seed"),
-    )
-)
-"""The options that an episode depends on, kept with each recorded episode."""
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is kept with each recorded episode."""
 
-
-def recorded(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of ``SETTINGS``, without the credentials of URLs."""
-    from igpo_gym.text import without_credentials
-
-    return {
-        name: without_credentials(value) if isinstance(value, str) else value
-        for name, value in options.items()
-        if name in SETTINGS
-    }
-
-
-def fingerprints(question_set: QuestionSet, **specs: str | None) -> dict[str, Any]:
+    settings: dict[str, Any]
+    """The arguments of the environment and of the policy, as far as an episode depends on them."""
+    fingerprints: dict[str, Any]
     """What tells that questions, models or an index of the same name are others by the time of a resume."""
-    from igpo_gym.specs import fingerprint
 
-    questions = question_set.questions
-    return {
-        "questions_hash": _digest((each.id, each.text, each.answers) for each in questions),
-        "evidence_hash": _digest((each.id, each.evidence) for each in questions),
-        "passages_hash": question_set.fingerprint,
-        **{f"{name}_fingerprint": fingerprint(spec) for name, spec in specs.items()},
-    }
+    @classmethod
+    def of(cls, config: EnvConfig, question_set: QuestionSet, agent: str, sampling: Sampling) -> Recording:
+        """What the episodes of a policy hold."""
+        from igpo_gym.specs import fingerprint
+        from igpo_gym.text import without_credentials
+
+        kept = {name: value for name, value in shown(config).items() if name not in NOT_OF_AN_EPISODE}
+        drawn = {name: getattr(sampling, name) for name in SAMPLING}
+        texts = {name: getattr(config, name) for name in marks(EnvConfig, Names) if name != "questions"}
+        texts["agent"] = agent
+        questions = question_set.questions
+        return cls(
+            {"agent": without_credentials(agent), **kept, **drawn},
+            {
+                "questions_hash": _digest((each.id, each.text, each.answers) for each in questions),
+                "evidence_hash": _digest((each.id, each.evidence) for each in questions),
+                "passages_hash": question_set.fingerprint,
+                **{f"{name}_fingerprint": fingerprint(text) for name, text in texts.items()},
+            },
+        )
+
+
+NOT_OF_AN_EPISODE = ("group_size", "order", *NO_OPTIONS)
+"""The arguments that say which episodes there are, or what is shown of them: none depends on these."""
+
+SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
+"""How a policy samples."""
 
 
 def record(
@@ -132,7 +120,7 @@ def record(
     policy: Policy,
     questions: Sequence[Question],
     out: Path,
-    settings: dict[str, Any],
+    recording: Recording,
     batch_size: int,
     group_size: int,
 ) -> int:
@@ -140,7 +128,8 @@ def record(
     from igpo_gym.agents.rollouts.collect import collect
     from igpo_gym.agents.rollouts.records import RolloutFile
 
-    with RolloutFile(out, settings, settings.keys() - SETTINGS, engine.reward) as file:
+    settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
+    with RolloutFile(out, settings, fingerprints, engine.reward) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
         remaining = len(wanted - file.done)
         began, turns = time.perf_counter(), 0

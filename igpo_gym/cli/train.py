@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -23,14 +21,20 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from igpo_gym.agents.training.settings import Settings
-from igpo_gym.cli.common import console, explained
+from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
+from igpo_gym.cli.common import console
+from igpo_gym.cli.options import configured
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
 
 
-def train(out: Path, wandb: bool, **settings: Any) -> None:
+@configured(Settings, without=NOT_TRAINED)
+def train(
+    settings: Settings,
+    out: Annotated[Path, typer.Argument(help="The run's folder; a run that is there goes on.")],
+    wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")] = False,
+) -> None:
     """Train a language model to search and answer, with IGPO or a rival of it.
 
     Each update plays [b]batch-questions[/b] x [b]group-size[/b] episodes, prices every turn with
@@ -43,6 +47,8 @@ def train(out: Path, wandb: bool, **settings: Any) -> None:
 
       igpo-gym train runs/igpo
 
+      igpo-gym train runs/again --config runs/igpo/settings.json --seed 1
+
       igpo-gym train runs/grpo --reward outcome-f1 --advantages grpo --scorer none
 
       igpo-gym train runs/qwen --model Qwen/Qwen2.5-7B-Instruct --lora 16 --questions hotpotqa:train.json
@@ -50,39 +56,10 @@ def train(out: Path, wandb: bool, **settings: Any) -> None:
     """
     from igpo_gym.agents.training.trainer import train
 
-    with explained():
-        chosen = Settings(**settings)
-        with display(chosen.updates) as show:
-            train(out, chosen, show, wandb)
+    with display(settings.updates) as show:
+        train(out, settings, show, wandb)
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
 
-
-def with_settings(own: dict[str, tuple[Any, Any]], without: tuple[str, ...] = ()) -> inspect.Signature:
-    """A command's parameters: its own (annotation and default by name), and an option for each setting."""
-    hints = get_type_hints(Settings, include_extras=True)
-    parameters = dict(own)
-    for field in fields(Settings):
-        if field.name not in without:
-            kind, panel, text = get_args(hints[field.name])
-            option = typer.Option(help=text, rich_help_panel=panel)
-            parameters[field.name] = Annotated[kind, option], field.default
-    return inspect.Signature(
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-            for name, (kind, default) in parameters.items()
-        ]
-    )
-
-
-train.__signature__ = with_settings(  # type: ignore[attr-defined]
-    {
-        "out": (
-            Annotated[Path, typer.Argument(help="The run's folder; a run that is there goes on.")],
-            inspect.Parameter.empty,
-        ),
-        "wandb": (Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")], False),
-    }
-)
 
 SHOWN = {
     "reward": "reward",

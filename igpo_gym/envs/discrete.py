@@ -122,7 +122,17 @@ class Reader:
         return Menu(episode.question.text, found, observation, mask)
 
 
-class SearchQADiscreteEnv(WithoutCredentials, gym.Env[Features, np.int64]):
+class _Underneath(WithoutCredentials):
+    """A discrete environment, which is pickled as the text environment underneath is."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"reader": self.__dict__["reader"].slots}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"reader": Reader(state["text"].engine, state["reader"])})
+
+
+class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
     """:class:`~igpo_gym.envs.single.SearchQAEnv` with numbered actions and observations of a fixed size.
 
     ``info`` has two more entries: ``action_mask`` (see :class:`Menu`) and ``candidates``, the names in the
@@ -194,9 +204,7 @@ class SearchQADiscreteEnv(WithoutCredentials, gym.Env[Features, np.int64]):
         return self.menu.observation, info | _menu_info(self.menu)
 
 
-class SearchQADiscreteVectorEnv(
-    WithoutCredentials, VectorEnv[Features, npt.NDArray[np.int64], npt.NDArray[Any]]
-):
+class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.int64], npt.NDArray[Any]]):
     """Many of :class:`SearchQADiscreteEnv`, with one search call and two calls to the scorer a step.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from igpo_gym import specs
-from igpo_gym.config import EnvConfig
+from igpo_gym.config import EnvConfig, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
@@ -70,7 +70,10 @@ def stream_seed(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int:
 
 
 class WithoutCredentials:
-    """An environment whose ``spec``, which Gymnasium sets, shows and stores, holds no passwords of URLs."""
+    """An environment whose ``spec``, which Gymnasium sets, shows and stores, holds no passwords of URLs.
+
+    A configuration stands in the spec by the names of its fields, so that the spec is JSON.
+    """
 
     _spec: EnvSpec | None = None
 
@@ -82,12 +85,43 @@ class WithoutCredentials:
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
-            kwargs = {
-                name: without_credentials(value) if isinstance(value, str) else value
-                for name, value in spec.kwargs.items()
-            }
-            spec = replace(spec, kwargs=kwargs)
+            spec = replace(spec, kwargs={name: _shown(value) for name, value in spec.kwargs.items()})
         self._spec = spec
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, EnvConfig):
+        return shown(value)
+    return without_credentials(value) if isinstance(value, str) else value
+
+
+class Assembled(WithoutCredentials):
+    """An environment that is pickled as its configuration and its episodes.
+
+    Models, indices and tools are made again from the configuration where it is unpickled; objects that stand
+    in the configuration are pickled with it. A copy (``copy.copy``) shares them.
+    """
+
+    config: EnvConfig
+    engine: Engine
+    questions: QuestionBook
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: each for name, each in self.__dict__.items() if name not in ("engine", "questions")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.assemble()
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def assemble(self) -> None:
+        """Make what the configuration names."""
+        questions, self.engine = assemble(self.config)
+        self.questions = QuestionBook(questions)
 
 
 class QuestionBook:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -16,10 +16,8 @@ from igpo_gym.config import EnvConfig, make_config, with_signature
 from igpo_gym.envs.engine import undone_on_error
 from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.setup import (
-    QuestionBook,
+    Assembled,
     QuestionStream,
-    WithoutCredentials,
-    assemble,
     check_max_turns,
     check_options,
     stream_seed,
@@ -30,7 +28,7 @@ from igpo_gym.episode import Episode
 logger = logging.getLogger(__name__)
 
 
-class SearchQAEnv(WithoutCredentials, gym.Env[str, str]):
+class SearchQAEnv(Assembled, gym.Env[str, str]):
     """Multi-turn search question answering in text.
 
     An action is the agent's message, an observation the prompt (after ``reset``) or the environment's reply.
@@ -64,11 +62,10 @@ class SearchQAEnv(WithoutCredentials, gym.Env[str, str]):
             )
         ]
     )
-    def __init__(self, config: EnvConfig | None = None, **settings: Any) -> None:
+    def __init__(self, config: EnvConfig | Mapping[str, Any] | None = None, **settings: Any) -> None:
         self.config = config = make_config(config, settings)
         check_render_mode(config.render_mode, self.metadata)
-        question_set, self.engine = assemble(config)
-        self.questions = QuestionBook(question_set)
+        self.assemble()
         self.render_mode = config.render_mode
         self.observation_space = UnicodeText()
         self.action_space = UnicodeText()

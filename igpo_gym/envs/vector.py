@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -17,10 +17,8 @@ from igpo_gym.config import EnvConfig, make_config, with_signature
 from igpo_gym.envs.engine import Move, undone_on_error
 from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.setup import (
-    QuestionBook,
+    Assembled,
     QuestionStream,
-    WithoutCredentials,
-    assemble,
     check_max_turns,
     check_options,
     stream_seed,
@@ -35,7 +33,7 @@ Mask = npt.NDArray[np.bool_]
 Stepped = tuple[tuple[str, ...], npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]
 
 
-class SearchQAVectorEnv(WithoutCredentials, VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]):
+class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]):
     """``num_envs`` episodes of :class:`igpo_gym.envs.single.SearchQAEnv`, advanced together.
 
     It takes the arguments of the single environment, and two of its own. Environment ``i`` of a reset with
@@ -70,7 +68,7 @@ class SearchQAVectorEnv(WithoutCredentials, VectorEnv[tuple[str, ...], Sequence[
     def __init__(
         self,
         num_envs: int = 1,
-        config: EnvConfig | None = None,
+        config: EnvConfig | Mapping[str, Any] | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         **settings: Any,
     ) -> None:
@@ -80,8 +78,7 @@ class SearchQAVectorEnv(WithoutCredentials, VectorEnv[tuple[str, ...], Sequence[
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         if num_envs % config.group_size:
             raise ValueError(f"group_size must divide num_envs={num_envs}, and {config.group_size} does not")
-        question_set, self.engine = assemble(config)
-        self.questions = QuestionBook(question_set)
+        self.assemble()
         self.num_envs = num_envs
         self.render_mode = config.render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)

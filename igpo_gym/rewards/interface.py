@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, get_args
 
 from igpo_gym import specs
 from igpo_gym.episode import BeliefView, Episode
@@ -79,6 +79,11 @@ class RewardTerm:
     formula: str = ""
     source: str = ""
     """Where the formula comes from: an arXiv number, or words."""
+    made_of: tuple[str, dict[str, Any]] | None = field(default=None, init=False, compare=False, repr=False)
+    """The name and the parameters that ``make_term`` made it of. Pickled, a term is these, and made again."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        return object.__reduce_ex__(self, protocol) if self.made_of is None else (_made, self.made_of)
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -123,3 +128,9 @@ def instrument_needs(instrument: Instrument | str) -> set[Need]:
     return {
         need for need in known if need in parameters and parameters[need].default is inspect.Parameter.empty
     }
+
+
+def _made(name: str, given: dict[str, Any]) -> RewardTerm:
+    from igpo_gym.rewards.terms import make_term
+
+    return make_term(name, **given)

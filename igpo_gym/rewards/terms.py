@@ -25,6 +25,7 @@ Registered, or named as "package.module:attribute", it has its place in every su
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from igpo_gym import specs
 from igpo_gym.data.metrics import exact_match, f1
@@ -41,19 +42,20 @@ from igpo_gym.rewards.gains import (
     teacher_gain,
     value_gain,
 )
-from igpo_gym.rewards.interface import Price, RewardTerm
+from igpo_gym.rewards.interface import RewardTerm
 from igpo_gym.tools.searching import queries
 
 
-def _at_the_end(metric: Metric) -> Price:
+@dataclass(frozen=True, slots=True)
+class _AtTheEnd:
     """``metric`` of the prediction, paid on the last turn; a truncated episode predicts nothing."""
 
-    def price(episode: Episode, turn: int) -> float:
+    metric: Metric
+
+    def __call__(self, episode: Episode, turn: int) -> float:
         if not episode.done or turn != len(episode.turns):
             return 0.0
-        return score(metric, episode)
-
-    return price
+        return score(self.metric, episode)
 
 
 def _malformed(episode: Episode, turn: int) -> float:
@@ -116,14 +118,14 @@ _PLAIN = (
     ),
     RewardTerm(
         "f1",
-        _at_the_end(f1),
+        _AtTheEnd(f1),
         outcome=True,
         formula="F1 of the answer, at the end",
         source="SQuAD, HotpotQA",
     ),
     RewardTerm(
         "em",
-        _at_the_end(exact_match),
+        _AtTheEnd(exact_match),
         outcome=True,
         formula="exact match, at the end",
         source="SQuAD, HotpotQA",
@@ -164,6 +166,8 @@ def make_term(name: str, **given: Parameter) -> RewardTerm:
     Raises SpecError for a name or parameter that is not known, and for values that do not fit.
     """
     term: RewardTerm = make("term", name, given)
+    if term is not specs.maker("term", name):
+        object.__setattr__(term, "made_of", (name, given))
     return term
 
 

@@ -75,6 +75,10 @@ class ToolSpec:
                 raise SpecError(f"the example {dict(example)} of tool {self.name!r} is not valid: {wrong}")
         object.__setattr__(self, "_simple", self._text_alone())
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the validator, which cannot be pickled and is made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_validator"}
+
     def __hash__(self) -> int:
         """By name: a schema is a mapping, and protocols that hold specifications are keys of caches."""
         return hash(self.name)

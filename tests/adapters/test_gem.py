@@ -11,6 +11,7 @@ import numpy as np
 from igpo_gym.adapters.gem import ENVIRONMENTS, SearchQA
 from igpo_gym.protocols import TAGS
 from tests.adapters.episodes import settings
+from tests.conftest import QUESTIONS
 
 
 def test_every_environment_is_registered_under_its_name() -> None:
@@ -54,3 +55,11 @@ def test_a_spawned_environment_goes_on_from_the_same_point() -> None:
     fresh.reset(seed=1)
     assert fresh.step("<search>Grass</search>")[3]
     assert isinstance(env.sample_random_action(), str)
+
+
+def test_a_spawned_environment_has_the_seed_and_the_questions_to_come() -> None:
+    env = SearchQA(seed=4, **settings(TAGS, questions=list(QUESTIONS)))
+    first = env.reset()[0]
+    twin, fresh = env.spawn(same_state=True), env.spawn()
+    assert fresh.reset()[0] == first
+    assert [twin.reset()[0] for _ in range(4)] == [env.reset()[0] for _ in range(4)]

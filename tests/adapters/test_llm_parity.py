@@ -36,7 +36,7 @@ def skyrl(given: dict[str, Any], script: Sequence[Act]) -> Any:
 
     import igpo_gym.adapters.skyrl  # noqa: F401
 
-    env = skyrl_gym.make("searchqa-igpo", env_config=given, extras={"question_id": QUESTION})
+    env = skyrl_gym.make("searchqa_igpo", env_config=given, extras={"question_id": QUESTION})
     prompt, _ = env.init([])
     steps = []
     for act in script:

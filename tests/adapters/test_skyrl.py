@@ -8,8 +8,10 @@ import skyrl_gym
 from omegaconf import OmegaConf
 
 from igpo_gym.adapters.skyrl import ENVIRONMENT, SearchQA, dataset
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
 from tests.adapters.episodes import QUESTION, settings
+from tests.conftest import QUESTIONS
 
 
 def test_rows_make_environments() -> None:
@@ -28,7 +30,8 @@ def test_a_configuration_of_texts_is_enough() -> None:
     config = OmegaConf.create(
         {"questions": "world#documents=60,questions=10", "scorer": None, "reward": "f1"}
     )
-    one, other = (skyrl_gym.make(ENVIRONMENT, env_config=config, extras={}) for _ in range(2))
+    extras = {"question_id": dataset(**config)[0]["question_id"]}
+    one, other = (skyrl_gym.make(ENVIRONMENT, env_config=config, extras=extras) for _ in range(2))
     one.init([])
     assert one.max_turns == 6
     assert one._env.engine is other._env.engine
@@ -42,3 +45,25 @@ def test_scores_of_an_ended_episode_are_its_metrics() -> None:
     env.step("<answer>Danzig</answer>")
     assert env.get_metrics() == {"em": 1.0, "f1": 1.0, "cover_em": 1.0, "tool_turns": 1}
     assert SearchQA.aggregate_metrics([env.get_metrics()])["em"] == 1.0
+
+
+def test_a_name_that_a_field_can_have() -> None:
+    assert ENVIRONMENT.isidentifier()
+
+
+def test_the_row_decides_question_and_turns() -> None:
+    given = settings(CHAT)
+    env = skyrl_gym.make(ENVIRONMENT, env_config=given, extras={"question_id": QUESTION, "max_turns": 1})
+    env.init([])
+    assert env.max_turns == 1
+    assert env.step("<search>Grass</search>")["done"]
+    with pytest.raises(SpecError, match="the row names no question"):
+        SearchQA(given)
+    with pytest.raises(ValueError, match="no question has the id 'q-other'"):
+        SearchQA(given, {"question_id": "q-other"}).init([])
+
+
+def test_questions_may_be_a_list() -> None:
+    given = settings(CHAT, questions=list(QUESTIONS))
+    env = skyrl_gym.make(ENVIRONMENT, env_config=given, extras={"question_id": QUESTION})
+    assert env.init([])[1]["question_id"] == QUESTION

@@ -13,8 +13,8 @@ from igpo_gym.protocols import CHAT, NATIVE, TAGS, TextProtocol
 from igpo_gym.rewards import split
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.tools import search_call
-from tests.adapters.episodes import QUESTION, settings
-from tests.conftest import MentionScorer
+from tests.adapters.episodes import INDEX, QUESTION, settings
+from tests.conftest import QUESTIONS, MentionScorer
 from tests.lm.tiny import CHATML, make_tokenizer
 
 TOKENIZER = make_tokenizer(CHATML)
@@ -93,8 +93,11 @@ def test_sessions_share_what_is_expensive_and_nothing_else() -> None:
     assert other.reset(seed=1)[0] == one.reset(seed=1)[0]
     world = {"questions": "world#documents=60,questions=10", "scorer": None, "reward": "f1"}
     assert shared_sessions(**world) is shared_sessions(**world)
-    with pytest.raises(TypeError, match="unhashable"):
-        shared_sessions(questions=[])
+    listed = {**world, "questions": list(QUESTIONS), "search": INDEX}
+    assert shared_sessions(**listed) is shared_sessions(**listed, max_turns=6)  # which is the default
+    assert shared_sessions(**listed) is not shared_sessions(**listed, max_turns=5)
+    with pytest.raises(TypeError, match="unknown environment argument 'top'"):
+        shared_sessions(**world, top=3)
 
 
 @pytest.mark.parametrize("library", ["aviary", "gem", "openenv", "skyrl", "trl", "verifiers", "verl"])

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
 
 from igpo_gym.adapters.session import Sessions
-from igpo_gym.adapters.verifiers import SearchQAConfig, SearchQATaskset, assign_advantages
+from igpo_gym.adapters.verifiers import NOT_HERE, SearchQAConfig, SearchQATaskset, assign_advantages
 from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
+from igpo_gym.config import EnvConfig
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
 from tests.adapters.endpoint import PLUGINS, completion, episode_through_verifiers
@@ -41,6 +43,13 @@ def test_tasks_do_not_hold_the_answers() -> None:
         "prompt",
         "question_id",
     }
+
+
+def test_the_configuration_has_every_argument_of_the_environment() -> None:
+    config = SearchQAConfig(id="searchqa-igpo", questions="world:test", max_turns=4, on_limit="answer")
+    changed = {"questions": "world:test", "max_turns": 4, "on_limit": "answer", "protocol": CHAT}
+    assert config.environment == EnvConfig(**changed)
+    assert {field.name for field in fields(EnvConfig)} - set(SearchQAConfig.model_fields) == set(NOT_HERE)
 
 
 def test_beliefs_are_kept_as_levels_beside_the_rewards(sessions: Sessions) -> None:

@@ -25,6 +25,7 @@ from igpo_gym.benchmark.credit.run import TURN_NUMBER, VARIANTS, CreditResult, S
 from igpo_gym.benchmark.credit.trajectories import hasty
 from igpo_gym.benchmark.report import Cell, Table, csv_text, markdown_table, rich_table
 from igpo_gym.cli import app
+from igpo_gym.config import EnvConfig
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
@@ -32,6 +33,12 @@ from igpo_gym.statistics import Estimate, over_seeds
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 TINY = QuestionSet("tiny", QUESTIONS, PASSAGES)
+
+
+def environment(questions: QuestionSet = TINY) -> EnvConfig:
+    return EnvConfig(questions=questions, scorer=MentionScorer(), top_k=1)
+
+
 SIZE = Size(count=4, group_size=3, value_questions=3, completions=2)
 
 
@@ -42,7 +49,7 @@ def policy(seed: int) -> ScriptedAgent:
 @pytest.fixture(scope="module")
 def result() -> CreditResult:
     variants = [name for name in VARIANTS if name != "tips"]  # which asks for the number of tokens
-    return run_credit(TINY, MentionScorer(), variants, SIZE, policy=policy, top_k=1)
+    return run_credit(environment(), variants, SIZE, policy=policy)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +98,10 @@ def test_what_needs_a_policy_is_priced_where_it_is_asked(result: CreditResult) -
     priced = [play for plays in result.plays["monte-carlo"] for play in plays]
     assert {play.trajectory.agent for play in priced} == {"noisy", "irrelevant"}
     assert len(result.plays["monte-carlo"]) == SIZE.value_questions
-    without = run_credit(TINY, MentionScorer(), ["igpo"], SIZE, top_k=1)
+    without = run_credit(environment(), ["igpo"], SIZE)
     assert "value_correlation" not in without.estimates
     with pytest.raises(SpecError, match="'monte-carlo' needs a policy"):
-        run_credit(TINY, MentionScorer(), ["igpo", "monte-carlo"], SIZE)
+        run_credit(environment(), ["igpo", "monte-carlo"], SIZE)
 
 
 def test_variants_that_read_the_labels_or_nothing_win_nothing(result: CreditResult) -> None:
@@ -190,7 +197,7 @@ def test_questions_are_quoted_in_the_report() -> None:
     odd = QuestionSet(
         "odd", [Question(q.id, f"<script>{q.text}", q.answers, q.evidence) for q in QUESTIONS], PASSAGES
     )
-    files = credit_files(run_credit(odd, MentionScorer(), ["igpo"], SIZE))
+    files = credit_files(run_credit(environment(odd), ["igpo"], SIZE))
     for name in ("report.html", "tables.md"):
         assert "<script>" not in files[name]
         assert "&lt;script&gt;" in files[name]
@@ -276,6 +283,6 @@ def test_a_missing_extra_is_told_before_anything_is_made(
 def test_questions_without_evidence_are_refused() -> None:
     bare = [Question("1", "Who?", ("x",)), Question("2", "Who?", ("y",), ("drum",))]
     with pytest.raises(SpecError, match="'1' names no gold evidence"):
-        run_credit(QuestionSet("bare", bare, PASSAGES), MentionScorer(), ["igpo"], Size(count=2))
+        run_credit(environment(QuestionSet("bare", bare, PASSAGES)), ["igpo"], Size(count=2))
     with pytest.raises(SpecError, match="unknown reward 'ipgo'"):
-        run_credit(TINY, MentionScorer(), ["ipgo"], SIZE)
+        run_credit(environment(), ["ipgo"], SIZE)

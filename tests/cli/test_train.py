@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,30 @@ def test_a_run_from_the_command_line(tmp_path: Path) -> None:
     assert {"update", "reward", "searches", "sample", "learn"} <= set(head.split())
     assert "valid." in text
     assert [line["update"] for line in read_log(tmp_path / "log.jsonl")] == [0, 1]
+
+
+def test_a_start_that_fails_leaves_no_settings_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    own = questions(tmp_path)
+    for wrong, problem in (
+        (("--scorer", "http://127.0.0.1:9#retries=0"), "no answer from"),
+        (("--questions", f"jsonl:{tmp_path / 'missing.jsonl'}"), "missing.jsonl"),
+        (
+            ("--reward", "igpo + evidence-recall", "--questions", f"jsonl:{own}"),
+            "gold evidence",
+        ),
+        (("--wandb",), "wandb"),
+    ):
+        code, text = run(str(tmp_path / "run"), "--model", "nano", *wrong)
+        assert code == 2, text
+        assert problem in " ".join(text.split())
+        assert not (tmp_path / "run" / "settings.json").exists()
+        assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def questions(folder: Path) -> Path:
+    lines = [{"id": f"{n}", "question": "Who?", "answers": ["x"]} for n in range(9)]
+    (folder / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder / "own.jsonl"

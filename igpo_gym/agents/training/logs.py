@@ -23,11 +23,10 @@ def sinks(out: Path, settings: dict[str, Any], done: int, wandb: bool) -> list[S
     What a run that was cut off had written beyond its checkpoint is forgotten. Raises MissingExtraError if
     Weights & Biases is wanted and not installed.
     """
-    chosen = [json_lines(out / "log.jsonl", done)]
+    chosen = [weights_and_biases(out, settings)] if wandb else []  # first: it may not be installed
+    chosen.append(json_lines(out / "log.jsonl", done))
     if find_spec("tensorboard"):
         chosen.append(tensorboard(out / "tensorboard", done))
-    if wandb:
-        chosen.append(weights_and_biases(out, settings))
     return chosen
 
 

@@ -2,50 +2,74 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
+from igpo_gym.config import EnvConfig, Names, Panel, Spec, marks, shown
+from igpo_gym.data import resolve_questions
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
+from igpo_gym.specs import Spec as Parsed
 from igpo_gym.specs import fingerprint
 from igpo_gym.storage import changed, written_file
-from igpo_gym.text import without_credentials
 
-TASK, CREDIT, ROLLOUTS = "Task", "Reward and credit", "Rollouts"
-LEARNING, MACHINE, VALIDATION = "Learning", "Machine", "Validation"
+logger = logging.getLogger(__name__)
+
+TASK, CREDIT, ROLLOUTS = Panel("Task"), Panel("Reward and credit"), Panel("Rollouts")
+LEARNING, MACHINE, VALIDATION = Panel("Learning"), Panel("Machine"), Panel("Validation")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Settings:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Settings(EnvConfig):
     """The settings of a run; the defaults train the packaged model in about ten minutes on two cores.
 
-    Raises SpecError for values that do not exist or do not go together.
+    The environment that is trained in is described by the fields of EnvConfig. All values are texts and
+    numbers, since a run writes them down. Raises SpecError for values that do not exist or do not go
+    together.
+
+    >>> Settings(questions="jsonl:mine.jsonl", top_k=5)  # doctest: +ELLIPSIS
+    Settings(questions='jsonl:mine.jsonl', search=None, tools='search', scorer='policy', ...)
     """
 
-    model: Annotated[str, TASK, "The policy: nano-base, nano, a hub name, a folder or a GGUF file."] = (
-        "nano-base"
-    )
-    questions: Annotated[str, TASK, "Questions to train on: world, hotpotqa:FILE, jsonl:FILE."] = "world"
-    validation: Annotated[str, TASK, "Questions to validate on."] = "world:validation"
-    search: Annotated[str | None, TASK, "bm25:INDEX; by default the questions' own passages."] = None
-    protocol: Annotated[str, TASK, "The agent's grammar: tags or tool_call."] = "tags"
-    max_turns: Annotated[int, TASK, "Messages the agent may write in an episode."] = 6
-    top_k: Annotated[int, TASK, "Passages that a query brings."] = 3
-
-    reward: Annotated[str, CREDIT, "A reward or a sum of them, see igpo-gym rewards."] = "igpo"
-    scorer: Annotated[
+    model: Annotated[
         str,
+        TASK,
+        Names("policy"),
+        "The policy: nano-base, nano, a hub name, a folder or a GGUF file.",
+    ] = "nano-base"
+    validation: Annotated[
+        Spec,
+        TASK,
+        Names("questions"),
+        "Questions to validate on; by default those of another world with the world's settings, and of other "
+        "questions a tenth (at most validation-questions), which is then not trained on.",
+    ] = None
+    scorer: Annotated[
+        Spec,
         CREDIT,
+        Names("scorer", ("none", "policy", "frozen", "refreshed")),
         "Who holds the belief: policy (the model in training, as IGPO has it), frozen (the model as it "
         "began), refreshed:N (a copy that is renewed every N updates), none, or any scorer: nano, a server.",
     ] = "policy"
+    reference: Annotated[
+        Spec,
+        CREDIT,
+        Names("scorer"),
+        "The frozen model that some rewards need, given as scorer is; by default the model as it began.",
+    ] = None
     advantages: Annotated[
-        str, CREDIT, f"How turns are compared, parameters in parentheses: {', '.join(ESTIMATORS)}."
+        str,
+        CREDIT,
+        Names("estimator"),
+        f"How turns are compared, parameters in parentheses: {', '.join(ESTIMATORS)}.",
     ] = DEFAULT
     gamma: Annotated[float, CREDIT, "Discount per turn."] = 1.0
     curriculum: Annotated[
@@ -95,16 +119,22 @@ class Settings:
         float, VALIDATION, "Of sampling in validation: 1 plays the policy that is trained, 0 greedily."
     ] = 1.0
 
-    def __repr__(self) -> str:
-        pairs = ", ".join(f"{name}={value!r}" for name, value in shown(self).items())
-        return f"{type(self).__name__}({pairs})"
-
     def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, str | int | float | None):
+                raise SpecError(
+                    f"{field.name} must be a text or a number, which a run can write down, not "
+                    f"{value!r:.60}; register it, or name it as package.module:attribute"
+                )
+            if field.name in NOT_TRAINED and value != field.default:
+                raise SpecError(f"{field.name} is no setting of a training run")
         estimator = resolve_estimator(self.advantages)
         resolve_protocol(self.protocol)
         paid = resolve_reward(self.reward)
         check_reward(estimator, paid)
-        if self.scorer == "none" and "scorer" in paid.needs:
+        if self.scorer in (None, "none") and "scorer" in paid.needs:
             raise SpecError(
                 f"reward {self.reward!r} needs a scorer, and scorer is none; policy is the default"
             )
@@ -128,8 +158,13 @@ class Settings:
             )
         if not 0 < self.clip < 1:
             raise SpecError(f"clip must be between 0 and 1, not {self.clip}")
-        if self.scorer.startswith("refreshed") and self.refresh_every is None:
+        if str(self.scorer).startswith("refreshed") and self.refresh_every is None:
             raise SpecError(f"write a refreshed scorer as refreshed:10, not {self.scorer!r}")
+
+    @property
+    def environment(self) -> EnvConfig:
+        """The fields that describe the environment, on their own."""
+        return EnvConfig(**{field.name: getattr(self, field.name) for field in fields(EnvConfig)})
 
     @property
     def importance_ratio(self) -> Literal["token", "turn"]:
@@ -141,46 +176,88 @@ class Settings:
     @property
     def refresh_every(self) -> int | None:
         """After how many updates the scorer takes over the policy's weights; None if it never does."""
-        match = re.fullmatch(r"refreshed:([1-9]\d*)", self.scorer)
+        match = re.fullmatch(r"refreshed:([1-9]\d*)", str(self.scorer))
         return int(match[1]) if match else None
+
+
+def question_sets(settings: Settings) -> tuple[QuestionSet, QuestionSet]:
+    """The questions to train on, and those to validate on, at most ``validation_questions`` of them.
+
+    Without ``validation``, a world is validated on its split "validation", which shares no name with others.
+    Of other questions those are held out whose ids have the lowest hashes: the same ones on every machine.
+    Raises SpecError where there is a single question.
+    """
+    count, questions = settings.validation_questions, resolve_questions(settings.questions)
+    chosen = settings.validation or _other_world(settings.questions)
+    if chosen is not None:
+        unseen = resolve_questions(chosen)
+        return questions, replace(unseen, questions=unseen.questions[:count])
+    total = len(questions.questions)
+    if total < 2:
+        raise SpecError(f"{questions.name!r} has a single question: give validation= others")
+    ranked = sorted(questions.questions, key=lambda each: _hash(each.id))
+    held = {each.id for each in ranked[: max(1, min(count, total // 10))]}
+    logger.warning(
+        "%d of the %d questions of %s are held out for validation; validation= chooses others",
+        *(len(held), total, questions.name),
+    )
+    kept, left = ([q for q in questions.questions if (q.id in held) is out] for out in (False, True))
+    return replace(questions, questions=tuple(kept)), replace(questions, questions=tuple(left))
+
+
+def _other_world(questions: str) -> str | None:
+    """The validation split of a world, with its settings; None for what is no world, or that split itself."""
+    spec = Parsed.parse(questions)
+    if " + " in questions or spec.place not in ("world", "world:train", "world:test"):
+        return None
+    return str(Parsed("world:validation", spec.options))
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def fingerprints(settings: Settings) -> dict[str, str]:
     """What tells that a model, questions or an index of the same name are others by the time of a resume."""
-    named = ("model", "questions", "validation", "search", "scorer")
-    return {f"{name}_fingerprint": fingerprint(getattr(settings, name)) for name in named}
-
-
-def shown(settings: Settings) -> dict[str, Any]:
-    """The settings by name, as they are shown and stored: without the credentials of URLs."""
+    named = {name: getattr(settings, name) for name, names in NAMES.items() if names.kind in WITH_FILES}
     return {
-        name: without_credentials(value) if isinstance(value, str) else value
-        for name, value in asdict(settings).items()
+        f"{name}_fingerprint": fingerprint(value if NAMES[name].is_spec(value) else None)
+        for name, value in named.items()
     }
 
 
 def agree(out: Path, settings: Settings) -> None:
-    """Write settings and fingerprints into a new run's folder; ValueError if a run with others is there.
+    """Raise ValueError if the folder holds a run with other settings, or whose files are others by now.
 
     A run may be made longer, unless its curriculum depends on its length. Fingerprints that it does not hold
     are not compared.
     """
     path, now = out / "settings.json", fingerprints(settings)
-    ours = shown(settings) | now
-    if path.exists():
-        theirs = json.loads(path.read_text())
-        if not settings.curriculum:
-            theirs["updates"] = settings.updates
-        if names := changed(theirs, ours, now):
-            raise ValueError(f"{out} holds a run with other settings ({names}); choose another folder")
-    with written_file(path) as file:
-        file.write(json.dumps(ours, indent=2) + "\n")
+    if not path.exists():
+        return
+    ours, theirs = shown(settings) | now, json.loads(path.read_text())
+    if not settings.curriculum:
+        theirs["updates"] = settings.updates
+    if names := changed(theirs, ours, now):
+        raise ValueError(f"{out} holds a run with other settings ({names}); choose another folder")
 
+
+def keep(out: Path, settings: Settings) -> None:
+    """Write settings and fingerprints into a run's folder; ``--config`` reads the file."""
+    with written_file(out / "settings.json") as file:
+        file.write(json.dumps(shown(settings) | fingerprints(settings), indent=2) + "\n")
+
+
+NOT_TRAINED = ("policy", "probe", "oracle_info", "render_mode")
+"""The arguments of an environment that are no settings of a run: its policy is the one that learns."""
+
+NAMES = marks(Settings, Names)
+WITH_FILES = ("questions", "search", "scorer", "policy", "tool")
+"""The kinds whose specs may name files."""
 
 _AT_LEAST_ONE = (
     "updates",
     "batch_questions",
-    "group_size",
     "max_tokens",
     "epochs",
     "micro_batch",

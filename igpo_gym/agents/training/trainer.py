@@ -48,8 +48,8 @@ from igpo_gym.agents.training.estimators import (
 from igpo_gym.agents.training.logs import Metrics, sinks
 from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
 from igpo_gym.agents.training.model import TrainedModel
-from igpo_gym.agents.training.settings import Settings, agree, shown
-from igpo_gym.config import EnvConfig
+from igpo_gym.agents.training.settings import Settings, agree, keep, question_sets
+from igpo_gym.config import shown
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Sampling
@@ -315,30 +315,25 @@ class Run:
         protocol = resolve_protocol(s.protocol)
         self.policy = LanguageModelPolicy(self._reader(), self.trained.tokenizer, protocol, self.sampling)
         self.actor = TimedPolicy(self.policy, self.watch)
-        task = EnvConfig(search=s.search, protocol=s.protocol, max_turns=s.max_turns, top_k=s.top_k)
         needs = resolve_reward(s.reward).needs
-        self.reference_scorer = (
-            TransformersScorer(begun(), self.trained.tokenizer) if "reference" in needs else None
-        )
+        self.reference_scorer = self._reference_scorer(begun) if "reference" in needs else None
         scorer, reference = (
             TimedScorer(each, self.watch) if each else None for each in (self.scorer, self.reference_scorer)
         )
-        questions, self.engine = assemble(
-            replace(
-                task,
-                questions=s.questions,
-                scorer=scorer,
-                reward=s.reward,
-                reference=reference,
-                policy=self.actor if "policy" in needs else None,
-            )
+        questions, unseen = question_sets(s)
+        task = replace(
+            s.environment,
+            questions=questions,
+            scorer=scorer,
+            reference=reference,
+            policy=self.actor if "policy" in needs else None,
         )
+        _, self.engine = assemble(task)
         self.estimator = resolve_estimator(s.advantages)
-        self.stream = QuestionStream(questions.questions, s.seed)
-        unseen, self.referee = assemble(
-            replace(task, questions=s.validation, scorer=None, reward="outcome-f1")
-        )
-        self.unseen = unseen.questions[: s.validation_questions]
+        self.stream = QuestionStream(questions.questions, s.seed, order=s.order)
+        outcome = replace(task, questions=unseen, scorer=None, reference=None, policy=None)
+        _, self.referee = assemble(replace(outcome, reward="outcome-f1"))
+        self.unseen = unseen.questions
         self.updates = self.tokens = 0
         self.seconds = 0.0
         self.best = -1.0
@@ -467,6 +462,11 @@ class Run:
             return TransformersScorer(self.copy, self.trained.tokenizer)
         return resolve_scorer(spec)
 
+    def _reference_scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:
+        if self.settings.reference is None:
+            return TransformersScorer(begun(), self.trained.tokenizer)
+        return resolve_scorer(self.settings.reference)
+
     def _reader(self) -> PreTrainedModel | CausalReader:
         """What the policy reads with: where it is the scorer too, with the scorer's prefix cache."""
         if self.settings.scorer == "policy" and isinstance(self.scorer, TransformersScorer):
@@ -505,6 +505,7 @@ def train(
         run = Run(out, settings)
         resumed = run.resume()
         write = [*sinks(out, shown(settings), run.updates if resumed else -1, wandb), report]
+        keep(out, settings)  # the last of what a start does: one that fails leaves no settings behind
 
         def log(metrics: Metrics) -> None:
             for sink in write:

@@ -22,19 +22,13 @@ from igpo_gym.benchmark.credit.trajectories import (
     Trajectory,
     play_cast,
 )
-from igpo_gym.config import EnvConfig
-from igpo_gym.data.interface import QuestionSet
+from igpo_gym.config import EnvConfig, shown
 from igpo_gym.envs.setup import assemble
-from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.policy import Policy
-from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_scorer
-from igpo_gym.scorers.interface import AnswerScorer
-from igpo_gym.search.interface import Retriever
 from igpo_gym.statistics import Estimate, estimate
-from igpo_gym.text import without_credentials
 
 VARIANTS = (
     "outcome-f1",
@@ -51,6 +45,12 @@ VARIANTS = (
     "monte-carlo",
 )
 """What is compared unless it is said otherwise."""
+
+NOT_CONFIGURED = (
+    *("reward", "reference", "policy", "max_turns", "group_size"),
+    *("order", "oracle_info", "render_mode"),
+)
+"""The arguments of an environment that the benchmark decides itself, or that change nothing in it."""
 
 TURN_NUMBER = "turn number"
 """The content-free row: minus the number of the turn, which anyone can pay who reads nothing."""
@@ -105,23 +105,21 @@ class CreditResult:
 
 
 def run_credit(
-    questions: str | QuestionSet | Sequence[Question] = "world:test",
-    scorer: str | AnswerScorer = "nano",
+    config: EnvConfig,
     rewards: Sequence[str | RewardFunction] | None = None,
     size: Size = FULL,
     *,
     policy: PolicyMaker | None = None,
-    search: str | Retriever | None = None,
-    protocol: str | TextProtocol = "tags",
-    top_k: int = 3,
     seed: int = 0,
     track: Track = untracked,
 ) -> CreditResult:
     """Measure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
 
-    By default these are all ``VARIANTS`` that can be had; ``TURN_NUMBER`` is measured beside them. With a
-    ``policy`` they are also held against how much each turn truly raised its chance of a right answer;
-    rewards that need a policy themselves are priced where that is measured.
+    The environment is that of ``config``, but for the reward, the turns (``MAX_TURNS``), the reference (it is
+    the scorer) and the groups (their size is ``size``'s). By default these are all ``VARIANTS`` that can be
+    had; ``TURN_NUMBER`` is measured beside them. With a ``policy`` they are also held against how much each
+    turn truly raised its chance of a right answer; rewards that need a policy themselves are priced where
+    that is measured.
 
     Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, and
     for what else does not fit; ScoringError if a belief fails.
@@ -133,18 +131,10 @@ def run_credit(
     costly = [function for function in functions if "policy" in function.needs]
     if costly and policy is None:
         raise SpecError(f"reward {costly[0].name!r} needs a policy that completes the episodes: give policy=")
-    config = EnvConfig(
-        questions=questions,
-        search=search,
-        scorer=None,
-        reward="outcome-f1",
-        protocol=protocol,
-        max_turns=MAX_TURNS,
-        top_k=top_k,
-    )
-    question_set, engine = assemble(config)
+    task = replace(config, scorer=None, reward="outcome-f1", max_turns=MAX_TURNS, policy=None, group_size=1)
+    question_set, engine = assemble(task)
     played = play_cast(engine, question_set, size.count, size.group_size, seed)
-    pricer = Pricer(engine, resolve_scorer(scorer), policy and policy(seed))
+    pricer = Pricer(engine, resolve_scorer(config.scorer), policy and policy(seed))
     valued = [
         [each for each in group if each.agent in VALUE_AGENTS] for group in played[: size.value_questions]
     ]
@@ -167,10 +157,8 @@ def run_credit(
         for function in track([*cheap, *costly], "timing", len(cheap) + len(costly))
     } | {TURN_NUMBER: Cost(0.0, 0.0)}
     settings = {
+        **{name: _told(value) for name, value in shown(config).items() if name not in NOT_CONFIGURED},
         "questions": question_set.name,
-        "scorer": without_credentials(scorer) if isinstance(scorer, str) else type(scorer).__name__,
-        "protocol": engine.protocol.name,
-        "top_k": top_k,
         "seed": seed,
         "yardstick": "none" if policy is None else "the policy's completions",
         **asdict(size),
@@ -178,6 +166,13 @@ def run_credit(
     apart = {each.name: "reads the gold evidence" for each in functions if "evidence" in each.needs}
     apart[TURN_NUMBER] = "reads nothing"
     return CreditResult(settings, played, plays, tuple(measures), estimates, costs, apart)
+
+
+def _told(value: Any) -> Any:
+    """A setting for reports: an object by its name, or by that of its class."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return getattr(value, "name", type(value).__name__)
 
 
 def _by_turn_number(trajectory: Trajectory) -> Play:

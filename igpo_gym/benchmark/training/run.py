@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from igpo_gym.agents.training.logs import Metrics, read_log
-from igpo_gym.agents.training.settings import Settings, fingerprints, shown
+from igpo_gym.agents.training.settings import Settings, fingerprints
+from igpo_gym.config import shown
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.storage import changed, held

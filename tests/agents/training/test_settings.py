@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from igpo_gym.agents.training.settings import Settings
+from igpo_gym.agents.training.settings import Settings, question_sets
+from igpo_gym.config import EnvConfig
+from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 
 
@@ -44,3 +49,60 @@ def test_when_a_scorer_is_refreshed() -> None:
 
 def test_a_group_of_one_is_enough_where_groups_are_not_compared() -> None:
     assert Settings(group_size=1, advantages="rebn").group_size == 1
+
+
+def test_a_run_takes_what_it_can_write_down() -> None:
+    with pytest.raises(SpecError, match="questions must be a text or a number, which a run can write down"):
+        Settings(questions=[Question("1", "?", ("a",))])
+    with pytest.raises(SpecError, match="oracle_info is no setting of a training run"):
+        Settings(oracle_info=True)
+    with pytest.raises(SpecError, match="top_k must be a whole number of at least 1"):
+        Settings(top_k=0)
+
+
+def test_the_environment_of_a_run_is_described_by_its_fields() -> None:
+    settings = Settings(top_k=5, on_limit="answer", group_size=2)
+    expected = EnvConfig(top_k=5, on_limit="answer", group_size=2, scorer="policy")
+    assert settings.environment == expected
+
+
+WORLD = "documents=60,questions=20"
+
+
+@pytest.mark.parametrize(
+    ("questions", "validation", "name"),
+    [
+        (f"world#{WORLD}", None, f"world:validation#{WORLD}"),
+        (f"world:test#{WORLD}", None, f"world:validation#{WORLD}"),
+        (f"world#{WORLD}", f"world:test#{WORLD}", f"world:test#{WORLD}"),
+    ],
+)
+def test_a_world_is_validated_on_another(questions: str, validation: str | None, name: str) -> None:
+    kept, unseen = question_sets(Settings(questions=questions, validation=validation, validation_questions=7))
+    assert (len(kept.questions), len(unseen.questions)) == (20, 7)
+    assert unseen.name == name
+
+
+def write(path: Path, count: int) -> str:
+    lines = [{"id": f"q{n}", "question": f"Who {n}?", "answers": ["x"]} for n in range(count)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return f"jsonl:{path}"
+
+
+@pytest.mark.parametrize(("count", "most", "held"), [(40, 100, 4), (40, 3, 3), (2, 100, 1)])
+def test_other_questions_are_held_out_by_the_hash_of_their_ids(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int, most: int, held: int
+) -> None:
+    questions = write(tmp_path / "a.jsonl", count)
+    kept, unseen = question_sets(Settings(questions=questions, validation_questions=most))
+    ranked = sorted(
+        (f"q{n}" for n in range(count)), key=lambda id_: hashlib.blake2b(id_.encode()).hexdigest()
+    )
+    assert {question.id for question in unseen.questions} == set(ranked[:held])
+    assert {question.id for question in kept.questions} == set(ranked[held:])
+    assert f"{held} of the {count} questions of {questions} are held out for validation" in caplog.text
+
+
+def test_a_single_question_cannot_be_held_out(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="has a single question: give validation="):
+        question_sets(Settings(questions=write(tmp_path / "a.jsonl", 1)))

@@ -20,7 +20,7 @@ from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import TokenRow
 from igpo_gym.agents.training.estimators import Estimator, Split, Turns
 from igpo_gym.agents.training.logs import read_log
-from igpo_gym.agents.training.settings import Settings, agree
+from igpo_gym.agents.training.settings import Settings, agree, keep
 from igpo_gym.agents.training.trainer import (
     Run,
     Sample,
@@ -479,12 +479,12 @@ def timeless(log: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def test_a_folder_with_a_run_of_other_settings_is_left_alone(tmp_path: Path) -> None:
-    agree(tmp_path, Settings(**SMALL))
+    keep(tmp_path, Settings(**SMALL))
     agree(tmp_path, Settings(**{**SMALL, "updates": 9}))
     with pytest.raises(ValueError, match=r"other settings \(seed, kl_coef\)"):
         agree(tmp_path, Settings(**SMALL, seed=1, kl_coef=0.5))
     assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 0
-    agree(tmp_path / "b", Settings(**SMALL, curriculum=True))
+    keep(tmp_path / "b", Settings(**SMALL, curriculum=True))
     with pytest.raises(ValueError, match="updates"):
         agree(tmp_path / "b", Settings(**{**SMALL, "updates": 9}, curriculum=True))
 
@@ -497,17 +497,16 @@ def test_a_run_whose_model_or_questions_are_others_by_now_is_left_alone(tmp_path
     changes = {"model": str(tmp_path / "model"), "search": f"bm25:{tmp_path / 'index'}"}
     settings = Settings(**{**SMALL, **changes, "questions": f"jsonl:{tmp_path / 'questions.jsonl'}"})
     run = tmp_path / "run"
-    agree(run, settings)
+    keep(run, settings)
     for file in files:
         os.utime(file, (1, 1))
     agree(run, settings)  # the time does not count
     for file in files:
         file.write_text("{}")
-    changed = r"\(model_fingerprint, questions_fingerprint, search_fingerprint\)"
+    changed = r"\(questions_fingerprint, search_fingerprint, model_fingerprint\)"
     with pytest.raises(ValueError, match=changed):
         agree(run, settings)
     kept = json.loads((run / "settings.json").read_text())  # as a run has it that knew no fingerprints
     old = {name: value for name, value in kept.items() if not name.endswith("_fingerprint")}
     (run / "settings.json").write_text(json.dumps(old))
     agree(run, settings)
-    assert "model_fingerprint" in json.loads((run / "settings.json").read_text())

@@ -1,0 +1,172 @@
+"""The options of the commands, made from the fields of a configuration, and ``--config FILE``.
+
+A field that :class:`igpo_gym.config.EnvConfig` gains is an option of every command from then on.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+import typer
+
+from igpo_gym import specs
+from igpo_gym.cli.common import TrustImports, explained
+from igpo_gym.config import EnvConfig, Names, Panel, Spec, hint, kinds, marks, meanings
+from igpo_gym.errors import DataError, SpecError
+
+C = TypeVar("C", bound=EnvConfig)
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+NO_OPTIONS = ("probe", "oracle_info", "render_mode")
+"""The arguments of an environment that are for code alone: no text gives a probe, and no command reads
+``info["gold"]`` or calls ``render``."""
+
+ABOUT_ITSELF = ("_fingerprint", "_hash")
+"""What the names end with under which a run writes about itself; a configuration may hold them."""
+
+NOT_IN_FILES = ("quick",)
+"""Options that a file cannot give: what other options are by default hangs on them."""
+
+PANEL = Panel("Environment")
+"""Where the help lists the arguments of the environment."""
+
+
+def configured(
+    base: type[C], without: Iterable[str] = (), **defaults: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for every field of ``base``, and ``--config``.
+
+    The command's first argument is the configuration; its other arguments are its own options. Fields that
+    are named in ``without`` are no options, and ``defaults`` are those that differ from the field's. A user's
+    mistake ends the command with its explanation.
+    """
+    first: dict[str, Any] = {field.name: field.default for field in fields(base)} | defaults
+    left_out = {name: first[name] for name in (*NO_OPTIONS, *without)}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        known = (first.keys() - left_out.keys() | {each.name for each in own}) - {*NOT_IN_FILES}
+
+        @functools.wraps(command)
+        def run(context: typer.Context, config: Path | None, trust_imports: bool, **given: Any) -> None:
+            with explained():
+                if config is not None:
+                    _check_specs(context, base, config, trust_imports, given)
+                chosen = {name: left_out[name] if name in left_out else given.pop(name) for name in first}
+                command(base(**chosen), **given)
+
+        options = [
+            *own,
+            *(_option(base, name, default) for name, default in first.items() if name not in left_out),
+            _parameter("config", _config_option(known, left_out), None),
+            _parameter("trust_imports", TrustImports, False),
+        ]
+        run.__annotations__ = {}
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [_parameter("context", typer.Context), *(each.replace(kind=KEYWORD) for each in options)]
+        )
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, KEYWORD, annotation=annotation, default=default)
+
+
+def _option(base: type[EnvConfig], name: str, default: Any) -> inspect.Parameter:
+    """The option of a field. What may be None is written "none"."""
+    kind, panel = kinds(base)[name], marks(base, Panel).get(name, PANEL).title
+    read: dict[str, Any] = {}
+    if kind is Spec or str in get_args(kind):
+        kind, read = str, {"parser": _text_or_none, "metavar": "<text>"}
+    elif int in get_args(kind):
+        kind, read = int, {"parser": _number_or_none, "metavar": "<int|none>"}
+    option = typer.Option(help=meanings(base)[name], rich_help_panel=panel, **read)
+    return _parameter(name, Annotated[kind | None if default is None else kind, option], default)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value in (None, "none") else str(value)
+
+
+def _number_or_none(value: Any) -> int | None:
+    return None if value in (None, "none") else int(value)
+
+
+def _config_option(names: Collection[str], left_out: Mapping[str, Any]) -> Any:
+    def read(context: typer.Context, file: Path | None) -> Path | None:
+        if file is not None:
+            options = {each.name: each for each in context.command.params if each.name in names}
+            known = {str(name): getattr(each, "multiple", False) for name, each in options.items()}
+            with explained():
+                found = read_config(file, known, left_out)
+            context.default_map = {**(context.default_map or {}), **found}
+        return file
+
+    option = typer.Option(
+        "--config",
+        help="JSON or TOML with options by name, as a run's settings.json has them; what the command line "
+        "says comes before it.",
+        is_eager=True,  # before the options whose defaults it sets
+        callback=read,
+    )
+    return Annotated[Path | None, option]
+
+
+def read_config(file: Path, known: Mapping[str, bool], left_out: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a file gives, by name; None is the text "none", as on the command line.
+
+    ``known`` are the options, and whether each may be given several times. Fields of ``left_out`` may stand
+    in the file with the values that they have anyway. Raises DataError for a file that cannot be read, and
+    SpecError, with the nearest name, for a setting that is not known or no text, number or truth.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+    except ValueError as problem:
+        raise DataError(file, f"neither JSON nor TOML that can be read ({problem})") from None
+    if not isinstance(found, dict):
+        raise DataError(file, "its JSON is no object: write settings by name")
+    settings = {}
+    for key, value in found.items():
+        name = key.replace("-", "_")
+        if name in known:
+            settings[name] = _value(file, name, value, several=known[name])
+        elif name in left_out:
+            if value != left_out[name]:
+                raise SpecError(f"{file} sets {name}, which this command does not take")
+        elif not name.endswith(ABOUT_ITSELF):
+            there = ", ".join(sorted(known))
+            raise SpecError(f"{file} has an unknown setting {key!r}{hint(name, known)}: {there}")
+    return settings
+
+
+def _value(file: Path, name: str, value: Any, several: bool) -> Any:
+    if several and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return value
+    if value is None:
+        return "none"
+    if isinstance(value, str | int | float):
+        return [str(value)] if several else value
+    raise SpecError(f"{file}: {name} must be a text, a number or a truth, not {value!r:.60}")
+
+
+def _check_specs(
+    context: typer.Context, base: type[EnvConfig], file: Path, trusted: bool, given: Mapping[str, Any]
+) -> None:
+    """Ask for trust in what the file alone names and what can run code."""
+    for name, names in {**marks(base, Names), "agent": Names("policy", ())}.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "DEFAULT_MAP":
+            value = given.get(name)
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, str) and names.is_spec(each):
+                    specs.from_file(names.kind, each, file, trusted=trusted)
