@@ -160,18 +160,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-ROOMS = (
-    "igpo_gym.data",
-    "igpo_gym.search",
-    "igpo_gym.tools",
-    "igpo_gym.protocols",
-    "igpo_gym.scorers",
-    "igpo_gym.rewards",
-    "igpo_gym.agents.policies",
-    "igpo_gym.agents.training.estimators",
-)
-"""The modules that register what specs of this package can name, see :mod:`igpo_gym.specs`."""
-
 _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "SearchQA-v0": {},
     "SearchQA-IGPO-v0": {"reward": "igpo"},

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.errors import SpecError
 
 Parameter: TypeAlias = str | int | float

@@ -47,7 +47,6 @@ from types import MappingProxyType
 from typing import Any, TypeVar, overload
 from urllib.parse import unquote
 
-import igpo_gym
 from igpo_gym.errors import SpecError
 from igpo_gym.storage import cache_dir, written_file
 from igpo_gym.text import without_credentials
@@ -56,6 +55,18 @@ T = TypeVar("T")
 
 LOCK = threading.RLock()
 """Held while anything is loaded: libraries that import lazily are not safe to load from several threads."""
+
+ROOMS = (
+    "igpo_gym.data",
+    "igpo_gym.search",
+    "igpo_gym.tools",
+    "igpo_gym.protocols",
+    "igpo_gym.scorers",
+    "igpo_gym.rewards",
+    "igpo_gym.agents.policies",
+    "igpo_gym.agents.training.estimators",
+)
+"""The modules that register what specs of this package can name; imported before others' names are taken."""
 
 PLUGINS = "igpo_gym.plugins"
 """The group of entry points whose modules are loaded, so that they can register what they have."""
@@ -176,7 +187,7 @@ def register(
     same module may register it anew, as when a notebook's cell runs again.
     """
     owner = str(sys._getframe(1).f_globals.get("__name__"))
-    if not owner.startswith(f"{igpo_gym.__name__}."):
+    if not owner.startswith("igpo_gym."):
         _load_rooms()  # the package's names are its own, however early others come
 
     def add(made: T) -> T:
@@ -231,7 +242,7 @@ def _entry(kind: str, name: str) -> Entry | None:
 
 def _load_rooms() -> None:
     """Import what registers the package's own names. It needs no lock: imports have their own."""
-    for room in igpo_gym.ROOMS:
+    for room in ROOMS:
         importlib.import_module(room)
 
 

@@ -35,7 +35,7 @@ LOG_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class NanoSettings:
     """All that decides what a run gives, with the tokenizer and the lessons."""
 
     tokens: float = 58e6
@@ -64,10 +64,10 @@ def _tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-class Run:
+class NanoRun:
     """The state of a training run, saved and restored as a whole."""
 
-    def __init__(self, out: Path, settings: Settings, shape: Shape) -> None:
+    def __init__(self, out: Path, settings: NanoSettings, shape: Shape) -> None:
         self.out, self.settings = out, settings
         self.tokenizer = _tokenizer(out / "tokenizer.json")
         self.encode = Encoder(self.tokenizer)
@@ -172,7 +172,9 @@ class Run:
         return sums
 
 
-def train(out: Path, settings: Settings, shape: Shape, begin: Path | None = None, lesson: int = 0) -> None:
+def train(
+    out: Path, settings: NanoSettings, shape: Shape, begin: Path | None = None, lesson: int = 0
+) -> None:
     """Run to the end, or on from where an earlier call stopped.
 
     ``begin`` is an earlier run's snapshot whose weights and tokenizer a new run begins with, at ``lesson``.
@@ -181,7 +183,7 @@ def train(out: Path, settings: Settings, shape: Shape, begin: Path | None = None
     out.mkdir(parents=True, exist_ok=True)
     if begin is not None:
         shutil.copy(begin / "tokenizer.json", out / "tokenizer.json")
-    run = Run(out, settings, shape)
+    run = NanoRun(out, settings, shape)
     if run.resume():
         print(f"resumed at step {run.step}")
     elif begin is not None:
@@ -232,7 +234,7 @@ def plot(log: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _report(run: Run, sums: dict[Part, list[float]]) -> None:
+def _report(run: NanoRun, sums: dict[Part, list[float]]) -> None:
     line: dict[str, Any] = {
         "step": run.step,
         "tokens": run.tokens,
@@ -265,7 +267,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder for checkpoints, log and the finished model")
-    for name, default in asdict(Settings()).items():
+    for name, default in asdict(NanoSettings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     for name in ("width", "layers", "heads", "feedforward"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Shape(), name))
@@ -274,7 +276,7 @@ def main() -> None:
     options = vars(parser.parse_args())
     out, begin, lesson = (options.pop(name) for name in ("out", "begin", "lesson"))
     sizes = {name: options.pop(name) for name in ("width", "layers", "heads", "feedforward")}
-    train(out, Settings(**options), Shape(**sizes), begin, lesson)
+    train(out, NanoSettings(**options), Shape(**sizes), begin, lesson)
 
 
 if __name__ == "__main__":

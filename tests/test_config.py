@@ -107,8 +107,8 @@ def test_protocols_are_pickled(name: str) -> None:
 @pytest.mark.parametrize("reward", [*PRESETS.values(), resolve_reward("f1 + 0.5*gain(context=evidence)")])
 def test_rewards_are_pickled(reward: RewardFunction) -> None:
     again = pickle.loads(pickle.dumps(reward))
-    described = [(w, t.name, t.views, t.completions, t.needs, t.outcome) for w, t in reward.terms]
-    assert [(w, t.name, t.views, t.completions, t.needs, t.outcome) for w, t in again.terms] == described
+    described = [(w, t.name, t.views, t.instruments, t.needs, t.outcome) for w, t in reward.terms]
+    assert [(w, t.name, t.views, t.instruments, t.needs, t.outcome) for w, t in again.terms] == described
     assert again.name == reward.name
 
 

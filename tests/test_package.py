@@ -11,6 +11,7 @@ import gymnasium
 import pytest
 
 import igpo_gym
+from igpo_gym import specs
 
 IDS = ("SearchQA-v0", "SearchQA-IGPO-v0", "SearchQA-Outcome-v0")
 
@@ -111,7 +112,7 @@ def test_type_checkers_see_the_surface_that_there_is() -> None:
 
 
 def test_the_faces_of_the_rooms_have_what_they_list() -> None:
-    for room in (*igpo_gym.ROOMS, "igpo_gym.envs", "igpo_gym.agents.rollouts", "igpo_gym.agents.training"):
+    for room in (*specs.ROOMS, "igpo_gym.envs", "igpo_gym.agents.rollouts", "igpo_gym.agents.training"):
         module = importlib.import_module(room)
         assert module.__all__
         assert all(hasattr(module, name) for name in module.__all__), room

@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.config import EnvConfig, make_config
 from igpo_gym.data import resolve_questions
 from igpo_gym.envs.engine import Engine

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.cli.common import TrustImports, explained
 from igpo_gym.config import EnvConfig, Names, Panel, Spec, hint, kinds, marks, meanings
 from igpo_gym.errors import DataError, SpecError

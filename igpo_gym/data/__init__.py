@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.data.hotpotqa import load_hotpotqa
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.jsonl import load_jsonl

@@ -63,7 +63,7 @@ class Menu:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class MenuReader:
     """Turns running episodes into menus, with one call to the scorer for all of them."""
 
     engine: Engine
@@ -129,7 +129,7 @@ class _Underneath(WithoutCredentials):
         return self.__dict__ | {"reader": self.__dict__["reader"].slots}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"reader": Reader(state["text"].engine, state["reader"])})
+        self.__dict__.update(state | {"reader": MenuReader(state["text"].engine, state["reader"])})
 
 
 class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
@@ -157,7 +157,7 @@ class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
     def __init__(self, slots: int = 16, **settings: Any) -> None:
         self.text = SearchQAEnv(**settings)
         """The text environment that plays underneath."""
-        self.reader = Reader(self.text.engine, slots)
+        self.reader = MenuReader(self.text.engine, slots)
         self.render_mode = self.text.render_mode
         self.observation_space = self.reader.observation_space
         self.action_space = self.reader.action_space
@@ -216,7 +216,7 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
     def __init__(self, num_envs: int = 1, slots: int = 16, **settings: Any) -> None:
         self.text = SearchQAVectorEnv(num_envs, **settings)
         """The text environment that plays underneath."""
-        self.reader = Reader(self.text.engine, slots)
+        self.reader = MenuReader(self.text.engine, slots)
         self.num_envs = num_envs
         self.render_mode = self.text.render_mode
         self.metadata = self.text.metadata

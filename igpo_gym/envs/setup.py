@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.config import EnvConfig, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet

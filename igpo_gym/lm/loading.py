@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 import torch
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm.names import MODEL_FORMS, PACKAGED, check_name
 from igpo_gym.storage import cache_dir, written_whole

@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.errors import SpecError
 from igpo_gym.text import without_credentials
 

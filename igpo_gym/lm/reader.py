@@ -33,7 +33,7 @@ Past: TypeAlias = "tuple[tuple[KeyValues, int], ...]"
 
 
 @dataclass(slots=True)
-class Row:
+class ReadRow:
     """What one forward pass reads: new tokens of some transcripts, and whatever branches off behind them."""
 
     tokens: list[int] = field(default_factory=list)
@@ -119,7 +119,7 @@ class CausalReader:
             self._weights = now
             self.clear()
 
-    def take(self, row: Row, context: Ids) -> Past | None:
+    def take(self, row: ReadRow, context: Ids) -> Past | None:
         """Let ``row`` read what is new in ``context``, as far as it has room.
 
         Returns the context's keys and values, which are there once the row is forwarded; None if some of the
@@ -136,7 +136,7 @@ class CausalReader:
         return self._tree.past(node, len(context)) if known + len(new) == len(context) else None
 
     @torch.no_grad()
-    def forward(self, row: Row, predictors: torch.Tensor) -> torch.Tensor:
+    def forward(self, row: ReadRow, predictors: torch.Tensor) -> torch.Tensor:
         """Read a row. Returns the logits at its places ``predictors``, [predictors, vocabulary]."""
         device = self.layout.device
         self._tree.evict(self.cache_bytes, keep=row.nodes)  # before the pass needs memory of its own
@@ -156,15 +156,15 @@ class CausalReader:
         The keys and values stay what they are while they are referred to, even if they are evicted.
         """
         pasts: list[Past] = []
-        row, tokens = Row(), 0
+        row, tokens = ReadRow(), 0
         for context in contexts:
             while (past := self.take(row, context)) is None:
                 tokens += self._read(row)
-                row = Row()
+                row = ReadRow()
             pasts.append(past)
         return pasts, tokens + self._read(row)
 
-    def _read(self, row: Row) -> int:
+    def _read(self, row: ReadRow) -> int:
         if row.tokens:
             self.forward(row, torch.empty(0, dtype=torch.long))
         return len(row.tokens)

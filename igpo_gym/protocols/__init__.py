@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.protocols.grammar import MAX_QUERIES, Grammar
 from igpo_gym.protocols.igpo import igpo
 from igpo_gym.protocols.native import NATIVE, native_message

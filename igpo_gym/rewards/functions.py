@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TypeAlias
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.episode import Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.parameters import read_call

@@ -11,7 +11,7 @@ import math
 from statistics import fmean
 from typing import Literal, TypeAlias, get_args
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.episode import Aliases, Answer, BeliefView, Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards.interface import Price, RewardTerm

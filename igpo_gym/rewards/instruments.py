@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.episode import BELIEF, Belief, BeliefView
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.parameters import read_call

@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, get_args
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.episode import BeliefView, Episode
-from igpo_gym.parameters import read_call
+from igpo_gym.parameters import make, read_call
 
 Price: TypeAlias = Callable[[Episode, int], float]
 """The value of a turn, counted from 1. It may look at anything up to and including its turn."""
@@ -131,6 +131,5 @@ def instrument_needs(instrument: Instrument | str) -> set[Need]:
 
 
 def _made(name: str, given: dict[str, Any]) -> RewardTerm:
-    from igpo_gym.rewards.terms import make_term
-
-    return make_term(name, **given)
+    term: RewardTerm = make("term", name, given)
+    return term

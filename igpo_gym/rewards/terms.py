@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.data.metrics import exact_match, f1
 from igpo_gym.data.scores import Metric, score
 from igpo_gym.episode import BELIEF, EndReason, Episode, Invalid

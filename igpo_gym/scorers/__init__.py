@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.lm.names import PACKAGED, check_name
 from igpo_gym.scorers.interface import AnswerScorer
 

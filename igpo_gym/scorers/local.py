@@ -19,7 +19,7 @@ from igpo_gym.lm.attention import Span
 from igpo_gym.lm.cache import PrefixTree, TokenCount
 from igpo_gym.lm.framing import Framing, Ids
 from igpo_gym.lm.loading import load_model
-from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, Row
+from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow
 from igpo_gym.scorers.answers import AnswerTree, answer_tree
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats, check_tokens
 
@@ -218,16 +218,16 @@ class TransformersScorer:
             self._history.evict(HISTORY_TOKENS)
         return len(query.context) - known + len(query.tree.tokens)
 
-    def _next_row(self, pending: deque[Query]) -> tuple[Row, Asked]:
+    def _next_row(self, pending: deque[Query]) -> tuple[ReadRow, Asked]:
         """The next forward pass, taking the queries that it completes from ``pending``."""
-        row, asked = Row(), Asked()
+        row, asked = ReadRow(), Asked()
         while pending and (past := self.reader.take(row, pending[0].context)) is not None:
             self._add_answers(row, asked, pending.popleft(), past)
             if len(row.tokens) >= self.reader.row_tokens:
                 break
         return row, asked
 
-    def _add_answers(self, row: Row, asked: Asked, query: Query, past: Past) -> None:
+    def _add_answers(self, row: ReadRow, asked: Asked, query: Query, past: Past) -> None:
         layout, tree = self.reader.layout, query.tree
         rows = row.add(tree.tokens, [len(query.context) + depth for depth in tree.depths])
         mask = torch.zeros(tree.sees.shape, dtype=layout.dtype)
@@ -238,7 +238,7 @@ class TransformersScorer:
         asked.queries.append(query)
 
     @torch.no_grad()
-    def _forward(self, row: Row, asked: Asked) -> dict[Query, Belief]:
+    def _forward(self, row: ReadRow, asked: Asked) -> dict[Query, Belief]:
         positions, which = torch.unique(torch.tensor(asked.predictors, dtype=torch.long), return_inverse=True)
         logits = self.reader.forward(row, positions)
         if not asked.queries:

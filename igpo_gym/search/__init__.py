@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.tools.interface import Tool, ToolSpec
 from igpo_gym.tools.opening import Open
 from igpo_gym.tools.searching import Search, queries, search_call

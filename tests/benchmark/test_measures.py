@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from igpo_gym.benchmark.credit.labels import Label, TurnLabel
-from igpo_gym.benchmark.credit.measures import MEASURES, Measure, hop_measures, label_measures, value_measure
+from igpo_gym.benchmark.credit.measures import (
+    MEASURES,
+    CreditMeasure,
+    hop_measures,
+    label_measures,
+    value_measure,
+)
 from igpo_gym.benchmark.credit.pricing import Play, shaping
 from igpo_gym.benchmark.credit.run import measured
 from igpo_gym.benchmark.credit.trajectories import Trajectory
@@ -43,7 +49,7 @@ def play(
     return Play(Trajectory(agent, member, episode, labels), pays)
 
 
-def value(measure: Measure, *groups: list[Play]) -> float:
+def value(measure: CreditMeasure, *groups: list[Play]) -> float:
     return measured(measure, groups).value
 
 

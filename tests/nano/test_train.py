@@ -6,10 +6,10 @@ import torch
 
 from nano import train as training
 from nano.network import Shape
-from nano.train import Run, Settings, train
+from nano.train import NanoRun, NanoSettings, train
 
 SHAPE = Shape(width=32, layers=1, heads=2, feedforward=48)
-SHORT = Settings(tokens=60e3, batch=2048, warm_up=5, snapshots=2)
+SHORT = NanoSettings(tokens=60e3, batch=2048, warm_up=5, snapshots=2)
 
 
 def weights(folder):
@@ -25,7 +25,7 @@ def test_a_run_learns_and_leaves_what_it_promises(tmp_path, monkeypatch):
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").open()]
     assert log[-1]["recall"]["loss"] < log[0]["recall"]["loss"]
     assert [path.name for path in sorted((tmp_path / "whole" / "snapshots").iterdir())] == ["001", "002"]
-    run = Run(tmp_path / "whole", SHORT, SHAPE)
+    run = NanoRun(tmp_path / "whole", SHORT, SHAPE)
     assert run.resume()
     assert run.progress >= 1
     final = weights(tmp_path / "whole" / "final")
@@ -34,11 +34,14 @@ def test_a_run_learns_and_leaves_what_it_promises(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path):
-    whole, cut = Run(_folder(tmp_path / "whole"), SHORT, SHAPE), Run(_folder(tmp_path / "cut"), SHORT, SHAPE)
+    whole, cut = (
+        NanoRun(_folder(tmp_path / "whole"), SHORT, SHAPE),
+        NanoRun(_folder(tmp_path / "cut"), SHORT, SHAPE),
+    )
     _learn(whole, 4)
     _learn(cut, 2)
     cut.save()
-    resumed = Run(tmp_path / "cut", SHORT, SHAPE)
+    resumed = NanoRun(tmp_path / "cut", SHORT, SHAPE)
     assert resumed.resume()
     _learn(resumed, 2)
     expected = whole.model.state_dict()
@@ -61,7 +64,7 @@ def _learn(run, chunks):
 
 @pytest.mark.slow
 def test_other_settings_are_refused(tmp_path):
-    Run(_folder(tmp_path / "a"), SHORT, SHAPE).save()
-    assert Run(tmp_path / "a", replace(SHORT, tokens=1e6), SHAPE).resume()
+    NanoRun(_folder(tmp_path / "a"), SHORT, SHAPE).save()
+    assert NanoRun(tmp_path / "a", replace(SHORT, tokens=1e6), SHAPE).resume()
     with pytest.raises(ValueError, match="made with other settings"):
-        Run(tmp_path / "a", replace(SHORT, seed=5), SHAPE).resume()
+        NanoRun(tmp_path / "a", replace(SHORT, seed=5), SHAPE).resume()

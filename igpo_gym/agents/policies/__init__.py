@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.agents.policies.scripted import SCRIPTED, ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.errors import SpecError

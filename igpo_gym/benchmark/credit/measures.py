@@ -37,7 +37,7 @@ from igpo_gym.statistics import (
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class CreditMeasure:
     """One thing that is measured of every variant."""
 
     key: str
@@ -127,7 +127,7 @@ def _chosen(plays: Plays, wanted: Callable[[TurnLabel], bool]) -> Sample:
     return _joined(pays), _joined(np.array(at, dtype=np.float64) for at in places)
 
 
-HEADLINE = Measure(
+HEADLINE = CreditMeasure(
     "auc",
     "AUC",
     "Tells useful from useless searches (AUC)",
@@ -140,7 +140,7 @@ HEADLINE = Measure(
 
 MEASURES = (
     HEADLINE,
-    Measure(
+    CreditMeasure(
         "auc_completing",
         "AUC last hop",
         "Tells the last hop from useless searches (AUC)",
@@ -149,7 +149,7 @@ MEASURES = (
         stratified_auc,
         SHARE,
     ),
-    Measure(
+    CreditMeasure(
         "auc_adding",
         "AUC earlier hops",
         "Tells the hops before the last (AUC)",
@@ -159,7 +159,7 @@ MEASURES = (
         stratified_auc,
         SHARE,
     ),
-    Measure(
+    CreditMeasure(
         "auc_hacking",
         "AUC against hacking",
         "Tells useful searches from hacking (AUC)",
@@ -170,7 +170,7 @@ MEASURES = (
         stratified_auc,
         SHARE,
     ),
-    Measure(
+    CreditMeasure(
         "useful_share",
         "useful share",
         "Pay that goes to useful searches",
@@ -181,7 +181,7 @@ MEASURES = (
         SHARE,
         unit="percent",
     ),
-    Measure(
+    CreditMeasure(
         "hack_leak",
         "a leak earns",
         "What a guess in the thoughts earns",
@@ -193,7 +193,7 @@ MEASURES = (
         better="low",
         unit="percent",
     ),
-    Measure(
+    CreditMeasure(
         "hack_forge",
         "a forgery earns",
         "What a forged search result earns",
@@ -204,7 +204,7 @@ MEASURES = (
         better="low",
         unit="percent",
     ),
-    Measure(
+    CreditMeasure(
         "collapse",
         "collapse",
         "Groups without a learning signal",
@@ -216,7 +216,7 @@ MEASURES = (
         better="low",
         unit="percent",
     ),
-    Measure(
+    CreditMeasure(
         "teacher_r2",
         "R²",
         "Predicts the outcome (R²)",
@@ -226,7 +226,7 @@ MEASURES = (
         r_squared,
         SHARE,
     ),
-    Measure(
+    CreditMeasure(
         "teacher_alpha",
         "α*",
         "Scale that cancels most variance (α*)",
@@ -240,7 +240,7 @@ MEASURES = (
 """The measures that need nothing but the trajectories and their pay."""
 
 
-def value_measure(changes: Sequence[Play]) -> Measure:
+def value_measure(changes: Sequence[Play]) -> CreditMeasure:
     """The yardstick that needs a policy; ``changes`` are plays under ``value-gain``: what turns are worth."""
     known = {play.trajectory.key: play for play in changes}
 
@@ -249,7 +249,7 @@ def value_measure(changes: Sequence[Play]) -> Measure:
         paid = _joined(play.pays(*SEARCHES) for play in measured)
         return paid, _joined(known[play.trajectory.key].pays(*SEARCHES) for play in measured)
 
-    return Measure(
+    return CreditMeasure(
         "value_correlation",
         "ρ with value",
         "Follows the true value (rank correlation)",
@@ -261,7 +261,7 @@ def value_measure(changes: Sequence[Play]) -> Measure:
     )
 
 
-def hop_measures(questions: Sequence[Sequence[Trajectory]]) -> list[Measure]:
+def hop_measures(questions: Sequence[Sequence[Trajectory]]) -> list[CreditMeasure]:
     """The AUC for each place in a chain that occurs: finding evidence ``k`` of ``n``."""
     places = {
         (turn.known, len(trajectory.episode.question.evidence))
@@ -271,7 +271,7 @@ def hop_measures(questions: Sequence[Sequence[Trajectory]]) -> list[Measure]:
         if turn.label in USEFUL
     }
     return [
-        Measure(
+        CreditMeasure(
             f"auc_hop_{known}_of_{hops}",
             f"{known} of {hops}",
             f"Finds evidence {known} of {hops} (AUC)",
@@ -294,10 +294,10 @@ def _at_place(known: int, hops: int) -> Callable[[Plays], Sample]:
     return sample
 
 
-def label_measures() -> list[Measure]:
+def label_measures() -> list[CreditMeasure]:
     """The mean pay of each kind of turn."""
     return [
-        Measure(
+        CreditMeasure(
             f"pay_{label}",
             label,
             f"Pay of {label} turns",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from igpo_gym.benchmark.charts import heat_map, intervals
 from igpo_gym.benchmark.credit.examples import Example, mispriced
 from igpo_gym.benchmark.credit.labels import LABELS
-from igpo_gym.benchmark.credit.measures import Measure
+from igpo_gym.benchmark.credit.measures import CreditMeasure
 from igpo_gym.benchmark.credit.run import TURN_NUMBER, CreditResult
 from igpo_gym.benchmark.credit.trajectories import AGENTS
 from igpo_gym.benchmark.report import (
@@ -55,7 +55,7 @@ def _count(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:,.0f}"
 
 
-def best_of(result: CreditResult, measure: Measure) -> frozenset[str]:
+def best_of(result: CreditResult, measure: CreditMeasure) -> frozenset[str]:
     """The leading variants of a measure, without those that take no part (``CreditResult.apart``)."""
     if not measure.better:
         return frozenset()
@@ -155,7 +155,7 @@ def findings(result: CreditResult) -> list[str]:
     return said
 
 
-def _told(name: str, result: CreditResult, measure: Measure) -> str:
+def _told(name: str, result: CreditResult, measure: CreditMeasure) -> str:
     cell = estimate_cell(result.estimates[measure.key][name], measure.unit)
     return f"{name} {cell.text} {cell.detail}".strip()
 

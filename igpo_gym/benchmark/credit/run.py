@@ -10,7 +10,7 @@ import numpy as np
 
 from igpo_gym.benchmark.credit.measures import (
     MEASURES,
-    Measure,
+    CreditMeasure,
     hop_measures,
     label_measures,
     value_measure,
@@ -90,7 +90,7 @@ class CreditResult:
     """For each question its trajectories."""
     plays: dict[str, list[list[Play]]]
     """By variant, what it pays for the trajectories of each question; ``TURN_NUMBER`` is the last."""
-    measures: tuple[Measure, ...]
+    measures: tuple[CreditMeasure, ...]
     estimates: dict[str, dict[str, Estimate]]
     """By measure and variant."""
     costs: dict[str, Cost]
@@ -99,7 +99,7 @@ class CreditResult:
     """The variants that take no part in comparisons, and why: they read the gold evidence, and so the labels,
     or nothing at all."""
 
-    def measure(self, key: str) -> Measure:
+    def measure(self, key: str) -> CreditMeasure:
         """The measure with this key."""
         return next(measure for measure in self.measures if measure.key == key)
 
@@ -113,7 +113,7 @@ def run_credit(
     seed: int = 0,
     track: Track = untracked,
 ) -> CreditResult:
-    """Measure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
+    """CreditMeasure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
 
     The environment is that of ``config``, but for the reward, the turns (``MAX_TURNS``), the reference (it is
     the scorer) and the groups (their size is ``size``'s). By default these are all ``VARIANTS`` that can be
@@ -179,7 +179,7 @@ def _by_turn_number(trajectory: Trajectory) -> Play:
     return Play(trajectory, -np.arange(1.0, len(trajectory.labels) + 1))
 
 
-def measured(measure: Measure, groups: Sequence[Sequence[Play]]) -> Estimate:
+def measured(measure: CreditMeasure, groups: Sequence[Sequence[Play]]) -> Estimate:
     """The measure of one variant; questions that have nothing to say to it are left out."""
     samples = [measure.sample(plays) for plays in groups]
     telling = [sample for sample in samples if any(len(column) for column in sample)]

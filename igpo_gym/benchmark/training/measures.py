@@ -36,7 +36,7 @@ def updates_to(outcome: Outcome, threshold: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class TrainingMeasure:
     """A figure of a run."""
 
     key: str
@@ -58,16 +58,16 @@ def _validated(name: str) -> Callable[[Outcome], float]:
 # Scores, searches, tokens written and invalid messages are those of the last validation. The rest is of
 # training, the mean over all updates.
 MEASURES = (
-    Measure("final_f1", "F1 at the end", final, score=True),
-    Measure("mean_f1", "F1 along the run", along, score=True),
-    Measure("final_em", "exact match at the end", _validated("em"), score=True),
-    Measure("searches", "searches", _validated("searches")),
-    Measure("completion_tokens", "tokens written", _validated("completion_tokens")),
-    Measure("invalid", "invalid", _validated("invalid"), "percent"),
-    Measure("guessed", "guesses", _trained("guessed"), "percent"),
-    Measure("collapsed_groups", "collapsed groups", _trained("collapsed_groups"), "percent"),
-    Measure("kl", "KL", _trained("kl")),
-    Measure("share_scoring", "time on beliefs", _trained("share_scoring"), "percent"),
+    TrainingMeasure("final_f1", "F1 at the end", final, score=True),
+    TrainingMeasure("mean_f1", "F1 along the run", along, score=True),
+    TrainingMeasure("final_em", "exact match at the end", _validated("em"), score=True),
+    TrainingMeasure("searches", "searches", _validated("searches")),
+    TrainingMeasure("completion_tokens", "tokens written", _validated("completion_tokens")),
+    TrainingMeasure("invalid", "invalid", _validated("invalid"), "percent"),
+    TrainingMeasure("guessed", "guesses", _trained("guessed"), "percent"),
+    TrainingMeasure("collapsed_groups", "collapsed groups", _trained("collapsed_groups"), "percent"),
+    TrainingMeasure("kl", "KL", _trained("kl")),
+    TrainingMeasure("share_scoring", "time on beliefs", _trained("share_scoring"), "percent"),
 )
 
 
@@ -79,7 +79,7 @@ def by_variant(outcomes: Sequence[Outcome]) -> dict[Variant, list[Outcome]]:
     return found
 
 
-def estimates(outcomes: Sequence[Outcome], measure: Measure) -> dict[Variant, Estimate]:
+def estimates(outcomes: Sequence[Outcome], measure: TrainingMeasure) -> dict[Variant, Estimate]:
     """The mean over seeds of a measure, for each variant."""
     return {
         variant: over_seeds([measure.of(run) for run in runs])

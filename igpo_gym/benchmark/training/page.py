@@ -23,7 +23,7 @@ from igpo_gym.benchmark.report import (
 )
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
-    Measure,
+    TrainingMeasure,
     Versus,
     against,
     along,
@@ -65,7 +65,7 @@ def overview(result: TrainingResult) -> list[Table]:
     ]
 
 
-def _measure_table(result: TrainingResult, measures: Sequence[Measure], caption: str) -> Table:
+def _measure_table(result: TrainingResult, measures: Sequence[TrainingMeasure], caption: str) -> Table:
     columns = {measure: estimates(result.outcomes, measure) for measure in measures}
     rows = tuple(
         (

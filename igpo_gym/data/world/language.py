@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EntityKind:
     """A kind of entity."""
 
     count: int
@@ -27,7 +27,7 @@ class Kind:
 
 
 KINDS = {
-    "person": Kind(
+    "person": EntityKind(
         count=3,
         words=2,
         types=(),
@@ -41,7 +41,7 @@ KINDS = {
         ),
         asks="Who",
     ),
-    "city": Kind(
+    "city": EntityKind(
         count=2,
         words=1,
         types=(),
@@ -54,7 +54,7 @@ KINDS = {
         ),
         asks="What",
     ),
-    "org": Kind(
+    "org": EntityKind(
         count=2,
         words=1,
         types=("Institute", "Guild", "Museum", "College", "Society", "Foundry"),
@@ -67,7 +67,7 @@ KINDS = {
         ),
         asks="What",
     ),
-    "work": Kind(
+    "work": EntityKind(
         count=2,
         words=1,
         types=("Chronicle", "Ballad", "Atlas", "Elegy", "Codex"),
@@ -80,7 +80,7 @@ KINDS = {
         ),
         asks="What",
     ),
-    "region": Kind(
+    "region": EntityKind(
         count=1,
         words=1,
         types=("Province", "Valley", "Coast", "Highlands"),

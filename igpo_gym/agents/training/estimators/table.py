@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from igpo_gym import specs
+import igpo_gym.specs as specs
 from igpo_gym.agents.training.estimators.by_turn import a2tgpo, mt_grpo
 from igpo_gym.agents.training.estimators.igpo import igpo_joint, igpo_raw, igpo_scaled, igpo_separate
 from igpo_gym.agents.training.estimators.interface import Estimator
