@@ -62,7 +62,9 @@ def blocks(page: Path) -> list[Block]:
         saved = _SAVED.search(text, 0, match.start())
         line = text.count("\n", 0, match.start("code"))
         found.append(
-            Block(page, match["language"], match["code"], line, match["skip"] or "", saved[1] if saved else "")
+            Block(
+                page, match["language"], match["code"], line, match["skip"] or "", saved[1] if saved else ""
+            )
         )
     return found
 

@@ -49,7 +49,14 @@ def test_commands_and_their_options_exist(block: Block, command: str) -> None:
         pytest.fail(f"{block}: {command}: {problem.format_message()}")
 
 
-REASONS = ("needs a GPU", "needs a server", "needs a model hub", "needs the extra ", "takes minutes", "a signature")
+REASONS = (
+    "needs a GPU",
+    "needs a server",
+    "needs a model hub",
+    "needs the extra ",
+    "takes minutes",
+    "a signature",
+)
 
 
 def test_what_is_skipped_says_why() -> None:

@@ -65,14 +65,17 @@ def test_every_page_has_one_short_file_at_least() -> None:
 
 def test_a_data_set(workplace: Path) -> None:
     save("data_set.md")
-    lines = ["Who wrote The Tin Drum?\tGünter Grass|Grass\tThe Tin Drum\tA novel.", "Where?\tDanzig\tDanzig\tA port."]
+    lines = [
+        "Who wrote The Tin Drum?\tGünter Grass|Grass\tThe Tin Drum\tA novel.",
+        "Where?\tDanzig\tDanzig\tA port.",
+    ]
     Path("two.tsv").write_text("\n".join(lines), encoding="utf-8")
     imported = played(questions="mine.riddles:load_riddles:two.tsv#limit=1")
     named = played(questions="riddles:two.tsv#limit=1")
     assert imported.question == named.question
     assert named.question.answers == ("Günter Grass", "Grass")
+    Path("bad.tsv").write_text("nothing", encoding="utf-8")
     with pytest.raises(igpo_gym.errors.DataError, match=r"line 1: 1 columns, not 4"):
-        Path("bad.tsv").write_text("nothing", encoding="utf-8")
         specs.resolve("questions", "riddles:bad.tsv")
 
 
@@ -83,7 +86,9 @@ def test_a_retriever(workplace: Path) -> None:
     titles = [passage.title for passage in named.turns[0].passages]
     assert titles == [passage.title for passage in imported.turns[0].passages]
     assert all("salman" in f"{each.title} {each.text}".lower() for each in named.turns[0].passages)
-    assert specs.resolve("search", "overlap#least=9", questions=load_world("test")).search(["Salman"], 3) == [[]]
+    assert specs.resolve("search", "overlap#least=9", questions=load_world("test")).search(["Salman"], 3) == [
+        []
+    ]
 
 
 @pytest.mark.parametrize("name", ["calculate", "mine.calculate:Calculate"])
@@ -108,7 +113,9 @@ def test_a_reward_term(workplace: Path) -> None:
     named = played(reward="f1 + early-evidence(decay=0.5)")
     assert imported.rewards == named.rewards
     # An expert finds one gold passage of two with each search.
-    questions, engine = assemble(EnvConfig(questions="world:test#hops=2", scorer=None, reward="early-evidence"))
+    questions, engine = assemble(
+        EnvConfig(questions="world:test#hops=2", scorer=None, reward="early-evidence")
+    )
     expert = resolve_policy("expert", questions, engine.protocol)
     (episode,) = collect(engine, expert, questions.questions[:1])
     assert [sum(terms.values()) for terms in episode.rewards] == [0.5, 0.4, 0.0]
@@ -130,7 +137,9 @@ def test_a_policy(workplace: Path, name: str) -> None:
     save("policy.md")
     importlib.import_module("mine.titles")
     questions, engine = assemble(EnvConfig(**PLAIN))
-    for episode in collect(engine, resolve_policy(f"{name}#searches=2", questions, engine.protocol), questions.questions[:3]):
+    for episode in collect(
+        engine, resolve_policy(f"{name}#searches=2", questions, engine.protocol), questions.questions[:3]
+    ):
         assert episode.tool_turns == 2
         assert episode.prediction == episode.turns[0].passages[0].title
 
@@ -171,8 +180,10 @@ def check_advice(protocol: TextProtocol) -> None:
     assert protocol.parse(protocol.write(Answer("answer"))) == Answer("answer")
 
 
-lines = st.text(min_size=1).map(lambda text: " ".join(neutralize(text).split())).filter(
-    lambda text: any(letter.isalnum() for letter in text)
+lines = (
+    st.text(min_size=1)
+    .map(lambda text: " ".join(neutralize(text).split()))
+    .filter(lambda text: any(letter.isalnum() for letter in text))
 )
 unlimited = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -193,7 +204,11 @@ def check_inverse(protocol: TextProtocol, text: str) -> None:
 
 pieces = st.sampled_from(
     ["Thought: a\n", "Action: search\n", "Action Input: b\n", "Final Answer: c\n", "Observation: d\n", "\n"]
-    + [f"<{slash}{tag}>" for slash in ("", "/") for tag in ("think", "tool_call", "function", "parameter", "answer")]
+    + [
+        f"<{slash}{tag}>"
+        for slash in ("", "/")
+        for tag in ("think", "tool_call", "function", "parameter", "answer")
+    ]
     + ["<function=search>", "<parameter=query>", "<function=open>", "<parameter=page>", "\ud800", "2"]
 )
 messages = st.lists(pieces | st.text(st.characters(exclude_categories=()))).map("".join)
@@ -221,6 +236,8 @@ COMMANDS = [(page, command) for page in PAGES for block in blocks(page) for comm
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[page.stem for page, _ in COMMANDS])
 def test_the_commands_run(workplace: Path, page: Path, command: str) -> None:
     save(page.name)
-    Path("riddles.tsv").write_text("Who wrote The Tin Drum?\tGrass\tThe Tin Drum\tBy Günter Grass.\n", "utf-8")
+    Path("riddles.tsv").write_text(
+        "Who wrote The Tin Drum?\tGrass\tThe Tin Drum\tBy Günter Grass.\n", "utf-8"
+    )
     result = CliRunner().invoke(app, shlex.split(command)[1:])
     assert result.exit_code == 0, result.output
