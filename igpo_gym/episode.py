@@ -291,7 +291,7 @@ _VIEW_VALUES = {
     "model": ("scorer", "reference"),
 }
 BELIEF = BeliefView()
-"""The belief of METHOD, section 1: that which ``Episode.beliefs`` holds."""
+"""The belief of docs/METHOD.md, section 1: that which ``Episode.beliefs`` holds."""
 
 
 def distinct(results: tuple[tuple[Passage, ...], ...]) -> tuple[Passage, ...]:

@@ -206,7 +206,7 @@ def curriculum(reward: RewardFunction, progress: float) -> RewardFunction:
     """The reward at a point of training: what pays the outcome gains weight, what pays turns loses it.
 
     As training goes from 0 to 1, terms of the outcome are weighted 0.5 to 1.0, all others 1.0 to 0.5, both
-    linearly (METHOD, section 2). Raises ValueError for a progress outside [0, 1].
+    linearly (docs/METHOD.md, section 2). Raises ValueError for a progress outside [0, 1].
 
     >>> half = curriculum(resolve_reward("igpo"), 0.5)
     >>> {term.name: weight for weight, term in half.terms}

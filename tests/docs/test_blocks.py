@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import warnings
 from pathlib import Path
@@ -20,7 +21,8 @@ COMMANDS = [(block, command) for block in ALL if block.language == "bash" for co
 
 
 @pytest.mark.parametrize("page", PYTHON, ids=[str(page.relative_to(REPOSITORY)) for page in PYTHON])
-def test_python_blocks_run_in_order(page: Path, workplace: Path) -> None:
+def test_python_blocks_run_in_order(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The comment behind a print is what it prints; "..." stands for anything."""
     inputs(workplace)
     names: dict[str, object] = {"__name__": "a_page"}
     with warnings.catch_warnings():
@@ -28,6 +30,10 @@ def test_python_blocks_run_in_order(page: Path, workplace: Path) -> None:
         for block in blocks(page):
             if block.language == "python" and not block.skip:
                 block.run(names)
+                printed = capsys.readouterr().out
+                for shown in () if block.file else re.findall(r"print\(.*\)  # (.+)", block.code):
+                    pattern = re.escape(shown).replace(r"\.\.\.", ".*")
+                    assert re.search(pattern, printed, re.S), f"{block}: {shown!r} is not in {printed!r}"
 
 
 @pytest.mark.parametrize(("block", "command"), COMMANDS, ids=[str(block) for block, _ in COMMANDS])
