@@ -185,6 +185,8 @@ class Message:
     """For each id, its text, for people to read; empty where the policy does not tell."""
     cut_off: bool = False
     """Whether a limit of length ended it. Set by the policy; the environment then says so to the agent."""
+    weights: str = ""
+    """The version of the weights that sampled it, in the words of whoever trains them; empty if not told."""
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.log_probs):
@@ -214,6 +216,8 @@ class Segment:
     """What the ids mean, see :class:`Message`."""
     tokens: tuple[str, ...] = ()
     """For each of ``ids``, its text; empty where unknown."""
+    weights: str = ""
+    """The version of the weights that sampled them, see :class:`Message`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,17 +340,21 @@ class Turn:
     @property
     def failed(self) -> bool:
         """Whether the backend of any of its calls was down: such a turn pays no information gain."""
-        return any(result.failed for result in self.results)
+        for result in self.results:  # noqa: SIM110 (asked every step, and several times faster than any)
+            if result.failed:
+                return True
+        return False
 
 
 class EpisodeMark(NamedTuple):
-    """A point in an episode: the lengths of its lists, and whether it had ended."""
+    """A point in an episode: the lengths of its lists, who had measured, and whether it had ended."""
 
     turns: int
     beliefs: int
     rewards: int
     views: int
-    values: int
+    measured: int
+    instruments: Mapping[str, str]
     end: EndReason | None
 
 
@@ -381,10 +389,11 @@ class Episode:
     """How many messages the agent may write, where this differs from the environment's setting."""
     views: list[dict[BeliefView, Belief]] = field(default_factory=list)
     """As ``beliefs``, those by other views; empty where no reward asks for one."""
-    values: list[dict[int, float]] = field(default_factory=list)
-    """As ``beliefs``, the mean outcome of so many completions that a policy samples from there on; empty
-    where no reward asks for one."""
-
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    """``measured[t]`` is what instruments measured after turn ``t`` (``measured[0]``: of the prompt alone),
+    the last turn included: a JSON value by instrument. Empty where no reward asks for one."""
+    instruments: Mapping[str, str] = field(default_factory=dict)
+    """The version of each instrument in ``measured``; empty for an instrument that does not tell one."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What a record held that this package does not know; it is written again as it was read."""
 
@@ -436,7 +445,8 @@ class Episode:
             len(self.beliefs),
             len(self.rewards),
             len(self.views),
-            len(self.values),
+            len(self.measured),
+            self.instruments,
             self.end,
         )
 
@@ -446,7 +456,8 @@ class Episode:
         del self.beliefs[mark.beliefs :]
         del self.rewards[mark.rewards :]
         del self.views[mark.views :]
-        del self.values[mark.values :]
+        del self.measured[mark.measured :]
+        self.instruments = mark.instruments
         self.end = mark.end
 
     def append(self, turn: Turn, end: EndReason | None = None) -> None:
@@ -456,9 +467,29 @@ class Episode:
         self.turns.append(turn)
         self.end = end
 
+    def believe(self, beliefs: Mapping[BeliefView, Belief | None]) -> bool:
+        """Add the beliefs of one more state, by view; returns whether all could be had.
+
+        One that could not (None) stays what it was. Raises LookupError where there was none before.
+        """
+        had = {view: belief or self.belief(-1, view) for view, belief in beliefs.items()}
+        if BELIEF in had:
+            self.beliefs.append(had.pop(BELIEF))
+        if had:
+            self.views.append(had)
+        return None not in beliefs.values()
+
+    def note(self, measured: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+        """Add what instruments measured of one more state, by name, and their versions."""
+        self.measured.append(dict(measured))
+        self.instruments = {**self.instruments, **versions}
+
     def context(self, turn: int) -> tuple[Segment, ...]:
         """The transcript after ``turn`` turns (0: the prompt alone)."""
-        return (*self.prompt, *(segment for played in self.turns[:turn] for segment in played.segments))
+        segments = list(self.prompt)
+        for played in self.turns[:turn]:
+            segments += played.segments
+        return tuple(segments)
 
     def fork(self) -> Episode:
         """A second episode that goes on from here, independently of this one."""
@@ -468,7 +499,7 @@ class Episode:
             beliefs=list(self.beliefs),
             rewards=list(self.rewards),
             views=list(self.views),
-            values=list(self.values),
+            measured=list(self.measured),
         )
 
     def until(self, turn: int) -> Episode:
@@ -478,7 +509,8 @@ class Episode:
             turns=self.turns[:turn],
             beliefs=[],
             views=[],
-            values=[],
+            measured=[],
+            instruments={},
             rewards=[],
             end=self.end if turn == len(self.turns) else None,
         )
@@ -489,10 +521,10 @@ class Episode:
 
     def messages(self) -> list[dict[str, str]]:
         """The transcript in chat form: consecutive segments of one role are one message."""
-        merged: list[dict[str, str]] = []
+        merged: list[tuple[Role, list[str]]] = []
         for segment in self.segments:
-            if merged and merged[-1]["role"] == segment.role:
-                merged[-1]["content"] += segment.text
+            if merged and merged[-1][0] == segment.role:
+                merged[-1][1].append(segment.text)
             else:
-                merged.append({"role": segment.role, "content": segment.text})
-        return merged
+                merged.append((segment.role, [segment.text]))
+        return [{"role": role, "content": "".join(texts)} for role, texts in merged]

@@ -95,7 +95,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "search": Kind("search", "retriever", {"search": "search(queries, k)"}),
         "scorer": Kind("scorer", "scorer", {"score": "score(requests)"}, kept=4),
         "reward": Kind("reward", "reward", {"terms": "terms", "price": "price(episode, turn)"}),
-        "term": Kind("reward term", "reward term", {"price": "price(episode, turn)", "needs": "needs"}),
+        "term": Kind("reward term", "reward term", {"price": "price(episode, turn)", "views": "views"}),
+        "instrument": Kind(
+            "instrument",
+            "instrument",
+            {"name": "name", "version": "version", "measure": "measure(states)"},
+        ),
         "tool": Kind("tool", "tool", {"spec": "spec, a ToolSpec", "run": "run(calls)"}),
         "protocol": Kind(
             "protocol",
@@ -160,7 +165,8 @@ def register(
     argument and either there is something or it must be given, and with the options behind ``#`` as keyword
     arguments, converted to int, float or bool where its annotations or defaults say so. An argument with the
     name of something that the kind is told is given that: ``questions`` for a search, ``questions``,
-    ``protocol`` and ``sampling`` for a policy. A ``make`` that is an object of the kind is taken as it is.
+    ``protocol`` and ``sampling`` for a policy, ``engine``, ``policy`` and others for an instrument (see
+    docs/specs.md). A ``make`` that is an object of the kind is taken as it is.
 
     ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
     colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -39,6 +40,36 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def lock(file: IO[bytes], path: Path) -> None:
+    """Keep an open file to this process until it is closed. No locks on Windows.
+
+    Raises BlockingIOError where another process has it, or this one in another place.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(f"another run is writing to {path}") from None
+
+
+def changed(
+    theirs: Mapping[str, Any], ours: Mapping[str, Any], fingerprints: Mapping[str, Any] | None = None
+) -> str:
+    """The names of the settings in which what is stored differs from what is wanted, for a message.
+
+    Empty if they agree. ``fingerprints`` are those of ours that are not compared where the stored settings
+    lack them.
+
+    >>> changed({"seed": 0, "top_k": 3}, {"seed": 1, "top_k": 3, "hash": "a"}, {"hash": "a"})
+    'seed'
+    """
+    stored = {**(fingerprints or {}), **theirs}
+    return ", ".join(name for name in {**ours, **stored} if stored.get(name) != ours.get(name))
 
 
 @contextmanager

@@ -38,8 +38,8 @@ def visible(text: str) -> str:
     ('a', '')
     """
     stripped = text.strip()
-    # Letters and digits are the common case, and need no look at each character's category.
-    if any(character.isalnum() for character in stripped[:64]):
+    # A letter or digit in front is the common case, and needs no look at each character's category.
+    if stripped[:1].isalnum():
         return stripped
     return stripped if any(unicodedata.category(each)[0] not in "CZ" for each in stripped) else ""
 

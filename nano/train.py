@@ -23,6 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
+from igpo_gym.storage import changed
 from nano.checkpoint import export, load_weights
 from nano.lessons import LESSONS, Batch, Encoder, Part, batches, lesson_rows
 from nano.muon import Muon
@@ -112,8 +113,8 @@ class Run:
             return False
         state = torch.load(path, weights_only=True)
         free = {"tokens": self.settings.tokens, "threads": self.settings.threads}
-        if state["settings"] | free != asdict(self.settings):
-            raise ValueError(f"{path} was made with other settings: {state['settings']}")
+        if names := changed(state["settings"] | free, asdict(self.settings)):
+            raise ValueError(f"{path} was made with other settings ({names})")
         self.model.load_state_dict(state["model"])
         for velocity, saved in zip(self.muon.velocities, state["muon"], strict=True):
             velocity.copy_(saved)

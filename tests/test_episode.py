@@ -60,7 +60,7 @@ def test_an_episode_as_it_was_is_a_copy_without_what_was_measured() -> None:
     episode.views = [{BeliefView("evidence"): Belief((-1.0,))}] * 3
     then = episode.until(1)
     assert (then.turns, then.segments, then.attempt) == (episode.turns[:1], episode.context(1), 2)
-    assert (then.beliefs, then.views, then.values, then.rewards, then.done) == ([], [], [], [], False)
+    assert (then.beliefs, then.views, then.measured, then.rewards, then.done) == ([], [], [], [], False)
     then.append(searched())
     assert len(episode.turns) == 2
     assert episode.until(2).done

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import pytest
@@ -29,3 +32,86 @@ def test_the_specs_are_json_and_reach_both_forms(name: str) -> None:
 def test_every_id_is_explained() -> None:
     assert igpo_gym.__doc__ is not None
     assert all(f"``{name}``" in igpo_gym.__doc__ for name in IDS)
+
+
+SURFACE = [
+    "Answer",
+    "AnswerProbe",
+    "AnswerScorer",
+    "BM25Index",
+    "Belief",
+    "BeliefRequest",
+    "EndReason",
+    "EnvConfig",
+    "Episode",
+    "Estimator",
+    "Invalid",
+    "LanguageModelPolicy",
+    "Message",
+    "Passage",
+    "Policy",
+    "Question",
+    "QuestionSet",
+    "RemotePolicy",
+    "RemoteScorer",
+    "Retriever",
+    "RewardFunction",
+    "RewardTerm",
+    "RolloutFile",
+    "Sampling",
+    "ScriptedAgent",
+    "SearchQADiscreteEnv",
+    "SearchQAEnv",
+    "SearchQAVectorEnv",
+    "Segment",
+    "Settings",
+    "Split",
+    "TextProtocol",
+    "Tool",
+    "ToolCall",
+    "ToolCalls",
+    "ToolResult",
+    "ToolSpec",
+    "TranscriptObservation",
+    "TransformersScorer",
+    "Turn",
+    "Turns",
+    "collect",
+    "read_rollouts",
+    "register",
+    "relabel",
+    "resolve_estimator",
+    "resolve_policy",
+    "resolve_reward",
+    "split",
+    "train",
+]
+"""What users may rely on: a change here is a change for them."""
+
+
+def test_the_public_surface_is_what_it_is() -> None:
+    assert sorted(igpo_gym.__all__) == sorted(["__version__", *SURFACE])
+    assert set(SURFACE) <= set(dir(igpo_gym))
+    for name in SURFACE:
+        assert getattr(igpo_gym, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = igpo_gym.nothing
+
+
+def test_type_checkers_see_the_surface_that_there_is() -> None:
+    tree = ast.parse(Path(igpo_gym.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        (statement.module, name.asname)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for name in statement.names
+    }
+    assert seen == {(module, name) for name, module in igpo_gym._MODULES.items()}
+
+
+def test_the_faces_of_the_rooms_have_what_they_list() -> None:
+    for room in (*igpo_gym.ROOMS, "igpo_gym.envs", "igpo_gym.agents.rollouts", "igpo_gym.agents.training"):
+        module = importlib.import_module(room)
+        assert module.__all__
+        assert all(hasattr(module, name) for name in module.__all__), room

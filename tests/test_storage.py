@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from igpo_gym.storage import cache_dir, held, tidy, written_file, written_whole
+from igpo_gym.storage import cache_dir, changed, held, lock, tidy, written_file, written_whole
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -132,3 +132,29 @@ def test_a_folder_is_held_by_one_process_until_it_ends(tmp_path: Path) -> None:
         other.kill()
     with held(folder):
         pass
+
+
+@pytest.mark.parametrize(
+    ("theirs", "names"),
+    [
+        ({"seed": 0, "hash": "a"}, ""),
+        ({"seed": 0}, ""),
+        ({"seed": 1}, "seed"),
+        ({"seed": 1, "hash": "b"}, "seed, hash"),
+        ({"hash": "a"}, "seed"),
+        ({"seed": 0, "gone": None}, ""),
+        ({"seed": 0, "gone": 3}, "gone"),
+    ],
+)
+def test_changed_settings_are_named(theirs: dict[str, object], names: str) -> None:
+    assert changed(theirs, {"seed": 0, "hash": "a"}, {"hash": "a"}) == names
+
+
+def test_an_open_file_is_locked_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("ab") as first, path.open("ab") as second:
+        lock(first, path)
+        with pytest.raises(BlockingIOError, match=f"another run is writing to {path}"):
+            lock(second, path)
+        first.close()
+        lock(second, path)

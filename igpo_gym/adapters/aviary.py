@@ -19,30 +19,13 @@ from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.protocols import NATIVE, TextProtocol, native_message
+from igpo_gym.protocols.native import ANSWER
 from igpo_gym.text import neutralize
 
 try:
     from aviary.core import Environment, Message, TaskDataset, Tool, ToolRequestMessage, ToolResponseMessage
 except ModuleNotFoundError as missing:
     raise MissingExtraError("igpo_gym.adapters.aviary", "aviary") from missing
-
-
-def search(query: str) -> str:
-    """Search for passages.
-
-    Args:
-        query: What to search for.
-    """
-    raise NotImplementedError("the environment plays tool calls itself, so that a message is one turn")
-
-
-def answer(answer: str) -> str:
-    """Give the final answer to the question, which ends the episode.
-
-    Args:
-        answer: The answer, short and without explanation.
-    """
-    raise NotImplementedError("the environment plays tool calls itself, so that a message is one turn")
 
 
 class SearchQA(Environment[Episode]):
@@ -61,7 +44,8 @@ class SearchQA(Environment[Episode]):
         _, info = await asyncio.to_thread(self._env.reset, options={"question_id": self._question_id})
         assert self._env.episode is not None
         self.state = self._env.episode
-        self.tools = [Tool.from_function(search), Tool.from_function(answer)]
+        tools = (*self._env.engine.protocol.tools, ANSWER)
+        self.tools = [Tool(**tool.as_function()) for tool in tools]
         return [Message(**message) for message in info["messages"]], self.tools
 
     async def step(self, action: Message) -> tuple[list[Message], float, bool, bool]:

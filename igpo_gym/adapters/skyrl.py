@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from igpo_gym.adapters.session import question_messages, shared_sessions
+from igpo_gym.data.scores import METRICS
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.protocols import CHAT
 
@@ -64,9 +65,7 @@ class SearchQA(BaseTextEnv):
 
     def get_metrics(self) -> dict[str, Any]:
         """What SkyRL averages over episodes: the scores of an ended one."""
-        return {
-            name: self._info[name] for name in ("em", "f1", "cover_em", "tool_turns") if name in self._info
-        }
+        return {name: self._info[name] for name in (*METRICS, "tool_turns") if name in self._info}
 
 
 def dataset(**env_config: Any) -> list[dict[str, Any]]:

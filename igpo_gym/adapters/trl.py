@@ -46,7 +46,7 @@ from igpo_gym.agents.training.estimators import (
     per_token,
     resolve_estimator,
 )
-from igpo_gym.data.metrics import exact_match, f1
+from igpo_gym.data.scores import METRICS, scores
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import EndReason
 from igpo_gym.errors import MissingExtraError, SpecError
@@ -156,7 +156,7 @@ class Rollouts:
     returns for each episode ``turn_gains``, ``outcome`` and ``last_gain`` (its split, see
     :func:`igpo_gym.rewards.split.split`), ``turn_rewards`` (as the environment paid them), ``token_turns``
     (for each token of the completion, the number of the agent's turn from 1, and 0 on what the environment
-    wrote), ``em`` and ``f1``.
+    wrote), and the scores ``em``, ``f1`` and ``cover_em``.
 
     How a message is sampled is said in ``GRPOConfig``. ``generation_kwargs`` should bound a message's length
     and stop it at a closing tag: for vLLM ``{"max_tokens": 256, "stop": ["</search>", "</answer>"],
@@ -197,6 +197,7 @@ class Rollouts:
 
         rows = [token_rows(episode, framing) for episode in episodes]
         splits = [split_fields(split(episode, engine.reward)) for episode in episodes]
+        scored = [scores(episode) for episode in episodes]
         spans = [slice(start, start + room) for start in starts]
         completions = list(zip(rows, spans, strict=True))
         return {
@@ -207,8 +208,7 @@ class Rollouts:
             "token_turns": [row.turn[span].tolist() for row, span in completions],
             **{name: [fields[name] for fields in splits] for name in splits[0]},
             "turn_rewards": [turn_rewards(episode) for episode in episodes],
-            "em": [exact_match(episode.prediction, episode.question.answers) for episode in episodes],
-            "f1": [f1(episode.prediction, episode.question.answers) for episode in episodes],
+            **{name: [each[name] for each in scored] for name in METRICS},
         }
 
     @property
@@ -244,8 +244,8 @@ def episode_reward(
     log_metric: Callable[[str, float], None] | None = None,
     **columns: Any,
 ) -> list[float]:
-    """A reward function for TRL: the sum of the turns' rewards, and EM and F1 in its log."""
-    for name in ("em", "f1"):
+    """A reward function for TRL: the sum of the turns' rewards, and the answers' scores in its log."""
+    for name in METRICS:
         if log_metric is not None and columns.get(name):
             log_metric(name, float(np.mean(columns[name])))
     return [sum(rewards) for rewards in turn_rewards]

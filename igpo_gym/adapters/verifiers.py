@@ -20,7 +20,7 @@ from typing import Any
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.adapters.tokens import end_unfinished, read_split, split_fields, turn_rewards
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
-from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
+from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.protocols import CHAT
@@ -147,15 +147,7 @@ def record(trace: vf.Trace, episode: Episode, reward: RewardFunction) -> None:
     """
     for _, term in reward.terms:
         trace.record_reward(term.name, float(sum(terms[term.name] for terms in episode.rewards)))
-    prediction, answers = episode.prediction, episode.question.answers
-    trace.record_metrics(
-        {
-            "em": exact_match(prediction, answers),
-            "f1": f1(prediction, answers),
-            "cover_em": cover_exact_match(prediction, answers),
-            "searches": float(episode.tool_turns),
-        }
-    )
+    trace.record_metrics({**scores(episode), "searches": float(episode.tool_turns)})
     trace.info["igpo"] = {
         **split_fields(split(episode, reward)),
         "turn_rewards": turn_rewards(episode),

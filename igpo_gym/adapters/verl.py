@@ -33,7 +33,7 @@ from igpo_gym.adapters.tokens import (
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.estimators import ESTIMATORS, Estimator, check_reward, resolve_estimator
-from igpo_gym.data.metrics import exact_match, f1
+from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm.framing import Framing
@@ -125,9 +125,7 @@ class SearchAgentLoop(AgentLoopBase):
         except ValueError as problem:
             logger.warning("an episode is aborted: %s", problem)
             mask = np.zeros_like(mask)
-        prediction, answers = episode.prediction, episode.question.answers
-        scores = {"em": exact_match(prediction, answers), "f1": f1(prediction, answers)}
-        kept = {"reward_extra_info": scores, "turn_scores": rewards, "tool_rewards": []}
+        kept = {"reward_extra_info": scores(episode), "turn_scores": rewards, "tool_rewards": []}
         return TurnRewards(
             prompt_ids=tokens.ids[:start].tolist(),
             response_ids=tokens.ids[span].tolist(),
@@ -162,7 +160,11 @@ class SearchAgentLoop(AgentLoopBase):
             }
             versions = {**output.extra_fields, **versions, **newest}
             message = sampled_message(
-                self._framing, engine.protocol, output.token_ids, output.log_probs or None
+                self._framing,
+                engine.protocol,
+                output.token_ids,
+                output.log_probs or None,
+                weights=str(output.extra_fields.get("max_global_steps", "")),
             )
             with simple_timer("tool_calls", times):
                 moves = await asyncio.to_thread(engine.play, [episode], [message])

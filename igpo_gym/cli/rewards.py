@@ -14,7 +14,6 @@ from igpo_gym.cli.common import TrustImports, console, explained, in_cells, make
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.summary import Values
-    from igpo_gym.rewards.instruments import ValueEstimator
 
 
 def rewards() -> None:
@@ -119,7 +118,7 @@ def relabel(
                 from_file(kind, settings[name], file, trusted=trust_imports)
         settings |= given
         functions = [resolve_reward(each) for each in reward]
-        corpus, estimator = _world(settings, policy, {need for each in functions for need in each.needs})
+        corpus, context = _world(settings, policy, {need for each in functions for need in each.needs})
         with file.open("rb") as lines:
             total = sum(1 for _ in lines)
         returns = {function.name: Values() for function in functions}
@@ -129,7 +128,7 @@ def relabel(
             settings.get("scorer"),
             reference=settings.get("reference"),
             corpus=corpus,
-            estimator=estimator,
+            context=context,
             protocol=settings.get("protocol", "tags"),
             batch_size=batch_size,
         )
@@ -157,17 +156,14 @@ SPECS = (
 """The settings of a recording that are specs, with their kinds."""
 
 
-def _world(
-    settings: dict[str, Any], policy: str | None, needs: set[str]
-) -> tuple[Any, ValueEstimator | None]:
-    """The corpus and the estimator that the rewards need, from the settings of the recording."""
+def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tuple[Any, dict[str, Any]]:
+    """The corpus, and what instruments are made from, from the settings of the recording."""
     from igpo_gym.config import EnvConfig
-    from igpo_gym.envs.completions import Completions
     from igpo_gym.envs.setup import assemble
     from igpo_gym.lm.policy import Sampling
 
     if not ("corpus" in needs or policy):
-        return (), None
+        return (), {}
     if "questions" not in settings:
         raise ValueError("the file does not tell which data set it was recorded on; give --questions")
     names = ("questions", "search", "protocol", "max_turns", "top_k")
@@ -175,10 +171,11 @@ def _world(
     with console.status("loading questions and index"):
         question_set, engine = assemble(EnvConfig(**chosen, scorer=None, reward="outcome-f1"))
     if policy is None:
-        return engine.corpus, None
+        return engine.corpus, {}
     drawn = ("temperature", "top_p", "max_tokens", "seed")
     sampling = Sampling(**{name: settings[name] for name in drawn if name in settings})
-    return engine.corpus, Completions(engine, make_policy(policy, question_set, engine, sampling))
+    made = make_policy(policy, question_set, engine, sampling)
+    return engine.corpus, {"engine": engine, "policy": made}
 
 
 def _table(returns: dict[str, Values]) -> Table:

@@ -140,7 +140,7 @@ def record(
     from igpo_gym.agents.rollouts.collect import collect
     from igpo_gym.agents.rollouts.records import RolloutFile
 
-    with RolloutFile(out, settings, settings.keys() - SETTINGS) as file:
+    with RolloutFile(out, settings, settings.keys() - SETTINGS, engine.reward) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
         remaining = len(wanted - file.done)
         began, turns = time.perf_counter(), 0

@@ -54,9 +54,9 @@ def _from_sequence(questions: tuple[Question, ...]) -> QuestionSet:
     if not questions:
         raise SpecError("there are no questions")
     seen: set[str] = set()
-    for question in questions:
-        if not isinstance(question, Question):
-            raise SpecError(f"expected a Question, found {type(question).__name__}: {question!r:.60}")
+    for place, question in enumerate(questions, 1):
+        if not isinstance(question, Question):  # which may hold an answer, and so is not shown
+            raise SpecError(f"item {place} of the questions is no Question, but a {type(question).__name__}")
         if question.id in seen:
             raise SpecError(f"two questions have the id {question.id!r}")
         seen.add(question.id)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import dropwhile
 
 import numpy as np
 import numpy.typing as npt
@@ -84,12 +85,11 @@ def names_in(text: str) -> tuple[str, ...]:
             runs.append([])
     names: dict[str, str] = {}
     for run in runs:
-        while run and run[0][0].lower() in _function_words():
-            del run[0]
-        while run and run[-1][0] in _JOINTS:
-            del run[-1]
-        if run:
-            name = text[run[0].start() : run[-1].end()]
+        words = list(dropwhile(lambda word: word[0].lower() in _function_words(), run))
+        while words and words[-1][0] in _JOINTS:
+            del words[-1]
+        if words:
+            name = text[words[0].start() : words[-1].end()]
             names.setdefault(normalize(name), name)
     return tuple(names.values())
 

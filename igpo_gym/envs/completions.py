@@ -10,9 +10,9 @@ from igpo_gym.data.metrics import f1
 from igpo_gym.data.scores import score
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.playing import advance
-from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
+from igpo_gym.rewards.interface import State
 
 NOTHING = RewardFunction("nothing", ())
 """Pays nothing, and so needs nothing."""
@@ -23,31 +23,48 @@ FIRST_ATTEMPT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Completions:
-    """Estimates values by completing episodes with a policy (a ``ValueEstimator``).
+    """The value of a state: the mean F1 of so many completions of the episode, in [0, 1] (an ``Instrument``).
 
-    Each completion is an attempt of its own at the question (see ``FIRST_ATTEMPT``), so that a policy that
-    draws by the attempt's number gives the same values in every call.
+    An ended episode has nothing left to complete: its value is 0. Each completion is an attempt of its own at
+    the question (see ``FIRST_ATTEMPT``), so that a policy that draws by the attempt's number gives the same
+    values in every call.
     """
 
     engine: Engine
-    """The rules; its own reward and scorer are not used."""
+    """The rules; its own reward and models are not used."""
     policy: Policy
+    completions: int = 8
+    """How many a state."""
     batch_size: int = 64
-    """How many completions run at a time."""
+    """How many run at a time."""
+    version: str = ""
+    """Tells policies apart; empty for any, whose values are then measured anew."""
 
-    def values(self, episodes: Sequence[Episode], completions: int) -> list[float]:
-        """For each running episode, the mean F1 of so many completions, in [0, 1]; it stays as it is."""
+    def __post_init__(self) -> None:
+        if self.completions < 1:
+            raise ValueError(f"completions must be at least 1, not {self.completions}")
+
+    @property
+    def name(self) -> str:
+        """With the number of completions, as reward terms name it."""
+        return f"value(completions={self.completions})"
+
+    def measure(self, states: Sequence[State]) -> list[float]:
+        """The value of each state. The episodes stay as they are."""
+        then = [episode.until(turn) for episode, turn in states]
+        running = [place for place, episode in enumerate(then) if not episode.done]
         copies = [
-            replace(episode.until(len(episode.turns)), attempt=FIRST_ATTEMPT + number)
-            for episode in episodes
-            for number in range(completions)
+            replace(then[place].fork(), attempt=FIRST_ATTEMPT + number)
+            for place in running
+            for number in range(self.completions)
         ]
-        engine = replace(self.engine, reward=NOTHING, scorer=None)
+        engine = replace(self.engine, reward=NOTHING, scorer=None, reference=None, policy=None)
         for start in range(0, len(copies), self.batch_size):
-            running = copies[start : start + self.batch_size]
-            while running:
-                running = advance(engine, self.policy, running)
+            playing = copies[start : start + self.batch_size]
+            while playing:
+                playing = advance(engine, self.policy, playing)
         outcomes = [score(f1, episode) for episode in copies]
-        return [
-            fmean(outcomes[start : start + completions]) for start in range(0, len(outcomes), completions)
-        ]
+        values = [0.0] * len(states)
+        for number, place in enumerate(running):
+            values[place] = fmean(outcomes[number * self.completions :][: self.completions])
+        return values

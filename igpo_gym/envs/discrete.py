@@ -26,6 +26,7 @@ from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.envs.vector import Mask, SearchQAVectorEnv
 from igpo_gym.episode import Answer, Episode
 from igpo_gym.protocols import TextProtocol
+from igpo_gym.rewards.beliefs import origin
 from igpo_gym.rewards.instruments import believe
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.tools import search_call
@@ -94,7 +95,13 @@ class Reader:
             asked = [i for i, episode in enumerate(episodes) if not episode.done and found[i].names]
             # A belief holds the log-probability of each of its answers: here they are the candidates.
             requests = [
-                BeliefRequest(episodes[i].segments, found[i].names, self.engine.protocol.probe) for i in asked
+                BeliefRequest(
+                    episodes[i].segments,
+                    found[i].names,
+                    self.engine.protocol.probe,
+                    f"the candidates of {origin(episodes[i], len(episodes[i].turns))}",
+                )
+                for i in asked
             ]
             for i, belief in zip(asked, believe(self.engine.scorer, requests), strict=True):
                 if belief is not None:  # a transcript that leaves no room for the longest name

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal, get_args
 
 from igpo_gym.episode import (
@@ -26,9 +27,10 @@ from igpo_gym.episode import (
     ToolResult,
     Turn,
 )
+from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
-from igpo_gym.rewards.instruments import Due, Instruments, ValueEstimator
+from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Corpus
 from igpo_gym.text import well_formed
@@ -118,8 +120,8 @@ class Engine:
     """A frozen model, for the rewards that need one; may be the scorer itself."""
     corpus: Corpus = ()
     """Where random documents come from, for the rewards that need them."""
-    estimator: ValueEstimator | None = None
-    """What a policy can still reach, for the rewards that need it."""
+    policy: Policy | None = None
+    """Completes episodes, for the rewards that need it."""
     retry_delays: tuple[float, ...] = RETRY_DELAYS
     instruments: Instruments = field(init=False, repr=False, compare=False)
     _due: Due = field(init=False, repr=False, compare=False)
@@ -129,7 +131,8 @@ class Engine:
         specs = tuple(tool.spec for tool in self.tools)
         if self.protocol.tools != specs:
             object.__setattr__(self, "protocol", self.protocol.with_tools(specs))
-        instruments = Instruments(self.scorer, self.reference, self.estimator, self.corpus, self.protocol)
+        context = {"engine": self, "policy": self.policy}
+        instruments = Instruments(self.scorer, self.reference, self.corpus, self.protocol, context)
         instruments.check(self.reward)
         object.__setattr__(self, "instruments", instruments)
         object.__setattr__(self, "_due", instruments.due([self.reward]))
@@ -174,24 +177,24 @@ class Engine:
         results = iter(run_calls(self._tools, calls, self.retry_delays) if calls else ())
         moves = []
         for episode, segment, action in zip(episodes, said, actions, strict=True):
-            own = tuple(next(results) for _ in action.calls) if isinstance(action, ToolCalls) else ()
+            own = tuple(islice(results, len(action.calls))) if isinstance(action, ToolCalls) else ()
             end = self._end(episode, action)
             moves.append(Move(episode, self._turn(episode, segment, action, own, end), end))
         return moves
 
     def settle(self, moves: Sequence[Move], fresh: Sequence[Episode] = ()) -> list[float]:
-        """Append the moves, ask for every belief that is due, and price the turns.
+        """Append the moves, measure all that is due, and price the turns.
 
         ``fresh`` are episodes from :meth:`begin`, whose first beliefs are asked for in the same call. A move
         that makes the transcript longer than a scorer's model reads is the episode's last: its context is
         exhausted, and its belief stays what it was. Returns one reward per move. Whatever is raised
-        (ScoringError, or an error of a reward term), all episodes are then as they were.
+        (ScoringError, or an error of an instrument or a reward term), all episodes are then as they were.
         """
         episodes = [*fresh, *(move.episode for move in moves)]
         with undone_on_error(episodes):
             for move in moves:
                 move.episode.append(move.turn, move.end)
-            self._measure([episode for episode in episodes if not episode.terminated])
+            self._measure(episodes)
             return [self._price(move.episode) for move in moves]
 
     def end(self, episode: Episode, reason: EndReason) -> float:
@@ -222,14 +225,18 @@ class Engine:
 
     def _measure(self, episodes: Sequence[Episode]) -> None:
         """Add to each episode what is due after its latest turn."""
-        if not self._due:
-            return
         states = [(episode, len(episode.turns)) for episode in episodes]
-        readings = self.instruments.measure(states, self._due)
-        for episode, reading in zip(episodes, readings, strict=True):
-            if not reading.note(episode):
-                episode.end = episode.end or EndReason.CONTEXT_EXHAUSTED
-                episode.values[-1:] = [dict.fromkeys(values, 0.0) for values in episode.values[-1:]]
+        if self._due.views:
+            # A message that ended the episode left no state to believe in.
+            running = [state for state in states if not state[0].terminated]
+            beliefs = self.instruments.beliefs(running, self._due.views)
+            for (episode, _), found in zip(running, beliefs, strict=True):
+                if not episode.believe(found):
+                    episode.end = episode.end or EndReason.CONTEXT_EXHAUSTED
+        if self._due.instruments:
+            measured = measure(states, self._due.instruments)
+            for episode, values in zip(episodes, measured, strict=True):
+                episode.note(values, self._due.versions)
 
     def _price(self, episode: Episode) -> float:
         episode.rewards.append(self.reward.price(episode, len(episode.turns)))
@@ -268,7 +275,7 @@ class Engine:
         cut = 0
         if isinstance(action, ToolCalls):
             limits = self.rules.limits
-            shown = frozenset[str]()
+            shown = _NONE_SHOWN
             if not limits.repeat_passages:
                 shown = frozenset(passage.id for turn in episode.turns for passage in turn.passages)
             pairs = list(zip(action.calls, results, strict=True))
@@ -280,6 +287,9 @@ class Engine:
             body = f"{body}\n{self.protocol.last_call()}"
         reply = self.protocol.reply(body)
         return Turn(said.text, action, (said, *reply), results, reply[0].text, cut)
+
+
+_NONE_SHOWN: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -305,6 +315,7 @@ def _segment(message: str | Message) -> Segment:
             message.log_probs,
             message.vocabulary,
             message.tokens,
+            message.weights,
         )
     if not isinstance(message, str):
         raise TypeError(f"an action is a string, not {type(message).__name__}: {message!r:.80}")

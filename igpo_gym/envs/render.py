@@ -16,6 +16,14 @@ _BAR_WIDTH = 30
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+class Screen(Console):
+    """The terminal. One that was closed is an OSError, and does not end the program as it does with rich."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the BrokenPipeError that is being handled go on."""
+        raise
+
+
 def printable(text: str) -> str:
     """The text without control characters, so that neither a passage nor an agent can drive the terminal."""
     return _CONTROLS.sub("�", text)

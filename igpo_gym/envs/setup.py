@@ -16,7 +16,6 @@ from igpo_gym import specs
 from igpo_gym.config import EnvConfig
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.completions import NOTHING, Completions
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
@@ -106,7 +105,7 @@ class QuestionBook:
     def find(self, question_id: str) -> Question:
         """The question with this id. Raises ValueError when there is none, TypeError for no text."""
         if not isinstance(question_id, str):
-            raise TypeError(f"a question_id is a text, not {question_id!r:.60}")
+            raise TypeError(f"a question_id is a text, not a {type(question_id).__name__}")
         place = self._places.get(question_id)
         if place is None:
             raise ValueError(
@@ -166,14 +165,15 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     if config.policy is not None:
         told = {"questions": questions, "protocol": protocol, "sampling": Sampling()}
         policy = specs.resolve("policy", config.policy, **told)
-    without = Engine(protocol, tools, NOTHING, None, rules)
-    engine = replace(
-        without,
-        reward=paid,
+    engine = Engine(
+        protocol,
+        tools,
+        paid,
+        rules=rules,
         scorer=resolve_scorer(config.scorer),
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
         corpus=retriever if isinstance(retriever, BM25Index) else questions.passages,
-        estimator=None if policy is None else Completions(without, policy),
+        policy=policy,
     )
     return questions, engine
 

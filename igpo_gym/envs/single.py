@@ -144,12 +144,10 @@ class SearchQAEnv(WithoutCredentials, gym.Env[str, str]):
 
     def _show(self) -> None:
         if self.render_mode == "human" and self.episode is not None:
-            from rich.console import Console
-
-            from igpo_gym.envs.render import moment
+            from igpo_gym.envs.render import Screen, moment
 
             try:
-                Console().print(moment(self.episode, len(self.episode.turns)))
+                Screen().print(moment(self.episode, len(self.episode.turns)))
             except (OSError, ValueError) as problem:  # a closed terminal, or one that cannot show the text
                 logger.warning("the episode cannot be shown: %s", problem)
 

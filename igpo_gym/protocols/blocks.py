@@ -73,6 +73,16 @@ class Blocks:
         without blocks, and either blocks of calls or one answer. ``</think>`` without its opening is allowed,
         since some chat templates open the thought."""
         names = self.form.tags(tools)
+        plain = _plain_pattern(names, self.answer_tag).fullmatch(message)
+        if plain is None:
+            return self._read_any(message, names, tools)
+        content = plain[2].strip()
+        if plain[1] == self.answer_tag:
+            return checked_answer(content)
+        return checked_calls(self.form.read(plain[1], "", content, tools))
+
+    def _read_any(self, message: str, names: tuple[str, ...], tools: Tools) -> ToolCalls | Answer:
+        """The action of any message; what :meth:`read` does for the plain ones is the same, and faster."""
         blocks = self._blocks(self._without_thought(message, names), names)
         answers = [content for name, _, content in blocks if name == self.answer_tag]
         if answers:
@@ -159,6 +169,13 @@ class Blocks:
 
 
 @cache
+def _plain_pattern(names: tuple[str, ...], answer_tag: str) -> re.Pattern[str]:
+    """Matches what most messages are: a thought or none, then one block that holds no sign of a tag."""
+    tags = "|".join(map(re.escape, (*names, answer_tag)))
+    return re.compile(rf"[^<]*(?:<think>(?>.*?</think>)[^<]*)?<({tags})>([^<]*)</\1>\s*", re.DOTALL)
+
+
+@cache
 def _pattern(names: tuple[str, ...], answer_tag: str, result_tag: str) -> re.Pattern[str]:
     """Matches a tag: its slash, the name and the attributes of one that holds a call, or another's name."""
     calls = "|".join(map(re.escape, names)) or "(?!)"
@@ -178,18 +195,16 @@ class TagForm:
 
     def tags(self, tools: Tools) -> tuple[str, ...]:
         """The tools' names."""
-        return tuple(tool.name for tool in tools)
+        return tuple([tool.name for tool in tools])
 
     def read(self, tag: str, attributes: str, content: str, tools: Tools) -> Sequence[ToolCall]:
         """One call."""
         if not content:
             raise ValueError(f"<{tag}> is empty")
         tool = spec_named(tag, tools)
-        arguments: dict[str, Any] = {tool.first: content}
-        if attributes.strip():
+        arguments: dict[str, Any] = {tool.first: _value(content, tool, tool.first)}
+        if attributes:
             arguments |= _attributes(tag, attributes, tool)
-        if tool.problem(arguments):
-            arguments[tool.first] = _value(content, tool, tool.first)
         return (checked_call(tool, arguments),)
 
     def write(self, call: ToolCall, tools: Tools) -> str:

@@ -76,7 +76,7 @@ def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
     if problem := tool.problem(cleaned):
         raise ValueError(f"{tool.name}: {neutralize(shortened(problem, LONGEST_PROBLEM)[0])}")
     for name, value in cleaned.items():
-        if value in ("", []) or (isinstance(value, list) and "" in value):
+        if value == "" or (isinstance(value, list) and (not value or "" in value)):
             raise ValueError(f'"{name}" of {tool.name} must not be empty')
     return ToolCall(tool.name, cleaned)
 
@@ -108,6 +108,7 @@ def checked_answer(text: str) -> Answer:
     return Answer(cleaned)
 
 
+_CONTROL_ENDS = ("|>", "</s>", "<end_of_turn>", "<eos>")
 _END_OF_TURN = re.compile(r"(?:\s*(?:<\|[\w.-]+\|>|</s>|<end_of_turn>|<eos>))+\s*\Z")
 
 
@@ -117,7 +118,7 @@ def without_end_of_turn(message: str) -> str:
     >>> without_end_of_turn("<answer>Danzig</answer><|im_end|>")
     '<answer>Danzig</answer>'
     """
-    if not message.rstrip().endswith(">"):
+    if not message.rstrip().endswith(_CONTROL_ENDS):
         return message
     found = _END_OF_TURN.search(message, max(0, len(message) - 256))
     return message[: found.start()] if found else message

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from igpo_gym.episode import Passage, distinct
-from igpo_gym.protocols.protocol import ReplyLimits, Results, within, words_of
+from igpo_gym.protocols.protocol import ReplyLimits, Results, words_of
 from igpo_gym.text import neutralize, shortened
 
 _FORGED = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+(?=\s*Doc \d+\(Title:)")
@@ -21,24 +22,34 @@ def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tu
     ('Doc 1(Title: Danzig) A port.', 0)
     """
     lists = [result for _, result in results if not (result.failed or result.text)]
-    passages = distinct(tuple(found for result in lists for found in result.passages))
-    lines, cut = [], 0
-    for rank, passage in enumerate(passages, 1):
-        line, left_out = _line(rank, passage, passage.id in shown, limits)
-        lines.append(line)
-        cut += left_out
+    passages = distinct(tuple([found for result in lists for found in result.passages]))
+    texts, cut = _texts(passages, shown, limits)
+    lines = [
+        f"Doc {rank}(Title: {passage.title}) {text}"
+        for rank, (passage, text) in enumerate(zip(passages, texts, strict=True), 1)
+    ]
+    body = "\n".join(lines)
+    if body.count("(Title:") > len(lines):  # a document may hold what looks like the next one
+        body = "\n".join([_FORGED.sub(" ", line) for line in lines])
     if lists and not passages:
-        lines.append("No passage was found.")
-    return within("\n".join([*lines, *words_of(results)]), limits, cut)
+        body = "No passage was found."
+    if len(lists) < len(results):
+        words = words_of(results)
+        body = "\n".join([body, *words] if body else words)
+    text, more = shortened(body, limits.reply_chars)
+    return neutralize(text), cut + more
 
 
-def _line(rank: int, passage: Passage, shown: bool, limits: ReplyLimits) -> tuple[str, int]:
-    if shown and not limits.repeat_passages:
-        return neutralize(f"Doc {rank}(Title: {_one(passage.title)}) was shown before."), 0
-    text, cut = shortened(passage.text, limits.passage_chars)
-    return neutralize(f"Doc {rank}(Title: {_one(passage.title)}) {_one(text)}"), cut
-
-
-def _one(text: str) -> str:
-    """The text of one passage, in which no line looks like that of another."""
-    return _FORGED.sub(" ", text)
+def _texts(passages: Sequence[Passage], shown: frozenset[str], limits: ReplyLimits) -> tuple[list[str], int]:
+    """What a reply shows of each passage, and how many characters it leaves out of all of them."""
+    texts = [passage.text for passage in passages]
+    if limits.passage_chars is not None and max(map(len, texts), default=0) > limits.passage_chars:
+        pairs = [shortened(text, limits.passage_chars) for text in texts]
+        texts = [text for text, _ in pairs]
+    else:
+        pairs = []
+    if not limits.repeat_passages:
+        known = [passage.id in shown for passage in passages]
+        texts = ["was shown before." if old else text for text, old in zip(texts, known, strict=True)]
+        pairs = [pair for pair, old in zip(pairs, known, strict=False) if not old]
+    return texts, sum([cut for _, cut in pairs])

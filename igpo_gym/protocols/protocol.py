@@ -21,7 +21,7 @@ from igpo_gym.episode import (
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols.grammar import Grammar, without_end_of_turn
 from igpo_gym.protocols.probe import ANSWER_PROBE, AnswerProbe
-from igpo_gym.text import neutralize, shortened
+from igpo_gym.text import neutralize
 from igpo_gym.tools.interface import ToolSpec
 from igpo_gym.tools.searching import SEARCH
 
@@ -212,12 +212,6 @@ def unavailable(tool: str) -> str:
 
 def words_of(results: Results) -> list[str]:
     """What the results of tools without passages say, and which tools were unavailable."""
-    texts = [neutralize(result.text) for _, result in results if result.text and not result.failed]
+    texts = [result.text for _, result in results if result.text and not result.failed]
     failed = dict.fromkeys(unavailable(call.tool) for call, result in results if result.failed)
     return [*texts, *failed]
-
-
-def within(body: str, limits: ReplyLimits, cut: int = 0) -> tuple[str, int]:
-    """The body within the limit of a reply, and what was left out with what was left out before."""
-    text, more = shortened(body, limits.reply_chars)
-    return text, cut + more

@@ -31,7 +31,7 @@ def score_trajectories(
 def trajectory_requests(episode: Episode, probe: AnswerProbe = ANSWER_PROBE) -> list[BeliefRequest]:
     """What has to be asked for all beliefs of an episode."""
     return [
-        BeliefRequest(episode.context(turn), episode.question.answers, probe)
+        BeliefRequest(episode.context(turn), episode.question.answers, probe, origin(episode, turn))
         for turn in range(episode.states)
     ]
 
@@ -54,7 +54,12 @@ def belief_request(
         passages = drawn_passages(episode, turn, view.draw, corpus)
         reply = episode.turns[turn - 1].segments[1:]
         segments = (*segments[: -len(reply)], *protocol.reply(protocol.passages(passages)))
-    return BeliefRequest(segments, answers, probe)
+    return BeliefRequest(segments, answers, probe, origin(episode, turn))
+
+
+def origin(episode: Episode, turn: int) -> str:
+    """What a request is about, for messages."""
+    return f"question {episode.question.id!r}, after turn {turn}"
 
 
 def found_documents(episode: Episode, turn: int) -> bool:

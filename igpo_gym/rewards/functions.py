@@ -67,7 +67,7 @@ class RewardFunction:
 
 def finite(value: object, term: str, episode: Episode, turn: int) -> float:
     """The value of a turn, or ValueError for one that would spoil a whole group: nan, infinite, no number."""
-    if isinstance(value, Real) and math.isfinite(value):
+    if (type(value) is float or isinstance(value, Real)) and math.isfinite(value):
         return value  # type: ignore[return-value]
     raise ValueError(
         f"the reward term {term!r} gives {value!r}, which is no finite number, for turn {turn} of the "

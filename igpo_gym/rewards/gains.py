@@ -11,9 +11,14 @@ import math
 from statistics import fmean
 from typing import Literal, TypeAlias, get_args
 
+from igpo_gym import specs
 from igpo_gym.episode import Aliases, Answer, BeliefView, Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards.interface import Price, RewardTerm
+
+specs.register(
+    "instrument", "value", "igpo_gym.envs.completions:Completions", form="value(completions=NUMBER)"
+)
 
 Context: TypeAlias = Literal["full", "evidence"]
 
@@ -174,17 +179,19 @@ def value_gain(completions: int = 8, terminal: int = 0) -> RewardTerm:
     if terminal not in (0, 1):
         raise SpecError(f"terminal must be 0 or 1, not {terminal}")
 
+    value = f"value(completions={completions})"
+
     def change(episode: Episode, turn: int) -> float:
-        return episode.values[turn][completions] - episode.values[turn - 1][completions]
+        return float(episode.measured[turn][value] - episode.measured[turn - 1][value])
 
     def covering(episode: Episode, turn: int) -> float:
         last = episode.done and turn == len(episode.turns)
-        return -episode.values[turn - 1][completions] if last else change(episode, turn)
+        return -float(episode.measured[turn - 1][value]) if last else change(episode, turn)
 
     return RewardTerm(
         "value-gain",
         covering if terminal else _unless_last(change),
-        completions=completions,
+        instruments=(value,),
         last_turn=bool(terminal),
         formula="V_t - V_{t-1}, V = mean F1 of completions that a policy samples; 0 where turns run out",
         source="Monte Carlo",

@@ -1,36 +1,26 @@
-"""What rewards are computed from, and how it is measured: beliefs of language models, values of a policy.
+"""What rewards are computed from, and how it is measured: beliefs of language models, and instruments.
 
-Reward terms say which beliefs they read; whatever is due after a step, for all terms and all episodes, is
-asked in one call to each model, each belief once.
+Reward terms say which beliefs and instruments they read; whatever is due after a step, for all terms and all
+episodes, is asked in one call to each model and one to each instrument, each value once. Nothing is written
+into an episode here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias
+from typing import Any
 
-from igpo_gym.episode import BELIEF, Belief, BeliefView, Episode
+from igpo_gym import specs
+from igpo_gym.episode import BELIEF, Belief, BeliefView
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
+from igpo_gym.parameters import read_call
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.rewards.beliefs import belief_request, found_documents
 from igpo_gym.rewards.functions import RewardFunction
+from igpo_gym.rewards.interface import Instrument, State, instrument_needs
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 from igpo_gym.search.interface import Corpus
-
-State: TypeAlias = tuple[Episode, int]
-"""An episode as it was after so many turns."""
-
-
-class ValueEstimator(Protocol):
-    """Tells what outcome a policy has to expect."""
-
-    def values(self, episodes: Sequence[Episode], completions: int) -> list[float]:
-        """For each running episode the mean outcome of ``completions`` ways to complete it, in [0, 1].
-
-        The episodes stay as they are.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +28,17 @@ class Due:
     """What has to be measured in every state."""
 
     views: tuple[BeliefView, ...] = ()
-    completions: tuple[int, ...] = ()
-    """How many completions of a policy, for each value that is asked for."""
+    instruments: Mapping[str, Instrument] = field(default_factory=dict)
+    """By the name under which the terms read them."""
 
-    def __bool__(self) -> bool:
-        return bool(self.views or self.completions)
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of each instrument."""
+        return {name: instrument.version for name, instrument in self.instruments.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What was measured in a state."""
-
-    beliefs: dict[BeliefView, Belief | None] = field(default_factory=dict)
-    """None where the transcript was longer than the model reads."""
-    values: dict[int, float] = field(default_factory=dict)
-    """By the number of completions."""
-
-    def note(self, episode: Episode) -> bool:
-        """Add it to the episode. A belief that could not be had stays what it was; returns whether all were.
-
-        Raises ScoringError where there was none before.
-        """
-        beliefs: dict[BeliefView, Belief] = {}
-        whole = True
-        for view, belief in self.beliefs.items():
-            if belief is None:
-                whole = False
-                if not (episode.beliefs or episode.views):
-                    raise ScoringError(
-                        f"the prompt of {episode.question.id!r} is longer than the scorer reads"
-                    )
-                belief = episode.belief(-1, view)
-            beliefs[view] = belief
-        plain = beliefs.pop(BELIEF, None)
-        if plain is not None:
-            episode.beliefs.append(plain)
-        if beliefs:
-            episode.views.append(beliefs)
-        if self.values:
-            episode.values.append(dict(self.values))
-        return whole
+Beliefs = dict[BeliefView, Belief | None]
+"""The beliefs of a state; None where the transcript was longer than the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,60 +48,86 @@ class Instruments:
     scorer: AnswerScorer | None = None
     reference: AnswerScorer | None = None
     """A frozen model; may be the scorer itself, if that is frozen."""
-    estimator: ValueEstimator | None = None
     corpus: Corpus = ()
     """Where random documents are drawn from."""
     protocol: TextProtocol = TAGS
     """The one that the episodes are played with."""
+    context: Mapping[str, Any] = field(default_factory=dict)
+    """What named instruments are made from beside these: an ``engine``, a ``policy``."""
 
     def check(self, reward: RewardFunction) -> None:
         """Raise ValueError, with what to give, if the reward needs anything that is not there."""
-        there = {
-            "scorer": self.scorer is not None,
-            "reference": self.reference is not None,
-            "corpus": len(self.corpus) > 0,
-            "policy": self.estimator is not None,
-        }
+        there = self._there
         for need, advice in _ADVICE.items():
-            if need in reward.needs and not there[need]:
+            if need in reward.needs and need not in there:
                 raise ValueError(f"reward {reward.name!r} needs {advice}")
 
     def due(self, rewards: Sequence[RewardFunction]) -> Due:
-        """What can be measured here of all that these rewards read, each once; the plain belief anyway."""
+        """What can be measured here of all that these rewards read, each once; the plain belief anyway.
+
+        Raises SpecError for an instrument that does not exist or is none, and ValueError for two of one name.
+        """
         terms = [term for reward in rewards for _, term in reward.terms]
         asked = [view for term in terms for view in term.views]
         # What is compared with random documents needs the real ones' belief too.
         views = [BELIEF, *(each for view in asked for each in (replace(view, draw=None), view))]
-        completions = [term.completions for term in terms if term.completions and self.estimator is not None]
         return Due(
             tuple(view for view in dict.fromkeys(views) if self.model(view) is not None),
-            tuple(dict.fromkeys(completions)),
+            self._made([each for term in terms for each in term.instruments]),
         )
 
     def model(self, view: BeliefView) -> AnswerScorer | None:
         """The model that a view asks."""
         return self.reference if view.model == "reference" else self.scorer
 
-    def measure(self, states: Sequence[State], due: Due) -> list[Reading]:
-        """A reading of every state. The models of all views of ``due`` must be there.
+    def beliefs(self, states: Sequence[State], views: Sequence[BeliefView]) -> list[Beliefs]:
+        """The beliefs of every state by all of ``views``, whose models must be there.
 
-        Raises ScoringError when a scorer fails, and ValueError when there are too few passages to draw from.
+        Raises ScoringError when a scorer fails or cannot read a prompt, and ValueError when there are too few
+        passages to draw from.
         """
-        readings = [Reading() for _ in states]
+        found: list[Beliefs] = [{} for _ in states]
         asked: dict[int, list[BeliefView]] = {}
-        for view in due.views:
+        for view in views:
             asked.setdefault(id(self.model(view)), []).append(view)
-        for views in asked.values():
-            self._ask(states, views, readings)
-        for reading in readings:
-            for view in due.views:
-                if view.draw is not None and reading.beliefs.get(view) is None:
-                    reading.beliefs[view] = reading.beliefs[replace(view, draw=None)]
-        for completions in due.completions:
-            self._estimate(states, completions, readings)
-        return readings
+        for of_one_model in asked.values():
+            self._ask(states, of_one_model, found)
+        for (episode, turn), beliefs in zip(states, found, strict=True):
+            for view in views:
+                if view.draw is not None and beliefs.get(view) is None:
+                    beliefs[view] = beliefs[replace(view, draw=None)]
+            if turn == 0 and None in beliefs.values():
+                raise ScoringError(f"the prompt of {episode.question.id!r} is longer than the scorer reads")
+        return found
 
-    def _ask(self, states: Sequence[State], views: Sequence[BeliefView], readings: Sequence[Reading]) -> None:
+    def _made(self, instruments: Sequence[Instrument | str]) -> dict[str, Instrument]:
+        """Those of the instruments that can be had here, each once, by name."""
+        there, made = self._there, dict[str, Instrument]()
+        for each in instruments:
+            if isinstance(each, str):
+                if each not in made and instrument_needs(each) <= there.keys():
+                    name, given = read_call(each)
+                    maker = specs.maker("instrument", name)
+                    one = specs.called(maker, f"the instrument {name!r}", "", given, there)
+                    made[each] = specs.checked("instrument", one, each)
+                continue
+            same = made.setdefault(specs.checked("instrument", each).name, each)
+            if (type(same), same.version) != (type(each), each.version):
+                raise ValueError(f"two instruments have the name {each.name!r}")
+        return made
+
+    @property
+    def _there(self) -> dict[str, Any]:
+        """What there is, by the name under which rewards and named instruments ask for it."""
+        own = {
+            "scorer": self.scorer,
+            "reference": self.reference,
+            "corpus": self.corpus if len(self.corpus) else None,
+            "protocol": self.protocol,
+        }
+        return {name: thing for name, thing in {**own, **self.context}.items() if thing is not None}
+
+    def _ask(self, states: Sequence[State], views: Sequence[BeliefView], found: Sequence[Beliefs]) -> None:
         """Ask for these views, all of one model, of all states."""
         model = self.model(views[0])
         assert model is not None
@@ -155,18 +142,22 @@ class Instruments:
         for (place, view), belief in zip(asked, believe(model, requests), strict=True):
             if belief is not None and view.span == "tagged":
                 belief = _summed(belief)
-            readings[place].beliefs[view] = belief
+            found[place][view] = belief
 
-    def _estimate(self, states: Sequence[State], completions: int, readings: Sequence[Reading]) -> None:
-        """Add the values of all states; an episode that has ended without an answer is worth nothing."""
-        assert self.estimator is not None
-        then = [episode.until(turn) for episode, turn in states]
-        running = [place for place, episode in enumerate(then) if not episode.done]
-        values = self.estimator.values([then[place] for place in running], completions)
-        for reading in readings:
-            reading.values[completions] = 0.0
-        for place, value in zip(running, values, strict=True):
-            readings[place].values[completions] = value
+
+def measure(states: Sequence[State], instruments: Mapping[str, Instrument]) -> list[dict[str, Any]]:
+    """What each of the instruments measures of every state, in one call to each.
+
+    Raises ValueError for an instrument that does not give a value for each state, and what it raises itself.
+    """
+    measured: list[dict[str, Any]] = [{} for _ in states]
+    for name, instrument in instruments.items():
+        values = instrument.measure(states)
+        if len(values) != len(states):
+            raise ValueError(f"the instrument {name!r} gave {len(values)} values for {len(states)} states")
+        for own, value in zip(measured, values, strict=True):
+            own[name] = value
+    return measured
 
 
 _ADVICE = {

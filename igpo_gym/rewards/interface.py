@@ -1,16 +1,60 @@
-"""What a reward term is."""
+"""What a reward term is, and the instruments that measure what it reads.
+
+A term that measures something new is one file: the instrument, and the term that names it.
+
+>>> class Length:
+...     name, version = "length", "1"
+...     def measure(self, states):
+...         return [sum(len(turn.message) for turn in episode.turns[:turn]) for episode, turn in states]
+>>> brevity = RewardTerm(
+...     "brevity", lambda episode, turn: -episode.measured[turn]["length"] / 1000, instruments=(Length(),)
+... )
+>>> brevity.cost
+'length'
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
+from igpo_gym import specs
 from igpo_gym.episode import BeliefView, Episode
+from igpo_gym.parameters import read_call
 
 Price: TypeAlias = Callable[[Episode, int], float]
 """The value of a turn, counted from 1. It may look at anything up to and including its turn."""
 Need: TypeAlias = Literal["scorer", "reference", "corpus", "policy", "evidence"]
+State: TypeAlias = tuple[Episode, int]
+"""An episode as it was after so many turns; 0: the prompt alone."""
+
+
+class Instrument(Protocol):
+    """Measures states of episodes.
+
+    An instrument is asked once a step for all states: that of the prompt, and that after every turn, the last
+    included. The values stand in ``episode.measured[turn][name]`` and in the record, and a later relabeling
+    takes them from there if the version is the same.
+    """
+
+    @property
+    def name(self) -> str:
+        """Under which the values stand. Two instruments of unlike settings have unlike names."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What else decides the values, such as a judge's model and prompt; empty if that cannot be told."""
+        ...
+
+    def measure(self, states: Sequence[State]) -> Sequence[Any]:
+        """A JSON value for each state, in order. It looks at no turn behind the state's, and changes nothing.
+
+        Whatever it raises, the step is undone.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +72,9 @@ class RewardTerm:
     """The unweighted value of a turn."""
     views: tuple[BeliefView, ...] = ()
     """The beliefs that the price reads, with ``episode.belief(turn, view)``."""
-    completions: int = 0
-    """Where the price reads ``episode.values[turn][completions]``: how many a policy samples; else 0."""
+    instruments: tuple[Instrument | str, ...] = ()
+    """Measure what the price reads as ``episode.measured[turn][name]``: objects, or registered names with
+    parameters such as ``value(completions=8)``, which are made from what the environment has."""
     evidence: bool = False
     """Whether the questions must name their gold passages."""
     outcome: bool = False
@@ -46,7 +91,8 @@ class RewardTerm:
         """What must be there for it."""
         needs: set[Need] = {view.model for view in self.views}
         needs |= {"corpus"} if any(view.draw is not None for view in self.views) else set()
-        needs |= {"policy"} if self.completions else set()
+        for instrument in self.instruments:
+            needs |= instrument_needs(instrument)
         needs |= {"evidence"} if self.evidence else set()
         return frozenset(needs)
 
@@ -65,5 +111,21 @@ class RewardTerm:
         ]
         draws = sum(view.draw is not None for view in self.views)
         parts += [f"{draws} * (reply + ask)"] * bool(draws)
-        parts += [f"{self.completions} completions of a policy"] * bool(self.completions)
+        parts += [instrument_name(instrument) for instrument in self.instruments]
         return " + ".join(parts)
+
+
+def instrument_name(instrument: Instrument | str) -> str:
+    """The name under which the values of an instrument, or of one that is named, stand."""
+    return instrument if isinstance(instrument, str) else instrument.name
+
+
+def instrument_needs(instrument: Instrument | str) -> set[Need]:
+    """What a named instrument is made from and cannot do without. Raises SpecError for an unknown name."""
+    if not isinstance(instrument, str):
+        return set()
+    parameters = inspect.signature(specs.maker("instrument", read_call(instrument)[0])).parameters
+    known: tuple[Need, ...] = get_args(Need)
+    return {
+        need for need in known if need in parameters and parameters[need].default is inspect.Parameter.empty
+    }

@@ -8,14 +8,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from igpo_gym.episode import BELIEF, Episode
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
-from igpo_gym.rewards.instruments import Due, Instruments, Reading, ValueEstimator
+from igpo_gym.rewards.instruments import Beliefs, Due, Instruments, measure
+from igpo_gym.rewards.interface import instrument_name
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Corpus
@@ -26,7 +28,7 @@ class Priced:
     """An episode and what it earns under each reward."""
 
     episode: Episode
-    """A copy of the recorded episode, with the beliefs that it was priced by and without rewards."""
+    """A copy of the recorded episode, with all that it was priced by and without rewards."""
     rewards: dict[str, list[dict[str, float]]]
     """By reward, for each turn its weighted terms by name; their sum is the turn's reward."""
 
@@ -43,15 +45,16 @@ def relabel(
     *,
     reference: str | AnswerScorer | None = None,
     corpus: Corpus = (),
-    estimator: ValueEstimator | None = None,
+    context: Mapping[str, Any] | None = None,
     protocol: str | TextProtocol = "tags",
     batch_size: int = 16,
 ) -> Iterator[Priced]:
     """Price ended episodes under each of ``rewards``, and yield them in order.
 
     The models that are given measure anew, ``batch_size`` whole trajectories in one call, each belief once
-    however many rewards read it. What belongs to a model that is not given is taken from the record. No more
-    than a batch is held in memory.
+    however many rewards read it. What belongs to a model that is not given is taken from the record, as is
+    what an instrument measured that is not at hand, or that has the version of the record. No more than a
+    batch is held in memory.
 
     Args:
         episodes: ended episodes, as :func:`igpo_gym.agents.rollouts.records.read_rollouts` yields them.
@@ -60,7 +63,7 @@ def relabel(
         reference: the frozen model that some rewards need; by default the scorer, if that is a packaged one.
         corpus: the passages that random documents are drawn from. The same passages in the same order as at
             the recording give the same draws.
-        estimator: gives the values of a policy, such as :class:`igpo_gym.envs.completions.Completions`.
+        context: what named instruments are made from: for ``value`` an ``engine`` and a ``policy``.
         protocol: the one that the episodes were played with.
         batch_size: how many episodes are measured in one call.
 
@@ -75,7 +78,7 @@ def relabel(
     second = None
     if any("reference" in function.needs for function in functions):
         second = resolve_reference(reference, scorer)
-    instruments = Instruments(resolve_scorer(scorer), second, estimator, corpus, grammar)
+    instruments = Instruments(resolve_scorer(scorer), second, corpus, grammar, context or {})
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     return _priced(iter(episodes), functions, instruments, batch_size)
@@ -90,27 +93,68 @@ def _priced(
     due = instruments.due(functions)
     while batch := list(islice(episodes, batch_size)):
         _check(batch, functions, instruments, due)
-        points = [(episode, turn) for episode in batch for turn in range(episode.states)]
-        readings = iter(instruments.measure(points, due))
-        for episode in batch:
-            measured = _measured(episode, list(islice(readings, episode.states)), instruments)
-            turns = range(1, len(episode.turns) + 1)
+        states = [(episode, turn) for episode in batch for turn in range(episode.states)]
+        beliefs = iter(instruments.beliefs(states, due.views))
+        measured = _measured(batch, due)
+        for episode, values in zip(batch, measured, strict=True):
+            copy = _copy(episode, list(islice(beliefs, episode.states)), values, instruments, due)
+            turns = range(1, len(copy.turns) + 1)
             yield Priced(
-                measured,
-                {function.name: [function.price(measured, turn) for turn in turns] for function in functions},
+                copy,
+                {function.name: [function.price(copy, turn) for turn in turns] for function in functions},
             )
 
 
-def _measured(episode: Episode, readings: Sequence[Reading], instruments: Instruments) -> Episode:
-    """A copy of the episode with these readings; what no instrument measures is kept as it was recorded."""
-    copy = replace(episode, beliefs=[], views=[], values=[], rewards=[])
-    for turn, reading in enumerate(readings):
+def _measured(batch: Sequence[Episode], due: Due) -> list[list[dict[str, Any]]]:
+    """For each episode and state what the instruments measure, but for what is taken from the record."""
+    measured: list[list[dict[str, Any]]] = [[{} for _ in range(len(each.turns) + 1)] for each in batch]
+    for name, instrument in due.instruments.items():
+        states = [
+            (place, turn)
+            for place, episode in enumerate(batch)
+            if not _recorded(episode, name, instrument.version)
+            for turn in range(len(episode.turns) + 1)
+        ]
+        found = (
+            measure([(batch[place], turn) for place, turn in states], {name: instrument}) if states else []
+        )
+        for (place, turn), values in zip(states, found, strict=True):
+            measured[place][turn] |= values
+    return measured
+
+
+def _recorded(episode: Episode, name: str, version: str) -> bool:
+    """Whether the episode brings all that an instrument of this version would measure."""
+    complete = len(episode.measured) == len(episode.turns) + 1 and all(
+        name in each for each in episode.measured
+    )
+    return complete and version != "" and episode.instruments.get(name) == version
+
+
+def _copy(
+    episode: Episode,
+    beliefs: Sequence[Beliefs],
+    measured: Sequence[dict[str, Any]],
+    instruments: Instruments,
+    due: Due,
+) -> Episode:
+    """A copy of the episode with what was measured; all else is kept as it was recorded, but for rewards."""
+    extra = {name: value for name, value in episode.extra.items() if name != "split"}
+    copy = replace(episode, beliefs=[], views=[], measured=[], instruments={}, rewards=[], extra=extra)
+    for turn, found in enumerate(beliefs):
         recorded = {BELIEF: episode.beliefs[turn]} if episode.beliefs else {}
         recorded |= episode.views[turn] if episode.views else {}
         # Beliefs of two models must not meet in one difference.
         kept = {view: belief for view, belief in recorded.items() if instruments.model(view) is None}
-        values = episode.values[turn] if episode.values and instruments.estimator is None else {}
-        Reading({**kept, **reading.beliefs}, {**values, **reading.values}).note(copy)
+        copy.believe({**kept, **found})
+    anew = measured[0].keys()
+    versions = {name: version for name, version in episode.instruments.items() if name not in anew}
+    versions |= {name: version for name, version in due.versions.items() if name in anew}
+    for turn, values in enumerate(measured):
+        known = episode.measured[turn] if turn < len(episode.measured) else {}
+        both = {name: value for name, value in known.items() if name not in anew} | values
+        if both:
+            copy.note(both, versions)
     return copy
 
 
@@ -121,7 +165,8 @@ def _check(
     rewritten = any(view.context == "evidence" or view.draw is not None for view in due.views)
     for episode in batch:
         name = episode.question.id
-        if not {len(episode.beliefs), len(episode.views), len(episode.values)} <= {0, episode.states}:
+        known = len(episode.beliefs), len(episode.views), min(len(episode.measured), episode.states)
+        if not {*known} <= {0, episode.states} or len(episode.measured) > len(episode.turns) + 1:
             raise ValueError(f"the beliefs recorded for {name!r} are not as many as its turns ask for")
         if rewritten and episode.prompt != instruments.protocol.prompt(episode.question):
             raise ValueError(
@@ -130,10 +175,11 @@ def _check(
             )
         recorded = {BELIEF} if episode.beliefs else set()
         views = recorded.union(due.views, *episode.views[:1])
-        values = {0}.union(due.completions, *episode.values[:1])
+        measured = due.instruments.keys() | (episode.measured[0].keys() if episode.measured else set())
         for function in functions:
             there = all(
-                views.issuperset(term.views) and term.completions in values for _, term in function.terms
+                views.issuperset(term.views) and measured.issuperset(map(instrument_name, term.instruments))
+                for _, term in function.terms
             )
             draws = "corpus" in function.needs and instruments.scorer is not None
             if draws or not there:

@@ -8,6 +8,8 @@ from igpo_gym import specs
 from igpo_gym.lm.names import PACKAGED, check_name
 from igpo_gym.scorers.interface import AnswerScorer
 
+__all__ = ["resolve_reference", "resolve_scorer"]
+
 
 def local_scorer(
     model: str, *, device: str = "auto", cache_bytes: int | None = None, row_tokens: int | None = None

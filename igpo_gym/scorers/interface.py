@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from numbers import Real
 from typing import Protocol
 
 from igpo_gym.episode import Belief, Segment
@@ -27,6 +29,8 @@ class BeliefRequest:
     """The gold answer and its aliases, at least one."""
     probe: AnswerProbe
     """What stands around the answer."""
+    origin: str = field(default="", compare=False)
+    """The question's id and the turn, for messages: these never show answers."""
 
 
 class AnswerScorer(Protocol):
@@ -53,11 +57,51 @@ class AnswerScorer(Protocol):
 
 
 def ask(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief]:
-    """The scorer's beliefs. Raises ScoringError where their number is not that of the requests."""
+    """The scorer's beliefs: the way in for every scorer's answer.
+
+    Raises ScoringError, with the scorer and the request, for what no belief can be: another number of beliefs
+    than of requests, or of log-probabilities than of answers, and a log-probability that is no number, is
+    nan, or is above 0.
+    """
     beliefs = scorer.score(requests)
+    name = f"the scorer {type(scorer).__name__}"
     if len(beliefs) != len(requests):
-        raise ScoringError(f"the scorer gave {len(beliefs)} beliefs for {len(requests)} requests")
+        raise ScoringError(f"{name} gave {len(beliefs)} beliefs for {len(requests)} requests")
+    for place, (request, belief) in enumerate(zip(requests, beliefs, strict=True), 1):
+        if problem := _flaw(belief, len(request.answers)):
+            origin = f" ({request.origin})" if request.origin else ""
+            raise ScoringError(f"{name} answered request {place} of {len(requests)}{origin} with {problem}")
     return beliefs
+
+
+ROUNDING = 1e-6
+"""By how much a log-probability may lie above 0, in nats."""
+
+
+def _flaw(belief: object, answers: int) -> str:
+    """Why this cannot be a belief in so many answers; empty if it can."""
+    if not isinstance(belief, Belief):
+        return f"{belief!r:.60}, which is no Belief"
+    if len(belief.log_probs) != answers:
+        return f"{len(belief.log_probs)} log-probabilities for {answers} answers"
+    if belief.token_log_probs and len(belief.token_log_probs) != answers:
+        return f"the tokens of {len(belief.token_log_probs)} answers for {answers}"
+    for log_prob in (*belief.log_probs, *(each for answer in belief.token_log_probs for each in answer)):
+        if isinstance(log_prob, bool) or not isinstance(log_prob, Real):
+            return f"{log_prob!r:.60}, which is no log-probability"
+        if math.isnan(log_prob) or log_prob > ROUNDING:
+            return f"the log-probability {log_prob!r}, which none can be"
+    return ""
+
+
+def check_tokens(request: BeliefRequest, before: Sequence[int], answers: Sequence[Sequence[int]]) -> None:
+    """Raise ScoringError if an answer, or all that stands in front of the answers, has no token ids."""
+    of = f" of {request.origin}" if request.origin else ""
+    lacking = next((place for place, ids in enumerate(answers, 1) if not ids), None)
+    if lacking is not None:
+        raise ScoringError(f"answer {lacking} of {len(answers)}{of} has no tokens")
+    if not (before and answers):
+        raise ScoringError(f"what stands in front of the {len(answers)} answers{of} has no tokens")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from igpo_gym.lm.framing import Framing, Ids
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, Row
 from igpo_gym.scorers.answers import AnswerTree, answer_tree
-from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
+from igpo_gym.scorers.interface import BeliefRequest, ScorerStats, check_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -182,8 +182,7 @@ class TransformersScorer:
         if not probe:  # something must predict the answer's first token
             context, probe = context[:-1], context[-1:]
         answers = tuple(self.framing.text_ids(answer) for answer in request.answers)
-        if not (probe and answers and all(answers)):
-            raise ScoringError(f"an answer among {request.answers!r}, or all in front of it, has no tokens")
+        check_tokens(request, probe, answers)
         return Query(context, probe, answers)
 
     def _check_lengths(self, queries: Sequence[Query]) -> None:

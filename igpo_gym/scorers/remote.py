@@ -17,7 +17,7 @@ from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.lm.transport import Server, ServerError
 from igpo_gym.scorers.handshake import flaw, probe
-from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
+from igpo_gym.scorers.interface import BeliefRequest, ScorerStats, check_tokens
 from igpo_gym.scorers.wire import DIALECTS, Dialect, Prompt, Scores
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ class RemoteScorer:
     def _prompts(self, request: BeliefRequest) -> Prompts:
         before = self.framing.ids(request.segments) + self.framing.text_ids(request.probe.prefix)
         answers = [self.framing.text_ids(answer) for answer in request.answers]
-        if not (before and answers and all(answers)):
-            raise ScoringError(f"an answer among {request.answers!r}, or all in front of it, has no tokens")
+        check_tokens(request, before, answers)
         return tuple(Prompt(before + answer, len(answer)) for answer in answers)
 
     def _belief(self, prompts: Prompts) -> Belief:

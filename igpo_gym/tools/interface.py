@@ -47,6 +47,8 @@ class ToolSpec:
     """Arguments to show to the agent, the plainest first; made from the schema where none is given."""
     purpose: str = ""
     """What an agent calls it for, as a verb phrase ("search", "open a document"); "call NAME" if empty."""
+    first: str = field(init=False, repr=False, compare=False)
+    """The name of the first argument."""
     _simple: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +65,7 @@ class ToolSpec:
             ) from None
         if self.parameters.get("type") != "object" or not self.parameters.get("properties"):
             raise SpecError(f"the parameters of tool {self.name!r} must be of type object, with properties")
+        object.__setattr__(self, "first", next(iter(self.parameters["properties"])))
         if not self.purpose:
             object.__setattr__(self, "purpose", f"call {self.name}")
         if not self.examples:
@@ -80,11 +83,6 @@ class ToolSpec:
     def example(self) -> Mapping[str, Any]:
         """The plainest arguments to show."""
         return self.examples[0]
-
-    @property
-    def first(self) -> str:
-        """The name of the first argument."""
-        return str(next(iter(self.parameters["properties"])))
 
     def problem(self, arguments: Mapping[str, Any]) -> str | None:
         """What is wrong with the arguments of a call, in words for the agent; None if nothing is."""

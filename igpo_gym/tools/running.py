@@ -32,6 +32,8 @@ def run_calls(
     A backend that fails (SearchError, OSError) is tried again after each of ``delays``. Then the calls are
     asked apart, so that one that a backend chokes on costs no other its result: see :func:`_by_halves`.
     """
+    if len(tools) == 1:
+        return _tried(tools[calls[0][1].tool], calls, delays) if calls else []
     results: list[ToolResult] = [FAILED] * len(calls)
     places: dict[str, list[int]] = {}
     for place, (_, call) in enumerate(calls):
@@ -96,10 +98,12 @@ def _halved(places: list[int]) -> list[list[int]]:
 def _run(tool: Tool, calls: Asked) -> list[ToolResult]:
     """The tool's results. Raises TypeError, naming the tool, where they are not one result for each call."""
     results = tool.run(calls)
-    if not isinstance(results, list | tuple) or len(results) != len(calls):
+    if not isinstance(results, (list, tuple)) or len(results) != len(calls):
         shown = f"{len(results)}" if isinstance(results, list | tuple) else f"{results!r:.60}"
         raise TypeError(f"the tool {tool.spec.name} must return {len(calls)} results, and returned {shown}")
-    for result in results:
-        if not isinstance(result, ToolResult):
-            raise TypeError(f"the tool {tool.spec.name} must return ToolResult objects, not {result!r:.60}")
+    if not _RESULTS.issuperset(map(type, results)):
+        raise TypeError(f"the tool {tool.spec.name} must return ToolResult objects, not {results!r:.60}")
     return list(results)
+
+
+_RESULTS = frozenset((ToolResult,))

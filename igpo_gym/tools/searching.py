@@ -28,6 +28,9 @@ SEARCH = ToolSpec(
 )
 
 
+_PASSAGES = frozenset((Passage,))
+
+
 def search_call(*queries: str) -> ToolCalls:
     """The action that searches for these queries, in one call.
 
@@ -46,7 +49,7 @@ def queries(action: Action) -> tuple[str, ...]:
     """
     if not isinstance(action, ToolCalls):
         return ()
-    return tuple(query for call in action.calls if call.tool == SEARCH.name for query in _queries(call))
+    return tuple([query for call in action.calls if call.tool == SEARCH.name for query in _queries(call)])
 
 
 def _queries(call: ToolCall) -> tuple[str, ...]:
@@ -83,26 +86,21 @@ class Search:
     def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
         """The passages of each call's queries."""
         asked = [_queries(call) for _, call in calls]
-        distinct = list(dict.fromkeys(query for queries in asked for query in queries))
-        if not distinct:
-            return [ToolResult() for _ in calls]
-        found = self._found(distinct)
-        return [ToolResult(passages=tuple(found[query] for query in queries)) for queries in asked]
+        found = self._found(list(dict.fromkeys(query for queries in asked for query in queries)))
+        return [ToolResult(passages=tuple([found[query] for query in queries])) for queries in asked]
 
     def _found(self, queries: list[str]) -> dict[str, tuple[Passage, ...]]:
         results = self.retriever.search(queries, self.top_k)
         name = type(self.retriever).__name__
-        if not isinstance(results, list | tuple) or len(results) != len(queries):
-            what = f"{len(results)} results" if isinstance(results, list | tuple) else _shown(results)
+        if not isinstance(results, (list, tuple)) or len(results) != len(queries):
+            what = f"{len(results)} results" if isinstance(results, (list, tuple)) else _shown(results)
             raise TypeError(
                 f"the retriever {name} must return a list of passages for each of {len(queries)} "
                 f"queries, and returned {what}"
             )
         found: dict[str, tuple[Passage, ...]] = {}
         for query, passages in zip(queries, results, strict=True):
-            if not isinstance(passages, list | tuple) or not all(
-                isinstance(each, Passage) for each in passages
-            ):
+            if not isinstance(passages, (list, tuple)) or not _PASSAGES.issuperset(map(type, passages)):
                 raise TypeError(
                     f"the retriever {name} must return a list of Passage objects for a query, and "
                     f"returned {_shown(passages)}"

@@ -21,11 +21,15 @@ class ScriptedEngine:
         self.framing = Framing(self.tokenizer)
         self.script = script
         self.calls = 0
+        self.silent = False
+        """Whether an empty message has no token at all, not even the one that ends its turn."""
 
     def sample(self) -> list[int]:
         """The ids of the next message."""
         message = self.script[self.calls]
         self.calls += 1
+        if self.silent and not message:
+            return []
         closes = message.endswith(("</search>", "</answer>", "</tool_call>"))
         # A message that closes an action is followed by too much; one that does not ends its turn itself.
         ids = self.framing.text_ids(message + TAIL) if closes else self.framing.text_ids(message)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 
 import pytest
 
@@ -9,7 +11,7 @@ pytest.importorskip("aviary.core", reason="aviary is not installed")
 from aviary.core import Message, ToolCall, ToolRequestMessage
 
 from igpo_gym.adapters.aviary import SearchQADataset, written
-from igpo_gym.episode import Answer, Invalid
+from igpo_gym.episode import Answer, Invalid, ToolCalls
 from igpo_gym.protocols import NATIVE
 from igpo_gym.tools import search_call
 from tests.adapters.episodes import settings
@@ -23,7 +25,10 @@ def test_calls_are_written_in_the_protocol() -> None:
     searches = ToolRequestMessage(
         content="Who wrote it?", tool_calls=[call("search", query="a"), call("search", query="b < c")]
     )
-    assert written(NATIVE, searches) == NATIVE.write(search_call("a", "b ‹ c"), "Who wrote it?")
+    both = ToolCalls((*search_call("a").calls, *search_call("b ‹ c").calls))
+    assert written(NATIVE, searches) == NATIVE.write(both, "Who wrote it?")
+    listed = ToolRequestMessage(tool_calls=[call("search", query=["a", "b"])])
+    assert written(NATIVE, listed) == NATIVE.write(search_call("a", "b"))
     answer = ToolRequestMessage(tool_calls=[call("answer", answer="Grass")])
     assert written(NATIVE, answer) == NATIVE.write(Answer("Grass"))
 
@@ -61,5 +66,19 @@ def test_a_data_set_has_an_environment_for_every_question() -> None:
             assert [reply.tool_call_id for reply in replies] == [each.id for each in searches]
             assert (bool(replies[0].content), replies[1].content, done, truncated) == (True, "", False, False)
             assert reward == pytest.approx(sum(env.state.rewards[-1].values()))
+
+    asyncio.run(check())
+
+
+def test_what_the_advice_names_are_tools_of_the_environment() -> None:
+    async def check() -> None:
+        env = SearchQADataset(**settings(NATIVE)).get_new_env_by_idx(0)
+        _, tools = await env.reset()
+        replies, *_ = await env.step(Message(role="assistant", content="I do not know."))
+        advised = re.findall(r"(\w+) with (\{.*?\})", replies[0].content or "")
+        assert [name for name, _ in advised] == [tool.info.name for tool in tools] == ["search", "answer"]
+        for name, arguments in advised:
+            action = ToolRequestMessage(tool_calls=[call(name, **json.loads(arguments))])
+            assert not isinstance(NATIVE.parse(written(NATIVE, action)), Invalid)
 
     asyncio.run(check())

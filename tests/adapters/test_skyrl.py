@@ -40,5 +40,5 @@ def test_scores_of_an_ended_episode_are_its_metrics() -> None:
     env.step("<search>Grass</search>")
     assert env.get_metrics() == {}
     env.step("<answer>Danzig</answer>")
-    assert env.get_metrics() == {"em": 1.0, "f1": 1.0, "cover_em": 1.0, "searches": 1}
+    assert env.get_metrics() == {"em": 1.0, "f1": 1.0, "cover_em": 1.0, "tool_turns": 1}
     assert SearchQA.aggregate_metrics([env.get_metrics()])["em"] == 1.0

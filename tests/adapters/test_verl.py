@@ -76,6 +76,7 @@ def test_an_episode_that_fills_its_row_loses_no_reward() -> None:
 
 def test_an_episode_whose_row_does_not_show_its_turns_is_aborted(caplog: pytest.LogCaptureFixture) -> None:
     server = ScriptedServer(["", "<answer>Danzig</answer>"])
+    server.silent = True
     output = asyncio.run(agent_loop(server, settings(CHAT)).run({}, **ROW))
     fields = output.as_dict()
     assert not fields["response_mask"].any()

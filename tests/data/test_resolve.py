@@ -49,5 +49,6 @@ def test_bad_sequences_are_refused() -> None:
         resolve_questions([])
     with pytest.raises(SpecError, match="two questions have the id '1'"):
         resolve_questions([QUESTION, QUESTION])
-    with pytest.raises(SpecError, match="expected a Question, found str: 'Who"):
-        resolve_questions(["Who?"])  # type: ignore[list-item]
+    with pytest.raises(SpecError) as told:
+        resolve_questions([QUESTION, {"answers": ["Danzig"]}])  # type: ignore[list-item]
+    assert str(told.value) == "item 2 of the questions is no Question, but a dict"

@@ -162,3 +162,17 @@ def test_features_stay_within_bounds_and_the_transcript_decides(
     assert not found.features[len(found.names) :].any()
     text = question + "".join(p.title + p.text for turn in turns for p in turn.passages)
     assert all(name in text for name in found.names)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["The", "of", "Grass", "la", "novel", "Günter", "May", "1959", "."]), max_size=20
+    )
+)
+def test_names_begin_and_end_with_words_of_their_own(words: list[str]) -> None:
+    text = " ".join(words)
+    for name in names_in(text):
+        assert name in text
+        first, *_, last = (*name.split(), name.split()[-1])
+        assert first not in ("The", "May", "of")
+        assert last not in ("of", "la")

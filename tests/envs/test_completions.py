@@ -10,6 +10,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.completions import FIRST_ATTEMPT, Completions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Episode
+from igpo_gym.rewards.interface import State
 from tests.conftest import QUESTIONS, MentionScorer
 
 
@@ -30,13 +31,18 @@ class Counting:
         return f"<answer>{'Günter Grass' if episode.attempt % 2 else 'Günter Eich'}</answer>"
 
 
+def latest(episodes: Sequence[Episode]) -> list[State]:
+    return [(episode, len(episode.turns)) for episode in episodes]
+
+
 def test_the_value_is_the_mean_f1_of_the_completions(engine: Engine, scorer: MentionScorer) -> None:
     episodes = engine.begin(QUESTIONS[:1] * 2)
     engine.start(episodes)
     engine.settle(engine.play(episodes[1:], ["<search>Tin Drum</search>"]))
     before, calls = copy.deepcopy(episodes), list(scorer.calls)
     policy = Counting()
-    assert Completions(engine, policy, batch_size=3).values(episodes, 4) == pytest.approx([0.75, 0.75])
+    value = Completions(engine, policy, 4, batch_size=3)
+    assert value.measure(latest(episodes)) == pytest.approx([0.75, 0.75])
     # In batches of three: the first episode's completions search before they answer, the second's do not.
     assert policy.batches == [3, 3, 3, 1, 2]
     assert (episodes, scorer.calls) == (before, calls)
@@ -50,7 +56,7 @@ def test_completions_are_attempts_of_their_own(engine: Engine) -> None:
             seen.extend(episode.attempt for episode in episodes)
             return super().act(episodes)
 
-    Completions(engine, Watching()).values(engine.begin(QUESTIONS[:1], [7]), 2)
+    Completions(engine, Watching(), 2).measure(latest(engine.begin(QUESTIONS[:1], [7])))
     assert set(seen) == {FIRST_ATTEMPT, FIRST_ATTEMPT + 1}
 
 
@@ -59,5 +65,18 @@ def test_turns_that_run_out_are_worth_nothing(engine: Engine, question_set: Ques
         def act(self, episodes: Sequence[Episode]) -> list[str]:
             return ["hm"] * len(episodes)
 
-    assert Completions(engine, Silent()).values(engine.begin(QUESTIONS[:1]), 2) == [0.0]
-    assert Completions(engine, ScriptedAgent("expert", question_set)).values([], 2) == []
+    assert Completions(engine, Silent(), 2).measure(latest(engine.begin(QUESTIONS[:1]))) == [0.0]
+    assert Completions(engine, ScriptedAgent("expert", question_set), 2).measure([]) == []
+
+
+def test_an_episode_that_has_ended_has_nothing_left_to_complete(
+    engine: Engine, question_set: QuestionSet
+) -> None:
+    (episode,) = engine.begin(QUESTIONS[:1])
+    engine.start([episode])
+    engine.settle(engine.play([episode], ["<answer>Grass</answer>"]))
+    value = Completions(engine, ScriptedAgent("expert", question_set), 1)
+    assert value.measure([(episode, 1), (episode, 0)]) == [0.0, 1.0]
+    assert value.name == "value(completions=1)"
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        Completions(engine, Counting(), 0)

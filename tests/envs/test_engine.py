@@ -31,7 +31,7 @@ def step(engine: Engine, episodes: list[Episode], *messages: str) -> list[float]
 
 
 def snapshot(episode: Episode) -> tuple[object, ...]:
-    measured = (list(episode.beliefs), list(episode.views), list(episode.values))
+    measured = (list(episode.beliefs), list(episode.views), list(episode.measured), episode.instruments)
     return (list(episode.segments), list(episode.turns), *measured, list(episode.rewards), episode.end)
 
 
@@ -375,14 +375,12 @@ class Broken(MentionScorer):
         return beliefs
 
 
-class Fixed:
-    """An estimator that finds every state worth a number."""
+class Half:
+    """Answers every second attempt at "Who wrote The Tin Drum?" or any other question rightly."""
 
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def values(self, episodes: Sequence[Episode], completions: int) -> list[float]:
-        return [self.value] * len(episodes)
+    def act(self, episodes: Sequence[Episode]) -> list[str]:
+        answers = [episode.question.answers[0] if episode.attempt % 2 else "no" for episode in episodes]
+        return [f"<answer>{answer}</answer>" for answer in answers]
 
 
 ALL = resolve_reward("ig-search(samples=2) + tips + igpo(context=evidence) + monte-carlo")
@@ -391,7 +389,7 @@ ALL = resolve_reward("ig-search(samples=2) + tips + igpo(context=evidence) + mon
 def test_a_step_asks_each_model_once_for_all_terms(engine: Engine) -> None:
     scorer, reference = MentionScorer(), MentionScorer()
     engine = dataclasses.replace(
-        engine, scorer=scorer, reference=reference, corpus=PASSAGES, estimator=Fixed(0.5), reward=ALL
+        engine, scorer=scorer, reference=reference, corpus=PASSAGES, policy=Half(), reward=ALL
     )
     episodes = begin(engine, 0, 1)
     step(engine, episodes, "<search>drum</search>", "hm")
@@ -400,16 +398,14 @@ def test_a_step_asks_each_model_once_for_all_terms(engine: Engine) -> None:
     assert [len(episode.beliefs) for episode in episodes] == [2, 2]
     assert (
         [len(episode.views) for episode in episodes]
-        == [len(episode.values) for episode in episodes]
+        == [len(episode.measured) for episode in episodes]
         == [2, 2]
     )
     assert set(episodes[0].rewards[0]) == {term.name for _, term in ALL.terms}
 
 
 def test_a_reference_that_fails_leaves_every_episode_as_it_was(engine: Engine) -> None:
-    engine = dataclasses.replace(
-        engine, reference=Broken(at=2), corpus=PASSAGES, estimator=Fixed(0.5), reward=ALL
-    )
+    engine = dataclasses.replace(engine, reference=Broken(at=2), corpus=PASSAGES, policy=Half(), reward=ALL)
     episodes = begin(engine, 0, 1)
     before = [snapshot(episode) for episode in episodes]
     messages = ("<search>drum</search>", "<answer>Danzig</answer>")
@@ -428,15 +424,18 @@ def test_a_reference_alone_is_enough_where_no_term_reads_the_scorer(engine: Engi
 
 def test_where_turns_run_out_there_is_nothing_left_to_gain(engine: Engine) -> None:
     engine = dataclasses.replace(
-        engine, scorer=Narrow(), estimator=Fixed(0.5), reward=resolve_reward("value-gain(completions=1)")
+        engine, scorer=Narrow(), policy=Half(), reward=resolve_reward("value-gain(completions=2)")
     )
     first, second = begin(engine, 0, 1)
     too_long = f"<think>{'Grass ' * 500}</think><search>drum</search>"
     assert step(engine, [first, second], "<search>drum</search>", too_long) == [0.0, 0.0]
     assert second.truncated
+    # An instrument sees that the context is exhausted: nothing is left to complete.
+    assert [each["value(completions=2)"] for each in second.measured] == [0.5, 0.0]
     assert step(engine, [first], "<search>drum</search>") == [0.0]
     assert step(engine, [first], "<search>drum</search>") == [0.0]
-    assert [values[1] for values in first.values] == [0.5, 0.5, 0.5, 0.0]  # measured all the same
+    # Measured all the same.
+    assert [each["value(completions=2)"] for each in first.measured] == [0.5, 0.5, 0.5, 0.0]
 
 
 # What happens at the edges.

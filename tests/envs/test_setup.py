@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.completions import Completions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble
 from igpo_gym.episode import Passage
@@ -61,12 +60,8 @@ def test_what_a_reward_needs_is_given_or_missed(question_set: QuestionSet, score
     assert settle(reward="tips", reference=scorer).reference is scorer
     assert settle(reward="ig-search").corpus[0] == PASSAGES[0]
     agent = ScriptedAgent("expert", question_set)
-    estimator = settle(reward="monte-carlo", policy=agent).estimator
-    assert isinstance(estimator, Completions)
-    assert estimator.policy is agent
-    by_name = settle(reward="monte-carlo", policy="expert").estimator
-    assert isinstance(by_name, Completions)
-    assert isinstance(by_name.policy, ScriptedAgent)
+    assert settle(reward="monte-carlo", policy=agent).policy is agent
+    assert isinstance(settle(reward="monte-carlo", policy="expert").policy, ScriptedAgent)
     for reward, problem in (("tips", "frozen reference model"), ("monte-carlo", "needs a policy")):
         with pytest.raises(ValueError, match=problem):
             settle(reward=reward)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TextIO
 
 import gymnasium as gym
 import numpy as np
@@ -202,6 +204,39 @@ def test_an_action_that_is_no_string_changes_nothing(settings: dict[str, Any]) -
     with pytest.raises(TypeError, match="an action is a string"):
         env.step(7)  # type: ignore[arg-type]
     assert env.step("<answer>x</answer>")[4]["turn"] == 1
+
+
+def closed_stream() -> TextIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def ascii_stream() -> TextIO:
+    return io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+
+
+def broken_pipe() -> TextIO:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError("nobody reads")
+
+    return Broken()
+
+
+@pytest.mark.parametrize("stream", [closed_stream, ascii_stream, broken_pipe])
+def test_a_terminal_that_cannot_show_the_step_loses_nothing_of_it(
+    settings: dict[str, Any],
+    stream: Callable[[], TextIO],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    env = gym.make("SearchQA-IGPO-v0", **settings, render_mode="human")
+    monkeypatch.setattr("sys.stdout", stream())
+    env.reset(options={"question_id": "q-birth"})
+    _, reward, terminated, *_ = env.step("<answer>Gdańsk</answer>")
+    assert (reward, terminated) == (1.0, True)
+    assert "the episode cannot be shown" in caplog.text
 
 
 def test_render_modes(settings: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

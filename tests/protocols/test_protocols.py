@@ -23,6 +23,8 @@ from igpo_gym.protocols import (
     native_message,
     resolve_protocol,
 )
+from igpo_gym.protocols.blocks import Blocks
+from igpo_gym.protocols.grammar import without_end_of_turn
 from igpo_gym.text import neutralize, well_formed
 from igpo_gym.tools import queries, search_call
 from igpo_gym.tools.opening import OPEN
@@ -74,6 +76,19 @@ def test_what_stops_sampling_and_what_parses_agree(protocol: TextProtocol, messa
         first = protocol.parse(message[:end])
         assert isinstance(first, ToolCalls)
         assert action.calls[: len(first.calls)] == first.calls
+
+
+@given(protocols, messages)
+def test_plain_messages_are_read_as_any_are(protocol: TextProtocol, message: str) -> None:
+    if not isinstance(protocol.grammar, Blocks):
+        return
+    plain = protocol.parse(message)
+    names = protocol.grammar.form.tags(protocol.tools)
+    try:
+        any_way: object = protocol.grammar._read_any(without_end_of_turn(message), names, protocol.tools)
+    except ValueError as problem:
+        any_way = Invalid(str(problem))
+    assert plain == any_way
 
 
 def visible_words(text: str) -> bool:

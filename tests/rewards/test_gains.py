@@ -116,7 +116,7 @@ def test_ig_search_by_hand() -> None:
 
 def test_monte_carlo_by_hand() -> None:
     episode = play(SEARCH, Invalid("no"), Answer("Danzig"))
-    episode.values = [{8: 0.25}, {8: 0.75}, {8: 0.5}]
+    episode.measured = [{"value(completions=8)": value} for value in (0.25, 0.75, 0.5)]
     assert prices(TERMS["value-gain"], episode) == pytest.approx([0.5, -0.25, 0.0])
 
 

@@ -14,7 +14,7 @@ from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.beliefs import belief_request
-from igpo_gym.rewards.instruments import Due, Instruments
+from igpo_gym.rewards.instruments import Instruments
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
@@ -42,36 +42,34 @@ def test_each_belief_is_due_once_however_many_terms_read_it(scorer: MentionScore
     ]
     due = instruments.due([resolve_reward(reward) for reward in rewards])
     assert due.views == (BELIEF, BeliefView("evidence"), BeliefView(draw=0), BeliefView(draw=1))
-    assert not Instruments().due([resolve_reward("igpo")])
+    assert not Instruments().due([resolve_reward("igpo")]).views
 
 
 def test_a_models_beliefs_of_all_states_are_one_call(engine: Engine) -> None:
     episodes = [play(engine, 0, "<search>Tin Drum</search>"), play(engine, 1, "hm", "<search>zzz</search>")]
     states = [(episode, turn) for episode in episodes for turn in range(len(episode.turns) + 1)]
     scorer, reference = MentionScorer(), MentionScorer()
-    due = Due(
-        (BELIEF, BeliefView("evidence"), BeliefView(draw=0), BeliefView(span="tagged", model="reference"))
-    )
-    Instruments(scorer, reference, corpus=PASSAGES).measure(states, due)
+    views = (BELIEF, BeliefView("evidence"), BeliefView(draw=0), BeliefView(span="tagged", model="reference"))
+    Instruments(scorer, reference, corpus=PASSAGES).beliefs(states, views)
     # Only one turn of five found a document that another could stand in for.
     assert (scorer.calls, reference.calls) == ([2 * 5 + 1], [5])
     both = MentionScorer()
-    Instruments(both, both, corpus=PASSAGES).measure(states, due)
+    Instruments(both, both, corpus=PASSAGES).beliefs(states, views)
     assert both.calls == [3 * 5 + 1]
 
 
 def test_a_turn_that_found_nothing_has_no_other_documents(engine: Engine) -> None:
     episode = play(engine, 0, "<search>zzz</search>", "hm")
-    due = Due((BELIEF, BeliefView(draw=0)))
-    for reading in Instruments(MentionScorer(), corpus=PASSAGES).measure([(episode, 1), (episode, 2)], due):
-        assert reading.beliefs[BELIEF] == reading.beliefs[BeliefView(draw=0)]
+    views = (BELIEF, BeliefView(draw=0))
+    for beliefs in Instruments(MentionScorer(), corpus=PASSAGES).beliefs([(episode, 1), (episode, 2)], views):
+        assert beliefs[BELIEF] == beliefs[BeliefView(draw=0)]
 
 
 def test_a_tagged_belief_is_a_sum_over_tokens(engine: Engine) -> None:
     episode = play(engine, 0, "<search>Tin Drum</search>")
-    (reading,) = Instruments(MentionScorer()).measure([(episode, 1)], Due((TAGGED,)))
+    (beliefs,) = Instruments(MentionScorer()).beliefs([(episode, 1)], (TAGGED,))
     # With its tags no answer is mentioned: log(1/10) a word, and the first alias has two.
-    belief = reading.beliefs[TAGGED]
+    belief = beliefs[TAGGED]
     assert belief is not None
     assert belief.log_probs == pytest.approx((2 * math.log(0.1), math.log(0.1)))
 
@@ -83,8 +81,8 @@ def test_a_scorer_that_does_not_count_tokens_cannot_sum(engine: Engine) -> None:
 
     episode = play(engine, 0)
     with pytest.raises(ScoringError, match="does not tell their log-probabilities"):
-        Instruments(Silent()).measure([(episode, 0)], Due((TAGGED,)))
-    assert Instruments(Silent()).measure([(episode, 0)], Due((BELIEF,)))
+        Instruments(Silent()).beliefs([(episode, 0)], (TAGGED,))
+    assert Instruments(Silent()).beliefs([(episode, 0)], (BELIEF,))
 
 
 @pytest.mark.parametrize("chat_template", [None, CHATML])
@@ -95,8 +93,8 @@ def test_a_tagged_sum_is_that_of_the_models_own_forward_pass(
     model = make_model("llama")
     scorer = TransformersScorer(model, tokenizer)
     episode = play(engine, 0, "<search>Tin Drum</search>")
-    (reading,) = Instruments(scorer).measure([(episode, 1)], Due((TAGGED,)))
-    belief = reading.beliefs[TAGGED]
+    (beliefs,) = Instruments(scorer).beliefs([(episode, 1)], (TAGGED,))
+    belief = beliefs[TAGGED]
     assert belief is not None
     for answer, total in zip(QUESTIONS[0].answers, belief.log_probs, strict=True):
         context = scorer.framing.ids(episode.context(1))
@@ -114,7 +112,7 @@ def test_a_drawn_belief_costs_the_documents_and_a_question(engine: Engine) -> No
 
     def tokens(*views: BeliefView) -> int:
         before = scorer.stats.tokens_forwarded
-        instruments.measure([(episode, 1)], Due(views))
+        instruments.beliefs([(episode, 1)], views)
         return scorer.stats.tokens_forwarded - before
 
     turn_and_ask, ask = tokens(BELIEF), tokens(BELIEF)
@@ -143,22 +141,23 @@ class Narrow(MentionScorer):
 def test_documents_that_make_it_too_long_are_taken_for_the_real_ones(engine: Engine) -> None:
     long = dataclasses.replace(PASSAGES[5], text="Grass " * 500)
     episode = play(engine, 0, "<search>Tin Drum</search>")
-    due = Due((BELIEF, BeliefView(draw=0)))
     instruments = Instruments(Narrow(2000), corpus=(long, long))
-    (reading,) = instruments.measure([(episode, 1)], due)
-    assert reading.beliefs[BeliefView(draw=0)] == reading.beliefs[BELIEF] == episode.beliefs[1]
+    (beliefs,) = instruments.beliefs([(episode, 1)], (BELIEF, BeliefView(draw=0)))
+    assert beliefs[BeliefView(draw=0)] == beliefs[BELIEF] == episode.beliefs[1]
 
 
 def test_a_belief_that_cannot_be_had_stays_what_it_was(engine: Engine) -> None:
     episode = play(engine, 0, "<search>Tin Drum</search>", f"<think>{'Grass ' * 500}</think>")
-    due = Due((BELIEF, BeliefView("evidence")))
-    readings = Instruments(Narrow(2000)).measure([(episode, turn) for turn in range(3)], due)
+    views = (BELIEF, BeliefView("evidence"))
+    beliefs = Instruments(Narrow(2000)).beliefs([(episode, turn) for turn in range(3)], views)
     copy = Episode(episode.question, TAGS.prompt(episode.question))
-    assert [reading.note(copy) for reading in readings] == [True, True, False]
+    assert [copy.believe(found) for found in beliefs] == [True, True, False]
     assert copy.beliefs[2] == copy.beliefs[1] == episode.beliefs[1]
     assert copy.belief(2, BeliefView("evidence")) == copy.belief(1, BeliefView("evidence"))
     with pytest.raises(ScoringError, match="the prompt of 'q-author' is longer"):
-        readings[2].note(Episode(episode.question, TAGS.prompt(episode.question)))
+        Instruments(Narrow(10)).beliefs([(episode, 0), (episode, 1)], views)
+    with pytest.raises(LookupError):
+        Episode(episode.question, copy.prompt).believe(beliefs[2])
 
 
 @pytest.mark.parametrize(

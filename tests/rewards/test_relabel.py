@@ -14,7 +14,6 @@ from igpo_gym.agents.rollouts.records import from_record, to_record
 from igpo_gym.config import EnvConfig
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.completions import Completions
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Belief, BeliefView, Episode
@@ -49,8 +48,8 @@ def some_episodes(engine: Engine) -> list[Episode]:
 @pytest.fixture
 def everything(engine: Engine, question_set: QuestionSet, scorer: MentionScorer) -> Engine:
     """An engine that can pay any reward."""
-    completions = Completions(engine, ScriptedAgent("expert", question_set))
-    return dataclasses.replace(engine, reference=scorer, corpus=PASSAGES, estimator=completions)
+    expert = ScriptedAgent("expert", question_set)
+    return dataclasses.replace(engine, reference=scorer, corpus=PASSAGES, policy=expert)
 
 
 @pytest.mark.parametrize("reward", VARIANTS)
@@ -58,7 +57,8 @@ def test_the_recorded_variant_gives_the_recorded_rewards(everything: Engine, rew
     engine = dataclasses.replace(everything, reward=resolve_reward(reward))
     episodes = some_episodes(engine)
     # Measured anew, and from what was recorded.
-    anew = {"scorer": MentionScorer(), "reference": MentionScorer(), "estimator": engine.estimator}
+    context = {"engine": engine, "policy": engine.policy}
+    anew = {"scorer": MentionScorer(), "reference": MentionScorer(), "context": context}
     for sources in ({**anew, "corpus": PASSAGES}, {}):
         priced = list(relabel(iter(episodes), [reward], **sources, batch_size=2))  # type: ignore[arg-type]
         for episode, result in zip(episodes, priced, strict=True):
@@ -71,7 +71,14 @@ def test_all_variants_share_one_call_a_batch(everything: Engine) -> None:
     episodes = some_episodes(everything)
     scorer = MentionScorer()
     priced = list(
-        relabel(episodes, VARIANTS, scorer, reference=scorer, corpus=PASSAGES, estimator=everything.estimator)
+        relabel(
+            episodes,
+            VARIANTS,
+            scorer,
+            reference=scorer,
+            corpus=PASSAGES,
+            context={"engine": everything, "policy": everything.policy},
+        )
     )
     # Plain, evidence and tagged beliefs of 3 + 4 + 1 states, and four draws for each of the 4 searches.
     assert scorer.calls == [3 * 8 + 4 * 4]

@@ -199,8 +199,9 @@ def test_closing_ends_the_calls_of_others(plain: Engine, start: Any, connect: An
 
 
 def test_an_answer_without_tokens(plain: Engine, start: Any, connect: Any) -> None:
-    with pytest.raises(ScoringError, match="has no tokens"):
+    with pytest.raises(ScoringError, match="answer 2 of 2 has no tokens") as told:
         connect(start(plain.vllm()).url).score([request("Who?", answers=["Grass", ""])])
+    assert "Grass" not in str(told.value)
 
 
 # Specs, models and tokenizers.

@@ -12,6 +12,8 @@ from igpo_gym.lm.names import PACKAGED, check_name
 from igpo_gym.lm.policy import Policy, Sampling
 from igpo_gym.protocols import TextProtocol
 
+__all__ = ["ScriptedAgent", "resolve_policy"]
+
 
 def scripted_policy(
     script: str, questions: QuestionSet, protocol: TextProtocol, sampling: Sampling

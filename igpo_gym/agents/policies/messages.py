@@ -16,13 +16,14 @@ def sampled_message(
     ids: Sequence[int],
     log_probs: Sequence[float] | None = None,
     ends: Collection[int] = (),
+    weights: str = "",
 ) -> Message:
     """The message in what a model, or an inference engine, sampled.
 
     It goes up to the token that ended the turn, which is one of its ids, and no further than the first
     action: engines that were told to stop there may sample a little more, and others do not stop at all.
     ``ends`` are tokens that end a turn beside those of the framing. ``log_probs`` are as the model tells
-    them, in nats; nan where it tells none.
+    them, in nats; nan where it tells none. ``weights`` is the version of the weights, where one is known.
     """
     ends = framing.end_ids | set(ends)
     last = next((place for place, number in enumerate(ids) if number in ends), None)
@@ -43,4 +44,5 @@ def sampled_message(
         vocabulary=framing.vocabulary,
         tokens=tuple(framing.token_text(number) for number in kept),
         cut_off=bool(kept) and not acts and last is None,
+        weights=weights,
     )

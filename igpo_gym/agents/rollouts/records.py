@@ -1,7 +1,8 @@
 """Episodes as lines of JSON: written as they end, read back as they were.
 
-Records have version 2; those of version 1 are read by :mod:`igpo_gym.agents.rollouts.version1`. What a record
-holds beyond the fields that are known is kept when it is read and written again.
+Records have version 2, see docs/records.md; those of version 1 are read by
+:mod:`igpo_gym.agents.rollouts.version1`. What a record holds beyond the fields that are known is kept when it
+is read and written again.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
 from igpo_gym.data.scores import scores
@@ -34,6 +34,8 @@ from igpo_gym.episode import (
     Turn,
 )
 from igpo_gym.errors import DataError
+from igpo_gym.rewards import RewardFunction, split
+from igpo_gym.storage import changed, lock
 from igpo_gym.text import well_formed
 
 FORMAT = 2
@@ -58,19 +60,19 @@ _KNOWN = frozenset(
             "f1",
             "cover_em",
         ),
-        *("prompt", "turns", "beliefs", "views", "values", "rewards"),
+        *("prompt", "turns", "beliefs", "views", "measured", "instruments", "rewards"),
     )
 )
-"""The fields of a record, its settings included; all others are somebody's own."""
+"""What an episode is made of, and what follows from it; what else a record holds is kept."""
 
 
-def to_record(episode: Episode) -> dict[str, Any]:
+def to_record(episode: Episode, reward: RewardFunction | None = None) -> dict[str, Any]:
     """An ended episode as JSON values, with its scores for whoever reads the file without this package.
 
-    ``end`` is the reason as :class:`igpo_gym.episode.EndReason` names it. A turn has its ``message``,
-    ``action``, ``segments``, ``results`` (one for each call), ``observation`` and ``cut``. A belief has the
-    ``log_probs`` of each alias and, where the scorer told them, ``token_log_probs``.
+    With the ``reward`` that it was paid, the record tells how it splits into the turns' gains and the outcome
+    (see :func:`igpo_gym.rewards.split`). docs/records.md describes every field.
     """
+    divided = {} if reward is None else {"split": dataclasses.asdict(split(episode, reward))}
     return {
         "format": FORMAT,
         "question": dataclasses.asdict(episode.question),
@@ -89,9 +91,11 @@ def to_record(episode: Episode) -> dict[str, Any]:
             }
             for view in (episode.views[0] if episode.views else ())
         ],
-        "values": episode.values,
+        "measured": episode.measured,
+        "instruments": dict(episode.instruments),
         "rewards": episode.rewards,
         **episode.extra,
+        **divided,
     }
 
 
@@ -109,10 +113,8 @@ def from_record(record: Mapping[str, Any]) -> Episode:
         turns=[_turn(turn) for turn in fields["turns"]],
         beliefs=[_belief(belief) for belief in fields["beliefs"]],
         views=_views(fields.get("views", [])),
-        values=[
-            {int(completions): value for completions, value in values.items()}
-            for values in fields.get("values", [])
-        ],
+        measured=[dict(values) for values in fields.get("measured", [])],
+        instruments=dict(fields.get("instruments", {})),
         rewards=fields["rewards"],
         end=None if fields["end"] is None else EndReason(fields["end"]),
         attempt=fields.get("attempt", 0),
@@ -226,36 +228,32 @@ def _check_format(record: Any) -> None:
         raise ValueError(f"format {record['format']}; this version reads formats 1 and {FORMAT}")
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Keep a second run from writing the same file; the lock goes with the file. No locks on Windows."""
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(path, "another run is writing to it") from None
-
-
 class RolloutFile:
     """A file that grows by one episode a line; what was written survives a crash.
 
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
-    and ``done`` holds the question's id and the attempt's number of each episode that is there. Raises
-    DataError when the file was made with other settings, since its episodes could not be compared; of those
-    that are named in ``fingerprints``, a line may lack some.
+    and ``done`` holds the question's id and the attempt's number of each episode that is there. ``reward`` is
+    what they were paid. Raises BlockingIOError when another run is writing to it, and DataError when it was
+    made with other settings, since its episodes could not be compared; of those that are named in
+    ``fingerprints``, a line may lack some.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], fingerprints: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        fingerprints: Iterable[str] = (),
+        reward: RewardFunction | None = None,
+    ) -> None:
         self.path = path
         self.settings = settings
+        self.reward = reward
         self._fingerprints = {name: settings[name] for name in fingerprints}
         self.done: set[tuple[str, int]] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         try:
-            _lock(self._file, path)
+            lock(self._file, path)
             self._resume()
         except BaseException:
             self._file.close()
@@ -271,7 +269,7 @@ class RolloutFile:
 
     def write(self, episode: Episode) -> None:
         """Append an episode, and do not return before it is with the operating system."""
-        record = {"settings": self.settings, **to_record(episode)}
+        record = {"settings": self.settings, **to_record(episode, self.reward)}
         # Retrievers and reward terms may give numbers that are not Python's own.
         text = json.dumps(record, ensure_ascii=False, default=float)
         self._file.write(well_formed(text).encode() + b"\n")
@@ -286,21 +284,14 @@ class RolloutFile:
                 break  # cut short by a crash; anything else without an end is not ours to remove
             try:
                 record = json.loads(line)
-                settings = self._fingerprints | record["settings"]
+                settings = dict(record["settings"])
                 attempt = record["question"]["id"], record.get("attempt", 0)
                 if record["format"] != FORMAT:
                     raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
             except _MALFORMED as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
-            if settings != self.settings:
-                changed = sorted(
-                    name
-                    for name in settings.keys() | self.settings.keys()
-                    if settings.get(name) != self.settings.get(name)
-                )
-                raise DataError(
-                    self.path, f"made with other settings ({', '.join(changed)}); choose another file", number
-                )
+            if names := changed(settings, self.settings, self._fingerprints):
+                raise DataError(self.path, f"made with other settings ({names}); choose another file", number)
             self.done.add(attempt)
             end += len(line)
         self._file.truncate(end)

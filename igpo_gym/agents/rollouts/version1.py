@@ -7,7 +7,7 @@ from typing import Any
 
 from igpo_gym.episode import EndReason
 
-_RENAMED = frozenset(("segments", "prompt_length", "truncated", "turns", "beliefs", "views"))
+_RENAMED = frozenset(("segments", "prompt_length", "truncated", "turns", "beliefs", "views", "values"))
 
 
 def episode_fields(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,6 +32,10 @@ def episode_fields(record: Mapping[str, Any]) -> dict[str, Any]:
         "views": [
             {**view, "beliefs": [{"log_probs": log_probs} for log_probs in view["beliefs"]]}
             for view in record.get("views", [])
+        ],
+        "measured": [
+            {f"value(completions={number})": value for number, value in values.items()}
+            for values in record.get("values", [])
         ],
     }
 

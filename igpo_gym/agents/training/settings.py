@@ -13,7 +13,7 @@ from igpo_gym.errors import SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.specs import fingerprint
-from igpo_gym.storage import written_file
+from igpo_gym.storage import changed, written_file
 from igpo_gym.text import without_credentials
 
 TASK, CREDIT, ROLLOUTS = "Task", "Reward and credit", "Rollouts"
@@ -168,13 +168,11 @@ def agree(out: Path, settings: Settings) -> None:
     path, now = out / "settings.json", fingerprints(settings)
     ours = shown(settings) | now
     if path.exists():
-        theirs = now | json.loads(path.read_text())
-        free = set() if settings.curriculum else {"updates"}
-        changed = [name for name in ours if theirs.get(name) != ours[name] and name not in free]
-        if changed:
-            raise ValueError(
-                f"{out} holds a run with other settings ({', '.join(changed)}); choose another folder"
-            )
+        theirs = json.loads(path.read_text())
+        if not settings.curriculum:
+            theirs["updates"] = settings.updates
+        if names := changed(theirs, ours, now):
+            raise ValueError(f"{out} holds a run with other settings ({names}); choose another folder")
     with written_file(path) as file:
         file.write(json.dumps(ours, indent=2) + "\n")
 

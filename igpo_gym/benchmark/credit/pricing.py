@@ -11,8 +11,7 @@ import numpy as np
 
 from igpo_gym.benchmark.credit.labels import Label
 from igpo_gym.benchmark.credit.trajectories import Trajectory
-from igpo_gym.data.metrics import f1
-from igpo_gym.envs.completions import Completions
+from igpo_gym.data.scores import scores
 from igpo_gym.envs.engine import Engine
 from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
@@ -47,8 +46,7 @@ class Play:
     @property
     def outcome(self) -> float:
         """The F1 of the answer."""
-        episode = self.trajectory.episode
-        return f1(episode.prediction, episode.question.answers)
+        return scores(self.trajectory.episode)["f1"]
 
     @property
     def split(self) -> Split:
@@ -113,7 +111,7 @@ class Pricer:
             self.scorer if believes else None,
             reference=self.scorer,
             corpus=self.engine.corpus,
-            estimator=None if self.policy is None else Completions(rules, self.policy),
+            context={"engine": rules, "policy": self.policy},
             protocol=self.engine.protocol,
         )
 

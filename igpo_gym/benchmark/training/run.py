@@ -24,6 +24,7 @@ from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.settings import Settings, fingerprints, shown
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
+from igpo_gym.storage import changed, held
 
 
 class Variant(NamedTuple):
@@ -85,9 +86,16 @@ def run_training(
     A variant that comes twice is trained once. Runs that ``out`` has are not made again; of the others
     ``jobs`` are made at a time. All variants of a seed meet the same questions. Where a reward asks for no
     belief, none is computed, so that time is what the variant costs. ``report`` gets the metrics of every
-    update. Raises DataError if the folder holds runs with other settings, and what
-    :func:`igpo_gym.agents.training.trainer.train` raises.
+    update. Raises DataError if the folder holds runs with other settings, BlockingIOError if another process
+    is at work in it, and what :func:`igpo_gym.agents.training.trainer.train` raises.
     """
+    with held(out):
+        return _run_training(out, settings, variants, seeds, report, jobs)
+
+
+def _run_training(
+    out: Path, settings: Settings, variants: Sequence[Variant], seeds: int, report: Report, jobs: int
+) -> list[Outcome]:
     unique = dict.fromkeys(variants)
     plan = [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in unique]
     path, now = out / "runs.jsonl", fingerprints(settings)
@@ -190,7 +198,6 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
     with other fingerprints (see :func:`igpo_gym.agents.training.settings.fingerprints`).
     """
     now = fingerprints(settings) if settings else {}
-    ours = shared(settings) | now if settings else {}
     if not path.exists():
         return
     for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
@@ -198,14 +205,13 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
             continue  # cut short by a crash; the run itself is whole, and is summarized again
         try:
             record = json.loads(line)
-            theirs = now | record["settings"]
+            theirs = dict(record["settings"])
             curve = tuple(map(dict, record["curve"]))
             outcome = Outcome(Variant(*record["variant"]), record["seed"], curve, dict(record["means"]))
         except (KeyError, TypeError, ValueError) as problem:
             raise DataError(path, f"not a finished run ({problem!r})", number) from problem
-        if settings is not None and theirs != ours:
-            changed = [name for name, x in ours.items() if theirs.get(name) != x]
-            raise DataError(path, f"made with other settings ({', '.join(changed)})", number)
+        if settings is not None and (names := changed(theirs, shared(settings) | now, now)):
+            raise DataError(path, f"made with other settings ({names})", number)
         yield outcome
 
 

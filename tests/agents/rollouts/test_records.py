@@ -151,7 +151,7 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str)
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("values", [1]),
+        ("measured", [1]),
         ("turns", []),
         ("turns", [{"message": "m", "action": "search", "results": []}]),
         ("prompt", ["x"]),
@@ -180,7 +180,7 @@ def test_settings_of_a_wrong_shape_are_told(engine: Engine, tmp_path: Path, sett
 
 def test_a_second_run_may_not_write_the_same_file(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
-    with RolloutFile(path, SETTINGS), pytest.raises(DataError, match="another run is writing"):
+    with RolloutFile(path, SETTINGS), pytest.raises(BlockingIOError, match="another run is writing"):
         RolloutFile(path, SETTINGS)
     with RolloutFile(path, SETTINGS):
         pass
@@ -205,7 +205,8 @@ def test_what_other_views_and_policies_told_is_read_back(engine: Engine) -> None
     episode = play(engine)
     views = (BeliefView("evidence"), BeliefView(span="tagged", model="reference"), BeliefView(draw=3))
     episode.views = [{view: Belief((-1.0 - turn, -2.0)) for view in views} for turn in range(3)]
-    episode.values = [{8: 0.25 * turn, 1: 0.0} for turn in range(3)]
+    for turn in range(3):
+        episode.note({"value(completions=8)": 0.25 * turn, "judge": {"helps": True}}, {"judge": "gpt/2"})
     assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
 
 

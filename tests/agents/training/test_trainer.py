@@ -394,8 +394,8 @@ def test_all_that_reads_and_plays_for_a_reward_is_timed_and_begins_with_an_empty
     assert run.update()["share_scoring"] > 0
 
     run = Run(tmp_path, Settings(**settings, reward="monte-carlo(completions=1)"))
-    assert run.engine.estimator is not None
-    run.engine.estimator.values(run.engine.begin([run.unseen[0]]), 1)
+    assert run.engine.policy is not None
+    run.engine.start(run.engine.begin([run.unseen[0]]))
     assert run.watch.seconds["sampling"] > 0
 
 
