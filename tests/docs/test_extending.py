@@ -121,6 +121,15 @@ def test_a_reward_term(workplace: Path) -> None:
     assert [sum(terms.values()) for terms in episode.rewards] == [0.5, 0.4, 0.0]
 
 
+def test_a_reward_term_with_an_instrument(workplace: Path) -> None:
+    save("reward_term.md")
+    imported = played(reward="f1 + mine.variety:variety(scale=4)")
+    named = played(reward="f1 + variety(scale=4)")
+    assert imported.rewards == named.rewards
+    assert [measured["vocabulary"] for measured in named.measured] == [0, 1, 1]
+    assert named.rewards[0] == {"f1": 0.0, "variety(scale=4.0)": 0.25}
+
+
 @pytest.mark.parametrize("name", ["returns", "mine.returns:returns"])
 def test_an_estimator(workplace: Path, name: str) -> None:
     save("estimator.md")
