@@ -72,6 +72,7 @@ def blocks(page: Path) -> list[Block]:
 def inputs(folder: Path) -> None:
     """Real inputs under the names that the documents use."""
     questions, engine = assemble(EnvConfig(scorer=None, reward="outcome-f1"))
-    with RolloutFile(folder / "noisy.jsonl", {}) as file:
-        for episode in collect(engine, ScriptedAgent("noisy", questions), questions.questions[:2]):
-            file.write(episode)
+    for agent in ("noisy", "expert"):
+        with RolloutFile(folder / f"{agent}.jsonl", {}) as file:
+            for episode in collect(engine, ScriptedAgent(agent, questions), questions.questions[:2]):
+                file.write(episode)
