@@ -27,7 +27,15 @@ Aliases = Literal["max", "first", "logsumexp"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its gold answers. Raises ValueError when the text or the answers are empty."""
+    """A question with its gold answers. Raises ValueError when the text or the answers are empty.
+
+    >>> question = Question("q1", "Who wrote The Tin Drum?", ("Günter Grass", "Grass"), evidence=("drum",))
+    >>> question.answers[0], question.hops
+    ('Günter Grass', None)
+    >>> Question("q2", "Who?", ("",))
+    Traceback (most recent call last):
+    ValueError: question 'q2' has no answer, or an empty one
+    """
 
     id: str
     text: str
@@ -51,7 +59,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a corpus, as a search returns it."""
+    """A piece of a corpus, as a search returns it.
+
+    The score is no part of what a passage is:
+
+    >>> Passage("1", "Danzig", "A port.", score=2.5) == Passage("1", "Danzig", "A port.")
+    True
+    """
 
     id: str
     title: str
@@ -76,7 +90,11 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What one call brought. The environment's reply shows ``text`` where there is one, else the passages."""
+    """What one call brought. The environment's reply shows ``text`` where there is one, else the passages.
+
+    >>> ToolResult("32").text, ToolResult(failed=True).passages
+    ('32', ())
+    """
 
     text: str = ""
     """What a tool says in words, such as the page of a document."""
@@ -88,7 +106,11 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
-    """The agent calls tools, in the order of its message."""
+    """The agent calls tools, in the order of its message.
+
+    >>> ToolCalls((ToolCall("search", {"query": "Danzig"}), ToolCall("open", {"document": "Danzig"}))).kind
+    'tools'
+    """
 
     calls: tuple[ToolCall, ...]
     kind: ClassVar[str] = "tools"
@@ -96,7 +118,11 @@ class ToolCalls:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The agent answers, which ends the episode."""
+    """The agent answers, which ends the episode.
+
+    >>> Answer("Danzig").kind
+    'answer'
+    """
 
     text: str
     kind: ClassVar[str] = "answer"
@@ -104,7 +130,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """A message that is not an action; ``reason`` tells the agent what was wrong with it."""
+    """A message that is not an action; ``reason`` tells the agent what was wrong with it.
+
+    >>> Invalid("the answer is empty").kind
+    'invalid'
+    """
 
     reason: str
     kind: ClassVar[str] = "invalid"
@@ -114,7 +144,11 @@ Action: TypeAlias = ToolCalls | Answer | Invalid
 
 
 class EndReason(StrEnum):
-    """Why an episode ended. The first two terminate it, the others truncate it."""
+    """Why an episode ended. The first two terminate it, the others truncate it.
+
+    >>> [str(reason) for reason in EndReason]
+    ['answered', 'invalid message', 'turns exhausted', 'context exhausted', 'aborted']
+    """
 
     ANSWERED = "answered"
     INVALID_MESSAGE = "invalid message"
@@ -131,6 +165,12 @@ class Message:
     """An agent's message as a language model sampled it. ValueError for unlike numbers of ids and log-probs.
 
     The text may end within the last token, where that spells more than the end of the action.
+
+    >>> Message("<answer>Danzig</answer>", ids=(5, 9, 2), log_probs=(-0.1, -0.7, -0.2)).cut_off
+    False
+    >>> Message("a", ids=(5, 9), log_probs=(-0.1,))
+    Traceback (most recent call last):
+    ValueError: a message of 2 ids has 1 log-probabilities
     """
 
     text: str
@@ -157,7 +197,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a transcript, written by one author. The unit of tokenization."""
+    """A piece of a transcript, written by one author. The unit of tokenization.
+
+    >>> reply = Segment("environment", "user", "Doc 1(Title: Danzig) A port.")
+    >>> reply.author, reply.role, reply.ids
+    ('environment', 'user', None)
+    """
 
     author: Author
     role: Role
@@ -219,6 +264,12 @@ class BeliefView:
     """Which belief is meant: who is asked, what about, and having read what. Equal views are one belief.
 
     Raises ValueError for a value that a field does not have.
+
+    >>> BeliefView() == BELIEF, BeliefView("evidence").context
+    (True, 'evidence')
+    >>> BeliefView("thoughts")
+    Traceback (most recent call last):
+    ValueError: unknown context 'thoughts'; choose one of: full, evidence
     """
 
     context: Literal["full", "evidence"] = "full"
@@ -244,17 +295,29 @@ _VIEW_VALUES = {
     "model": ("scorer", "reference"),
 }
 BELIEF = BeliefView()
-"""The belief of METHOD, section 1: that which ``Episode.beliefs`` holds."""
+"""The belief of docs/METHOD.md, section 1: that which ``Episode.beliefs`` holds."""
 
 
 def distinct(results: tuple[tuple[Passage, ...], ...]) -> tuple[Passage, ...]:
-    """The passages of several results without repeats, in order of query and rank."""
+    """The passages of several results without repeats, in order of query and rank.
+
+    >>> danzig, gdansk = Passage("1", "Danzig", "A port."), Passage("2", "Gdańsk", "A city.")
+    >>> [passage.id for passage in distinct(((danzig, gdansk), (gdansk,)))]
+    ['1', '2']
+    """
     return tuple({passage.id: passage for result in results for passage in result}.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of the agent and the environment's reply."""
+    """One message of the agent and the environment's reply.
+
+    >>> danzig = Passage("1", "Danzig", "A port.")
+    >>> call = ToolCall("search", {"query": ["Danzig", "port"]})
+    >>> turn = Turn("...", ToolCalls((call,)), results=(ToolResult(passages=((danzig,), (danzig,))),))
+    >>> [passage.title for passage in turn.passages], turn.failed
+    (['Danzig'], False)
+    """
 
     message: str
     action: Action
@@ -303,6 +366,12 @@ class Episode:
     (an answer) has no belief of its own, so an episode that ended with an answer has as many beliefs as
     turns. ``rewards[t]`` holds the named, weighted terms of turn ``t + 1``; their sum is what the environment
     paid.
+
+    >>> episode = Episode(Question("1", "Where?", ("Danzig",)), (Segment("environment", "user", "Where?"),))
+    >>> other = episode.fork()
+    >>> other.append(Turn("<answer>Danzig</answer>", Answer("Danzig")), end=EndReason.ANSWERED)
+    >>> other.done, other.prediction, episode.done, episode.states
+    (True, 'Danzig', False, 1)
     """
 
     question: Question

@@ -10,7 +10,13 @@ from igpo_gym.episode import Passage, Question
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """Questions with unique ids, at least one, and the passages that came with them."""
+    """Questions with unique ids, at least one, and the passages that came with them.
+
+    >>> from igpo_gym.data import resolve_questions
+    >>> questions = resolve_questions("world:test")
+    >>> questions.name, len(questions.questions), len(questions.passages)
+    ('world:test', 500, 500)
+    """
 
     name: str
     """The spec that made it, for messages and records."""

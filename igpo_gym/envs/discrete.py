@@ -211,6 +211,12 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
         num_envs: how many episodes run at a time.
         slots: how many candidates there are room for.
         settings: the other arguments of :class:`~igpo_gym.envs.vector.SearchQAVectorEnv`.
+
+    >>> import gymnasium as gym, igpo_gym
+    >>> envs = gym.make_vec("SearchQA-IGPO-Discrete-v0", num_envs=2, slots=8)
+    >>> observations, infos = envs.reset(seed=0)
+    >>> observations.shape, infos["action_mask"].shape
+    ((2, 109), (2, 17))
     """
 
     def __init__(self, num_envs: int = 1, slots: int = 16, **settings: Any) -> None:

@@ -74,7 +74,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A turn that has been played but not yet settled."""
+    """A turn that has been played but not yet settled.
+
+    >>> from igpo_gym.config import EnvConfig
+    >>> from igpo_gym.envs.setup import assemble
+    >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer=None, reward="outcome-f1"))
+    >>> (move,) = engine.play(engine.begin(questions.questions[:1]), ["<answer>Danzig</answer>"])
+    >>> move.end.value, len(move.episode.turns)
+    ('answered', 0)
+    """
 
     episode: Episode
     turn: Turn
@@ -88,6 +96,17 @@ class Engine:
 
     Raises ValueError for a reward that needs what is not there, and SpecError for tools that cannot be told
     apart.
+
+    >>> from igpo_gym.config import EnvConfig
+    >>> from igpo_gym.envs.setup import assemble
+    >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer=None, reward="outcome-f1"))
+    >>> episodes = engine.begin(questions.questions[:2])
+    >>> engine.settle(engine.play(episodes, ["<search>Salman</search>", "no tags"]))
+    [0.0, 0.0]
+    >>> [episode.turns[0].action.kind for episode in episodes]
+    ['tools', 'invalid']
+    >>> engine.end(episodes[1], EndReason.TURNS_EXHAUSTED), episodes[1].end.value
+    (0.0, 'turns exhausted')
     """
 
     protocol: TextProtocol

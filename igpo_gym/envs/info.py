@@ -25,6 +25,15 @@ def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
     ``em``, ``f1``, ``cover_em``, ``tool_turns``.
 
     With ``oracle``: ``gold``, a dictionary of the ``answers`` and the ``evidence`` ids.
+
+    >>> from igpo_gym.config import EnvConfig
+    >>> from igpo_gym.envs.setup import assemble
+    >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer=None, reward="outcome-f1"))
+    >>> episodes = engine.begin(questions.questions[:1])
+    >>> _ = engine.settle(engine.play(episodes, ["<answer>Danzig</answer>"]))
+    >>> info = episode_info(episodes[0], oracle=False)
+    >>> info["action"], info["end_reason"], info["prediction"], info["f1"]
+    ('answer', 'answered', 'Danzig', 0.0)
     """
     question, turn = episode.question, len(episode.turns)
     info: dict[str, Any] = {"question_id": question.id, "turn": turn, "messages": episode.messages()}

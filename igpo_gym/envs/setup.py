@@ -125,7 +125,12 @@ class Assembled(WithoutCredentials):
 
 
 class QuestionBook:
-    """The questions of a set, by id."""
+    """The questions of a set, by id.
+
+    >>> book = QuestionBook(QuestionSet("one", (Question("q", "Where?", ("Danzig",)),)))
+    >>> book.find("q").text
+    'Where?'
+    """
 
     def __init__(self, questions: QuestionSet) -> None:
         self.questions = questions.questions

@@ -21,7 +21,11 @@ Messages = Sequence[dict[str, str]]
 
 
 def transcript(messages: Messages) -> str:
-    """The whole transcript as one text; each message begins on a line of its own."""
+    """The whole transcript as one text; each message begins on a line of its own.
+
+    >>> transcript([{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}])
+    'Where?\\nThere.'
+    """
     contents = [message["content"] for message in messages]
     return "".join(text if text.endswith("\n") else f"{text}\n" for text in contents[:-1]) + contents[-1]
 
@@ -55,7 +59,15 @@ class TranscriptObservation(gym.Wrapper[str, str, str, str], gym.utils.RecordCon
 
 
 class VectorTranscriptObservation(_VectorWrapper):
-    """:class:`TranscriptObservation` for the vector environment, ``infos["final_obs"]`` included."""
+    """:class:`TranscriptObservation` for the vector environment, ``infos["final_obs"]`` included.
+
+    >>> import gymnasium as gym, igpo_gym
+    >>> envs = VectorTranscriptObservation(gym.make_vec("SearchQA-Outcome-v0", num_envs=2))
+    >>> prompts, _ = envs.reset(seed=0)
+    >>> transcripts = envs.step(["<search>river</search>"] * 2)[0]
+    >>> transcripts[1].startswith(prompts[1] + "<search>river</search>")
+    True
+    """
 
     def __init__(self, env: VectorEnv[tuple[str, ...], Sequence[str], npt.NDArray[Any]]) -> None:
         super().__init__(env)

@@ -38,6 +38,12 @@ class Framing:
 
     ``tokenizer`` is a fast tokenizer of transformers; it is left as it is. Raises SpecError if it is a slow
     one, if text could spell its control tokens, or if its chat template rewrites a plain conversation.
+
+    >>> from igpo_gym.lm.loading import load_model
+    >>> framing = Framing(load_model("nano")[1])
+    >>> ids = framing.ids([Segment("environment", "user", "Where is Danzig?")])
+    >>> framing.text(ids)
+    '<|bos|> Where is Danzig?'
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -12,7 +12,14 @@ from igpo_gym.errors import SpecError
 
 
 class Policy(Protocol):
-    """Writes the agent's next message for each of many running episodes at once."""
+    """Writes the agent's next message for each of many running episodes at once.
+
+    >>> class Silent:
+    ...     def act(self, episodes):
+    ...         return ["" for _ in episodes]
+    >>> has_room(Silent(), None)
+    True
+    """
 
     def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
         """One message per episode, in order. No episode in the list has ended.
@@ -31,7 +38,14 @@ def has_room(policy: Policy, episode: Episode) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a language model draws the tokens of a message. Raises SpecError for values without meaning."""
+    """How a language model draws the tokens of a message. Raises SpecError for values without meaning.
+
+    >>> Sampling(temperature=0).max_tokens
+    256
+    >>> Sampling(top_p=2)
+    Traceback (most recent call last):
+    igpo_gym.errors.SpecError: temperature and top_k must be at least 0, top_p above 0 and at most 1, ...
+    """
 
     temperature: float = 1.0
     """Divides the logits; 0 takes the likeliest token."""

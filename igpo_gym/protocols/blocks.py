@@ -53,7 +53,16 @@ class Form(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A grammar of blocks. What the environment alone writes is refused: ``result_tag``."""
+    """A grammar of blocks. What the environment alone writes is refused: ``result_tag``.
+
+    >>> from igpo_gym.tools.searching import SEARCH
+    >>> grammar = Blocks(TagForm(), "information")
+    >>> grammar.write(grammar.read("<think>where?</think> <search> Danzig </search>", [SEARCH]), [SEARCH])
+    '<search>Danzig</search>'
+    >>> text = "<think>where?</think><search>Danzig</search>, I think"
+    >>> text[: grammar.end(text, [SEARCH], thinking=False)]
+    '<think>where?</think><search>Danzig</search>'
+    """
 
     form: Form
     result_tag: str

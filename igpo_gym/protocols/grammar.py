@@ -23,7 +23,13 @@ THINK, THOUGHT = "<think>", "</think>"
 
 
 class Grammar(Protocol):
-    """Reads and writes messages. Stateless; the tools are told with every call."""
+    """Reads and writes messages. Stateless; the tools are told with every call.
+
+    >>> from igpo_gym.protocols import TAGS
+    >>> from igpo_gym.tools.searching import SEARCH, search_call
+    >>> TAGS.grammar.write(search_call("Danzig"), [SEARCH]), TAGS.grammar.stops([SEARCH])
+    ('<search>Danzig</search>', ('</search>', '</answer>'))
+    """
 
     def read(self, message: str, tools: Tools) -> ToolCalls | Answer:
         """The action of a message. Raises ValueError in words that teach the agent."""

@@ -69,7 +69,13 @@ def _shown(tools: Tools) -> tuple[ToolSpec, ...]:
 
 @dataclass(frozen=True, slots=True)
 class WebForm:
-    """JSON blocks with the tools' names and arguments of the published environments."""
+    """JSON blocks with the tools' names and arguments of the published environments.
+
+    >>> grammar = Blocks(WebForm(), "tool_response")
+    >>> text = '<tool_call>{"name": "browse_webpage", "arguments": {"url_list": ["1"]}}</tool_call>'
+    >>> grammar.read(text, [SEARCH, OPEN]).calls
+    (ToolCall(tool='open', arguments={'document': '1'}),)
+    """
 
     json: JsonForm = field(default_factory=JsonForm)
 

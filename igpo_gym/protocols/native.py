@@ -38,7 +38,12 @@ ANSWER = ToolSpec(
 
 @dataclass(frozen=True, slots=True)
 class NativeTools:
-    """Calls as JSON blocks, the answer being one of them."""
+    """Calls as JSON blocks, the answer being one of them.
+
+    >>> from igpo_gym.tools.searching import SEARCH
+    >>> NATIVE.grammar.write(Answer("Danzig"), [SEARCH])
+    '<tool_call>{"name": "answer", "arguments": {"answer": "Danzig"}}</tool_call>'
+    """
 
     blocks: Blocks = field(default_factory=lambda: Blocks(JsonForm(), "tool_response"))
 

@@ -33,7 +33,14 @@ THINK_OPENING = "<think>\n"
 
 @dataclass(frozen=True, slots=True)
 class ReplyLimits:
-    """How much a reply shows. Raises ValueError for a limit below 1."""
+    """How much a reply shows. Raises ValueError for a limit below 1.
+
+    >>> ReplyLimits(passage_chars=500).reply_chars
+    12000
+    >>> ReplyLimits(reply_chars=0)
+    Traceback (most recent call last):
+    ValueError: max_reply_chars must be a whole number of at least 1, or None, not 0
+    """
 
     passage_chars: int | None = 4000
     """Of each passage, in characters; None for all."""

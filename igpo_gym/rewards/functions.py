@@ -20,7 +20,14 @@ from igpo_gym.rewards.terms import make_term, parameters
 
 @dataclass(frozen=True, slots=True)
 class RewardFunction:
-    """A sum of weighted terms. Raises ValueError when two terms share a name."""
+    """A sum of weighted terms. Raises ValueError when two terms share a name.
+
+    >>> igpo = resolve_reward("igpo")
+    >>> [(term.name, weight) for weight, term in igpo.terms]
+    [('gain', 1.0), ('f1', 1.0), ('format-penalty', -2.0)]
+    >>> igpo.gains, igpo.last_gain, sorted(igpo.needs)
+    (('gain',), False, ['scorer'])
+    """
 
     name: str
     terms: tuple[tuple[float, RewardTerm], ...]
@@ -187,7 +194,11 @@ PRESETS = {
 
 
 def curriculum_weights(progress: float) -> tuple[float, float]:
-    """IGPO's weights of gains and outcomes: from (1, 0.5) to (0.5, 1), linear in training progress 0..1."""
+    """IGPO's weights of gains and outcomes: from (1, 0.5) to (0.5, 1), linear in training progress 0..1.
+
+    >>> curriculum_weights(0.0), curriculum_weights(1.0)
+    ((1.0, 0.5), (0.5, 1.0))
+    """
     return 1.0 - 0.5 * progress, 0.5 + 0.5 * progress
 
 
@@ -195,7 +206,11 @@ def curriculum(reward: RewardFunction, progress: float) -> RewardFunction:
     """The reward at a point of training: what pays the outcome gains weight, what pays turns loses it.
 
     As training goes from 0 to 1, terms of the outcome are weighted 0.5 to 1.0, all others 1.0 to 0.5, both
-    linearly (METHOD, section 2). Raises ValueError for a progress outside [0, 1].
+    linearly (docs/METHOD.md, section 2). Raises ValueError for a progress outside [0, 1].
+
+    >>> half = curriculum(resolve_reward("igpo"), 0.5)
+    >>> {term.name: weight for weight, term in half.terms}
+    {'gain': 0.75, 'f1': 0.75, 'format-penalty': -1.5}
     """
     if not 0.0 <= progress <= 1.0:
         raise ValueError(f"progress is a number from 0 to 1, not {progress}")

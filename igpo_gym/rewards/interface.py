@@ -59,7 +59,13 @@ class Instrument(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RewardTerm:
-    """One named part of a reward."""
+    """One named part of a reward.
+
+    >>> from igpo_gym.rewards import make_term
+    >>> term = make_term("gain", context="evidence")
+    >>> term.name, term.outcome, sorted(term.needs), term.formula
+    ('gain(context=evidence)', False, ['scorer'], 'b_t - b_{t-1}')
+    """
 
     name: str
     price: Price

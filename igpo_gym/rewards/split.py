@@ -50,6 +50,16 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
 
     Raises ValueError for turns that were not priced, for terms that are not those of ``reward``, and for a
     value that is no finite number.
+
+    >>> from igpo_gym.episode import Answer, Question, Turn
+    >>> from igpo_gym.rewards import resolve_reward
+    >>> from igpo_gym.tools import search_call
+    >>> episode = Episode(Question("q", "Where?", ("Danzig",)), ())
+    >>> episode.append(Turn("<search>Danzig</search>", search_call("Danzig")))
+    >>> episode.append(Turn("<answer>Danzig</answer>", Answer("Danzig")), EndReason.ANSWERED)
+    >>> episode.rewards += [{"f1": 0.0, "search-cost": 1.0}, {"f1": 1.0, "search-cost": 0.0}]
+    >>> split(episode, resolve_reward("f1 + search-cost"))
+    Split(gains=(1.0, 0.0), outcome=1.0, last_gain=True)
     """
     if len(episode.rewards) != len(episode.turns):
         raise ValueError(

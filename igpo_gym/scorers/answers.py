@@ -17,6 +17,10 @@ class AnswerTree:
 
     An answer's last token predicts nothing that is asked, so it is only there if another answer goes on
     after it.
+
+    >>> tree = answer_tree((1, 2), ((5, 6), (5, 7)))  # two answers that begin alike
+    >>> tree.tokens, tree.targets
+    ((1, 2, 5), (5, 6, 5, 7))
     """
 
     tokens: tuple[int, ...]

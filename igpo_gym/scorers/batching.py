@@ -45,6 +45,14 @@ class BatchingScorer:
     When a batch fails, its orders are scored one by one, so an error reaches the caller whose request caused
     it and nobody else. Use it as a context manager, or :meth:`close` it: orders that still wait then fail
     with ScoringError, as do later ones. The thread of a front that nobody holds any more ends by itself.
+
+    >>> from igpo_gym.protocols import ANSWER_PROBE
+    >>> class Sure:
+    ...     def score(self, requests):
+    ...         return [Belief((0.0,)) for _ in requests]
+    >>> with BatchingScorer(Sure()) as front:
+    ...     [belief.prob for belief in front.score([BeliefRequest((), ("Danzig",), ANSWER_PROBE)])]
+    [1.0]
     """
 
     def __init__(

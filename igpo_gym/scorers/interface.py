@@ -15,7 +15,13 @@ from igpo_gym.protocols import AnswerProbe
 
 @dataclass(frozen=True, slots=True)
 class BeliefRequest:
-    """How likely is each of ``answers`` after this transcript?"""
+    """How likely is each of ``answers`` after this transcript?
+
+    >>> prompt = Segment("environment", "user", "Where?")
+    >>> request = BeliefRequest((prompt,), ("Danzig", "Gdańsk"), AnswerProbe("<answer>", "</answer>"))
+    >>> request.probe.around(request.answers[0])
+    '<answer>Danzig</answer>'
+    """
 
     segments: tuple[Segment, ...]
     """The transcript so far, oldest first."""
@@ -32,6 +38,13 @@ class AnswerScorer(Protocol):
 
     Stateless to its caller: the same request gives the same belief whatever was asked before, so that
     episodes may be scored in any order and by any number of environments. What it caches is its own affair.
+
+    >>> class Sure:
+    ...     def score(self, requests):
+    ...         return [Belief(tuple(0.0 for _ in request.answers)) for request in requests]
+    >>> from igpo_gym.protocols import ANSWER_PROBE
+    >>> [belief.prob for belief in ask(Sure(), [BeliefRequest((), ("Danzig",), ANSWER_PROBE)])]
+    [1.0]
     """
 
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:

@@ -81,6 +81,14 @@ class TransformersScorer:
 
     Raises SpecError if the model's attention or its tokenizer cannot be driven (see ``families`` and
     ``framing``).
+
+    >>> from igpo_gym.episode import Segment
+    >>> from igpo_gym.protocols import ANSWER_PROBE
+    >>> scorer = TransformersScorer.load("nano", device="cpu")
+    >>> prompt = Segment("environment", "user", "Where is Danzig?")
+    >>> (belief,) = scorer.score([BeliefRequest((prompt,), ("Poland", "in Poland"), ANSWER_PROBE)])
+    >>> len(belief.log_probs), 0 < belief.prob < 1, scorer.stats.requests
+    (2, True, 1)
     """
 
     def __init__(

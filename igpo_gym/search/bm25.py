@@ -54,6 +54,10 @@ class BM25Index:
     The score is that of bm25s's ``lucene`` method with k1 = 1.5 and b = 0.75. A passage's words are those of
     its title and its text, less bm25s's English stop words: a query of stop words alone finds nothing. A word
     that a query repeats counts as often as it stands there, up to :data:`MAX_WORDS` words in all.
+
+    >>> index = BM25Index.build([Passage("0", "Danzig", "A port."), Passage("1", "Vistula", "A river.")])
+    >>> index, [passage.title for passage in index.search(["the river"], k=2)[0]]
+    (BM25Index(2 passages), ['Vistula'])
     """
 
     vocabulary: dict[str, int]

@@ -9,7 +9,15 @@ from igpo_gym.episode import Passage
 
 
 class Retriever(Protocol):
-    """Finds passages. Called once a step with the queries of all episodes, so that backends can batch."""
+    """Finds passages. Called once a step with the queries of all episodes, so that backends can batch.
+
+    >>> class Nothing:
+    ...     def search(self, queries, k):
+    ...         return [[] for _ in queries]
+    >>> from igpo_gym.search import resolve_search
+    >>> resolve_search(Nothing(), questions=None).search(["Danzig", "Vistula"], k=3)
+    [[], []]
+    """
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query at most ``k`` passages, best first; an empty list where nothing matches.
@@ -20,7 +28,13 @@ class Retriever(Protocol):
 
 
 class DocumentSource(Protocol):
-    """Gives whole documents: what a retriever must have for the tool ``open``."""
+    """Gives whole documents: what a retriever must have for the tool ``open``.
+
+    >>> from igpo_gym.search import BM25Index
+    >>> index = BM25Index.build([Passage("1", "Danzig", "A port.")])
+    >>> [[passage.text for passage in document] for document in index.documents(["1", "2"])]
+    [['A port.'], []]
+    """
 
     def documents(self, ids: Sequence[str]) -> list[tuple[Passage, ...]]:
         """For each passage id the passages that make up its document, in order; empty where unknown.

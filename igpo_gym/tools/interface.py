@@ -128,7 +128,17 @@ class ToolSpec:
 
 
 class Tool(Protocol):
-    """Something that an agent can call."""
+    """Something that an agent can call.
+
+    >>> class Shout:
+    ...     schema = {"type": "object", "properties": {"text": {"type": "string"}}}
+    ...     spec = ToolSpec("shout", "Say it loud.", schema)
+    ...     def run(self, calls):
+    ...         return [ToolResult(call.arguments["text"].upper()) for _, call in calls]
+    >>> from igpo_gym.tools import resolve_tools
+    >>> [tool.spec.name for tool in resolve_tools(Shout())]
+    ['shout']
+    """
 
     @property
     def spec(self) -> ToolSpec:

@@ -37,6 +37,13 @@ class Open:
     A document is named by title, id or URL, and only one that the episode's results have shown is opened.
     Pages have at most ``page_chars`` characters and end with a sentence. Raises SpecError for a retriever
     that cannot give documents.
+
+    >>> from igpo_gym.episode import Question
+    >>> from igpo_gym.search import BM25Index
+    >>> tool = Open(BM25Index.build([Passage("1", "Danzig", "A port.")]))
+    >>> episode = Episode(Question("q", "Where?", ("Danzig",)), ())
+    >>> tool.run([(episode, ToolCall("open", {"document": "Danzig"}))])[0].text
+    'Danzig: not seen in this episode. Search for it first.'
     """
 
     retriever: DocumentSource

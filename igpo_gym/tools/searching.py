@@ -42,7 +42,11 @@ def search_call(*queries: str) -> ToolCalls:
 
 
 def queries(action: Action) -> tuple[str, ...]:
-    """The queries of all searches of an action; none for an action that does not search."""
+    """The queries of all searches of an action; none for an action that does not search.
+
+    >>> queries(search_call("Danzig", "Vistula"))
+    ('Danzig', 'Vistula')
+    """
     if not isinstance(action, ToolCalls):
         return ()
     return tuple([query for call in action.calls if call.tool == SEARCH.name for query in _queries(call)])
@@ -58,6 +62,12 @@ class Search:
     """Finds passages with a retriever, all queries of a step in one call, equal ones asked once.
 
     Raises TypeError, naming the retriever, where it returns something else than its contract says.
+
+    >>> from igpo_gym.search import BM25Index
+    >>> tool = Search(BM25Index.build([Passage("1", "Danzig", "A port.")]), top_k=2)
+    >>> (result,) = tool.run([(None, search_call("Danzig", "port").calls[0])])
+    >>> [[passage.title for passage in passages] for passages in result.passages]
+    [['Danzig'], ['Danzig']]
     """
 
     retriever: Retriever

@@ -59,6 +59,13 @@ class LanguageModelPolicy:
     episodes that are sampled together: if there are more, they are sampled one batch after another.
 
     Raises SpecError for a model or tokenizer that cannot be driven.
+
+    >>> from igpo_gym.data.world import load_world
+    >>> policy = LanguageModelPolicy.load("nano", sampling=Sampling(temperature=0), device="cpu")
+    >>> question = load_world("test").questions[0]
+    >>> (message,) = policy.act([Episode(question, TAGS.prompt(question))])
+    >>> type(TAGS.parse(message.text)).__name__, len(message.ids) == len(message.log_probs)
+    ('ToolCalls', True)
     """
 
     def __init__(

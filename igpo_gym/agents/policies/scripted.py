@@ -201,7 +201,14 @@ SCRIPTED: dict[str, Script] = {
 
 
 class ScriptedAgent:
-    """A policy that follows a script. Raises SpecError for a name that is not in ``SCRIPTED``."""
+    """A policy that follows a script. Raises SpecError for a name that is not in ``SCRIPTED``.
+
+    >>> from igpo_gym.data.world import load_world
+    >>> world = load_world("test")
+    >>> guesser = ScriptedAgent("guesser", world)
+    >>> TAGS.parse(guesser.act([Episode(world.questions[0], TAGS.prompt(world.questions[0]))])[0]).kind
+    'answer'
+    """
 
     def __init__(
         self,

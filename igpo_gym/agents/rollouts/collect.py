@@ -26,6 +26,14 @@ def collect(
     no call to the policy, the search or the scorer is smaller than it need be. The attempts at a question
     are numbered from 0, on from where they were if it comes again; those whose question's id and number are
     in ``done`` are left out.
+
+    >>> from igpo_gym.agents.policies import resolve_policy
+    >>> from igpo_gym.config import EnvConfig
+    >>> from igpo_gym.envs.setup import assemble
+    >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer=None, reward="outcome-f1"))
+    >>> expert = resolve_policy("expert", questions, engine.protocol)
+    >>> [episode.end.value for episode in collect(engine, expert, questions.questions[:2], group_size=2)]
+    ['answered', 'answered', 'answered', 'answered']
     """
     if batch_size < 1 or group_size < 1:
         raise ValueError(f"batch_size and group_size must be at least 1, not {batch_size} and {group_size}")
@@ -47,7 +55,17 @@ def collect(
 def collect_groups(
     engine: Engine, policy: Policy, questions: Sequence[Question], group_size: int, batch_size: int = 64
 ) -> list[tuple[Episode, ...]]:
-    """The group of each question, in order: ``group_size`` ended episodes, by the number of the attempt."""
+    """The group of each question, in order: ``group_size`` ended episodes, by the number of the attempt.
+
+    >>> from igpo_gym.agents.policies import resolve_policy
+    >>> from igpo_gym.config import EnvConfig
+    >>> from igpo_gym.envs.setup import assemble
+    >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer=None, reward="outcome-f1"))
+    >>> expert = resolve_policy("expert", questions, engine.protocol)
+    >>> groups = collect_groups(engine, expert, questions.questions[:2], group_size=3)
+    >>> [[episode.attempt for episode in group] for group in groups]
+    [[0, 1, 2], [0, 1, 2]]
+    """
     played = collect(engine, policy, questions, batch_size, group_size)
     found = {(episode.question.id, episode.attempt): episode for episode in played}
     episodes = [found[question.id, attempt] for question, attempt in _attempts(questions, group_size)]

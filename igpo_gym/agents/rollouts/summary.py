@@ -12,7 +12,13 @@ from igpo_gym.rewards.terms import INFORMATION_GAIN
 
 @dataclass(slots=True)
 class Values:
-    """Values with the question that each belongs to: those of one question are not independent."""
+    """Values with the question that each belongs to: those of one question are not independent.
+
+    >>> values = Values()
+    >>> values.add(0.5, "q1")
+    >>> values
+    Values(values=[0.5], questions=['q1'])
+    """
 
     values: list[float] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
@@ -26,7 +32,18 @@ class Values:
 
 @dataclass(slots=True)
 class Summary:
-    """Lists of per-episode and per-turn values, for whatever statistic is wanted of them."""
+    """Lists of per-episode and per-turn values, for whatever statistic is wanted of them.
+
+    >>> from igpo_gym.agents.policies import resolve_policy
+    >>> from igpo_gym.agents.rollouts.collect import collect
+    >>> from igpo_gym.config import EnvConfig
+    >>> from igpo_gym.envs.setup import assemble
+    >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer=None, reward="outcome-f1"))
+    >>> expert = resolve_policy("expert", questions, engine.protocol)
+    >>> summary = summarize(collect(engine, expert, questions.questions[:3]))
+    >>> summary.f1s, summary.valid_actions
+    ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
+    """
 
     questions: list[str] = field(default_factory=list)
     """The id of each episode's question."""

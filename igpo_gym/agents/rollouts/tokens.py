@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """An episode token by token; all arrays have the shape [tokens]."""
+    """An episode token by token; all arrays have the shape [tokens].
+
+    >>> row = TokenRow(np.array([7, 8, 9]), np.array([np.nan, -0.5, -0.1], np.float32), np.array([0, 1, 1]))
+    >>> row.mask.tolist()
+    [False, True, True]
+    """
 
     ids: npt.NDArray[np.int64]
     """What the policy read and wrote, its own tokens as it sampled them."""
@@ -36,6 +41,16 @@ def token_rows(episode: Episode, framing: Framing) -> TokenRow:
 
     An agent's message that carries no ids of ``framing``'s vocabulary (of a scripted agent, say, or of
     another model) is tokenized, and its log-probabilities are nan.
+
+    >>> from igpo_gym.episode import Answer, Question, Segment, Turn
+    >>> from igpo_gym.lm.framing import Framing
+    >>> from igpo_gym.lm.loading import load_model
+    >>> episode = Episode(Question("q", "Where?", ("Danzig",)), (Segment("environment", "user", "Where?"),))
+    >>> said = Segment("agent", "assistant", "<answer>Danzig</answer>")
+    >>> episode.append(Turn(said.text, Answer("Danzig"), (said,)))
+    >>> row = token_rows(episode, Framing(load_model("nano")[1]))
+    >>> len(row.ids) == len(row.turn), sorted(set(row.turn.tolist()))
+    (True, [0, 1])
     """
     ids: list[int] = []
     log_probs: list[float] = []

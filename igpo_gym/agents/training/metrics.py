@@ -19,7 +19,14 @@ from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 
 
 class Stopwatch:
-    """Adds up the time that is spent on things, in seconds."""
+    """Adds up the time that is spent on things, in seconds.
+
+    >>> watch = Stopwatch()
+    >>> with watch("scoring"):
+    ...     pass
+    >>> watch.seconds["scoring"] >= 0
+    True
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -88,7 +88,12 @@ drawn before it is given another relation: in a small world all may have the sam
 
 @dataclass(frozen=True)
 class World:
-    """A generated world. Raises SpecError for settings outside their range."""
+    """A generated world. Raises SpecError for settings outside their range.
+
+    >>> world = World(documents=60, questions=20, hops=(2, 2), split="test")
+    >>> world.documents, world.hops
+    (60, (2, 2))
+    """
 
     documents: int = 500
     """How many entities, and documents, from 40 to ten million."""

@@ -21,6 +21,11 @@ class Estimator:
 
     Calling it gives one number per turn, which all tokens that the agent wrote in that turn share
     (:func:`igpo_gym.agents.training.estimators.per_token`).
+
+    >>> from igpo_gym.rewards.split import Split
+    >>> turns = Turns.of([Split((0.3,), 1.0), Split((0.1,), 0.0)], groups=["q", "q"])
+    >>> Estimator("plain", lambda turns, gamma: turns.rewards)(turns).tolist()
+    [0.3, 1.0, 0.1, 0.0]
     """
 
     name: str

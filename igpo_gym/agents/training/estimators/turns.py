@@ -26,6 +26,12 @@ class Turns:
 
     Gains and outcomes are told apart by where they stand, never by their values: a gain of exactly 0 is one.
     Raises ValueError for arrays of different lengths, and without episodes.
+
+    >>> turns = Turns.of([Split((0.3, 0.1), 1.0), Split((0.05,), None)], groups=["q", "q"])
+    >>> turns.lengths.tolist(), turns.exists.tolist()
+    ([3, 2], [True, True, False, True, False])
+    >>> turns.ended.tolist(), turns.rewards[:3].tolist()
+    ([True, False], [0.3, 0.1, 1.0])
     """
 
     gains: Floats
@@ -194,6 +200,10 @@ def accumulated(turns: Turns, values: Floats, gamma: float | Floats) -> Floats:
     """``sum_{k >= t} gamma^(k-t) * value_k`` within each episode: a turn answers for all that follow it.
 
     ``gamma`` is one discount, or one of each episode, [episodes].
+
+    >>> turns = Turns.of([Split((0.5, 0.25), 1.0)], groups=["q"])
+    >>> accumulated(turns, turns.rewards, 1.0).tolist()
+    [1.75, 1.25, 1.0]
     """
     discounts = np.repeat(np.broadcast_to(gamma, turns.lengths.shape), turns.lengths)
     totals = np.array(values, dtype=np.float64)
@@ -210,6 +220,10 @@ def per_token(turns: Turns, values: Floats, token_turns: Sequence[npt.ArrayLike]
     ``token_turns`` holds, for each episode in order, the number of each token's turn, from 1, and 0 for what
     the environment wrote (``TokenRow.turn``). A turn may have no token: an agent may write nothing. Raises
     ValueError where tokens or episodes have no rewards: to drop one would shift all credit in silence.
+
+    >>> turns = Turns.of([Split((0.5,), 1.0)], groups=["q"])
+    >>> [tokens.tolist() for tokens in per_token(turns, turns.rewards, [[0, 1, 1, 0, 2]])]
+    [[0.0, 0.5, 0.5, 0.0, 1.0]]
     """
     if len(token_turns) != len(turns.lengths):
         raise ValueError(f"tokens of {len(token_turns)} episodes, but rewards of {len(turns.lengths)}")
@@ -223,7 +237,12 @@ def per_token(turns: Turns, values: Floats, token_turns: Sequence[npt.ArrayLike]
 
 
 def collapse_rate(turns: Turns, advantages: Floats) -> float:
-    """The share of groups all of whose advantages are nearly zero: they taught nothing."""
+    """The share of groups all of whose advantages are nearly zero: they taught nothing.
+
+    >>> turns = Turns.of([Split((), 1.0), Split((), 1.0)], groups=["q", "q"])
+    >>> collapse_rate(turns, np.zeros(2))
+    1.0
+    """
     names, which = np.unique(turns.groups, return_inverse=True)
     largest = np.zeros(len(names))
     np.maximum.at(largest, which[turns.episodes], np.abs(advantages))
@@ -234,6 +253,9 @@ def zero_std_rate(turns: Turns) -> float:
     """The share of groups whose episodes have equal returns: TRL's ``frac_reward_zero_std``.
 
     A group with fewer than two ended episodes is one of them.
+
+    >>> zero_std_rate(Turns.of([Split((), 1.0), Split((), 0.0)], groups=["q", "q"]))
+    0.0
     """
     returns = turns.returns
     groups = (returns[(turns.groups == group) & turns.ended] for group in np.unique(turns.groups))
