@@ -220,7 +220,7 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
         ),
         **{name: share(values) for name, values in sorted(right.items())},
         "answered": share(episode.prediction is not None for episode in episodes),
-        "searches": mean(episode.tool_turns for episode in episodes),
+        "turns with tools": mean(episode.tool_turns for episode in episodes),
         "queries beyond a name": share(
             (query not in titles for _, query in queries), [q for q, _ in queries]
         ),

@@ -161,7 +161,7 @@ def record(trace: vf.Trace, episode: Episode, reward: RewardFunction) -> None:
     """
     for _, term in reward.terms:
         trace.record_reward(term.name, float(sum(terms[term.name] for terms in episode.rewards)))
-    trace.record_metrics({**scores(episode), "searches": float(episode.tool_turns)})
+    trace.record_metrics({**scores(episode), "tool_turns": float(episode.tool_turns)})
     trace.info["igpo"] = {
         **split_fields(split(episode, reward)),
         "turn_rewards": turn_rewards(episode),

@@ -50,7 +50,7 @@ def evaluate(
     """Measure how well an agent answers questions.
 
     Prints exact match, F1, cover exact match (the answer contains a gold one), the share of episodes that
-    ended with an answer, the share of messages that were valid actions, and searches, each with a 95%
+    ended with an answer, the share of messages that were valid actions, and turns with tools, each with a 95%
     interval over questions. The episodes are kept; the same command goes on from them.
 
     Examples:
@@ -86,7 +86,7 @@ def _scores(episodes: Iterable[Episode]) -> Table:
         ("cover exact match", summary.cover_matches, SHARE),
         ("answered", summary.answered, SHARE),
         ("valid actions", summary.valid_actions, SHARE),
-        ("searches", summary.searches, ANYTHING),
+        ("turns with tools", summary.tool_turns, ANYTHING),
     )
     table = Table("measure", "mean", "95% interval")
     known = True

@@ -160,7 +160,7 @@ def _summary(episodes: Iterable[Episode]) -> Table:
     rows: list[tuple[str, Sequence[float], Sequence[str], Bounds]] = [
         ("exact match", summary.exact_matches, questions, SHARE),
         ("F1", summary.f1s, questions, SHARE),
-        ("searches", summary.searches, questions, ANYTHING),
+        ("turns with tools", summary.tool_turns, questions, ANYTHING),
         ("return", summary.returns, questions, ANYTHING),
     ]
     rows += [

@@ -64,7 +64,7 @@ def train(
 SHOWN = {
     "reward": "reward",
     "f1": "F1",
-    "searches": "searches",
+    "tool_turns": "tools",
     "collapsed_groups": "collapse",
     "kl": "KL",
     "tokens_per_second": "tok/s",

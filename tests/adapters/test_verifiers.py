@@ -61,7 +61,7 @@ def test_beliefs_are_kept_as_levels_beside_the_rewards(sessions: Sessions) -> No
     assert {name: reward.score for name, reward in trace.rewards.items()} == pytest.approx(
         {"gain": 2 / 11 - 1 / 10, "f1": 1.0, "format-penalty": 0.0}
     )
-    assert trace.metrics == {"em": 1.0, "f1": 1.0, "cover_em": 1.0, "searches": 1.0}
+    assert trace.metrics == {"em": 1.0, "f1": 1.0, "cover_em": 1.0, "tool_turns": 1.0}
     assert trace.to_record()["info"]["igpo"]["turn_rewards"] == pytest.approx([2 / 11 - 1 / 10, 1.0])
 
 

@@ -59,7 +59,7 @@ def test_a_run_from_the_command_line(tmp_path: Path) -> None:
     code, text = run(str(tmp_path), *options)
     assert code == 0, text
     head = next(line for line in text.splitlines() if "collapse" in line)  # none is cut off
-    assert {"update", "reward", "searches", "sample", "learn"} <= set(head.split())
+    assert {"update", "reward", "tools", "sample", "learn"} <= set(head.split())
     assert "valid." in text
     assert [line["update"] for line in read_log(tmp_path / "log.jsonl")] == [0, 1]
 

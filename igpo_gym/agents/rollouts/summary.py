@@ -54,7 +54,7 @@ class Summary:
     answered: list[float] = field(default_factory=list)
     valid_actions: list[float] = field(default_factory=list)
     """The share of an episode's messages that were actions."""
-    searches: list[int] = field(default_factory=list)
+    tool_turns: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
     beliefs: dict[int, Values] = field(default_factory=dict)
     """By turn (0: the prompt), the beliefs of all episodes that got so far."""
@@ -75,7 +75,7 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
         summary.answered.append(float(episode.prediction is not None))
         valid = [not isinstance(turn.action, Invalid) for turn in episode.turns]
         summary.valid_actions.append(sum(valid) / len(valid))
-        summary.searches.append(episode.tool_turns)
+        summary.tool_turns.append(episode.tool_turns)
         summary.returns.append(sum(sum(terms.values()) for terms in episode.rewards))
         for turn, belief in enumerate(episode.beliefs):
             summary.beliefs.setdefault(turn, Values()).add(belief.prob, episode.question.id)

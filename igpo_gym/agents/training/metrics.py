@@ -13,7 +13,7 @@ import numpy as np
 from igpo_gym.agents.rollouts.summary import summarize
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.data.metrics import cover_exact_match
-from igpo_gym.episode import Answer, Belief, Episode, Invalid, Message
+from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Message
 from igpo_gym.lm.policy import Policy
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 
@@ -75,11 +75,13 @@ class TimedPolicy:
 def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
     """Means over ended episodes.
 
-    ``reward`` (of all turns together) and ``reward_*`` (each of its terms), ``f1``, ``em``, ``searches``,
-    ``turns``, ``completion_tokens`` (the agent's), ``unanswered`` (out of turns), with a scorer ``gain`` (of
-    the belief from the prompt to the end, in probability). Of all turns, the shares that are ``invalid``, and
-    in which the agent ``guessed``: named a gold answer in a message that does not answer, before the question
-    or any passage had named it. Such a guess raises a belief that reads the agent's words, and finds nothing.
+    ``reward`` (of all turns together) and ``reward_*`` (each of its terms), ``f1``, ``em``, ``turns``,
+    ``tool_turns`` (those that call tools), ``completion_tokens`` (the agent's), with a scorer ``gain`` (of
+    the belief from the prompt to the end, in probability). ``end_*`` are the shares of episodes by why they
+    ended, such as ``end_turns_exhausted`` (see :class:`igpo_gym.episode.EndReason`). Of all turns, the shares
+    that are ``invalid``, and in which the agent ``guessed``: named a gold answer in a message that does not
+    answer, before the question or any passage had named it. Such a guess raises a belief that reads the
+    agent's words, and finds nothing.
     """
     summary = summarize(episodes)
     turns = [turn for episode in episodes for turn in episode.turns]
@@ -88,6 +90,7 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
         for rewards in episode.rewards:
             for name, reward in rewards.items():
                 terms[name] += reward / len(episodes)
+    ends = [episode.end for episode in episodes]
     tokens = [len(segment.ids or ()) for episode in episodes for segment in episode.segments]
     gains = [each.beliefs[-1].prob - each.beliefs[0].prob for each in episodes if each.beliefs]
     return {
@@ -95,14 +98,19 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
         **{f"reward_{name}": reward for name, reward in terms.items()},
         "f1": float(np.mean(summary.f1s)),
         "em": float(np.mean(summary.exact_matches)),
-        "searches": float(np.mean(summary.searches)),
         "turns": len(turns) / len(episodes),
+        "tool_turns": float(np.mean(summary.tool_turns)),
         "completion_tokens": sum(tokens) / len(episodes),
-        "unanswered": float(np.mean([episode.truncated for episode in episodes])),
+        **{f"end_{_word(reason)}": ends.count(reason) / len(ends) for reason in EndReason},
         "invalid": float(np.mean([isinstance(turn.action, Invalid) for turn in turns])),
         "guessed": sum(map(_guesses, episodes)) / len(turns),
         **({"gain": float(np.mean(gains))} if gains else {}),
     }
+
+
+def _word(reason: EndReason) -> str:
+    """The reason as part of a metric's name."""
+    return reason.value.replace(" ", "_")
 
 
 def _guesses(episode: Episode) -> int:

@@ -61,7 +61,7 @@ MEASURES = (
     TrainingMeasure("final_f1", "F1 at the end", final, score=True),
     TrainingMeasure("mean_f1", "F1 along the run", along, score=True),
     TrainingMeasure("final_em", "exact match at the end", _validated("em"), score=True),
-    TrainingMeasure("searches", "searches", _validated("searches")),
+    TrainingMeasure("tool_turns", "turns with tools", _validated("tool_turns")),
     TrainingMeasure("completion_tokens", "tokens written", _validated("completion_tokens")),
     TrainingMeasure("invalid", "invalid", _validated("invalid"), "percent"),
     TrainingMeasure("guessed", "guesses", _trained("guessed"), "percent"),

@@ -67,7 +67,7 @@ class Outcome:
     """With ``update``, ``tokens`` (written by the agent so far), ``seconds`` (of training so far) and
     ``validation_*``."""
     means: Metrics
-    """Of what training itself measured: ``collapsed_groups``, ``searches``, ``invalid``, ..."""
+    """Of what training itself measured: ``collapsed_groups``, ``tool_turns``, ``invalid``, ..."""
 
 
 Report = Callable[[Variant, int, Metrics], None]

@@ -433,7 +433,7 @@ def test_a_policy_that_pays_for_searching_stops_searching(tmp_path: Path) -> Non
         learning_rate=0.002,
     )
     run = Run(tmp_path, settings)
-    searches = [run.update()["searches"] for _ in range(4)]
+    searches = [run.update()["tool_turns"] for _ in range(4)]
     assert searches[-1] < 0.5 * searches[0]
 
 
