@@ -35,7 +35,7 @@ from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.policy import Policy, Sampling
 from igpo_gym.protocols import TAGS
-from igpo_gym.rewards.beliefs import belief_request, states
+from igpo_gym.rewards.beliefs import belief_request
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search import BM25Index
@@ -129,13 +129,13 @@ class Bench:
         requests = [
             belief_request(episode, turn, view, TAGS)
             for episode in episodes
-            for turn in range(states(episode))
+            for turn in range(episode.states)
         ]
         found: list[float] = []
         for start in range(0, len(requests), 64):
             found += [belief.prob for belief in self.scorer.score(requests[start : start + 64])]
         probs = iter(found)
-        return [list(islice(probs, states(episode))) for episode in episodes]
+        return [list(islice(probs, episode.states)) for episode in episodes]
 
 
 def kind_of(episode: Episode) -> str:

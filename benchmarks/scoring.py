@@ -58,7 +58,7 @@ def tiny_model() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=1024, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([" ".join(WORDS), TAGS.user, TAGS.probe.prefix, *ANSWERS], trainer)
+    tokenizer.train_from_iterator([" ".join(WORDS), TAGS.user(TAGS), TAGS.probe.prefix, *ANSWERS], trainer)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=1024, hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,

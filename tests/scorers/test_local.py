@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
-from igpo_gym.episode import Belief, Segment
+from igpo_gym.episode import Belief, Question, Segment
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.lm import attention
 from igpo_gym.protocols import TAGS, AnswerProbe
@@ -375,11 +375,10 @@ def test_beliefs_of_a_real_model_equal_a_plain_forward_pass(smollm2: Path, cache
 @pytest.mark.slow
 def test_a_real_model_believes_what_it_reads(smollm2: Path) -> None:
     scorer = TransformersScorer.load(smollm2, device="cpu")
-    prompt = TAGS.user.replace("{question}", "Who wrote The Tin Drum?")
-    before = Segment("environment", "user", prompt)
+    before = TAGS.prompt(Question("q", "Who wrote The Tin Drum?", ("Günter Grass",)))
     search = Segment("agent", "assistant", "<search>The Tin Drum</search>")
-    segments = [before, search, *TAGS.reply("The Tin Drum is a novel by Günter Grass.")]
+    segments = [*before, search, *TAGS.reply("The Tin Drum is a novel by Günter Grass.")]
     beliefs = scorer.score(
-        [BeliefRequest(tuple(segments[:stop]), ("Günter Grass",), TAGS.probe) for stop in (1, 3)]
+        [BeliefRequest(tuple(segments[:stop]), ("Günter Grass",), TAGS.probe) for stop in (len(before), None)]
     )
     assert all(later.prob > sooner.prob + 0.1 for sooner, later in pairwise(beliefs))
