@@ -117,8 +117,10 @@ class ToolSpec:
         )
         # What the schema does not name is a mistake of the agent, unless it says that anything goes.
         schema = {"additionalProperties": False, **self.parameters}
-        made: Draft202012Validator = extend(Draft202012Validator, type_checker=types)(schema)
-        return made
+        strict: type[Draft202012Validator] = extend(  # type: ignore[no-untyped-call]
+            Draft202012Validator, type_checker=types
+        )
+        return strict(schema)
 
     def _checked(self, arguments: Mapping[str, Any]) -> str | None:
         error = next(self._validator.iter_errors(dict(arguments)), None)

@@ -24,9 +24,10 @@ def checked(value: T) -> T:
     Traceback (most recent call last):
     TypeError: the text of a Passage cannot be None
     """
-    for name, fits in _fields(type(value)):
+    kind: Any = type(value)
+    for name, fits in _fields(kind):
         if not fits(given := getattr(value, name)):
-            raise TypeError(f"the {name} of a {type(value).__name__} cannot be {given!r:.60}")
+            raise TypeError(f"the {name} of a {kind.__name__} cannot be {given!r:.60}")
     return value
 
 
@@ -55,8 +56,8 @@ def _test(hint: Any) -> Callable[[Any], bool]:
         return lambda value: (
             isinstance(value, dict) and all(map(key, value)) and all(map(item, value.values()))
         )
-    if is_dataclass(hint):
-        return lambda value: isinstance(value, hint) and checked(value) is value
+    if isinstance(hint, type) and is_dataclass(hint):
+        return lambda value: type(value) is hint and checked(value) is value
     if hint is float:
         return lambda value: type(value) is float or type(value) is int
     if isinstance(hint, type) and issubclass(hint, Enum):
