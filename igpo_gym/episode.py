@@ -500,6 +500,7 @@ class Episode:
             rewards=list(self.rewards),
             views=list(self.views),
             measured=list(self.measured),
+            extra=dict(self.extra),
         )
 
     def until(self, turn: int) -> Episode:

@@ -77,6 +77,9 @@ PATH = "<path>"
 OTHER = "<other>"
 """The name under which a kind registers what takes a place that is nothing else, as a hub's name."""
 
+_NAME = re.compile(r"[^\s#:(),]+")
+"""What the name of something can be."""
+
 
 # What there is.
 
@@ -183,9 +186,11 @@ def register(
     colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
     :func:`from_file`).
 
-    Raises SpecError for a kind that does not exist, and for a name that another module has registered. The
-    same module may register it anew, as when a notebook's cell runs again.
+    Raises SpecError for a kind that does not exist, for a name that no spec can spell, and for one that
+    another module has registered. The same module may register it anew, as when a notebook's cell runs again.
     """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SpecError(f"a name has neither blanks nor any of # : ( ) , in it, unlike {name!r}")
     owner = str(sys._getframe(1).f_globals.get("__name__"))
     if not owner.startswith("igpo_gym."):
         _load_rooms()  # the package's names are its own, however early others come

@@ -104,7 +104,18 @@ def tidy(target: Path) -> None:
 
 @contextmanager
 def written_file(target: Path) -> Iterator[IO[str]]:
-    """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise."""
+    """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise.
+
+    What a link leads to is replaced, not the link. A device or pipe is written as it is. Raises
+    IsADirectoryError for a folder.
+    """
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder; name a file")
+    if target.exists() and not target.is_file():
+        with target.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        return
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     try:

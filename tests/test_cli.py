@@ -244,6 +244,18 @@ def test_recorded_episodes_are_relabeled_as_they_were_paid(files: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("out", ["whole.jsonl", "./whole.jsonl", "soft.jsonl", "hard.jsonl", "."])
+def test_a_recording_is_never_written_over(files: Path, out: str) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    run("rollout", *CHEAP, "--agent", "scripted", "--out", "whole.jsonl")
+    recorded = (files / "whole.jsonl").read_bytes()
+    (files / "soft.jsonl").symlink_to("whole.jsonl")
+    (files / "hard.jsonl").hardlink_to(files / "whole.jsonl")
+    output = run("relabel", "whole.jsonl", "--reward", "f1", "--out", out, code=2)
+    assert ("--out is a folder" if out == "." else "--out is the recording itself") in output
+    assert (files / "whole.jsonl").read_bytes() == recorded
+
+
 def test_a_recording_holds_the_environment_and_the_policy_and_relabel_reads_them_back(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

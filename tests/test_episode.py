@@ -129,5 +129,7 @@ def test_a_fork_goes_on_alone() -> None:
     assert fork == episode
     fork.append(searched(), EndReason.TURNS_EXHAUSTED)
     fork.beliefs.append(Belief((-2.0,)))
+    fork.extra["note"] = "of the fork"
     assert (len(episode.turns), len(episode.beliefs), episode.done) == (1, 1, False)
+    assert not episode.extra
     assert episode.segments == fork.context(1)

@@ -196,6 +196,12 @@ def test_rewards_and_terms_can_be_ones_own(mine: Any) -> None:
         resolve_reward("my.stuff:wrong")
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a#b", "a:b", "a(b)", "a,b", "a\n", None, 5])
+def test_a_name_that_no_spec_can_spell_is_refused(name: Any) -> None:
+    with pytest.raises(SpecError, match="a name has neither blanks nor any of"):
+        specs.register("protocol", name, TAGS)
+
+
 def test_a_registered_reward_and_term_stand_in_sums() -> None:
     register("term", "one", lambda: RewardTerm("one", lambda episode, turn: 1.0))
     register("reward", "both", {"one": 0.5, "f1": 1.0})

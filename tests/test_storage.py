@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -113,6 +114,27 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         fail()
     assert target.read_text() == "old\n"
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and devices of POSIX")
+def test_links_and_devices_are_written_through(tmp_path: Path) -> None:
+    target, link, dangling = tmp_path / "file", tmp_path / "link", tmp_path / "dangling"
+    target.write_text("old\n")
+    link.symlink_to(target)
+    dangling.symlink_to(tmp_path / "missing")
+    for path in (link, dangling):
+        with written_file(path) as file:
+            file.write("new\n")
+        assert path.is_symlink()
+        assert path.read_text() == "new\n"
+    device = tmp_path / "null"
+    device.symlink_to(os.devnull)
+    with written_file(device) as file:
+        file.write("lost\n")
+    assert device.is_char_device()
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link", "dangling", "missing", "null"}
+    with pytest.raises(IsADirectoryError, match="is a folder"), written_file(tmp_path):
+        pass
 
 
 def test_a_folder_is_held_by_one_process_until_it_ends(tmp_path: Path) -> None:

@@ -115,6 +115,10 @@ def relabel(
     options = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
     given = {name: value for name, value in options.items() if value is not None}
     with explained():
+        if out.exists() and out.samefile(file):
+            raise ValueError(f"--out is the recording itself ({file}); name another file")
+        if out.is_dir():
+            raise IsADirectoryError(f"--out is a folder ({out}); name a file")
         settings = read_settings(file)
         for name in SPECS:
             if name not in given and NAMES[name].is_spec(settings.get(name)):

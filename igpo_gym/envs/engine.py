@@ -203,8 +203,11 @@ class Engine:
         The last turn that was played becomes the episode's last: it is priced again as such, so that its
         information gain is taken back and the end pays what ends pay. An aborted episode is not priced: it
         has no outcome. Returns by how much the last turn's reward changed. Raises ValueError for an episode
-        that has ended, or that has no turn yet and is not aborted.
+        that has ended, or that has no turn yet and is not aborted, and for a reason that only a message of
+        the agent can give.
         """
+        if reason in (EndReason.ANSWERED, EndReason.INVALID_MESSAGE):
+            raise ValueError(f"only a message of the agent ends an episode for this reason: {reason}")
         if episode.done:
             raise ValueError(f"the episode has ended already: {episode.end}")
         if reason is not EndReason.ABORTED and not episode.turns:

@@ -21,6 +21,7 @@ from igpo_gym.protocols.grammar import (
     THOUGHT,
     Tools,
     after_thought,
+    check_count,
     checked_answer,
     checked_call,
     checked_calls,
@@ -89,6 +90,7 @@ class Blocks:
             if len(blocks) > 1:
                 raise ValueError("one action a message: call tools or answer, and only one answer")
             return checked_answer(answers[0])
+        check_count(len(blocks))
         calls = [
             call
             for name, attributes, content in blocks
@@ -208,7 +210,7 @@ class TagForm:
         return (checked_call(tool, arguments),)
 
     def write(self, call: ToolCall, tools: Tools) -> str:
-        """A block; one for each item where the first argument is a list."""
+        """A block; one for each item where the first argument is a list that may as well be an item alone."""
         tool = spec_named(call.tool, tools)
         others = "".join(
             f' {name}="{_attribute(call.arguments[name])}"'
@@ -216,7 +218,10 @@ class TagForm:
             if name != tool.first and name in call.arguments
         )
         first = call.arguments.get(tool.first, "")
-        items = first if isinstance(first, list) else [first]
+        apart = isinstance(first, list) and all(
+            tool.problem({**call.arguments, tool.first: item}) is None for item in first
+        )
+        items = first if apart else [first]
         texts = (neutralize(item if isinstance(item, str) else json.dumps(item)) for item in items)
         return "".join(f"<{call.tool}{others}>{text}</{call.tool}>" for text in texts)
 

@@ -16,6 +16,10 @@ MAX_QUERIES = 16
 """How many calls a message may carry, the items of a list counted each: more is a runaway agent, and would
 stall the batch that it is in."""
 
+MAX_VALUES, MAX_DEPTH = 1000, 16
+"""How many JSON values the arguments of a call may hold, and how deeply nested: the check against a schema
+costs time and stack for each, and a runaway message may hold millions."""
+
 LONGEST_PROBLEM = 200
 """How many characters of what a schema says about a call reach the agent: it may repeat the whole call."""
 
@@ -72,6 +76,7 @@ def spec_named(name: object, tools: Tools) -> ToolSpec:
 
 def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
     """The call, its texts cleaned. Raises ValueError for arguments that the schema does not allow."""
+    _check_size(arguments)
     cleaned = {name: _cleaned(value) for name, value in arguments.items()}
     if problem := tool.problem(cleaned):
         raise ValueError(f"{tool.name}: {neutralize(shortened(problem, LONGEST_PROBLEM)[0])}")
@@ -79,6 +84,21 @@ def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
         if value == "" or (isinstance(value, list) and (not value or "" in value)):
             raise ValueError(f'"{name}" of {tool.name} must not be empty')
     return ToolCall(tool.name, cleaned)
+
+
+def _check_size(arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError for arguments of too many values, or of values too deeply nested."""
+    level, count, depth = list(arguments.values()), 0, 0
+    while level:
+        count, depth = count + len(level), depth + 1
+        if count > MAX_VALUES or depth > MAX_DEPTH:
+            raise ValueError("the arguments are too long or too deeply nested")
+        level = [
+            inner
+            for value in level
+            if isinstance(value, list | dict)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
 
 
 def _cleaned(value: Any) -> Any:
@@ -95,9 +115,14 @@ def checked_calls(calls: Sequence[ToolCall]) -> ToolCalls:
         max((len(value) for value in call.arguments.values() if isinstance(value, list)), default=1)
         for call in calls
     )
+    check_count(count)
+    return ToolCalls(tuple(calls))
+
+
+def check_count(count: int) -> None:
+    """Raise ValueError for more calls than a message takes."""
     if count > MAX_QUERIES:
         raise ValueError(f"a message takes at most {MAX_QUERIES} queries, not {count}")
-    return ToolCalls(tuple(calls))
 
 
 def checked_answer(text: str) -> Answer:

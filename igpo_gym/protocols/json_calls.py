@@ -79,11 +79,10 @@ class JsonForm:
         assert blanks is not None
         try:
             return _DECODER.raw_decode(text, blanks.end())[1]
-        except RecursionError:
-            return start
-        except json.JSONDecodeError as problem:
-            # A string that a later token may close, as against JSON that is malformed.
-            return None if problem.msg.startswith("Unterminated string") else start
+        except (ValueError, RecursionError) as problem:
+            # A string that a later token may close, as against JSON that is malformed, too deeply nested, or
+            # holds a number of too many digits.
+            return None if str(problem).startswith("Unterminated string") else start
 
 
 def _neutralized(value: Any) -> Any:

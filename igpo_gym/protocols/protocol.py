@@ -97,7 +97,11 @@ class TextProtocol:
     """How calls are put into words for the agent ("search with ..."); by the message itself where None."""
 
     def with_tools(self, tools: Iterable[ToolSpec]) -> TextProtocol:
-        """The protocol with these tools. Raises SpecError for two of one name, and for a name in use."""
+        """The protocol with these tools.
+
+        Raises SpecError for two of one name, for a name in use, and for a tool whose example this protocol
+        cannot write: an agent could not call it.
+        """
         chosen = tuple(tools)
         names = [tool.name for tool in chosen]
         for name in names:
@@ -105,7 +109,14 @@ class TextProtocol:
                 raise SpecError(f"two tools have the name {name!r}")
             if name in ("answer", "think", self.result_tag):
                 raise SpecError(f"a tool cannot have the name {name!r}: the protocol {self.name!r} uses it")
-        return replace(self, tools=chosen)
+        protocol = replace(self, tools=chosen)
+        for tool in chosen:
+            written = protocol.write(ToolCalls((ToolCall(tool.name, tool.example),)))
+            read = protocol.parse(written)
+            if not isinstance(read, ToolCalls) or {call.tool for call in read.calls} != {tool.name}:
+                why = read.reason if isinstance(read, Invalid) else "it is read as something else"
+                raise SpecError(f"the protocol {self.name!r} cannot call the tool {tool.name!r}: {why}")
+        return protocol
 
     def with_probe(self, probe: AnswerProbe) -> TextProtocol:
         """The protocol with another answer probe."""

@@ -109,9 +109,18 @@ class ToolSpec:
     @cached_property
     def _validator(self) -> Draft202012Validator:
         from jsonschema import Draft202012Validator
+        from jsonschema.validators import extend
 
+        # To JSON schema 1.0 is an integer; to a tool it would be a float.
+        types = Draft202012Validator.TYPE_CHECKER.redefine(
+            "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+        )
         # What the schema does not name is a mistake of the agent, unless it says that anything goes.
-        return Draft202012Validator({"additionalProperties": False, **self.parameters})
+        schema = {"additionalProperties": False, **self.parameters}
+        strict: type[Draft202012Validator] = extend(  # type: ignore[no-untyped-call]
+            Draft202012Validator, type_checker=types
+        )
+        return strict(schema)
 
     def _checked(self, arguments: Mapping[str, Any]) -> str | None:
         error = next(self._validator.iter_errors(dict(arguments)), None)

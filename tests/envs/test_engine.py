@@ -531,6 +531,9 @@ def test_an_end_from_outside_makes_the_last_turn_the_last(engine: Engine) -> Non
     with pytest.raises(ValueError, match="has ended already"):
         engine.end(episodes[0], EndReason.ABORTED)
     (fresh,) = begin(engine, 0)
+    for reason in (EndReason.ANSWERED, EndReason.INVALID_MESSAGE):
+        with pytest.raises(ValueError, match="only a message of the agent"):
+            engine.end(fresh, reason)
     with pytest.raises(ValueError, match="cannot end before its first turn"):
         engine.end(fresh, EndReason.CONTEXT_EXHAUSTED)
     engine.end(fresh, EndReason.ABORTED)

@@ -24,9 +24,10 @@ from igpo_gym.protocols import (
     resolve_protocol,
 )
 from igpo_gym.protocols.blocks import Blocks
-from igpo_gym.protocols.grammar import without_end_of_turn
+from igpo_gym.protocols.grammar import MAX_DEPTH, MAX_VALUES, without_end_of_turn
 from igpo_gym.text import neutralize, well_formed
 from igpo_gym.tools import queries, search_call
+from igpo_gym.tools.interface import ToolSpec
 from igpo_gym.tools.opening import OPEN
 from igpo_gym.tools.searching import SEARCH
 
@@ -263,6 +264,81 @@ def test_tool_call_explains_what_is_wrong(call: object, reason: str) -> None:
 @pytest.mark.parametrize("content", ["{", "[" * 100_000, "9" * 10_000, '{"name": "search"', ""])
 def test_json_that_python_cannot_read_is_invalid(content: str) -> None:
     assert isinstance(TOOL_CALL.parse(f"<tool_call>{content}</tool_call>"), Invalid)
+
+
+@pytest.mark.parametrize("protocol", [TOOL_CALL, NATIVE, igpo()], ids=str)
+@pytest.mark.parametrize(
+    "query",
+    [
+        "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1),
+        "[" * 900 + "]" * 900,
+        f"[{', '.join(['1'] * (MAX_VALUES + 1))}]",
+        f'[{{"a": [{", ".join(["1"] * (MAX_VALUES + 1))}]}}]',
+    ],
+    ids=["deep", "deeper", "long", "long within"],
+)
+def test_runaway_arguments_are_refused_before_they_cost_time_and_stack(
+    protocol: TextProtocol, query: str
+) -> None:
+    name = "web_search" if protocol.name == "igpo" else "search"
+    message = f'<tool_call>{{"name": "{name}", "arguments": {{"query": {query}}}}}</tool_call>'
+    action = protocol.parse(message)
+    assert isinstance(action, Invalid)
+    assert "too long or too deeply nested" in action.reason
+
+
+@pytest.mark.parametrize("protocol", [TOOL_CALL, NATIVE, igpo()], ids=str)
+def test_sampling_goes_on_over_a_number_of_too_many_digits(protocol: TextProtocol) -> None:
+    message = f"<tool_call>{'9' * 5000}</tool_call>"
+    assert protocol.end(message) == len(message)
+    action = protocol.parse(message)
+    assert isinstance(action, Invalid)
+    assert "not valid JSON" in action.reason
+
+
+def _tool(properties: dict[str, object], example: dict[str, object]) -> ToolSpec:
+    schema = {"type": "object", "properties": properties, "required": list(example)}
+    return ToolSpec("own", "A tool of somebody else.", schema, (example,))
+
+
+LISTS = {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize("protocol", [*PROTOCOLS.values(), igpo(think=True)], ids=str)
+@pytest.mark.parametrize(
+    "tool",
+    [
+        _tool({"x": {"type": "array", "items": {"type": "integer"}}}, {"x": [1, 2]}),
+        _tool({"x": {"type": "array", "items": {"type": "string"}}}, {"x": ["</own>", '"']}),
+        _tool({"x": LISTS, "class": {"type": "boolean"}}, {"x": [[1], []], "class": True}),
+        _tool({"x": {"type": "object"}}, {"x": {"a": [1.5]}}),
+    ],
+    ids=["numbers", "texts", "nested", "object"],
+)
+def test_arguments_that_are_no_text_are_read_as_they_are_written(
+    protocol: TextProtocol, tool: ToolSpec
+) -> None:
+    protocol = protocol.with_tools([SEARCH, tool])
+    expected = json.loads(neutralize(json.dumps(tool.example)))
+    read = protocol.parse(protocol.write(ToolCalls((ToolCall("own", tool.example),))))
+    assert read == ToolCalls((ToolCall("own", expected),))
+
+
+@pytest.mark.parametrize(
+    ("properties", "example"),
+    [
+        ({"x": {"type": "string"}, "my arg": {"type": "string"}}, {"x": "a", "my arg": "b"}),
+        ({"x": {"type": "string"}, "y": {"type": "string"}}, {"y": "b"}),
+        ({"x": {"enum": ["a<b"]}}, {"x": "a<b"}),
+        ({"x": {"enum": [1, 2]}}, {"x": 1}),
+    ],
+    ids=["a blank in a name", "no first argument", "a sign that is never written", "numbers without type"],
+)
+def test_a_tool_that_a_protocol_cannot_call_is_refused(
+    properties: dict[str, object], example: dict[str, object]
+) -> None:
+    with pytest.raises(SpecError, match="'tags' cannot call the tool 'own'"):
+        TAGS.with_tools([_tool(properties, example)])
 
 
 def test_a_query_of_lone_surrogates_becomes_text_that_files_accept() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from igpo_gym.errors import SpecError
 from igpo_gym.tools import ToolSpec, resolve_tools
+from igpo_gym.tools.opening import OPEN
 from igpo_gym.tools.searching import SEARCH
 
 
@@ -75,3 +76,9 @@ def test_tools_are_found_by_name_and_given_what_they_need() -> None:
         resolve_tools("serch")
     with pytest.raises(SpecError, match="7 is no tool: it has no spec"):
         resolve_tools([7])  # type: ignore[list-item]
+
+
+def test_a_float_is_no_integer() -> None:
+    assert OPEN.problem({"document": "a", "page": 1}) is None
+    for page in (1.0, True, float("inf"), float("nan")):
+        assert "is not of type 'integer'" in (OPEN.problem({"document": "a", "page": page}) or "")

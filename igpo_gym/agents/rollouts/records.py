@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import (
@@ -43,8 +44,11 @@ FORMAT = 2
 _BEGINNING = b'{"settings": '
 """How every line that a RolloutFile writes begins."""
 
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+_MALFORMED = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
 """What values of a wrong shape raise where they are taken apart."""
+
+_ROUNDING = 1e-3
+"""What rounding may put a log-probability above 0."""
 
 _KNOWN = frozenset(
     (
@@ -107,7 +111,7 @@ def from_record(record: Mapping[str, Any]) -> Episode:
     if not record["turns"]:
         raise ValueError("an episode without turns")
     fields = version1_fields(record) if record["format"] == 1 else record
-    return Episode(
+    episode = Episode(
         question=_question(fields["question"]),
         prompt=tuple(map(_segment, fields["prompt"])),
         turns=[_turn(turn) for turn in fields["turns"]],
@@ -121,6 +125,7 @@ def from_record(record: Mapping[str, Any]) -> Episode:
         max_turns=fields.get("max_turns"),
         extra={name: value for name, value in fields.items() if name not in _KNOWN},
     )
+    return checked(episode)
 
 
 def _question(record: Mapping[str, Any]) -> Question:
@@ -134,7 +139,10 @@ def _belief_record(belief: Belief) -> dict[str, Any]:
 
 def _belief(record: Mapping[str, Any]) -> Belief:
     tokens = record.get("token_log_probs", ())
-    return Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens))
+    belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens))
+    if not belief.log_probs or not max(belief.log_probs) < _ROUNDING:
+        raise ValueError(f"no log-probabilities of answers: {belief.log_probs!r:.60}")
+    return belief
 
 
 def _views(records: list[dict[str, Any]]) -> list[dict[BeliefView, Belief]]:

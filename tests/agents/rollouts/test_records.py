@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +31,7 @@ from igpo_gym.episode import (
     Turn,
 )
 from igpo_gym.errors import DataError
+from igpo_gym.rewards.relabel import relabel
 from tests.conftest import QUESTIONS
 
 SETTINGS = {"agent": "x", "seed": 0}
@@ -220,3 +225,50 @@ def test_settings_are_told_by_the_first_line(engine: Engine, tmp_path: Path) -> 
     path.write_text("")
     with pytest.raises(DataError, match="line 1: not a recorded episode"):
         read_settings(path)
+
+
+WRONG = (None, True, -1.5, "x", [[1]], {"a": 1}, float("nan"), 10**400)
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The places in a JSON value; of a list its first items alone."""
+    items = (
+        value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    )
+    for name, inner in items:
+        yield (*path, name)
+        yield from _paths(inner, (*path, name))
+
+
+def test_whatever_stands_in_a_field_what_is_read_can_be_computed_with(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    good = json.loads(json.dumps(to_record(play(engine), engine.reward)))
+    refused = 0
+    for place in _paths(good):
+        for wrong in WRONG:
+            record = copy.deepcopy(good)
+            holder = record
+            for name in place[:-1]:
+                holder = holder[name]
+            holder[place[-1]] = wrong
+            path.write_text(json.dumps(record) + "\n")
+            try:
+                (episode,) = read_rollouts(path)
+            except DataError:
+                refused += 1
+                continue
+            to_record(episode), episode.messages(), [belief.prob for belief in episode.beliefs]
+            with contextlib.suppress(ValueError):  # such as beliefs that are not as many as the turns
+                list(relabel([episode], ["igpo"]))
+    assert refused > 100
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"format": 2, "x": ' + "[" * 50_000 + "]" * 50_000 + "}"])
+def test_a_line_that_is_nested_too_deeply_is_told(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text(f"{line}\n")
+    for read in (lambda: list(read_rollouts(path)), lambda: read_settings(path)):
+        with pytest.raises(DataError, match="line 1: not a recorded episode"):
+            read()
+    with pytest.raises(DataError, match="line 1: not a recorded episode"):
+        RolloutFile(path, SETTINGS)

@@ -1,0 +1,65 @@
+"""Whether what was read from a file has the types that its class declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def checked(value: T) -> T:
+    """A dataclass's instance as it was given. TypeError, naming the field, for a value of a wrong type.
+
+    The values within are checked as well. A whole number may stand for a float; a bool is no number.
+
+    >>> from igpo_gym.episode import Passage
+    >>> checked(Passage("1", "Danzig", "A port.")).title
+    'Danzig'
+    >>> checked(Passage("1", "Danzig", None))
+    Traceback (most recent call last):
+    TypeError: the text of a Passage cannot be None
+    """
+    kind: Any = type(value)
+    for name, fits in _fields(kind):
+        if not fits(given := getattr(value, name)):
+            raise TypeError(f"the {name} of a {kind.__name__} cannot be {given!r:.60}")
+    return value
+
+
+@cache
+def _fields(kind: type) -> list[tuple[str, Callable[[Any], bool]]]:
+    hints = get_type_hints(kind)
+    return [(field.name, _test(hints[field.name])) for field in fields(kind)]
+
+
+@cache
+def _test(hint: Any) -> Callable[[Any], bool]:
+    """What tells whether a value is of a type."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return lambda value: True
+    if kind is Literal:
+        return lambda value: value in inner
+    if kind in (Union, UnionType):
+        tests = [_test(each) for each in inner]
+        return lambda value: any(test(value) for test in tests)
+    if kind in (tuple, list):
+        item = _test(inner[0])
+        return lambda value: isinstance(value, kind) and all(map(item, value))
+    if kind in (dict, Mapping):
+        key, item = map(_test, inner)
+        return lambda value: (
+            isinstance(value, dict) and all(map(key, value)) and all(map(item, value.values()))
+        )
+    if isinstance(hint, type) and is_dataclass(hint):
+        return lambda value: type(value) is hint and checked(value) is value
+    if hint is float:
+        return lambda value: type(value) is float or type(value) is int
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return lambda value: isinstance(value, hint)
+    return lambda value: type(value) is hint
