@@ -533,8 +533,10 @@ def unknown(place: str, *kinds: str) -> SpecError:
     name = place.partition(":")[0]
     near = [] if name in known else _near(name, known)
     hint = f"did you mean {' or '.join(near)}? Choose" if near else "choose"
-    shown = without_credentials(place)
-    return SpecError(f"unknown {_kind(kinds[0]).noun} {shown!r}; {hint} one of: {forms(*kinds)}")
+    wrong = f"unknown {_kind(kinds[0]).noun} {without_credentials(place)!r}"
+    if _like_a_path(place) and any(PATH in _table(kind) for kind in kinds):
+        wrong, hint = f"{wrong}: there is no such file or folder", "choose"
+    return SpecError(f"{wrong}; {hint} one of: {forms(*kinds)}")
 
 
 def _name(kind: str, place: str) -> str:
@@ -552,6 +554,10 @@ def _exists(place: str) -> bool:
     with suppress(OSError, ValueError):
         return bool(place) and Path(place).exists()
     return False
+
+
+def _like_a_path(place: str) -> bool:
+    return ":" not in place and ("/" in place or "\\" in place or bool(Path(place).suffix))
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

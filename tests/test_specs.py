@@ -224,6 +224,12 @@ def test_a_registered_reward_and_term_stand_in_sums() -> None:
         ),
         ("questions", "jsnl:x", "unknown questions 'jsnl:x'; did you mean jsonl?"),
         ("questions", "mine:x", "unknown questions 'mine:x'; choose one of: FILE, hotpotqa:FILE, jsonl:FILE"),
+        (
+            "questions",
+            "my.jsonl",
+            "unknown questions 'my.jsonl': there is no such file or folder; choose one",
+        ),
+        ("questions", "data/mine", "unknown questions 'data/mine': there is no such file or folder; choose"),
         ("questions", "my.stuff:on", "'my.stuff' has no 'on' (did you mean one?)"),
         ("questions", "my.stiff:one", "cannot import 'my.stiff', which 'my.stiff:one' names"),
         ("questions", "no.such:one", "cannot import 'no.such'"),

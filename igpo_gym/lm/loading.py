@@ -104,7 +104,7 @@ def quiet() -> Iterator[None]:
 
 
 def _show_bars(loading: bool, downloads: bool) -> None:
-    """Turn on or off the bars of transformers, whose switch moves that of the hub too, and those of the hub."""
+    """Switch the bars of loading and those of downloads; transformers' own switch would move both."""
     from huggingface_hub import utils as hub
     from transformers.utils import logging
 
