@@ -86,12 +86,12 @@ def quiet() -> Iterator[None]:
     ...     logging.is_progress_bar_enabled(), logging.get_verbosity() >= logging.ERROR
     (False, True)
     """
-    from huggingface_hub import utils as hub
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled
     from transformers.utils import logging
 
     bars, downloads, level = (
         logging.is_progress_bar_enabled(),
-        not hub.are_progress_bars_disabled(),
+        not are_progress_bars_disabled(),
         logging.get_verbosity(),
     )
     _show_bars(False, downloads)
@@ -105,13 +105,17 @@ def quiet() -> Iterator[None]:
 
 def _show_bars(loading: bool, downloads: bool) -> None:
     """Switch the bars of loading and those of downloads; transformers' own switch would move both."""
-    from huggingface_hub import utils as hub
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
     from transformers.utils import logging
 
     if loading != logging.is_progress_bar_enabled():
         (logging.enable_progress_bar if loading else logging.disable_progress_bar)()
-    if downloads == hub.are_progress_bars_disabled():
-        (hub.enable_progress_bars if downloads else hub.disable_progress_bars)()
+    if downloads == are_progress_bars_disabled():
+        (enable_progress_bars if downloads else disable_progress_bars)()
 
 
 @contextmanager
