@@ -26,7 +26,17 @@ from igpo_gym.protocols import TAGS, resolve_protocol
 from igpo_gym.rewards import RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.search import resolve_search
-from igpo_gym.specs import Spec, fingerprint, from_file, register, resolve, unregister
+from igpo_gym.specs import (
+    Spec,
+    fingerprint,
+    fingerprints,
+    from_file,
+    objects,
+    register,
+    registry,
+    resolve,
+    unregister,
+)
 
 MINE = """
 from igpo_gym.data import QuestionSet
@@ -79,7 +89,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
     for name in ("my", "my.stuff"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    specs._attribute("my.stuff:one")
+    objects._attribute("my.stuff:one")
     return sys.modules["my.stuff"]
 
 
@@ -230,6 +240,12 @@ def test_a_registered_reward_and_term_stand_in_sums() -> None:
         ),
         ("questions", "jsnl:x", "unknown questions 'jsnl:x'; did you mean jsonl?"),
         ("questions", "mine:x", "unknown questions 'mine:x'; choose one of: FILE, hotpotqa:FILE, jsonl:FILE"),
+        (
+            "questions",
+            "my.jsonl",
+            "unknown questions 'my.jsonl': there is no such file or folder; choose one",
+        ),
+        ("questions", "data/mine", "unknown questions 'data/mine': there is no such file or folder; choose"),
         ("questions", "my.stuff:on", "'my.stuff' has no 'on' (did you mean one?)"),
         ("questions", "my.stiff:one", "cannot import 'my.stiff', which 'my.stiff:one' names"),
         ("questions", "no.such:one", "cannot import 'no.such'"),
@@ -258,7 +274,7 @@ def test_what_is_wrong_is_told_with_what_is_right(
 
 def test_a_name_is_its_modules() -> None:
     script = "from igpo_gym.specs import register; register('policy', 'expert', object)"
-    environment = os.environ | {"PYTHONPATH": str(Path(specs.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(specs.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert "'expert' is that of igpo_gym.agents.policies; choose another name" in done.stderr
     register("search", "mine", object)
@@ -324,8 +340,8 @@ def test_plugins_are_loaded_once_and_a_broken_one_is_a_warning(
         EntryPoint("broken", "no.such.module:setup", specs.PLUGINS),
         EntryPoint("mine", "my.stuff:setup", specs.PLUGINS),
     ]
-    monkeypatch.setattr(specs, "entry_points", lambda group: points if group == specs.PLUGINS else [])
-    monkeypatch.setattr(specs, "_loaded", False)
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == specs.PLUGINS else [])
+    monkeypatch.setattr(registry, "_loaded", False)
     questions = QuestionSet("q", (Question("1", "Who?", ("Grass",)),))
     resolve_policy("expert", questions, TAGS)
     assert not loads  # a name that is there already needs no plugin
@@ -351,7 +367,7 @@ def test_the_registry_is_light_and_knows_the_rooms_at_the_first_lookup(tmp_path:
         "assert specs.resolve('protocol', 'tags').name == 'tags';"
         "assert not {'torch', 'transformers', 'bm25s'} & set(sys.modules)"
     )
-    root = Path(specs.__file__).parents[1]
+    root = Path(specs.__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env=environment)
 
@@ -468,15 +484,15 @@ def test_the_working_directory_plays_no_part(folder: Path) -> None:
 def test_a_large_file_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = folder / "model.safetensors"
     hashed: list[Path] = []
-    real = specs._hash
+    real = fingerprints._hash
 
     def counted(path: Path, size: int) -> str:
         hashed.append(path)
         return real(path, size)
 
-    monkeypatch.setattr(specs, "_hash", counted)
+    monkeypatch.setattr(fingerprints, "_hash", counted)
     now = time.time()
-    monkeypatch.setattr(specs.time, "time", lambda: now + 60)
+    monkeypatch.setattr(fingerprints.time, "time", lambda: now + 60)
     first = fingerprint(folder)
     assert fingerprint(folder) == first
     assert fingerprint("./model") == first
@@ -485,14 +501,14 @@ def test_a_large_file_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPat
     assert fingerprint(folder) != first
     assert len(hashed) == 2
     # What was written a moment ago might be written again without showing it: it is not remembered yet.
-    monkeypatch.setattr(specs.time, "time", lambda: weights.stat().st_mtime)
+    monkeypatch.setattr(fingerprints.time, "time", lambda: weights.stat().st_mtime)
     flip(weights, 5)
     assert fingerprint(folder) == fingerprint(folder) == first
     assert len(hashed) == 4
 
 
 def test_what_is_remembered_wrongly_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(specs.time, "time", lambda: 2e10)
+    monkeypatch.setattr(fingerprints.time, "time", lambda: 2e10)
     first = fingerprint(folder)
     (memo,) = Path(os.environ["IGPO_GYM_CACHE"]).rglob("*.json")
     for text in ("", "[]", '{"state": 1}', '{"hash": "x"}'):
@@ -503,7 +519,7 @@ def test_what_is_remembered_wrongly_is_made_again(folder: Path, monkeypatch: pyt
 def test_a_very_large_file_counts_by_its_ends_and_its_header(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(specs, "WHOLE_BYTES", 4 << 20)
+    monkeypatch.setattr(fingerprints, "WHOLE_BYTES", 4 << 20)
     weights = folder / "model.safetensors"
     header = 2 << 20
     weights.write_bytes(header.to_bytes(8, "little") + bytes(6 << 20))
@@ -537,6 +553,6 @@ threads = [threading.Thread(target=make) for _ in range(8)]
 [thread.join() for thread in threads]
 assert len(made) == 8 and len({id(each) for each in made}) == 1, made
 """
-    environment = os.environ | {"PYTHONPATH": str(Path(specs.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(specs.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]

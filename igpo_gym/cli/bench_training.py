@@ -18,7 +18,6 @@ from rich.progress import (
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
 from igpo_gym.cli.common import console
 from igpo_gym.cli.options import configured
-from igpo_gym.cli.train import without_bars_of_transformers
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
@@ -121,7 +120,6 @@ def _progress(updates: int) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    without_bars_of_transformers()
     bar = Progress(*columns, console=console)
     bar.add_task("updates", total=updates)
     return bar

@@ -93,6 +93,13 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError, ScoringError, SamplingError) as mistake:
-        text = escape(without_credentials(str(mistake)))
+        text = escape(without_credentials(_told(mistake)))
         Console(stderr=True).print(f"[bold red]error[/bold red] {text}")
         raise typer.Exit(2) from mistake
+
+
+def _told(mistake: Exception) -> str:
+    """What a mistake says; of a file that the system refuses, its name and why."""
+    if isinstance(mistake, OSError) and mistake.filename is not None and mistake.strerror:
+        return f"{mistake.filename}: {mistake.strerror.lower()}"
+    return str(mistake)

@@ -78,6 +78,7 @@ def _typed(engine: Engine) -> str | None:
     try:
         line = console.input("[bold]search[/bold] (or /answer TEXT, /quit)> ").strip()
     except (EOFError, KeyboardInterrupt):
+        console.print()  # the line of the prompt is still open
         return None
     if line == "/quit":
         return None

@@ -64,6 +64,7 @@ def rollout(
     """
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
+    from igpo_gym.scorers.interface import ScorerStats
 
     question_set, engine = assemble(config)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
@@ -73,8 +74,9 @@ def rollout(
     played = record(engine, policy, chosen, out, recording, batch_size, config.group_size)
     console.print(_summary(read_rollouts(out)))
     stats = getattr(engine.scorer, "stats", None)
-    if stats is not None and played:
-        console.print(f"scorer: {stats}")
+    if isinstance(stats, ScorerStats) and played:
+        tokens = f"{stats.tokens_forwarded} tokens read and {stats.tokens_reused} reused"
+        console.print(f"scorer: {stats.requests} requests in {stats.seconds:.1f} s, {tokens}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,6 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
             made.add_row(str(int(metrics["update"])), *(_shown(name, metrics) for name in SHOWN))
         return made
 
-    without_bars_of_transformers()
     try:
         with Live(Group(table(), bar), console=console) as live:
 
@@ -109,17 +108,14 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
                 bar.update(task, completed=int(metrics["update"]))
                 live.update(Group(table(), bar))
 
-            yield show
+            try:
+                yield show
+            except BaseException:
+                live.transient = not latest  # an empty table says nothing about what went wrong
+                raise
     finally:
         if not console.is_terminal:
             console.print()  # there the last line is left open
-
-
-def without_bars_of_transformers() -> None:
-    """Keep transformers from drawing a bar into ours for every model that it writes."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
 
 
 def _shown(name: str, metrics: Metrics) -> str:

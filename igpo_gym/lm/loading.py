@@ -50,7 +50,7 @@ def load_model(
     with specs.LOCK:  # transformers imports its parts when they are asked for, which threads must not share
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        with _explained("model", spec) as where:
+        with _explained("model", spec) as where, quiet():
             tokenizer = AutoTokenizer.from_pretrained(**where)
             model, report = AutoModelForCausalLM.from_pretrained(
                 **where, dtype=dtype, use_safetensors=True, output_loading_info=True
@@ -71,8 +71,51 @@ def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
     with specs.LOCK:
         from transformers import AutoTokenizer
 
-        with _explained("tokenizer", spec) as where:
+        with _explained("tokenizer", spec) as where, quiet():
             return AutoTokenizer.from_pretrained(**where)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the progress bars and the advice of transformers out of this block.
+
+    The bar of a download stays, for it may take minutes. Afterwards all is as the user has set it.
+
+    >>> from transformers.utils import logging
+    >>> with quiet():
+    ...     logging.is_progress_bar_enabled(), logging.get_verbosity() >= logging.ERROR
+    (False, True)
+    """
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+    from transformers.utils import logging
+
+    bars, downloads, level = (
+        logging.is_progress_bar_enabled(),
+        not are_progress_bars_disabled(),
+        logging.get_verbosity(),
+    )
+    _show_bars(False, downloads)
+    logging.set_verbosity(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        _show_bars(bars, downloads)
+        logging.set_verbosity(level)
+
+
+def _show_bars(loading: bool, downloads: bool) -> None:
+    """Switch the bars of loading and those of downloads; transformers' own switch would move both."""
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+    from transformers.utils import logging
+
+    if loading != logging.is_progress_bar_enabled():
+        (logging.enable_progress_bar if loading else logging.disable_progress_bar)()
+    if downloads == are_progress_bars_disabled():
+        (enable_progress_bars if downloads else disable_progress_bars)()
 
 
 @contextmanager
@@ -168,13 +211,15 @@ def _convert(path: Path, folder: Path) -> None:
         "local_files_only": True,
     }
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**source)
-        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(**source)
+            model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     except Exception as problem:  # a parser of foreign bytes may fail in any way
         raise SpecError(f"transformers cannot read the GGUF file {str(path)!r}: {problem}") from problem
     # The weights are plain now, but the model is still marked as quantized, and would refuse to be saved.
     model.hf_quantizer = None
     model.is_quantized = False
     del model.config.quantization_config
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
+    with quiet():
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)

@@ -134,6 +134,10 @@ def _read(spec: str) -> RewardFunction:
 def _summands(spec: str) -> Iterator[tuple[float, str]]:
     parts = re.split(r"\s+([+-])\s+", f" + {spec}")[1:]
     for sign, summand in zip(parts[::2], parts[1::2], strict=True):
+        if spec.strip() and not summand.strip():
+            raise SpecError(
+                f"the reward {spec!r} has nothing beside a sign; write it like f1 - 0.1*search-cost"
+            )
         yield (-1.0 if sign == "-" else 1.0), summand.strip()
 
 

@@ -170,7 +170,7 @@ _ADVICE = {
         "a corpus to draw random documents from: questions that bring passages, or a local index such as "
         'search="bm25:INDEX"'
     ),
-    "policy": "a policy that completes the episodes: give policy= (or igpo-gym relabel --policy)",
+    "policy": 'a policy that completes the episodes: give policy=, such as "nano"',
 }
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import requests
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm import loading
@@ -35,6 +38,32 @@ def test_a_folder_loads_in_float32_on_a_cpu(folder: Path) -> None:
 
 def test_the_dtype_may_be_chosen(folder: Path) -> None:
     assert load_model(str(folder), "cpu", torch.bfloat16)[0].dtype == torch.bfloat16
+
+
+def test_loading_draws_nothing_and_leaves_the_users_settings(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load_model(folder, device="cpu")
+    assert capfd.readouterr() == ("", "")
+    assert transformers_logging.is_progress_bar_enabled()
+    AutoModelForCausalLM.from_pretrained(folder)  # the user's own loading still shows its bar
+    assert "100%" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("level", [transformers_logging.INFO, transformers_logging.CRITICAL])
+def test_a_user_who_silenced_transformers_stays_so(level: int) -> None:
+    before = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(level)
+    try:
+        with loading.quiet():
+            assert transformers_logging.get_verbosity() >= transformers_logging.ERROR
+        assert not transformers_logging.is_progress_bar_enabled()
+        assert are_progress_bars_disabled()
+        assert transformers_logging.get_verbosity() == level
+    finally:
+        transformers_logging.enable_progress_bar()
+        transformers_logging.set_verbosity(before)
 
 
 def test_auto_is_a_device_that_is_there() -> None:

@@ -95,7 +95,7 @@ def test_a_sum_is_read(spec: str, weights: dict[str, float]) -> None:
     [
         ("", "unknown reward ''"),
         ("igpo+f1", "unknown reward 'igpo.f1'; choose one of: document-gain, em, "),
-        ("igpo + ", "unknown reward ''"),
+        ("igpo + ", "nothing beside a sign; write it like"),
         ("x*f1", "'x' is no weight"),
         ("inf*f1", "'inf' is no weight"),
         ("0.1*0.2*f1", "'0.1.0.2' is no weight"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from igpo_gym.errors import MissingExtraError
-from igpo_gym.lm.loading import choose_device, load_model
+from igpo_gym.lm.loading import choose_device, load_model, quiet
 from igpo_gym.lm.packing import attend_packed
 from igpo_gym.storage import written_whole
 
@@ -62,7 +62,7 @@ class TrainedModel:
         model = self.model
         if self._adapted is not None:
             model = copy.deepcopy(self._adapted).merge_and_unload()
-        with written_whole(folder) as new:
+        with written_whole(folder) as new, quiet():
             model.save_pretrained(new)
             self.tokenizer.save_pretrained(new)
 

@@ -38,7 +38,6 @@ def gigpo(step_weight: float = 1.0, mode: str = "mean_norm") -> Estimator:
 
     >>> from igpo_gym.rewards.split import Split
     >>> splits = [Split((0.3, 0.1), 1.0), Split((0.05,), 0.0)]
-    >>> from igpo_gym.rewards.split import Split
     >>> turns = Turns.of(splits, ["q", "q"], states=[["start", "b", "c"], ["start", "d"]])
     >>> gigpo()(turns).round(3).tolist()
     [1.35, 0.675, 0.675, -1.35, -0.675]

@@ -1,0 +1,107 @@
+"""Hashes of what specs name: whether files of the same name are still what they were."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from igpo_gym.specs.grammar import Spec, joined
+from igpo_gym.specs.registry import KINDS, exists, registered_in, table_of
+from igpo_gym.storage import cache_dir, written_file
+
+WHOLE_BYTES = 64 << 20
+"""Files of up to this size are hashed whole."""
+
+_PIECE = 1 << 20
+"""Of a larger file, how much is hashed at its beginning and at its end; smaller ones are not remembered."""
+
+_SETTLED_SECONDS = 2.0
+"""A file that was written within this time may be written again without another time to show for it."""
+
+_MODEL_FILES = frozenset({".json", ".safetensors", ".model", ".txt", ".jinja", ".bin", ".gguf"})
+
+
+def fingerprint(spec: str | Path | None) -> str:
+    """A hash of the content that a spec or path names; empty where it names no file or folder.
+
+    The same for a copy, and whatever the working directory: registered names are never paths. Of a folder,
+    that of its files (of a model's, those that a model is made of). A file of more than ``WHOLE_BYTES``
+    counts by its size, its first and last megabyte, and the header of a safetensors file. Hashes of large
+    files are remembered in the cache folder, for a path, size and time of writing.
+
+    >>> fingerprint("world:test"), fingerprint(None)
+    ('', '')
+    """
+    if isinstance(spec, Path):
+        return _of_path(spec)
+    found = [_of_path(path) for part in joined(spec or "") if (path := _path(part)) is not None]
+    return found[0] if len(found) < 2 and found else _digest(*found) if found else ""
+
+
+def _path(text: str) -> Path | None:
+    """The file or folder that a spec of any kind names."""
+    place = Spec.parse(text).place
+    for kind in KINDS:
+        if name := registered_in(kind, place):
+            rest = place[len(name) + 1 :]
+            return Path(rest) if table_of(kind)[name].files and rest else None
+    return Path(place) if exists(place) else None
+
+
+def _of_path(path: Path) -> str:
+    try:
+        if not path.is_dir():
+            return _of_file(path)
+        files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
+        if (path / "config.json").is_file():
+            files = [each for each in files if each.suffix in _MODEL_FILES]
+        return _digest(*(part for each in files for part in (each.name, _of_file(each))))
+    except OSError:
+        return ""
+
+
+def _of_file(path: Path) -> str:
+    status = path.stat()
+    if status.st_size < _PIECE:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    where = str(path.resolve())
+    state = [where, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    memo = cache_dir() / "fingerprints" / f"{_digest(where)}.json"
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        remembered = json.loads(memo.read_text(encoding="utf-8"))
+        if remembered["state"] == state:
+            return str(remembered["hash"])
+    made = _hash(path, status.st_size)
+    if time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED_SECONDS:
+        with suppress(OSError), written_file(memo) as file:
+            json.dump({"state": state, "hash": made}, file)
+    return made
+
+
+def _hash(path: Path, size: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        if size <= WHOLE_BYTES:
+            while block := file.read(_PIECE):
+                digest.update(block)
+            return digest.hexdigest()
+        digest.update(f"{size} bytes".encode())
+        digest.update(file.read(_PIECE))
+        if path.suffix == ".safetensors":
+            file.seek(0)
+            header = int.from_bytes(file.read(8), "little")
+            digest.update(file.read(min(header, WHOLE_BYTES)))
+        file.seek(-_PIECE, os.SEEK_END)
+        digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _digest(*parts: str | int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(f"{part}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

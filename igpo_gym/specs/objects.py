@@ -1,0 +1,269 @@
+"""From a spec to the object that it names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import math
+import re
+import sys
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from igpo_gym.errors import SpecError
+from igpo_gym.specs.fingerprints import fingerprint
+from igpo_gym.specs.grammar import Spec
+from igpo_gym.specs.registry import (
+    KINDS,
+    LOCK,
+    OTHER,
+    PATH,
+    exists,
+    forms,
+    kind_of,
+    names,
+    registered_in,
+    table_of,
+)
+from igpo_gym.text import without_credentials
+
+_kept: dict[str, OrderedDict[Hashable, Any]] = {kind: OrderedDict() for kind in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a place was found to be."""
+
+    make: Any
+    place: str
+    """What ``make`` is called with, if it takes it."""
+    form: str = ""
+    """How its specs are written."""
+
+
+_IMPORT = re.compile(r"([A-Za-z_]\w*(?:\.\w+)+):([A-Za-z_]\w*(?:\.\w+)*)(?::(.*))?", re.DOTALL)
+NEAR = 0.75
+"""How alike two names are, in difflib's measure, that one is asked about for the other."""
+
+
+def resolve(kind: str, spec: Any, **context: Any) -> Any:
+    """The object that a spec names, or the object itself.
+
+    ``context`` is what makers of the kind may ask for by name, see :func:`register`. Kinds whose objects are
+    kept (see ``KINDS``) give the same object for equal specs, as long as the files that they name hold the
+    same; their makers are given no context.
+
+    Raises SpecError for a spec that names nothing, for options that do not exist or do not fit, and for an
+    object that lacks what its kind has; and what the maker raises. Whatever the spec holds of user names and
+    passwords is in no message.
+    """
+    kept = KINDS[kind].kept if kind in KINDS else 0
+    if not isinstance(spec, str):
+        return checked(kind, spec)
+    parsed = Spec.parse(spec)
+    with LOCK:
+        found = _find(kind, parsed)
+        if not kept:
+            return _made(kind, parsed, found, context)
+        key = (str(parsed), found.make if isinstance(found.make, str) else id(found.make), fingerprint(spec))
+        there = _kept[kind]
+        if key not in there:
+            # The maker is held beside what it made, so that its id stays its own.
+            there[key] = found.make, _made(kind, parsed, found, context)
+        there.move_to_end(key)
+        while len(there) > kept:
+            there.popitem(last=False)
+        return there[key][1]
+
+
+def maker(kind: str, name: str) -> Any:
+    """What stands behind a registered name or an import: a function or class, or an object that is ready.
+
+    Raises SpecError for a name that is neither.
+    """
+    make = _find(kind, Spec(name)).make
+    if not isinstance(make, str):
+        return make  # without the lock, for modules ask while they are imported
+    with LOCK:
+        return _attribute(make)
+
+
+def checked(kind: str, thing: Any, source: str = "") -> Any:
+    """``thing``, if it has what its kind has. Raises SpecError that says what it lacks."""
+    lacking = [shown for name, shown in kind_of(kind).has.items() if not hasattr(thing, name)]
+    if not lacking and not isinstance(thing, type):
+        return thing
+    what = without_credentials(repr(thing))[:60]
+    lacks = f"has no {lacking[0]}" if lacking else "is a class, not an object of it"
+    raise SpecError(
+        f"{f'{source} gave {what}, which' if source else what} is no {KINDS[kind].thing}: it {lacks}; "
+        f"or give one of: {forms(kind)}"
+    )
+
+
+def called(
+    make: Any,
+    what: str,
+    place: str,
+    options: Mapping[str, str],
+    context: Mapping[str, Any],
+    form: str = "",
+) -> Any:
+    """Call ``make`` with as much of a spec as it takes, see :func:`register`; ``what`` names it in messages.
+
+    >>> called(lambda folder, depth=2: (folder, depth), "walk", "home", {"depth": "3"}, {})
+    ('home', 3)
+    """
+    try:
+        parameters = inspect.signature(make).parameters
+    except ValueError:  # some functions that are written in C
+        return make(*[place] * bool(place), **options, **context)
+    told = {name: context[name] for name in parameters.keys() & context.keys()}
+    open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    own = [each for name, each in parameters.items() if name not in told and each.kind in _BY_PLACE]
+    first = own[0] if own else None
+    if place and first is None:
+        raise SpecError(
+            f"{what} takes nothing behind its colon, and {without_credentials(place)!r} stands there"
+        )
+    if not place and first is not None and first.default is first.empty and first.name not in options:
+        raise SpecError(
+            f"{what} needs something behind its colon: its {first.name}{f' ({form})' * bool(form)}"
+        )
+    known = {
+        name: each
+        for name, each in parameters.items()
+        if name not in told and each.kind in _BY_NAME and not (place and each is first)
+    }
+    given: dict[str, Any] = {}
+    for key, value in options.items():
+        if key in known:
+            given[key] = converted(value, known[key], f"{key} of {what}")
+        elif open_ended and key not in parameters:
+            given[key] = value
+        else:
+            there = ", ".join(known) or "none"
+            raise SpecError(f"{what} has no option {key!r}{_did_you_mean(key, known)}; it has: {there}")
+    for name, each in known.items():
+        if each.default is each.empty and name not in given:
+            raise SpecError(f"{what} needs the option {name}: write #{name}=...")
+    if not place or first is None:
+        return make(**given, **told)
+    if first.kind is first.POSITIONAL_ONLY:
+        return make(place, **given, **told)
+    return make(**{first.name: place}, **given, **told)
+
+
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def converted(value: object, parameter: inspect.Parameter, what: str) -> Any:
+    """A text as the int, float or bool that a parameter takes; else as it is. SpecError where it is none."""
+    kind = _type_name(parameter)
+    if kind not in ("bool", "int", "float"):
+        return value
+    text = str(value).strip()
+    try:
+        made = _TRUTHS[text.lower()] if kind == "bool" else int(text) if kind == "int" else float(text)
+    except (KeyError, ValueError):
+        made = math.nan
+    if not math.isfinite(made):
+        raise SpecError(f"{value!r} is no {kind}, which {what} must be")
+    return made
+
+
+def _type_name(parameter: inspect.Parameter) -> str:
+    """ "int", "float", "bool", or anything else for what takes a text."""
+    note = parameter.annotation
+    if note is not parameter.empty:
+        text = note.__name__ if isinstance(note, type) else str(note)
+        words = re.sub(r"^(?:typing\.)?Optional\[(.*)\]$", r"\1", text).replace(" ", "").split("|")
+        numbers = [word for word in ("float", "int", "bool") if word in words]  # a float takes an int too
+        return "str" if "str" in words or not numbers else numbers[0]
+    return type(parameter.default).__name__
+
+
+def _find(kind: str, spec: Spec) -> _Found:
+    """The maker for a place. Raises SpecError with what exists."""
+    place = spec.place
+    if name := registered_in(kind, place):
+        entry = table_of(kind)[name]
+        rest = place[len(name) + 1 :]
+        return _Found(entry.make, place if rest.startswith("//") else rest, entry.form)
+    table = table_of(kind)
+    if PATH in table and exists(place):
+        return _Found(table[PATH].make, place)
+    if match := _IMPORT.fullmatch(place):
+        return _Found(f"{match[1]}:{match[2]}", match[3] or "")
+    if OTHER in table and not _near(place, names(kind)):
+        return _Found(table[OTHER].make, place)
+    raise unknown(place, kind)
+
+
+def unknown(place: str, *kinds: str) -> SpecError:
+    """The error for a place that names nothing of the first kind; names of the others would do as well."""
+    known = [name for kind in kinds for name in names(kind)]
+    name = place.partition(":")[0]
+    near = [] if name in known else _near(name, known)
+    hint = f"did you mean {' or '.join(near)}? Choose" if near else "choose"
+    wrong = f"unknown {kind_of(kinds[0]).noun} {without_credentials(place)!r}"
+    if _like_a_path(place) and any(PATH in table_of(kind) for kind in kinds):
+        wrong, hint = f"{wrong}: there is no such file or folder", "choose"
+    return SpecError(f"{wrong}; {hint} one of: {forms(*kinds)}")
+
+
+def _like_a_path(place: str) -> bool:
+    return ":" not in place and ("/" in place or "\\" in place or bool(Path(place).suffix))
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    lower = {each.lower(): each for each in known}
+    return [lower[each] for each in difflib.get_close_matches(name.lower(), lower, 3, NEAR)]
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = _near(name, known)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _made(kind: str, spec: Spec, found: _Found, context: Mapping[str, Any]) -> Any:
+    make = _attribute(found.make) if isinstance(found.make, str) else found.make
+    shown = without_credentials(spec.place)
+    what = f"the {KINDS[kind].noun} {shown!r}"
+    ready = all(hasattr(make, name) for name in KINDS[kind].has) and KINDS[kind].has
+    if not isinstance(make, type) and (ready or not callable(make)):
+        if found.place or spec.options:
+            raise SpecError(f"{what} is an object that takes no options")
+        return checked(kind, make, shown)
+    return checked(kind, called(make, what, found.place, spec.options, context, found.form), shown)
+
+
+def _attribute(text: str) -> Any:
+    """What "package.module:attribute" names; the working directory is searched after what is installed."""
+    module, _, path = text.partition(":")
+    try:
+        try:
+            thing: Any = importlib.import_module(module)
+        except ModuleNotFoundError as missing:
+            here = str(Path.cwd())
+            if missing.name != module.partition(".")[0] or {"", here} & set(sys.path):
+                raise
+            sys.path.append(here)  # last, so that nothing there takes the place of what is installed
+            importlib.invalidate_caches()
+            thing = importlib.import_module(module)
+    except ImportError as problem:
+        if type(problem) not in (ImportError, ModuleNotFoundError):
+            raise  # a missing extra, which says what to install
+        raise SpecError(f"cannot import {module!r}, which {text!r} names: {problem}") from problem
+    for name in path.split("."):
+        if not hasattr(thing, name):
+            near = _did_you_mean(name, dir(thing))
+            raise SpecError(f"{module!r} has no {name!r}{near}, which {text!r} names")
+        thing = getattr(thing, name)
+    return thing

@@ -1,0 +1,273 @@
+"""What is registered: the kinds of objects that specs name, and the names of each kind."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, overload
+
+from igpo_gym.errors import SpecError
+
+T = TypeVar("T")
+
+LOCK = threading.RLock()
+"""Held while anything is loaded: libraries that import lazily are not safe to load from several threads."""
+
+ROOMS = (
+    "igpo_gym.data",
+    "igpo_gym.search",
+    "igpo_gym.tools",
+    "igpo_gym.protocols",
+    "igpo_gym.scorers",
+    "igpo_gym.rewards",
+    "igpo_gym.agents.policies",
+    "igpo_gym.agents.training.estimators",
+)
+"""The modules that register what specs of this package can name; imported before others' names are taken."""
+
+PLUGINS = "igpo_gym.plugins"
+"""The group of entry points whose modules are loaded, so that they can register what they have."""
+
+PATH = "<path>"
+"""The name under which a kind registers what opens a file or folder that exists."""
+
+OTHER = "<other>"
+"""The name under which a kind registers what takes a place that is nothing else, as a hub's name."""
+
+_NAME = re.compile(r"[^\s#:(),]+")
+"""What the name of something can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object that specs name."""
+
+    noun: str
+    """What a spec of the kind is called in messages."""
+    thing: str
+    """What an object of the kind is called in messages."""
+    has: Mapping[str, str] = field(default_factory=dict)
+    """The attributes that make an object one of the kind, and how they are written in messages."""
+    kept: int = 0
+    """How many objects, those of the specs that were used last, are kept so that equal specs share one."""
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "questions": Kind(
+            "questions",
+            "set of questions",
+            {"questions": "questions", "passages": "passages", "fingerprint": "fingerprint"},
+            kept=8,
+        ),
+        "search": Kind("search", "retriever", {"search": "search(queries, k)"}),
+        "scorer": Kind("scorer", "scorer", {"score": "score(requests)"}, kept=4),
+        "reward": Kind("reward", "reward", {"terms": "terms", "price": "price(episode, turn)"}),
+        "term": Kind("reward term", "reward term", {"price": "price(episode, turn)", "views": "views"}),
+        "instrument": Kind(
+            "instrument",
+            "instrument",
+            {"name": "name", "version": "version", "measure": "measure(states)"},
+        ),
+        "tool": Kind("tool", "tool", {"spec": "spec, a ToolSpec", "run": "run(calls)"}),
+        "protocol": Kind(
+            "protocol",
+            "protocol",
+            {"parse": "parse(message)", "write": "write(action)", "prompt": "prompt(question)"},
+        ),
+        "estimator": Kind(
+            "advantage estimator", "advantage estimator", {"name": "name", "uses_gains": "uses_gains"}
+        ),
+        "policy": Kind("policy", "policy", {"act": "act(episodes)"}),
+    }
+)
+"""The kinds by the name that :func:`register` and :func:`resolve` take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is registered under a name."""
+
+    make: Any
+    """A function or class, an object that is ready, or "package.module:attribute" of one."""
+    form: str
+    """How it is written in a spec, for messages."""
+    files: bool
+    """Whether what stands behind the colon is a file or folder."""
+    runs_code: bool
+    """Whether what stands behind the colon can run code."""
+    owner: str
+    """The module that registered it."""
+
+
+_entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+_loaded = _loading = False
+
+
+@overload
+def register(
+    kind: str, name: str, *, form: str = "", files: bool = False, runs_code: bool = False
+) -> Callable[[T], T]: ...
+
+
+@overload
+def register(
+    kind: str, name: str, make: T, *, form: str = "", files: bool = False, runs_code: bool = False
+) -> T: ...
+
+
+def register(
+    kind: str,
+    name: str,
+    make: Any = None,
+    *,
+    form: str = "",
+    files: bool = False,
+    runs_code: bool = False,
+) -> Any:
+    """Make ``name`` stand for what ``make`` gives; without ``make``, a decorator of it.
+
+    ``make`` is a function or class, or "package.module:attribute" of one, which is imported at its first use.
+    It is called with what stands behind the colon of a spec (a URL as a whole), where it takes a positional
+    argument and either there is something or it must be given, and with the options behind ``#`` as keyword
+    arguments, converted to int, float or bool where its annotations or defaults say so. An argument with the
+    name of something that the kind is told is given that: ``questions`` for a search, ``questions``,
+    ``protocol`` and ``sampling`` for a policy, ``engine``, ``policy`` and others for an instrument (see
+    docs/specs.md). A ``make`` that is an object of the kind is taken as it is.
+
+    ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
+    colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
+    :func:`from_file`).
+
+    Raises SpecError for a kind that does not exist, for a name that no spec can spell, and for one that
+    another module has registered. The same module may register it anew, as when a notebook's cell runs again.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SpecError(f"a name has neither blanks nor any of # : ( ) , in it, unlike {name!r}")
+    owner = str(sys._getframe(1).f_globals.get("__name__"))
+    if not owner.startswith("igpo_gym."):
+        _load_rooms()  # the package's names are its own, however early others come
+
+    def add(made: T) -> T:
+        table, entry = table_of(kind), Entry(made, form or name, files, runs_code, owner)
+        # Without the lock: modules register while they are imported, and imports have locks of their own.
+        if name in table and table[name].owner != owner:
+            raise SpecError(
+                f"the {KINDS[kind].noun} {name!r} is that of {table[name].owner}; choose another name"
+            )
+        table[name] = entry
+        return made
+
+    return add if make is None else add(make)
+
+
+def unregister(kind: str, name: str) -> None:
+    """Forget a name. Raises SpecError if it is not registered."""
+    if table_of(kind).pop(name, None) is None:
+        raise SpecError(f"no {KINDS[kind].noun} is registered as {name!r}")
+
+
+def registered(kind: str, name: str) -> bool:
+    """Whether ``name`` is a name or scheme of the kind."""
+    return _entry(kind, name) is not None
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The registered names of a kind, those of plugins included, in the order of their registration."""
+    _load_plugins()
+    return tuple(name for name in table_of(kind) if name not in (PATH, OTHER))
+
+
+def forms(*kinds: str) -> str:
+    """What a spec of the kinds can be, for messages."""
+    _load_plugins()
+    known = {entry.form for kind in kinds for entry in table_of(kind).values()}
+    return ", ".join([*sorted(known), "package.module:attribute"])
+
+
+def table_of(kind: str) -> dict[str, Entry]:
+    """What is registered of a kind, by name. Raises SpecError for a kind that does not exist."""
+    if kind not in _entries:
+        raise SpecError(f"unknown kind {kind!r}; choose one of: {', '.join(KINDS)}")
+    return _entries[kind]
+
+
+def _entry(kind: str, name: str) -> Entry | None:
+    table = table_of(kind)
+    if name not in table:
+        _load_plugins()
+    return table.get(name)
+
+
+def _load_rooms() -> None:
+    """Import what registers the package's own names. It needs no lock: imports have their own."""
+    for room in ROOMS:
+        importlib.import_module(room)
+
+
+def _load_plugins() -> None:
+    """Import the package's rooms and the entry points, once.
+
+    A plugin that fails is a warning: it must not take the others down.
+    """
+    global _loaded, _loading
+    if _loaded:
+        return
+    with LOCK:
+        if _loaded or _loading:  # plugins may look names up while they load
+            return
+        _loading = True
+        try:
+            _load_rooms()
+            for point in entry_points(group=PLUGINS):
+                _load_plugin(point)
+            _loaded = True
+        finally:
+            _loading = False
+
+
+def _load_plugin(point: EntryPoint) -> None:
+    try:
+        loaded = point.load()
+        if inspect.isfunction(loaded):
+            loaded()
+    except Exception as problem:
+        warnings.warn(
+            f"the plugin {point.name!r} ({point.value}) cannot be loaded: {problem!r}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def kind_of(kind: str) -> Kind:
+    """The kind of that name. Raises SpecError where there is none."""
+    table_of(kind)
+    return KINDS[kind]
+
+
+def registered_in(kind: str, place: str) -> str:
+    """The registered name or scheme that a place begins with; empty if there is none."""
+    scheme, _, rest = place.partition(":")
+    if rest.startswith("//"):
+        scheme = scheme.lower()
+    for name in (place, scheme) if rest else (place,):
+        if name not in (PATH, OTHER) and _entry(kind, name) is not None:
+            return name
+    return ""
+
+
+def exists(place: str) -> bool:
+    """Whether a place is a file or folder, as far as the system tells."""
+    with suppress(OSError, ValueError):
+        return bool(place) and Path(place).exists()
+    return False
