@@ -41,6 +41,17 @@ OnInvalid = Literal["continue", "end"]
 OnLimit = Literal["truncate", "answer"]
 
 
+def check_max_turns(number: object) -> int:
+    """The number of messages that an agent may write. Raises ValueError where it is none of at least 1.
+
+    >>> check_max_turns(4)
+    4
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"max_turns must be a whole number of at least 1, not {number!r}")
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What an environment does at its edges. Raises ValueError for a value that a rule does not have.
@@ -59,8 +70,7 @@ class Rules:
     """How much a reply shows."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_turns, bool) or not isinstance(self.max_turns, int) or self.max_turns < 1:
-            raise ValueError(f"max_turns must be a whole number of at least 1, not {self.max_turns!r}")
+        check_max_turns(self.max_turns)
         for name, known in (("on_invalid", OnInvalid), ("on_limit", OnLimit)):
             if getattr(self, name) not in get_args(known):
                 choices = ", ".join(get_args(known))

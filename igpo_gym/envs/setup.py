@@ -158,15 +158,6 @@ def check_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> 
     return options
 
 
-def check_max_turns(max_turns: Any) -> int | None:
-    """The ``max_turns`` of a reset. Raises ValueError for anything but None and a number of at least 1."""
-    if max_turns is not None and (
-        isinstance(max_turns, bool) or not isinstance(max_turns, int) or max_turns < 1
-    ):
-        raise ValueError(f"max_turns must be a whole number of at least 1, not {max_turns!r}")
-    return max_turns
-
-
 def make_rules(config: EnvConfig) -> Rules:
     """What a configuration says of the environment's edges."""
     limits = ReplyLimits(config.max_passage_chars, config.max_reply_chars, config.repeat_passages)

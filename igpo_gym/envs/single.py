@@ -13,12 +13,11 @@ import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from igpo_gym.config import EnvConfig, make_config, with_signature
-from igpo_gym.envs.engine import undone_on_error
+from igpo_gym.envs.engine import check_max_turns, undone_on_error
 from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.setup import (
     Assembled,
     QuestionStream,
-    check_max_turns,
     check_options,
     stream_seed,
 )
@@ -81,7 +80,9 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         Whatever is raised, the environment is as if it had not been called.
         """
         chosen = check_options(options, ("question_id", "max_turns"))
-        question_id, max_turns = chosen.get("question_id"), check_max_turns(chosen.get("max_turns"))
+        question_id, max_turns = chosen.get("question_id"), chosen.get("max_turns")
+        if max_turns is not None:
+            check_max_turns(max_turns)
         found = None if question_id is None else self.questions.find(question_id)
         place, size = self._place if seed is None else 0, self.config.group_size
         start = stream_seed(self) if seed is None else seed

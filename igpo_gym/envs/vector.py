@@ -14,12 +14,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from igpo_gym.config import EnvConfig, make_config, with_signature
-from igpo_gym.envs.engine import Move, undone_on_error
+from igpo_gym.envs.engine import Move, check_max_turns, undone_on_error
 from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.setup import (
     Assembled,
     QuestionStream,
-    check_max_turns,
     check_options,
     stream_seed,
 )
@@ -106,7 +105,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         seeds, places = self._seeds_and_places(seed, mask)
         fresh = self._begin(np.flatnonzero(mask), seeds, places, question_ids)
         for index, episode in fresh.items():
-            episode.max_turns = None if turns is None else check_max_turns(turns[index])
+            number = None if turns is None else turns[index]
+            episode.max_turns = None if number is None else check_max_turns(number)
         self.engine.start(list(fresh.values()))
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._seeds, self._places = seeds, places
