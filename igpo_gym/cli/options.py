@@ -155,7 +155,8 @@ def _value(file: Path, name: str, value: Any, several: bool) -> Any:
     if value is None:
         return "none"
     if isinstance(value, str | int | float):
-        return [str(value)] if several else value
+        # As a text, so that the option reads it as strictly as from the command line: 1.5 is no whole number.
+        return [str(value)] if several else str(value)
     raise SpecError(f"{file}: {name} must be a text, a number or a truth, not {value!r:.60}")
 
 

@@ -135,20 +135,26 @@ def _entries(
 ) -> tuple[list[dict[str, Any]], int]:
     if result.failed:
         return [{**_named(call), "error": unavailable(call.tool)}], 0
-    if result.text or call.tool != SEARCH.name:
+    if result.text or not result.passages:
         text, cut = shortened(result.text, share)
         return [{**_named(call), "content": text}], cut
-    query = call.arguments["query"]
-    queries = [query] if isinstance(query, str) else query
     entries, cut = [], 0
-    for asked, passages in zip(queries, result.passages, strict=False):
+    for head, passages in zip(_heads(call, len(result.passages)), result.passages, strict=False):
         pages = []
         for passage in passages:
             page, left_out = _page(passage, shown, limits, share)
             pages.append(page)
             cut += left_out
-        entries.append({"query": asked, "web_page_info_list": pages})
+        entries.append({**head, "web_page_info_list": pages})
     return entries, cut
+
+
+def _heads(call: ToolCall, lists: int) -> list[dict[str, Any]]:
+    """What each list of passages was asked for with."""
+    if call.tool != SEARCH.name:
+        return [_named(call)] * lists
+    query = call.arguments["query"]
+    return [{"query": each} for each in ([query] if isinstance(query, str) else query)]
 
 
 def _named(call: ToolCall) -> dict[str, Any]:

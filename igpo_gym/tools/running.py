@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from igpo_gym.episode import Episode, ToolCall, ToolResult
+from igpo_gym.episode import Episode, Passage, ToolCall, ToolResult
 from igpo_gym.errors import SearchError
 from igpo_gym.tools.interface import Tool
 
@@ -103,7 +103,30 @@ def _run(tool: Tool, calls: Asked) -> list[ToolResult]:
         raise TypeError(f"the tool {tool.spec.name} must return {len(calls)} results, and returned {shown}")
     if not _RESULTS.issuperset(map(type, results)):
         raise TypeError(f"the tool {tool.spec.name} must return ToolResult objects, not {results!r:.60}")
+    for result in results:
+        _check(tool, result)
     return list(results)
+
+
+def _check(tool: Tool, result: ToolResult) -> None:
+    """Raise TypeError, naming the tool, for a result that no reply and no record could hold."""
+    if not isinstance(result.text, str) or not isinstance(result.failed, bool):
+        raise TypeError(
+            f"the tool {tool.spec.name} returned a text or failed of a wrong type: {result!r:.90}"
+        )
+    lists = result.passages
+    if not isinstance(lists, tuple) or not all(isinstance(each, tuple) for each in lists):
+        raise TypeError(
+            f"the tool {tool.spec.name} must return tuples of tuples of passages, not {lists!r:.60}"
+        )
+    for passages in lists:
+        for each in passages:
+            if not isinstance(each, Passage):
+                raise TypeError(f"the tool {tool.spec.name} must return Passage objects, not {each!r:.60}")
+            if not (isinstance(each.id, str) and isinstance(each.title, str) and isinstance(each.text, str)):
+                raise TypeError(
+                    f"the tool {tool.spec.name} returned a passage with fields of wrong types: {each!r:.90}"
+                )
 
 
 _RESULTS = frozenset((ToolResult,))

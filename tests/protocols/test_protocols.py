@@ -436,6 +436,14 @@ def test_igpo_speaks_as_the_published_environments_do() -> None:
     assert [segment.role for segment in protocol.reply(body)] == ["tool", "assistant"]
 
 
+def test_passages_of_any_tool_are_shown() -> None:
+    found = ToolResult(passages=((Passage("u", "Unique", "one"),),))
+    for protocol in PROTOCOLS.values():
+        body, _ = protocol.results([(ToolCall("own", {"x": "a"}), found)])
+        assert "Unique" in body
+        assert "one" in body
+
+
 def test_native_calls_are_read_as_the_library_hands_them_over() -> None:
     assert NATIVE.parse(
         native_message(NATIVE, [("search", {"query": "a"}), ("search", '{"query": "b"}')])

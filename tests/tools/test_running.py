@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.episode import Episode, Question, ToolCall, ToolResult
+from igpo_gym.episode import Episode, Passage, Question, ToolCall, ToolResult
 from igpo_gym.errors import SearchError
 from igpo_gym.tools import ToolSpec
 from igpo_gym.tools.running import run_calls
@@ -65,3 +67,34 @@ def test_each_tool_is_called_once() -> None:
     results = run_calls({"a": first, "b": second}, calls)
     assert [result.text for result in results] == ["0", "1", "2", "3"]
     assert (first.calls, second.calls) == (1, 1)
+
+
+class Fixed:
+    """Gives one result for each call."""
+
+    spec = SEARCH
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+    def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+        return [self.result] * len(calls)
+
+
+WRONG: list[Any] = [
+    (None,),
+    (5,),
+    ("", (), "no"),
+    ("", None),
+    ("", [[Passage("1", "a", "b")]]),
+    ("", (Passage("1", "a", "b"),)),
+    ("", (("a",),)),
+    ("", ((Passage(1, "a", "b"),),)),  # type: ignore[arg-type]
+    ("", ((Passage("1", "a", None),),)),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("fields", WRONG, ids=repr)
+def test_a_result_that_no_reply_could_hold_is_told_with_the_tools_name(fields: Any) -> None:
+    with pytest.raises(TypeError, match=r"the tool search (must return|returned)"):
+        run_calls({"search": Fixed(ToolResult(*fields))}, [(EPISODE, ToolCall("search", {"query": "a"}))], ())
