@@ -266,7 +266,7 @@ def test_json_that_python_cannot_read_is_invalid(content: str) -> None:
     assert isinstance(TOOL_CALL.parse(f"<tool_call>{content}</tool_call>"), Invalid)
 
 
-@pytest.mark.parametrize("protocol", [TOOL_CALL, NATIVE, igpo()], ids=str)
+@pytest.mark.parametrize("protocol", [TOOL_CALL, NATIVE, igpo()], ids=lambda each: each.name)
 @pytest.mark.parametrize(
     "query",
     [
@@ -287,7 +287,7 @@ def test_runaway_arguments_are_refused_before_they_cost_time_and_stack(
     assert "too long or too deeply nested" in action.reason
 
 
-@pytest.mark.parametrize("protocol", [TOOL_CALL, NATIVE, igpo()], ids=str)
+@pytest.mark.parametrize("protocol", [TOOL_CALL, NATIVE, igpo()], ids=lambda each: each.name)
 def test_sampling_goes_on_over_a_number_of_too_many_digits(protocol: TextProtocol) -> None:
     message = f"<tool_call>{'9' * 5000}</tool_call>"
     assert protocol.end(message) == len(message)
@@ -304,7 +304,7 @@ def _tool(properties: dict[str, object], example: dict[str, object]) -> ToolSpec
 LISTS = {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}
 
 
-@pytest.mark.parametrize("protocol", [*PROTOCOLS.values(), igpo(think=True)], ids=str)
+@pytest.mark.parametrize("protocol", [*PROTOCOLS.values(), igpo(think=True)], ids=lambda each: each.name)
 @pytest.mark.parametrize(
     "tool",
     [
