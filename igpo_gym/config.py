@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_or
 from igpo_gym.errors import SpecError
 from igpo_gym.text import without_credentials
 
-Spec: TypeAlias = Any
+SpecOrObject: TypeAlias = Any
 """A text that names something, or the thing itself; which things fit, the argument's meaning says."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,45 +57,47 @@ class EnvConfig:
     """
 
     questions: Annotated[
-        Spec,
+        SpecOrObject,
         Names("questions"),
         "Where questions come from: world, hotpotqa:FILE, jsonl:FILE, a QuestionSet, or Question objects.",
     ] = "world"
     search: Annotated[
-        Spec,
+        SpecOrObject,
         Names("search"),
         "The retriever: bm25:INDEX, bm25:CORPUS.jsonl, or an object; by default BM25 over the questions' "
         "own passages.",
     ] = None
     tools: Annotated[
-        Spec,
+        SpecOrObject,
         Names("tool"),
         "What the agent can call: names joined by ' + ' (search + open), a Tool, or a list of such.",
     ] = "search"
     scorer: Annotated[
-        Spec,
+        SpecOrObject,
         Names("scorer"),
         "The model that holds the belief: nano, a hub name, a folder, a GGUF file, the URL of a server, "
         "an AnswerScorer, or none.",
     ] = "nano"
     reward: Annotated[
-        Spec,
+        SpecOrObject,
         Names("reward"),
         "A preset, a term or a weighted sum of such (igpo-gym rewards lists them), or a RewardFunction.",
     ] = "igpo"
     reference: Annotated[
-        Spec,
+        SpecOrObject,
         Names("scorer"),
         "The frozen model that some rewards need, given as scorer is; by default a packaged scorer.",
     ] = None
     policy: Annotated[
-        Spec, Names("policy"), "For rewards that need one: the policy whose completions are sampled."
+        SpecOrObject, Names("policy"), "For rewards that need one: the policy whose completions are sampled."
     ] = None
     protocol: Annotated[
-        Spec, Names("protocol"), "How agent and environment write: tags, tool_call, igpo, or a TextProtocol."
+        SpecOrObject,
+        Names("protocol"),
+        "How agent and environment write: tags, tool_call, igpo, or a TextProtocol.",
     ] = "tags"
     probe: Annotated[
-        Spec,
+        SpecOrObject,
         "What stands around the gold answer when the scorer is asked, an AnswerProbe; by default the "
         "protocol's.",
     ] = None

@@ -21,7 +21,7 @@ from typing import Any
 from igpo_gym.adapters.session import Sessions, question_messages
 from igpo_gym.adapters.tokens import end_unfinished, read_split, split_fields, turn_rewards
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
-from igpo_gym.config import EnvConfig, Spec, kinds, meanings
+from igpo_gym.config import EnvConfig, SpecOrObject, kinds, meanings
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, SpecError
@@ -47,7 +47,7 @@ def _fields() -> dict[str, Any]:
     types, words = kinds(EnvConfig), meanings(EnvConfig)
     return {
         field.name: (
-            str | None if types[field.name] is Spec else types[field.name],
+            str | None if types[field.name] is SpecOrObject else types[field.name],
             Field(field.default, description=words[field.name]),
         )
         for field in taken

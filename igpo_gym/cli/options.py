@@ -18,7 +18,7 @@ import typer
 
 import igpo_gym.specs as specs
 from igpo_gym.cli.common import TrustImports, explained
-from igpo_gym.config import EnvConfig, Names, Panel, Spec, hint, kinds, marks, meanings
+from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, hint, kinds, marks, meanings
 from igpo_gym.errors import DataError, SpecError
 
 C = TypeVar("C", bound=EnvConfig)
@@ -85,7 +85,7 @@ def _option(base: type[EnvConfig], name: str, default: Any) -> inspect.Parameter
     """The option of a field. What may be None is written "none"."""
     kind, panel = kinds(base)[name], marks(base, Panel).get(name, PANEL).title
     read: dict[str, Any] = {}
-    if kind is Spec or str in get_args(kind):
+    if kind is SpecOrObject or str in get_args(kind):
         kind, read = str, {"parser": _text_or_none, "metavar": "<text>"}
     elif int in get_args(kind):
         kind, read = int, {"parser": _number_or_none, "metavar": "<int|none>"}

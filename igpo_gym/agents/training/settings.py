@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
-from igpo_gym.config import EnvConfig, Names, Panel, Spec, marks, shown
+from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.specs import Spec as Parsed
-from igpo_gym.specs import fingerprint
+from igpo_gym.specs import Spec, fingerprint
 from igpo_gym.storage import changed, written_file
 
 logger = logging.getLogger(__name__)
@@ -46,21 +45,21 @@ class Settings(EnvConfig):
         "The policy: nano-base, nano, a hub name, a folder or a GGUF file.",
     ] = "nano-base"
     validation: Annotated[
-        Spec,
+        SpecOrObject,
         TASK,
         Names("questions"),
         "Questions to validate on; by default those of another world with the world's settings, and of other "
         "questions a tenth (at most validation-questions), which is then not trained on.",
     ] = None
     scorer: Annotated[
-        Spec,
+        SpecOrObject,
         CREDIT,
         Names("scorer", ("none", "policy", "frozen", "refreshed")),
         "Who holds the belief: policy (the model in training, as IGPO has it), frozen (the model as it "
         "began), refreshed:N (a copy that is renewed every N updates), none, or any scorer: nano, a server.",
     ] = "policy"
     reference: Annotated[
-        Spec,
+        SpecOrObject,
         CREDIT,
         Names("scorer"),
         "The frozen model that some rewards need, given as scorer is; by default the model as it began.",
@@ -207,10 +206,10 @@ def question_sets(settings: Settings) -> tuple[QuestionSet, QuestionSet]:
 
 def _other_world(questions: str) -> str | None:
     """The validation split of a world, with its settings; None for what is no world, or that split itself."""
-    spec = Parsed.parse(questions)
+    spec = Spec.parse(questions)
     if " + " in questions or spec.place not in ("world", "world:train", "world:test"):
         return None
-    return str(Parsed("world:validation", spec.options))
+    return str(Spec("world:validation", spec.options))
 
 
 def _hash(text: str) -> bytes:
