@@ -37,6 +37,7 @@ from torch import Tensor
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
+from igpo_gym.agents.training.checkpoint import read_checkpoint, write_checkpoint
 from igpo_gym.agents.training.estimators import (
     Floats,
     Turns,
@@ -388,23 +389,21 @@ class Run:
         return {f"validation_{name}": value for name, value in metrics.items()}
 
     def save(self) -> None:
-        """Write the checkpoint; the one before it stays until this one is whole."""
-        part = self.out / ".state.pt.part"
+        """Write the checkpoint."""
         state = {
             "weights": {name: weight.detach() for name, weight in self.trained.weights.items()},
             "optimizer": self.optimizer.state_dict(),
             "scorer": self.copy.state_dict() if self.copy is not None else None,
             "progress": (self.updates, self.tokens, self.seconds, self.best),
         }
-        torch.save(state, part)
-        part.replace(self.out / "state.pt")
+        write_checkpoint(self.out / "state.pt", state)
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint, if it has one."""
         path = self.out / "state.pt"
         if not path.exists():
             return False
-        state = torch.load(path, map_location=self.model.device, weights_only=True)
+        state = read_checkpoint(path, self.model.device)
         with torch.no_grad():
             for name, weight in self.trained.weights.items():
                 weight.copy_(state["weights"][name])
