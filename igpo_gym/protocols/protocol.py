@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from igpo_gym.episode import (
@@ -61,7 +62,7 @@ Render: TypeAlias = Callable[[Results, frozenset[str], ReplyLimits], tuple[str, 
 before: the text, and how many characters were left out."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TextProtocol:
     """Multi-turn use of tools in text: prompts, a grammar, replies, and the answer probe.
 
@@ -124,10 +125,15 @@ class TextProtocol:
 
     def prompt(self, question: Question) -> tuple[Segment, ...]:
         """The segments that open an episode. They hold nothing of the gold answer."""
-        system = self.system(self)
-        text = self.user(self).replace("{question}", neutralize(question.text))
-        user = Segment("environment", "user", text)
-        return (*((Segment("environment", "system", system),) if system else ()), user, *self._opening())
+        system, user = self._templates
+        text = user.replace("{question}", neutralize(question.text))
+        opening = (Segment("environment", "system", system),) if system else ()
+        return (*opening, Segment("environment", "user", text), *self._opening())
+
+    @cached_property
+    def _templates(self) -> tuple[str, str]:
+        """The system message and the first user message: the same in all episodes."""
+        return self.system(self), self.user(self)
 
     def parse(self, message: str) -> Action:
         """The action in an agent's message. Total: any string gives an action, none raises."""
