@@ -7,6 +7,7 @@ from :class:`EnvConfig`.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -178,8 +179,15 @@ def shown(config: EnvConfig) -> dict[str, Any]:
 
 
 def _hints(config: type[EnvConfig]) -> dict[str, Any]:
-    hints = get_type_hints(config, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(config)}
+    kind: type = config  # mypy takes a type[EnvConfig] for something that cannot be hashed
+    return _evaluated(kind)
+
+
+@functools.cache
+def _evaluated(kind: type) -> dict[str, Any]:
+    """The fields' annotations, evaluated once: the command line asks for them option by option."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
 def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> EnvConfig:

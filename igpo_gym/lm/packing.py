@@ -22,7 +22,8 @@ PACKED = "igpo_gym_packed"
 def attend_packed(model: PreTrainedModel) -> None:
     """Let ``model`` attend with :func:`packed_attention` from now on; saved, it is the model that it was.
 
-    Which models can do so is checked where a policy or a scorer is made of them (see ``scorers.families``).
+    Which models can do so is checked where a policy or a scorer is made of them (see
+    :mod:`igpo_gym.lm.families`).
     """
     from transformers import AttentionInterface
 

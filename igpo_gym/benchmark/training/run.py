@@ -1,8 +1,8 @@
 """Trains every variant with every seed, and keeps what each run came to as a line of JSON.
 
-The folder holds a run's folder for each (see ``agents.igpo``) and ``runs.jsonl``. Started again, the
-benchmark goes on where it was, within a run as well. Runs may be made side by side, in processes that share
-the cores: a small model does not keep several cores busy.
+The folder holds a run's folder for each (see :mod:`igpo_gym.agents.training.trainer`) and ``runs.jsonl``.
+Started again, the benchmark goes on where it was, within a run as well. Runs may be made side by side, in
+processes that share the cores: a small model does not keep several cores busy.
 """
 
 from __future__ import annotations
