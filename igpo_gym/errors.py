@@ -33,6 +33,10 @@ class SearchError(RuntimeError):
     """A search backend that failed. Inside an episode it is retried, then reported to the agent."""
 
 
+class AccessError(RuntimeError):
+    """A server that refuses the key, or a key that is missing: the run ends, for no retry helps."""
+
+
 class ScoringError(RuntimeError):
     """A scorer that could not give a belief, after its retries."""
 

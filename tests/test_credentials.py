@@ -18,9 +18,9 @@ from igpo_gym.agents.training.settings import Settings, agree, keep
 from igpo_gym.benchmark.training.run import shared
 from igpo_gym.cli import app
 from igpo_gym.errors import SamplingError, ScoringError, SpecError
-from igpo_gym.lm.transport import API_KEY
 from igpo_gym.specs import Spec, resolve
 from igpo_gym.text import without_credentials
+from igpo_gym.transport import API_KEY
 from tests.lm.tiny import make_model, make_tokenizer
 from tests.scorers.servers import Engine, Site, running
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from igpo_gym.errors import SamplingError, ScoringError
+from igpo_gym.errors import AccessError, SamplingError, ScoringError
 from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def explained() -> Iterator[None]:
     """A user's mistake ends the command with its explanation instead of a traceback."""
     try:
         yield
-    except (ValueError, ImportError, OSError, ScoringError, SamplingError) as mistake:
+    except (ValueError, ImportError, OSError, AccessError, ScoringError, SamplingError) as mistake:
         text = escape(without_credentials(_told(mistake)))
         Console(stderr=True).print(f"[bold red]error[/bold red] {text}")
         raise typer.Exit(2) from mistake

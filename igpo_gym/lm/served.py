@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from igpo_gym.errors import SpecError, choose
 from igpo_gym.lm.loading import load_tokenizer
-from igpo_gym.lm.transport import RETRIED, Server, ServerError
+from igpo_gym.transport import RETRIED, Server, ServerError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

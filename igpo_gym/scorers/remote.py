@@ -15,10 +15,10 @@ from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.served import served_model, served_tokenizer
-from igpo_gym.lm.transport import Server, ServerError
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats, check_tokens
 from igpo_gym.scorers.wire import DIALECTS, Dialect, Prompt, Scores
+from igpo_gym.transport import Server, ServerError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -22,8 +22,17 @@ class Retriever(Protocol):
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query at most ``k`` passages, best first; an empty list where nothing matches.
 
-        Any string is a legal query. Raises SearchError when the backend cannot serve.
+        Any string is a legal query. Raises SearchError when the backend cannot serve, and AccessError when
+        it never will, because a key is missing or wrong.
         """
+        ...
+
+
+class Reporting(Protocol):
+    """A retriever that tells about itself: how its server speaks, how often its cache helped."""
+
+    def facts(self) -> dict[str, str | int]:
+        """What stands in ``info["search"]`` as of now; nothing secret, and nothing that depends on time."""
         ...
 
 

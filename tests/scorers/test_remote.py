@@ -19,12 +19,12 @@ import pytest
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Segment
 from igpo_gym.errors import ScoringError, SpecError
-from igpo_gym.lm.transport import API_KEY
 from igpo_gym.protocols import AnswerProbe
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.remote import RemoteScorer
+from igpo_gym.transport import API_KEY
 from tests.lm.tiny import CHATML, make_model, make_tokenizer, request
 from tests.scorers.servers import Engine, Handler, Raw, Refusal, Route, Site, running, send
 

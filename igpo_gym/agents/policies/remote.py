@@ -15,8 +15,8 @@ from igpo_gym.errors import SamplingError, SpecError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.served import served_model, served_tokenizer
-from igpo_gym.lm.transport import Server, ServerError
 from igpo_gym.protocols import TAGS, TextProtocol
+from igpo_gym.transport import Server, ServerError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,7 +44,7 @@ class RemotePolicy:
     ``url`` is that of the server, with or without ``/v1``; a key that it wants is taken from
     ``IGPO_GYM_API_KEY``, or from the URL (``http://user:password@host``). ``model`` is a name that the server
     knows, needed if it knows several. One request is sent for each episode, up to ``concurrency`` at a time;
-    for ``timeout`` (seconds), ``retries`` and ``backoff`` see :class:`igpo_gym.lm.transport.Server`.
+    for ``timeout`` (seconds), ``retries`` and ``backoff`` see :class:`igpo_gym.transport.Server`.
 
     A message ends as those of :class:`~igpo_gym.agents.policies.language_model.LanguageModelPolicy` do, and
     is empty where the server tells how much its model reads and the transcript is longer. Every request

@@ -20,11 +20,11 @@ from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Message
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.policy import Sampling
-from igpo_gym.lm.transport import API_KEY
 from igpo_gym.protocols import TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
+from igpo_gym.transport import API_KEY
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 from tests.scorers.servers import Refusal, Route, Site, running

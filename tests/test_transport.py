@@ -14,7 +14,7 @@ import pytest
 from urllib3 import HTTPResponse
 
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.transport import API_KEY, LONGEST_WAIT, Server, ServerError, _Patience
+from igpo_gym.transport import API_KEY, LONGEST_WAIT, Server, ServerError, _Patience
 from tests.scorers.servers import Raw, Refusal, Site, running, send
 
 KEY = "sk-nobody-must-see-this"
