@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from igpo_gym.errors import AccessError, SamplingError, ScoringError
-from igpo_gym.text import without_credentials
+from igpo_gym.text import printable, without_credentials
 
 if TYPE_CHECKING:
     from igpo_gym.config import EnvConfig
@@ -93,7 +93,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError, AccessError, ScoringError, SamplingError) as mistake:
-        text = escape(without_credentials(_told(mistake)))
+        text = escape(printable(without_credentials(_told(mistake))))
         Console(stderr=True).print(f"[bold red]error[/bold red] {text}")
         raise typer.Exit(2) from mistake
 

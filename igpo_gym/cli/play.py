@@ -49,9 +49,10 @@ def play(
     """
     from igpo_gym.data.metrics import f1
     from igpo_gym.data.scores import score
-    from igpo_gym.envs.render import moment, printable
+    from igpo_gym.envs.render import moment
     from igpo_gym.envs.setup import QuestionStream
     from igpo_gym.lm.policy import Sampling
+    from igpo_gym.text import printable
 
     question_set, engine = assemble(config)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
