@@ -124,7 +124,7 @@ class WebSearch:
         Raises SearchError where a query cannot be answered; the answers to the others are kept, so that
         asking again does not send them again. Raises AccessError where none ever will be.
         """
-        asked = [(" ".join(query.split())[: self._engine.longest], k) for query in queries]
+        asked = [(" ".join(query.split())[: self._engine.longest].rstrip(), k) for query in queries]
         with self._lock:
             found = {each: self._saved.pop(each) for each in dict.fromkeys(asked) if each in self._saved}
         left = [each for each in dict.fromkeys(asked) if each not in found]

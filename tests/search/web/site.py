@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,6 +33,8 @@ class Reply:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     pieces: Iterator[bytes] | None = None
+    raw: bool = False
+    """Whether the pieces are all that is sent, the status line included."""
 
 
 @dataclass
@@ -48,8 +52,8 @@ class Site:
 
 
 @contextlib.contextmanager
-def serving(answer: Callable[[Asked], Reply]) -> Iterator[Site]:
-    """A site on a free port whose every request ``answer`` answers."""
+def serving(answer: Callable[[Asked], Reply], keys: tuple[Path, Path] | None = None) -> Iterator[Site]:
+    """A site on a free port whose every request ``answer`` answers; over TLS with certificate and key."""
     site, lock = Site(0), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -76,6 +80,11 @@ def serving(answer: Callable[[Asked], Reply]) -> Iterator[Site]:
 
         def _send(self, reply: Reply) -> None:
             content = reply.content
+            if reply.raw:
+                self.close_connection = True
+                for piece in reply.pieces or ():
+                    self.wfile.write(piece)
+                return
             if isinstance(content, str):
                 content = content.encode()
             elif not isinstance(content, bytes):
@@ -105,6 +114,10 @@ def serving(answer: Callable[[Asked], Reply]) -> Iterator[Site]:
 
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if keys:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*keys)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     site.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
