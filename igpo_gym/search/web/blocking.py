@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from posixpath import normpath
+from urllib.parse import unquote, urlsplit
 
 from igpo_gym.errors import SpecError
 
@@ -47,12 +48,7 @@ class Blocklist:
         entries: list[str] = []
         for part in text.split("+"):
             name = part.strip().lower().rstrip("/")
-            if name not in LISTS and not _ENTRY.fullmatch(name):
-                raise SpecError(
-                    f"{part!r} in block= is no domain; write domains (example.org, example.org/path) or "
-                    f"{' or '.join(LISTS)}, joined by +"
-                )
-            entries += LISTS.get(name, (name,))
+            entries += LISTS[name] if name in LISTS else (_entry(name),)
         return cls(tuple(sorted(set(entries))))
 
     @property
@@ -66,13 +62,31 @@ class Blocklist:
 
 
 def _parts(url: str) -> tuple[str, str]:
-    """Host and path; nothing for what is no URL."""
+    """Host and path as they mean the same however they are written; nothing for what is no URL."""
     try:
         parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
+        host = _ascii(parts.hostname or "").rstrip(".")
     except ValueError:
         return "", ""
-    return host, parts.path.lower().strip("/")
+    return host, normpath(unquote(parts.path).lower()).strip("/")
+
+
+def _ascii(host: str) -> str:
+    """A host as name servers know it. Raises ValueError for one that they cannot know."""
+    return host.encode("idna").decode()
+
+
+def _entry(name: str) -> str:
+    try:
+        if _ENTRY.fullmatch(name):
+            domain, slash, folder = name.partition("/")
+            return f"{_ascii(domain)}{slash}{folder}"
+    except ValueError:
+        pass
+    raise SpecError(
+        f"{name!r} in block= is no domain; write domains (example.org, example.org/path) or "
+        f"{' or '.join(LISTS)}, joined by +"
+    )
 
 
 def _matches(host: str, path: str, domain: str, folder: str) -> bool:

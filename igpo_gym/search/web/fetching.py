@@ -79,7 +79,7 @@ def fetch(url: str, limits: Limits, check: Callable[[str], None] = lambda url: N
         except TimeoutError:
             raise Refused(f"it was not complete after {limits.seconds:g} seconds") from None
         except (OSError, HTTPException, ValueError, zlib.error) as problem:
-            raise Refused(f"it cannot be fetched: {type(problem).__name__}: {problem}") from None
+            raise Refused(f"it cannot be fetched: {type(problem).__name__}: {str(problem)[:90]!r}") from None
         if isinstance(found, Page):
             return found
         url = urldefrag(found).url

@@ -16,10 +16,11 @@ from igpo_gym.search.web.addresses import Refused, target
 from igpo_gym.search.web.blocking import Blocklist
 from igpo_gym.search.web.fetching import AGENT, Limits, fetch
 from igpo_gym.search.web.reading import decoded, library, pieces, read
+from igpo_gym.text import without_credentials
 
 logger = logging.getLogger(__name__)
 
-KEPT_PAGES = 256
+KEPT_PAGES = 128
 """Pages in memory, those that were asked for last: the second page of a document is not fetched again."""
 KEPT_SITES = 1024
 """Sites whose robots.txt is in memory."""
@@ -78,7 +79,7 @@ class PageReader:
         try:
             title, text = read(fetch(url, self._limits, self._check))
         except Refused as reason:
-            logger.info("%s is not read: %s", url, reason)
+            logger.info("%r is not read: %s", without_credentials(url), reason)
             with self._lock:
                 self.unread += 1
             return ()
@@ -109,7 +110,7 @@ class PageReader:
 
 def _robots(url: str, limits: Limits, blocked: Blocklist) -> RobotFileParser:
     """What a robots.txt says. As RFC 9309 has it, all is allowed where there is none, and nothing where its
-    server fails.
+    server fails: Refused is raised then.
     """
 
     def check(place: str) -> None:
@@ -121,8 +122,9 @@ def _robots(url: str, limits: Limits, blocked: Blocklist) -> RobotFileParser:
         page = fetch(url, replace(limits, seconds=min(limits.seconds, ROBOTS_SECONDS)), check)
         lines = decoded(page).splitlines()
     except Refused as reason:
-        missing = reason.status is not None and reason.status < 500
-        lines = [] if missing else ["User-agent: *", "Disallow: /"]
+        if reason.status is None or reason.status >= 500:
+            raise Refused(f"its site's robots.txt cannot be read: {reason}") from None
+        lines = []
     rules.parse(lines)
     return rules
 

@@ -13,6 +13,9 @@ from igpo_gym.text import cut_at_sentence, well_formed
 MOST_ELEMENTS = 50_000
 """Elements of a page that is read; the time that the extraction takes grows faster than their number."""
 
+MOST_CHARACTERS = 400_000
+"""Characters of a page, of which the rest is left out: a hundred pages of the tool ``open``."""
+
 PIECE_CHARACTERS = 2000
 """Characters of a passage of a page, at most: the tool ``open`` shows, and records keep, those it needs."""
 
@@ -37,7 +40,7 @@ def read(page: Page) -> tuple[str, str]:
     """
     text = decoded(page)
     title, text = _article(text) if "html" in page.kind else ("", text)
-    text = clean(text)
+    text = clean(text)[:MOST_CHARACTERS]
     if not text:
         raise Refused("it has no text")
     return clean(title).replace("\n", " "), text

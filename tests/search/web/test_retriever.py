@@ -459,6 +459,31 @@ def test_wrong_settings_are_refused_by_name(spec: str, words: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/data",
+        "https://a.b.example.org./data/x",
+        "https://ｅxample.org/data",
+        "https://EXAMPLE.org//data",
+        "https://example.org/%64ata/x",
+        "https://example.org/x/../data/",
+        "https://me@example.org:8080/data?q",
+        "https://bücher.example/a",
+        "https://xn--bcher-kva.example/a",
+    ],
+)
+def test_a_blocked_page_is_blocked_however_it_is_written(url: str) -> None:
+    assert url in Blocklist.parse("example.org/data+bücher.example")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/database", "https://example.org", "https://x-example.org/data", "x"]
+)
+def test_others_are_not(url: str) -> None:
+    assert url not in Blocklist.parse("example.org/data+bücher.example")
+
+
 @given(st.text(), st.text())
 def test_any_text_is_blocked_or_not(text: str, url: str) -> None:
     assert (f"https://a.example.org/{text.replace('/', '')}" in Blocklist.parse("example.org")) is True
