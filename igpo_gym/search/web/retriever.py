@@ -133,7 +133,7 @@ class WebSearch:
             jobs = {each: pool.submit(self._search, *each) for each in left}
             _settle(jobs.values())
         for each, job in jobs.items():
-            if job.cancelled():
+            if job.cancel():  # it never started
                 continue
             if (failure := job.exception()) is None:
                 found[each] = job.result()
@@ -200,7 +200,7 @@ def _settle(jobs: Collection[Future[list[Passage]]]) -> None:
     try:
         while pending:
             done, pending = wait(pending, return_when=FIRST_EXCEPTION)
-            if any(not job.cancelled() and _hopeless(job.exception()) for job in done):
+            if any(_hopeless(job.exception()) for job in done):
                 break
     finally:
         for job in jobs:

@@ -378,8 +378,8 @@ def test_texts_are_decoded_whatever_the_server_says(body: bytes, charset: str) -
 )
 def test_a_charset_that_is_none_is_not_used(charset: str) -> None:
     assert (
-        decoded(Page("u", "text/plain", charset, b"Danzig \\u0041 caf\xe9 \x81"))
-        == "Danzig \\u0041 caf\u00e9 \ufffd"
+        decoded(Page("u", "text/plain", charset, "Danzig \\u0041 Böll ".encode("cp1252") + b"\x81"))
+        == "Danzig \\u0041 Böll \ufffd"
     )
 
 
