@@ -17,6 +17,7 @@ from igpo_gym.search.web.fetching import Limits
 from igpo_gym.search.web.pace import Pace
 from igpo_gym.search.web.pages import Document, PageReader
 from igpo_gym.specs import Spec
+from igpo_gym.text import well_formed
 from igpo_gym.transport import Server, ServerError
 
 ASKED_RESULTS = 10
@@ -124,14 +125,14 @@ class WebSearch:
         Raises SearchError where a query cannot be answered; the answers to the others are kept, so that
         asking again does not send them again. Raises AccessError where none ever will be.
         """
-        asked = [(" ".join(query.split())[: self._engine.longest].rstrip(), k) for query in queries]
+        asked = [(self._fitting(query), k) for query in queries]
         with self._lock:
             found = {each: self._saved.pop(each) for each in dict.fromkeys(asked) if each in self._saved}
         left = [each for each in dict.fromkeys(asked) if each not in found]
         failures: list[BaseException] = []
         with ThreadPoolExecutor(min(self._concurrency, max(len(left), 1)), "igpo-gym-web") as pool:
             jobs = {each: pool.submit(self._search, *each) for each in left}
-            _settle(jobs.values())
+            _settle(jobs.values(), self._concurrency)
         for each, job in jobs.items():
             if job.cancel():  # it never started
                 continue
@@ -147,6 +148,10 @@ class WebSearch:
     def documents(self, ids: Sequence[str]) -> list[Document]:
         """The page of each URL, as passages; empty for a page that cannot be read."""
         return self._pages.documents(ids)
+
+    def _fitting(self, query: str) -> str:
+        """A query as the engine takes it."""
+        return " ".join(well_formed(query).split())[: self._engine.longest].rstrip()
 
     def _search(self, query: str, k: int) -> list[Passage]:
         if not query:
@@ -194,21 +199,22 @@ class WebSearch:
                 self._saved.popitem(last=False)
 
 
-def _settle(jobs: Collection[Future[list[Passage]]]) -> None:
-    """Wait for all jobs. After one that no retry helps, and after an interruption, no further one starts."""
+def _settle(jobs: Collection[Future[list[Passage]]], enough: int) -> None:
+    """Wait for all jobs. No further one starts after a failure that no retry helps, after ``enough`` failures
+    without any success, and after an interruption.
+    """
     pending = set(jobs)
     try:
         while pending:
-            done, pending = wait(pending, return_when=FIRST_EXCEPTION)
-            if any(_hopeless(job.exception()) for job in done):
+            _, pending = wait(pending, return_when=FIRST_EXCEPTION)
+            ended = [job.exception() for job in jobs if job not in pending]
+            failures = [each for each in ended if each is not None]
+            down = len(failures) == len(ended) >= enough
+            if down or not all(isinstance(each, SearchError) for each in failures):
                 break
     finally:
         for job in jobs:
             job.cancel()
-
-
-def _hopeless(failure: BaseException | None) -> bool:
-    return failure is not None and not isinstance(failure, SearchError)
 
 
 def _server(

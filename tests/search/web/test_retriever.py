@@ -260,9 +260,9 @@ def test_a_refused_key_ends_the_run(engine: str, monkeypatch: pytest.MonkeyPatch
     variable = f"{engine.upper()}_API_KEY"
     monkeypatch.setenv(variable, "a-wrong-key")
     with serving(ANSWERS[engine]()) as site, pytest.raises(AccessError, match=variable) as caught:
-        web(engine, site, concurrency=1).search([str(i) for i in range(40)], 3)
+        web(engine, site, concurrency=1).search([str(i) for i in range(400)], 3)
     assert "nauthorized" in str(caught.value)  # the server's words
-    assert len(site.asked) < 40
+    assert len(site.asked) < 400
     assert "a-wrong-key" not in str(caught.value)
 
 
@@ -314,6 +314,20 @@ def test_what_was_answered_is_not_asked_for_again() -> None:
         assert len(asked) <= 4 + 3 + 3  # each that was answered is kept until it has been returned
         retriever.search(["a"], 3)
         assert len(site.asked) == len(asked) + 1
+
+
+def test_a_server_that_is_down_is_not_asked_for_all_queries() -> None:
+    with serving(lambda _: Reply("broken", 500)) as site, pytest.raises(SearchError, match="answered 500"):
+        web("serper", site, concurrency=2, retries=0).search([str(i) for i in range(400)], 3)
+    assert 2 <= len(site.asked) < 400
+
+
+@pytest.mark.parametrize("engine", ANSWERS)
+def test_any_string_is_a_query(engine: str) -> None:
+    queries = ["\ud800 port", "a\x00b", "&q=x#y%zz+", "港" * 3000, "\u2028"]
+    with serving(ANSWERS[engine]()) as site:
+        found = web(engine, site).search(queries, 3)
+    assert [len(each) for each in found] == [3, 3, 3, 3, 0]
 
 
 def test_equal_queries_are_sent_once_and_a_huge_answer_gives_k_passages() -> None:
