@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from igpo_gym.errors import MissingExtraError
 from igpo_gym.search.web import PageReader, fetching
 from igpo_gym.search.web.addresses import Refused
 from igpo_gym.search.web.blocking import Blocklist
@@ -152,6 +154,12 @@ def test_a_server_that_is_gone_is_an_empty_document() -> None:
     with serving(pages_of({})) as site:
         found = reader(site)
     assert found.documents([f"{site.url}/a"]) == [()]
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trafilatura", None)
+    with pytest.raises(MissingExtraError, match=r"igpo-gym\[web\]"):
+        PageReader().documents(["https://example.org/"])
 
 
 def bomb() -> bytes:
