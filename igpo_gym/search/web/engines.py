@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from igpo_gym.episode import Passage
 from igpo_gym.search.web.blocking import Blocklist
 from igpo_gym.search.web.reading import clean
-from igpo_gym.transport import Key
+from igpo_gym.transport import SHOWN_CHARACTERS, Key
 
 LARGEST_SCORE = 1e9
 """A score beyond is no score; NaN is none either."""
@@ -205,4 +205,4 @@ def _silent(answer: Mapping[str, Any]) -> str:
     """The engines of a metasearch that did not answer, with their reasons."""
     listed = answer.get("unresponsive_engines")
     pairs = [each for each in listed if isinstance(each, list | tuple)] if isinstance(listed, list) else []
-    return ", ".join(": ".join(map(str, pair)) for pair in pairs)
+    return clean(", ".join(": ".join(map(str, pair)) for pair in pairs)).replace("\n", " ")[:SHOWN_CHARACTERS]

@@ -17,7 +17,7 @@ from email.message import Message
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
-from urllib.parse import urldefrag, urljoin
+from urllib.parse import urljoin
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
@@ -82,7 +82,7 @@ def fetch(url: str, limits: Limits, check: Callable[[str], None] = lambda url: N
             raise Refused(f"it cannot be fetched: {type(problem).__name__}: {str(problem)[:90]!r}") from None
         if isinstance(found, Page):
             return found
-        url = urldefrag(found).url
+        url = found
     raise Refused(f"it redirects more than {REDIRECTS} times")
 
 

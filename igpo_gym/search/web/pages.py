@@ -78,7 +78,7 @@ class PageReader:
                 return self._kept[url]
         try:
             title, text = read(fetch(url, self._limits, self._check))
-        except Refused as reason:
+        except (Refused, ValueError) as reason:  # the second for URLs that only some parsers take
             logger.info("%r is not read: %s", without_credentials(url), reason)
             with self._lock:
                 self.unread += 1
