@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import time
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -38,6 +39,16 @@ SHOWN_CHARACTERS = 300
 """How much of a server's own words an error shows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Where a server's key is found, and how it is sent: as ``header: prefix key``."""
+
+    variable: str = API_KEY
+    """The environment variable that holds it."""
+    header: str = "Authorization"
+    prefix: str = "Bearer "
+
+
 class ServerError(RuntimeError):
     """A server that cannot be reached, that refuses, or whose answer is not JSON; no secret is in it.
 
@@ -52,18 +63,28 @@ class ServerError(RuntimeError):
 class Server:
     """One server, whose root is ``url`` less a trailing ``/v1``. Safe to use from many threads.
 
-    The key is a user and password in the URL, or else the bearer token in the environment variable
-    ``API_KEY``. ``timeout`` (seconds) is how long an answer may take to begin, and then to be complete; one
-    that is late is not asked for again, for the server has work enough. An attempt that meets a connection
-    error or one of the ``RETRIED`` statuses is repeated up to ``retries`` times: at once, then after
-    ``backoff`` * 2, 4, 8, ... seconds and a random part of ``backoff``, or when the server's Retry-After asks
-    for it, but after ``LONGEST_WAIT`` at the latest.
+    The key is a user and password in the URL, or else what ``key`` names, if it is there; with None no key of
+    the environment is sent. ``timeout`` (seconds) is how long an answer may take to begin, and then to be
+    complete; one that is late is not asked for again, for the server has work enough. An attempt that meets
+    a connection error or one of the ``RETRIED`` statuses is repeated up to ``retries`` times: at once, then
+    after ``backoff`` * 2, 4, 8, ... seconds and a random part of ``backoff``, or when the server's
+    Retry-After asks for it, but after ``LONGEST_WAIT`` at the latest.
 
     Raises SpecError for what is not the URL of an HTTP server, and for a key that cannot be sent.
     """
 
-    def __init__(self, url: str, *, timeout: float, retries: int, backoff: float, connections: int) -> None:
-        self.url, auth, self._secrets = _address(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        retries: int,
+        backoff: float,
+        connections: int,
+        key: Key | None = Key(),
+    ) -> None:
+        self.url, auth, self._secrets = _address(url, key)
+        self._key = key
         self._timeout = timeout
         self._session = requests.Session()
         self._session.auth = auth
@@ -81,6 +102,11 @@ class Server:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=policy)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, adapter)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether requests carry a key, or a user and password."""
+        return bool(self._secrets)
 
     def get(self, path: str) -> Any:
         """The JSON at ``path``. Raises ServerError."""
@@ -117,7 +143,7 @@ class Server:
                     raise self._error(f"{self.url} broke off its answer: {_reason(problem)}") from None
         status = response.status_code
         if status != requests.codes.ok:
-            hint = f"; its key belongs in {API_KEY}" if status in (401, 403) else ""
+            hint = f"; its key belongs in {self._key.variable}" if self._key and status in (401, 403) else ""
             raise self._error(f"{self.url}{path} answered {status} {response.reason}{hint}", content, status)
         try:
             return json.loads(content)
@@ -161,19 +187,21 @@ class _Patience(Retry):
         return None if seconds is None else min(seconds, LONGEST_WAIT)
 
 
-class _Bearer(AuthBase):
-    """A bearer token. As the session's ``auth`` it also keeps ``requests`` from looking for a .netrc file."""
+class _Header(AuthBase):
+    """A key in a header, or none. As the session's ``auth`` it also keeps ``requests`` from looking for a
+    .netrc file.
+    """
 
-    def __init__(self, key: str | None) -> None:
-        self._key = key
+    def __init__(self, name: str = "", value: str = "") -> None:
+        self._name, self._value = name, value
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._key:
-            request.headers["Authorization"] = f"Bearer {self._key}"
+        if self._name:
+            request.headers[self._name] = self._value
         return request
 
 
-def _address(url: str) -> tuple[str, AuthBase, tuple[str, ...]]:
+def _address(url: str, key: Key | None) -> tuple[str, AuthBase, tuple[str, ...]]:
     """The server's root without user and password, how it is authenticated with, and what must not show."""
     try:
         parts = urlsplit(url)
@@ -189,10 +217,12 @@ def _address(url: str) -> tuple[str, AuthBase, tuple[str, ...]]:
         header = base64.b64encode(user + b":" + password).decode()
         secrets = (header, parts.password or "", password.decode("utf-8", "replace"))
         return root, HTTPBasicAuth(user, password), tuple(filter(None, secrets))
-    key = os.environ.get(API_KEY, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise SpecError(f"the key in {API_KEY} has characters that no HTTP header can carry")
-    return root, _Bearer(key or None), (key,) if key else ()
+    value = os.environ.get(key.variable, "").strip() if key else ""
+    if not key or not value:
+        return root, _Header(), ()
+    if not (value.isascii() and value.isprintable()):
+        raise SpecError(f"the key in {key.variable} has characters that no HTTP header can carry")
+    return root, _Header(key.header, key.prefix + value), (value,)
 
 
 def _reason(problem: BaseException) -> str:

@@ -52,6 +52,9 @@ specs.register("search", "bm25", bm25, form=_FORM, files=True)
 specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
 for _name in ("http", "https"):
     specs.register("search", _name, _server, form=_FORM)
+specs.register("search", "serper", "igpo_gym.search.web:serper")
+specs.register("search", "tavily", "igpo_gym.search.web:tavily")
+specs.register("search", "searxng", "igpo_gym.search.web:searxng", form="searxng:http://HOST")
 
 
 def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Retriever:
