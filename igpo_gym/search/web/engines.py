@@ -1,6 +1,6 @@
 """The web search engines that are known: how each is asked, and what its answer holds.
 
-The wire formats are those of the engines' public documentation.
+None of the paid ones was asked: see "Not verified" in docs/search.md.
 """
 
 from __future__ import annotations

@@ -98,6 +98,10 @@ class WebSearch:
     def __repr__(self) -> str:
         return f"WebSearch({self.identity!r})"
 
+    def __deepcopy__(self, memo: object) -> WebSearch:
+        """The same: Gymnasium copies the arguments of an environment, and connections are shared."""
+        return self
+
     @property
     def identity(self) -> str:
         """The engine and all that its results depend on, without secrets: the name of what a cache holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -503,3 +504,9 @@ def test_others_are_not(url: str) -> None:
 def test_any_text_is_blocked_or_not(text: str, url: str) -> None:
     assert (f"https://a.example.org/{text.replace('/', '')}" in Blocklist.parse("example.org")) is True
     assert (url in Blocklist.parse("example.org")) in (True, False)
+
+
+def test_a_copy_is_the_same() -> None:
+    """Gymnasium copies the arguments of an environment."""
+    retriever = WebSearch("searxng", "http://host:8080")
+    assert copy.deepcopy(retriever) is retriever
