@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -14,12 +15,14 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25 import FORMAT, BM25Index
+from igpo_gym.search.cache import CachedSearch, CacheSetting, cached
 from igpo_gym.search.corpus import read_corpus
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search.identity import passages_fingerprint
+from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.storage import cache_dir
 from igpo_gym.text import without_credentials
 
-__all__ = ["BM25Index", "Retriever", "read_corpus", "resolve_search"]
+__all__ = ["BM25Index", "CachedSearch", "Retriever", "corpus_of", "read_corpus", "resolve_search"]
 
 _FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
@@ -41,6 +44,15 @@ def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
     return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 
 
+def _identify(place: str = "", *, questions: QuestionSet) -> str:
+    """The identity of what the spec calls: by content, wherever that lies."""
+    content = specs.fingerprint(Path(place)) if place else passages_fingerprint(questions)
+    return f"bm25 {FORMAT} {content or place}"
+
+
+bm25.identify = _identify  # type: ignore[attr-defined]
+
+
 def _server(url: str) -> Retriever:
     raise SpecError(
         f"search servers cannot be used yet ({without_credentials(url)}); give one of: "
@@ -54,18 +66,65 @@ for _name in ("http", "https"):
     specs.register("search", _name, _server, form=_FORM)
 
 
-def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Retriever:
+def resolve_search(
+    search: str | Retriever | None, questions: QuestionSet, search_cache: str | Path | None = None
+) -> Retriever:
     """A retriever from a spec, or the one that is given; None is "bm25".
 
     Specs: ``"bm25"`` indexes the passages of ``questions``, ``"bm25:FOLDER"`` loads a saved index,
     ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus. What is built here is cached on disk by content, where the
     questions have a fingerprint, and equal specs share one index while it is in use.
 
+    With ``search_cache``, ``"FOLDER"`` or ``"replay:FOLDER"``, it stands behind a cache
+    (:class:`igpo_gym.search.cache.CachedSearch`), and is not constructed where answers are replayed.
+
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
-    wrong with a corpus or an index.
+    wrong with a corpus, an index or a cache.
     """
-    found: Retriever = specs.resolve("search", "bm25" if search is None else search, questions=questions)
-    return found
+
+    def make() -> Retriever:
+        found: Retriever = specs.resolve("search", "bm25" if search is None else search, questions=questions)
+        return found
+
+    def corpus(retriever: Retriever | None) -> Corpus | None:
+        if retriever is not None:
+            return corpus_of(retriever)
+        spec = search if isinstance(search, str) else ""
+        local = spec and specs.maker("search", specs.Spec.parse(spec).place) is bm25 and spec != "bm25"
+        return _Unopened(make) if local else None
+
+    if search_cache is None:
+        return make()
+    return cached(search, questions, CacheSetting.parse(search_cache), make, corpus)
+
+
+def corpus_of(retriever: Retriever) -> Corpus | None:
+    """The passages that a retriever searches, where it is an index on this machine."""
+    if isinstance(retriever, CachedSearch):
+        return retriever.corpus
+    return retriever if isinstance(retriever, BM25Index) else None
+
+
+class _Unopened:
+    """The passages of an index that is loaded when the first of them is asked for."""
+
+    def __init__(self, make: Callable[[], Retriever]) -> None:
+        self._make = make
+
+    @cached_property
+    def _index(self) -> Corpus:
+        index = corpus_of(self._make())
+        assert index is not None
+        return index
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, number: int) -> Passage:
+        return self._index[number]
 
 
 def _index_of(questions: QuestionSet) -> BM25Index:
