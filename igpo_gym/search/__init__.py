@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -15,7 +14,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25 import FORMAT, BM25Index
-from igpo_gym.search.cache import CachedSearch, CacheSetting, cached
+from igpo_gym.search.cache import CachedSearch, CacheSetting, Unopened, cached
 from igpo_gym.search.corpus import read_corpus
 from igpo_gym.search.identity import passages_fingerprint
 from igpo_gym.search.interface import Corpus, Retriever
@@ -89,9 +88,10 @@ def resolve_search(
     def corpus(retriever: Retriever | None) -> Corpus | None:
         if retriever is not None:
             return corpus_of(retriever)
-        spec = search if isinstance(search, str) else ""
-        local = spec and specs.maker("search", specs.Spec.parse(spec).place) is bm25 and spec != "bm25"
-        return _Unopened(make) if local else None
+        if not isinstance(search, str):
+            return None if search is None else corpus_of(search)
+        maker, place = specs.placed("search", specs.Spec.parse(search).place)
+        return Unopened(lambda: bm25(place, questions=questions)) if maker is bm25 and place else None
 
     if search_cache is None:
         return make()
@@ -103,28 +103,6 @@ def corpus_of(retriever: Retriever) -> Corpus | None:
     if isinstance(retriever, CachedSearch):
         return retriever.corpus
     return retriever if isinstance(retriever, BM25Index) else None
-
-
-class _Unopened:
-    """The passages of an index that is loaded when the first of them is asked for."""
-
-    def __init__(self, make: Callable[[], Retriever]) -> None:
-        self._make = make
-
-    @cached_property
-    def _index(self) -> Corpus:
-        index = corpus_of(self._make())
-        assert index is not None
-        return index
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, number: int) -> Passage:
-        return self._index[number]
 
 
 def _index_of(questions: QuestionSet) -> BM25Index:

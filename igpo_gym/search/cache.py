@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -139,8 +140,8 @@ class CachedSearch:
     def _not_there(self, what: str, text: str, k: int) -> str:
         asked = f"the query {text[:200]!r} (k={k})" if what == "search" else f"the document {text[:200]!r}"
         return (
-            f"{self._file.path.parent} holds no answer of {self._called} to {asked}: this is another run than "
-            "was recorded there; without replay: the retriever is asked for what is missing"
+            f"{self._file.path.parent} holds no answer of {self._called} to {asked}: this is another run "
+            "than was recorded there; without replay: the retriever is asked for what is missing"
         )
 
 
@@ -158,6 +159,27 @@ class CachedDocuments(CachedSearch):
 
         found = self._answers("documents", ids, 0, ask)
         return [found[id_] for id_ in ids]
+
+
+class Unopened:
+    """The passages of an index that is loaded when the first of them is asked for.
+
+    >>> passages = Unopened(lambda: (Passage("1", "Danzig", "A port."),))
+    >>> bool(passages), len(passages), passages[0].title
+    (True, 1, 'Danzig')
+    """
+
+    def __init__(self, make: Callable[[], Corpus]) -> None:
+        self._corpus = cache(make)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return len(self._corpus())
+
+    def __getitem__(self, number: int) -> Passage:
+        return self._corpus()[number]
 
 
 def cached(

@@ -45,7 +45,9 @@ def identities(search: Any, questions: QuestionSet) -> tuple[str, ...]:
     if _asks_for_questions(make):
         found.append(passages_fingerprint(questions))
     content = "".join(f" {each}" for each in found if each)
-    return tuple(f"{specs.Spec(_address(each), kept)}{content}" for each in spec.places)
+    scheme = spec.place.removesuffix(place)
+    addresses = [f"{scheme}{_address(each)}" for each in specs.Spec(place).places]
+    return tuple(f"{specs.Spec(each, kept)}{content}" for each in addresses)
 
 
 def passages_fingerprint(questions: QuestionSet) -> str:
