@@ -27,9 +27,7 @@ _AT_ONCE = 500
 """How many keys a statement asks for; older libraries allow 999 variables."""
 _TABLES = """
 CREATE TABLE answers (key BLOB PRIMARY KEY, value BLOB NOT NULL);
-CREATE TABLE backends (
-    identity TEXT PRIMARY KEY, shown TEXT NOT NULL, documents INTEGER NOT NULL
-) WITHOUT ROWID;
+CREATE TABLE backends (identity TEXT PRIMARY KEY, documents INTEGER NOT NULL);
 """
 
 _inherited: list[sqlite3.Connection] = []
@@ -101,22 +99,21 @@ class AnswerFile:
             raise
         return found
 
-    def name(self, identity: str, shown: str, documents: bool) -> None:
-        """Note which backend answers are of, and whether it gives documents; fails as :meth:`keep` does."""
-        if self.backends().get(identity) == (shown, documents):
+    def name(self, identity: str, documents: bool) -> None:
+        """Note a backend, and whether it gives documents; fails as :meth:`keep` does."""
+        if self.backends().get(identity) == documents:
             return
         try:
             with self._reading() as connection:
-                row = (identity, shown, documents)
-                connection.execute("INSERT OR REPLACE INTO backends VALUES (?, ?, ?)", row)
+                connection.execute("INSERT OR REPLACE INTO backends VALUES (?, ?)", (identity, documents))
         except DataError as problem:
             self._give_up(problem)
 
-    def backends(self) -> dict[str, tuple[str, bool]]:
-        """By identity, how messages name each backend, and whether it gives documents."""
+    def backends(self) -> dict[str, bool]:
+        """The identities of the backends, and whether each gives documents."""
         with self._reading() as connection:
-            rows = connection.execute("SELECT identity, shown, documents FROM backends").fetchall()
-        return {identity: (shown, bool(documents)) for identity, shown, documents in rows}
+            rows = connection.execute("SELECT identity, documents FROM backends").fetchall()
+        return {identity: bool(documents) for identity, documents in rows}
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

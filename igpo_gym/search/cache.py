@@ -202,22 +202,21 @@ def cached(
     if setting.replay:
         file = AnswerFile(setting.folder, read_only=True)
         known = file.backends()
-        own = [known[name] for name in names if name in known]
-        if not own:
-            held = ", ".join(sorted({f"{text} ({name})" for name, (text, _) in known.items()}))
+        documents = [known[name] for name in names if name in known]
+        if not documents:
+            held = ", ".join(map(repr, sorted(known))) or "nothing"
             raise DataError(
                 file.path.parent,
-                f"nothing was recorded of {called} ({names[0]}); what is there is of: {held or 'none'}; "
-                "#backend=NAME says which is meant",
+                f"nothing was recorded of {called}, which is {names[0]!r}; what is there is of: {held}; "
+                "search_cache=...#backend=ONE OF THESE answers from it",
             )
-        documents = any(gives for _, gives in own)
         retriever = None
     else:
         retriever = make()
         file = AnswerFile(setting.folder)
-        documents = callable(getattr(retriever, "documents", None))
-        file.name(names[0], called, documents)
-    kind = CachedDocuments if documents else CachedSearch
+        documents = [callable(getattr(retriever, "documents", None))]
+        file.name(names[0], documents[0])
+    kind = CachedDocuments if any(documents) else CachedSearch
     return kind(file, names, called, retriever, corpus(retriever))
 
 

@@ -170,9 +170,14 @@ def test_a_replay_needs_a_cache_and_one_of_this_backend(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     cached("bm25", tmp_path)
     with pytest.raises(
-        DataError, match=r"nothing was recorded of Library \(library\); what is there is of: bm25"
+        DataError, match="nothing was recorded of Library, which is 'library'; what is there is of: 'bm25 "
     ):
         cached(Library(), f"replay:{tmp_path}")
+    other = QuestionSet("tiny", QUESTIONS.questions, PASSAGES[:1])
+    with pytest.raises(
+        DataError, match=r"nothing was recorded of bm25, which is 'bm25 .*; what is there is of: 'bm25 "
+    ):
+        cached("bm25", f"replay:{tmp_path}", other)
 
 
 class Down:

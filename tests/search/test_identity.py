@@ -103,7 +103,7 @@ def test_an_index_is_which_it_is_by_its_content(tmp_path: Path) -> None:
 
 def test_the_questions_passages_are_which_backend_it_is() -> None:
     assert identity(None) == identity("bm25")
-    assert identity("bm25") != identity("bm25", QuestionSet("tiny", ASKED, PASSAGES, fingerprint="abd"))
+    assert identity("bm25") != identity("bm25", QuestionSet("tiny", ASKED, PASSAGES, fingerprint="other"))
     bare = QuestionSet("tiny", ASKED, PASSAGES)
     assert passages_fingerprint(bare) == passages_fingerprint(QuestionSet("copy", ASKED, tuple(PASSAGES)))
     others = QuestionSet("tiny", ASKED, (PASSAGES[0], Passage("b", "Gdańsk", "a port")))
