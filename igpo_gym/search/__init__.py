@@ -16,7 +16,7 @@ from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25 import FORMAT, BM25Index
 from igpo_gym.search.cache import CachedSearch, CacheSetting, Unopened, cached
 from igpo_gym.search.corpus import read_corpus
-from igpo_gym.search.identity import passages_fingerprint
+from igpo_gym.search.identity import identity_of, passages_fingerprint, spec_identities
 from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.storage import cache_dir
 from igpo_gym.text import without_credentials
@@ -41,15 +41,6 @@ def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         raise DataError(path, "no such file")
     return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
-
-
-def _identify(place: str = "", *, questions: QuestionSet) -> str:
-    """The identity of what the spec calls: by content, wherever that lies."""
-    content = specs.fingerprint(Path(place)) if place else passages_fingerprint(questions)
-    return f"bm25 {FORMAT} {content or place}"
-
-
-bm25.identify = _identify  # type: ignore[attr-defined]
 
 
 def _server(url: str) -> Retriever:
@@ -80,22 +71,42 @@ def resolve_search(
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
     wrong with a corpus, an index or a cache.
     """
+    spec = "bm25" if search is None else search
 
     def make() -> Retriever:
-        found: Retriever = specs.resolve("search", "bm25" if search is None else search, questions=questions)
+        found: Retriever = specs.resolve("search", spec, questions=questions)
         return found
-
-    def corpus(retriever: Retriever | None) -> Corpus | None:
-        if retriever is not None:
-            return corpus_of(retriever)
-        if not isinstance(search, str):
-            return None if search is None else corpus_of(search)
-        maker, place = specs.placed("search", specs.Spec.parse(search).place)
-        return Unopened(lambda: bm25(place, questions=questions)) if maker is bm25 and place else None
 
     if search_cache is None:
         return make()
-    return cached(search, questions, CacheSetting.parse(search_cache), make, corpus)
+    setting = CacheSetting.parse(search_cache)
+    if isinstance(spec, str):
+        called, asked = without_credentials(spec), _asked(spec, questions)
+    else:
+        called, asked = type(make()).__name__, tuple(filter(None, [identity_of(spec)]))
+
+    def corpus(retriever: Retriever | None) -> Corpus | None:
+        if retriever is None and isinstance(spec, str):
+            place = _index_place(spec)
+            return Unopened(lambda: bm25(place, questions=questions)) if place else None
+        return corpus_of(spec if retriever is None else retriever)
+
+    return cached(called, asked, setting, make, corpus)
+
+
+def _asked(spec: str, questions: QuestionSet) -> tuple[str, ...]:
+    """The identities that a spec gives. That of an index is its content: a copy is the same backend."""
+    place = _index_place(spec)
+    if place is None:
+        return spec_identities(spec, questions)
+    content = specs.fingerprint(Path(place)) if place else passages_fingerprint(questions)
+    return (f"bm25 {FORMAT} {content or place}",)
+
+
+def _index_place(spec: str) -> str | None:
+    """The place of the index that a spec names: empty for the questions' own, None where it names no index."""
+    make, place = specs.placed("search", specs.Spec.parse(spec).place)
+    return place if make is bm25 else None
 
 
 def corpus_of(retriever: Retriever) -> Corpus | None:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -27,11 +28,20 @@ _AT_ONCE = 500
 """How many keys a statement asks for; older libraries allow 999 variables."""
 _TABLES = """
 CREATE TABLE answers (key BLOB PRIMARY KEY, value BLOB NOT NULL);
-CREATE TABLE backends (identity TEXT PRIMARY KEY, documents INTEGER NOT NULL);
+CREATE TABLE backends (asked TEXT PRIMARY KEY, identity TEXT NOT NULL, documents INTEGER NOT NULL);
 """
 
 _inherited: list[sqlite3.Connection] = []
 """Connections of a parent process, which must be neither used nor closed after a fork."""
+
+
+class Backend(NamedTuple):
+    """What answers are of."""
+
+    identity: str
+    """The name that is part of their keys."""
+    documents: bool
+    """Whether it gives documents."""
 
 
 class AnswerFile:
@@ -99,21 +109,21 @@ class AnswerFile:
             raise
         return found
 
-    def name(self, identity: str, documents: bool) -> None:
-        """Note a backend, and whether it gives documents; fails as :meth:`keep` does."""
-        if self.backends().get(identity) == documents:
+    def name(self, asked: str, backend: Backend) -> None:
+        """Note a backend under what it was asked for as; fails as :meth:`keep` does."""
+        if self.backends().get(asked) == backend:
             return
         try:
             with self._reading() as connection:
-                connection.execute("INSERT OR REPLACE INTO backends VALUES (?, ?)", (identity, documents))
+                connection.execute("INSERT OR REPLACE INTO backends VALUES (?, ?, ?)", (asked, *backend))
         except DataError as problem:
             self._give_up(problem)
 
-    def backends(self) -> dict[str, bool]:
-        """The identities of the backends, and whether each gives documents."""
+    def backends(self) -> dict[str, Backend]:
+        """The backends, by what each was asked for as."""
         with self._reading() as connection:
-            rows = connection.execute("SELECT identity, documents FROM backends").fetchall()
-        return {identity: bool(documents) for identity, documents in rows}
+            rows = connection.execute("SELECT asked, identity, documents FROM backends").fetchall()
+        return {asked: Backend(identity, bool(documents)) for asked, identity, documents in rows}
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

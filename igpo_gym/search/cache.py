@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import igpo_gym.specs as specs
-from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, ReplayError, SpecError
-from igpo_gym.search.answers import AnswerFile
-from igpo_gym.search.identity import identities, shown
+from igpo_gym.search.answers import AnswerFile, Backend
+from igpo_gym.search.identity import identity_of
 from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_found
 
 FORM = '"FOLDER", "replay:FOLDER", either with "#backend=NAME"'
@@ -183,41 +182,48 @@ class Unopened:
 
 
 def cached(
-    search: Any,
-    questions: QuestionSet,
+    called: str,
+    asked: Sequence[str],
     setting: CacheSetting,
     make: Callable[[], Retriever],
     corpus: Callable[[Retriever | None], Corpus | None],
 ) -> CachedSearch:
-    """A retriever behind a cache; ``make`` constructs it, and is not called where answers are replayed.
+    """The retriever that messages call ``called``, behind a cache.
 
-    ``corpus`` gives the passages of an index on this machine, from the retriever or without it. Raises
-    SpecError for an object without an identity, and DataError for a file that cannot be used, or that holds
-    nothing to replay of this backend.
+    ``asked`` is what it is asked for as: the identities that its spec gives, one for each replica, or none
+    for an object. What it says of itself (``identity``) comes before them. ``make`` constructs it, and is not
+    called where answers are replayed: then those are taken that were recorded for the same spec. ``corpus``
+    gives the passages of an index on this machine, from the retriever or without it. Raises SpecError for an
+    object without an identity, and DataError for a file that cannot be used, or that holds nothing to replay
+    of this backend.
     """
-    called = shown(search)
-    if not isinstance(search, str | None):
-        specs.checked("search", search)
-    names = (setting.backend,) if setting.backend else identities(search, questions)
+    asked = [setting.backend] if setting.backend else asked
+    if not asked:
+        raise SpecError(
+            f"a search cache must know which backend {called} is: give it an attribute identity, a text that "
+            "changes when what it finds does, or name it in the setting: search_cache='FOLDER#backend=NAME'"
+        )
     if setting.replay:
         file = AnswerFile(setting.folder, read_only=True)
         known = file.backends()
-        documents = [known[name] for name in names if name in known]
-        if not documents:
+        backends = [known[each] for each in asked if each in known]
+        if not backends:
             held = ", ".join(map(repr, sorted(known))) or "nothing"
             raise DataError(
                 file.path.parent,
-                f"nothing was recorded of {called}, which is {names[0]!r}; what is there is of: {held}; "
+                f"nothing was recorded of {called}, which is {asked[0]!r}; what is there is of: {held}; "
                 "search_cache=...#backend=ONE OF THESE answers from it",
             )
         retriever = None
     else:
         retriever = make()
+        own = "" if setting.backend else identity_of(retriever)
+        documents = callable(getattr(retriever, "documents", None))
+        backends = [Backend(each, documents) for each in ([own] if own else asked)]
         file = AnswerFile(setting.folder)
-        documents = [callable(getattr(retriever, "documents", None))]
-        file.name(names[0], documents[0])
-    kind = CachedDocuments if any(documents) else CachedSearch
-    return kind(file, names, called, retriever, corpus(retriever))
+        file.name(asked[0], backends[0])
+    kind = CachedDocuments if any(backend.documents for backend in backends) else CachedSearch
+    return kind(file, [backend.identity for backend in backends], called, retriever, corpus(retriever))
 
 
 def _bytes(value: Any) -> bytes:

@@ -12,34 +12,26 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.errors import SpecError
 from igpo_gym.text import without_credentials
 
-HANDLING = frozenset({"timeout", "concurrency", "connections", "retries", "batch", "batch_size"})
+HANDLING = frozenset(
+    {"timeout", "retries", "backoff", "rate", "concurrency", "connections", "batch", "batch_size"}
+)
 """Options of specs that say how a backend is asked, whichever it is, and not what it finds."""
 
 _HOST = re.compile(r"\w+://[^/?#]*")
 
 
-def identities(search: Any, questions: QuestionSet) -> tuple[str, ...]:
-    """The identities of the retriever that ``search`` names; the replicas of a server have one each.
+def spec_identities(search: str, questions: QuestionSet) -> tuple[str, ...]:
+    """What a spec says of the backend that it names: one identity, or one for each replica of a server.
 
-    Nothing is constructed. What a spec calls may say it by itself, see
-    :class:`igpo_gym.search.interface.Identified`; else it is the spec, without credentials and without the
-    options of ``HANDLING``, with a fingerprint of the file or folder that it names, and with that of the
-    questions' passages where the maker asks for ``questions``. An object says it by its attribute
-    ``identity``. Raises SpecError for an object that does not.
+    It is the spec's text, without credentials and without the options of ``HANDLING``, with a fingerprint of
+    the file or folder that it names, and with that of the questions' passages where the maker asks for
+    ``questions``. Nothing is constructed.
 
-    >>> identities("http://me:secret@HOST:8000/retrieve/,http://host:8001/retrieve#timeout=5", None)
+    >>> spec_identities("http://me:secret@HOST:8000/retrieve/,http://host:8001/retrieve#timeout=5", None)
     ('http://host:8000/retrieve', 'http://host:8001/retrieve')
     """
-    if search is None:
-        search = "bm25"
-    if not isinstance(search, str):
-        return (_of_object(search),)
     spec = specs.Spec.parse(search)
     make, place = specs.placed("search", spec.place)
-    if callable(identify := getattr(make, "identify", None)):
-        what = f"the search {shown(search)!r}"
-        said = specs.called(identify, what, place, spec.options, {"questions": questions})
-        return (said,) if isinstance(said, str) else tuple(said)
     kept = {key: value for key, value in sorted(spec.options.items()) if key not in HANDLING}
     found = [specs.fingerprint(search)]
     if _asks_for_questions(make):
@@ -50,6 +42,17 @@ def identities(search: Any, questions: QuestionSet) -> tuple[str, ...]:
     return tuple(f"{specs.Spec(each, kept)}{content}" for each in addresses)
 
 
+def identity_of(retriever: Any) -> str:
+    """What a retriever says of itself by its attribute ``identity``; empty where it has none.
+
+    Raises SpecError for an identity that is no text.
+    """
+    identity = getattr(retriever, "identity", "")
+    if not isinstance(identity, str):
+        raise SpecError(f"the identity of {type(retriever).__name__} must be a text, not {identity!r:.60}")
+    return identity
+
+
 def passages_fingerprint(questions: QuestionSet) -> str:
     """The fingerprint of a question set's passages; a hash of them where it brings none."""
     if questions.fingerprint:
@@ -58,28 +61,6 @@ def passages_fingerprint(questions: QuestionSet) -> str:
     for passage in questions.passages:
         digest.update(repr((passage.id, passage.title, passage.text)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
-
-
-def shown(search: Any) -> str:
-    """How messages name a retriever: its spec without credentials, or the class of an object.
-
-    >>> shown("http://me:secret@host:8000"), shown(None)
-    ('http://host:8000', 'bm25')
-    """
-    if search is None:
-        return "bm25"
-    return without_credentials(search) if isinstance(search, str) else type(search).__name__
-
-
-def _of_object(retriever: Any) -> str:
-    identity = getattr(retriever, "identity", None)
-    if not isinstance(identity, str) or not identity:
-        raise SpecError(
-            f"a search cache must know which backend {type(retriever).__name__} is: give it an attribute "
-            "identity, a text that changes when what it finds does, or name it in the setting: "
-            "search_cache='FOLDER#backend=NAME'"
-        )
-    return identity
 
 
 def _asks_for_questions(make: Any) -> bool:

@@ -40,30 +40,27 @@ class Identified(Protocol):
     """A retriever that says which backend it is, for what is kept of its answers (``search_cache=``).
 
     Two retrievers of one identity find the same. So it names the corpus, the model and every setting that
-    changes what is found, and changes when the corpus does (:func:`igpo_gym.specs.fingerprint` of its files).
-    It holds neither credentials nor what only says how the backend is asked: timeouts, numbers of
+    changes what is found, and it changes when the corpus does (:func:`igpo_gym.specs.fingerprint` of its
+    files). It holds neither credentials nor what only says how the backend is asked: timeouts, numbers of
     connections, replicas.
 
-    An object that is given as ``search=`` needs the attribute. Of a spec nothing is constructed to learn it:
-    what the spec calls, a class or a function, may have an attribute ``identify``, which is called with what
-    it is called with itself (what stands behind the colon, the options, ``questions``), opens and loads
-    nothing, and returns the identity, or for replicas one for each. Without ``identify`` it is the text of
-    the spec, see :func:`igpo_gym.search.identity.identities`.
+    An object that is given as ``search=`` needs it to be cached. For what a spec makes it comes before what
+    the spec's text says (:func:`igpo_gym.search.identity.spec_identities`), which is enough for most. A
+    replay constructs nothing: it answers with what was recorded for the same spec.
 
     >>> class Wiki:
     ...     def __init__(self, year: int, timeout: float = 10.0) -> None:
-    ...         self.year, self.identity = year, self.identify(year)
-    ...     @staticmethod
-    ...     def identify(year: int, timeout: float = 10.0) -> str:
-    ...         return f"wiki {year}"
+    ...         self.identity = f"wiki {year}"
     ...     def search(self, queries, k):
     ...         return [[] for _ in queries]
     >>> Wiki(2018).identity
     'wiki 2018'
     """
 
-    identity: str
-    """Not empty; what stands in it can be read in the cache's file."""
+    @property
+    def identity(self) -> str:
+        """A text; empty, or absent, where it cannot be told. What stands in it can be read in the cache."""
+        ...
 
 
 class DocumentSource(Protocol):

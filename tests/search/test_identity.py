@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from igpo_gym import specs
 from igpo_gym.data import QuestionSet
 from igpo_gym.episode import Passage, Question
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search import BM25Index, resolve_search
-from igpo_gym.search.identity import identities, passages_fingerprint
+from igpo_gym.search.answers import AnswerFile
+from igpo_gym.search.identity import passages_fingerprint, spec_identities
 
 PASSAGES = (Passage("a", "Tin Drum", "a novel"), Passage("b", "Gdańsk", "a city"))
 ASKED = (Question("1", "Who?", ("Grass",)),)
@@ -18,8 +20,8 @@ QUESTIONS = QuestionSet("tiny", ASKED, PASSAGES, fingerprint="abc")
 HOST = "http://host:8000/retrieve"
 
 
-def identity(search: object, questions: QuestionSet = QUESTIONS) -> str:
-    (found,) = identities(search, questions)
+def identity(search: str, questions: QuestionSet = QUESTIONS) -> str:
+    (found,) = spec_identities(search, questions)
     return found
 
 
@@ -54,7 +56,7 @@ def test_address_and_options_are_which_server_it_is(other: str) -> None:
 
 
 def test_replicas_have_an_identity_each() -> None:
-    found = identities(f"{HOST},http://me:secret@spare:8000/retrieve#index=wiki,timeout=2", QUESTIONS)
+    found = spec_identities(f"{HOST},http://me:secret@spare:8000/retrieve#index=wiki,timeout=2", QUESTIONS)
     assert found == (f"{HOST}#index=wiki", "http://spare:8000/retrieve#index=wiki")
 
 
@@ -91,23 +93,33 @@ def test_what_a_replica_said_is_said_by_all(server: type[Server], later: str, tm
     assert server.asked == 2
 
 
+def recorded(folder: Path) -> list[str]:
+    """What the backends of a cache were asked for as."""
+    return list(AnswerFile(folder).backends())
+
+
 def test_an_index_is_which_it_is_by_its_content(tmp_path: Path) -> None:
     for name in ("index", "copy"):
         BM25Index.build(PASSAGES).save(tmp_path / name)
-    first = identity(f"bm25:{tmp_path}/index")
-    assert identity(f"{tmp_path}/index") == identity(f"bm25:{tmp_path}/copy") == first
-    assert identity(f"bm25:{tmp_path}/index", QuestionSet("other", ASKED)) == first
+    cache = tmp_path / "cache"
+    for spec in (f"bm25:{tmp_path}/index", f"{tmp_path}/index", f"bm25:{tmp_path}/copy"):
+        resolve_search(spec, QUESTIONS, cache)
+        resolve_search(spec, QuestionSet("other", ASKED), cache)
+    assert len(recorded(cache)) == 1
     BM25Index.build([*PASSAGES, Passage("c", "", "new")]).save(tmp_path / "index")
-    assert identity(f"bm25:{tmp_path}/index") != first
+    resolve_search(f"bm25:{tmp_path}/index", QUESTIONS, cache)
+    assert len(recorded(cache)) == 2
 
 
-def test_the_questions_passages_are_which_backend_it_is() -> None:
-    assert identity(None) == identity("bm25")
-    assert identity("bm25") != identity("bm25", QuestionSet("tiny", ASKED, PASSAGES, fingerprint="other"))
-    bare = QuestionSet("tiny", ASKED, PASSAGES)
-    assert passages_fingerprint(bare) == passages_fingerprint(QuestionSet("copy", ASKED, tuple(PASSAGES)))
+def test_the_questions_passages_are_which_backend_it_is(tmp_path: Path) -> None:
+    bare, copy = (QuestionSet(name, ASKED, tuple(PASSAGES)) for name in ("tiny", "copy"))
     others = QuestionSet("tiny", ASKED, (PASSAGES[0], Passage("b", "Gdańsk", "a port")))
-    assert identity("bm25", bare) != identity("bm25", others)
+    for spec, questions in ((None, QUESTIONS), ("bm25", QUESTIONS), (None, bare), (None, copy)):
+        resolve_search(spec, questions, tmp_path)
+    assert len(recorded(tmp_path)) == 2
+    resolve_search(None, others, tmp_path)
+    assert len(recorded(tmp_path)) == 3
+    assert passages_fingerprint(QUESTIONS) == "abc"
 
 
 class Overlap:
@@ -120,17 +132,16 @@ class Overlap:
 
 
 class Named:
-    """One that says itself which it is."""
+    """One that says itself which it is, once it is made."""
 
-    def __init__(self, place: str, *, depth: int = 1, questions: QuestionSet) -> None:
-        raise AssertionError("constructed")
+    made = 0
 
-    @staticmethod
-    def identify(place: str, *, depth: int = 1, questions: QuestionSet) -> str:
-        return f"named {place} {depth + 1} {questions.fingerprint}"
+    def __init__(self, place: str, *, depth: int = 1) -> None:
+        type(self).made += 1
+        self.identity = f"named {depth}"
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        return [[] for _ in queries]
+        return [[Passage("1", self.identity, "")] for _ in queries]
 
 
 def test_who_asks_for_questions_is_another_with_other_passages() -> None:
@@ -139,13 +150,29 @@ def test_who_asks_for_questions_is_another_with_other_passages() -> None:
     assert identity(f"{name}#least=2") == f"{name}#least=2 abc"
 
 
-def test_what_a_spec_calls_may_say_which_it_is() -> None:
-    assert identity(f"{__name__}:Named:here#depth=2") == "named here 3 abc"
-    assert identity(f"{__name__}:Named:here") == "named here 2 abc"
-    with pytest.raises(SpecError, match="has no option 'dept'"):
-        identity(f"{__name__}:Named:here#dept=2")
+def test_what_a_spec_makes_may_say_which_it_is(tmp_path: Path) -> None:
+    name = f"{__name__}:Named"
+    for spec in (f"{name}:here", f"{name}:there", f"{name}:there#depth=2"):
+        resolve_search(spec, QUESTIONS, tmp_path).search(["x"], 1)
+    with sqlite3.connect(tmp_path / "search.sqlite") as file:
+        assert file.execute("SELECT count(*) FROM answers").fetchone() == (2,)  # depth 1, and depth 2
+    # A replay makes nothing, and finds it by what was asked for.
+    made = Named.made
+    for spec, title in ((f"{name}:here", "named 1"), (f"{name}:there#depth=2", "named 2")):
+        replayed = resolve_search(spec, QUESTIONS, f"replay:{tmp_path}")
+        assert replayed.search(["x"], 1)[0][0].title == title
+    assert Named.made == made
+    with pytest.raises(DataError, match="nothing was recorded of"):
+        resolve_search(f"{name}:elsewhere", QUESTIONS, f"replay:{tmp_path}")
+
+
+def test_an_identity_is_a_text(tmp_path: Path) -> None:
+    broken = Server("x")
+    broken.identity = 7  # type: ignore[attr-defined]
+    with pytest.raises(SpecError, match="the identity of Server must be a text, not 7"):
+        resolve_search(broken, QUESTIONS, tmp_path)
 
 
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(SpecError, match="unknown search"):
-        identities("no-such-thing", QUESTIONS)
+        spec_identities("no-such-thing", QUESTIONS)
