@@ -86,10 +86,11 @@ def resolve_search(
         called, asked = type(make()).__name__, tuple(filter(None, [identity_of(spec)]))
 
     def corpus(retriever: Retriever | None) -> Corpus | None:
-        if retriever is None and isinstance(spec, str):
-            place = _index_place(spec)
-            return Unopened(lambda: bm25(place, questions=questions)) if place else None
-        return corpus_of(spec if retriever is None else retriever)
+        given = spec if retriever is None else retriever
+        if not isinstance(given, str):
+            return corpus_of(given)
+        place = _index_place(given)
+        return Unopened(lambda: bm25(place, questions=questions)) if place else None
 
     return cached(called, asked, setting, make, corpus)
 
@@ -104,7 +105,7 @@ def _asked(spec: str, questions: QuestionSet) -> tuple[str, ...]:
 
 
 def _index_place(spec: str) -> str | None:
-    """The place of the index that a spec names: empty for the questions' own, None where it names no index."""
+    """The place of the index that a spec names: empty for the questions' own, None where it names none."""
     make, place = specs.placed("search", specs.Spec.parse(spec).place)
     return place if make is bm25 else None
 
