@@ -68,6 +68,11 @@ class EnvConfig:
         "The retriever: bm25:INDEX, bm25:CORPUS.jsonl, or an object; by default BM25 over the questions' "
         "own passages.",
     ] = None
+    search_cache: Annotated[
+        str | None,
+        "A folder that keeps what the retriever finds, for any number of runs; replay:FOLDER answers from it "
+        "alone and never asks the retriever.",
+    ] = None
     tools: Annotated[
         SpecOrObject,
         Names("tool"),

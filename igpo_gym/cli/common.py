@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from igpo_gym.errors import AccessError, SamplingError, ScoringError
+from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
 from igpo_gym.text import printable, without_credentials
 
 if TYPE_CHECKING:
@@ -62,6 +62,12 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     return made
 
 
+def tell_cache(facts: Mapping[str, str | int]) -> None:
+    """A line about how often the search cache helped, of what an engine's retriever tells."""
+    if "cache_hits" in facts:
+        console.print(f"search cache: {facts['cache_hits']} hits, {facts['cache_misses']} misses")
+
+
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:
     """The policy that the option asks for."""
     from igpo_gym.agents.policies import resolve_policy
@@ -87,12 +93,15 @@ TOO_FEW = "no interval: fewer than five questions, or all say the same"
 """Said under a table where an interval is missing."""
 
 
+_ENDING = (AccessError, ReplayError, ScoringError, SamplingError)
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """A user's mistake ends the command with its explanation instead of a traceback."""
     try:
         yield
-    except (ValueError, ImportError, OSError, AccessError, ScoringError, SamplingError) as mistake:
+    except (ValueError, ImportError, OSError, *_ENDING) as mistake:
         text = escape(printable(without_credentials(_told(mistake))))
         Console(stderr=True).print(f"[bold red]error[/bold red] {text}")
         raise typer.Exit(2) from mistake

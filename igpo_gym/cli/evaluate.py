@@ -21,6 +21,7 @@ from igpo_gym.cli.common import (
     console,
     in_cells,
     make_policy,
+    tell_cache,
 )
 from igpo_gym.cli.options import configured
 from igpo_gym.cli.rollout import Recording, record
@@ -73,6 +74,7 @@ def evaluate(
     wanted = {(question.id, attempt) for question in chosen for attempt in range(attempts)}
     found = (e for e in read_rollouts(out) if (e.question.id, e.attempt) in wanted)
     console.print(_scores(found))
+    tell_cache(engine.facts())
 
 
 def _scores(episodes: Iterable[Episode]) -> Table:

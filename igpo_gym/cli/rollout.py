@@ -25,6 +25,7 @@ from igpo_gym.cli.common import (
     in_cells,
     make_policy,
     progress,
+    tell_cache,
 )
 from igpo_gym.cli.options import NO_OPTIONS, configured
 from igpo_gym.config import EnvConfig, Names, marks, shown
@@ -77,6 +78,7 @@ def rollout(
     if isinstance(stats, ScorerStats) and played:
         tokens = f"{stats.tokens_forwarded} tokens read and {stats.tokens_reused} reused"
         console.print(f"scorer: {stats.requests} requests in {stats.seconds:.1f} s, {tokens}")
+    tell_cache(engine.facts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,9 @@ class Recording:
         )
 
 
-NOT_OF_AN_EPISODE = ("group_size", "order", *NO_OPTIONS)
-"""The arguments that say which episodes there are, or what is shown of them: none depends on these."""
+NOT_OF_AN_EPISODE = ("group_size", "order", "search_cache", *NO_OPTIONS)
+"""The arguments that say which episodes there are, where answers to searches come from, or what is shown of
+episodes: none depends on these."""
 
 SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 """How a policy samples."""

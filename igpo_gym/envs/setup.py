@@ -23,7 +23,7 @@ from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
-from igpo_gym.search import BM25Index, resolve_search
+from igpo_gym.search import corpus_of, resolve_search
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
 
@@ -184,7 +184,7 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         protocol = protocol.with_probe(config.probe)
     questions = resolve_questions(config.questions)
     _check_evidence(paid, questions)
-    retriever = resolve_search(config.search, questions)
+    retriever = resolve_search(config.search, questions, config.search_cache)
     tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k)
     policy = None
     if config.policy is not None:
@@ -197,7 +197,8 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         rules=rules,
         scorer=resolve_scorer(config.scorer),
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
-        corpus=retriever if isinstance(retriever, BM25Index) else questions.passages,
+        corpus=corpus_of(retriever) or questions.passages,
+        retriever=retriever,
         policy=policy,
     )
     return questions, engine

@@ -14,12 +14,14 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25 import FORMAT, BM25Index
+from igpo_gym.search.cache import CachedSearch, CacheSetting, Unopened, cached
 from igpo_gym.search.corpus import read_corpus
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search.identity import identity_of, passages_fingerprint, spec_identities
+from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.storage import cache_dir
 from igpo_gym.text import without_credentials
 
-__all__ = ["BM25Index", "Retriever", "read_corpus", "resolve_search"]
+__all__ = ["BM25Index", "CachedSearch", "Retriever", "corpus_of", "read_corpus", "resolve_search"]
 
 _FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
@@ -57,18 +59,65 @@ specs.register("search", "tavily", "igpo_gym.search.web:tavily")
 specs.register("search", "searxng", "igpo_gym.search.web:searxng", form="searxng:http://HOST")
 
 
-def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Retriever:
+def resolve_search(
+    search: str | Retriever | None, questions: QuestionSet, search_cache: str | Path | None = None
+) -> Retriever:
     """A retriever from a spec, or the one that is given; None is "bm25".
 
     Specs: ``"bm25"`` indexes the passages of ``questions``, ``"bm25:FOLDER"`` loads a saved index,
     ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus. What is built here is cached on disk by content, where the
     questions have a fingerprint, and equal specs share one index while it is in use.
 
+    With ``search_cache``, ``"FOLDER"`` or ``"replay:FOLDER"``, it stands behind a cache
+    (:class:`igpo_gym.search.cache.CachedSearch`), and is not constructed where answers are replayed.
+
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
-    wrong with a corpus or an index.
+    wrong with a corpus, an index or a cache.
     """
-    found: Retriever = specs.resolve("search", "bm25" if search is None else search, questions=questions)
-    return found
+    spec = "bm25" if search is None else search
+
+    def make() -> Retriever:
+        found: Retriever = specs.resolve("search", spec, questions=questions)
+        return found
+
+    if search_cache is None:
+        return make()
+    setting = CacheSetting.parse(search_cache)
+    if isinstance(spec, str):
+        called, asked = without_credentials(spec), _asked(spec, questions)
+    else:
+        called, asked = type(make()).__name__, tuple(filter(None, [identity_of(spec)]))
+
+    def corpus(retriever: Retriever | None) -> Corpus | None:
+        given = spec if retriever is None else retriever
+        if not isinstance(given, str):
+            return corpus_of(given)
+        place = _index_place(given)
+        return Unopened(lambda: bm25(place, questions=questions)) if place else None
+
+    return cached(called, asked, setting, make, corpus)
+
+
+def _asked(spec: str, questions: QuestionSet) -> tuple[str, ...]:
+    """The identities that a spec gives. That of an index is its content: a copy is the same backend."""
+    place = _index_place(spec)
+    if place is None:
+        return spec_identities(spec, questions)
+    content = specs.fingerprint(Path(place)) if place else passages_fingerprint(questions)
+    return (f"bm25 {FORMAT} {content or place}",)
+
+
+def _index_place(spec: str) -> str | None:
+    """The place of the index that a spec names: empty for the questions' own, None where it names none."""
+    make, place = specs.placed("search", specs.Spec.parse(spec).place)
+    return place if make is bm25 else None
+
+
+def corpus_of(retriever: Retriever) -> Corpus | None:
+    """The passages that a retriever searches, where it is an index on this machine."""
+    if isinstance(retriever, CachedSearch):
+        return retriever.corpus
+    return retriever if isinstance(retriever, BM25Index) else None
 
 
 def _index_of(questions: QuestionSet) -> BM25Index:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from igpo_gym.specs.fingerprints import fingerprint
 from igpo_gym.specs.grammar import Spec, joined
-from igpo_gym.specs.objects import NEAR, called, checked, converted, maker, resolve, unknown
+from igpo_gym.specs.objects import NEAR, called, checked, converted, maker, placed, resolve, unknown
 from igpo_gym.specs.registry import (
     KINDS,
     LOCK,
@@ -65,6 +65,7 @@ __all__ = [
     "joined",
     "maker",
     "names",
+    "placed",
     "register",
     "registered",
     "resolve",

@@ -85,11 +85,20 @@ def maker(kind: str, name: str) -> Any:
 
     Raises SpecError for a name that is neither.
     """
-    make = _find(kind, Spec(name)).make
-    if not isinstance(make, str):
-        return make  # without the lock, for modules ask while they are imported
+    return placed(kind, name)[0]
+
+
+def placed(kind: str, place: str) -> tuple[Any, str]:
+    """What a place is found to be: its maker, as :func:`maker` gives it, and what that is called with.
+
+    >>> placed("search", "bm25:wiki-index")[1], placed("search", "http://host:8000")[1]
+    ('wiki-index', 'http://host:8000')
+    """
+    found = _find(kind, Spec(place))
+    if not isinstance(found.make, str):
+        return found.make, found.place  # without the lock, for modules ask while they are imported
     with LOCK:
-        return _attribute(make)
+        return _attribute(found.make), found.place
 
 
 def checked(kind: str, thing: Any, source: str = "") -> Any:
