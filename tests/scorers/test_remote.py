@@ -192,7 +192,7 @@ def test_closing_ends_the_calls_of_others(plain: Engine, start: Any, connect: An
     with ThreadPoolExecutor(1) as others:
         call = others.submit(scorer.score, REQUESTS)
         assert asked.wait(30)
-        scorer._pool.shutdown(wait=False, cancel_futures=True)  # how close() begins, before it waits
+        scorer.close()
         go_on.set()
         with pytest.raises(ScoringError, match="was closed meanwhile"):
             call.result()
