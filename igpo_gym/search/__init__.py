@@ -17,7 +17,6 @@ from igpo_gym.search.bm25 import FORMAT, BM25Index
 from igpo_gym.search.corpus import read_corpus
 from igpo_gym.search.interface import Retriever
 from igpo_gym.storage import cache_dir
-from igpo_gym.text import without_credentials
 
 __all__ = ["BM25Index", "Retriever", "read_corpus", "resolve_search"]
 
@@ -41,25 +40,24 @@ def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
     return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 
 
-def _server(url: str) -> Retriever:
-    raise SpecError(
-        f"search servers cannot be used yet ({without_credentials(url)}); give one of: "
-        f"{specs.forms('search')}"
-    )
-
-
 specs.register("search", "bm25", bm25, form=_FORM, files=True)
 specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
 for _name in ("http", "https"):
-    specs.register("search", _name, _server, form=_FORM)
+    specs.register(
+        "search",
+        _name,
+        "igpo_gym.search.http:search_server",
+        form="http://HOST:8000/retrieve (a search server; several URLs, joined by commas, are replicas)",
+    )
 
 
 def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Retriever:
     """A retriever from a spec, or the one that is given; None is "bm25".
 
     Specs: ``"bm25"`` indexes the passages of ``questions``, ``"bm25:FOLDER"`` loads a saved index,
-    ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus. What is built here is cached on disk by content, where the
-    questions have a fingerprint, and equal specs share one index while it is in use.
+    ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus, ``"http://host:8000/retrieve"`` asks a server (see
+    :mod:`igpo_gym.search.http`). What is built here is cached on disk by content, where the questions have a
+    fingerprint, and equal specs share one index while it is in use.
 
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
     wrong with a corpus or an index.

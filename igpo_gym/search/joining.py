@@ -1,0 +1,113 @@
+"""Searches of many callers, joined: what arrives while one runs is searched together in the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from igpo_gym.episode import Passage
+from igpo_gym.search.interface import Retriever
+
+T = TypeVar("T")
+
+JOINED_QUERIES = 256
+"""How many queries are searched together at most, so that nobody waits long for others."""
+
+
+class FullError(Exception):
+    """As many requests wait as may."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    queries: Sequence[str]
+    k: int
+    found: asyncio.Future[list[list[Passage]]]
+
+
+class Joined:
+    """A retriever for the callers of one event loop, which it never blocks: it searches in one thread.
+
+    Requests for the same ``k`` are joined, in the order of their arrival. One that fails beside others is
+    searched alone, so that none fails for another's query. At most ``waiting`` requests wait.
+    """
+
+    def __init__(self, retriever: Retriever, waiting: int) -> None:
+        self._retriever = retriever
+        self._most = waiting
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="igpo-gym-index")
+        self._asked: deque[_Asked] = deque()
+        self._searching: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """How many requests wait."""
+        return len(self._asked)
+
+    async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        """For each query at most ``k`` passages. Raises FullError, and what the retriever raises."""
+        if len(self._asked) >= self._most:
+            raise FullError
+        asked = _Asked(queries, k, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if self._searching is None:
+            self._searching = asyncio.create_task(self._search())
+        return await asked.found
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """What ``call`` returns, in the index's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    async def _search(self) -> None:
+        """Search until nobody waits."""
+        try:
+            while self._asked:
+                joined = self._taken()
+                if not await self._answered(joined):
+                    for each in joined:
+                        await self._answered([each], alone=True)
+        finally:
+            self._searching = None
+
+    def _taken(self) -> list[_Asked]:
+        """The oldest request, and those for the same ``k`` behind it as far as they fit; given up ones go."""
+        taken: list[_Asked] = []
+        left: list[_Asked] = []
+        room = JOINED_QUERIES
+        while self._asked and room > 0:
+            each = self._asked.popleft()
+            if each.found.done():  # its caller is gone
+                continue
+            if taken and (each.k != taken[0].k or len(each.queries) > room):
+                left.append(each)
+                continue
+            taken.append(each)
+            room -= len(each.queries)
+        self._asked.extendleft(reversed(left))
+        return taken
+
+    async def _answered(self, joined: Sequence[_Asked], alone: bool = False) -> bool:
+        """Whether the search worked; one that was ``alone`` tells its caller where it did not."""
+        if not joined:
+            return True
+        queries = list(dict.fromkeys(query for each in joined for query in each.queries))
+        try:
+            results = await self.run(lambda: self._retriever.search(queries, joined[0].k))
+        except Exception as problem:
+            if len(joined) > 1 and not alone:
+                return False
+            if not joined[0].found.done():
+                joined[0].found.set_exception(problem)
+            return True
+        found = dict(zip(queries, results, strict=True))
+        for each in joined:
+            if not each.found.done():
+                each.found.set_result([found[query] for query in each.queries])
+        return True
