@@ -40,17 +40,22 @@ def serve_search(
     with explained():
         from igpo_gym.data.interface import QuestionSet
         from igpo_gym.search import resolve_search
-        from igpo_gym.search.server import Limits, listening, make_app, serve
+        from igpo_gym.search.server import Limits, bound, make_app, serve
         from igpo_gym.specs import fingerprint
 
-        with listening(host, port) as sock:
+        with bound(host, port) as sock:
             retriever = resolve_search(index, QuestionSet("of a server", ()))
             app = make_app(retriever, fingerprint(index), Limits(topk=topk))
             size = f"{len(retriever):,} passages" if isinstance(retriever, Sized) else repr(retriever)
             url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/retrieve"
-            console.print(f"serving {size} at {url}", markup=False, highlight=False, soft_wrap=True)
             _log()
-            serve(app, sock)
+            serve(
+                app,
+                sock,
+                lambda: console.print(
+                    f"serving {size} at {url}", markup=False, highlight=False, soft_wrap=True
+                ),
+            )
 
 
 def _log() -> None:

@@ -16,9 +16,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sized
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
+from igpo_gym import __version__
 from igpo_gym.errors import AccessError, MissingExtraError, SearchError, SpecError
 from igpo_gym.search.dialects import write_document, write_passage
 from igpo_gym.search.interface import Retriever
@@ -146,12 +146,17 @@ def make_app(retriever: Retriever, fingerprint: str = "", limits: Limits = Limit
 
     async def health() -> Response:
         """What is served."""
-        size = len(retriever) if isinstance(retriever, Sized) else None
         return _json(
-            {"status": "ok", "passages": size, "fingerprint": fingerprint, "version": version("igpo-gym")}
+            {
+                "status": "ok",
+                "passages": len(retriever) if isinstance(retriever, Sized) else None,
+                "fingerprint": fingerprint,
+                "version": __version__,
+                "waiting": len(joined),
+            }
         )
 
-    app = FastAPI(title="igpo-gym search", version=version("igpo-gym"), lifespan=lifespan)
+    app = FastAPI(title="igpo-gym search", version=__version__, lifespan=lifespan)
     app.add_api_route("/retrieve", retrieve, methods=["POST"], openapi_extra=_example(EXAMPLE_QUERIES))
     app.add_api_route("/access", access, methods=["POST"], openapi_extra=_example({"urls": ["0"]}))
     app.add_api_route("/health", health, methods=["GET"])
@@ -164,8 +169,8 @@ def _example(body: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that a server may listen at. Raises SpecError where that is not possible."""
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at which :func:`serve` can listen. Raises SpecError where that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -180,8 +185,11 @@ def listening(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(app: FastAPI, sock: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT. Requests under way are finished first."""
+def serve(app: FastAPI, sock: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are finished first.
+
+    ``announce`` is called as soon as clients can connect.
+    """
     import uvicorn
 
     config = uvicorn.Config(
@@ -189,6 +197,8 @@ def serve(app: FastAPI, sock: socket.socket) -> None:
     )
     # uvicorn raises the signal again when it has shut down, which would end the process with its number.
     signal.signal(signal.SIGTERM, lambda *_: None)
+    sock.listen(config.backlog)
+    announce()
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[sock])
 
