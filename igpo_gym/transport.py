@@ -173,7 +173,7 @@ class Server:
         return self._error(f"{self.url}{path} answered {status} {response.reason}{hint}", content, status)
 
     def _error(self, problem: str, content: bytes = b"", status: int | None = None) -> ServerError:
-        words = content.decode("utf-8", "replace").strip()
+        words = " ".join(content.decode("utf-8", "replace").split())
         text = f"{problem}: {words}" if words else problem
         for secret in self._secrets:  # before anything is cut off, or half of one could stay
             text = text.replace(secret, "***")

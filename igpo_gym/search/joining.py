@@ -42,14 +42,15 @@ class Joined:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="igpo-gym-index")
         self._asked: deque[_Asked] = deque()
         self._searching: asyncio.Task[None] | None = None
+        self._calls = 0
 
     def __len__(self) -> int:
         """How many requests wait."""
-        return len(self._asked)
+        return len(self._asked) + self._calls
 
     async def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query at most ``k`` passages. Raises FullError, and what the retriever raises."""
-        if len(self._asked) >= self._most:
+        if len(self) >= self._most:
             raise FullError
         asked = _Asked(queries, k, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
@@ -58,12 +59,21 @@ class Joined:
         return await asked.found
 
     async def run(self, call: Callable[[], T]) -> T:
-        """What ``call`` returns, in the index's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        """What ``call`` returns, in the retriever's thread. Raises FullError, and what it raises."""
+        if len(self) >= self._most:
+            raise FullError
+        self._calls += 1
+        try:
+            return await self._in_thread(call)
+        finally:
+            self._calls -= 1
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown()
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     async def _search(self) -> None:
         """Search until nobody waits."""
@@ -99,14 +109,14 @@ class Joined:
             return True
         queries = list(dict.fromkeys(query for each in joined for query in each.queries))
         try:
-            results = await self.run(lambda: self._retriever.search(queries, joined[0].k))
+            results = await self._in_thread(lambda: self._retriever.search(queries, joined[0].k))
+            found = dict(zip(queries, results, strict=True))
         except Exception as problem:
             if len(joined) > 1 and not alone:
                 return False
             if not joined[0].found.done():
                 joined[0].found.set_exception(problem)
             return True
-        found = dict(zip(queries, results, strict=True))
         for each in joined:
             if not each.found.done():
                 each.found.set_result([found[query] for query in each.queries])

@@ -32,6 +32,8 @@ class _Replica:
     """How often it failed since it worked."""
     back: float = 0.0
     """When it is asked again, by the clock."""
+    problem: str = ""
+    """How it failed last."""
 
 
 class Replicas:
@@ -69,10 +71,10 @@ class Replicas:
                     raise AccessError(problem) from None
                 if failure.status in REQUEST_AT_FAULT:
                     raise SearchError(problem) from None
-                self._failed(replica)
+                self._failed(replica, problem)
             except ValueError as wrong:
                 problem = f"{replica.server.url}{path} answered wrongly: {wrong}"
-                self._failed(replica)
+                self._failed(replica, problem)
             else:
                 replica.failures = 0
                 return answer
@@ -81,13 +83,14 @@ class Replicas:
                     replica.under_way -= 1
         raise SearchError(problem or self._all_left_out())
 
-    def _failed(self, replica: _Replica) -> None:
+    def _failed(self, replica: _Replica, problem: str) -> None:
         """Leave a server out for a while. Failures of requests that ran side by side count once."""
         with self._lock:
             now = self._clock()
             if now >= replica.back:
                 replica.back = now + min(FIRST_PAUSE * 2.0**replica.failures, LONGEST_PAUSE)
                 replica.failures += 1
+                replica.problem = problem
 
     def close(self) -> None:
         """Close the connections."""
@@ -107,6 +110,6 @@ class Replicas:
             return replica
 
     def _all_left_out(self) -> str:
-        urls = ", ".join(server.url for server in self.servers)
-        wait = min(replica.back for replica in self._replicas) - self._clock()
-        return f"{urls} failed a moment ago, and will be asked again in {max(wait, 0):.1f} seconds"
+        first = min(self._replicas, key=lambda replica: replica.back)
+        wait = max(first.back - self._clock(), 0.0)
+        return f"{first.problem} (a moment ago; {first.server.url} is asked again in {wait:.1f} seconds)"

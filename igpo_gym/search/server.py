@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from igpo_gym import __version__
+from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, MissingExtraError, SearchError, SpecError
 from igpo_gym.search.dialects import write_document, write_passage
 from igpo_gym.search.interface import Retriever
@@ -26,6 +27,7 @@ from igpo_gym.search.joining import FullError, Joined
 
 try:
     from fastapi import FastAPI, Request, Response
+    from starlette.requests import ClientDisconnect
 except ModuleNotFoundError as missing:
     if missing.name != "fastapi":
         raise
@@ -119,14 +121,7 @@ def make_app(retriever: Retriever, fingerprint: str = "", limits: Limits = Limit
         queries, k, scores = _query(asked, limits)
         line.queries += len(queries)
         found = await _working(joined.search(queries, k))
-        if not scores:
-            return {"result": [[write_passage(each) for each in passages] for passages in found]}
-        return {
-            "result": [
-                [{"document": write_passage(each), "score": each.score} for each in passages]
-                for passages in found
-            ]
-        }
+        return {"result": [[_item(each, scores) for each in passages] for passages in found]}
 
     async def accessed(asked: dict[str, Any]) -> Any:
         documents = getattr(retriever, "documents", None)
@@ -172,7 +167,8 @@ def _example(body: dict[str, Any]) -> dict[str, Any]:
 def bound(host: str, port: int) -> socket.socket:
     """A socket at which :func:`serve` can listen. Raises SpecError where that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio sets TCP_NODELAY; without, an answer in two pieces takes 40 ms longer.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
@@ -193,7 +189,11 @@ def serve(app: FastAPI, sock: socket.socket, announce: Callable[[], None]) -> No
     import uvicorn
 
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=LONGEST_SHUTDOWN
+        app,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=LONGEST_SHUTDOWN,
     )
     # uvicorn raises the signal again when it has shut down, which would end the process with its number.
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -201,6 +201,11 @@ def serve(app: FastAPI, sock: socket.socket, announce: Callable[[], None]) -> No
     announce()
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[sock])
+
+
+def _item(passage: Passage, scored: bool) -> dict[str, Any]:
+    document = write_passage(passage)
+    return {"document": document, "score": passage.score} if scored else document
 
 
 async def _working(search: Awaitable[Any]) -> Any:
@@ -244,10 +249,13 @@ def _texts(asked: dict[str, Any], name: str, most: int) -> list[str]:
 
 async def _read(request: Request, most: int) -> bytes:
     content = bytearray()
-    async for piece in request.stream():
-        content += piece
-        if len(content) > most:
-            raise _Wrong(413, f"a request may have {most} bytes")
+    try:
+        async for piece in request.stream():
+            content += piece
+            if len(content) > most:
+                raise _Wrong(413, f"a request may have {most} bytes")
+    except ClientDisconnect:
+        raise _Wrong(400, "the request broke off") from None  # for the count; nobody is there to read it
     return bytes(content)
 
 

@@ -168,9 +168,9 @@ def test_nobody_is_there() -> None:
         (lambda _: {"error": "no index"}, SpecError, r"does not speak.*no list 'result'.*no index"),
         (lambda _: {"result": [[], []]}, SpecError, r"does not speak.*2 results for 1 queries"),
         (
-            lambda _: raises(Raw(lambda handler: send(handler, 200, b"<html>Welcome to nginx"))),
+            lambda _: raises(Raw(lambda handler: send(handler, 200, b"<html>\r\n<p>Welcome to nginx"))),
             SpecError,
-            r"no search at this path.*not JSON: <html>Welcome",
+            r"no search at this path.*not JSON: <html> <p>Welcome",
         ),
     ],
 )
