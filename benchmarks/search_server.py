@@ -6,10 +6,10 @@
 The server runs in a process of its own, and 1, 16, 64 and 200 clients ask it for one query at a time, each
 anew as soon as it has its answer, over connections that are kept. The clients are coroutines of one process
 that write and read HTTP by hand, so that little of the machine is theirs. Passages of 60 words drawn from a
-Zipf law, queries of six words; k = 3. Every answer is compared with that of the index in process; anything else
-is an error. Prints one JSON object: requests a second, the median and 99th percentile of the latency, errors,
-and the CPU time of the server for each request (Linux). The ratios are those to one thread that calls the index
-in process with one query at a time.
+Zipf law, queries of six words; k = 3. Every answer is compared with that of the index in process; anything
+else is an error. Prints one JSON object: requests a second, the median and 99th percentile of the latency,
+errors, and the CPU time of the server for each request (Linux). The ratios are those to one thread that calls
+the index in process with one query at a time.
 """
 
 from __future__ import annotations

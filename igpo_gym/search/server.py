@@ -65,7 +65,7 @@ class _Wrong(Exception):  # noqa: N818
 
 
 @dataclass
-class _Line:
+class Line:
     """What the log's next line tells: requests since the last one, and how long they took."""
 
     seconds: list[float] = field(default_factory=list)
@@ -90,7 +90,7 @@ def _percentile(ordered: list[float], percent: int) -> float:
 def make_app(retriever: Retriever, fingerprint: str = "", limits: Limits = Limits()) -> FastAPI:
     """The application of a server for ``retriever``; ``/health`` tells the ``fingerprint`` of its index."""
     joined = Joined(retriever, limits.waiting)
-    line = _Line()
+    line = Line()
 
     async def tell() -> None:
         """Write a line of the log a second, while there is something to tell."""

@@ -22,7 +22,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError, SpecError
 from igpo_gym.search import BM25Index
-from igpo_gym.search.server import Limits, bound
+from igpo_gym.search.server import Limits, Line, bound
 from igpo_gym.specs import resolve
 from tests.conftest import PASSAGES as TINY
 from tests.search.servers import INDEX, PASSAGES, contents, served
@@ -257,12 +257,15 @@ def test_many_clients_get_their_own_answers(url: str) -> None:
         (SearchError("down"), 503, "the search is unavailable: down"),
         (OSError("disk"), 503, "the search is unavailable: disk"),
         (AccessError("no key"), 502, "no key"),
+        (None, 500, "the search failed; the server's log tells why"),
         (RuntimeError("a secret of the program"), 500, "the search failed; the server's log tells why"),
     ],
 )
-def test_failures_of_an_index_are_answers(failure: Exception, status: int, detail: str) -> None:
+def test_failures_of_an_index_are_answers(failure: Exception | None, status: int, detail: str) -> None:
     class Broken:
         def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+            if failure is None:
+                return []  # as no retriever may
             raise failure
 
     with served(Broken()) as url:
@@ -270,6 +273,13 @@ def test_failures_of_an_index_are_answers(failure: Exception, status: int, detai
         assert (answer.status_code, answer.json()) == (status, {"detail": detail})
         answer = requests.post(f"{url}/access", json={"urls": ["1"]}, timeout=30)
         assert (answer.status_code, answer.json()["detail"]) == (404, "this index gives no whole documents")
+
+
+def test_the_log_tells_of_the_requests_since_its_last_line() -> None:
+    line = Line(seconds=[n / 1000 for n in range(100, 0, -1)], queries=250, refused=3)
+    told = "250 queries, p50 50.0 ms, p99 99.0 ms, 3 refused, 7 waiting"
+    assert line.written(waiting=7) == f"100 requests, {told}"
+    assert line.written(waiting=0).startswith("0 requests, 0 queries, p50 0.0 ms")
 
 
 # The command.
@@ -329,6 +339,9 @@ def test_a_server_that_is_told_to_end_finishes_what_runs(signal_: signal.Signals
     with socket.create_connection(address, timeout=60) as half:
         half.sendall(b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
         assert ask(url, ["Danzig"]).status_code == 200  # so the half request has arrived
+        assert process.stderr is not None
+        line = r"\d\d:\d\d:\d\d 1 requests, 1 queries, p50 (\d+\.\d) ms, p99 \1 ms, 0 refused, 0 waiting\n"
+        assert re.fullmatch(line, process.stderr.readline())
         process.send_signal(signal_)
         half.sendall(body)
         answer = half.makefile("rb").read()
