@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import http.client
-import io
 import json
 import os
 import random
-import socket
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,14 +18,10 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, ReadTimeoutError
-from urllib3.poolmanager import PoolManager
-from urllib3.response import BaseHTTPResponse
 
+from igpo_gym.connections import PunctualAdapter, TooLongError, content
 from igpo_gym.errors import SpecError
 
 A = TypeVar("A")
@@ -44,9 +38,6 @@ LONGEST_WAIT = 30.0
 
 CONNECTING = 10.0
 """Seconds that making a connection may take."""
-
-PIECE_BYTES = 1 << 16
-"""How much of an answer is read, and unpacked, at a time."""
 
 ANSWER_BYTES = 16 << 20
 """How long an answer may be, unpacked, where the caller does not say."""
@@ -91,7 +82,7 @@ class Server:
         self._session.auth = auth
         # Sessions may be shared by threads as long as none of their state changes: no cookies are kept.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _Adapter(pool_connections=1, pool_maxsize=connections)
+        adapter = PunctualAdapter(pool_connections=1, pool_maxsize=connections)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, adapter)
 
@@ -123,7 +114,7 @@ class Server:
                     response, content = self._attempt(method, path, body, max_bytes)
                 except requests.ConnectionError as problem:
                     failure = self._error(f"no answer from {self.url}: {_reason(problem)}")
-                except (requests.RequestException, _TooLongError) as problem:
+                except (requests.RequestException, TooLongError) as problem:
                     raise self._error(f"no answer from {self.url}: {_reason(problem)}") from None
                 except (HTTPError, OSError) as problem:
                     failure = self._error(f"{self.url} broke off its answer: {_reason(problem)}")
@@ -151,7 +142,7 @@ class Server:
             allow_redirects=False,
         )
         with response:
-            return response, _content(response.raw, max_bytes)
+            return response, content(response.raw, max_bytes)
 
     def _pause(self, attempt: int) -> float:
         if attempt == 1:
@@ -244,86 +235,6 @@ def answer_bytes(tokens: int) -> int:
     return (2 << 20) + 1024 * tokens
 
 
-class _TooLongError(Exception):
-    """An answer of more bytes than the caller takes."""
-
-    def __init__(self, max_bytes: int) -> None:
-        super().__init__(f"its answer has more than the {max_bytes:,} bytes that are accepted")
-
-
-def _content(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
-    """The body, unpacked. Nothing beyond ``max_bytes`` and a piece is held, however little was sent."""
-    declared = raw.headers.get("Content-Length", "")
-    if declared.isdecimal() and float(declared) > max_bytes:
-        raise _TooLongError(max_bytes)
-    content = bytearray()
-    while piece := raw.read1(PIECE_BYTES, decode_content=True):
-        content += piece
-        if len(content) > max_bytes:
-            raise _TooLongError(max_bytes)
-    return bytes(content)
-
-
-class _Punctual(io.RawIOBase):
-    """The bytes of a socket until its timeout has passed in all: a socket's own is one for each read."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
-        self._raw, self._sock = raw, sock
-        self._allowed = sock.gettimeout() or CONNECTING
-        self._end = time.monotonic() + self._allowed
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"it was not complete after {self._allowed:g} seconds")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    """An answer whose status, headers, chunks and body have one deadline together."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
-        super().__init__(sock, *args, **more)
-        self.fp: io.BufferedReader = io.BufferedReader(_Punctual(self.fp.detach(), sock))
-
-
-class _Connection(HTTPConnection):
-    response_class = _Response
-
-
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-class _Adapter(HTTPAdapter):
-    """Makes connections whose answers have a deadline, directly and through proxies."""
-
-    def init_poolmanager(self, *settings: Any, **more: Any) -> None:
-        super().init_poolmanager(*settings, **more)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-
-    def proxy_manager_for(self, proxy: str, **settings: Any) -> PoolManager:
-        manager: PoolManager = super().proxy_manager_for(proxy, **settings)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-        return manager
-
-
 class _Bearer(AuthBase):
     """A bearer token. As the session's ``auth`` it also keeps ``requests`` from looking for a .netrc file."""
 
@@ -362,4 +273,8 @@ def _reason(problem: BaseException) -> str:
     """The innermost reason, in words; ``requests`` wraps those of urllib3."""
     inner = problem.args[0] if problem.args else None
     inner = getattr(inner, "reason", None) or inner
-    return str(inner if isinstance(inner, BaseException) else problem)
+    return _POOL.sub("", str(inner if isinstance(inner, BaseException) else problem))
+
+
+_POOL = re.compile(r"^\w+\(host=[^)]*\): ")
+"""What urllib3 begins its reasons with; the URL says more."""
