@@ -147,7 +147,7 @@ class Server:
     def _pause(self, attempt: int) -> float:
         if attempt == 1:
             return 0.0
-        return min(self._backoff * (2.0 ** (attempt - 1) + random.random()), LONGEST_WAIT)
+        return min(self._backoff * (2.0 ** min(attempt - 1, 30) + random.random()), LONGEST_WAIT)
 
     def _read(self, path: str, response: requests.Response, content: bytes) -> Any:
         if response.status_code != requests.codes.ok:

@@ -82,7 +82,7 @@ class Joined:
                 joined = self._taken()
                 if not await self._answered(joined):
                     for each in joined:
-                        await self._answered([each], alone=True)
+                        await self._answered([each])
         finally:
             self._searching = None
 
@@ -103,8 +103,8 @@ class Joined:
         self._asked.extendleft(reversed(left))
         return taken
 
-    async def _answered(self, joined: Sequence[_Asked], alone: bool = False) -> bool:
-        """Whether the search worked; one that was ``alone`` tells its caller where it did not."""
+    async def _answered(self, joined: Sequence[_Asked]) -> bool:
+        """Search, and answer. False where that failed for several; who asked alone is told the failure."""
         if not joined:
             return True
         queries = list(dict.fromkeys(query for each in joined for query in each.queries))
@@ -112,7 +112,7 @@ class Joined:
             results = await self._in_thread(lambda: self._retriever.search(queries, joined[0].k))
             found = dict(zip(queries, results, strict=True))
         except Exception as problem:
-            if len(joined) > 1 and not alone:
+            if len(joined) > 1:
                 return False
             if not joined[0].found.done():
                 joined[0].found.set_exception(problem)

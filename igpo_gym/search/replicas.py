@@ -22,7 +22,7 @@ REQUEST_AT_FAULT = (400, 413, 422)
 DENIED = (401, 403)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Replica:
     server: Server
     under_way: int = 0
@@ -88,7 +88,7 @@ class Replicas:
         with self._lock:
             now = self._clock()
             if now >= replica.back:
-                replica.back = now + min(FIRST_PAUSE * 2.0**replica.failures, LONGEST_PAUSE)
+                replica.back = now + min(FIRST_PAUSE * 2.0 ** min(replica.failures, 30), LONGEST_PAUSE)
                 replica.failures += 1
                 replica.problem = problem
 

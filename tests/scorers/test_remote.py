@@ -475,6 +475,7 @@ BROKEN_CONNECTIONS: dict[str, tuple[Exception, str]] = {
     "not UTF-8": (Raw(lambda handler: send(handler, 200, b"\xff\xfe\xfa")), "not JSON"),
     "deep JSON": (Raw(lambda handler: send(handler, 200, b"[" * 100_000)), "not JSON"),
     "no content": (Raw(lambda handler: send(handler, 200, b"")), "not JSON"),
+    "too long": (Raw(lambda handler: send(handler, 200, b" " * (4 << 20))), r"more than the 2,\d+,\d+ bytes"),
     "reset": (Raw(reset), "no answer|broke off"),
     "cut": (Raw(cut), "broke off its answer"),
     "bad request": (Refusal(400, {"message": "maximum context length is 2048"}), "400.*context length"),
