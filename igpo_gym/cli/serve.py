@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sized
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from igpo_gym.cli.common import console, explained
+from igpo_gym.errors import SpecError
 
 
 def serve_search(
@@ -38,13 +39,11 @@ def serve_search(
     many clients ask at once is searched together. Ctrl-C or SIGTERM ends it when running requests are done.
     """
     with explained():
-        from igpo_gym.data.interface import QuestionSet
-        from igpo_gym.search import resolve_search
         from igpo_gym.search.server import Limits, bound, make_app, serve
-        from igpo_gym.specs import fingerprint
+        from igpo_gym.specs import fingerprint, resolve
 
         with bound(host, port) as sock:
-            retriever = resolve_search(index, QuestionSet("of a server", ()))
+            retriever = resolve("search", index, questions=_NoQuestions())
             app = make_app(retriever, fingerprint(index), Limits(topk=topk))
             size = f"{len(retriever):,} passages" if isinstance(retriever, Sized) else repr(retriever)
             url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/retrieve"
@@ -56,6 +55,16 @@ def serve_search(
                     f"serving {size} at {url}", markup=False, highlight=False, soft_wrap=True
                 ),
             )
+
+
+class _NoQuestions:
+    """Stands for the questions whose passages some retrievers search."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise SpecError(
+            "a server has no questions whose passages it could search; give it an index folder or a corpus "
+            "file"
+        )
 
 
 def _log() -> None:

@@ -17,7 +17,9 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import requests
+from typer.testing import CliRunner
 
+from igpo_gym.cli import app
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError, SpecError
@@ -351,6 +353,17 @@ def test_a_server_that_is_told_to_end_finishes_what_runs(signal_: signal.Signals
     assert process.returncode == 0, err
     assert "Traceback" not in err
     assert out == ""
+
+
+@pytest.mark.parametrize("index", ["bm25", "tests.search.test_server:asks"])
+def test_what_searches_the_passages_of_questions_is_refused(index: str) -> None:
+    done = CliRunner().invoke(app, ["serve", "search", index, "--port", "0"])
+    assert done.exit_code == 2
+    assert "a server has no questions" in " ".join(done.output.split())
+
+
+def asks(questions: QuestionSet) -> BM25Index:
+    return BM25Index.build(questions.passages)
 
 
 def test_a_port_in_use_is_one_line(corpus: Path) -> None:
