@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from urllib.parse import urlsplit
 
@@ -27,10 +26,11 @@ DOCUMENTS_AT_A_TIME = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerOptions:
     """How servers are asked; for the meaning see :func:`search_server`."""
 
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = field(repr=False)
+    """With their users and passwords."""
     timeout: float
     retries: int
     batch: int
@@ -65,39 +65,39 @@ def search_server(
             f"for the search server {without_credentials(url)!r}, timeout must be above 0, retries at least "
             "0, and batch and concurrency at least 1"
         )
-    settings = Settings(Spec(url).places, timeout, retries, batch, concurrency, id)
-    replicas, path = connected(settings)
+    options = ServerOptions(Spec(url).places, timeout, retries, batch, concurrency, id)
+    replicas, path = connected(options)
     try:
         known = handshake(replicas.servers, path, beside(path, "access"), id)
     finally:
         replicas.close()
     kind = HTTPSearchWithAccess if known.documents else HTTPSearch
-    return kind(replace(settings, dialect=known.dialect))
+    return kind(replace(options, dialect=known.dialect))
 
 
-def connected(settings: Settings, clock: Callable[[], float] = time.monotonic) -> tuple[Replicas, str]:
-    """The servers of these settings, and the path of their retrieval route. Nothing is sent.
+def connected(options: ServerOptions) -> tuple[Replicas, str]:
+    """The servers of these options, and the path of their retrieval route. Nothing is sent.
 
     Raises SpecError for URLs that are none, or that differ in their paths.
     """
-    routes = [_route(url) for url in settings.urls]
+    routes = [_route(url) for url in options.urls]
     paths = dict.fromkeys(path for _, path in routes)
     if len(paths) > 1:
         raise SpecError(f"replicas have one path at all their URLs, not {' and '.join(paths)}")
     # Another replica answers sooner than one that has just failed. The one retry is for a connection that
     # the server closed while it was idle.
-    retries = settings.retries if len(routes) == 1 else min(settings.retries, 1)
+    retries = options.retries if len(routes) == 1 else min(options.retries, 1)
     servers = [
         Server(
             root,
-            timeout=settings.timeout,
+            timeout=options.timeout,
             retries=retries,
             backoff=BACKOFF,
-            connections=settings.concurrency,
+            connections=options.concurrency,
         )
         for root, _ in routes
     ]
-    return Replicas(servers, clock), next(iter(paths))
+    return Replicas(servers), next(iter(paths))
 
 
 class HTTPSearch:
@@ -107,9 +107,9 @@ class HTTPSearch:
     its URLs, for which ``IGPO_GYM_API_KEY`` stands in.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self.settings = settings
-        self._replicas, self._path = connected(settings, clock)
+    def __init__(self, options: ServerOptions) -> None:
+        self.options = options
+        self._replicas, self._path = connected(options)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query at most ``k`` passages, best first.
@@ -120,43 +120,43 @@ class HTTPSearch:
             raise TypeError(f"search takes a list of queries, not the text {queries!r:.60}")
         if k < 1:
             raise ValueError(f"k must be at least 1, found {k}")
-        dialect = DIALECTS[self.settings.dialect]
+        dialect = DIALECTS[self.options.dialect]
 
         def found(part: Sequence[str]) -> list[list[Passage]]:
             return self._replicas.post(
                 self._path,
                 dialect.ask(part, k),
                 answer_bytes(len(part), k),
-                lambda answer: dialect.read(answer, part, k, self.settings.id),
+                lambda answer: dialect.read(answer, part, k, self.options.id),
             )
 
         asked = [well_formed(query) for query in queries]
         different = list(dict.fromkeys(asked))
-        parts = _parts(different, self.settings.batch if dialect.many else 1)
-        results = chain.from_iterable(parallel(found, parts, self.settings.concurrency))
+        parts = _parts(different, self.options.batch if dialect.many else 1)
+        results = chain.from_iterable(parallel(found, parts, self.options.concurrency))
         passages = dict(zip(different, results, strict=True))
         return [list(passages[query]) for query in asked]
 
     def facts(self) -> dict[str, str | int]:
         """What ``info["search"]`` tells of it."""
-        settings = self.settings
-        return {"backend": "http", "dialect": settings.dialect, "replicas": len(settings.urls)}
+        options = self.options
+        return {"backend": "http", "dialect": options.dialect, "replicas": len(options.urls)}
 
     def close(self) -> None:
         """Close the connections."""
         self._replicas.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(without_credentials, self.settings.urls))})"
+        return f"{type(self).__name__}({', '.join(map(without_credentials, self.options.urls))})"
 
     def __deepcopy__(self, memo: object) -> HTTPSearch:
         return self  # Gymnasium copies an environment's arguments, and connections are there to be shared
 
-    def __getstate__(self) -> Settings:
-        return replace(self.settings, urls=tuple(map(without_credentials, self.settings.urls)))
+    def __getstate__(self) -> ServerOptions:
+        return replace(self.options, urls=tuple(map(without_credentials, self.options.urls)))
 
-    def __setstate__(self, settings: Settings) -> None:
-        HTTPSearch.__init__(self, settings)
+    def __setstate__(self, options: ServerOptions) -> None:
+        HTTPSearch.__init__(self, options)
 
 
 class HTTPSearchWithAccess(HTTPSearch):
@@ -177,7 +177,7 @@ class HTTPSearchWithAccess(HTTPSearch):
             )
 
         parts = _parts(list(ids), DOCUMENTS_AT_A_TIME)
-        return list(chain.from_iterable(parallel(found, parts, self.settings.concurrency)))
+        return list(chain.from_iterable(parallel(found, parts, self.options.concurrency)))
 
 
 def answer_bytes(queries: int, k: int) -> int:

@@ -34,6 +34,15 @@ class Joined:
 
     Requests for the same ``k`` are joined, in the order of their arrival. One that fails beside others is
     searched alone, so that none fails for another's query. At most ``waiting`` requests wait.
+
+    >>> from igpo_gym.search import BM25Index
+    >>> async def ask():
+    ...     joined = Joined(BM25Index.build([Passage("1", "Danzig", "A port.")]), waiting=100)
+    ...     found = await asyncio.gather(joined.search(["port"], 1), joined.search(["river", "Danzig"], 1))
+    ...     joined.close()
+    ...     return found
+    >>> asyncio.run(ask())
+    [[[Passage(id='1', title='Danzig', text='A port.', score=...)]], [[], [Passage(id='1', ...)]]]
     """
 
     def __init__(self, retriever: Retriever, waiting: int) -> None:

@@ -26,10 +26,11 @@ from igpo_gym.search.interface import Retriever
 from igpo_gym.search.joining import FullError, Joined
 
 try:
+    import uvicorn
     from fastapi import FastAPI, Request, Response
     from starlette.requests import ClientDisconnect
 except ModuleNotFoundError as missing:
-    if missing.name != "fastapi":
+    if missing.name not in ("fastapi", "uvicorn"):
         raise
     raise MissingExtraError("a search server", "serve") from missing
 
@@ -186,8 +187,6 @@ def serve(app: FastAPI, sock: socket.socket, announce: Callable[[], None]) -> No
 
     ``announce`` is called as soon as clients can connect.
     """
-    import uvicorn
-
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -366,6 +366,15 @@ def asks(questions: QuestionSet) -> BM25Index:
     return BM25Index.build(questions.passages)
 
 
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
+def test_what_is_not_installed_is_named_with_its_extra(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "igpo_gym.search.server")
+    monkeypatch.setitem(sys.modules, missing, None)
+    done = CliRunner().invoke(app, ["serve", "search", "nowhere"])
+    assert done.exit_code == 2
+    assert "pip install 'igpo-gym[serve]'" in " ".join(done.output.split())
+
+
 def test_a_port_in_use_is_one_line(corpus: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
