@@ -9,6 +9,7 @@ from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
 from igpo_gym.cli.rewards import relabel, rewards
 from igpo_gym.cli.rollout import rollout
+from igpo_gym.cli.serve import serve_search
 from igpo_gym.cli.train import train
 
 app = typer.Typer(
@@ -24,6 +25,11 @@ app.command("eval")(evaluate)
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
 index_app.command("build")(build_index)
 app.add_typer(index_app, name="index")
+
+serve_app = typer.Typer(no_args_is_help=True, help="Serve what is here to other programs, over HTTP.")
+serve_app.callback()(lambda: None)
+serve_app.command("search")(serve_search)
+app.add_typer(serve_app, name="serve")
 
 bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
 bench_app.command("credit")(credit)

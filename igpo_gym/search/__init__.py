@@ -43,17 +43,15 @@ def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
     return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 
 
-def _server(url: str) -> Retriever:
-    raise SpecError(
-        f"search servers cannot be used yet ({without_credentials(url)}); give one of: "
-        f"{specs.forms('search')}"
-    )
-
-
 specs.register("search", "bm25", bm25, form=_FORM, files=True)
 specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
 for _name in ("http", "https"):
-    specs.register("search", _name, _server, form=_FORM)
+    specs.register(
+        "search",
+        _name,
+        "igpo_gym.search.http:search_server",
+        form="http://HOST:8000/retrieve (a search server; several URLs, joined by commas, are replicas)",
+    )
 specs.register("search", "serper", "igpo_gym.search.web:serper")
 specs.register("search", "tavily", "igpo_gym.search.web:tavily")
 specs.register("search", "searxng", "igpo_gym.search.web:searxng", form="searxng:http://HOST")
@@ -65,8 +63,9 @@ def resolve_search(
     """A retriever from a spec, or the one that is given; None is "bm25".
 
     Specs: ``"bm25"`` indexes the passages of ``questions``, ``"bm25:FOLDER"`` loads a saved index,
-    ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus. What is built here is cached on disk by content, where the
-    questions have a fingerprint, and equal specs share one index while it is in use.
+    ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus, ``"http://host:8000/retrieve"`` asks a server (see
+    :mod:`igpo_gym.search.http`). What is built here is cached on disk by content, where the questions have a
+    fingerprint, and equal specs share one index while it is in use.
 
     With ``search_cache``, ``"FOLDER"`` or ``"replay:FOLDER"``, it stands behind a cache
     (:class:`igpo_gym.search.cache.CachedSearch`), and is not constructed where answers are replayed.

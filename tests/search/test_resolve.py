@@ -136,12 +136,6 @@ def test_questions_without_passages_need_a_corpus() -> None:
         resolve_search(None, BARE)
 
 
-@pytest.mark.parametrize("spec", ["http://localhost:8000/retrieve", "https://host/retrieve"])
-def test_servers_are_refused_by_name(spec: str) -> None:
-    with pytest.raises(SpecError, match="search servers cannot be used yet"):
-        resolve_search(spec, CACHED)
-
-
 @pytest.mark.parametrize("spec", ["", "bm25:", "bm52", "tfidf:folder", "bm25 "])
 def test_unknown_forms_are_refused_with_the_known_ones(spec: str) -> None:
     with pytest.raises(SpecError, match=r"unknown search .*bm25:FOLDER.*bm25:FILE\.jsonl"):
