@@ -24,6 +24,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from igpo_gym.connections import PunctualAdapter, TooLongError, content
 from igpo_gym.errors import SpecError
+from igpo_gym.text import printable
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -190,7 +191,7 @@ class Server:
         return self._error(f"{self.url}{path} answered {status} {response.reason}{hint}", content, status)
 
     def _error(self, problem: str, content: bytes = b"", status: int | None = None) -> ServerError:
-        words = " ".join(content.decode("utf-8", "replace").split())
+        words = printable(" ".join(content.decode("utf-8", "replace").split()))
         text = f"{problem}: {words}" if words else problem
         for secret in self._secrets:  # before anything is cut off, or half of one could stay
             text = text.replace(secret, "***")

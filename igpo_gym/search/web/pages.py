@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 from urllib.robotparser import RobotFileParser
@@ -17,6 +16,7 @@ from igpo_gym.search.web.blocking import Blocklist
 from igpo_gym.search.web.fetching import AGENT, Limits, fetch
 from igpo_gym.search.web.reading import decoded, library, pieces, read
 from igpo_gym.text import without_credentials
+from igpo_gym.transport import parallel
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +66,7 @@ class PageReader:
     def documents(self, ids: Sequence[str]) -> list[Document]:
         """The document of each URL. Raises MissingExtraError without trafilatura."""
         library()
-        if len(ids) < 2:
-            return [self._document(url) for url in ids]
-        with ThreadPoolExecutor(min(self._concurrency, len(ids)), "igpo-gym-pages") as pool:
-            return list(pool.map(self._document, ids))
+        return parallel(self._document, ids, self._concurrency)
 
     def _document(self, url: str) -> Document:
         with self._lock:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from datetime import date
 
 from igpo_gym.episode import Passage
@@ -18,7 +17,7 @@ from igpo_gym.search.web.pace import Pace
 from igpo_gym.search.web.pages import Document, PageReader
 from igpo_gym.specs import Spec
 from igpo_gym.text import well_formed
-from igpo_gym.transport import Server, ServerError
+from igpo_gym.transport import Server, ServerError, parallel
 
 ASKED_RESULTS = 10
 """Results that are asked for at least, so that blocked ones can be left out; up to 10 cost the same."""
@@ -133,17 +132,21 @@ class WebSearch:
         with self._lock:
             found = {each: self._saved.pop(each) for each in dict.fromkeys(asked) if each in self._saved}
         left = [each for each in dict.fromkeys(asked) if each not in found]
-        failures: list[BaseException] = []
-        with ThreadPoolExecutor(min(self._concurrency, max(len(left), 1)), "igpo-gym-web") as pool:
-            jobs = {each: pool.submit(self._search, *each) for each in left}
-            _settle(jobs.values(), self._concurrency)
-        for each, job in jobs.items():
-            if job.cancel():  # it never started
-                continue
-            if (failure := job.exception()) is None:
-                found[each] = job.result()
-            else:
+        answers: dict[tuple[str, int], list[Passage]] = {}
+        failures: list[Exception] = []
+
+        def ask(each: tuple[str, int]) -> None:
+            # An engine that answers none is not asked for all, and after a refused key nothing is.
+            down = not answers and len(failures) >= self._concurrency
+            if down or not all(isinstance(failure, SearchError) for failure in failures):
+                return
+            try:
+                answers[each] = self._search(*each)
+            except Exception as failure:
                 failures.append(failure)
+
+        parallel(ask, left, self._concurrency)
+        found |= answers
         if failures:
             self._save(found)
             raise next((each for each in failures if not isinstance(each, SearchError)), failures[0])
@@ -201,24 +204,6 @@ class WebSearch:
             self._saved.update(found)
             while len(self._saved) > KEPT_ANSWERS:
                 self._saved.popitem(last=False)
-
-
-def _settle(jobs: Collection[Future[list[Passage]]], enough: int) -> None:
-    """Wait for all jobs. No further one starts after a failure that no retry helps, after ``enough`` failures
-    without any success, and after an interruption.
-    """
-    pending = set(jobs)
-    try:
-        while pending:
-            _, pending = wait(pending, return_when=FIRST_EXCEPTION)
-            ended = [job.exception() for job in jobs if job not in pending]
-            failures = [each for each in ended if each is not None]
-            down = len(failures) == len(ended) >= enough
-            if down or not all(isinstance(each, SearchError) for each in failures):
-                break
-    finally:
-        for job in jobs:
-            job.cancel()
 
 
 def _server(
