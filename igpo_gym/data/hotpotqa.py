@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from igpo_gym.data.files import (
-    BROKEN_GZIP,
+    BROKEN,
     field,
     id_field,
     json_lines,
     open_bytes,
     parse_json,
-    require_file,
     text_field,
+    whole,
 )
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage, Question
@@ -109,12 +110,13 @@ def _pairs(record: Mapping[str, Any], name: str, second: str) -> list[tuple[str,
 
 def _records(path: Path) -> Iterator[tuple[int | None, int, dict[str, Any]]]:
     """The file's objects with their line (None in an array) and entry numbers, from 1."""
-    require_file(path)
     try:
         records = _array(path)
     except json.JSONDecodeError as error:
         raise DataError(path, f"not JSON: {error.msg}", error.lineno) from None
-    except (ValueError, RecursionError, *BROKEN_GZIP) as error:
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DataError(path, f"not JSON: {error}") from None
     if records is None:
         yield from ((line, entry, record) for entry, (line, record) in enumerate(json_lines(path), start=1))
@@ -127,8 +129,7 @@ def _records(path: Path) -> Iterator[tuple[int | None, int, dict[str, Any]]]:
 
 def _array(path: Path) -> list[Any] | None:
     """The file's JSON array, or None where it does not begin with one."""
-    with open_bytes(path) as file:
+    with open_bytes(path) as file, suppress(*BROKEN):
         if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             return None
-        file.seek(0)
-        return list(parse_json(file.read().decode("utf-8-sig")))
+    return list(parse_json(whole(path).decode("utf-8-sig")))
