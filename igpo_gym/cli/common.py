@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from igpo_gym.errors import AccessError, SamplingError, ScoringError
+from igpo_gym.specs import Spec, joined
 from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
@@ -57,9 +58,15 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
 
     with console.status("loading questions, index and scorer"):
         made = assemble(config)
-    if made[0].name.partition(":")[2] == config.questions:
-        console.print(f"read as {made[0].name}", markup=False)  # a file whose layout was found out
+    if isinstance(config.questions, str) and _recognized(config.questions, made[0].name):
+        console.print(f"read as {made[0].name}", markup=False)
     return made
+
+
+def _recognized(spec: str, name: str) -> bool:
+    """Whether a spec of questions names a file whose layout was found out."""
+    pairs = zip(joined(spec), joined(name), strict=False)
+    return any(Spec.parse(told).place.partition(":")[2] == Spec.parse(part).place for part, told in pairs)
 
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:

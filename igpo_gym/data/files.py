@@ -168,7 +168,8 @@ def field(record: Mapping[str, Any], *names: str) -> Any:
     for name in names:
         if record.get(name) is not None:
             return record[name]
-    raise ValueError(f"no {' or '.join(map(repr, names))}")
+    there = ", ".join(map(str, record)) or "nothing"
+    raise ValueError(f"no {' or '.join(map(repr, names))}; there is: {there:.200}")
 
 
 def text_field(record: Mapping[str, Any], *names: str) -> str:
@@ -180,8 +181,8 @@ def text_field(record: Mapping[str, Any], *names: str) -> str:
 
 
 def id_field(record: Mapping[str, Any], *names: str) -> str:
-    """Like :func:`field`, for an id: a non-empty string, or a whole number, which becomes one."""
+    """Like :func:`field`, for an id: a text, whose outer blanks go, or a whole number, which becomes one."""
     value = field(record, *names)
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         raise ValueError(f"{names[0]!r} must be a non-empty string or a whole number, found {value!r:.60}")
-    return str(value)
+    return str(value).strip()
