@@ -49,6 +49,12 @@ TrustImports = Annotated[
         "--trust-imports", help="Let the file that is read name code to import and models to download."
     ),
 ]
+ClearText = Annotated[
+    bool,
+    typer.Option(
+        "--clear-text", help="Write the texts of protected questions (BrowseComp) too, not their hashes."
+    ),
+]
 Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
 
 
