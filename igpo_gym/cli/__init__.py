@@ -5,6 +5,7 @@ import typer
 from igpo_gym.cli.bench import credit
 from igpo_gym.cli.bench_training import bench_training
 from igpo_gym.cli.corpora import build_index, world
+from igpo_gym.cli.data import list_sets, show
 from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
 from igpo_gym.cli.rewards import relabel, rewards
@@ -24,6 +25,11 @@ app.command("eval")(evaluate)
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
 index_app.command("build")(build_index)
 app.add_typer(index_app, name="index")
+
+data_app = typer.Typer(no_args_is_help=True, help="Sets of questions: which there are, what is in one.")
+data_app.command("list")(list_sets)
+data_app.command("show")(show)
+app.add_typer(data_app, name="data")
 
 bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
 bench_app.command("credit")(credit)

@@ -123,6 +123,7 @@ def _join(sets: Sequence[QuestionSet]) -> QuestionSet:
         questions=tuple(questions),
         passages=tuple(passages.values()),
         fingerprint=" + ".join(each.fingerprint for each in searchable) if known else "",
+        left_out=sum(each.left_out for each in sets),
     )
 
 

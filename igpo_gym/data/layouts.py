@@ -101,6 +101,4 @@ def layout_of(row: Row, path: Path, table: bool = False) -> Layout:
             return layout
     looked = "; ".join(f"{layout.name}: {', '.join(layout.tells)}" for layout in LAYOUTS)
     there = ", ".join(map(str, row.fields)) or "nothing"
-    raise row.wrong(
-        path, f"no layout of questions that is known; looked for {looked}; there is: {there:.200}"
-    )
+    raise row.wrong(path, f"no known layout of questions; there is: {there:.200}; looked for {looked}")

@@ -61,10 +61,11 @@ def read_set(
     """
     path = Path(path)
     questions: dict[tuple[str, str], Question] = {}
-    corpus = Corpus()
+    corpus, left_out = Corpus(), 0
     for row in rows(path, within) if records is None else records:
         try:
             question = read(row, corpus)
+            left_out += question is None
             if question is not None:
                 key = question.source, question.id
                 if key in questions:
@@ -75,12 +76,14 @@ def read_set(
         except ValueError as error:
             raise row.wrong(path, error) from None
     if not questions:
-        raise DataError(path, "the file has no questions")
+        told = f"; all {left_out} of its records are left out" if left_out else ""
+        raise DataError(path, f"the file has no questions{told}")
     return QuestionSet(
         name=f"{name}:{path}",
         questions=told_apart(questions.values()),
         passages=tuple(corpus.by_id.values()),
         fingerprint=f"{name}-{version}-{fingerprint(path)}" if corpus.by_id and records is None else "",
+        left_out=left_out,
     )
 
 

@@ -27,7 +27,7 @@ def score(metric: Metric, episode: Episode) -> float:
 
 
 def scores(episode: Episode) -> dict[str, float]:
-    """Exact match, F1 and cover exact match of an ended episode; where its record has no texts, the recorded."""
+    """Exact match, F1 and cover exact match of an ended episode; the recorded where its texts are hidden."""
     if hidden(episode.question):
         return dict(episode.extra["sealed"])
     return {name: score(metric, episode) for name, metric in METRICS.items()}

@@ -451,7 +451,9 @@ def test_what_is_missing_is_named_with_what_is_there(
     path.write_text(lines(rubbish))
     with pytest.raises(DataError, match=rf"other, line 1: no .*; there is: {', '.join(rubbish)}"):
         resolve_questions(f"{name}:{path}")
-    with pytest.raises(DataError, match=r"line 1: no layout .*nq: question, answer.*; there is: "):
+    with pytest.raises(
+        DataError, match=r"line 1: no known layout .*; there is: .*; looked for .*nq: question, answer"
+    ):
         resolve_questions(str(path))
 
 
@@ -488,6 +490,7 @@ def test_musique_gives_paragraphs_and_unanswerable_questions_on_request(tmp_path
     path = tmp_path / "full.jsonl"
     path.write_text(lines(MUSIQUE, UNANSWERABLE))
     found = resolve_questions(f"musique:{path}")
+    assert found.left_out == 1
     assert found.passages == (
         Passage("Grant's First Stand", "Grant's First Stand", "An album."),
         Passage("Miquette Giraudy", "Miquette Giraudy", "Born in Nice."),
@@ -495,7 +498,9 @@ def test_musique_gives_paragraphs_and_unanswerable_questions_on_request(tmp_path
         Passage("Green (album)#2", "Green (album)", "By another."),
     )
     for spec in (f"musique:{path}#unanswerable=true", f"{path}#unanswerable=true"):
-        first, second = resolve_questions(spec).questions
+        both = resolve_questions(spec)
+        first, second = both.questions
+        assert both.left_out == 0
         assert first.answers == ("Miquette Giraudy", "Miquette")
         assert second.answers == ("unanswerable", "cannot be answered", "unknown")
         assert (second.id, second.evidence, second.hops) == ("2hop__460946_294723-unanswerable", (), 2)
