@@ -1,4 +1,4 @@
-"""``igpo-gym data``: the sets of questions that are known, what stands in one, and files for trainers."""
+"""``igpo-gym data``: the sets of questions that are known, and what stands in one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 
 
 def list_sets(as_json: AsJson = False) -> None:
-    """List every set of questions: how it is named, its layout, its size and licence, and who publishes it.
+    """List every set of questions: how it is named, its layout, its size and license, and who publishes it.
 
     Example:
 

@@ -62,7 +62,7 @@ def test_filters_come_before_the_limit(file: Path) -> None:
         ("limit=0", "the limit must be at least 1, not 0"),
         ("limit=x", "'x' is no int, which limit of the questions"),
         ("seed=1", "seed chooses at random which questions #limit=... takes"),
-        ("limt=1", "has no option 'limt' (did you mean limit?); it has: hops, sources, limit, seed"),
+        ("limits=1", "has no option 'limits' (did you mean limit?); it has: hops, sources, limit, seed"),
         ("unanswerable=true", "has no option 'unanswerable'; it has: hops, sources, limit, seed"),
     ],
 )
