@@ -15,9 +15,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from igpo_gym.data.answers import answers_of
-from igpo_gym.data.files import BROKEN, field, id_field, json_lines, lines, open_bytes, parse_json, whole
+from igpo_gym.data.files import (
+    BROKEN,
+    WHOLE_BYTES,
+    field,
+    id_field,
+    json_lines,
+    lines,
+    open_bytes,
+    parse_json,
+    whole,
+)
 from igpo_gym.data.files import text_field as text_of
 from igpo_gym.errors import DataError, MissingExtraError
+
+_BATCH = 128
+"""How many rows of a parquet file are held at a time."""
 
 _HEAD = 1 << 20
 """How much of a JSON array is read to see its first entry."""
@@ -171,7 +184,11 @@ def parquet_rows(path: Path) -> Iterator[Row]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(1024):
+            for place in range(file.num_row_groups):
+                if file.metadata.row_group(place).total_byte_size > WHOLE_BYTES:
+                    limit = f"a row group of more than {WHOLE_BYTES >> 20} MiB"
+                    raise DataError(path, f"{limit}; write it with smaller ones")
+            for batch in file.iter_batches(_BATCH):
                 for record in batch.to_pylist():
                     number += 1
                     yield Row(record, number, "row")

@@ -84,7 +84,7 @@ def to_record(
     divided = {} if reward is None else {"split": dataclasses.asdict(split(episode, reward))}
     record = {
         "format": FORMAT,
-        "question": dataclasses.asdict(episode.question),
+        "question": _question_record(episode.question),
         "attempt": episode.attempt,
         "max_turns": episode.max_turns,
         "end": episode.end,
@@ -132,6 +132,12 @@ def from_record(record: Mapping[str, Any]) -> Episode:
         extra={name: value for name, value in fields.items() if name not in _KNOWN},
     )
     return checked(episode)
+
+
+def _question_record(question: Question) -> dict[str, Any]:
+    """A question; that it is protected stands there only where it is."""
+    known = dataclasses.asdict(question)
+    return known if question.protected else {name: known[name] for name in known if name != "protected"}
 
 
 def _question(record: Mapping[str, Any]) -> Question:

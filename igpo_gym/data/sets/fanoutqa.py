@@ -9,6 +9,7 @@ sub-questions have a page.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,17 @@ from igpo_gym.episode import Question
 
 
 def load_fanoutqa(path: str | Path) -> QuestionSet:
-    """The questions of a FanOutQA file. DataError, with the entry, for what is not one."""
-    return read_set("fanoutqa", path, question)
+    """The questions of a FanOutQA file. DataError, with the entry, for what is not one.
+
+    Warns that beliefs in such answers say little.
+    """
+    found = read_set("fanoutqa", path, question)
+    longest = max(len(each.answers[0].split()) for each in found.questions)
+    warnings.warn(
+        f"{found.name} has answers of up to {longest} words: a belief, a mean over tokens, says little",
+        stacklevel=2,
+    )
+    return found
 
 
 def question(row: Row, corpus: Corpus) -> Question:

@@ -7,15 +7,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.layouts import layout_of
 from igpo_gym.data.reading import read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.errors import DataError, MissingExtraError, SpecError
+
+HUB_SECONDS = 5
+"""How long the hub may take to answer before only what is in its cache is looked for."""
 
 SPLITS = ("validation", "dev", "test", "train")
 """Which split is taken where none is named."""
@@ -39,11 +46,14 @@ def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
         raise MissingExtraError("the questions hf:NAME", "data") from None
     if len(rest) > 2:
         raise SpecError(f"hf:{':'.join([place, *rest])} has too many parts; write hf:NAME[:config][:split]")
+    if not Path(place).exists() and not datasets.config.HF_HUB_OFFLINE:
+        datasets.config.HF_HUB_OFFLINE = not _reachable()  # or it would try again and again
     try:
         config = rest[0] if len(rest) == 2 else None
         if len(rest) == 1 and rest[0] in _configs(datasets, place):
             config, rest = rest[0], []
-        found = datasets.load_dataset(place, config)
+        with _silent(datasets):
+            found = datasets.load_dataset(place, config)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
         told = str(problem).partition("\n")[0]
         raise SpecError(f"the data set {place!r} cannot be had: {told}") from problem
@@ -52,6 +62,30 @@ def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
         raise SpecError(f"the data set {place!r} has no split {wanted!r}; it has: {', '.join(found)}")
     records: Iterable[dict[str, Any]] = found[wanted]
     return records
+
+
+@cache
+def _reachable() -> bool:
+    """Whether the hub answers, found out once."""
+    from huggingface_hub import constants
+
+    try:
+        requests.head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except requests.RequestException:
+        return False
+    return True
+
+
+@contextmanager
+def _silent(datasets: Any) -> Iterator[None]:
+    """Without the library's progress bars."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _configs(datasets: Any, place: str) -> list[str]:

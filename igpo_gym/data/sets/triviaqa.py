@@ -5,8 +5,7 @@
 - Hugging Face's: ``{"question_id", "question", "answer": {"value", "aliases", ...}}``.
 
 The answers are the value, then its aliases, then what people answered, as in the owners' script; the
-normalized forms beside them are the owners' and are not read. A question that comes with several documents
-comes several times in the owners' web files and is taken once.
+normalized forms beside them are the owners' and are not read.
 """
 
 from __future__ import annotations
