@@ -18,6 +18,8 @@ from typing import Any
 UNANSWERABLE = ("unanswerable", "cannot be answered", "unknown")
 """The answers of a question that its texts do not answer."""
 
+_PLAIN = frozenset({str, bool, int, float, list, tuple, dict, type(None)})
+
 _LONGEST_LITERAL = 100_000
 """Longer texts are not tried as Python's literals: they are no lists that somebody wrote by mistake."""
 
@@ -64,8 +66,12 @@ def answer_text(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """A value of NumPy or pyarrow as Python's own; any other as it is."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, str):
+        return str(value)
     for name in ("as_py", "to_pylist", "tolist"):
-        if not isinstance(value, str) and callable(convert := getattr(value, name, None)):
+        if callable(convert := getattr(value, name, None)):
             return convert()
     return value
 

@@ -69,6 +69,17 @@ class Row:
         """The same, for an id without blanks at its ends; the number where none is there."""
         return str(self.number) if self.get(*names) is None else id_field(self.fields, *names)
 
+    def own_id(self, *names: str) -> str:
+        """The same, where there must be one."""
+        return id_field(self.fields, *names)
+
+    def items(self, *names: str) -> list[Any]:
+        """The same, for a list; empty where none is there."""
+        value = self.get(*names)
+        if value is not None and not isinstance(value, list):
+            raise ValueError(f"{names[0]!r} must be a list, found {type(value).__name__}")
+        return value or []
+
     def answers(self, *names: str) -> tuple[str, ...]:
         """The same, for an answer or several (:func:`igpo_gym.data.answers.answers_of`)."""
         value = self.field(*names)
@@ -192,7 +203,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
                 for record in batch.to_pylist():
                     number += 1
                     yield Row(record, number, "row")
-    except (pyarrow.ArrowException, OSError) as problem:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as problem:
         after = f" after row {number}" if number else ""
         raise DataError(path, f"not a whole parquet file{after}: {problem}") from None
 

@@ -9,6 +9,7 @@ import io
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -777,3 +778,97 @@ def _first_page(steps: list[dict[str, Any]]) -> str:
         if step["evidence"]:
             return str(step["evidence"]["title"])
     raise AssertionError
+
+
+BAD_VALUES = (
+    None,
+    True,
+    3,
+    -1.5,
+    "",
+    " ",
+    "x",
+    [],
+    [None],
+    [3],
+    ["x"],
+    [["x"]],
+    [{}],
+    {},
+    {"title": "x"},
+    {"x": []},
+)
+
+
+def records() -> dict[str, dict[str, Any]]:
+    """One record of each set, as JSON has it."""
+    found: dict[str, dict[str, Any]] = {
+        "nq": {"question": "who", "answer": ["a"]},
+        "triviaqa": HF_TRIVIAQA,
+        "popqa": {"id": 3, "question": "who", "obj": "a", "possible_answers": ["a"]},
+        "2wiki": TWO_WIKI[0],
+        "hotpotqa": TWO_WIKI[0],
+        "musique": MUSIQUE,
+        "bamboogle": {"Question": "who", "Answer": "a"},
+        "strategyqa": STRATEGYQA[0],
+        "fanoutqa": FANOUTQA[0],
+        "simpleqa": {"metadata": {"topic": "a"}, "problem": "who", "answer": "a"},
+        "frames": {"Prompt": "who", "Answer": "a", "wiki_links": ["https://en.wikipedia.org/wiki/A"]},
+        "webwalkerqa": WEBWALKERQA,
+        "flashrag": FLASHRAG,
+        "browsecomp": {"problem": encrypted("who"), "answer": encrypted("a"), "canary": CANARY},
+        "browsecomp-plus": {
+            "query_id": "1",
+            "query": encrypted("who"),
+            "answer": encrypted("a"),
+            "evidence_docs": [{"docid": encrypted("7")}],
+            "canary": CANARY,
+        },
+        "verl": {
+            "id": "1",
+            "data_source": "nq",
+            "question": "who",
+            "prompt": [{"role": "user", "content": "who"}],
+            "reward_model": {"ground_truth": {"target": ["a"]}},
+            "extra_info": {"index": 3},
+            "metadata": FLASHRAG["metadata"],
+        },
+        "jsonl": {
+            "id": "1",
+            "question": "who",
+            "answers": ["a"],
+            "evidence": ["p"],
+            "hops": 2,
+            "source": "x",
+        },
+        "csv": {"id": "1", "question": "who", "answers": '["a"]', "hops": 2, "source": "x"},
+    }
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:.*says little")
+@pytest.mark.parametrize("name", records())
+def test_any_value_in_any_field_is_read_or_named(tmp_path: Path, name: str) -> None:
+    """No value of a wrong type, on the top level or one below, gives another error than DataError."""
+    record, path = records()[name], tmp_path / "q.jsonl"
+    path.write_text(lines(record))
+    assert len(resolve_questions(f"{name}:{path}").questions) == 1
+    changes: list[dict[str, Any]] = []
+    for field, value in record.items():
+        changes += [{**record, field: bad} for bad in BAD_VALUES]
+        if isinstance(value, dict):
+            changes += [{**record, field: {**value, key: bad}} for key in value for bad in BAD_VALUES]
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            changes += [
+                {**record, field: [{**value[0], key: bad}, *value[1:]]}
+                for key in value[0]
+                for bad in BAD_VALUES
+            ]
+    for number, change in enumerate(changes):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(lines(change))
+        with suppress(DataError):
+            (question,) = resolve_questions(f"{name}:{path}").questions
+            assert all(isinstance(each, str) and each.strip() for each in (question.text, *question.answers))
+            assert all(isinstance(each, str) for each in (question.id, question.source, *question.evidence))
+            assert question.hops is None or question.hops >= 1

@@ -54,12 +54,12 @@ def plus_question(row: Row, corpus: Corpus) -> Question:
     key = key_of(canary) if isinstance(canary, str) else PLUS_KEY
     text = decrypted(row.text("query"), key, "query")
     answers = (answer_text(decrypted(row.text("answer"), key, "answer")),)
-    documents = row.get("evidence_docs") or row.get("gold_docs") or []
-    if not isinstance(documents, list) or not all(isinstance(each, dict) for each in documents):
+    documents = row.items("evidence_docs") or row.items("gold_docs")
+    if not all(isinstance(each, dict) for each in documents):
         raise ValueError("'evidence_docs' must be a list of objects")
     parts = [Row(each, row.number) for each in documents]
     evidence = tuple(dict.fromkeys(decrypted(part.text("docid"), key, "docid") for part in parts))
-    id_ = str(row.field("query_id")).strip()
+    id_ = row.own_id("query_id")
     hops = len(evidence) or None
     return Question(id_, text, answers, evidence, hops, "browsecomp-plus", protected=True)
 

@@ -42,7 +42,7 @@ def question(row: Row, corpus: Corpus) -> Question:
         answer = answer_text(value)
     except ValueError as problem:
         raise ValueError(f"'answer' holds {problem}") from None
-    pages = [*_pages(row.get("decomposition")), *(row.get("necessary_evidence") or [])]
+    pages = [*_pages(row.get("decomposition")), *row.items("necessary_evidence")]
     titles = [str(page["title"]).strip() for page in pages if isinstance(page, dict) and page.get("title")]
     evidence = tuple(dict.fromkeys(titles))
     return Question(row.id("id"), row.text("question"), (answer,), evidence, len(titles) or None, "fanoutqa")

@@ -44,15 +44,15 @@ def question(row: Row, corpus: Corpus, unanswerable: bool = False) -> Question |
     ids = {}
     for paragraph in _objects(row, "paragraphs"):
         part = Row(paragraph, row.number)
-        ids[part.field("idx")] = corpus.add(part.text("title"), part.text("paragraph_text").strip())
+        ids[str(part.field("idx"))] = corpus.add(part.text("title"), part.text("paragraph_text").strip())
     steps = _objects(row, "question_decomposition")
-    supports = [step.get("paragraph_support_idx") for step in steps]
-    if unknown := [each for each in supports if each is not None and each not in ids]:
-        raise ValueError(f"'paragraph_support_idx' {unknown[0]!r:.60} is that of no paragraph")
-    evidence = tuple(dict.fromkeys(ids[each] for each in supports if each is not None))
+    supports = [str(each) for step in steps if (each := step.get("paragraph_support_idx")) is not None]
+    if unknown := [each for each in supports if each not in ids]:
+        raise ValueError(f"'paragraph_support_idx' {unknown[0]:.60} is that of no paragraph")
+    evidence = tuple(dict.fromkeys(ids[each] for each in supports))
     if not evidence:
         supporting = (each for each in row.field("paragraphs") if each.get("is_supporting"))
-        evidence = tuple(dict.fromkeys(ids[each["idx"]] for each in supporting))
+        evidence = tuple(dict.fromkeys(ids[str(each["idx"])] for each in supporting))
     text, hint = row.text("question"), HINT * unanswerable
     if answerable is False:
         id_ = f"{row.id('id')}-unanswerable"

@@ -30,13 +30,12 @@ def question(row: Row, corpus: Corpus) -> Question:
     """A record's question."""
     if not isinstance(row.field("answer"), bool):
         raise ValueError(f"'answer' must be true or false, found {type(row.field('answer')).__name__}")
-    annotators = row.get("evidence") or []
     titles: tuple[str, ...] = ()
-    for annotator in annotators if isinstance(annotators, list) else ():
+    for annotator in row.items("evidence"):
         found = [match[1] for text in _texts(annotator) if (match := _PARAGRAPH.fullmatch(text))]
         titles = titles or tuple(dict.fromkeys(found))
-    steps = row.get("decomposition") or []
-    id_, text, answers = str(row.field("qid")).strip(), row.text("question"), row.answers("answer")
+    steps = row.items("decomposition")
+    id_, text, answers = row.own_id("qid"), row.text("question"), row.answers("answer")
     return Question(id_, text, answers, titles, len(steps) or None, "strategyqa")
 
 

@@ -33,7 +33,7 @@ def question(row: Row, corpus: Corpus) -> Question:
     part = Row(answer, row.number)
     texts: list[Any] = [part.field("Value", "value")]
     for name in ("Aliases", "aliases", "HumanAnswers", "human_answers"):
-        texts += part.get(name) or []
-    id_ = row.field("QuestionId", "question_id")
+        texts += part.items(name)
     answers = answers_of([each for each in texts if each != ""])
-    return Question(str(id_).strip(), row.text("Question", "question"), answers, source="triviaqa")
+    id_ = row.own_id("QuestionId", "question_id")
+    return Question(id_, row.text("Question", "question"), answers, source="triviaqa")

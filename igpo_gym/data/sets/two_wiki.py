@@ -49,11 +49,8 @@ def aliases(path: Path) -> Names:
     names: dict[str, tuple[str, ...]] = {}
     for line, record in json_lines(path) if path.is_file() else ():
         row = Row(record, line)
-        lists = [row.get("aliases") or [], row.get("demonyms") or []]
         try:
-            if not all(isinstance(each, list) for each in lists):
-                raise ValueError("'aliases' and 'demonyms' must be lists")
-            found = [name for each in lists for name in each if name != ""]
+            found = [name for name in (*row.items("aliases"), *row.items("demonyms")) if name != ""]
             names[str(row.field("Q_id"))] = answers_of(found) if found else ()
         except ValueError as error:
             raise DataError(path, str(error), line) from None
