@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from igpo_gym.errors import AccessError, SamplingError, ScoringError
-from igpo_gym.specs import Spec, joined
+from igpo_gym.specs import joined
 from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
 def _recognized(spec: str, name: str) -> bool:
     """Whether a spec of questions names a file whose layout was found out."""
     pairs = zip(joined(spec), joined(name), strict=False)
-    return any(Spec.parse(told).place.partition(":")[2] == Spec.parse(part).place for part, told in pairs)
+    return any(told.partition("#")[0].partition(":")[2] == part.partition("#")[0] for part, told in pairs)
 
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:

@@ -71,7 +71,7 @@ def inspect(questions: QuestionSet, examples: int = 3) -> Inspection:
     >>> from igpo_gym.data import resolve_questions
     >>> found = inspect(resolve_questions("world:test"), examples=0)
     >>> found.questions, found.hops, found.answers
-    (500, {'1': 167, '2': 167, '3': 166}, (1.0, 1.0, 1.0))
+    (500, {'1': 152, '2': 179, '3': 169}, (1.0, 1.0, 1.0))
     """
     every = questions.questions
     proven = [len(each.evidence) for each in every if each.evidence]

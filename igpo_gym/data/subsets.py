@@ -55,9 +55,9 @@ def subset(
             raise SpecError(f"{questions.name!r}: the limit must be at least 1, not {limit}")
         chosen = chosen[:limit] if seed is None else _drawn(chosen, limit, seed)
     given = {"hops": hops, "sources": sources, "limit": limit, "seed": seed}
-    named = Spec.parse(questions.name)
-    options = {**named.options, **{key: str(value) for key, value in given.items() if value is not None}}
-    return replace(questions, name=str(Spec(named.place, options)), questions=tuple(chosen))
+    options = str(Spec("", {key: str(value) for key, value in given.items() if value is not None}))
+    name = questions.name + (f",{options[1:]}" if "#" in questions.name else options)
+    return replace(questions, name=name, questions=tuple(chosen))
 
 
 def _drawn(questions: Sequence[Question], limit: int, seed: int) -> list[Question]:
