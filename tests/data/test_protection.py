@@ -9,11 +9,16 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from igpo_gym.agents.rollouts.records import from_record, read_rollouts, to_record
 from igpo_gym.agents.rollouts.summary import summarize
+from igpo_gym.benchmark.credit.examples import mispriced
+from igpo_gym.benchmark.credit.labels import label_turns
+from igpo_gym.benchmark.credit.pricing import Play
+from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.cli import app
 from igpo_gym.data.protection import hidden, shown
 from igpo_gym.data.scores import scores
@@ -154,3 +159,16 @@ def test_hashes_cannot_be_tried_out_without_the_question() -> None:
     first, second = (Question("1", text, ("Danzig",), protected=True) for text in ("Where?", "Where is it?"))
     assert shown(first, "Danzig") == shown(first, "Danzig") != shown(second, "Danzig")
     assert shown(first, "") == ""
+
+
+def test_examples_of_a_report_show_no_text(engine: Engine) -> None:
+    question = Question("q", "Where?", ("Danzig",), ("danzig",), 1, "bc", protected=True)
+    (episode,) = engine.begin([question])
+    engine.start([episode])
+    engine.settle(engine.play([episode], ["<search>Danzig</search>"]))
+    engine.settle(engine.play([episode], ["<answer>Danzig</answer>"]))
+    trajectory = Trajectory("expert", 0, episode, tuple(label_turns(episode, engine.protocol)))
+    (example,), _ = mispriced([[Play(trajectory, np.array([0.5, 1.0]))]])
+    assert example.query.startswith("hidden:")
+    assert "anzig" not in repr(example)
+    assert "Where" not in repr(example)
