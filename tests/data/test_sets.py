@@ -415,13 +415,13 @@ EXAMPLES: dict[str, tuple[str, str, tuple[Question, ...]]] = {
         "mine.csv",
         table(
             ",",
-            ["id", "question", "answers", "hops"],
-            ["a", "Which port?", '["Danzig", "Gdańsk"]', "2"],
-            ["", "Who?", "Grass", ""],
+            ["id", "question", "answers", "hops", "Evidence"],
+            ["a", "Which port?", '["Danzig", "Gdańsk"]', "2", '["p1", "p2"]'],
+            ["", "Who?", "Grass", "", "p3"],
         ),
         (
-            Question("a", "Which port?", ("Danzig", "Gdańsk"), (), 2, "mine"),
-            Question("3", "Who?", ("Grass",), source="mine"),
+            Question("a", "Which port?", ("Danzig", "Gdańsk"), ("p1", "p2"), 2, "mine"),
+            Question("3", "Who?", ("Grass",), ("p3",), source="mine"),
         ),
     ),
     "jsonl": (
@@ -778,6 +778,17 @@ def _first_page(steps: list[dict[str, Any]]) -> str:
         if step["evidence"]:
             return str(step["evidence"]["title"])
     raise AssertionError
+
+
+def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    """With a byte order mark, carriage returns, an empty line, and a line end within a cell."""
+    path = tmp_path / "sheet.csv"
+    path.write_bytes('\ufeffQuestion,Answer\r\n\r\n"Who,\r\nthen?",Grass\r\nWhere?,Danzig\r\n'.encode())
+    found = resolve_questions(f"csv:{path}").questions
+    assert [(q.id, q.text, q.answers) for q in found] == [
+        ("3", "Who,\r\nthen?", ("Grass",)),
+        ("5", "Where?", ("Danzig",)),
+    ]
 
 
 BAD_VALUES = (

@@ -46,6 +46,9 @@ def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
         raise MissingExtraError("the questions hf:NAME", "data") from None
     if len(rest) > 2:
         raise SpecError(f"hf:{':'.join([place, *rest])} has too many parts; write hf:NAME[:config][:split]")
+    datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = (
+        False  # releases that run code would ask on standard input
+    )
     if not Path(place).exists() and not datasets.config.HF_HUB_OFFLINE:
         datasets.config.HF_HUB_OFFLINE = not _reachable()  # or it would try again and again
     try:

@@ -1,7 +1,8 @@
 """Questions from a table of one's own, CSV or with tabs: ``question`` and ``answer`` or ``answers``.
 
-``answers`` may be a JSON list in its cell. Optional columns: ``id`` (the line number if absent), ``hops``,
-``source`` (the file's name up to its first dot if absent). Capitals in the names of columns do not matter.
+``answers`` may be a JSON list in its cell. Optional columns: ``id`` (the line number if absent),
+``evidence`` (a passage id, or a JSON list of such), ``hops``, ``source`` (the file's name up to its first
+dot if absent). Capitals in the names of columns do not matter.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def load_csv(path: str | Path) -> QuestionSet:
 
 def question(row: Row, corpus: Corpus, source: str = "") -> Question:
     """A record's question."""
-    fields = {name.lower(): value for name, value in row.fields.items() if name.lower() != "evidence"}
-    for name in ("answers", "golden_answers"):
+    fields = {name.lower(): value for name, value in row.fields.items()}
+    for name in ("answers", "golden_answers", "evidence"):
         with suppress(ValueError, TypeError, RecursionError):
             if isinstance(found := parse_json(fields.get(name, "")), list):
                 fields[name] = found
