@@ -14,16 +14,16 @@ colon to a QuestionSet:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import igpo_gym.specs as specs
 from igpo_gym.data.answers import answers_of
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.joining import join
 from igpo_gym.data.sets.hotpotqa import load_hotpotqa
 from igpo_gym.data.sets.jsonl import load_jsonl
-from igpo_gym.episode import Passage, Question
+from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 
 __all__ = ["QuestionSet", "load_hotpotqa", "load_jsonl", "resolve_questions"]
@@ -70,7 +70,7 @@ def resolve_questions(questions: str | QuestionSet | Sequence[Question]) -> Ques
         return questions
     if isinstance(questions, str):
         sets: list[QuestionSet] = [specs.resolve("questions", part) for part in specs.joined(questions)]
-        return sets[0] if len(sets) == 1 else _join(sets)
+        return sets[0] if len(sets) == 1 else join(sets)
     if not isinstance(questions, Iterable):
         specs.checked("questions", questions)
     return _from_sequence(tuple(questions))
@@ -99,56 +99,3 @@ def _clean(question: Question) -> Question:
     except ValueError as problem:
         raise SpecError(f"question {question.id!r}: its answers hold {problem}") from None
     return question if answers == question.answers else replace(question, answers=answers)
-
-
-def _join(sets: Sequence[QuestionSet]) -> QuestionSet:
-    """The questions and passages of all sets. What several of them hold alike is held once.
-
-    Sets that share ids of questions, as those whose ids are line numbers do, get their ids told apart by the
-    questions' source, or the set's number where the source is the same.
-    """
-    name = " + ".join(each.name for each in sets)
-    questions = _apart(name, sets)
-    passages: dict[str, Passage] = {}
-    for each in sets:
-        for passage in each.passages:
-            if passages.setdefault(passage.id, passage) != passage:
-                raise SpecError(
-                    f"two passages of {name!r} have the id {passage.id!r}; join the corpora yourself"
-                )
-    searchable = [each for each in sets if each.passages]
-    known = all(each.fingerprint for each in searchable)
-    return QuestionSet(
-        name=name,
-        questions=tuple(questions),
-        passages=tuple(passages.values()),
-        fingerprint=" + ".join(each.fingerprint for each in searchable) if known else "",
-        left_out=sum(each.left_out for each in sets),
-    )
-
-
-def _apart(name: str, sets: Sequence[QuestionSet]) -> list[Question]:
-    """The questions of all sets with unique ids. SpecError for one question that several of them hold."""
-    seen: dict[str, Question] = {}
-    count: Counter[str] = Counter()
-    for each in sets:
-        for question in each.questions:
-            count[question.id] += 1
-            other = seen.setdefault(question.id, question)
-            if count[question.id] > 1 and (other.text, other.answers) == (question.text, question.answers):
-                raise SpecError(f"two questions of {name!r} have the id {question.id!r} and ask the same")
-    found: list[Question] = []
-    prefixes: set[str] = set()
-    for number, each in enumerate(sets, 1):
-        if all(count[question.id] == 1 for question in each.questions):
-            found += each.questions
-            continue
-        own = {question.source or each.name.partition(":")[0] for question in each.questions}
-        mark = "" if own.isdisjoint(prefixes) else f"#{number}"
-        prefixes |= own
-        for question in each.questions:
-            source = question.source or each.name.partition(":")[0]
-            found.append(replace(question, id=f"{source}{mark}/{question.id}"))
-    if repeated := [id_ for id_, n in Counter(question.id for question in found).items() if n > 1]:
-        raise SpecError(f"two questions of {name!r} have the id {repeated[0]!r}")
-    return found

@@ -97,3 +97,32 @@ def test_sets_that_share_ids_are_joined_and_told_apart(file: Path, tmp_path: Pat
         EnvConfig(questions=f"nq:{nq}#limit=1 + world:test#limit=2", scorer=None, reward="outcome-f1")
     )
     assert (len(questions.questions), len(questions.passages)) == (3, 500)
+
+
+def test_passages_of_one_title_are_told_apart_with_the_evidence(tmp_path: Path) -> None:
+    def record(id_: str, *context: tuple[str, str]) -> dict[str, object]:
+        return {
+            "_id": id_,
+            "question": f"{id_}?",
+            "answer": "x",
+            "supporting_facts": [[title, 0] for title, _ in context],
+            "context": [[title, [text]] for title, text in context],
+        }
+
+    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    first.write_text(
+        json.dumps([record("a", ("Danzig", "A port."), ("Vistula", "A river."), ("Danzig", "A city."))])
+    )
+    second.write_text(
+        json.dumps([record("b", ("Vistula", "A river."), ("Danzig", "A town."), ("Odra", "x"))])
+    )
+    both = resolve_questions(f"hotpotqa:{first} + {second}")
+    assert [(passage.id, passage.text) for passage in both.passages] == [
+        ("Danzig", "A port."),
+        ("Vistula", "A river."),
+        ("Danzig#2", "A city."),
+        ("Danzig#3", "A town."),
+        ("Odra", "x"),
+    ]
+    assert both.questions[1].evidence == ("Vistula", "Danzig#3", "Odra")
+    assert both.fingerprint.count(" + ") == 1
