@@ -60,7 +60,8 @@ class EnvConfig:
     questions: Annotated[
         SpecOrObject,
         Names("questions"),
-        "Where questions come from: world, hotpotqa:FILE, jsonl:FILE, a QuestionSet, or Question objects.",
+        "Where questions come from: world, a file, a set and its file (nq:FILE; igpo-gym data list), a "
+        "QuestionSet, or Question objects.",
     ] = "world"
     search: Annotated[
         SpecOrObject,

@@ -239,7 +239,7 @@ def test_a_registered_reward_and_term_stand_in_sums() -> None:
             "unknown protocol 'tag'; did you mean tags? Choose one of: igpo",
         ),
         ("questions", "jsnl:x", "unknown questions 'jsnl:x'; did you mean jsonl?"),
-        ("questions", "mine:x", "unknown questions 'mine:x'; choose one of: FILE, hotpotqa:FILE, jsonl:FILE"),
+        ("questions", "mine:x", "unknown questions 'mine:x'; choose one of: 2wiki:FILE, FILE, "),
         (
             "questions",
             "my.jsonl",

@@ -5,8 +5,10 @@ import typer
 from igpo_gym.cli.bench import credit
 from igpo_gym.cli.bench_training import bench_training
 from igpo_gym.cli.corpora import build_index, world
+from igpo_gym.cli.data import list_sets, show
 from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
+from igpo_gym.cli.prepare import prepare_files
 from igpo_gym.cli.rewards import relabel, rewards
 from igpo_gym.cli.rollout import rollout
 from igpo_gym.cli.serve import serve_search
@@ -25,6 +27,12 @@ app.command("eval")(evaluate)
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
 index_app.command("build")(build_index)
 app.add_typer(index_app, name="index")
+
+data_app = typer.Typer(no_args_is_help=True, help="Sets of questions, and files for trainers.")
+data_app.command("list")(list_sets)
+data_app.command("show")(show)
+data_app.command("prepare")(prepare_files)
+app.add_typer(data_app, name="data")
 
 serve_app = typer.Typer(no_args_is_help=True, help="Serve what is here to other programs, over HTTP.")
 serve_app.callback()(lambda: None)

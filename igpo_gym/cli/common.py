@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
+from igpo_gym.specs import joined
 from igpo_gym.text import printable, without_credentials
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ TrustImports = Annotated[
         "--trust-imports", help="Let the file that is read name code to import and models to download."
     ),
 ]
+ClearText = Annotated[
+    bool,
+    typer.Option(
+        "--clear-text", help="Write the texts of protected questions (BrowseComp) too, not their hashes."
+    ),
+]
 Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
 
 
@@ -57,9 +64,15 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
 
     with console.status("loading questions, index and scorer"):
         made = assemble(config)
-    if made[0].name.partition(":")[2] == config.questions:
-        console.print(f"read as {made[0].name}", markup=False)  # a file whose layout was found out
+    if isinstance(config.questions, str) and _recognized(config.questions, made[0].name):
+        console.print(f"read as {made[0].name}", markup=False)
     return made
+
+
+def _recognized(spec: str, name: str) -> bool:
+    """Whether a spec of questions names a file whose layout was found out."""
+    pairs = zip(joined(spec), joined(name), strict=False)
+    return any(told.partition("#")[0].partition(":")[2] == part.partition("#")[0] for part, told in pairs)
 
 
 def tell_cache(facts: Mapping[str, str | int]) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from igpo_gym.cli.common import (
     Agent,
     BatchSize,
+    ClearText,
     MaxTokens,
     Out,
     Seed,
@@ -49,6 +50,7 @@ def rollout(
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
     seed: Seed = 0,
+    clear_text: ClearText = False,
 ) -> None:
     """Let an agent play many episodes, and record them.
 
@@ -72,7 +74,7 @@ def rollout(
     policy = make_policy(agent, question_set, engine, sampling)
     recording = Recording.of(config, question_set, agent, sampling)
     chosen = question_set.questions[:episodes]
-    played = record(engine, policy, chosen, out, recording, batch_size, config.group_size)
+    played = record(engine, policy, chosen, out, recording, batch_size, config.group_size, clear_text)
     console.print(_summary(read_rollouts(out)))
     stats = getattr(engine.scorer, "stats", None)
     if isinstance(stats, ScorerStats) and played:
@@ -128,13 +130,14 @@ def record(
     recording: Recording,
     batch_size: int,
     group_size: int,
+    clear_text: bool = False,
 ) -> int:
     """Play what the file does not have yet into it, with a progress bar; returns how many episodes."""
     from igpo_gym.agents.rollouts.collect import collect
     from igpo_gym.agents.rollouts.records import RolloutFile
 
     settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
-    with RolloutFile(out, settings, fingerprints, engine.reward) as file:
+    with RolloutFile(out, settings, fingerprints, engine.reward, clear_text=clear_text) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
         remaining = len(wanted - file.done)
         began, turns = time.perf_counter(), 0

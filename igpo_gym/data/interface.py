@@ -25,3 +25,5 @@ class QuestionSet:
     """The data set's own corpus; empty where it has none."""
     fingerprint: str = ""
     """A hash of the passages' source, under which an index of them may be cached; empty: do not cache."""
+    left_out: int = 0
+    """How many records of its file are left out on purpose, as MuSiQue's unanswerable ones."""

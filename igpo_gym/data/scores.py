@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
+from igpo_gym.data.protection import hidden
 from igpo_gym.episode import Episode
 from igpo_gym.text import restored
 
@@ -26,5 +27,7 @@ def score(metric: Metric, episode: Episode) -> float:
 
 
 def scores(episode: Episode) -> dict[str, float]:
-    """Exact match, F1 and cover exact match of an ended episode."""
+    """Exact match, F1 and cover exact match of an ended episode; the recorded where its texts are hidden."""
+    if hidden(episode.question):
+        return dict(episode.extra["sealed"])
     return {name: score(metric, episode) for name, metric in METRICS.items()}

@@ -10,6 +10,7 @@ import re
 import sys
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,11 @@ def called(
     options: Mapping[str, str],
     context: Mapping[str, Any],
     form: str = "",
+    also: Iterable[str] = (),
 ) -> Any:
     """Call ``make`` with as much of a spec as it takes, see :func:`register`; ``what`` names it in messages.
+
+    ``also`` are options that somebody else takes, for messages.
 
     >>> called(lambda folder, depth=2: (folder, depth), "walk", "home", {"depth": "3"}, {})
     ('home', 3)
@@ -155,8 +159,9 @@ def called(
         elif open_ended and key not in parameters:
             given[key] = value
         else:
-            there = ", ".join(known) or "none"
-            raise SpecError(f"{what} has no option {key!r}{_did_you_mean(key, known)}; it has: {there}")
+            there = dict.fromkeys((*known, *also))
+            listed = ", ".join(there) or "none"
+            raise SpecError(f"{what} has no option {key!r}{_did_you_mean(key, there)}; it has: {listed}")
     for name, each in known.items():
         if each.default is each.empty and name not in given:
             raise SpecError(f"{what} needs the option {name}: write #{name}=...")
@@ -245,12 +250,37 @@ def _made(kind: str, spec: Spec, found: _Found, context: Mapping[str, Any]) -> A
     make = _attribute(found.make) if isinstance(found.make, str) else found.make
     shown = without_credentials(spec.place)
     what = f"the {KINDS[kind].noun} {shown!r}"
+    finish, known, common = _common(kind, make, spec)
+    options = {key: value for key, value in spec.options.items() if key not in common}
     ready = all(hasattr(make, name) for name in KINDS[kind].has) and KINDS[kind].has
     if not isinstance(make, type) and (ready or not callable(make)):
-        if found.place or spec.options:
+        if found.place or options:
             raise SpecError(f"{what} is an object that takes no options")
-        return checked(kind, make, shown)
-    return checked(kind, called(make, what, found.place, spec.options, context, found.form), shown)
+        made = checked(kind, make, shown)
+    else:
+        made = checked(kind, called(make, what, found.place, options, context, found.form, known), shown)
+    return checked(kind, finish(made, **common), shown) if common else made
+
+
+def _common(kind: str, make: Any, spec: Spec) -> tuple[Any, Iterable[str], dict[str, Any]]:
+    """What gives an object its kind's common options, those that its maker lacks, and a spec's of those."""
+    if not KINDS[kind].common or not spec.options:
+        return None, (), {}
+    finish = _attribute(KINDS[kind].common)
+    known = dict(list(inspect.signature(finish).parameters.items())[1:])
+    with suppress(TypeError, ValueError):
+        own = inspect.signature(make).parameters
+        known = {key: each for key, each in known.items() if key not in own}
+    what = f"the {KINDS[kind].noun} {without_credentials(spec.place)!r}"
+    return (
+        finish,
+        known,
+        {
+            key: converted(value, known[key], f"{key} of {what}")
+            for key, value in spec.options.items()
+            if key in known
+        },
+    )
 
 
 def _attribute(text: str) -> Any:

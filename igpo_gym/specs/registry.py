@@ -58,6 +58,9 @@ class Kind:
     """What an object of the kind is called in messages."""
     has: Mapping[str, str] = field(default_factory=dict)
     """The attributes that make an object one of the kind, and how they are written in messages."""
+    common: str = ""
+    """The function that gives every object of the kind its common options: "package.module:attribute". It is
+    called with the object and with those of its options that are given and that its maker does not have."""
     kept: int = 0
     """How many objects, those of the specs that were used last, are kept so that equal specs share one."""
 
@@ -68,6 +71,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "questions",
             "set of questions",
             {"questions": "questions", "passages": "passages", "fingerprint": "fingerprint"},
+            common="igpo_gym.data.subsets:subset",
             kept=8,
         ),
         "search": Kind("search", "retriever", {"search": "search(queries, k)"}),
