@@ -11,7 +11,7 @@ import unicodedata
 def squad_words(text: str) -> str:
     """normalize_answer of SQuAD 1.1, SQuAD 2.0 and HotpotQA."""
     text = text.lower()
-    text = "".join(character for character in text if character not in set(string.punctuation))
+    text = "".join(character for character in text if character not in string.punctuation)
     text = re.sub(r"\b(a|an|the)\b", " ", text)
     return " ".join(text.split())
 
