@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -223,7 +224,7 @@ def refuse(status: int, body: Any = None) -> Callable[[Any], Any]:
 
 
 def hang_up(_: Any) -> Any:
-    raise Raw(lambda handler: handler.connection.close())
+    raise Raw(lambda handler: handler.connection.shutdown(socket.SHUT_RDWR))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def hang_up(_: Any) -> Any:
         ),
         (refuse(400, {"error": "Odra"}), JudgeError, r"failed: status 400"),
         (refuse(401, {"error": "Odra"}), AccessError, "refuses the key .* IGPO_GYM_API_KEY"),
-        (hang_up, JudgeError, "failed: no answer from"),
+        (hang_up, JudgeError, "failed: (no answer from|.* broke off)"),
         (lambda _: {"choices": []}, JudgeError, "gave no grade but nothing"),
         (lambda _: {"choices": [{"message": {"content": None}}]}, JudgeError, "gave no grade but nothing"),
         (lambda _: ["Odra"], JudgeError, "gave no grade"),
