@@ -21,12 +21,22 @@ import igpo_gym.specs as specs
 from igpo_gym.data.answers import answers_of
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.joining import join
+from igpo_gym.data.scores import Metric, resolve_metric, score, scores
 from igpo_gym.data.sets.hotpotqa import load_hotpotqa
 from igpo_gym.data.sets.jsonl import load_jsonl
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 
-__all__ = ["QuestionSet", "load_hotpotqa", "load_jsonl", "resolve_questions"]
+__all__ = [
+    "Metric",
+    "QuestionSet",
+    "load_hotpotqa",
+    "load_jsonl",
+    "resolve_metric",
+    "resolve_questions",
+    "score",
+    "scores",
+]
 
 _FILES = {
     "nq": "nq:load_nq",

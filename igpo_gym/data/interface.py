@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from igpo_gym.episode import Passage, Question
@@ -27,3 +27,7 @@ class QuestionSet:
     """A hash of the passages' source, under which an index of them may be cached; empty: do not cache."""
     left_out: int = 0
     """How many records of its file are left out on purpose, as MuSiQue's unanswerable ones."""
+    documents: Callable[[Sequence[str]], Sequence[Sequence[Passage]]] | None = field(
+        default=None, repr=False, compare=False, kw_only=True
+    )
+    """Gives the documents of passage ids, where the questions are about a corpus that they do not bring."""

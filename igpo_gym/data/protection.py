@@ -17,7 +17,12 @@ from igpo_gym.episode import Question
 _MARK = "hidden:"
 """How what stands in a text's place begins."""
 
-_SHOWN = frozenset({"action", "author", "context", "end", "kind", "model", "role", "source", "span", "tool"})
+_SHOWN = frozenset(
+    {
+        *("action", "author", "context", "end", "evidence_match", "judge", "kind", "model", "role"),
+        *("source", "span", "tool", "verdict"),
+    }
+)
 """The fields of a record whose texts are names of the package or of the set."""
 
 _LEFT_OUT = frozenset({"ids", "tokens", "log_probs", "vocabulary"})

@@ -16,10 +16,11 @@ def episode_info(
 ) -> dict[str, Any]:
     """The ``info`` of an episode as it stands, after its reset or its latest turn.
 
-    Always: ``question_id``, ``turn`` (0 after a reset), ``messages`` (the transcript in chat form), and with
-    a scorer ``belief`` (in [0, 1]) and ``belief_log_prob`` (nats per token). With ``facts`` of the retriever,
-    ``search``: what it tells about itself as of now, such as ``cache_hits`` (see
-    :class:`igpo_gym.search.interface.Reporting`).
+    Always: ``question_id``, ``turn`` (0 after a reset), ``messages`` (the transcript in chat form), where the
+    question names gold evidence ``evidence_match`` (how it is found in the corpus: "id", "title", "id or
+    title" where that cannot be told, or "none"), and with a scorer ``belief`` (in [0, 1]) and
+    ``belief_log_prob`` (nats per token). With ``facts`` of the retriever, ``search``: what it tells about
+    itself as of now, such as ``cache_hits`` (see :class:`igpo_gym.search.interface.Reporting`).
 
     After a turn: ``action`` ("tools", "answer" or "invalid"), ``valid``, ``problem`` (why not), ``tools``
     (the names of the tools that were called), ``queries``, ``passage_ids``, ``passage_titles``, ``failed``
@@ -27,7 +28,8 @@ def episode_info(
     reply leaves out), ``reward_terms``, and with a scorer ``gain``.
 
     At the end: ``end_reason`` (see :class:`igpo_gym.episode.EndReason`), ``prediction`` (None if unanswered),
-    ``em``, ``f1``, ``cover_em``, ``tool_turns``.
+    ``em``, ``f1``, ``cover_em`` (for an answer in parts also ``fanoutqa_loose``, with a judge
+    ``judge``), ``tool_turns``.
 
     With ``oracle``: ``gold``, a dictionary of the ``answers`` and the ``evidence`` ids.
 
@@ -42,6 +44,8 @@ def episode_info(
     """
     question, turn = episode.question, len(episode.turns)
     info: dict[str, Any] = {"question_id": question.id, "turn": turn, "messages": episode.messages()}
+    if question.evidence:
+        info["evidence_match"] = question.evidence_match
     if episode.beliefs:
         info["belief"] = episode.beliefs[-1].prob
         info["belief_log_prob"] = episode.beliefs[-1].log_prob

@@ -28,8 +28,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import igpo_gym.specs as specs
-from igpo_gym.data.metrics import exact_match, f1
-from igpo_gym.data.scores import Metric, score
+from igpo_gym.data.evidence import found_evidence
+from igpo_gym.data.scores import JUDGE, Metric, judged, resolve_metric, score
 from igpo_gym.episode import BELIEF, EndReason, Episode, Invalid
 from igpo_gym.parameters import Parameter, defaults, make
 from igpo_gym.rewards.gains import (
@@ -45,6 +45,10 @@ from igpo_gym.rewards.gains import (
 from igpo_gym.rewards.interface import RewardTerm
 from igpo_gym.tools.searching import queries
 
+specs.register("instrument", JUDGE, "igpo_gym.rewards.judge:Verdicts", form=JUDGE)
+for _name in ("http", "https"):
+    specs.register("judge", _name, "igpo_gym.rewards.judge:RemoteJudge", form="http://HOST:PORT/v1")
+
 
 @dataclass(frozen=True, slots=True)
 class _AtTheEnd:
@@ -56,6 +60,16 @@ class _AtTheEnd:
         if not episode.done or turn != len(episode.turns):
             return 0.0
         return score(self.metric, episode)
+
+
+def _verdict(episode: Episode, turn: int) -> float:
+    """1 where the judge finds the answer correct, on the last turn. Raises ValueError without a verdict."""
+    if not episode.done or turn != len(episode.turns):
+        return 0.0
+    verdict = judged(episode)
+    if verdict is None:
+        raise ValueError(f"no judge was asked about the episode on {episode.question.id!r}: give judge=")
+    return verdict
 
 
 def _malformed(episode: Episode, turn: int) -> float:
@@ -75,8 +89,9 @@ def _evidence_recall(episode: Episode, turn: int) -> float:
     gold = set(episode.question.evidence)
     if not gold:
         raise ValueError(f"evidence-recall needs gold evidence; question {episode.question.id!r} names none")
-    found = {passage.id for passage in episode.turns[turn - 1].passages}
-    return len((found & gold) - _seen_before(episode, turn)) / len(gold)
+    before = [passage for played in episode.turns[: turn - 1] for passage in played.passages]
+    found = found_evidence(episode.question, episode.turns[turn - 1].passages)
+    return len(found - found_evidence(episode.question, before)) / len(gold)
 
 
 def _redundancy(episode: Episode, turn: int) -> float:
@@ -88,6 +103,17 @@ def _redundancy(episode: Episode, turn: int) -> float:
 
 def _search_cost(episode: Episode, turn: int) -> float:
     return float(bool(queries(episode.turns[turn - 1].action)))
+
+
+def _f1(metric: str = "f1") -> RewardTerm:
+    """The F1 of the answer, on the last turn, or another ``metric`` of it."""
+    return RewardTerm(
+        "f1",
+        _AtTheEnd(resolve_metric(metric)),
+        outcome=True,
+        formula="F1 of the answer, or another metric of it, at the end",
+        source="SQuAD, HotpotQA",
+    )
 
 
 _PLAIN = (
@@ -117,18 +143,19 @@ _PLAIN = (
         source="common",
     ),
     RewardTerm(
-        "f1",
-        _AtTheEnd(f1),
-        outcome=True,
-        formula="F1 of the answer, at the end",
-        source="SQuAD, HotpotQA",
-    ),
-    RewardTerm(
         "em",
-        _AtTheEnd(exact_match),
+        _AtTheEnd(resolve_metric("em")),
         outcome=True,
         formula="exact match, at the end",
         source="SQuAD, HotpotQA",
+    ),
+    RewardTerm(
+        "judge",
+        _verdict,
+        instruments=(JUDGE,),
+        outcome=True,
+        formula="1 where a judge finds the answer correct, at the end",
+        source="common",
     ),
 )
 """The terms without parameters."""
@@ -142,6 +169,7 @@ MAKERS: dict[str, Callable[..., RewardTerm] | RewardTerm] = {
     "teacher-gain": teacher_gain,
     "document-gain": document_gain,
     "value-gain": value_gain,
+    "f1": _f1,
     **{term.name: term for term in _PLAIN},
 }
 """The package's terms: a function from parameters, all of which have defaults, to the term, or the term."""

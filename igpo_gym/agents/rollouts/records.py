@@ -18,7 +18,7 @@ from typing import Any
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
 from igpo_gym.data.protection import sealed
-from igpo_gym.data.scores import scores
+from igpo_gym.data.scores import JUDGE, OWN, scores
 from igpo_gym.episode import (
     Action,
     Answer,
@@ -64,6 +64,8 @@ _KNOWN = frozenset(
             "em",
             "f1",
             "cover_em",
+            OWN.name,
+            JUDGE,
         ),
         *("prompt", "turns", "beliefs", "views", "measured", "instruments", "rewards"),
     )
@@ -135,13 +137,15 @@ def from_record(record: Mapping[str, Any]) -> Episode:
 
 
 def _question_record(question: Question) -> dict[str, Any]:
-    """A question; that it is protected stands there only where it is."""
-    known = dataclasses.asdict(question)
-    return known if question.protected else {name: known[name] for name in known if name != "protected"}
+    """A question without what few have."""
+    values = dataclasses.asdict(question)
+    common = {"protected": False, "parts": (), "evidence_titles": (), "evidence_match": "id"}
+    return {name: value for name, value in values.items() if common.get(name) != value}
 
 
 def _question(record: Mapping[str, Any]) -> Question:
-    return Question(**{**record, "answers": tuple(record["answers"]), "evidence": tuple(record["evidence"])})
+    lists = ("answers", "evidence", "evidence_titles", "parts")
+    return Question(**{**record, **{name: tuple(record.get(name, ())) for name in lists}})
 
 
 def _belief_record(belief: Belief) -> dict[str, Any]:
