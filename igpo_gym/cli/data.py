@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from igpo_gym.cli.common import console, explained
+from igpo_gym.text import printable
 
 if TYPE_CHECKING:
     from igpo_gym.data.inspection import Inspection
@@ -121,8 +122,6 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _cell(text: str) -> str:
     """A text of a file as a cell: it can neither mark itself up nor move the cursor."""
-    from igpo_gym.envs.render import printable
-
     return escape(printable(text))
 
 

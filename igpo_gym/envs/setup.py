@@ -187,10 +187,11 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     if "evidence" in paid.needs:
         require_evidence(f"reward {paid.name!r}", questions)
     retriever = resolve_search(config.search, questions, config.search_cache)
+    searched = corpus_of(retriever) or retriever
     if not _own_corpus(config.search):
-        questions = match_evidence(questions, retriever)
+        questions = match_evidence(questions, searched)
     if "evidence" in paid.needs:
-        check_evidence(f"reward {paid.name!r}", questions, retriever)
+        check_evidence(f"reward {paid.name!r}", questions, searched)
     tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k)
     policy = None
     if config.policy is not None:

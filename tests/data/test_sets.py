@@ -348,6 +348,10 @@ EXAMPLES: dict[str, tuple[str, str, tuple[Question, ...]]] = {
                 ("1998 draft", "Pat Burrell"),
                 2,
                 "fanoutqa",
+                parts=(
+                    *("Pat Burrell", "Right", "team", "name", "Phillies", "won", "yes"),
+                    *("years", "1998", "2001.5"),
+                ),
             ),
         ),
     ),

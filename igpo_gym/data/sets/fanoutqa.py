@@ -3,8 +3,8 @@
 A JSON array of ``{"id", "question", "decomposition": [{"question", "answer", "evidence": {"title", ...},
 "decomposition": [...]}], "answer", "categories"}``; the test split has ``necessary_evidence`` instead of a
 decomposition and no answers. An answer is a dictionary, a list, a number, a bool or a text: one text of the
-form of :mod:`igpo_gym.data.answers`. The evidence is the titles of the pages in order, and hops is how many
-sub-questions have a page.
+form of :mod:`igpo_gym.data.answers`, and its ``parts``, which the set's own metric counts. The evidence is
+the titles of the pages in order, and hops is how many sub-questions have a page.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from igpo_gym.data.answers import answer_text
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.parts import parts_of
 from igpo_gym.data.reading import Corpus, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
@@ -45,7 +46,15 @@ def question(row: Row, corpus: Corpus) -> Question:
     pages = [*_pages(row.get("decomposition")), *row.items("necessary_evidence")]
     titles = [str(page["title"]).strip() for page in pages if isinstance(page, dict) and page.get("title")]
     evidence = tuple(dict.fromkeys(titles))
-    return Question(row.id("id"), row.text("question"), (answer,), evidence, len(titles) or None, "fanoutqa")
+    return Question(
+        row.id("id"),
+        row.text("question"),
+        (answer,),
+        evidence,
+        len(titles) or None,
+        "fanoutqa",
+        parts=parts_of(value),
+    )
 
 
 def _pages(steps: Any) -> Iterator[Any]:
