@@ -29,6 +29,25 @@ class DataError(ValueError):
         return f"{place}: {problem}"
 
 
+class DuplicateIdError(ValueError):
+    """Two passages of one id, found while they are indexed.
+
+    >>> str(DuplicateIdError("drum", 3, 17))
+    "two passages have the id 'drum': the 4th and the 18th; ids must be unique"
+    """
+
+    def __init__(self, id: str, first: int, second: int) -> None:
+        super().__init__(id, first, second)
+        self.id = id
+        """What both are called."""
+        self.first, self.second = first, second
+        """The numbers of the two passages, from 0 in the order of the corpus."""
+
+    def __str__(self) -> str:
+        first, second = _ordinal(self.first + 1), _ordinal(self.second + 1)
+        return f"two passages have the id {self.id!r}: the {first} and the {second}; ids must be unique"
+
+
 class SearchError(RuntimeError):
     """A search backend that failed. Inside an episode it is retried, then reported to the agent."""
 
@@ -69,6 +88,11 @@ class MissingExtraError(ImportError):
             f"{feature} needs an optional dependency: pip install 'igpo-gym[{extra}]', or from a checkout "
             f"pip install -e '.[{extra}]'"
         )
+
+
+def _ordinal(number: int) -> str:
+    endings = {1: "st", 2: "nd", 3: "rd"} if number % 100 not in (11, 12, 13) else {}
+    return f"{number:,}{endings.get(number % 10, 'th')}"
 
 
 def choose(table: Mapping[str, T], name: str, what: str) -> T:

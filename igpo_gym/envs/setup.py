@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import gymnasium as gym
 import numpy as np
@@ -23,7 +23,8 @@ from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
-from igpo_gym.search import BM25Index, resolve_search
+from igpo_gym.search import resolve_search
+from igpo_gym.search.interface import Corpus
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
 
@@ -197,10 +198,15 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         rules=rules,
         scorer=resolve_scorer(config.scorer),
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
-        corpus=retriever if isinstance(retriever, BM25Index) else questions.passages,
+        corpus=retriever if _is_corpus(retriever) else questions.passages,
         policy=policy,
     )
     return questions, engine
+
+
+def _is_corpus(retriever: object) -> TypeGuard[Corpus]:
+    """Whether a retriever gives its passages by number, as an index on this machine does."""
+    return hasattr(retriever, "__len__") and hasattr(retriever, "__getitem__")
 
 
 def _check_evidence(reward: RewardFunction, questions: QuestionSet) -> None:

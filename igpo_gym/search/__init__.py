@@ -14,7 +14,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25 import FORMAT, BM25Index
-from igpo_gym.search.corpus import read_corpus
+from igpo_gym.search.corpus import located, read_corpus
 from igpo_gym.search.interface import Retriever
 from igpo_gym.storage import cache_dir
 from igpo_gym.text import without_credentials
@@ -23,8 +23,11 @@ __all__ = ["BM25Index", "Retriever", "read_corpus", "resolve_search"]
 
 _FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
-    '"bm25:FILE.jsonl" or "bm25:FILE.jsonl.gz" (a corpus, indexed once and cached)'
+    '"bm25:FILE.jsonl" (a corpus in any form that index build reads, indexed once and cached)'
 )
+
+_CORPORA = (".jsonl", ".json", ".tsv", ".parquet")
+"""Names of which one expects a corpus, where there is no such file."""
 
 _shared: WeakValueDictionary[str, BM25Index] = WeakValueDictionary()
 
@@ -35,8 +38,9 @@ def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
         return _index_of(questions)
     path = Path(place)
     if path.is_file():
-        return _cached(specs.fingerprint(path), lambda: read_corpus(path))
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        with located(path):
+            return _cached(specs.fingerprint(path), lambda: read_corpus(path))
+    if path.name.removesuffix(".gz").removesuffix(".zst").endswith(_CORPORA):
         raise DataError(path, "no such file")
     return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 
@@ -50,6 +54,16 @@ def _server(url: str) -> Retriever:
 
 specs.register("search", "bm25", bm25, form=_FORM, files=True)
 specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
+specs.register(
+    "search", "dense", "igpo_gym.search.dense:dense", form='"dense:FOLDER" (index build --dense)', files=True
+)
+specs.register(
+    "search",
+    "hybrid",
+    "igpo_gym.search.hybrid:hybrid",
+    form='"hybrid:PART,PART#k=60" (their rankings joined, as in hybrid:bm25:FOLDER,dense:FOLDER)',
+    parts=True,
+)
 for _name in ("http", "https"):
     specs.register("search", _name, _server, form=_FORM)
 
@@ -58,7 +72,8 @@ def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Re
     """A retriever from a spec, or the one that is given; None is "bm25".
 
     Specs: ``"bm25"`` indexes the passages of ``questions``, ``"bm25:FOLDER"`` loads a saved index,
-    ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus. What is built here is cached on disk by content, where the
+    ``"bm25:FILE"`` indexes a corpus, ``"dense:FOLDER"`` loads a dense index, ``"hybrid:PART,PART"`` joins the
+    rankings of others. What is built here is cached on disk by content, where the
     questions have a fingerprint, and equal specs share one index while it is in use.
 
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
