@@ -34,7 +34,7 @@ def recognized(record: Record, kind: str, contexts: Contexts) -> Layout:
     'BEIR (_id, title, text)'
     """
     if "text" in record:
-        keys = [key for key in ("_id", "id", "title", "text") if key in record]
+        keys = [key for key in record if key in ("_id", "id", "title", "text")]
         owner = "Wikipedia-DPR" if kind == "tab-separated values" else "BEIR" if "_id" in record else ""
         if kind == "a JSON array" and not {"_id", "id"} & set(record):
             return Layout(f"{', '.join(keys)}; a passage's number is its id", _numbered)
