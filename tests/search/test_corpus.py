@@ -166,9 +166,7 @@ def test_a_wrong_row_is_named(tmp_path: Path, rows: str, line: int, message: str
 
 def test_a_table_without_the_columns_of_a_corpus_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "qrels.tsv", "query-id\tcorpus-id\tscore", "1\t2\t1")
-    with pytest.raises(
-        DataError, match=r"line 2: no 'contents'.* among the keys: query-id, corpus-id, score"
-    ):
+    with pytest.raises(DataError, match="among the keys: query-id, corpus-id, score"):
         list(read_corpus(path))
 
 

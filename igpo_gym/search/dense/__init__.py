@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import igpo_gym.specs as specs
 from igpo_gym.episode import Passage
-from igpo_gym.errors import DataError, SpecError
+from igpo_gym.errors import DataError
 from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.folder import build_dense, checked_manifest
 from igpo_gym.search.dense.vectors import Plan, Vectors
@@ -159,15 +159,9 @@ class DenseIndex:
 
 def _encoder_of(folder: Path, manifest: dict[str, Any], model: str | None, device: str) -> Encoder:
     built = manifest["model"]
-    try:
-        encoder = load_encoder(model or built, device)
-    except SpecError as problem:
-        if model:
-            raise
-        raise DataError(
-            folder,
-            f"the encoder that it was built with is gone ({problem}); say where it is: #model=FOLDER",
-        ) from problem
+    if not model and Path(built).is_absolute() and not Path(built).is_dir():
+        raise DataError(folder, f"its encoder is no longer at {built}; say where it is: #model=FOLDER")
+    encoder = load_encoder(model or built, device)
     if encoder.fingerprint != manifest["model_fingerprint"]:
         raise DataError(
             folder, f"the index was built with the encoder {built!r}, and {encoder.name!r} is another one"

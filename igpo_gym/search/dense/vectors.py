@@ -41,7 +41,7 @@ NPROBE = 64
 VECTORS, INDEX = "vectors.npy", "index.faiss"
 _LINKS = 32
 _BLOCK = 1 << 16
-_TRAINING = 256
+_TRAINING = 64
 """How many vectors are learned from for each list."""
 
 
@@ -73,7 +73,7 @@ class Plan:
     def lists(self) -> int:
         """Of an ``ivfpq`` index: the power of two next to 4 sqrt(count), with at least 32 vectors a list."""
         near = 1 << round(math.log2(4 * math.sqrt(self.count)))
-        return min(near, 1 << int(math.log2(self.count / 32)))
+        return min(near, 1 << (max(1, self.count // 32).bit_length() - 1))
 
     @property
     def code_bytes(self) -> int:
@@ -96,7 +96,7 @@ class Plan:
     def build(self) -> int:
         """Bytes of memory that building needs, beside the model."""
         learned = min(self.count, max(self.lists, 256) * _TRAINING)
-        most = {"flat": 0, "hnsw": self.disk, "ivfpq": self.search + 8 * learned * self.dimension}
+        most = {"flat": 0, "hnsw": self.disk, "ivfpq": self.search + 4 * learned * self.dimension}
         return most[self.kind] + 4 * min(_BLOCK, self.count) * self.dimension
 
     @property
@@ -185,10 +185,8 @@ class Vectors:
         options = {}
         for name, value, kind, usual in (("ef", ef, "hnsw", EF), ("nprobe", nprobe, "ivfpq", NPROBE)):
             if value is not None and (value < 1 or plan.kind != kind):
-                what = (
-                    f"at least 1, found {value}" if value < 1 else f"for an {kind} index; this is {plan.kind}"
-                )
-                raise SpecError(f"{name} is {what}")
+                fits = f"at least 1, and for an {kind} index"
+                raise SpecError(f"{name} is {fits}; found {value} for one that is {plan.kind}")
             if plan.kind == kind:
                 options[name] = value or usual
         lib, vectors, index = faiss(), None, None
