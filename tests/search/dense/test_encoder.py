@@ -88,5 +88,5 @@ def test_a_damaged_model_is_told_in_a_line(encoder: Path, tmp_path: Path) -> Non
 
 def test_other_measures_than_the_inner_product_are_refused(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "euclidean", similarity_fn_name="euclidean")
-    with pytest.raises(SpecError, match="compares by euclidean, not by cosine or dot"):
+    with pytest.raises(SpecError, match="compares by euclidean; only cosine and dot will do"):
         load_encoder(str(folder), "cpu")

@@ -211,9 +211,7 @@ def test_the_encoder_must_be_the_one_it_was_built_with(built: Path, encoder: Pat
     folder = tmp_path / "index"
     build_dense(PASSAGES, folder, str(other), device="cpu")
     shutil.rmtree(other)
-    with pytest.raises(
-        DataError, match=r"no longer at .*other; say where it is: #model=FOLDER"
-    ) as error:
+    with pytest.raises(DataError, match=r"no longer at .*other; say where it is: #model=FOLDER") as error:
         DenseIndex.load(folder)
     assert "\n" not in str(error.value)
 
