@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError
 from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.folder import build_dense, checked_manifest
-from igpo_gym.search.dense.vectors import Plan, Vectors
+from igpo_gym.search.dense.vectors import Plan, Vectors, effort
 from igpo_gym.search.passages import StoredPassages
 
 __all__ = ["DenseIndex", "build_dense", "dense"]
@@ -52,6 +52,30 @@ def dense(
                 folder, model=model, query_prefix=query_prefix, device=device, ef=ef, nprobe=nprobe
             )
         return index
+
+
+def _identify(
+    folder: str,
+    /,
+    *,
+    model: str | None = None,
+    query_prefix: str | None = None,
+    device: str = "auto",
+    ef: int | None = None,
+    nprobe: int | None = None,
+) -> str:
+    """The identity of the index that :func:`dense` would give, from its manifest alone."""
+    manifest = checked_manifest(Path(folder))
+    prefix = manifest["query_prefix"] if query_prefix is None else query_prefix
+    return _identity(manifest, prefix, effort(manifest["vectors"], ef, nprobe))
+
+
+dense.identify = _identify  # type: ignore[attr-defined]
+
+
+def _identity(manifest: dict[str, Any], prefix: str, options: Mapping[str, int]) -> str:
+    chosen = "".join(f" {name}={value}" for name, value in options.items())
+    return f"dense {manifest['digest']}{chosen} {prefix!r}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,8 +124,7 @@ class DenseIndex:
         _say_memory(folder, plan)
         encoder = _encoder_of(folder, manifest, model, device)
         prefix = manifest["query_prefix"] if query_prefix is None else query_prefix
-        effort = "".join(f" {name}={value}" for name, value in vectors.options.items())
-        return cls(passages, vectors, encoder, prefix, f"dense {manifest['digest']}{effort} {prefix!r}")
+        return cls(passages, vectors, encoder, prefix, _identity(manifest, prefix, vectors.options))
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query the ``k`` nearest passages, nearest first, ties in corpus order.

@@ -159,6 +159,22 @@ def make_index(folder: Path, plan: Plan) -> None:
         (folder / VECTORS).unlink()
 
 
+def effort(kind: str, ef: int | None = None, nprobe: int | None = None) -> dict[str, int]:
+    """How much a search of that kind looks at, by option. SpecError for an option of another kind.
+
+    >>> effort("hnsw", ef=200), effort("ivfpq"), effort("flat")
+    ({'ef': 200}, {'nprobe': 64}, {})
+    """
+    options = {}
+    for name, value, own, usual in (("ef", ef, "hnsw", EF), ("nprobe", nprobe, "ivfpq", NPROBE)):
+        if value is not None and (value < 1 or kind != own):
+            fits = f"at least 1, and for an {own} index"
+            raise SpecError(f"{name} is {fits}; found {value} for one that is {kind}")
+        if kind == own:
+            options[name] = value or usual
+    return options
+
+
 @dataclass(frozen=True, slots=True)
 class Vectors:
     """The vectors of a folder, ready to be searched. Thread-safe.
@@ -182,13 +198,7 @@ class Vectors:
 
         Raises DataError where they are damaged, and SpecError for an option that is another kind's.
         """
-        options = {}
-        for name, value, kind, usual in (("ef", ef, "hnsw", EF), ("nprobe", nprobe, "ivfpq", NPROBE)):
-            if value is not None and (value < 1 or plan.kind != kind):
-                fits = f"at least 1, and for an {kind} index"
-                raise SpecError(f"{name} is {fits}; found {value} for one that is {plan.kind}")
-            if plan.kind == kind:
-                options[name] = value or usual
+        options = effort(plan.kind, ef, nprobe)
         lib, vectors, index = faiss(), None, None
         try:
             if plan.kind != "hnsw":
