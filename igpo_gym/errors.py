@@ -30,26 +30,27 @@ class DataError(ValueError):
 
 
 class DuplicateIdError(ValueError):
-    """Two passages of one id, found while they are indexed.
+    """Two passages of a corpus with one id; its fields say which ones, for a message with file and line."""
 
-    >>> str(DuplicateIdError("drum", 3, 17))
-    "two passages have the id 'drum': the 4th and the 18th; ids must be unique"
-    """
-
-    def __init__(self, id: str, first: int, second: int) -> None:
-        super().__init__(id, first, second)
-        self.id = id
-        """What both are called."""
-        self.first, self.second = first, second
-        """The numbers of the two passages, from 0 in the order of the corpus."""
+    def __init__(self, id_: str, first: int, second: int) -> None:
+        super().__init__(id_, first, second)
+        self.id = id_
+        self.first = first
+        """The number of the first passage with this id, from 0."""
+        self.second = second
+        """The number of the next one."""
 
     def __str__(self) -> str:
-        first, second = _ordinal(self.first + 1), _ordinal(self.second + 1)
-        return f"two passages have the id {self.id!r}: the {first} and the {second}; ids must be unique"
+        places = f"numbers {self.first} and {self.second} from 0"
+        return f"two passages have the id {self.id!r} ({places}); ids must be unique"
 
 
 class SearchError(RuntimeError):
     """A search backend that failed. Inside an episode it is retried, then reported to the agent."""
+
+
+class ReplayError(RuntimeError):
+    """A search that was not recorded, and so cannot be replayed: the run ends, for it is another run."""
 
 
 class AccessError(RuntimeError):
@@ -88,11 +89,6 @@ class MissingExtraError(ImportError):
             f"{feature} needs an optional dependency: pip install 'igpo-gym[{extra}]', or from a checkout "
             f"pip install -e '.[{extra}]'"
         )
-
-
-def _ordinal(number: int) -> str:
-    endings = {1: "st", 2: "nd", 3: "rd"} if number % 100 not in (11, 12, 13) else {}
-    return f"{number:,}{endings.get(number % 10, 'th')}"
 
 
 def choose(table: Mapping[str, T], name: str, what: str) -> T:

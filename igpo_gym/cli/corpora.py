@@ -54,7 +54,7 @@ def build_index(
         str,
         typer.Option(
             help="How vectors are searched: [b]flat[/b] (exact), [b]hnsw[/b] (fast, most memory), "
-            "[b]ivfpq[/b] (least memory), or [b]auto[/b]: flat up to 200,000 passages, hnsw up to 5 million, "
+            "[b]ivfpq[/b] (least memory), or [b]auto[/b]: flat up to 200,000 passages, hnsw up to a million, "
             "else ivfpq.",
             rich_help_panel=_DENSE,
         ),

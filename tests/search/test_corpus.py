@@ -414,7 +414,7 @@ def test_a_duplicate_id_is_translated_to_files_and_lines(tmp_path: Path) -> None
 
 def test_what_cannot_be_read_again_is_named_by_number() -> None:
     with (
-        pytest.raises(DataError, match="standard input: two passages have the id 'a': the 1st and the 13th"),
+        pytest.raises(DataError, match="standard input: two passages have the id 'a' .numbers 0 and 12 from 0"),
         located("-"),
     ):
         raise DuplicateIdError("a", 0, 12)

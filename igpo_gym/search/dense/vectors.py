@@ -25,7 +25,7 @@ from igpo_gym.errors import DataError, MissingExtraError, SpecError, choose
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 FLAT_UP_TO = 200_000
-HNSW_UP_TO = 5_000_000
+HNSW_UP_TO = 1_000_000
 REFINED = 8
 """How many candidates of an ``ivfpq`` index are compared exactly, for each that is wanted."""
 
