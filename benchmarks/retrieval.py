@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from igpo_gym.data.hotpotqa import load_hotpotqa
+from igpo_gym.data import load_hotpotqa
 from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.episode import Passage
 from igpo_gym.search import BM25Index, Retriever, read_corpus

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igpo_gym.data.hotpotqa import load_hotpotqa
+from igpo_gym.data import load_hotpotqa
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError, MissingExtraError
 from igpo_gym.search.corpus import located, read_corpus, sources
@@ -413,10 +413,8 @@ def test_a_duplicate_id_is_translated_to_files_and_lines(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_read_again_is_named_by_number() -> None:
-    with (
-        pytest.raises(DataError, match="standard input: two passages have the id 'a' .numbers 0 and 12 from 0"),
-        located("-"),
-    ):
+    message = r"standard input: two passages have the id 'a' \(numbers 0 and 12 from 0\)"
+    with pytest.raises(DataError, match=message), located("-"):
         raise DuplicateIdError("a", 0, 12)
 
 

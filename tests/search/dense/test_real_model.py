@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from igpo_gym.data.hotpotqa import load_hotpotqa
+from igpo_gym.data import load_hotpotqa
 from igpo_gym.search import BM25Index, Retriever, read_corpus
 from igpo_gym.search.dense import DenseIndex, build_dense
 from igpo_gym.search.hybrid import Hybrid
