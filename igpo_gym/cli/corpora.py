@@ -98,6 +98,8 @@ def build_index(
         *files, out = places
         if not files:
             raise SpecError("name the files of the corpus, and then the folder of the index")
+        if Path(out).is_file():
+            raise SpecError(f"{out} is a file: name the folder of the index last")
         if dense is None and (faiss != "auto" or (query_prefix, passage_prefix) != (None, None)):
             raise SpecError("--faiss and the prefixes are for a dense index: name its encoder with --dense")
         with located(*files, skip_empty=skip_empty):

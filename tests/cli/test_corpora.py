@@ -97,6 +97,7 @@ def test_dense_and_hybrid_search_from_the_command_line(
     ("arguments", "message"),
     [
         (("index",), "name the files of the corpus, and then the folder of the index"),
+        (("b.tsv", "a.jsonl.gz"), "a.jsonl.gz is a file: name the folder of the index last"),
         (("b.tsv", "index", "--faiss", "flat"), "--faiss and the prefixes are for a dense index"),
         (("b.tsv", "index", "--dense", "no/model/there"), "there is no encoder 'no/model/there'"),
         (("gone.jsonl", "index"), "gone.jsonl: no such file"),

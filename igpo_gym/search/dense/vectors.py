@@ -12,6 +12,7 @@ Three kinds, chosen by the number of vectors unless one is named:
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,9 +131,13 @@ def faiss() -> Any:
 
 
 def new_vectors(folder: Path, plan: Plan) -> FloatArray:
-    """The vectors' file, to be filled row by row."""
-    shape = (plan.count, plan.dimension)
-    return np.lib.format.open_memmap(folder / VECTORS, "w+", np.float32, shape)
+    """The vectors' file, to be filled row by row. OSError where the disk has no room for it."""
+    path, shape = folder / VECTORS, (plan.count, plan.dimension)
+    vectors = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    if hasattr(os, "posix_fallocate"):  # writing to a mapped file on a full disk would kill the process
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return vectors
 
 
 def make_index(folder: Path, plan: Plan) -> None:
@@ -153,7 +158,10 @@ def make_index(folder: Path, plan: Plan) -> None:
         index.train(np.ascontiguousarray(vectors[::step]))
     for start in range(0, plan.count, _BLOCK):
         index.add(np.ascontiguousarray(vectors[start : start + _BLOCK]))
-    lib.write_index(index, str(folder / INDEX))
+    try:
+        lib.write_index(index, str(folder / INDEX))
+    except RuntimeError as error:
+        raise OSError(f"the index cannot be written: {str(error).strip().rpartition(chr(10))[2]}") from None
     if plan.kind == "hnsw":
         del vectors
         (folder / VECTORS).unlink()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -246,6 +248,19 @@ def test_a_full_disk_is_told_before_anything_is_encoded(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(100, 99, 1))  # type: ignore[attr-defined]
     with pytest.raises(OSError, match=r"the vectors need 0\.0 GB on disk, and 0\.0 GB are free"):
+        build_dense(PASSAGES, tmp_path / "index", str(encoder), device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room on a disk")
+def test_a_disk_that_fills_up_leaves_nothing(
+    tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
         build_dense(PASSAGES, tmp_path / "index", str(encoder), device="cpu")
     assert list(tmp_path.iterdir()) == []
 

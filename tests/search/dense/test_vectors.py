@@ -125,3 +125,13 @@ def test_damaged_files_are_refused(folders: dict[str, Path], tmp_path: Path, kin
                 load(tmp_path, kind)
     with pytest.raises(DataError, match="do not belong together"):
         Vectors.load(folders[kind], Plan(kind, COUNT + 1, DIMENSION))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    plan = Plan.of("hnsw", 50, DIMENSION)
+    new_vectors(tmp_path, plan)[:] = ROWS[:50]
+    (tmp_path / INDEX).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"the index cannot be written: .*No space left on device") as error:
+        make_index(tmp_path, plan)
+    assert "\n" not in str(error.value)
