@@ -18,6 +18,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.search import resolve_search
 from igpo_gym.search.interface import Retriever
+from igpo_gym.text import without_credentials
 
 K = 60
 """The constant of the published method (Cormack, Clarke and Buettcher, SIGIR 2009)."""
@@ -29,9 +30,8 @@ def hybrid(place: str, /, *, questions: QuestionSet, k: int = K, depth: int = DE
     """What the spec ``hybrid`` calls: the retrievers that stand behind the colon, joined."""
     parts = specs.parts(place)
     if len(parts) < 2:
-        raise SpecError(
-            f"a hybrid search has two parts or more, joined by commas: hybrid:{place or 'BM25,DENSE'}"
-        )
+        shown = without_credentials(place)
+        raise SpecError(f"a hybrid search has two parts or more, joined by commas: hybrid:{shown}")
     return Hybrid([resolve_search(part, questions) for part in parts], k, depth)
 
 

@@ -140,6 +140,7 @@ def test_a_part_has_options_of_its_own() -> None:
     [
         ("hybrid", "needs something behind its colon"),
         ("hybrid:bm25", "a hybrid search has two parts or more, joined by commas: hybrid:bm25"),
+        ("hybrid:http://me:secret@host", "joined by commas: hybrid:http://host$"),
         ("hybrid:bm25,bm52", "unknown search 'bm52'; did you mean bm25"),
         ("hybrid:bm25,bm25#depth=0", "k must be at least 0 and depth at least 1"),
         ("hybrid:bm25,bm25#rank=2", "has no option 'rank'"),
