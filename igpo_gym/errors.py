@@ -49,10 +49,6 @@ class SearchError(RuntimeError):
     """A search backend that failed. Inside an episode it is retried, then reported to the agent."""
 
 
-class ReplayError(RuntimeError):
-    """A search that was not recorded, and so cannot be replayed: the run ends, for it is another run."""
-
-
 class AccessError(RuntimeError):
     """A server that refuses the key, or a key that is missing: the run ends, for no retry helps."""
 
