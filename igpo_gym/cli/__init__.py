@@ -4,7 +4,7 @@ import typer
 
 from igpo_gym.cli.bench import credit
 from igpo_gym.cli.bench_training import bench_training
-from igpo_gym.cli.corpora import build_index, world
+from igpo_gym.cli.corpora import build_index, show_index, world
 from igpo_gym.cli.data import list_sets, show
 from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
@@ -24,8 +24,9 @@ for command in (play, rollout, train, rewards, relabel, world):
     app.command()(command)
 app.command("eval")(evaluate)
 
-index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
+index_app = typer.Typer(no_args_is_help=True, help="Build search indexes, and look at them.")
 index_app.command("build")(build_index)
+index_app.command("show")(show_index)
 app.add_typer(index_app, name="index")
 
 data_app = typer.Typer(no_args_is_help=True, help="Sets of questions, and files for trainers.")

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeGuard
 from weakref import WeakValueDictionary
 
 import igpo_gym.specs as specs
@@ -15,7 +16,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25 import FORMAT, BM25Index
 from igpo_gym.search.cache import CachedSearch, CacheSetting, Unopened, cached
-from igpo_gym.search.corpus import read_corpus
+from igpo_gym.search.corpus import located, read_corpus
 from igpo_gym.search.identity import identity_of, passages_fingerprint, spec_identities
 from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.storage import cache_dir
@@ -25,8 +26,11 @@ __all__ = ["BM25Index", "CachedSearch", "Retriever", "corpus_of", "read_corpus",
 
 _FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
-    '"bm25:FILE.jsonl" or "bm25:FILE.jsonl.gz" (a corpus, indexed once and cached)'
+    '"bm25:FILE.jsonl" (a corpus in any form that index build reads, indexed once and cached)'
 )
+
+_CORPORA = (".jsonl", ".json", ".tsv", ".parquet")
+"""Names of which one expects a corpus, where there is no such file."""
 
 _shared: WeakValueDictionary[str, BM25Index] = WeakValueDictionary()
 
@@ -37,14 +41,25 @@ def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
         return _index_of(questions)
     path = Path(place)
     if path.is_file():
-        return _cached(specs.fingerprint(path), lambda: read_corpus(path))
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        with located(path):
+            return _cached(specs.fingerprint(path), lambda: read_corpus(path))
+    if path.name.removesuffix(".gz").removesuffix(".zst").endswith(_CORPORA):
         raise DataError(path, "no such file")
     return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 
 
 specs.register("search", "bm25", bm25, form=_FORM, files=True)
 specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
+specs.register(
+    "search", "dense", "igpo_gym.search.dense:dense", form='"dense:FOLDER" (index build --dense)', files=True
+)
+specs.register(
+    "search",
+    "hybrid",
+    "igpo_gym.search.hybrid:hybrid",
+    form='"hybrid:PART,PART#k=60" (their rankings joined, as in hybrid:bm25:FOLDER,dense:FOLDER)',
+    parts=True,
+)
 for _name in ("http", "https"):
     specs.register(
         "search",
@@ -63,9 +78,10 @@ def resolve_search(
     """A retriever from a spec, or the one that is given; None is "bm25".
 
     Specs: ``"bm25"`` indexes the passages of ``questions``, ``"bm25:FOLDER"`` loads a saved index,
-    ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus, ``"http://host:8000/retrieve"`` asks a server (see
-    :mod:`igpo_gym.search.http`). What is built here is cached on disk by content, where the questions have a
-    fingerprint, and equal specs share one index while it is in use.
+    ``"bm25:FILE"`` indexes a corpus, ``"dense:FOLDER"`` loads a dense index, ``"hybrid:PART,PART"`` joins the
+    rankings of others, ``"http://host:8000/retrieve"`` asks a server (see :mod:`igpo_gym.search.http`). What
+    is built here is cached on disk by content, where the questions have a fingerprint, and equal specs share
+    one index while it is in use.
 
     With ``search_cache``, ``"FOLDER"`` or ``"replay:FOLDER"``, it stands behind a cache
     (:class:`igpo_gym.search.cache.CachedSearch`), and is not constructed where answers are replayed.
@@ -113,10 +129,14 @@ def _index_place(spec: str) -> str | None:
 
 
 def corpus_of(retriever: Retriever) -> Corpus | None:
-    """The passages that a retriever searches, where it is an index on this machine."""
+    """The passages that a retriever searches, where it gives them by number, as an index on this machine."""
     if isinstance(retriever, CachedSearch):
         return retriever.corpus
-    return retriever if isinstance(retriever, BM25Index) else None
+    return retriever if _is_corpus(retriever) else None
+
+
+def _is_corpus(retriever: object) -> TypeGuard[Corpus]:
+    return hasattr(retriever, "__len__") and hasattr(retriever, "__getitem__")
 
 
 def _index_of(questions: QuestionSet) -> BM25Index:

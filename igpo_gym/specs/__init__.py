@@ -26,7 +26,7 @@ loaded at the first lookup of a name that is not registered yet.
 from __future__ import annotations
 
 from igpo_gym.specs.fingerprints import fingerprint
-from igpo_gym.specs.grammar import Spec, joined
+from igpo_gym.specs.grammar import Spec, joined, parts
 from igpo_gym.specs.objects import NEAR, called, checked, converted, maker, placed, resolve, unknown
 from igpo_gym.specs.registry import (
     KINDS,
@@ -65,6 +65,7 @@ __all__ = [
     "joined",
     "maker",
     "names",
+    "parts",
     "placed",
     "register",
     "registered",

@@ -112,6 +112,8 @@ class Entry:
     """Whether what stands behind the colon is a file or folder."""
     runs_code: bool
     """Whether what stands behind the colon can run code."""
+    parts: bool
+    """Whether what stands behind the colon are specs of the same kind, joined by commas."""
     owner: str
     """The module that registered it."""
 
@@ -122,13 +124,26 @@ _loaded = _loading = False
 
 @overload
 def register(
-    kind: str, name: str, *, form: str = "", files: bool = False, runs_code: bool = False
+    kind: str,
+    name: str,
+    *,
+    form: str = "",
+    files: bool = False,
+    runs_code: bool = False,
+    parts: bool = False,
 ) -> Callable[[T], T]: ...
 
 
 @overload
 def register(
-    kind: str, name: str, make: T, *, form: str = "", files: bool = False, runs_code: bool = False
+    kind: str,
+    name: str,
+    make: T,
+    *,
+    form: str = "",
+    files: bool = False,
+    runs_code: bool = False,
+    parts: bool = False,
 ) -> T: ...
 
 
@@ -140,6 +155,7 @@ def register(
     form: str = "",
     files: bool = False,
     runs_code: bool = False,
+    parts: bool = False,
 ) -> Any:
     """Make ``name`` stand for what ``make`` gives; without ``make``, a decorator of it.
 
@@ -153,7 +169,8 @@ def register(
 
     ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
     colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
-    :func:`from_file`).
+    :func:`from_file`). ``parts``: what stands behind it are specs of the same kind (see
+    :func:`igpo_gym.specs.parts`); each counts in a fingerprint, and must be one that a file may name.
 
     Raises SpecError for a kind that does not exist, for a name that no spec can spell, and for one that
     another module has registered. The same module may register it anew, as when a notebook's cell runs again.
@@ -165,7 +182,7 @@ def register(
         _load_rooms()  # the package's names are its own, however early others come
 
     def add(made: T) -> T:
-        table, entry = table_of(kind), Entry(made, form or name, files, runs_code, owner)
+        table, entry = table_of(kind), Entry(made, form or name, files, runs_code, parts, owner)
         # Without the lock: modules register while they are imported, and imports have locks of their own.
         if name in table and table[name].owner != owner:
             raise SpecError(

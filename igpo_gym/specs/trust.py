@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from igpo_gym.errors import SpecError
-from igpo_gym.specs.grammar import Spec, joined
+from igpo_gym.specs.grammar import Spec, joined, parts
 from igpo_gym.specs.registry import KINDS, PATH, exists, kind_of, registered_in, table_of
 from igpo_gym.text import without_credentials
 
@@ -28,6 +28,10 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
         kinds = (kind, "term") if kind == "reward" else (kind,)
         place = Spec.parse(part).place
         entry = next((table_of(each)[name] for each in kinds if (name := registered_in(each, place))), None)
+        if entry and entry.parts:
+            for inner in parts(place.partition(":")[2]):
+                from_file(kind, inner, file)
+            continue
         path = any(PATH in table_of(each) for each in kinds) and exists(place)
         if entry.runs_code if entry else not path:
             raise SpecError(

@@ -157,3 +157,13 @@ def test_a_bad_corpus_is_named(corpus: Path) -> None:
     corpus.write_text(corpus.read_text() * 2)
     with pytest.raises(DataError, match=r"corpus\.jsonl, line 3: the passage id 'a' comes a second time"):
         resolve_search(f"bm25:{corpus}", BARE)
+
+
+def test_searches_by_name_import_no_heavy_library_before_they_are_asked_for() -> None:
+    code = (
+        "import sys, igpo_gym.search, igpo_gym.search.corpus, igpo_gym.search.dense, igpo_gym.search.hybrid;"
+        "import igpo_gym.cli;"
+        "heavy = {'faiss', 'sentence_transformers', 'torch', 'transformers', 'pyarrow', 'huggingface_hub'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
