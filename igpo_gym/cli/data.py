@@ -33,7 +33,7 @@ def list_sets(as_json: AsJson = False) -> None:
         _print_json([asdict(known) for known in CATALOG])
         return
     table = Table(
-        Column("questions", overflow="fold", ratio=3),
+        Column("questions", overflow="fold", min_width=24),
         Column("layout", ratio=4),
         Column("size, license, owners", overflow="fold", ratio=5),
         show_lines=True,

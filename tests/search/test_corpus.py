@@ -317,7 +317,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PASSAGES = st.lists(
     st.builds(
         Passage,
-        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8),
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).map(str.strip).filter(bool),
         TEXTS.filter(lambda title: "\n" not in title),
         TEXTS.filter(str.strip),
     ),
