@@ -66,8 +66,9 @@ class EnvConfig:
     search: Annotated[
         SpecOrObject,
         Names("search"),
-        "The retriever: bm25:INDEX, bm25:CORPUS, dense:INDEX, hybrid:PART,PART, the URL of a server, a web "
-        "search (serper, tavily, searxng:URL), or an object; by default BM25 over the questions' own passages.",
+        "The retriever: bm25:INDEX, bm25:CORPUS, dense:INDEX, hybrid:PART,PART, the URL of a server, a "
+        "web search (serper, tavily, searxng:URL), or an object; by default BM25 over the questions' own "
+        "passages.",
     ] = None
     search_cache: Annotated[
         str | None,

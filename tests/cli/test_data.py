@@ -11,7 +11,7 @@ from igpo_gym.specs import names
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["data", *arguments])
+    result = CliRunner().invoke(app, ["data", *arguments], env={"COLUMNS": "200"})
     assert result.exit_code == code, result.output
     return result.output
 
