@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import warnings
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from weakref import WeakValueDictionary
-
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.episode import Passage
-from igpo_gym.errors import DataError, SpecError
-from igpo_gym.search.bm25 import FORMAT, BM25Index
+from igpo_gym.errors import SpecError
+from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.search.corpus import read_corpus
 from igpo_gym.search.interface import Retriever
-from igpo_gym.storage import cache_dir
 from igpo_gym.text import without_credentials
 
 __all__ = ["BM25Index", "Retriever", "read_corpus", "resolve_search"]
@@ -25,20 +16,7 @@ _FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
     '"bm25:FILE.jsonl" or "bm25:FILE.jsonl.gz" (a corpus, indexed once and cached)'
 )
-
-_shared: WeakValueDictionary[str, BM25Index] = WeakValueDictionary()
-
-
-def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
-    """What the spec ``bm25`` calls: an index of the questions' passages, of a corpus file, or a saved one."""
-    if not place:
-        return _index_of(questions)
-    path = Path(place)
-    if path.is_file():
-        return _cached(specs.fingerprint(path), lambda: read_corpus(path))
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        raise DataError(path, "no such file")
-    return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
+_BM25 = "igpo_gym.search.bm25.sharing:bm25"
 
 
 def _server(url: str) -> Retriever:
@@ -48,8 +26,8 @@ def _server(url: str) -> Retriever:
     )
 
 
-specs.register("search", "bm25", bm25, form=_FORM, files=True)
-specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
+specs.register("search", "bm25", _BM25, form=_FORM, files=True)
+specs.register("search", specs.PATH, _BM25, form="FOLDER or FILE (as behind bm25:)")
 for _name in ("http", "https"):
     specs.register("search", _name, _server, form=_FORM)
 
@@ -66,43 +44,3 @@ def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Re
     """
     found: Retriever = specs.resolve("search", "bm25" if search is None else search, questions=questions)
     return found
-
-
-def _index_of(questions: QuestionSet) -> BM25Index:
-    if not questions.passages:
-        raise SpecError(
-            f"the questions {questions.name!r} bring no passages to search; give search= one of: "
-            f"{specs.forms('search')}"
-        )
-    if not questions.fingerprint:
-        return BM25Index.build(questions.passages)
-    return _cached(questions.fingerprint, lambda: questions.passages)
-
-
-def _cached(fingerprint: str, passages: Callable[[], Iterable[Passage]]) -> BM25Index:
-    """The index under this fingerprint: that of the process, else of the disk, else a new one."""
-    key = hashlib.blake2b(f"{FORMAT} {fingerprint}".encode(), digest_size=16).hexdigest()
-    return _share(key, lambda: _load_or_build(cache_dir() / "bm25" / key, passages))
-
-
-def _load_or_build(folder: Path, passages: Callable[[], Iterable[Passage]]) -> BM25Index:
-    try:
-        return BM25Index.load(folder)
-    except DataError:
-        # Not there, or damaged: what is cached can be made again.
-        shutil.rmtree(folder, ignore_errors=True)
-    index = BM25Index.build(passages())
-    try:
-        index.save(folder)
-    except OSError as error:
-        warnings.warn(f"the search index is not cached: {error}", RuntimeWarning, stacklevel=2)
-        return index
-    return BM25Index.load(folder)
-
-
-def _share(key: str, make: Callable[[], BM25Index]) -> BM25Index:
-    with specs.LOCK:
-        index = _shared.get(key)
-        if index is None:
-            index = _shared[key] = make()
-        return index

@@ -1,0 +1,213 @@
+"""The best passages for the words of a query, exactly, with ties in the order of the passages.
+
+Small indices add up every score (:func:`every_sum`). Large ones go through their passages a million at a time,
+and through the words from the rarest to the most frequent one (MaxScore): once the k-th best sum known exceeds
+all that the remaining words can add, they bring no new passage and are only looked up for those that can still
+win. What is known of the k-th best sum is carried from one million to the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from threading import local
+
+import numpy as np
+import numpy.typing as npt
+
+SMALL = 100_000
+"""Below so many passages, adding up every score is the fastest way."""
+
+RANGE = 1 << 20
+"""How many passages are ranked at once."""
+
+_PROMISING = 64
+"""Of how many passages the whole sum is looked up early, for a good bound."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Postings:
+    """The passages that have a word, ascending, what it adds to each one's score, and the most it adds."""
+
+    numbers: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    top: float
+
+
+def best(query: Sequence[Postings], passages: int, k: int) -> list[tuple[int, float]]:
+    """Numbers and scores of the ``k`` best of so many passages, best first.
+
+    The query's words stand in their order, a repeated one as often as it is there (as the same object).
+    """
+    return every_sum(query, passages, k) if passages < SMALL else pruned(query, passages, k)
+
+
+def every_sum(query: Sequence[Postings], passages: int, k: int) -> list[tuple[int, float]]:
+    """:func:`best`, by the sums of all passages."""
+    # Word by word in single precision, as bm25s adds, so that the sums are the same to the last bit.
+    sums = np.zeros(passages, np.float32)
+    for word in query:
+        np.add.at(sums, word.numbers, word.scores)
+    distinct = dict.fromkeys(query)
+    numbers = np.concatenate([word.numbers for word in distinct])
+    totals = sums[numbers]
+    # A passage stands here once per word at most, so the k best are among the k * words best entries.
+    entries = k * len(distinct)
+    if len(totals) > entries:
+        kept = totals >= np.partition(totals, -entries)[-entries]
+        numbers, totals = numbers[kept], totals[kept]
+    return _pairs(_merged(_keys(numbers, totals), k))
+
+
+def pruned(query: Sequence[Postings], passages: int, k: int, size: int = RANGE) -> list[tuple[int, float]]:
+    """:func:`best`, without the sums that cannot matter."""
+    times = Counter(query)
+    words = sorted(times, key=lambda word: len(word.numbers))
+    most = [times[word] * word.top for word in words]
+    edges = np.minimum(np.arange(0, passages + size, size), passages).astype(np.int32)
+    cuts = [word.numbers.searchsorted(edges).tolist() for word in words]
+    slack = 1 - len(query) * 2.0**-21  # sums of the same scores in another order differ by less
+    scratch = _borrow(min(size, passages))
+    keys = np.empty(0, np.int64)
+    bound = 0.0
+    for place in range(len(edges) - 1):
+        here = [
+            _Part(word.numbers[cut[place] : cut[place + 1]], word.scores[cut[place] : cut[place + 1]], times[word], top)
+            for word, cut, top in zip(words, cuts, most, strict=True)
+            if cut[place] < cut[place + 1]
+        ]
+        if not here or sum(part.most for part in here) < bound * slack:
+            continue
+        numbers = _candidates(here, scratch, place * size, k, bound, slack)
+        keys = _merged(np.concatenate([keys, _keys(numbers, _totals(numbers, query))]), k)
+        if len(keys) == k:
+            bound = float(_scores(keys[-1:])[0])
+    _kept.sums = scratch
+    return _pairs(keys)
+
+
+_kept = local()
+
+
+def _borrow(size: int) -> npt.NDArray[np.float32]:
+    """Zeros. Who ends well leaves them as zeros in ``_kept`` for this thread's next query."""
+    sums: npt.NDArray[np.float32] | None = _kept.__dict__.pop("sums", None)
+    return np.zeros(size, np.float32) if sums is None or len(sums) < size else sums
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """A word's postings among the passages at hand."""
+
+    numbers: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    times: int
+    most: float
+    """The most that the word adds to a sum, all its repetitions together."""
+
+    def weighted(self) -> npt.NDArray[np.float32]:
+        return self.scores if self.times == 1 else self.scores * np.float32(self.times)
+
+    def found(self, numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        """What the word adds to each of these passages, once."""
+        at = self.numbers.searchsorted(numbers)
+        at[at == len(self.numbers)] = 0
+        return np.where(self.numbers[at] == numbers, self.scores[at], np.float32(0))
+
+
+def _candidates(
+    words: Sequence[_Part], sums: npt.NDArray[np.float32], first: int, k: int, bound: float, slack: float
+) -> npt.NDArray[np.int32]:
+    """The passages that may be among the best ``k``, ascending. ``sums`` are zeros, and are so afterwards."""
+    rest = [*accumulate((word.most for word in reversed(words)), initial=0.0)][::-1]  # of this word and the next
+    size = 0
+    done = len(words)
+    seen: list[npt.NDArray[np.intp]] = []
+    for place, word in enumerate(words):
+        if place and len(word.numbers) * 2 > size and size >= k:
+            bound = max(bound, _promised(seen, sums, words[place:], first, k))
+        if rest[place] < bound * slack:
+            done = place
+            break
+        at = word.numbers - np.int32(first)
+        np.add.at(sums, at, word.weighted())
+        seen.append(at)
+        size += len(at)
+    if not seen:
+        return np.empty(0, np.int32)
+    places = np.concatenate(seen)
+    totals = sums[places]
+    sums[places] = 0
+    if done == len(words) and len(totals) > len(seen) * k:
+        bound = max(bound, _kth(totals, len(seen) * k))
+    kept = np.flatnonzero(totals >= bound * slack - rest[done])
+    numbers, once = np.unique(places[kept], return_index=True)
+    totals = totals[kept[once]]
+    numbers = numbers.astype(np.int32) + np.int32(first)
+    for place in range(done, len(words)):
+        word = words[place]
+        totals = totals + word.found(numbers) * np.float32(word.times)
+        if len(totals) > k:
+            bound = max(bound, _kth(totals, k))
+        kept = np.flatnonzero(totals >= bound * slack - rest[place + 1])
+        numbers, totals = numbers[kept], totals[kept]
+    return numbers
+
+
+def _promised(
+    seen: Sequence[npt.NDArray[np.intp]],
+    sums: npt.NDArray[np.float32],
+    words: Sequence[_Part],
+    first: int,
+    k: int,
+) -> float:
+    """A bound of the k-th best sum: that of the passages that are the best so far, with the words to come."""
+    places = np.concatenate(seen)
+    totals = sums[places]
+    entries = len(seen) * max(k, _PROMISING)
+    if len(totals) > entries:
+        places = places[totals >= _kth(totals, entries)]
+    places = np.unique(places)
+    if len(places) < k:
+        return 0.0
+    numbers = places.astype(np.int32) + np.int32(first)
+    totals = sums[places]
+    for word in words:
+        totals = totals + word.found(numbers) * np.float32(word.times)
+    return _kth(totals, k)
+
+
+def _kth(values: npt.NDArray[np.float32], k: int) -> float:
+    """The ``k``-th largest of at least ``k`` values."""
+    return float(np.partition(values, len(values) - k)[len(values) - k])
+
+
+def _totals(numbers: npt.NDArray[np.int32], query: Sequence[Postings]) -> npt.NDArray[np.float32]:
+    """The sums of these passages, added as :func:`every_sum` adds."""
+    found = {word: _Part(word.numbers, word.scores, 1, word.top).found(numbers) for word in dict.fromkeys(query)}
+    totals = np.zeros(len(numbers), np.float32)
+    for word in query:
+        totals += found[word]
+    return totals
+
+
+def _keys(numbers: npt.NDArray[np.int32], totals: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Integers in the order of the ranking: the bits of positive floats are ordered as the floats are."""
+    return (-totals.view(np.int32)).astype(np.int64) << 32 | numbers
+
+
+def _merged(keys: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
+    """The ``k`` best of the keys, each once, in their order."""
+    keys = np.sort(keys)
+    keys = keys[np.flatnonzero(np.diff(keys, prepend=0))]  # none is 0, for all scores are above it
+    return keys[:k]
+
+
+def _scores(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    return (-(keys >> 32)).astype(np.int32).view(np.float32)
+
+
+def _pairs(keys: npt.NDArray[np.int64]) -> list[tuple[int, float]]:
+    return list(zip((keys & 0xFFFFFFFF).tolist(), _scores(keys).tolist(), strict=True))
