@@ -141,14 +141,10 @@ def _scratches(target: Path) -> list[Path]:
     """The folders of that target's writers: ``mkdtemp`` puts no hyphen into what it makes up."""
     prefix = f".{target.name}-"
     try:
-        names = os.listdir(target.parent)
+        beside = [path for path in target.parent.iterdir() if path.name.startswith(prefix)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [
-        target.parent / name
-        for name in names
-        if name.startswith(prefix) and "-" not in name[len(prefix) :] and (target.parent / name).is_dir()
-    ]
+    return [path for path in beside if "-" not in path.name[len(prefix) :] and path.is_dir()]
 
 
 @contextmanager
@@ -217,12 +213,14 @@ def _exchange(one: Path, other: Path) -> bool:
 
     Raises FileNotFoundError where one of them is gone.
     """
-    library = ctypes.CDLL(None, use_errno=True) if sys.platform in ("linux", "darwin") else None
+    if sys.platform not in ("linux", "darwin"):
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
     paths = os.fsencode(one), os.fsencode(other)
-    if sys.platform == "linux" and hasattr(library, "renameat2"):
+    if hasattr(library, "renameat2"):
         here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
         failed = library.renameat2(here, paths[0], here, paths[1], exchange)
-    elif sys.platform == "darwin" and hasattr(library, "renamex_np"):
+    elif hasattr(library, "renamex_np"):
         failed = library.renamex_np(*paths, 2)  # RENAME_SWAP
     else:
         return False

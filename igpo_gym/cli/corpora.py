@@ -26,8 +26,7 @@ def build_index(
     from igpo_gym.search.corpus import read_corpus
 
     with explained():
-        index = BM25Index.build(read_corpus(file), progress=True)
-        index.save(out)
+        index = BM25Index.build_folder(read_corpus(file), out, progress=True)
     console.print(
         f"{len(index):,} passages indexed in {out}; search them with --search bm25:{out}", markup=False
     )

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 
-STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
-    "they this to was will with".split()
-)
+_STOP_WORDS = """
+a an and are as at be but by for if in into is it no not of on or such that the their then there these they
+this to was will with
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 """English words that are not indexed: those of Lucene and of bm25s."""
 
 _ascii_words = re.compile(r"\w+", re.ASCII).findall
@@ -82,7 +83,7 @@ def _all_words(text: str) -> list[str]:
 
 
 def _folded(found: list[str]) -> str:
-    """Words, folded, with blanks between them. They are parted before, so that a text's are as many as ever."""
+    """Words, folded, with blanks between them: parted before, so that folding makes no word more."""
     normal = unicodedata.normalize("NFKC", " ".join(found)).casefold()
     return unicodedata.normalize("NFKC", normal).replace("i\u0307", "i")
 
@@ -113,4 +114,6 @@ def _characters() -> Callable[[str], list[str]]:
 @cache
 def _marks() -> str:
     """The combining marks, as the inside of a regular expression's brackets."""
-    return "".join(character for code in range(0x20000) if unicodedata.category(character := chr(code))[0] == "M")
+    return "".join(
+        character for code in range(0x20000) if unicodedata.category(character := chr(code))[0] == "M"
+    )

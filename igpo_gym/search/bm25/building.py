@@ -1,8 +1,7 @@
 """Reading passages once into blocks that are sorted by word, and turning them into the arrays of an index.
 
-A block holds some millions of words, so that memory does not grow with the corpus beyond a few bytes a passage
-(:mod:`igpo_gym.search.bm25.merging` joins the blocks). Where the blocks lie, in memory or in a folder, is
-decided by who builds.
+A block holds some millions of words, so that memory grows by a few bytes a passage alone. The blocks lie in
+memory or in a folder, and :mod:`igpo_gym.search.bm25.merging` joins them.
 """
 
 from __future__ import annotations
@@ -33,9 +32,12 @@ _LINE_BYTES = 1 << 26
 class Sink(Protocol):
     """Takes the arrays of an index, piece by piece."""
 
-    def append(self, name: str, piece: npt.NDArray[Any]) -> None: ...
+    def append(self, name: str, piece: npt.NDArray[Any]) -> None:
+        """Put a piece behind those that this array has so far."""
 
-    def written(self, name: str) -> npt.NDArray[Any]: ...
+    def written(self, name: str) -> npt.NDArray[Any]:
+        """The pieces of this array so far, as one."""
+        ...
 
 
 class Memory:
@@ -45,9 +47,11 @@ class Memory:
         self._pieces: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in ARRAYS}
 
     def append(self, name: str, piece: npt.NDArray[Any]) -> None:
+        """Put a piece behind those that this array has so far."""
         self._pieces[name].append(np.asarray(piece, ARRAYS[name]))
 
     def written(self, name: str) -> npt.NDArray[Any]:
+        """The pieces of this array so far, as one."""
         pieces = self._pieces[name]
         if len(pieces) != 1:
             pieces[:] = [np.concatenate(pieces) if pieces else np.empty(0, ARRAYS[name])]
@@ -121,6 +125,7 @@ class Reader:
         self._id_hashes, self._title_hashes, self._title_numbers = bytearray(), bytearray(), array("i")
 
     def add(self, passage: Passage) -> None:
+        """Take the next passage."""
         text = f"{passage.title}\n{passage.text}"
         self._lines += json.dumps([passage.id, passage.title, passage.text]).encode() + b"\n"
         self._ends.append(self._bytes + len(self._lines))
@@ -171,13 +176,13 @@ class Reader:
         pairs = pairs[firsts]
         counts = np.bincount(pairs >> 32, minlength=len(known)).astype(np.int32)
         times = times.astype(np.min_scalar_type(int(times.max())))
-        parts = (known, counts, (pairs & 0xFFFFFFFF).astype(np.int32), times)
-        self.blocks.append(Block(*map(self._keep, parts)))
+        numbers = (pairs & 0xFFFFFFFF).astype(np.int32)
+        self.blocks.append(Block(*(self._keep(part) for part in (known, counts, numbers, times))))
 
     def finish(self) -> npt.NDArray[np.int32]:
         """Write the tables of ids and titles, and return the lengths of all passages in words.
 
-        Raises ValueError where there are no passages or no words, DuplicateIdError for an id that comes twice.
+        Raises ValueError where there are no passages or no words, DuplicateIdError for an id of two passages.
         """
         if self._sizes:
             self._end()
@@ -211,9 +216,7 @@ class Reader:
             seen[id_] = number
 
 
-def read(
-    passages: Iterable[Passage], sink: Sink, keep: Keep
-) -> tuple[list[Block], npt.NDArray[np.int32]]:
+def read(passages: Iterable[Passage], sink: Sink, keep: Keep) -> tuple[list[Block], npt.NDArray[np.int32]]:
     """Read a stream of passages: the blocks of its words, and the length of every passage in words."""
     sink.append("line_starts", np.zeros(1, np.int64))
     reader = Reader(sink, keep)

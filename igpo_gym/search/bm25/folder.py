@@ -1,9 +1,9 @@
 """The folder of a saved index: its arrays as plain files, checksums of all their blocks, and a manifest.
 
 ``manifest.json`` names kind, format, the number of passages, each file with its size, and hashes of
-``checksums.bin`` and of itself. ``checksums.bin`` holds a CRC-32 for every 64 KiB of the arrays' files, in the
-manifest's order. A small index is checked when it is loaded; of a large one each block is checked when it is
-read first, so that loading reads no gigabytes and no damage passes for text.
+``checksums.bin`` and of itself. ``checksums.bin`` holds a CRC-32 for every 64 KiB of the arrays' files, in
+the manifest's order. A small index is checked when it is loaded; of a large one each block is checked when it
+is read first, so that loading reads no gigabytes and no damage passes for text.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Checked:
         for block in range(first, last):
             if not self._unread[block]:
                 continue
-            if zlib.crc32(self._bytes[block * BLOCK : (block + 1) * BLOCK]) != self._sums[block]:
+            if zlib.crc32(self._bytes[block * BLOCK : (block + 1) * BLOCK].data) != self._sums[block]:
                 place = f"the index is damaged at byte {block * BLOCK:,} and on"
                 raise DataError(self._path, f"{place}; {_AGAIN}")
             self._unread[block] = 0
@@ -100,6 +100,7 @@ class FolderWriter:
         self._files = {name: _Summed(folder / f"{name}.bin") for name in ARRAYS}
 
     def append(self, name: str, piece: npt.NDArray[Any]) -> None:
+        """Put a piece behind those that this array has so far."""
         self._files[name].write(np.ascontiguousarray(piece, ARRAYS[name]).data.cast("B"))
 
     def written(self, name: str) -> npt.NDArray[Any]:
@@ -108,6 +109,7 @@ class FolderWriter:
         return _mapped(self._folder / f"{name}.bin", ARRAYS[name])
 
     def close(self) -> None:
+        """Close the files."""
         for file in self._files.values():
             file.file.close()
 
@@ -202,7 +204,9 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
     for name, size in manifest["files"].items():
         file = folder / f"{name}.bin"
         if not file.is_file() or file.stat().st_size != size:
-            raise DataError(file, f"the index is damaged: the file is not there with its {size} bytes; {_AGAIN}")
+            raise DataError(
+                file, f"the index is damaged: the file is not there with its {size} bytes; {_AGAIN}"
+            )
     return manifest
 
 

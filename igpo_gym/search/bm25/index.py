@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25.analysis import words
 from igpo_gym.search.bm25.building import Memory, read, scratch
@@ -177,7 +175,9 @@ class BM25Index:
         return map(self.passage, numbers.tolist())
 
     def _keys(self, what: str) -> Keys:
-        return Keys(self.arrays[f"{what}s"], self.arrays[f"{what}_buckets"][0 : len(self.arrays[f"{what}_buckets"])])
+        return Keys(
+            self.arrays[f"{what}s"], self.arrays[f"{what}_buckets"][0 : len(self.arrays[f"{what}_buckets"])]
+        )
 
     @cached_property
     def _words(self) -> Keys:
@@ -204,7 +204,11 @@ class BM25Index:
 
     def __reduce__(self) -> tuple[Callable[..., BM25Index], tuple[Any, ...]]:
         """A loaded index is pickled as its folder, so that processes share its pages; another one whole."""
-        return (BM25Index, (self.arrays,)) if self.folder is None else (BM25Index.load, (self.folder.absolute(),))
+        return (
+            (BM25Index, (self.arrays,))
+            if self.folder is None
+            else (BM25Index.load, (self.folder.absolute(),))
+        )
 
 
 _PIECE = 1 << 24

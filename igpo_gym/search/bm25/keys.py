@@ -59,7 +59,9 @@ class Keys:
 def buckets(table: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """Where each bucket begins in a table of hashes in ascending order, and where the last one ends."""
     bits = max(0, (len(table) // _PER_BUCKET).bit_length())
-    edges = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits) if bits else np.empty(0, np.uint64)
+    edges = (
+        np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits) if bits else np.empty(0, np.uint64)
+    )
     return np.concatenate([[0], np.searchsorted(table, edges), [len(table)]]).astype(np.int64)
 
 

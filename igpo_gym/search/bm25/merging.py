@@ -28,7 +28,9 @@ T = TypeVar("T")
 class Track(Protocol):
     """Passes items through, and shows how many have passed under a name."""
 
-    def __call__(self, items: Iterable[T], name: str, total: int | None) -> Iterable[T]: ...
+    def __call__(self, items: Iterable[T], name: str, total: int | None) -> Iterable[T]:
+        """The items."""
+        ...
 
 
 def merge(blocks: Sequence[Block], lengths: npt.NDArray[np.int32], sink: Sink, track: Track) -> None:
@@ -48,7 +50,9 @@ def merge(blocks: Sequence[Block], lengths: npt.NDArray[np.int32], sink: Sink, t
         parts = [_Part(block, cut, start) for block, cut, start in zip(blocks, slices, read, strict=True)]
         read = [part.end for part in parts]
         known, places = np.unique(np.concatenate([part.hashes for part in parts]), return_inverse=True)
-        for part, own in zip(parts, np.split(places, np.cumsum([len(p.hashes) for p in parts])[:-1]), strict=True):
+        for part, own in zip(
+            parts, np.split(places, np.cumsum([len(p.hashes) for p in parts])[:-1]), strict=True
+        ):
             part.words = own
         weights = np.concatenate([part.counts for part in parts])
         passages = np.bincount(places, weights, len(known)).astype(np.int64)
@@ -156,4 +160,9 @@ def _cut(
     low, high = part.words.searchsorted([first, last]).tolist()
     start, end = part.starts[[low, high]].tolist()
     block = part.block
-    return part.words[low:high] - first, part.counts[low:high], block.numbers[start:end], block.times[start:end]
+    return (
+        part.words[low:high] - first,
+        part.counts[low:high],
+        block.numbers[start:end],
+        block.times[start:end],
+    )

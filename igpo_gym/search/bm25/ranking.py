@@ -1,9 +1,9 @@
 """The best passages for the words of a query, exactly, with ties in the order of the passages.
 
-Small indices add up every score (:func:`every_sum`). Large ones go through their passages a million at a time,
-and through the words from the rarest to the most frequent one (MaxScore): once the k-th best sum known exceeds
-all that the remaining words can add, they bring no new passage and are only looked up for those that can still
-win. What is known of the k-th best sum is carried from one million to the next.
+Small indices add up every score (:func:`every_sum`). Large ones go through their passages a million at a
+time, and through the words from the rarest to the most frequent one (MaxScore): once the k-th best sum known
+exceeds all that the remaining words can add, they bring no new passage, and are only looked up for those that
+can still win. What is known of the k-th best sum is carried from one million to the next.
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ SMALL = 100_000
 RANGE = 1 << 20
 """How many passages are ranked at once."""
 
-_PROMISING = 64
-"""Of how many passages the whole sum is looked up early, for a good bound."""
+_MANY = 1 << 16
+"""Before a word with so many passages it is worth while to look for a better bound."""
+
+_FEW, _PROMISING = 1024, 32
+"""A bound is sought among so many passages a word, and the whole sums of so many are looked up."""
+
+_LOOKUP = 8
+"""Looking a passage up takes as long as adding so many scores."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +80,12 @@ def pruned(query: Sequence[Postings], passages: int, k: int, size: int = RANGE) 
     bound = 0.0
     for place in range(len(edges) - 1):
         here = [
-            _Part(word.numbers[cut[place] : cut[place + 1]], word.scores[cut[place] : cut[place + 1]], times[word], top)
+            _Part(
+                word.numbers[cut[place] : cut[place + 1]],
+                word.scores[cut[place] : cut[place + 1]],
+                times[word],
+                top,
+            )
             for word, cut, top in zip(words, cuts, most, strict=True)
             if cut[place] < cut[place + 1]
         ]
@@ -111,82 +122,98 @@ class _Part:
         return self.scores if self.times == 1 else self.scores * np.float32(self.times)
 
     def found(self, numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-        """What the word adds to each of these passages, once."""
+        """What the word adds to each of these passages, all its repetitions together."""
         at = self.numbers.searchsorted(numbers)
         at[at == len(self.numbers)] = 0
-        return np.where(self.numbers[at] == numbers, self.scores[at], np.float32(0))
+        scores = np.where(self.numbers[at] == numbers, self.scores[at], np.float32(0))
+        return scores if self.times == 1 else scores * np.float32(self.times)
 
 
 def _candidates(
     words: Sequence[_Part], sums: npt.NDArray[np.float32], first: int, k: int, bound: float, slack: float
 ) -> npt.NDArray[np.int32]:
-    """The passages that may be among the best ``k``, ascending. ``sums`` are zeros, and are so afterwards."""
-    rest = [*accumulate((word.most for word in reversed(words)), initial=0.0)][::-1]  # of this word and the next
-    size = 0
-    done = len(words)
-    seen: list[npt.NDArray[np.intp]] = []
-    for place, word in enumerate(words):
-        if place and len(word.numbers) * 2 > size and size >= k:
-            bound = max(bound, _promised(seen, sums, words[place:], first, k))
-        if rest[place] < bound * slack:
-            done = place
-            break
+    """The passages from ``first`` on that may be among the best ``k``, ascending.
+
+    ``words`` stand from the rarest on. ``sums`` are zeros, and are so afterwards.
+    """
+    rest = [*accumulate((word.most for word in reversed(words)), initial=0.0)][::-1]  # from each word on
+    added: list[npt.NDArray[np.int32]] = []
+
+    def add(word: _Part) -> None:
         at = word.numbers - np.int32(first)
         np.add.at(sums, at, word.weighted())
-        seen.append(at)
-        size += len(at)
-    if not seen:
+        added.append(at)
+
+    # The passages of rare words, until what is left can bring no new one.
+    done = 0
+    for word in words:
+        if added and len(word.numbers) >= _MANY and rest[done] >= bound * slack:
+            bound = max(bound, _promised(added, sums, words[done:], first, k, slack))
+        if rest[done] < bound * slack:
+            break
+        add(word)
+        done += 1
+    if not added:
         return np.empty(0, np.int32)
-    places = np.concatenate(seen)
+    places = np.concatenate(added)
     totals = sums[places]
-    sums[places] = 0
-    if done == len(words) and len(totals) > len(seen) * k:
-        bound = max(bound, _kth(totals, len(seen) * k))
-    kept = np.flatnonzero(totals >= bound * slack - rest[done])
-    numbers, once = np.unique(places[kept], return_index=True)
-    totals = totals[kept[once]]
-    numbers = numbers.astype(np.int32) + np.int32(first)
+    bound = max(bound, _kth(totals[: len(added) * _FEW], len(added) * k))
+    fresh = len(added)
+    while True:
+        kept = np.flatnonzero(totals >= bound * slack - rest[done])
+        places, totals = places[kept], totals[kept]
+        if done == len(words) or len(places) * _LOOKUP < len(words[done].numbers):
+            break
+        add(words[done])  # cheaper than looking so many passages up
+        totals = sums[places]
+        done += 1
+    for at in added:
+        sums[at] = 0
+    if done == len(words):
+        bound = max(bound, _kth(totals, fresh * k))
+        return np.unique(places[totals >= bound * slack]) + np.int32(first)
+    places, once = np.unique(places, return_index=True)
+    numbers, totals = places + np.int32(first), totals[once]
     for place in range(done, len(words)):
-        word = words[place]
-        totals = totals + word.found(numbers) * np.float32(word.times)
-        if len(totals) > k:
-            bound = max(bound, _kth(totals, k))
+        totals = totals + words[place].found(numbers)
+        bound = max(bound, _kth(totals, k))
         kept = np.flatnonzero(totals >= bound * slack - rest[place + 1])
         numbers, totals = numbers[kept], totals[kept]
     return numbers
 
 
 def _promised(
-    seen: Sequence[npt.NDArray[np.intp]],
+    added: Sequence[npt.NDArray[np.int32]],
     sums: npt.NDArray[np.float32],
     words: Sequence[_Part],
     first: int,
     k: int,
+    slack: float,
 ) -> float:
-    """A bound of the k-th best sum: that of the passages that are the best so far, with the words to come."""
-    places = np.concatenate(seen)
+    """A bound of the k-th best sum: of passages that are good so far, with the words to come if need be."""
+    places = np.concatenate(added)[: len(added) * _FEW]
     totals = sums[places]
-    entries = len(seen) * max(k, _PROMISING)
-    if len(totals) > entries:
-        places = places[totals >= _kth(totals, entries)]
-    places = np.unique(places)
-    if len(places) < k:
-        return 0.0
-    numbers = places.astype(np.int32) + np.int32(first)
-    totals = sums[places]
+    bound = _kth(totals, len(added) * k)
+    if sum(word.most for word in words) < bound * slack:
+        return bound
+    numbers = np.unique(places[totals >= _kth(totals, len(added) * (k + _PROMISING))])
+    totals = sums[numbers]
+    numbers += np.int32(first)
     for word in words:
-        totals = totals + word.found(numbers) * np.float32(word.times)
-    return _kth(totals, k)
+        totals = totals + word.found(numbers)
+    return max(bound, _kth(totals, k))
 
 
 def _kth(values: npt.NDArray[np.float32], k: int) -> float:
-    """The ``k``-th largest of at least ``k`` values."""
-    return float(np.partition(values, len(values) - k)[len(values) - k])
+    """The ``k``-th largest value; of fewer values, 0."""
+    return float(np.partition(values, len(values) - k)[len(values) - k]) if len(values) >= k else 0.0
 
 
 def _totals(numbers: npt.NDArray[np.int32], query: Sequence[Postings]) -> npt.NDArray[np.float32]:
     """The sums of these passages, added as :func:`every_sum` adds."""
-    found = {word: _Part(word.numbers, word.scores, 1, word.top).found(numbers) for word in dict.fromkeys(query)}
+    found = {
+        word: _Part(word.numbers, word.scores, 1, word.top).found(numbers) for word in dict.fromkeys(query)
+    }
     totals = np.zeros(len(numbers), np.float32)
     for word in query:
         totals += found[word]

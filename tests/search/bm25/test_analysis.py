@@ -97,7 +97,11 @@ def test_what_does_not_show_does_not_count() -> None:
 
 def test_single_characters_do_not_lengthen_a_passage() -> None:
     """Three pairs weigh as three English words do."""
-    passages = [Passage("cjk", "", "北京首都"), Passage("english", "", "one two three"), Passage("x", "", "x")]
+    passages = [
+        Passage("cjk", "", "北京首都"),
+        Passage("english", "", "one two three"),
+        Passage("x", "", "x"),
+    ]
     index = BM25Index.build(passages)
     (chinese,), (english,) = index.search(["北京", "two"], 5)
     assert chinese.score == english.score > 0
@@ -131,7 +135,9 @@ def is_english(text: str) -> bool:
     )
 
 
-@pytest.mark.skipif(not (SHARED / "data/hotpotqa").is_dir(), reason="the HotpotQA sample is not beside this checkout")
+@pytest.mark.skipif(
+    not (SHARED / "data/hotpotqa").is_dir(), reason="the HotpotQA sample is not beside this checkout"
+)
 def test_english_rankings_and_scores_are_those_of_the_plain_rule() -> None:
     found = load_hotpotqa(SHARED / "data/hotpotqa/dev300.jsonl")
     texts = [f"{passage.title}\n{passage.text}" for passage in found.passages]
@@ -155,4 +161,5 @@ def test_english_rankings_and_scores_are_those_of_the_plain_rule() -> None:
         assert index.ranked(words(query), 10) == ranking(only_english, query, 10)
         ours, theirs = whole.ranked(words(query), 5), ranking(every, query, 5)
         assert [number for number, _ in ours] == [number for number, _ in theirs]
-        assert [score for _, score in ours] == pytest.approx([score for _, score in theirs], rel=1e-2)
+        for (number, score), (_, expected) in zip(ours, theirs, strict=True):
+            assert number not in english or score == pytest.approx(expected, rel=1e-3)

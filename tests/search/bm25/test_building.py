@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from bm25s.stopwords import STOPWORDS_EN
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igpo_gym.episode import Passage
@@ -66,7 +66,6 @@ def test_equals_bm25s_on_a_zipf_corpus_with_many_ties() -> None:
             assert index.ranked(words(query), k) == ranking[:k]
 
 
-
 @pytest.fixture
 def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few passages, ranges of a few words, pieces of a few postings."""
@@ -78,7 +77,10 @@ def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def drawn(count: int, seed: int = 0) -> list[Passage]:
     rng = np.random.default_rng(seed)
     rows = rng.zipf(1.3, size=(count, 12)) % 500
-    return [Passage(f"p{number}", f"t{number // 3}", " ".join(f"w{w}" for w in row)) for number, row in enumerate(rows)]
+    return [
+        Passage(f"p{number}", f"t{number // 3}", " ".join(f"w{w}" for w in row))
+        for number, row in enumerate(rows)
+    ]
 
 
 def bm25s_column(model: bm25s.BM25, word: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -91,7 +93,7 @@ def bm25s_column(model: bm25s.BM25, word: str) -> tuple[npt.NDArray[np.int32], n
 def test_postings_and_scores_of_many_blocks_are_those_of_bm25s(tmp_path: Path) -> None:
     passages = drawn(400)
     model = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy")
-    corpus = [[word for word in words(f"{p.title} {p.text}")] for p in passages]
+    corpus = [words(f"{p.title} {p.text}") for p in passages]
     model.index(corpus, create_empty_token=False, show_progress=False)
     for index in (BM25Index.build_folder(iter(passages), tmp_path / "index"), BM25Index.build(passages)):
         assert len(index.arrays["words"]) == len(model.vocab_dict)
@@ -122,7 +124,9 @@ def test_an_id_that_comes_twice_is_named_with_both_places(
     passages = drawn(60)
     passages[40] = Passage("p7", "other", "text")
     passages[50] = Passage("p3", "other", "text")
-    with pytest.raises(DuplicateIdError, match=r"'p7' \(numbers 7 and 40 from 0\); ids must be unique") as caught:
+    with pytest.raises(
+        DuplicateIdError, match=r"'p7' \(numbers 7 and 40 from 0\); ids must be unique"
+    ) as caught:
         BM25Index.build(passages) if in_memory else BM25Index.build_folder(passages, tmp_path / "index")
     error = pickle.loads(pickle.dumps(caught.value))
     assert (error.id, error.first, error.second) == ("p7", 7, 40)

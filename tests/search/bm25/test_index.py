@@ -16,6 +16,7 @@ PASSAGES = [
     Passage("odd", 'Quotes " and \\ slashes', "line\nbreak, ударник, 鼓, \ud800 alone"),
 ]
 
+
 def test_finds_by_title_and_text_and_keeps_what_it_found() -> None:
     index = BM25Index.build(PASSAGES)
     first, second = index.search(["Oskar's drum", "danzig"], k=3)
@@ -120,5 +121,3 @@ def test_documents_are_found_by_the_id_of_any_of_their_passages() -> None:
     numbers = [[passage.id for passage in document] for document in found]
     assert numbers == [["p599", "p1299", "p1999"], ["alone"], [], ["p3", "p703", "p1403"], []]
     assert index.documents([]) == []
-
-

@@ -15,7 +15,9 @@ from igpo_gym.search.bm25.ranking import Postings, every_sum, pruned
 def postings(rng: np.random.Generator, passages: int, share: float, levels: int) -> Postings:
     """A word that this share of the passages has, with scores of so many levels: the fewer, the more ties."""
     numbers = np.sort(rng.choice(passages, max(1, int(share * passages)), replace=False)).astype(np.int32)
-    scores = ((1 + rng.integers(0, levels, len(numbers))) * np.float32(rng.uniform(0.01, 3))).astype(np.float32)
+    scores = ((1 + rng.integers(0, levels, len(numbers))) * np.float32(rng.uniform(0.01, 3))).astype(
+        np.float32
+    )
     return Postings(numbers, scores, float(scores.max()))
 
 
