@@ -57,13 +57,15 @@ def every_sum(query: Sequence[Postings], passages: int, k: int) -> list[tuple[in
     for word in query:
         np.add.at(sums, word.numbers, word.scores)
     distinct = dict.fromkeys(query)
-    numbers = np.concatenate([word.numbers for word in distinct])
-    totals = sums[numbers]
-    # A passage stands here once per word at most, so the k best are among the k * words best entries.
-    entries = k * len(distinct)
-    if len(totals) > entries:
-        kept = totals >= np.partition(totals, -entries)[-entries]
-        numbers, totals = numbers[kept], totals[kept]
+    if sum(len(word.numbers) for word in distinct) < passages:
+        numbers = np.concatenate([word.numbers for word in distinct])
+        totals = sums[numbers]
+        least = _kth(totals, k * len(distinct))  # a passage stands here once per word at most
+    else:
+        numbers, totals = np.arange(passages, dtype=np.int32), sums
+        least = _kth(sums, k)
+    kept = np.flatnonzero(totals >= least if least else totals)
+    numbers, totals = numbers[kept], totals[kept]
     return _pairs(_merged(_keys(numbers, totals), k))
 
 

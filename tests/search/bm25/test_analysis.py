@@ -129,8 +129,8 @@ def old_words(text: str) -> list[str]:
 
 
 def is_english(text: str) -> bool:
-    """Whether both rules agree: Latin letters without marks, but for İ, which lower case takes apart."""
-    return "İ" not in text and all(
+    """Whether both rules agree: Latin letters without marks, and no İ and ß, which folding changes."""
+    return not {*"İß"} & {*text} and all(
         character < "\u0250" or unicodedata.category(character)[0] in "PSZ" for character in text
     )
 
@@ -153,13 +153,16 @@ def test_english_rankings_and_scores_are_those_of_the_plain_rule() -> None:
         scores = model.get_scores(old_words(query)).tolist()
         return sorted(enumerate(scores), key=lambda pair: (-pair[1], pair[0]))[:k]
 
+    among = set(english)
     only_english, every = reference(english), reference(list(range(len(texts))))
     index = BM25Index.build([found.passages[number] for number in english])
     whole = BM25Index.build(found.passages)
-    for question in found.questions:
-        query = question.text
+    queries = [question.text for question in found.questions if is_english(question.text)]
+    assert len(queries) > 0.9 * len(found.questions)
+    for query in queries:
         assert index.ranked(words(query), 10) == ranking(only_english, query, 10)
-        ours, theirs = whole.ranked(words(query), 5), ranking(every, query, 5)
+        # Passages with words of other scripts have another length now, and shift the mean a little.
+        rankings = whole.ranked(words(query), 20), ranking(every, query, 20)
+        ours, theirs = ([pair for pair in pairs if pair[0] in among][:5] for pairs in rankings)
         assert [number for number, _ in ours] == [number for number, _ in theirs]
-        for (number, score), (_, expected) in zip(ours, theirs, strict=True):
-            assert number not in english or score == pytest.approx(expected, rel=1e-3)
+        assert [score for _, score in ours] == pytest.approx([score for _, score in theirs], rel=1e-2)
