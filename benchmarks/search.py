@@ -4,15 +4,16 @@
     python benchmarks/search.py --million       # and a million: half an hour, 4 GB of memory for bm25s
     python benchmarks/search.py --full          # and five million, BM25Index and tantivy alone
 
-Passages of 60 words drawn from a Zipf law over 200,000 words. Keywords: six words from the same law without the
-30 most frequent ones. Questions: twelve words from the whole law, so with the words that nearly every passage
-has, as stop words are. The ten best passages are asked for, one query after another, then 64 at once; BM25Index
-alone gives whole passages, the others numbers.
+Passages of 60 words drawn from a Zipf law over 200,000 words. Keywords: six words from the same law without
+the 30 most frequent ones. Questions: twelve words from the whole law, so with the words that nearly every
+passage has, as stop words are. The ten best passages are asked for, one query after another, then 64 at once;
+BM25Index alone gives whole passages, the others numbers.
 
 Every engine builds in a process of its own, and searches in another one, with one thread. Times are CPU
-seconds, "peak_mib" is the largest anonymous memory (mapped pages are not counted), "cold_ms" is opening and the
-first query. "recall" is the share of the exact ten best passages by bm25s's formula that are found, where one
-passage is as good as another with the same score. Engines that are not installed are left out. Prints JSON.
+seconds, "peak_mib" is the largest anonymous memory (mapped pages are not counted), "cold_ms" is opening and
+the first query. "recall" is the share of the exact ten best passages by bm25s's formula that are found, where
+one passage is as good as another with the same score. Engines that are not installed are left out. Prints
+JSON.
 """
 
 from __future__ import annotations

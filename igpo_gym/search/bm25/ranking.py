@@ -32,6 +32,9 @@ _FEW, _PROMISING = 1024, 32
 _LOOKUP = 8
 """Looking a passage up takes as long as adding so many scores."""
 
+_CLEARED = 16
+"""Clearing so many sums in their order takes as long as clearing a single one."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Postings:
@@ -59,7 +62,7 @@ def every_sum(query: Sequence[Postings], passages: int, k: int) -> list[tuple[in
     distinct = dict.fromkeys(query)
     if sum(len(word.numbers) for word in distinct) < passages:
         numbers = np.concatenate([word.numbers for word in distinct])
-        totals = sums[numbers]
+        totals = sums.take(numbers)
         least = _kth(totals, k * len(distinct))  # a passage stands here once per word at most
     else:
         numbers, totals = np.arange(passages, dtype=np.int32), sums
@@ -158,7 +161,7 @@ def _candidates(
     if not added:
         return np.empty(0, np.int32)
     places = np.concatenate(added)
-    totals = sums[places]
+    totals = sums.take(places)
     bound = max(bound, _kth(totals[: len(added) * _FEW], len(added) * k))
     fresh = len(added)
     while True:
@@ -167,10 +170,13 @@ def _candidates(
         if done == len(words) or len(places) * _LOOKUP < len(words[done].numbers):
             break
         add(words[done])  # cheaper than looking so many passages up
-        totals = sums[places]
+        totals = sums.take(places)
         done += 1
-    for at in added:
-        sums[at] = 0
+    if sum(map(len, added)) * _CLEARED > len(sums):
+        sums[:] = 0
+    else:
+        for at in added:
+            sums[at] = 0
     if done == len(words):
         bound = max(bound, _kth(totals, fresh * k))
         return np.unique(places[totals >= bound * slack]) + np.int32(first)
@@ -194,12 +200,12 @@ def _promised(
 ) -> float:
     """A bound of the k-th best sum: of passages that are good so far, with the words to come if need be."""
     places = np.concatenate(added)[: len(added) * _FEW]
-    totals = sums[places]
+    totals = sums.take(places)
     bound = _kth(totals, len(added) * k)
     if sum(word.most for word in words) < bound * slack:
         return bound
     numbers = np.unique(places[totals >= _kth(totals, len(added) * (k + _PROMISING))])
-    totals = sums[numbers]
+    totals = sums.take(numbers)
     numbers += np.int32(first)
     for word in words:
         totals = totals + word.found(numbers)
