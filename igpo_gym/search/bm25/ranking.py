@@ -35,6 +35,9 @@ _LOOKUP = 8
 _CLEARED = 16
 """Clearing so many sums in their order takes as long as clearing a single one."""
 
+_LEAST = float(np.finfo(np.float32).smallest_subnormal)
+"""Every sum that is not zero is as large as that."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Postings:
@@ -60,15 +63,15 @@ def every_sum(query: Sequence[Postings], passages: int, k: int) -> list[tuple[in
     for word in query:
         np.add.at(sums, word.numbers, word.scores)
     distinct = dict.fromkeys(query)
-    if sum(len(word.numbers) for word in distinct) < passages:
-        numbers = np.concatenate([word.numbers for word in distinct])
+    numbers = np.concatenate([word.numbers for word in distinct])
+    entries = k * len(distinct)  # a passage stands in numbers once per word at most
+    if len(numbers) < passages:
         totals = sums.take(numbers)
-        least = _kth(totals, k * len(distinct))  # a passage stands here once per word at most
     else:
-        numbers, totals = np.arange(passages, dtype=np.int32), sums
-        least = _kth(sums, k)
-    kept = np.flatnonzero(totals >= least if least else totals)
-    numbers, totals = numbers[kept], totals[kept]
+        numbers, totals, entries = np.arange(passages, dtype=np.int32), sums, k
+    if len(totals) > entries:
+        kept = (totals >= (_kth(totals, entries) or _LEAST)).nonzero()[0]
+        numbers, totals = numbers[kept], totals[kept]
     return _pairs(_merged(_keys(numbers, totals), k))
 
 
@@ -214,7 +217,12 @@ def _promised(
 
 def _kth(values: npt.NDArray[np.float32], k: int) -> float:
     """The ``k``-th largest value; of fewer values, 0."""
-    return float(np.partition(values, len(values) - k)[len(values) - k]) if len(values) >= k else 0.0
+    place = len(values) - k
+    if place < 0:
+        return 0.0
+    values = values.copy()
+    values.partition(place)
+    return float(values[place])
 
 
 def _totals(numbers: npt.NDArray[np.int32], query: Sequence[Postings]) -> npt.NDArray[np.float32]:
@@ -234,10 +242,9 @@ def _keys(numbers: npt.NDArray[np.int32], totals: npt.NDArray[np.float32]) -> np
 
 
 def _merged(keys: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
-    """The ``k`` best of the keys, each once, in their order."""
-    keys = np.sort(keys)
-    keys = keys[np.flatnonzero(np.diff(keys, prepend=0))]  # none is 0, for all scores are above it
-    return keys[:k]
+    """The ``k`` best of the keys, each once, in their order. The keys are sorted in place."""
+    keys.sort()
+    return np.concatenate([keys[:1], keys[1:][keys[1:] != keys[:-1]]])[:k]
 
 
 def _scores(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
