@@ -35,9 +35,6 @@ _LOOKUP = 8
 _CLEARED = 16
 """Clearing so many sums in their order takes as long as clearing a single one."""
 
-_LEAST = float(np.finfo(np.float32).smallest_subnormal)
-"""Every sum that is not zero is as large as that."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Postings:
@@ -65,12 +62,11 @@ def every_sum(query: Sequence[Postings], passages: int, k: int) -> list[tuple[in
     distinct = dict.fromkeys(query)
     numbers = np.concatenate([word.numbers for word in distinct])
     entries = k * len(distinct)  # a passage stands in numbers once per word at most
-    if len(numbers) < passages:
-        totals = sums.take(numbers)
-    else:
-        numbers, totals, entries = np.arange(passages, dtype=np.int32), sums, k
+    if len(numbers) >= passages:
+        numbers, entries = sums.nonzero()[0].astype(np.int32), k
+    totals = sums.take(numbers)
     if len(totals) > entries:
-        kept = (totals >= (_kth(totals, entries) or _LEAST)).nonzero()[0]
+        kept = (totals >= _kth(totals, entries)).nonzero()[0]
         numbers, totals = numbers[kept], totals[kept]
     return _pairs(_merged(_keys(numbers, totals), k))
 
