@@ -315,8 +315,8 @@ def main() -> None:
             print(json.dumps(build(rest[0], Path(rest[1]), Path(rest[2]))))
         else:
             asked = json.loads(Path(rest[-1]).read_text())
-            made = exact(Path(rest[0]), asked) if part == "exact" else measure(rest[0], Path(rest[1]), asked)
-            print(json.dumps(made))
+            folder = Path(rest[-2])
+            print(json.dumps(exact(folder, asked) if part == "exact" else measure(rest[0], folder, asked)))
         return
     engines = [name for name in arguments.engines if find_spec(ENGINES[name].needs)]
     for name in set(arguments.engines) - set(engines):

@@ -1,9 +1,9 @@
 """The best passages for the words of a query, exactly, with ties in the order of the passages.
 
-Small indices add up every score (:func:`every_sum`). Large ones go through their passages a million at a
-time, and through the words from the rarest to the most frequent one (MaxScore): once the k-th best sum known
-exceeds all that the remaining words can add, they bring no new passage, and are only looked up for those that
-can still win. What is known of the k-th best sum is carried from one million to the next.
+Few postings are all added up (:func:`every_sum`). Of many, passages are ranked a million at a time, and words
+from the rarest to the most frequent one (MaxScore): once the k-th best sum known exceeds all that the
+remaining words can add, they bring no new passage, and are only looked up for those that can still win. What
+is known of the k-th best sum is carried from one million to the next.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from threading import local
 import numpy as np
 import numpy.typing as npt
 
-SMALL = 100_000
-"""Below so many passages, adding up every score is the fastest way."""
+EASY = 1 << 17
+"""Up to so many postings, where eight passages count as one, adding up every score is the fastest way."""
 
 RANGE = 1 << 20
 """How many passages are ranked at once."""
@@ -50,7 +50,8 @@ def best(query: Sequence[Postings], passages: int, k: int) -> list[tuple[int, fl
 
     The query's words stand in their order, a repeated one as often as it is there (as the same object).
     """
-    return every_sum(query, passages, k) if passages < SMALL else pruned(query, passages, k)
+    easy = sum(len(word.numbers) for word in query) + passages // 8 < EASY
+    return every_sum(query, passages, k) if easy else pruned(query, passages, k)
 
 
 def every_sum(query: Sequence[Postings], passages: int, k: int) -> list[tuple[int, float]]:
