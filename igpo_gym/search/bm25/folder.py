@@ -1,7 +1,7 @@
 """The folder of a saved index: its arrays as plain files, checksums of all their blocks, and a manifest.
 
 ``manifest.json`` names kind, format, the number of passages, each file with its size, and hashes of
-``checksums.bin`` and of itself. ``checksums.bin`` holds a CRC-32 for every 64 KiB of the arrays' files, in
+``checksums.bin`` and of itself. ``checksums.bin`` holds a CRC-32 for every 16 KiB of the arrays' files, in
 the manifest's order. A small index is checked when it is loaded; of a large one each block is checked when it
 is read first, so that loading reads no gigabytes and no damage passes for text.
 """
@@ -42,7 +42,7 @@ ARRAYS = {
 }
 """Each array and its type; :class:`igpo_gym.search.bm25.BM25Index` says what is in it."""
 
-BLOCK = 1 << 16
+BLOCK = 1 << 14
 """How many bytes have one checksum."""
 
 SMALL = 1 << 24

@@ -16,7 +16,7 @@ _PER_BUCKET = 512
 
 
 def digest(text: str) -> bytes:
-    """The 8 bytes under which a text is known: of two million million million texts hardly two share them."""
+    """The 8 bytes under which a text is known: of ten million texts, hardly ever do two share them."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
@@ -35,7 +35,7 @@ class Keys:
 
     >>> table = np.sort(hashes(["Danzig", "Vistula"]))
     >>> keys = Keys(table, buckets(table))
-    >>> [len(keys.find(text)) for text in ("Danzig", "Oder")]
+    >>> [len(keys.find(text)) for text in ("Danzig", "Elbe")]
     [1, 0]
     """
 

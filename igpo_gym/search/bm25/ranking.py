@@ -145,7 +145,7 @@ def _candidates(
     added: list[npt.NDArray[np.int32]] = []
 
     def add(word: _Part) -> None:
-        at = word.numbers - np.int32(first)
+        at = word.numbers - np.int32(first) if first else word.numbers
         np.add.at(sums, at, word.weighted())
         added.append(at)
 
