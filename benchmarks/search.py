@@ -292,11 +292,10 @@ def compare(size: int, engines: Sequence[str], place: Path, asked: Path) -> Iter
     with file.open("w", encoding="utf-8") as lines:
         lines.writelines(f"{p.title}\t{p.text}\n" for p in corpus(size))
     right: dict[str, list[list[int]]] = {}
-    for engine in engines:
+    for engine in dict.fromkeys(("igpo_gym", *engines)):
         name = "bm25s-numpy" if engine == "bm25s-numba" else engine  # one index for both
         built = {} if (place / name).exists() else run("build", name, file, place / name)
-        if not right:
-            right = run("exact", place / name, asked)
+        right = right or run("exact", place / name, asked)
         facts = run("measure", engine, place / name, asked)
         for kind, exact_ones in right.items():
             pairs = list(zip(facts[kind].pop("found"), exact_ones, strict=False))
@@ -312,7 +311,7 @@ def main() -> None:
     parser.add_argument("--million", action="store_true", help="a million passages too")
     parser.add_argument("--full", action="store_true", help="a million and five million passages too")
     parser.add_argument("--sizes", type=int, nargs="+", help="these sizes instead")
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="these alone")
     parser.add_argument("--queries", type=int, default=200, help="how many of each kind (200)")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -325,18 +324,18 @@ def main() -> None:
             folder = Path(rest[-2])
             print(json.dumps(exact(folder, asked) if part == "exact" else measure(rest[0], folder, asked)))
         return
-    engines = [name for name in arguments.engines if find_spec(ENGINES[name].needs)]
+    engines = [name for name in ENGINES if name in arguments.engines and find_spec(ENGINES[name].needs)]
     for name in set(arguments.engines) - set(engines):
         print(f"{name} is left out: {ENGINES[name].needs} is not installed", file=sys.stderr)
     million = arguments.million or arguments.full
     sizes = [10_000, 100_000, *([1_000_000] if million else []), *([5_000_000] if arguments.full else [])]
     results = []
     for size in arguments.sizes or sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            asked_file = Path(folder) / "queries.json"
-            asked_file.write_text(json.dumps(queries(arguments.queries)))
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / "queries.json"
+            file.write_text(json.dumps(queries(arguments.queries)))
             chosen = [name for name in engines if size <= 1_000_000 or name in LARGE]
-            for facts in compare(size, chosen, Path(folder), asked_file):
+            for facts in compare(size, chosen, Path(scratch), file):
                 results.append(facts)
                 print(json.dumps(facts), file=sys.stderr)
     print(json.dumps({"benchmark": "search", "k": K, "results": results}, indent=2))

@@ -30,9 +30,9 @@ def fingerprint(spec: str | Path | None) -> str:
 
     The same for a copy, and whatever the working directory: registered names are never paths. Of a folder,
     that of its files: of a model's, those that a model is made of; of an index's, the manifest, which holds
-    checksums of the others, and the sizes of those. A file of more than ``WHOLE_BYTES`` counts by its size, its first and last
-    megabyte, and the header of a safetensors file. Hashes of large files are remembered in the cache folder,
-    for a path, size and time of writing.
+    checksums of the others, and the sizes of those. A file of more than ``WHOLE_BYTES`` counts by its size,
+    its first and last megabyte, and the header of a safetensors file. Hashes of large files are remembered
+    in the cache folder, for a path, size and time of writing.
 
     >>> fingerprint("world:test"), fingerprint(None)
     ('', '')
