@@ -57,14 +57,7 @@ def words(text: str) -> list[str]:
     >>> words("İstanbul, 北京是首都 2008")
     ['istanbul', '北京', '京是', '是首', '首都', '2008']
     """
-    if text.isascii():
-        return _ascii_words(text.lower())
-    if _is_plain(text):
-        return _folded(_plain_words(text)).split()
-    folded = _folded(_all_words(text))
-    if not _unspaced.search(folded):
-        return folded.split()
-    return [word for run in _runs(folded) for word in (run if len(run) == 1 else map("".join, pairwise(run)))]
+    return _ascii_words(text.lower()) if text.isascii() else analyzed(text)[0]
 
 
 def characters(text: str) -> list[str]:
@@ -73,9 +66,19 @@ def characters(text: str) -> list[str]:
     >>> characters("北京 2008 京"), characters("Danzig")
     (['北', '京'], [])
     """
-    if text.isascii() or _is_plain(text) or not _unspaced.search(folded := _folded(_all_words(text))):
-        return []
-    return [character for run in _runs(folded) if len(run) > 1 for character in run]
+    return analyzed(text)[1]
+
+
+def analyzed(text: str) -> tuple[list[str], list[str]]:
+    """The :func:`words` and the :func:`characters` of a passage."""
+    if text.isascii():
+        return _ascii_words(text.lower()), []
+    folded = _folded(_plain_words(text) if _is_plain(text) else _all_words(text))
+    if not _unspaced.search(folded):
+        return folded.split(), []
+    runs = list(_runs(folded))
+    found = [word for run in runs for word in (run if len(run) == 1 else map("".join, pairwise(run)))]
+    return found, [character for run in runs if len(run) > 1 for character in run]
 
 
 def _all_words(text: str) -> list[str]:
@@ -92,7 +95,10 @@ def _runs(folded: str) -> Iterator[list[str]]:
     """Each spaced word as a list of itself, each run of an unspaced script as the list of its characters."""
     for word in folded.split():
         for unspaced, spaced in _parts()(word):
-            yield _characters()(unspaced) if unspaced else [spaced]
+            if not unspaced:
+                yield [spaced]
+            else:
+                yield list(unspaced) if unspaced.isalpha() else _characters()(unspaced)
 
 
 @cache

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DuplicateIdError
-from igpo_gym.search.bm25.analysis import STOP_WORDS, characters, words
+from igpo_gym.search.bm25.analysis import STOP_WORDS, analyzed
 from igpo_gym.search.bm25.folder import ARRAYS
 from igpo_gym.search.bm25.keys import buckets, by_hash, digest, hashes
 
@@ -134,8 +134,8 @@ class Reader:
             self._title_hashes += digest(passage.title)
             self._title_numbers.append(self.passages)
         before = len(self._words)
-        self._words.extend(map(self._numbering.__getitem__, words(text)))
-        alone = characters(text)
+        found, alone = analyzed(text)
+        self._words.extend(map(self._numbering.__getitem__, found))
         self._words.extend(map(self._numbering.__getitem__, alone))
         self._characters.append(len(alone))
         self._sizes.append(len(self._words) - before)

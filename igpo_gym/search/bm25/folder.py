@@ -164,6 +164,13 @@ def replaceable(folder: Path) -> bool:
 
 def load_arrays(folder: Path) -> dict[str, Readable]:
     """The arrays of a saved index, mapped. Raises DataError for what is no index, or a damaged one."""
+    try:
+        return _load_arrays(folder)
+    except DataError:
+        return _load_arrays(folder)  # another index may have taken its place meanwhile
+
+
+def _load_arrays(folder: Path) -> dict[str, Readable]:
     manifest = _checked_manifest(folder)
     sums = _checksums(folder, manifest)
     sizes: dict[str, int] = manifest["files"]

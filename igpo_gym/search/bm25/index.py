@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from igpo_gym.episode import Passage
-from igpo_gym.search.bm25.analysis import words
+from igpo_gym.search.bm25.analysis import STOP_WORDS, words
 from igpo_gym.search.bm25.building import Memory, read, scratch
 from igpo_gym.search.bm25.folder import ARRAYS, FolderWriter, Readable, load_arrays, replaceable
 from igpo_gym.search.bm25.keys import Keys
@@ -55,7 +55,7 @@ class BM25Index:
     """
     folder: Path | None = None
     """Where the index was loaded from."""
-    _remembered: dict[str, Postings | None] = field(default_factory=dict)
+    _remembered: dict[str, Postings] = field(default_factory=dict)
 
     @classmethod
     def build(cls, passages: Iterable[Passage], *, progress: bool = False) -> BM25Index:
@@ -133,15 +133,13 @@ class BM25Index:
         return best(found, len(self), k) if found else []
 
     def _postings(self, word: str) -> Postings | None:
-        try:
-            return self._remembered[word]
-        except KeyError:
-            pass
-        columns = self._words.find(word)
-        postings = self._column(columns[0]) if columns else None
-        if len(self._remembered) >= _REMEMBERED:
-            self._remembered.clear()
-        self._remembered[word] = postings
+        """Those of a word; None where no passage has it."""
+        postings = self._remembered.get(word)
+        if postings is None and word not in STOP_WORDS and (columns := self._words.find(word)):
+            postings = self._column(columns[0])
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[word] = postings
         return postings
 
     def _column(self, column: int) -> Postings:
@@ -193,6 +191,8 @@ class BM25Index:
         return len(self.arrays["line_starts"]) - 1
 
     def __getitem__(self, number: int) -> Passage:
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no passage {number}: they are numbered from 0 to {len(self) - 1}")
         return self.passage(number)
 
     def __repr__(self) -> str:

@@ -24,6 +24,9 @@ def test_finds_by_title_and_text_and_keeps_what_it_found() -> None:
     assert first[0].score > first[1].score > 0
     assert second == [PASSAGES[2]]
     assert [index.passage(number) for number in range(len(index))] == PASSAGES
+    for number in (-1, 5):
+        with pytest.raises(IndexError, match=f"no passage {number}: they are numbered from 0 to 4"):
+            index[number]
 
 
 def test_ties_stand_in_corpus_order() -> None:
