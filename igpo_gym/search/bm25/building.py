@@ -71,7 +71,7 @@ def scratch(folder: Path) -> Keep:
         count += 1
         path = folder / f"{count}.bin"
         with path.open("wb") as file:
-            file.write(values.data.cast("B"))
+            file.write(values.view(np.uint8).data)
         return np.asarray(np.memmap(path, values.dtype, mode="r")) if len(values) else values
 
     return keep

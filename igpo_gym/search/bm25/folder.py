@@ -101,7 +101,7 @@ class FolderWriter:
 
     def append(self, name: str, piece: npt.NDArray[Any]) -> None:
         """Put a piece behind those that this array has so far."""
-        self._files[name].write(np.ascontiguousarray(piece, ARRAYS[name]).data.cast("B"))
+        self._files[name].write(np.ascontiguousarray(piece, ARRAYS[name]).view(np.uint8).data)
 
     def written(self, name: str) -> npt.NDArray[Any]:
         """What was appended so far, mapped."""

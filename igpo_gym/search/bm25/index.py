@@ -25,6 +25,9 @@ MAX_WORDS = 1024
 _REMEMBERED = 1 << 16
 """Of how many words it is remembered where their postings are."""
 
+_PIECE = 1 << 22
+"""How many items of an array are saved at once."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BM25Index:
@@ -173,9 +176,8 @@ class BM25Index:
         return map(self.passage, numbers.tolist())
 
     def _keys(self, what: str) -> Keys:
-        return Keys(
-            self.arrays[f"{what}s"], self.arrays[f"{what}_buckets"][0 : len(self.arrays[f"{what}_buckets"])]
-        )
+        buckets = self.arrays[f"{what}_buckets"]
+        return Keys(self.arrays[f"{what}s"], buckets[0 : len(buckets)])
 
     @cached_property
     def _words(self) -> Keys:
@@ -204,14 +206,9 @@ class BM25Index:
 
     def __reduce__(self) -> tuple[Callable[..., BM25Index], tuple[Any, ...]]:
         """A loaded index is pickled as its folder, so that processes share its pages; another one whole."""
-        return (
-            (BM25Index, (self.arrays,))
-            if self.folder is None
-            else (BM25Index.load, (self.folder.absolute(),))
-        )
-
-
-_PIECE = 1 << 24
+        if self.folder is None:
+            return BM25Index, (self.arrays,)
+        return BM25Index.load, (self.folder.absolute(),)
 
 
 def _place(folder: str | Path) -> Path:

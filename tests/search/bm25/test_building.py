@@ -144,6 +144,14 @@ def test_the_folder_is_refused_before_a_passage_is_read(tmp_path: Path) -> None:
         BM25Index.build_folder(passages(), tmp_path)
 
 
+def test_passages_without_titles_and_words_have_a_place(tmp_path: Path) -> None:
+    passages = [Passage("1", "", ""), Passage("2", "", "the"), Passage("3", "", "word"), Passage("4", "", "")]
+    index = BM25Index.build_folder(passages, tmp_path / "index")
+    assert [index[number] for number in range(4)] == passages
+    assert index.search(["word"], 5) == [[passages[2]]]
+    assert index.documents(["2", "5"]) == [(passages[1],), ()]
+
+
 def test_a_stream_that_fails_leaves_the_old_index(tmp_path: Path) -> None:
     BM25Index.build_folder(drawn(5), tmp_path / "index")
 
