@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,30 +77,95 @@ def changed(
 def written_whole(target: Path) -> Iterator[Path]:
     """A new folder to write into, which becomes ``target`` when the block ends well and vanishes otherwise.
 
-    A folder that is already at ``target`` is replaced. Writers of one target at the same time all succeed,
-    and the last one's folder stays.
+    A folder that is already at ``target`` is replaced in one step, so that whoever is killed leaves the old
+    one or the new one. Writers of one target at the same time all succeed, and the last one's folder stays.
+    What killed writers left beside the target is removed first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with _scratch(target) as scratch:
         folder = scratch / "new"
         folder.mkdir()
-        yield folder
+        try:
+            yield folder
+        except OSError as problem:
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and problem.filename is None:
+                problem.filename = str(target)
+            raise
         _replace(target, folder, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def tidy(target: Path) -> None:
-    """Remove what writers of ``target`` that were killed left beside it. Nobody else may be writing it now.
+    """Remove what writers of ``target`` that were killed left beside it, after :func:`restore`.
 
-    The folder that was there before comes back, if a writer was killed between moving it aside and its own.
+    Those that still write are let be, but on Windows, where nobody else may be writing it now.
     """
-    for scratch in target.parent.glob(f".{target.name}-*"):
+    restore(target)
+    with _alone(target.parent) as locked:
+        _remove_dead(target, locks=locked is not None)
+
+
+def restore(target: Path) -> None:
+    """Bring back the folder that a writer of ``target`` had moved aside when it was killed.
+
+    That happens only where the system cannot exchange two folders in one step.
+    """
+    for scratch in _scratches(target):
         for old in scratch.glob("old-*"):
             if not target.exists():
-                old.rename(target)
-        shutil.rmtree(scratch, ignore_errors=True)
+                with suppress(FileNotFoundError):
+                    old.rename(target)
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder beside the target that nobody else touches while the block runs."""
+    with ExitStack() as stack:
+        with _alone(target.parent) as locked:  # so that nobody tidies between the making and the locking
+            if locked is not None:
+                restore(target)
+                _remove_dead(target)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+            stack.enter_context(_alone(scratch))
+        yield scratch
+
+
+def _remove_dead(target: Path, locks: bool = True) -> None:
+    for scratch in _scratches(target):
+        with _alone(scratch, wait=False) as locked:
+            if locked is not None or not locks:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratches(target: Path) -> list[Path]:
+    """The folders of that target's writers: ``mkdtemp`` puts no hyphen into what it makes up."""
+    prefix = f".{target.name}-"
+    try:
+        beside = [path for path in target.parent.iterdir() if path.name.startswith(prefix)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for path in beside if "-" not in path.name[len(prefix) :] and path.is_dir()]
+
+
+@contextmanager
+def _alone(folder: Path, *, wait: bool = True) -> Iterator[int | None]:
+    """Lock a folder, which leaves no trace in it; None where another has it or the system cannot."""
+    descriptor = None
+    if sys.platform != "win32":
+        import fcntl
+
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except OSError:
+                os.close(descriptor)
+                descriptor = None
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -127,7 +193,7 @@ def written_file(target: Path) -> Iterator[IO[str]]:
 
 
 def _replace(target: Path, folder: Path, scratch: Path) -> None:
-    """Rename ``folder`` to ``target``, moving aside whatever is or comes there meanwhile."""
+    """Rename ``folder`` to ``target``, in exchange for whatever is or comes there meanwhile."""
     for attempt in range(1000):
         try:
             folder.rename(target)  # works where nothing is, and a folder is never overwritten
@@ -136,5 +202,28 @@ def _replace(target: Path, folder: Path, scratch: Path) -> None:
             if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         with suppress(FileNotFoundError):
+            if _exchange(folder, target):
+                return
             target.rename(scratch / f"old-{attempt}")
     raise FileExistsError(f"{target} is replaced by others without end")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders take each other's place in one step; False where the system or its disk cannot.
+
+    Raises FileNotFoundError where one of them is gone.
+    """
+    if sys.platform not in ("linux", "darwin"):
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
+    paths = os.fsencode(one), os.fsencode(other)
+    if hasattr(library, "renameat2"):
+        here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        failed = library.renameat2(here, paths[0], here, paths[1], exchange)
+    elif hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*paths, 2)  # RENAME_SWAP
+    else:
+        return False
+    if failed and ctypes.get_errno() == errno.ENOENT:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(other))
+    return not failed

@@ -107,9 +107,7 @@ def build_index(
             if dense is None:
                 from igpo_gym.search.bm25 import BM25Index
 
-                index = BM25Index.build(passages, progress=True)
-                index.save(out)
-                kind, count = "bm25", len(index)
+                kind, count = "bm25", len(BM25Index.build_folder(passages, out, progress=True))
             else:
                 from igpo_gym.search.dense import build_dense
 

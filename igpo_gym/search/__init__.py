@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import warnings
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeGuard
-from weakref import WeakValueDictionary
 
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.episode import Passage
-from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25 import FORMAT, BM25Index
+from igpo_gym.search.bm25.sharing import bm25
 from igpo_gym.search.cache import CachedSearch, CacheSetting, Unopened, cached
-from igpo_gym.search.corpus import located, read_corpus
+from igpo_gym.search.corpus import read_corpus
 from igpo_gym.search.identity import identity_of, passages_fingerprint, spec_identities
 from igpo_gym.search.interface import Corpus, Retriever
-from igpo_gym.storage import cache_dir
 from igpo_gym.text import without_credentials
 
 __all__ = ["BM25Index", "CachedSearch", "Retriever", "corpus_of", "read_corpus", "resolve_search"]
@@ -28,26 +21,6 @@ _FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
     '"bm25:FILE.jsonl" (a corpus in any form that index build reads, indexed once and cached)'
 )
-
-_CORPORA = (".jsonl", ".json", ".tsv", ".parquet")
-"""Names of which one expects a corpus, where there is no such file."""
-
-_shared: WeakValueDictionary[str, BM25Index] = WeakValueDictionary()
-
-
-def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
-    """What the spec ``bm25`` calls: an index of the questions' passages, of a corpus file, or a saved one."""
-    if not place:
-        return _index_of(questions)
-    path = Path(place)
-    if path.is_file():
-        with located(path):
-            return _cached(specs.fingerprint(path), lambda: read_corpus(path))
-    if path.name.removesuffix(".gz").removesuffix(".zst").endswith(_CORPORA):
-        raise DataError(path, "no such file")
-    return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
-
-
 specs.register("search", "bm25", bm25, form=_FORM, files=True)
 specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
 specs.register(
@@ -137,43 +110,3 @@ def corpus_of(retriever: Retriever) -> Corpus | None:
 
 def _is_corpus(retriever: object) -> TypeGuard[Corpus]:
     return hasattr(retriever, "__len__") and hasattr(retriever, "__getitem__")
-
-
-def _index_of(questions: QuestionSet) -> BM25Index:
-    if not questions.passages:
-        raise SpecError(
-            f"the questions {questions.name!r} bring no passages to search; give search= one of: "
-            f"{specs.forms('search')}"
-        )
-    if not questions.fingerprint:
-        return BM25Index.build(questions.passages)
-    return _cached(questions.fingerprint, lambda: questions.passages)
-
-
-def _cached(fingerprint: str, passages: Callable[[], Iterable[Passage]]) -> BM25Index:
-    """The index under this fingerprint: that of the process, else of the disk, else a new one."""
-    key = hashlib.blake2b(f"{FORMAT} {fingerprint}".encode(), digest_size=16).hexdigest()
-    return _share(key, lambda: _load_or_build(cache_dir() / "bm25" / key, passages))
-
-
-def _load_or_build(folder: Path, passages: Callable[[], Iterable[Passage]]) -> BM25Index:
-    try:
-        return BM25Index.load(folder)
-    except DataError:
-        # Not there, or damaged: what is cached can be made again.
-        shutil.rmtree(folder, ignore_errors=True)
-    index = BM25Index.build(passages())
-    try:
-        index.save(folder)
-    except OSError as error:
-        warnings.warn(f"the search index is not cached: {error}", RuntimeWarning, stacklevel=2)
-        return index
-    return BM25Index.load(folder)
-
-
-def _share(key: str, make: Callable[[], BM25Index]) -> BM25Index:
-    with specs.LOCK:
-        index = _shared.get(key)
-        if index is None:
-            index = _shared[key] = make()
-        return index

@@ -29,9 +29,10 @@ def fingerprint(spec: str | Path | None) -> str:
     """A hash of the content that a spec or path names; empty where it names no file or folder.
 
     The same for a copy, and whatever the working directory: registered names are never paths. Of a folder,
-    that of its files (of a model's, those that a model is made of). A file of more than ``WHOLE_BYTES``
-    counts by its size, its first and last megabyte, and the header of a safetensors file. Hashes of large
-    files are remembered in the cache folder, for a path, size and time of writing.
+    that of its files: of a model's, those that a model is made of; of an index's, the manifest, which holds
+    checksums of the others, and the sizes of those. A file of more than ``WHOLE_BYTES`` counts by its size,
+    its first and last megabyte, and the header of a safetensors file. Hashes of large files are remembered
+    in the cache folder, for a path, size and time of writing.
 
     >>> fingerprint("world:test"), fingerprint(None)
     ('', '')
@@ -59,11 +60,22 @@ def _of_path(path: Path) -> str:
         if not path.is_dir():
             return _of_file(path)
         files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
+        if (manifest := path / "manifest.json") in files and _sums_up(manifest):
+            sizes = (part for each in files for part in (each.name, each.stat().st_size))
+            return _digest(_of_file(manifest), *sizes)
         if (path / "config.json").is_file():
             files = [each for each in files if each.suffix in _MODEL_FILES]
         return _digest(*(part for each in files for part in (each.name, _of_file(each))))
     except OSError:
         return ""
+
+
+def _sums_up(manifest: Path) -> bool:
+    """Whether it is a manifest of this package that has a checksum of all that it stands for."""
+    with suppress(ValueError, TypeError, RecursionError):
+        content = dict(json.loads(manifest.read_bytes()))
+        return str(content.get("kind", "")).startswith("igpo_gym ") and "checksum" in content
+    return False
 
 
 def _of_file(path: Path) -> str:

@@ -1,0 +1,241 @@
+"""The folder of a saved index: its arrays as plain files, checksums of all their blocks, and a manifest.
+
+``manifest.json`` names kind, format, the number of passages, each file with its size, and hashes of
+``checksums.bin`` and of itself. ``checksums.bin`` holds a CRC-32 for every 16 KiB of the arrays' files, in
+the manifest's order. A small index is checked when it is loaded; of a large one each block is checked when it
+is read first, so that loading reads no gigabytes and no damage passes for text.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from igpo_gym.errors import DataError
+from igpo_gym.storage import restore
+
+FORMAT = 2
+"""The version of the folder's layout and of the words; an index of another one has to be built again."""
+
+ARRAYS = {
+    "words": "<u8",
+    "word_buckets": "<i8",
+    "starts": "<i8",
+    "tops": "<f4",
+    "numbers": "<i4",
+    "scores": "<f4",
+    "lines": "|u1",
+    "line_starts": "<i8",
+    "ids": "<u8",
+    "id_buckets": "<i8",
+    "id_numbers": "<i4",
+    "titles": "<u8",
+    "title_buckets": "<i8",
+    "title_numbers": "<i4",
+}
+"""Each array and its type; :class:`igpo_gym.search.bm25.BM25Index` says what is in it."""
+
+BLOCK = 1 << 14
+"""How many bytes have one checksum."""
+
+SMALL = 1 << 24
+"""Indices of up to so many bytes are read and checked whole when they are loaded."""
+
+MANIFEST, _CHECKSUMS = "manifest.json", "checksums.bin"
+_KIND = "igpo_gym BM25 index"
+_AGAIN = "build the index again"
+
+
+class Readable(Protocol):
+    """An array that may lie on the disk: its length, and slices of it, whose ends have to be given."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> npt.NDArray[Any]: ...
+
+
+class Checked:
+    """A mapped array whose blocks are compared with their checksums when they are read first."""
+
+    def __init__(self, path: Path, array: npt.NDArray[Any], sums: npt.NDArray[np.uint32]) -> None:
+        self.array = array
+        self._path = path
+        self._bytes = array.view(np.uint8)
+        self._sums = sums
+        self._unread = bytearray(b"\1") * len(sums)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, part: slice) -> npt.NDArray[Any]:
+        if part.start < part.stop:
+            size = self.array.itemsize
+            first, last = part.start * size // BLOCK, (part.stop * size - 1) // BLOCK + 1
+            if self._unread.find(1, first, last) >= 0:
+                self._check(first, last)
+        return self.array[part]
+
+    def _check(self, first: int, last: int) -> None:
+        for block in range(first, last):
+            if not self._unread[block]:
+                continue
+            if zlib.crc32(self._bytes[block * BLOCK : (block + 1) * BLOCK].data) != self._sums[block]:
+                place = f"the index is damaged at byte {block * BLOCK:,} and on"
+                raise DataError(self._path, f"{place}; {_AGAIN}")
+            self._unread[block] = 0
+
+
+class FolderWriter:
+    """Writes arrays piece by piece to a folder, and sums up their blocks meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = {name: _Summed(folder / f"{name}.bin") for name in ARRAYS}
+
+    def append(self, name: str, piece: npt.NDArray[Any]) -> None:
+        """Put a piece behind those that this array has so far."""
+        self._files[name].write(np.ascontiguousarray(piece, ARRAYS[name]).view(np.uint8).data)
+
+    def written(self, name: str) -> npt.NDArray[Any]:
+        """What was appended so far, mapped."""
+        self._files[name].file.flush()
+        return _mapped(self._folder / f"{name}.bin", ARRAYS[name])
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.file.close()
+
+    def finish(self, passages: int) -> None:
+        """Close the files and write what load compares them with."""
+        self.close()
+        sums = b"".join(file.sums() for file in self._files.values())
+        (self._folder / _CHECKSUMS).write_bytes(sums)
+        manifest = {
+            "kind": _KIND,
+            "format": FORMAT,
+            "passages": passages,
+            "files": {name: file.size for name, file in self._files.items()},
+            "checksums": _hash(sums),
+        }
+        manifest["checksum"] = _hash(_canonical(manifest))
+        (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+
+class _Summed:
+    """A file that is written in one go, with the checksums of its blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("wb")
+        self.size = 0
+        self._sums: list[int] = []
+        self._running = 0
+
+    def write(self, data: memoryview) -> None:
+        self.file.write(data)
+        at = 0
+        while at < len(data):
+            piece = data[at : at + BLOCK - self.size % BLOCK]
+            self._running = zlib.crc32(piece, self._running)
+            at += len(piece)
+            self.size += len(piece)
+            if self.size % BLOCK == 0:
+                self._sums.append(self._running)
+                self._running = 0
+
+    def sums(self) -> bytes:
+        unfinished = [self._running] if self.size % BLOCK else []
+        return np.asarray(self._sums + unfinished, "<u4").tobytes()
+
+
+def replaceable(folder: Path) -> bool:
+    """Whether an index may be written there: nothing is there, an empty folder, or an older index."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return (folder / MANIFEST).is_file() or not any(folder.iterdir())
+
+
+def load_arrays(folder: Path) -> dict[str, Readable]:
+    """The arrays of a saved index, mapped. Raises DataError for what is no index, or a damaged one."""
+    try:
+        return _load_arrays(folder)
+    except DataError:
+        return _load_arrays(folder)  # another index may have taken its place meanwhile
+
+
+def _load_arrays(folder: Path) -> dict[str, Readable]:
+    manifest = _checked_manifest(folder)
+    sums = _checksums(folder, manifest)
+    sizes: dict[str, int] = manifest["files"]
+    arrays: dict[str, Readable] = {}
+    small = sum(sizes.values()) <= SMALL
+    try:
+        for name, dtype in ARRAYS.items():
+            path = folder / f"{name}.bin"
+            array = np.frombuffer(path.read_bytes(), dtype) if small else _mapped(path, dtype)
+            checked = Checked(path, array, sums[name])
+            whole = small or name.endswith("buckets")
+            arrays[name] = checked[0 : len(checked)] if whole else checked
+    except (ValueError, OSError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(folder, f"the index is damaged: {error}; {_AGAIN}") from None
+    return arrays
+
+
+def _checked_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.exists():
+        restore(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        found = f"not a BM25 index: no {MANIFEST} in it" if folder.is_dir() else "no such folder"
+        raise DataError(folder, f"{found}; `igpo-gym index build FILE FOLDER` makes an index")
+    try:
+        manifest = dict(json.loads(path.read_bytes()))
+        kind, version = manifest["kind"], manifest["format"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DataError(path, "not the manifest of a BM25 index, or a damaged one") from None
+    if kind != _KIND:
+        raise DataError(path, f"the folder holds {kind!r}, not {_KIND!r}")
+    if version != FORMAT:
+        raise DataError(path, f"the index has format {version}, this igpo_gym reads {FORMAT}: {_AGAIN}")
+    if manifest.pop("checksum", None) != _hash(_canonical(manifest)):
+        raise DataError(path, f"the manifest is damaged; {_AGAIN}")
+    for name, size in manifest["files"].items():
+        file = folder / f"{name}.bin"
+        if not file.is_file() or file.stat().st_size != size:
+            raise DataError(
+                file, f"the index is damaged: the file is not there with its {size} bytes; {_AGAIN}"
+            )
+    return manifest
+
+
+def _checksums(folder: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[np.uint32]]:
+    path = folder / _CHECKSUMS
+    data = path.read_bytes() if path.is_file() else b""
+    if _hash(data) != manifest["checksums"]:
+        raise DataError(path, f"the index is damaged: not the checksums that were written; {_AGAIN}")
+    counts = [-(-size // BLOCK) for size in manifest["files"].values()]
+    parts = np.split(np.frombuffer(data, "<u4"), np.cumsum(counts)[:-1])
+    return dict(zip(manifest["files"], parts, strict=True))
+
+
+def _mapped(path: Path, dtype: str) -> npt.NDArray[Any]:
+    if not path.stat().st_size:
+        return np.empty(0, dtype)
+    return np.asarray(np.memmap(path, dtype, mode="r"))
+
+
+def _canonical(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, sort_keys=True).encode()
+
+
+def _hash(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
