@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -98,6 +99,64 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
         tidy(target)
         assert list(tmp_path.iterdir()) == [target]
         assert (target / "file").read_text() == "old"
+
+
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from igpo_gym import storage\n"
+        "with storage.written_whole(Path(sys.argv[1])):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    for name in ("best", "best-2"):
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / name)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    with written_whole(tmp_path / "best"):
+        (other,) = tmp_path.glob(".best-2-*")
+        assert len(list(tmp_path.iterdir())) == 2
+    assert sorted(tmp_path.iterdir()) == sorted([other, tmp_path / "best"])
+    with written_whole(tmp_path / "best-2"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "best-2"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked")
+def test_a_writer_that_lives_is_let_be(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with written_whole(target) as slow:
+        (slow / "file").write_text("slow")
+        tidy(target)
+        with written_whole(target):
+            assert (slow / "file").exists()
+    assert (target / "file").read_text() == "slow"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="folders cannot be exchanged")
+def test_there_is_always_a_folder_while_another_takes_its_place(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with written_whole(target) as folder:
+        (folder / "file").touch()
+    with ThreadPoolExecutor(2) as pool:
+
+        def write() -> None:
+            for _ in range(200):
+                with written_whole(target) as folder:
+                    (folder / "file").touch()
+
+        writers = [pool.submit(write) for _ in range(2)]
+        while not all(writer.done() for writer in writers):
+            assert (target / "file").exists()
+    for writer in writers:
+        writer.result()
+
+
+def test_a_disk_that_is_full_is_named_with_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="target") as caught, written_whole(tmp_path / "target"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "target")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

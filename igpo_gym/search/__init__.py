@@ -8,7 +8,7 @@ from typing import TypeGuard
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.search.bm25 import FORMAT, BM25Index
-from igpo_gym.search.bm25.sharing import bm25
+from igpo_gym.search.bm25.sharing import bm25_index
 from igpo_gym.search.cache import CachedSearch, CacheSetting, Unopened, cached
 from igpo_gym.search.corpus import read_corpus
 from igpo_gym.search.identity import identity_of, passages_fingerprint, spec_identities
@@ -21,8 +21,8 @@ _FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
     '"bm25:FILE.jsonl" (a corpus in any form that index build reads, indexed once and cached)'
 )
-specs.register("search", "bm25", bm25, form=_FORM, files=True)
-specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
+specs.register("search", "bm25", bm25_index, form=_FORM, files=True)
+specs.register("search", specs.PATH, bm25_index, form="FOLDER or FILE (as behind bm25:)")
 specs.register(
     "search", "dense", "igpo_gym.search.dense:dense", form='"dense:FOLDER" (index build --dense)', files=True
 )
@@ -81,7 +81,7 @@ def resolve_search(
         if not isinstance(given, str):
             return corpus_of(given)
         place = _index_place(given)
-        return Unopened(lambda: bm25(place, questions=questions)) if place else None
+        return Unopened(lambda: bm25_index(place, questions=questions)) if place else None
 
     return cached(called, asked, setting, make, corpus)
 
@@ -98,7 +98,7 @@ def _asked(spec: str, questions: QuestionSet) -> tuple[str, ...]:
 def _index_place(spec: str) -> str | None:
     """The place of the index that a spec names: empty for the questions' own, None where it names none."""
     make, place = specs.placed("search", specs.Spec.parse(spec).place)
-    return place if make is bm25 else None
+    return place if make is bm25_index else None
 
 
 def corpus_of(retriever: Retriever) -> Corpus | None:

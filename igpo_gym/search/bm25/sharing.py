@@ -23,7 +23,7 @@ _CORPORA = (".jsonl", ".json", ".tsv", ".parquet")
 _shared: WeakValueDictionary[str, BM25Index] = WeakValueDictionary()
 
 
-def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
+def bm25_index(place: str = "", *, questions: QuestionSet) -> BM25Index:
     """An index of the questions' passages, of a corpus file, or a saved one.
 
     Equal specs share one index while it is in use. Raises SpecError where the questions bring no passages,

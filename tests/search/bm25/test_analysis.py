@@ -12,8 +12,8 @@ import pytest
 from bm25s.stopwords import STOPWORDS_EN
 from hypothesis import given
 from hypothesis import strategies as st
-from igpo_gym.data.hotpotqa import load_hotpotqa
 
+from igpo_gym.data.sets.hotpotqa import load_hotpotqa
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25 import BM25Index, words
 from igpo_gym.search.bm25.analysis import STOP_WORDS, characters
