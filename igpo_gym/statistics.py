@@ -108,6 +108,23 @@ def difference(ours: Estimate, theirs: Estimate) -> Estimate:
     return _spread(value, ours.pseudo_values - theirs.pseudo_values, ANYTHING)
 
 
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of figures of independent samples, such as sets of questions; each counts alike.
+
+    The interval follows from theirs (MOVER: Zou and Donner, Statistics in Medicine 27, 2008): with m_i in
+    [l_i, u_i], the squares of its arms are those of m_i - l_i and of u_i - m_i, each added up, over n^2. So
+    it stays within the bounds that theirs keep. It is nan where one of them has none.
+
+    >>> average([over_seeds([0.5, 0.6, 0.4, 0.5, 0.7]), over_seeds([0.4, 0.5, 0.4, 0.3, 0.5])])
+    Estimate(value=0.48..., low=0.39..., high=0.56..., units=10)
+    """
+    n = len(estimates)
+    value, units = sum(each.value for each in estimates) / n, sum(each.units for each in estimates)
+    below = math.hypot(*(each.value - each.low for each in estimates)) / n
+    above = math.hypot(*(each.high - each.value for each in estimates)) / n
+    return Estimate(value, value - below, value + above, units)
+
+
 def p_value(estimate: Estimate) -> float:
     """How likely a value so far from 0 is where the truth is 0: Student's t test, both sides.
 
@@ -163,6 +180,37 @@ def permutation(ours: Numbers, theirs: Numbers, draws: int = 20_000) -> float:
         chosen = np.vstack([np.arange(size), order[:, :size]])  # what was seen is one of the ways
     sums = both[chosen].sum(axis=1)
     distances = np.abs(sums / size - (both.sum() - sums) / (total - size))
+    return float((distances >= distances[0] - _NOISE * max(1.0, distances[0])).mean())
+
+
+def sign_flip(differences: Numbers, draws: int = 20_000) -> float:
+    """The p-value of paired differences whose mean is 0 in truth, under all ways to turn their signs.
+
+    Both sides. For differences of one size, such as those of right and wrong, it is the exact binomial test
+    of McNemar. Exact up to ``draws`` ways, above that from so many drawn at random with a fixed seed. nan
+    below ``FEWEST`` differences; 1 where all are 0.
+
+    >>> sign_flip([1, 1, 1, 1, 1, 1, 0, 0, -1]), sign_flip([1.0, 0.5, 0.25, 0.5, 1.0])
+    (0.125, 0.0625)
+    """
+    from scipy.special import bdtr
+
+    if len(differences) < FEWEST:
+        return math.nan
+    array = np.asarray(differences, dtype=np.float64)
+    array = array[np.abs(array) > _NOISE]
+    size = len(array)
+    if not size:
+        return 1.0
+    if np.ptp(np.abs(array)) <= _NOISE:
+        fewer = min(int((array > 0).sum()), int((array < 0).sum()))
+        return min(1.0, 2 * float(bdtr(fewer, size, 0.5)))
+    if 2**size <= draws:
+        signs = 1 - 2 * (np.arange(2**size)[:, None] >> np.arange(size) & 1)
+    else:
+        signs = np.random.default_rng(0).choice((-1, 1), (draws, size))
+        signs[0] = 1  # what was seen is one of the ways
+    distances = np.abs(signs @ array)
     return float((distances >= distances[0] - _NOISE * max(1.0, distances[0])).mean())
 
 

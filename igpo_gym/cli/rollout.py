@@ -62,10 +62,12 @@ def rollout(
 
       igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --out server.jsonl
     """
+    from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
 
+    config = played_by(agent, config)
     question_set, engine = assemble(config)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
     policy = make_policy(agent, question_set, engine, sampling)

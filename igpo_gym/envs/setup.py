@@ -26,6 +26,7 @@ from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.search import BM25Index, resolve_search
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
+from igpo_gym.tools.evidence import GOLD_EVIDENCE, check_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,10 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         protocol = protocol.with_probe(config.probe)
     questions = resolve_questions(config.questions)
     _check_evidence(paid, questions)
-    retriever = resolve_search(config.search, questions)
-    tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k)
+    if config.tools == GOLD_EVIDENCE:
+        check_evidence(questions, f"the tool {GOLD_EVIDENCE!r}")  # before an index is loaded
+    retriever = resolve_search(config.search, questions) if _searches(config) else None
+    tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k, questions=questions)
     policy = None
     if config.policy is not None:
         told = {"questions": questions, "protocol": protocol, "sampling": Sampling()}
@@ -201,6 +204,13 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         policy=policy,
     )
     return questions, engine
+
+
+def _searches(config: EnvConfig) -> bool:
+    """Whether a retriever is needed: not without tools, nor for evidence that came with the questions."""
+    if isinstance(config.tools, str | list | tuple) and not config.tools:
+        return False
+    return config.tools != GOLD_EVIDENCE or config.search is not None
 
 
 def _check_evidence(reward: RewardFunction, questions: QuestionSet) -> None:

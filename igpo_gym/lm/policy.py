@@ -21,7 +21,7 @@ class Policy(Protocol):
     True
     """
 
-    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+    def act(self, episodes: Sequence[Episode]) -> Sequence[str | Message]:
         """One message per episode, in order. No episode in the list has ended.
 
         What an episode gets does not depend on which others are in the list. A policy whose model reads no

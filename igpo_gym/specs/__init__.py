@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from igpo_gym.specs.fingerprints import fingerprint
 from igpo_gym.specs.grammar import Spec, joined
-from igpo_gym.specs.objects import NEAR, called, checked, converted, maker, resolve, unknown
+from igpo_gym.specs.objects import NEAR, asks_for, called, checked, converted, maker, resolve, unknown
 from igpo_gym.specs.registry import (
     KINDS,
     LOCK,
@@ -56,6 +56,7 @@ __all__ = [
     "Entry",
     "Kind",
     "Spec",
+    "asks_for",
     "called",
     "checked",
     "converted",

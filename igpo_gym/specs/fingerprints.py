@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from igpo_gym.specs.grammar import Spec, joined
-from igpo_gym.specs.registry import KINDS, exists, registered_in, table_of
+from igpo_gym.specs.registry import KINDS, exists, innermost, registered_in, table_of
 from igpo_gym.storage import cache_dir, written_file
 
 WHOLE_BYTES = 64 << 20
@@ -46,6 +46,7 @@ def _path(text: str) -> Path | None:
     """The file or folder that a spec of any kind names."""
     place = Spec.parse(text).place
     for kind in KINDS:
+        place = innermost(kind, place)
         if name := registered_in(kind, place):
             rest = place[len(name) + 1 :]
             return Path(rest) if table_of(kind)[name].files and rest else None

@@ -24,6 +24,7 @@ from igpo_gym.specs.registry import (
     PATH,
     exists,
     forms,
+    innermost,
     kind_of,
     names,
     registered_in,
@@ -90,6 +91,22 @@ def maker(kind: str, name: str) -> Any:
         return make  # without the lock, for modules ask while they are imported
     with LOCK:
         return _attribute(make)
+
+
+def asks_for(kind: str, spec: str, name: str) -> bool:
+    """Whether what a spec names, behind all that wraps it, is made from the part of the context ``name``.
+
+    What asks for nothing can be made once and used in many places. Raises SpecError for a spec that names
+    nothing.
+
+    >>> asks_for("policy", "expert", "questions"), asks_for("policy", "nano#device=cpu", "questions")
+    (True, False)
+    """
+    make = maker(kind, innermost(kind, Spec.parse(spec).place))
+    try:
+        return name in inspect.signature(make).parameters
+    except (TypeError, ValueError):  # an object that is ready, and some functions that are written in C
+        return False
 
 
 def checked(kind: str, thing: Any, source: str = "") -> Any:

@@ -106,6 +106,8 @@ class Entry:
     """Whether what stands behind the colon is a file or folder."""
     runs_code: bool
     """Whether what stands behind the colon can run code."""
+    wraps: bool
+    """Whether what stands behind the colon is another spec of the kind."""
     owner: str
     """The module that registered it."""
 
@@ -116,13 +118,20 @@ _loaded = _loading = False
 
 @overload
 def register(
-    kind: str, name: str, *, form: str = "", files: bool = False, runs_code: bool = False
+    kind: str, name: str, *, form: str = "", files: bool = False, runs_code: bool = False, wraps: bool = False
 ) -> Callable[[T], T]: ...
 
 
 @overload
 def register(
-    kind: str, name: str, make: T, *, form: str = "", files: bool = False, runs_code: bool = False
+    kind: str,
+    name: str,
+    make: T,
+    *,
+    form: str = "",
+    files: bool = False,
+    runs_code: bool = False,
+    wraps: bool = False,
 ) -> T: ...
 
 
@@ -134,6 +143,7 @@ def register(
     form: str = "",
     files: bool = False,
     runs_code: bool = False,
+    wraps: bool = False,
 ) -> Any:
     """Make ``name`` stand for what ``make`` gives; without ``make``, a decorator of it.
 
@@ -147,7 +157,7 @@ def register(
 
     ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
     colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
-    :func:`from_file`).
+    :func:`from_file`). ``wraps``: it is another spec of the kind, which decides both.
 
     Raises SpecError for a kind that does not exist, for a name that no spec can spell, and for one that
     another module has registered. The same module may register it anew, as when a notebook's cell runs again.
@@ -159,7 +169,7 @@ def register(
         _load_rooms()  # the package's names are its own, however early others come
 
     def add(made: T) -> T:
-        table, entry = table_of(kind), Entry(made, form or name, files, runs_code, owner)
+        table, entry = table_of(kind), Entry(made, form or name, files, runs_code, wraps, owner)
         # Without the lock: modules register while they are imported, and imports have locks of their own.
         if name in table and table[name].owner != owner:
             raise SpecError(
@@ -264,6 +274,13 @@ def registered_in(kind: str, place: str) -> str:
         if name not in (PATH, OTHER) and _entry(kind, name) is not None:
             return name
     return ""
+
+
+def innermost(kind: str, place: str) -> str:
+    """The place that stands behind all names which wrap another spec of the kind."""
+    while (name := registered_in(kind, place)) and table_of(kind)[name].wraps:
+        place = place[len(name) + 1 :]
+    return place
 
 
 def exists(place: str) -> bool:

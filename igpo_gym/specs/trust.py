@@ -9,7 +9,7 @@ from pathlib import Path
 
 from igpo_gym.errors import SpecError
 from igpo_gym.specs.grammar import Spec, joined
-from igpo_gym.specs.registry import KINDS, PATH, exists, kind_of, registered_in, table_of
+from igpo_gym.specs.registry import KINDS, PATH, exists, innermost, kind_of, registered_in, table_of
 from igpo_gym.text import without_credentials
 
 
@@ -26,7 +26,7 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
         if trusted or _on_the_command_line(spec) or _on_the_command_line(part):
             continue
         kinds = (kind, "term") if kind == "reward" else (kind,)
-        place = Spec.parse(part).place
+        place = innermost(kind, Spec.parse(part).place)
         entry = next((table_of(each)[name] for each in kinds if (name := registered_in(each, place))), None)
         path = any(PATH in table_of(each) for each in kinds) and exists(place)
         if entry.runs_code if entry else not path:
