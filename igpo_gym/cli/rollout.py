@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -127,13 +127,17 @@ def record(
     recording: Recording,
     batch_size: int,
     group_size: int,
+    others: Collection[str] = (),
 ) -> int:
-    """Play what the file does not have yet into it, with a progress bar; returns how many episodes."""
+    """Play what the file does not have yet into it, with a progress bar; returns how many episodes.
+
+    ``others`` are the question sets of this run that stand in the file beside this one.
+    """
     from igpo_gym.agents.rollouts.collect import collect
     from igpo_gym.agents.rollouts.records import RolloutFile
 
     settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
-    with RolloutFile(out, settings, fingerprints, engine.reward) as file:
+    with RolloutFile(out, settings, fingerprints, engine.reward, others) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
         remaining = len(wanted - file.done)
         began, turns = time.perf_counter(), 0

@@ -1,0 +1,88 @@
+"""What an evaluation tells of an episode: the scores of its answer, and how the agent went about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from igpo_gym.data.metrics import igpo_f1
+from igpo_gym.data.scores import METRICS, Metric, score
+from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
+from igpo_gym.errors import choose
+from igpo_gym.statistics import ANYTHING, SHARE, Bounds
+
+CHOICES: dict[str, Metric] = {**METRICS, "igpo_f1": igpo_f1}
+"""The metrics of an answer that can be asked for, by name."""
+
+USUAL = ("em", "f1", "cover_em", "igpo_f1")
+"""Those that are told unless others are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure of an ended episode.
+
+    >>> from igpo_gym.episode import Question
+    >>> episode = Episode(Question("1", "Where?", ("Danzig",)), (), end=EndReason.TURNS_EXHAUSTED)
+    >>> [(each.name, each.value(episode)) for each in measures(("em",)) if each.bounds == SHARE][:3]
+    [('em', 0.0), ('answered', 0.0), ('invalid message', 0.0)]
+    """
+
+    name: str
+    meaning: str
+    value: Callable[[Episode], float | None]
+    """The figure; None where the episode does not tell."""
+    bounds: Bounds = ANYTHING
+
+
+def measures(metrics: Iterable[str] = USUAL) -> tuple[Measure, ...]:
+    """The measures of a table, the answer's metrics in front. Raises SpecError for a metric not known."""
+    chosen = {name: choose(CHOICES, name, "metric") for name in metrics}
+    answers = (
+        Measure(name, "score of the answer, in [0, 1]; 0 without one", partial(_scored, metric), SHARE)
+        for name, metric in chosen.items()
+    )
+    ends = (
+        Measure(str(reason), f"share of episodes that ended so: {reason}", partial(_ended, reason), SHARE)
+        for reason in EndReason
+    )
+    return (*answers, *_CONDUCT, *ends)
+
+
+def calls(tool: str, episode: Episode) -> int:
+    """How often an episode called a tool."""
+    actions = [turn.action for turn in episode.turns if isinstance(turn.action, ToolCalls)]
+    return sum(call.tool == tool for action in actions for call in action.calls)
+
+
+def tokens(episode: Episode) -> int | None:
+    """How many tokens the agent sampled in an episode; None where no message tells its ids."""
+    known = [segment.ids for segment in episode.segments if segment.author == "agent" and segment.ids]
+    return sum(map(len, known)) if known else None
+
+
+_CONDUCT = (
+    Measure("searches", "calls of the tool search, in an episode", partial(calls, "search")),
+    Measure("opens", "calls of the tool open, in an episode", partial(calls, "open")),
+    Measure("turns", "messages of the agent, in an episode", lambda episode: len(episode.turns)),
+    Measure("tokens", "tokens that the agent sampled in an episode, where they are known", tokens),
+    Measure(
+        "invalid messages",
+        "messages that were no action, in an episode",
+        lambda episode: sum(isinstance(turn.action, Invalid) for turn in episode.turns),
+    ),
+    Measure(
+        "search failures",
+        "calls whose backend was down, in an episode",
+        lambda episode: sum(result.failed for turn in episode.turns for result in turn.results),
+    ),
+)
+
+
+def _scored(metric: Metric, episode: Episode) -> float | None:
+    return None if episode.end is EndReason.ABORTED else score(metric, episode)
+
+
+def _ended(reason: EndReason, episode: Episode) -> float:
+    return float(episode.end is reason)
