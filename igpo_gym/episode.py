@@ -47,6 +47,9 @@ class Question:
     """How many facts must be chained, if known."""
     source: str = ""
     """The data set that the question comes from."""
+    parts: tuple[str, ...] = ()
+    """Of an answer in parts, as a dictionary's keys and values: their texts, for metrics that count those
+    that a prediction names (:func:`igpo_gym.data.parts.parts_of`)."""
 
     def __post_init__(self) -> None:
         if not self.text.strip():

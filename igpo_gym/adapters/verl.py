@@ -33,7 +33,7 @@ from igpo_gym.adapters.tokens import (
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.estimators import ESTIMATORS, Estimator, check_reward, resolve_estimator
-from igpo_gym.data.scores import scores
+from igpo_gym.data.scores import METRICS, scores
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm.framing import Framing
@@ -125,7 +125,9 @@ class SearchAgentLoop(AgentLoopBase):
         except ValueError as problem:
             logger.warning("an episode is aborted: %s", problem)
             mask = np.zeros_like(mask)
-        kept = {"reward_extra_info": scores(episode), "turn_scores": rewards, "tool_rewards": []}
+        scored = scores(episode)  # verl wants the same names of every episode
+        own = {name: scored[name] for name in METRICS}
+        kept = {"reward_extra_info": own, "turn_scores": rewards, "tool_rewards": []}
         return TurnRewards(
             prompt_ids=tokens.ids[:start].tolist(),
             response_ids=tokens.ids[span].tolist(),

@@ -48,7 +48,6 @@ def play(
       igpo-gym play --agent nano --temperature 0
     """
     from igpo_gym.agents.policies.bounds import played_by
-    from igpo_gym.data.metrics import f1
     from igpo_gym.data.scores import score
     from igpo_gym.envs.render import moment, printable
     from igpo_gym.envs.setup import QuestionStream
@@ -68,7 +67,7 @@ def play(
         engine.settle(engine.play([episode], [message]))
         console.print(moment(episode, len(episode.turns)))
     gold = printable(" or ".join(episode.question.answers))
-    console.print(f"{episode.end}: F1 {score(f1, episode):.2f}; gold answer: {gold}", markup=False)
+    console.print(f"{episode.end}: F1 {score('f1', episode):.2f}; gold answer: {gold}", markup=False)
 
 
 def _typed(engine: Engine) -> str | None:

@@ -20,10 +20,20 @@ import igpo_gym.specs as specs
 from igpo_gym.data.hotpotqa import load_hotpotqa
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.jsonl import load_jsonl
+from igpo_gym.data.scores import Metric, resolve_metric, score, scores
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
 
-__all__ = ["QuestionSet", "load_hotpotqa", "load_jsonl", "resolve_questions"]
+__all__ = [
+    "Metric",
+    "QuestionSet",
+    "load_hotpotqa",
+    "load_jsonl",
+    "resolve_metric",
+    "resolve_questions",
+    "score",
+    "scores",
+]
 
 specs.register("questions", "world", "igpo_gym.data.world:load_world", form="world[:SPLIT][#OPTIONS]")
 specs.register(

@@ -1,30 +1,160 @@
-"""What an episode's answer scores: said once for info, records, metrics and every library."""
+"""Metrics by name, and what an episode's answer scores: said once for info, records, rewards and libraries.
+
+A metric of one's own is registered, and then stands wherever one is named (``f1(metric=first-word)``):
+
+>>> from igpo_gym.specs import register, unregister
+>>> @register("metric", "first-word")
+... def first_word(case: bool = False) -> Metric:
+...     def word(text: str) -> str:
+...         return (text if case else text.lower()).split()[0]
+...     def score(said: str | None, gold: Sequence[str]) -> float:
+...         return float(said is not None and word(said) in map(word, gold))
+...     return Metric("first-word", score)
+>>> resolve_metric("first-word")("Danzig port", ["danzig"]), resolve_metric("first-word(case=1)").name
+(1.0, 'first-word(case=True)')
+>>> unregister("metric", "first-word")
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from igpo_gym.data.metrics import cover_exact_match, exact_match, f1
+import igpo_gym.specs as specs
+from igpo_gym.data.metrics import (
+    Score,
+    cover_exact_match,
+    exact_match,
+    f1,
+    igpo_f1,
+    squad_exact_match,
+    squad_f1,
+    strict_match,
+)
+from igpo_gym.data.mlqa import check_language, mlqa_exact_match, mlqa_f1
+from igpo_gym.data.parts import share_of_parts
 from igpo_gym.episode import Episode
+from igpo_gym.parameters import make, read_call
 from igpo_gym.text import restored
 
-Metric = Callable[[str | None, Sequence[str]], float]
 
-METRICS: dict[str, Metric] = {"em": exact_match, "f1": f1, "cover_em": cover_exact_match}
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a prediction scores against gold answers, the best of which counts.
+
+    >>> METRICS["em"]("The Tin Drum", ["tin drum"])
+    1.0
+    """
+
+    name: str
+    score: Score
+    rule: str = ""
+    """In a sentence."""
+    source: str = ""
+    """Whose rule it is."""
+    parts: bool = False
+    """Whether it is asked about ``Question.parts`` instead of the answers, where a question has them."""
+
+    def __call__(self, prediction: str | None, answers: Sequence[str]) -> float:
+        """The score of a prediction (None: there is none)."""
+        return self.score(prediction, answers)
+
+
+_HOTPOTQA = "HotpotQA, 1809.09600"
+_SQUAD = "SQuAD 1.1, 1606.05250"
+
+METRICS: dict[str, Metric] = {
+    "em": Metric("em", exact_match, "equal normal forms", _HOTPOTQA),
+    "f1": Metric("f1", f1, "F1 over the multiset of words; yes, no and noanswer are equal or 0", _HOTPOTQA),
+    "cover_em": Metric("cover_em", cover_exact_match, "the answer stands in the prediction", "common"),
+}
 """The metrics of every episode, by name, each in [0, 1]."""
 
+OWN = Metric(
+    "fanoutqa_loose",
+    share_of_parts,
+    "share of the answer's parts that stand in the prediction",
+    "FanOutQA, 2402.14116",
+    parts=True,
+)
+"""The metric of the questions whose answers have parts."""
 
-def score(metric: Metric, episode: Episode) -> float:
+
+def em_mlqa(language: str = "en") -> Metric:
+    """MLQA's exact match; its script is told the language of the answers, and so is this."""
+    check_language(language)
+    return Metric(
+        "em_mlqa",
+        partial(mlqa_exact_match, language=language),
+        "as em, without Unicode's punctuation, by the language's articles and words",
+        "MLQA, 1910.07475",
+    )
+
+
+def f1_mlqa(language: str = "en") -> Metric:
+    """MLQA's F1."""
+    check_language(language)
+    return Metric(
+        "f1_mlqa",
+        partial(mlqa_f1, language=language),
+        "F1 over the multiset of MLQA's words",
+        "MLQA, 1910.07475",
+    )
+
+
+_IGPO_F1 = Metric("igpo_f1", igpo_f1, "F1 over sets of words, articles kept", "IGPO, 2510.14967")
+
+for _name, _metric in {
+    **METRICS,
+    "em_strict": Metric("em_strict", strict_match, "as em, punctuation between digits kept", "this package"),
+    "em_squad1": Metric("em_squad1", squad_exact_match, "the script to the letter", _SQUAD),
+    "f1_squad1": Metric("f1_squad1", squad_f1, "the script to the letter", _SQUAD),
+    "em_mlqa": em_mlqa,
+    "f1_mlqa": f1_mlqa,
+    "igpo_f1": _IGPO_F1,
+    "igpo": _IGPO_F1,  # short for rewards: f1(metric=igpo)
+    OWN.name: OWN,
+}.items():
+    specs.register("metric", _name, _metric)
+
+
+def resolve_metric(metric: str | Metric) -> Metric:
+    """A metric by its name, with parameters in parentheses or without; one that is made already passes.
+
+    Raises SpecError, with the names that exist, for one that is not known.
+
+    >>> resolve_metric("em_mlqa(language=es)")("El río", ["rio", "río"])
+    1.0
+    """
+    if isinstance(metric, Metric):
+        return metric
+    made: Metric = make("metric", *read_call(metric, "em_mlqa(language=es)"))
+    return made
+
+
+def score(metric: str | Metric, episode: Episode) -> float:
     """A metric of the episode's answer; 0 without one.
 
     Prediction and gold answers are compared as if foreign text had not been neutralized: an agent that copies
-    what it was shown is right.
+    what it was shown is right. Raises ValueError for a value that is no finite number.
     """
-    prediction = episode.prediction
-    answers = [restored(answer) for answer in episode.question.answers]
-    return metric(None if prediction is None else restored(prediction), answers)
+    metric, question, prediction = resolve_metric(metric), episode.question, episode.prediction
+    wanted = question.parts if metric.parts and question.parts else question.answers
+    value: Any = metric(
+        None if prediction is None else restored(prediction), [restored(each) for each in wanted]
+    )
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    raise ValueError(
+        f"the metric {metric.name!r} gives {value!r}, which is no finite number, for the answer to the "
+        f"question {question.id!r}"
+    )
 
 
 def scores(episode: Episode) -> dict[str, float]:
-    """Exact match, F1 and cover exact match of an ended episode."""
-    return {name: score(metric, episode) for name, metric in METRICS.items()}
+    """Exact match, F1 and cover exact match of an ended episode; for an answer in parts their share too."""
+    asked = (*METRICS.values(), OWN) if episode.question.parts else METRICS.values()
+    return {metric.name: score(metric, episode) for metric in asked}

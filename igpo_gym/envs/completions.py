@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from igpo_gym.data.metrics import f1
 from igpo_gym.data.scores import score
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.playing import advance
@@ -63,7 +62,7 @@ class Completions:
             playing = copies[start : start + self.batch_size]
             while playing:
                 playing = advance(engine, self.policy, playing)
-        outcomes = [score(f1, episode) for episode in copies]
+        outcomes = [score("f1", episode) for episode in copies]
         values = [0.0] * len(states)
         for number, place in enumerate(running):
             values[place] = fmean(outcomes[number * self.completions :][: self.completions])

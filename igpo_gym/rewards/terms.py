@@ -28,8 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import igpo_gym.specs as specs
-from igpo_gym.data.metrics import exact_match, f1
-from igpo_gym.data.scores import Metric, score
+from igpo_gym.data.scores import Metric, resolve_metric, score
 from igpo_gym.episode import BELIEF, EndReason, Episode, Invalid
 from igpo_gym.parameters import Parameter, defaults, make
 from igpo_gym.rewards.gains import (
@@ -90,6 +89,17 @@ def _search_cost(episode: Episode, turn: int) -> float:
     return float(bool(queries(episode.turns[turn - 1].action)))
 
 
+def _f1(metric: str = "f1") -> RewardTerm:
+    """The F1 of the answer, on the last turn, or another ``metric`` of it."""
+    return RewardTerm(
+        "f1",
+        _AtTheEnd(resolve_metric(metric)),
+        outcome=True,
+        formula="F1 of the answer, or another metric of it, at the end",
+        source="SQuAD, HotpotQA",
+    )
+
+
 _PLAIN = (
     RewardTerm(
         "evidence-recall",
@@ -117,15 +127,8 @@ _PLAIN = (
         source="common",
     ),
     RewardTerm(
-        "f1",
-        _AtTheEnd(f1),
-        outcome=True,
-        formula="F1 of the answer, at the end",
-        source="SQuAD, HotpotQA",
-    ),
-    RewardTerm(
         "em",
-        _AtTheEnd(exact_match),
+        _AtTheEnd(resolve_metric("em")),
         outcome=True,
         formula="exact match, at the end",
         source="SQuAD, HotpotQA",
@@ -142,6 +145,7 @@ MAKERS: dict[str, Callable[..., RewardTerm] | RewardTerm] = {
     "teacher-gain": teacher_gain,
     "document-gain": document_gain,
     "value-gain": value_gain,
+    "f1": _f1,
     **{term.name: term for term in _PLAIN},
 }
 """The package's terms: a function from parameters, all of which have defaults, to the term, or the term."""

@@ -104,7 +104,7 @@ def test_a_sum_is_read(spec: str, weights: dict[str, float]) -> None:
         ("igpo(context=full,context=full)", "has no parameters that can be read"),
         ("igpo(context)", "has no parameters that can be read"),
         ("igpo(gamma=0.9)", "reward 'igpo' has no parameter 'gamma'; it has: aliases, context"),
-        ("outcome-f1(x=1)", "reward 'outcome-f1' has no parameter 'x'; it has: none"),
+        ("outcome-f1(x=1)", "reward 'outcome-f1' has no parameter 'x'; it has: metric"),
     ],
 )
 def test_a_sum_that_cannot_be_read_is_explained(spec: str, problem: str) -> None:

@@ -69,7 +69,7 @@ def test_a_term_is_named_by_what_is_not_the_default() -> None:
     [
         ("gains", {}, "unknown reward term 'gains'; did you mean gain.* Choose one of: document-gain, em, "),
         ("gain", {"gamma": 1.0}, "'gain' has no parameter 'gamma'; it has: context, aliases"),
-        ("f1", {"context": "full"}, "'f1' has no parameter 'context'; it has: none"),
+        ("f1", {"context": "full"}, "'f1' has no parameter 'context'; it has: metric"),
         (
             "shaping",
             {"gamma": "much"},

@@ -17,7 +17,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
-from igpo_gym.data.scores import scores
+from igpo_gym.data.scores import OWN, scores
 from igpo_gym.episode import (
     Action,
     Answer,
@@ -63,6 +63,7 @@ _KNOWN = frozenset(
             "em",
             "f1",
             "cover_em",
+            OWN.name,
         ),
         *("prompt", "turns", "beliefs", "views", "measured", "instruments", "rewards"),
     )
@@ -79,7 +80,7 @@ def to_record(episode: Episode, reward: RewardFunction | None = None) -> dict[st
     divided = {} if reward is None else {"split": dataclasses.asdict(split(episode, reward))}
     return {
         "format": FORMAT,
-        "question": dataclasses.asdict(episode.question),
+        "question": _question_record(episode.question),
         "attempt": episode.attempt,
         "max_turns": episode.max_turns,
         "end": episode.end,
@@ -128,8 +129,15 @@ def from_record(record: Mapping[str, Any]) -> Episode:
     return checked(episode)
 
 
+def _question_record(question: Question) -> dict[str, Any]:
+    """A question without what few have."""
+    rare = () if question.parts else ("parts",)
+    return {name: value for name, value in dataclasses.asdict(question).items() if name not in rare}
+
+
 def _question(record: Mapping[str, Any]) -> Question:
-    return Question(**{**record, "answers": tuple(record["answers"]), "evidence": tuple(record["evidence"])})
+    lists = {name: tuple(record.get(name, ())) for name in ("answers", "evidence", "parts")}
+    return Question(**{**record, **lists})
 
 
 def _belief_record(belief: Belief) -> dict[str, Any]:
