@@ -25,7 +25,8 @@ class Policy(Protocol):
         """One message per episode, in order. No episode in the list has ended.
 
         What an episode gets does not depend on which others are in the list. A policy whose model reads no
-        longer transcripts than some limit says so with a method ``has_room(episode) -> bool``.
+        longer transcripts than some limit says so with a method ``has_room(episode) -> bool``. What it tells
+        about itself with a method ``facts() -> dict[str, str | int]`` stands in the card of an evaluation.
         """
         ...
 

@@ -26,7 +26,7 @@ loaded at the first lookup of a name that is not registered yet.
 from __future__ import annotations
 
 from igpo_gym.specs.fingerprints import fingerprint
-from igpo_gym.specs.grammar import Spec, joined
+from igpo_gym.specs.grammar import Spec, joined, listed
 from igpo_gym.specs.objects import NEAR, asks_for, called, checked, converted, maker, resolve, unknown
 from igpo_gym.specs.registry import (
     KINDS,
@@ -64,6 +64,7 @@ __all__ = [
     "forms",
     "from_file",
     "joined",
+    "listed",
     "maker",
     "names",
     "register",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from igpo_gym.errors import SpecError
-from igpo_gym.specs.grammar import Spec, joined
+from igpo_gym.specs.grammar import Spec, joined, listed
 from igpo_gym.specs.registry import KINDS, PATH, exists, innermost, kind_of, registered_in, table_of
 from igpo_gym.text import without_credentials
 
@@ -40,8 +40,11 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
 
 def _parts(kind: str, spec: str) -> Iterator[str]:
     """The specs in a text that may join several."""
-    if kind not in ("reward", "estimator"):  # they have parameters in parentheses
+    if kind not in ("reward", "estimator", "metric"):  # they have parameters in parentheses
         yield from joined(spec)
+        return
+    if kind == "metric":
+        yield from (name.partition("(")[0] for name in listed(spec))
         return
     for summand in re.split(r"\s[+-]\s", spec):
         yield summand.partition("(")[0].rpartition("*")[2].strip()

@@ -6,17 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from igpo_gym.data.metrics import igpo_f1
-from igpo_gym.data.scores import METRICS, Metric, score
+from igpo_gym.data.scores import OWN, Metric, resolve_metric, score
 from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
-from igpo_gym.errors import choose
 from igpo_gym.statistics import ANYTHING, SHARE, Bounds
 
-CHOICES: dict[str, Metric] = {**METRICS, "igpo_f1": igpo_f1}
-"""The metrics of an answer that can be asked for, by name."""
-
-USUAL = ("em", "f1", "cover_em", "igpo_f1")
-"""Those that are told unless others are asked for."""
+USUAL = ("em", "f1", "cover_em", "igpo_f1", OWN.name)
+"""The metrics that are told unless others are asked for; the last of questions with parts alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +33,14 @@ class Measure:
 
 def measures(metrics: Iterable[str] = USUAL) -> tuple[Measure, ...]:
     """The measures of a table, the answer's metrics in front. Raises SpecError for a metric not known."""
-    chosen = {name: choose(CHOICES, name, "metric") for name in metrics}
+    chosen = {metric.name: metric for metric in map(resolve_metric, metrics)}
     answers = (
-        Measure(name, "score of the answer, in [0, 1]; 0 without one", partial(_scored, metric), SHARE)
+        Measure(
+            name,
+            " ".join(filter(None, (metric.rule, f"({metric.source})" * bool(metric.source)))),
+            partial(_scored, metric),
+            SHARE,
+        )
         for name, metric in chosen.items()
     )
     ends = (
@@ -81,7 +81,9 @@ _CONDUCT = (
 
 
 def _scored(metric: Metric, episode: Episode) -> float | None:
-    return None if episode.end is EndReason.ABORTED else score(metric, episode)
+    if episode.end is EndReason.ABORTED or (metric.parts and not episode.question.parts):
+        return None
+    return score(metric, episode)
 
 
 def _ended(reason: EndReason, episode: Episode) -> float:

@@ -62,11 +62,13 @@ class _Values:
     questions: list[str] = field(default_factory=list)
 
 
-def tabulate(recordings: Iterable[tuple[str, Episode]], measures: Sequence[Measure]) -> Scores:
+def tabulate(
+    recordings: Iterable[tuple[str, Episode]], measures: Sequence[Measure], order: Sequence[str] = ()
+) -> Scores:
     """The table of ended episodes, each with the name of the set that it belongs to.
 
-    A set whose questions come from several sources (as the files of a trainer hold them) has a row for each
-    source. No episode is held in memory.
+    A set whose questions come from several sources (as the files of a trainer hold them) has a column for
+    each source. Sets come in the ``order`` of their names. No episode is held in memory.
 
     >>> from igpo_gym.benchmark.evaluation.measures import measures as usual
     >>> from igpo_gym.episode import EndReason, Question
@@ -97,9 +99,13 @@ def tabulate(recordings: Iterable[tuple[str, Episode]], measures: Sequence[Measu
                 if (of := found[row].get(each.name))
             },
         )
-        for row, label in _labels(list(found)).items()
+        for row, label in _labels(sorted(found, key=lambda row: _place(order, row[0]))).items()
     )
     return Scores(tuple(measures), sets)
+
+
+def _place(order: Sequence[str], name: str) -> int:
+    return order.index(name) if name in order else len(order)
 
 
 def _labels(rows: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
