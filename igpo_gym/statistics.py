@@ -4,7 +4,8 @@ Turns of one question resemble each other, and so do attempts at it. The unit is
 the seed of a training run), never the turn. Every interval here is Student's t on jackknife pseudo-values,
 one for each unit: with n units, statistic s of all and s_i of all but unit i, these are n*s - (n - 1)*s_i.
 The pseudo-values of a mean are the values themselves, so that over seeds this is the ordinary t interval. For
-a statistic with bounds the interval is computed on the log-odds scale, whose ends stay within the bounds.
+a statistic with bounds the interval is computed on the log-odds scale, and for one with a least value alone
+on the log scale: the ends stay within the bounds.
 
 Below ``FEWEST`` units there is no interval and no test: their ends and p-values are nan, and nothing leads.
 
@@ -41,6 +42,7 @@ FEWEST = 5
 """The fewest units that have an interval or a test. With fewer, an interval is several times as wide as what
 it is about, and it rests on the shape of a distribution that nobody has seen."""
 ANYTHING: Bounds = (-math.inf, math.inf)
+COUNT: Bounds = (0.0, math.inf)
 SHARE: Bounds = (0.0, 1.0)
 
 
@@ -290,10 +292,13 @@ def _ends(value: float, pseudo_values: FloatArray, bounds: Bounds) -> tuple[floa
         return math.nan, math.nan
     reach = float(stdtrit(units - 1, 1 - tail)) * error
     least, most = bounds
-    if not (math.isfinite(least) and math.isfinite(most)):
+    if not math.isfinite(least):
         return value - reach, value + reach
     if not least < value < most:
         return math.nan, math.nan
+    if not math.isfinite(most):
+        factor = math.exp(min(reach / (value - least), 700.0))
+        return least + (value - least) / factor, least + (value - least) * factor
     odds = (value - least) / (most - value)
     factor = math.exp(min(reach * (most - least) / ((value - least) * (most - value)), 700.0))
     low, high = (least + (most - least) * x / (1 + x) for x in (odds / factor, odds * factor))

@@ -8,7 +8,7 @@ from functools import partial
 
 from igpo_gym.data.scores import OWN, Metric, resolve_metric, score
 from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
-from igpo_gym.statistics import ANYTHING, SHARE, Bounds
+from igpo_gym.statistics import COUNT, SHARE, Bounds
 
 USUAL = ("em", "f1", "cover_em", "igpo_f1", OWN.name)
 """The metrics that are told unless others are asked for; the last of questions with parts alone."""
@@ -28,7 +28,7 @@ class Measure:
     meaning: str
     value: Callable[[Episode], float | None]
     """The figure; None where the episode does not tell."""
-    bounds: Bounds = ANYTHING
+    bounds: Bounds = COUNT
 
 
 def measures(metrics: Iterable[str] = USUAL) -> tuple[Measure, ...]:

@@ -23,6 +23,8 @@ class SetScores:
     """What the episodes of one set say."""
 
     name: str
+    """The source of its questions where no other set has it, else its spec, with the source if need be."""
+    spec: str
     questions: int
     episodes: int
     estimates: Mapping[str, Estimate]
@@ -85,12 +87,13 @@ def tabulate(
         for measure in measures:
             value = measure.value(episode)
             if value is not None:
-                of = values.setdefault(measure.name, _Values())
-                of.values.append(value)
-                of.questions.append(episode.question.id)
+                known = values.setdefault(measure.name, _Values())
+                known.values.append(value)
+                known.questions.append(episode.question.id)
     sets = tuple(
         SetScores(
             label,
+            row[0],
             len(set(episodes[row])),
             len(episodes[row]),
             {
@@ -109,9 +112,13 @@ def _place(order: Sequence[str], name: str) -> int:
 
 
 def _labels(rows: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """What each row is called: by its set, and by its source too where the set has several."""
-    names = [name for name, _ in rows]
-    return {(name, of): name if names.count(name) == 1 else f"{name}: {of}" for name, of in rows}
+    """What each row of a spec and a source is called."""
+    specs, sources = [spec for spec, _ in rows], [source for _, source in rows]
+    labels = {}
+    for spec, source in rows:
+        plain = spec if specs.count(spec) == 1 else f"{spec}: {source}"
+        labels[spec, source] = source if source and sources.count(source) == 1 else plain
+    return labels
 
 
 def as_table(scores: Scores) -> Table:
@@ -168,6 +175,7 @@ def as_json(scores: Scores) -> dict[str, Any]:
         "sets": [
             {
                 "set": one.name,
+                "spec": one.spec,
                 "questions": one.questions,
                 "episodes": one.episodes,
                 "estimates": {name: _figures(found) for name, found in one.estimates.items()},
