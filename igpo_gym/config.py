@@ -92,6 +92,12 @@ class EnvConfig:
     policy: Annotated[
         SpecOrObject, Names("policy"), "For rewards that need one: the policy whose completions are sampled."
     ] = None
+    judge: Annotated[
+        SpecOrObject,
+        Names("judge"),
+        "A language model that grades answers: the URL of a server (http://host:8000/v1#model=NAME), or an "
+        "object with grade(questions, answers, predictions); by default none.",
+    ] = None
     protocol: Annotated[
         SpecOrObject,
         Names("protocol"),

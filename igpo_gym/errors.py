@@ -41,6 +41,10 @@ class ScoringError(RuntimeError):
     """A scorer that could not give a belief, after its retries."""
 
 
+class JudgeError(ScoringError):
+    """A judge that could not grade an answer, after its retries. It is never taken for a grade."""
+
+
 class SamplingError(RuntimeError):
     """A policy that could not write a message, after its retries."""
 

@@ -127,6 +127,21 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(value, value - below, value + above, units)
 
 
+def kappa(ours: FloatArray, theirs: FloatArray) -> float:
+    """Cohen's kappa of two graders of the same things: 1 where they agree, 0 where no more than by chance.
+
+    (p - e) / (1 - e), with p the share of equal grades and e the share that two graders would have who give
+    their own grades as often, and independently. nan where both give a single grade to everything.
+
+    >>> kappa(np.array([1.0, 1.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0, 0.0]))
+    0.5
+    """
+    grades = np.union1d(ours, theirs)
+    chance = sum(float((ours == grade).mean() * (theirs == grade).mean()) for grade in grades)
+    equal = float((ours == theirs).mean())
+    return (equal - chance) / (1 - chance) if chance < 1 else math.nan
+
+
 def p_value(estimate: Estimate) -> float:
     """How likely a value so far from 0 is where the truth is 0: Student's t test, both sides.
 

@@ -30,7 +30,7 @@ SHARED = {"session", "tokens", "candidates"}
 WITHOUT_TORCH = (
     *("episode", "text", "errors", "storage", "statistics", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm.policy", "scorers", "scorers.interface"),
-    *("rewards", "rewards.instruments", "rewards.relabel"),
+    *("rewards", "rewards.instruments", "rewards.judge", "rewards.relabel"),
     *("envs", "envs.engine", "envs.setup", "envs.completions", "envs.single", "envs.vector", "envs.discrete"),
     *("agents.policies", "agents.policies.scripted", "agents.training.estimators"),
     *(

@@ -23,7 +23,9 @@ def compare(
         Path, typer.Argument(help="The episodes of an evaluation, as igpo-gym eval keeps them.")
     ],
     second: Annotated[Path, typer.Argument(help="Those of another, on the same questions.")],
-    metric: Annotated[str, typer.Option(help="The score of an answer that is compared.")] = "em",
+    metric: Annotated[
+        str, typer.Option(help="What is compared: a score of the answer, or another measure of the table.")
+    ] = "em",
     count: Annotated[
         int, typer.Option(min=0, help="How many of the questions that differ most are listed.")
     ] = 10,
@@ -45,7 +47,7 @@ def compare(
       igpo-gym compare bm25.jsonl dense.jsonl --metric f1 --count 30 --table compared.json
     """
     from igpo_gym.benchmark.evaluation import paired
-    from igpo_gym.benchmark.evaluation.measures import measures
+    from igpo_gym.benchmark.evaluation.measures import measure_named
     from igpo_gym.benchmark.evaluation.table import check_format, in_format
     from igpo_gym.benchmark.report import rich_table
     from igpo_gym.storage import written_file
@@ -55,9 +57,9 @@ def compare(
             check_format(file)
         if first.exists() and second.exists() and first.samefile(second):
             raise ValueError(f"both are the same file ({first}); name two evaluations")
-        measure = measures([metric])[0]
+        measure = measure_named(metric)
         ours, theirs = (paired.read_played(file, measure) for file in (first, second))
-        compared = paired.compare(ours, theirs, measure.name)
+        compared = paired.compare(ours, theirs, measure)
         shown = paired.verdict_table(compared)
         for file in table or ():
             text = in_format(file, shown, paired.verdict_rows(compared), paired.as_json(compared, count))

@@ -83,6 +83,13 @@ def relabel(
         str | None,
         typer.Option(help="The agent that completes episodes for [b]monte-carlo[/b], given as for rollout."),
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="The judge that grades answers anew, a server's URL; by default the recorded verdicts are "
+            "taken."
+        ),
+    ] = None,
     questions: Annotated[
         str | None, typer.Option(help="The data set of the recording, if the file does not tell.")
     ] = None,
@@ -109,7 +116,7 @@ def relabel(
     from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
-    from igpo_gym.specs import from_file
+    from igpo_gym.specs import from_file, resolve
     from igpo_gym.storage import written_file
 
     options = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
@@ -126,6 +133,8 @@ def relabel(
         settings |= given
         functions = [resolve_reward(each) for each in reward]
         corpus, context = _world(settings, policy, {need for each in functions for need in each.needs})
+        if judge is not None:
+            context["judge"] = resolve("judge", judge)
         with file.open("rb") as lines:
             total = sum(1 for _ in lines)
         returns = {function.name: Values() for function in functions}
@@ -154,8 +163,8 @@ def relabel(
 
 
 NAMES = marks(EnvConfig, Names)
-SPECS = tuple(name for name in NAMES if name not in ("reward", "policy"))
-"""The specs of a recording that are used; rewards and policies are those of the command line."""
+SPECS = tuple(name for name in NAMES if name not in ("reward", "policy", "judge"))
+"""The specs of a recording that are used; rewards, policies and judges are those of the command line."""
 
 
 def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tuple[Any, dict[str, Any]]:
@@ -168,7 +177,7 @@ def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tup
         return (), {}
     if "questions" not in settings:
         raise ValueError("the file does not tell which data set it was recorded on; give --questions")
-    known = {field.name for field in fields(EnvConfig)} - {"policy", "reference"}
+    known = {field.name for field in fields(EnvConfig)} - {"policy", "reference", "judge"}
     chosen = {name: value for name, value in settings.items() if name in known}
     with console.status("loading questions and index"):
         question_set, engine = assemble(EnvConfig(**chosen | {"scorer": None, "reward": "outcome-f1"}))

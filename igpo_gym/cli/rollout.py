@@ -180,6 +180,10 @@ def _summary(episodes: Iterable[Episode]) -> Table:
         rows.append((f"gain of a search, {kind}", gains.values, gains.questions, ANYTHING))
         rows.append((f"share of positive gains, {kind}", positive, gains.questions, SHARE))
     table = Table("measure", "mean", "95% interval", "questions", "n")
+    if judge := summary.judge.values:
+        rows.append(("judge", judge, summary.judge.questions, SHARE))
     for name, values, of, bounds in rows:
         table.add_row(name, *in_cells(mean_over(values, of, bounds)), str(len(values)))
+    for name, agreement in summary.judge_agreement().items() if judge else ():
+        table.add_row(name, *in_cells(agreement), str(len(judge)))
     return table

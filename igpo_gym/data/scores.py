@@ -18,7 +18,7 @@ A metric of one's own is registered, and then stands wherever one is named (``f1
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -72,6 +72,9 @@ METRICS: dict[str, Metric] = {
     "cover_em": Metric("cover_em", cover_exact_match, "the answer stands in the prediction", "common"),
 }
 """The metrics of every episode, by name, each in [0, 1]."""
+
+JUDGE = "judge"
+"""The name of the instrument that holds a judge's verdicts, and of the score that follows from them."""
 
 OWN = Metric(
     "fanoutqa_loose",
@@ -154,7 +157,25 @@ def score(metric: str | Metric, episode: Episode) -> float:
     )
 
 
+def judged(episode: Episode) -> float | None:
+    """1 where a judge found the answer correct, else 0; None where no judge was asked about the episode."""
+    last = episode.measured[-1] if episode.measured else {}
+    if JUDGE not in last:
+        return None
+    value = last[JUDGE]
+    if value is None:
+        return 0.0  # there is no answer
+    known = isinstance(value, Mapping) and "verdict" in value  # else the instrument is somebody's own
+    return float(value["verdict"] == "correct") if known else None
+
+
 def scores(episode: Episode) -> dict[str, float]:
-    """Exact match, F1 and cover exact match of an ended episode; for an answer in parts their share too."""
+    """Exact match, F1 and cover exact match of an ended episode.
+
+    For an answer in parts the share of those too, and where a judge was asked its verdict (``judge``).
+    """
     asked = (*METRICS.values(), OWN) if episode.question.parts else METRICS.values()
-    return {metric.name: score(metric, episode) for metric in asked}
+    verdict = judged(episode)
+    return {metric.name: score(metric, episode) for metric in asked} | (
+        {} if verdict is None else {JUDGE: verdict}
+    )

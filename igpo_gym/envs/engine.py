@@ -31,6 +31,7 @@ from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.instruments import Due, Instruments, measure
+from igpo_gym.rewards.interface import Judge
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Corpus
 from igpo_gym.text import well_formed
@@ -132,6 +133,8 @@ class Engine:
     """Where random documents come from, for the rewards that need them."""
     policy: Policy | None = None
     """Completes episodes, for the rewards that need it."""
+    judge: Judge | None = None
+    """Grades every answer, whatever the reward."""
     retry_delays: tuple[float, ...] = RETRY_DELAYS
     instruments: Instruments = field(init=False, repr=False, compare=False)
     _due: Due = field(init=False, repr=False, compare=False)
@@ -141,7 +144,7 @@ class Engine:
         specs = tuple(tool.spec for tool in self.tools)
         if self.protocol.tools != specs:
             object.__setattr__(self, "protocol", self.protocol.with_tools(specs))
-        context = {"engine": self, "policy": self.policy}
+        context = {"engine": self, "policy": self.policy, "judge": self.judge}
         instruments = Instruments(self.scorer, self.reference, self.corpus, self.protocol, context)
         instruments.check(self.reward)
         object.__setattr__(self, "instruments", instruments)

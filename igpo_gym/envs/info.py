@@ -22,7 +22,8 @@ def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
     reply leaves out), ``reward_terms``, and with a scorer ``gain``.
 
     At the end: ``end_reason`` (see :class:`igpo_gym.episode.EndReason`), ``prediction`` (None if unanswered),
-    ``em``, ``f1``, ``cover_em`` (and for an answer in parts ``fanoutqa_loose``), ``tool_turns``.
+    ``em``, ``f1``, ``cover_em`` (for an answer in parts also ``fanoutqa_loose``, with a judge
+    ``judge``), ``tool_turns``.
 
     With ``oracle``: ``gold``, a dictionary of the ``answers`` and the ``evidence`` ids.
 

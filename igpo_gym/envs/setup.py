@@ -202,6 +202,7 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
         corpus=retriever if isinstance(retriever, BM25Index) else questions.passages,
         policy=policy,
+        judge=None if config.judge in (None, "none") else specs.resolve("judge", config.judge),
     )
     return questions, engine
 

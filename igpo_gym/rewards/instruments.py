@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import igpo_gym.specs as specs
+from igpo_gym.data.scores import JUDGE
 from igpo_gym.episode import BELIEF, Belief, BeliefView
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.parameters import read_call
@@ -53,7 +54,7 @@ class Instruments:
     protocol: TextProtocol = TAGS
     """The one that the episodes are played with."""
     context: Mapping[str, Any] = field(default_factory=dict)
-    """What named instruments are made from beside these: an ``engine``, a ``policy``."""
+    """What named instruments are made from beside these: an ``engine``, a ``policy``, a ``judge``."""
 
     def check(self, reward: RewardFunction) -> None:
         """Raise ValueError, with what to give, if the reward needs anything that is not there."""
@@ -63,7 +64,9 @@ class Instruments:
                 raise ValueError(f"reward {reward.name!r} needs {advice}")
 
     def due(self, rewards: Sequence[RewardFunction]) -> Due:
-        """What can be measured here of all that these rewards read, each once; the plain belief anyway.
+        """What can be measured here of all that these rewards read, each once.
+
+        The plain belief and the verdicts of a judge that is there are due anyway.
 
         Raises SpecError for an instrument that does not exist or is none, and ValueError for two of one name.
         """
@@ -71,9 +74,10 @@ class Instruments:
         asked = [view for term in terms for view in term.views]
         # What is compared with random documents needs the real ones' belief too.
         views = [BELIEF, *(each for view in asked for each in (replace(view, draw=None), view))]
+        judge = [JUDGE] if "judge" in self._there else []
         return Due(
             tuple(view for view in dict.fromkeys(views) if self.model(view) is not None),
-            self._made([each for term in terms for each in term.instruments]),
+            self._made([*judge, *(each for term in terms for each in term.instruments)]),
         )
 
     def model(self, view: BeliefView) -> AnswerScorer | None:
@@ -170,6 +174,7 @@ _ADVICE = {
         "a corpus to draw random documents from: questions that bring passages, or a local index such as "
         'search="bm25:INDEX"'
     ),
+    "judge": 'a judge: give judge=, such as "http://host:8000/v1#model=NAME"',
     "policy": 'a policy that completes the episodes: give policy=, such as "nano"',
 }
 

@@ -26,9 +26,23 @@ from igpo_gym.parameters import make, read_call
 
 Price: TypeAlias = Callable[[Episode, int], float]
 """The value of a turn, counted from 1. It may look at anything up to and including its turn."""
-Need: TypeAlias = Literal["scorer", "reference", "corpus", "policy", "evidence"]
+Need: TypeAlias = Literal["scorer", "reference", "corpus", "policy", "judge", "evidence"]
 State: TypeAlias = tuple[Episode, int]
 """An episode as it was after so many turns; 0: the prompt alone."""
+
+
+class Judge(Protocol):
+    """Grades answers. Where it has a ``version``, a text, verdicts of equal versions are comparable."""
+
+    def grade(
+        self, questions: Sequence[str], answers: Sequence[Sequence[str]], predictions: Sequence[str]
+    ) -> Sequence[str]:
+        """A verdict for each: "correct", "incorrect" or "not attempted".
+
+        ``answers`` are the gold answers of each question, any of which is right. Whatever it raises, the
+        step is undone: a judge that fails raises, and gives no grade.
+        """
+        ...
 
 
 class Instrument(Protocol):

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import igpo_gym.specs as specs
-from igpo_gym.data.scores import Metric, resolve_metric, score
+from igpo_gym.data.scores import JUDGE, Metric, judged, resolve_metric, score
 from igpo_gym.episode import BELIEF, EndReason, Episode, Invalid
 from igpo_gym.parameters import Parameter, defaults, make
 from igpo_gym.rewards.gains import (
@@ -44,6 +44,10 @@ from igpo_gym.rewards.gains import (
 from igpo_gym.rewards.interface import RewardTerm
 from igpo_gym.tools.searching import queries
 
+specs.register("instrument", JUDGE, "igpo_gym.rewards.judge:Verdicts", form=JUDGE)
+for _name in ("http", "https"):
+    specs.register("judge", _name, "igpo_gym.rewards.judge:RemoteJudge", form="http://HOST:PORT/v1")
+
 
 @dataclass(frozen=True, slots=True)
 class _AtTheEnd:
@@ -55,6 +59,11 @@ class _AtTheEnd:
         if not episode.done or turn != len(episode.turns):
             return 0.0
         return score(self.metric, episode)
+
+
+def _verdict(episode: Episode, turn: int) -> float:
+    """1 where the judge finds the answer correct, on the last turn."""
+    return (judged(episode) or 0.0) if episode.done and turn == len(episode.turns) else 0.0
 
 
 def _malformed(episode: Episode, turn: int) -> float:
@@ -132,6 +141,14 @@ _PLAIN = (
         outcome=True,
         formula="exact match, at the end",
         source="SQuAD, HotpotQA",
+    ),
+    RewardTerm(
+        "judge",
+        _verdict,
+        instruments=(JUDGE,),
+        outcome=True,
+        formula="1 where a judge finds the answer correct, at the end",
+        source="common",
     ),
 )
 """The terms without parameters."""

@@ -89,6 +89,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "advantage estimator", "advantage estimator", {"name": "name", "uses_gains": "uses_gains"}
         ),
         "policy": Kind("policy", "policy", {"act": "act(episodes)"}),
+        "judge": Kind("judge", "judge", {"grade": "grade(questions, answers, predictions)"}, kept=4),
         "metric": Kind("metric", "metric", {"name": "name", "score": "score(prediction, answers)"}),
     }
 )

@@ -48,10 +48,11 @@ def test_terms_say_what_they_need_and_where_they_are_from() -> None:
         "teacher-gain": {"reference"},
         "document-gain": {"scorer", "corpus"},
         "value-gain": {"policy"},
+        "judge": {"judge"},
         "evidence-recall": {"evidence"},
     }
     assert all(term.formula and term.source for term in TERMS.values())
-    assert {name for name, term in TERMS.items() if term.outcome} == {"f1", "em", "format-penalty"}
+    assert {name for name, term in TERMS.items() if term.outcome} == {"f1", "em", "judge", "format-penalty"}
 
 
 def test_a_term_is_named_by_what_is_not_the_default() -> None:

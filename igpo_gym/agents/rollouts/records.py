@@ -17,7 +17,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
-from igpo_gym.data.scores import OWN, scores
+from igpo_gym.data.scores import JUDGE, OWN, scores
 from igpo_gym.episode import (
     Action,
     Answer,
@@ -64,6 +64,7 @@ _KNOWN = frozenset(
             "f1",
             "cover_em",
             OWN.name,
+            JUDGE,
         ),
         *("prompt", "turns", "beliefs", "views", "measured", "instruments", "rewards"),
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode, Invalid, ToolCalls
 from igpo_gym.rewards.terms import INFORMATION_GAIN
+from igpo_gym.statistics import SHARE, Estimate, estimate, kappa, mean_over
 
 
 @dataclass(slots=True)
@@ -56,11 +59,31 @@ class Summary:
     """The share of an episode's messages that were actions."""
     tool_turns: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
+    judge: Values = field(default_factory=Values)
+    """Whether a judge found the answer right, of the episodes that one was asked about."""
+    judged_matches: list[float] = field(default_factory=list)
+    """The exact matches of those."""
     beliefs: dict[int, Values] = field(default_factory=dict)
     """By turn (0: the prompt), the beliefs of all episodes that got so far."""
     gains: dict[str, Values] = field(default_factory=dict)
     """By kind of search: "new evidence" found a gold passage that the episode had not seen, "no new evidence"
     did not; "unknown" where the question has no gold evidence."""
+
+    def judge_agreement(self) -> dict[str, Estimate]:
+        """How the judge and exact match agree, by name: the share of equal values, and Cohen's kappa."""
+        columns: dict[str, tuple[list[float], list[float]]] = {}
+        for verdict, match, question in zip(
+            self.judge.values, self.judged_matches, self.judge.questions, strict=True
+        ):
+            own = columns.setdefault(question, ([], []))
+            own[0].append(verdict)
+            own[1].append(match)
+        samples = [(np.array(verdicts), np.array(matches)) for verdicts, matches in columns.values()]
+        equal = [float(v == m) for v, m in zip(self.judge.values, self.judged_matches, strict=True)]
+        return {
+            "judge agrees with exact match": mean_over(equal, self.judge.questions, SHARE),
+            "Cohen's kappa": estimate(samples, kappa),
+        }
 
 
 def summarize(episodes: Iterable[Episode]) -> Summary:
@@ -72,6 +95,9 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
         summary.exact_matches.append(scored["em"])
         summary.f1s.append(scored["f1"])
         summary.cover_matches.append(scored["cover_em"])
+        if "judge" in scored:
+            summary.judge.add(scored["judge"], episode.question.id)
+            summary.judged_matches.append(scored["em"])
         summary.answered.append(float(episode.prediction is not None))
         valid = [not isinstance(turn.action, Invalid) for turn in episode.turns]
         summary.valid_actions.append(sum(valid) / len(valid))

@@ -93,6 +93,7 @@ def decided_by(
         "packages": packages(),
         "agent": {"fingerprint": agent_fingerprint, **facts(policy)},
         "prompt": prompt_of(engine),
+        "judge": str(getattr(engine.judge, "version", "")),
         "measures": {each.name: each.meaning for each in measures},
         "sets": dict(sets),
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from igpo_gym.data.scores import OWN, Metric, resolve_metric, score
+from igpo_gym.data.scores import JUDGE, OWN, Metric, judged, resolve_metric, score
 from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
 from igpo_gym.statistics import COUNT, SHARE, Bounds
 
@@ -33,21 +33,30 @@ class Measure:
 
 def measures(metrics: Iterable[str] = USUAL) -> tuple[Measure, ...]:
     """The measures of a table, the answer's metrics in front. Raises SpecError for a metric not known."""
-    chosen = {metric.name: metric for metric in map(resolve_metric, metrics)}
-    answers = (
-        Measure(
-            name,
-            " ".join(filter(None, (metric.rule, f"({metric.source})" * bool(metric.source)))),
-            partial(_scored, metric),
-            SHARE,
-        )
-        for name, metric in chosen.items()
-    )
+    answers = {made.name: made for made in map(_of_metric, metrics)}
     ends = (
         Measure(str(reason), f"share of episodes that ended so: {reason}", partial(_ended, reason), SHARE)
         for reason in EndReason
     )
-    return (*answers, *_CONDUCT, *ends)
+    return (*answers.values(), *_JUDGED, *_CONDUCT, *ends)
+
+
+def measure_named(name: str) -> Measure:
+    """One measure: a metric of the answer, or one of the others that a table has.
+
+    >>> measure_named("judge").bounds, measure_named("em_strict").name
+    ((0.0, 1.0), 'em_strict')
+    """
+    others = {each.name: each for each in measures(())}
+    return others[name] if name in others else _of_metric(name)
+
+
+def _of_metric(name: str) -> Measure:
+    metric = resolve_metric(name)
+    source = f"({metric.source})" * bool(metric.source)
+    return Measure(
+        metric.name, " ".join(filter(None, (metric.rule, source))), partial(_scored, metric), SHARE
+    )
 
 
 def calls(tool: str, episode: Episode) -> int:
@@ -61,6 +70,16 @@ def tokens(episode: Episode) -> int | None:
     known = [segment.ids for segment in episode.segments if segment.author == "agent" and segment.ids]
     return sum(map(len, known)) if known else None
 
+
+def _agreement(episode: Episode) -> float | None:
+    verdict = judged(episode)
+    return None if verdict is None else float(verdict == score("em", episode))
+
+
+_JUDGED = (
+    Measure(JUDGE, "whether a judge found the answer right, where one was asked", judged, SHARE),
+    Measure("judge agrees with em", "whether judge and exact match say the same", _agreement, SHARE),
+)
 
 _CONDUCT = (
     Measure("searches", "calls of the tool search, in an episode", partial(calls, "search")),

@@ -19,7 +19,7 @@ from igpo_gym.benchmark.evaluation.measures import Measure
 from igpo_gym.benchmark.evaluation.table import shown
 from igpo_gym.benchmark.report import NOTHING, Cell, Table
 from igpo_gym.episode import Episode, Question
-from igpo_gym.statistics import SHARE, Estimate, difference, holm, mean_over, sign_flip
+from igpo_gym.statistics import Bounds, Estimate, difference, holm, mean_over, sign_flip
 
 RIGHT = 0.5
 """A question counts as right from this score on, of several attempts at it their mean."""
@@ -121,7 +121,7 @@ def read_played(file: Path, measure: Measure) -> dict[str, Played]:
     return sets
 
 
-def compare(first: Mapping[str, Played], second: Mapping[str, Played], metric: str) -> Comparison:
+def compare(first: Mapping[str, Played], second: Mapping[str, Played], measure: Measure) -> Comparison:
     """Pair two evaluations question by question.
 
     Sets belong together that have the same spec, or else the same questions; where each has one set left,
@@ -133,11 +133,13 @@ def compare(first: Mapping[str, Played], second: Mapping[str, Played], metric: s
     if not pairs:
         raise ValueError("the two files have no question in common, so there is nothing to compare")
     names = list(dict.fromkeys(pair.set for pair in pairs))
-    verdicts = [_verdict(name, [pair for pair in pairs if pair.set == name]) for name in names]
+    verdicts = [
+        _verdict(name, [pair for pair in pairs if pair.set == name], measure.bounds) for name in names
+    ]
     if len(verdicts) > 1:
         corrected = holm([each.p_value for each in verdicts])
         verdicts = [replace(each, p_value=p) for each, p in zip(verdicts, corrected, strict=True)]
-        verdicts.append(_verdict("all questions", pairs))
+        verdicts.append(_verdict("all questions", pairs, measure.bounds))
     differing = (
         change
         for ours, theirs in partners
@@ -147,7 +149,7 @@ def compare(first: Mapping[str, Played], second: Mapping[str, Played], metric: s
         sum(len(each.questions) for each in file.values()) - len(pairs) for file in (first, second)
     )
     return Comparison(
-        metric, tuple(pairs), tuple(verdicts), tuple(_distinct(differing)), (counts[0], counts[1])
+        measure.name, tuple(pairs), tuple(verdicts), tuple(_distinct(differing)), (counts[0], counts[1])
     )
 
 
@@ -189,9 +191,9 @@ def _pairs(name: str, first: Played, second: Played) -> list[Pair]:
     ]
 
 
-def _verdict(name: str, pairs: Sequence[Pair]) -> Verdict:
+def _verdict(name: str, pairs: Sequence[Pair], bounds: Bounds) -> Verdict:
     units = [(pair.set, pair.question.id) for pair in pairs]
-    first, second = (mean_over([pair.scores[side] for pair in pairs], units, SHARE) for side in (0, 1))
+    first, second = (mean_over([pair.scores[side] for pair in pairs], units, bounds) for side in (0, 1))
     right = [(pair.scores[0] >= RIGHT, pair.scores[1] >= RIGHT) for pair in pairs]
     return Verdict(
         name,
