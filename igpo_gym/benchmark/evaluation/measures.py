@@ -20,8 +20,8 @@ class Measure:
 
     >>> from igpo_gym.episode import Question
     >>> episode = Episode(Question("1", "Where?", ("Danzig",)), (), end=EndReason.TURNS_EXHAUSTED)
-    >>> [(each.name, each.value(episode)) for each in measures(("em",)) if each.bounds == SHARE][:3]
-    [('em', 0.0), ('answered', 0.0), ('invalid message', 0.0)]
+    >>> [(each.name, each.value(episode)) for each in measures(("em",))][:4]
+    [('em', 0.0), ('judge', None), ('judge agrees with em', None), ('searches', 0)]
     """
 
     name: str
