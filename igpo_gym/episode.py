@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 Author = Literal["environment", "agent"]
 Role = Literal["system", "user", "assistant", "tool"]
 Aliases = Literal["max", "first", "logsumexp"]
+EvidenceMatch = Literal["id", "title", "id or title", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Question:
     parts: tuple[str, ...] = ()
     """Of an answer in parts, as a dictionary's keys and values: their texts, for metrics that count those
     that a prediction names (:func:`igpo_gym.data.parts.parts_of`)."""
+    evidence_titles: tuple[str, ...] = ()
+    """The titles of ``evidence``, one for each, where known: another corpus has other ids."""
+    evidence_match: EvidenceMatch = "id"
+    """How the evidence is found among the passages of the corpus that is searched, which an environment finds
+    out (:mod:`igpo_gym.data.evidence`)."""
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -58,6 +64,8 @@ class Question:
             raise ValueError(f"question {self.id!r}: the answers must be a tuple of texts, not one text")
         if not self.answers or not all(answer.strip() for answer in self.answers):
             raise ValueError(f"question {self.id!r} has no answer, or an empty one")
+        if self.evidence_titles and len(self.evidence_titles) != len(self.evidence):
+            raise ValueError(f"question {self.id!r} has not as many titles of evidence as pieces of it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,13 +184,14 @@ def _sets(questions: Sequence[str], search: Sequence[str] | None) -> list[tuple[
 def _check_questions(agent: str, configs: Sequence[EnvConfig]) -> None:
     """Raise what is wrong with any set of questions, before anything else is loaded."""
     from igpo_gym.data import resolve_questions
-    from igpo_gym.tools.evidence import GOLD_EVIDENCE, check_evidence
+    from igpo_gym.data.evidence import require_evidence
+    from igpo_gym.tools.evidence import GOLD_EVIDENCE
 
     with console.status("loading questions"):
         for config in configs:
             question_set = resolve_questions(config.questions)
             if config.tools == GOLD_EVIDENCE:
-                check_evidence(question_set, without_credentials(agent))
+                require_evidence(without_credentials(agent), question_set)
 
 
 def _play(

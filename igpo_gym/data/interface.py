@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from igpo_gym.episode import Passage, Question
@@ -25,3 +25,7 @@ class QuestionSet:
     """The data set's own corpus; empty where it has none."""
     fingerprint: str = ""
     """A hash of the passages' source, under which an index of them may be cached; empty: do not cache."""
+    documents: Callable[[Sequence[str]], Sequence[Sequence[Passage]]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    """Gives the documents of passage ids, where the questions are about a corpus that they do not bring."""

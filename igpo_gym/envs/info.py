@@ -13,8 +13,10 @@ from igpo_gym.tools.searching import queries
 def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
     """The ``info`` of an episode as it stands, after its reset or its latest turn.
 
-    Always: ``question_id``, ``turn`` (0 after a reset), ``messages`` (the transcript in chat form), and with
-    a scorer ``belief`` (in [0, 1]) and ``belief_log_prob`` (nats per token).
+    Always: ``question_id``, ``turn`` (0 after a reset), ``messages`` (the transcript in chat form), where the
+    question names gold evidence ``evidence_match`` (how it is found in the corpus: "id", "title", "id or
+    title" where that cannot be told, or "none"), and with a scorer ``belief`` (in [0, 1]) and
+    ``belief_log_prob`` (nats per token).
 
     After a turn: ``action`` ("tools", "answer" or "invalid"), ``valid``, ``problem`` (why not), ``tools``
     (the names of the tools that were called), ``queries``, ``passage_ids``, ``passage_titles``, ``failed``
@@ -38,6 +40,8 @@ def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
     """
     question, turn = episode.question, len(episode.turns)
     info: dict[str, Any] = {"question_id": question.id, "turn": turn, "messages": episode.messages()}
+    if question.evidence:
+        info["evidence_match"] = question.evidence_match
     if episode.beliefs:
         info["belief"] = episode.beliefs[-1].prob
         info["belief_log_prob"] = episode.beliefs[-1].log_prob

@@ -15,18 +15,19 @@ from gymnasium.vector import VectorEnv
 import igpo_gym.specs as specs
 from igpo_gym.config import EnvConfig, shown
 from igpo_gym.data import resolve_questions
+from igpo_gym.data.evidence import check_evidence, match_evidence, require_evidence
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
-from igpo_gym.rewards import RewardFunction, resolve_reward
+from igpo_gym.rewards import resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.search import BM25Index, resolve_search
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
-from igpo_gym.tools.evidence import GOLD_EVIDENCE, check_evidence
+from igpo_gym.tools.evidence import GOLD_EVIDENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +185,15 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
             raise SpecError(f"a probe is an AnswerProbe, not {config.probe!r:.60}")
         protocol = protocol.with_probe(config.probe)
     questions = resolve_questions(config.questions)
-    _check_evidence(paid, questions)
+    if "evidence" in paid.needs:
+        require_evidence(f"reward {paid.name!r}", questions)
     if config.tools == GOLD_EVIDENCE:
-        check_evidence(questions, f"the tool {GOLD_EVIDENCE!r}")  # before an index is loaded
+        require_evidence(f"the tool {GOLD_EVIDENCE!r}", questions)  # before an index is loaded
     retriever = resolve_search(config.search, questions) if _searches(config) else None
+    if retriever is not None and not _own_corpus(config.search) and config.tools != GOLD_EVIDENCE:
+        questions = match_evidence(questions, retriever)
+    if "evidence" in paid.needs:
+        check_evidence(f"reward {paid.name!r}", questions, retriever)
     tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k, questions=questions)
     policy = None
     if config.policy is not None:
@@ -214,12 +220,6 @@ def _searches(config: EnvConfig) -> bool:
     return config.tools != GOLD_EVIDENCE or config.search is not None
 
 
-def _check_evidence(reward: RewardFunction, questions: QuestionSet) -> None:
-    if "evidence" not in reward.needs:
-        return
-    for question in questions.questions:
-        if not question.evidence:
-            raise ValueError(
-                f"reward {reward.name!r} needs gold evidence, but question {question.id!r} of "
-                f"{questions.name!r} names none"
-            )
+def _own_corpus(search: Any) -> bool:
+    """Whether the questions' own passages are searched."""
+    return search is None or (isinstance(search, str) and specs.Spec.parse(search).place in ("bm25", "bm25:"))

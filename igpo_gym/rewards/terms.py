@@ -28,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import igpo_gym.specs as specs
+from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.scores import JUDGE, Metric, judged, resolve_metric, score
 from igpo_gym.episode import BELIEF, EndReason, Episode, Invalid
 from igpo_gym.parameters import Parameter, defaults, make
@@ -83,8 +84,9 @@ def _evidence_recall(episode: Episode, turn: int) -> float:
     gold = set(episode.question.evidence)
     if not gold:
         raise ValueError(f"evidence-recall needs gold evidence; question {episode.question.id!r} names none")
-    found = {passage.id for passage in episode.turns[turn - 1].passages}
-    return len((found & gold) - _seen_before(episode, turn)) / len(gold)
+    before = [passage for played in episode.turns[: turn - 1] for passage in played.passages]
+    found = found_evidence(episode.question, episode.turns[turn - 1].passages)
+    return len(found - found_evidence(episode.question, before)) / len(gold)
 
 
 def _redundancy(episode: Episode, turn: int) -> float:

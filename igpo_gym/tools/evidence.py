@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from igpo_gym.data.evidence import require_evidence
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Episode, Passage, ToolCall, ToolResult
 from igpo_gym.errors import SpecError
@@ -42,7 +43,7 @@ class GoldEvidence:
     _passages: dict[str, Passage] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_evidence(self.questions, f"the tool {GOLD_EVIDENCE!r}")
+        require_evidence(f"the tool {GOLD_EVIDENCE!r}", self.questions)
         gold = {id_: question for question in self.questions.questions for id_ in question.evidence}
         found = {passage.id: passage for passage in self.questions.passages if passage.id in gold}
         documents = getattr(self.retriever, "documents", None)
@@ -70,13 +71,3 @@ class GoldEvidence:
 
     def _gold(self, episode: Episode) -> tuple[Passage, ...]:
         return tuple(self._passages[id_] for id_ in episode.question.evidence)
-
-
-def check_evidence(questions: QuestionSet, what: str) -> None:
-    """Raise SpecError, naming ``what`` needs it, where a question names no gold evidence."""
-    for question in questions.questions:
-        if not question.evidence:
-            raise SpecError(
-                f"{what} needs gold evidence, but question {question.id!r} of "
-                f"{without_credentials(questions.name)!r} names none"
-            )

@@ -15,6 +15,7 @@ from typing import Any
 
 import igpo_gym.specs as specs
 from igpo_gym.config import EnvConfig
+from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SpecError
@@ -92,7 +93,7 @@ class OracleReader:
         """The search for the question in an episode's first turn, the agent's message in its second."""
         reading = [episode for episode in episodes if episode.turns]
         for episode in reading:
-            found = {passage.id for passage in episode.turns[0].passages}
+            found = found_evidence(episode.question, episode.turns[0].passages)
             if not found.issuperset(episode.question.evidence):
                 raise SpecError(
                     f"the oracle reader of question {episode.question.id!r} was not given the gold passages; "

@@ -13,11 +13,12 @@ attempt at a question gets its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
+from igpo_gym.data.evidence import check_evidence
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import WorldQuestions
 from igpo_gym.data.world.generator import Lead
@@ -47,8 +48,16 @@ class Knowledge:
         """What to look up, hop by hop: a world's own leads, or else the titles of the evidence."""
         if isinstance(self.questions, WorldQuestions):
             return self.questions.leads(question)
-        titles = (self._titles.get(passage, passage) for passage in question.evidence)
-        return tuple(Lead(title, "", (title,)) for title in titles)
+        return tuple(Lead(title, "", (title,)) for title in self._evidence_titles(question))
+
+    def _evidence_titles(self, question: Question) -> list[str]:
+        if question.evidence_titles:
+            return list(question.evidence_titles)
+        titles: Mapping[str, str] = self._titles
+        if self.questions.documents is not None:
+            documents = zip(question.evidence, self.questions.documents(question.evidence), strict=True)
+            titles = {passage: document[0].title for passage, document in documents if document}
+        return [titles.get(passage, passage) for passage in question.evidence]
 
     def stray(self, question: Question, rng: Random) -> Lead:
         """Something to look up that is no evidence of the question."""
@@ -200,8 +209,15 @@ SCRIPTED: dict[str, Script] = {
 """The scripted agents by name."""
 
 
+_WITHOUT_EVIDENCE = (irrelevant, guesser, leaker, scripted)
+"""The scripts that look up no evidence."""
+
+
 class ScriptedAgent:
-    """A policy that follows a script. Raises SpecError for a name that is not in ``SCRIPTED``.
+    """A policy that follows a script.
+
+    Raises SpecError for a name that is not in ``SCRIPTED``, and for a script that looks up evidence where
+    that of a question is nowhere in the corpus.
 
     >>> from igpo_gym.data.world import load_world
     >>> world = load_world("test")
@@ -219,6 +235,8 @@ class ScriptedAgent:
     ) -> None:
         self._script = choose(SCRIPTED, script, "scripted agent") if isinstance(script, str) else script
         self._knowledge = Knowledge(questions, protocol)
+        if self._script not in _WITHOUT_EVIDENCE and not isinstance(questions, WorldQuestions):
+            check_evidence(f"the agent {script if isinstance(script, str) else 'that is given'!r}", questions)
         self._seed = seed
 
     def act(self, episodes: Sequence[Episode]) -> list[str]:

@@ -132,13 +132,14 @@ def from_record(record: Mapping[str, Any]) -> Episode:
 
 def _question_record(question: Question) -> dict[str, Any]:
     """A question without what few have."""
-    rare = () if question.parts else ("parts",)
-    return {name: value for name, value in dataclasses.asdict(question).items() if name not in rare}
+    values = dataclasses.asdict(question)
+    common = {"parts": (), "evidence_titles": (), "evidence_match": "id"}
+    return {name: value for name, value in values.items() if common.get(name) != value}
 
 
 def _question(record: Mapping[str, Any]) -> Question:
-    lists = {name: tuple(record.get(name, ())) for name in ("answers", "evidence", "parts")}
-    return Question(**{**record, **lists})
+    lists = ("answers", "evidence", "evidence_titles", "parts")
+    return Question(**{**record, **{name: tuple(record.get(name, ())) for name in lists}})
 
 
 def _belief_record(belief: Belief) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode, Invalid, ToolCalls
 from igpo_gym.rewards.terms import INFORMATION_GAIN
@@ -116,8 +117,8 @@ def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
     for number, turn in enumerate(episode.turns, 1):
         if not isinstance(turn.action, ToolCalls) or turn.failed:
             continue
-        found = missing & {passage.id for passage in turn.passages}
+        found = missing & found_evidence(episode.question, turn.passages)
         missing -= found
-        known = bool(episode.question.evidence)
+        known = bool(episode.question.evidence) and episode.question.evidence_match != "none"
         kind = ("new evidence" if found else "no new evidence") if known else "unknown"
         yield kind, INFORMATION_GAIN.price(episode, number)

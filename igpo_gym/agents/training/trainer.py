@@ -329,11 +329,11 @@ class Run:
             reference=reference,
             policy=self.actor if "policy" in needs else None,
         )
-        _, self.engine = assemble(task)
+        questions, self.engine = assemble(task)
         self.estimator = resolve_estimator(s.advantages)
         self.stream = QuestionStream(questions.questions, s.seed, order=s.order)
         outcome = replace(task, questions=unseen, scorer=None, reference=None, policy=None)
-        _, self.referee = assemble(replace(outcome, reward="outcome-f1"))
+        unseen, self.referee = assemble(replace(outcome, reward="outcome-f1"))
         self.unseen = unseen.questions
         self.updates = self.tokens = 0
         self.seconds = 0.0

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal, TypeAlias
 
+from igpo_gym.data.evidence import found_evidence
 from igpo_gym.episode import Episode, Question, ToolCalls
 
 Usefulness: TypeAlias = Literal["useful", "redundant", "irrelevant"]
 
 
-def known_hops(question: Question, passage_ids: Collection[str]) -> tuple[bool, ...]:
-    """For each hop, in order, whether its evidence is among the passages."""
-    return tuple(passage in passage_ids for passage in question.evidence)
+def known_hops(question: Question, found: Collection[str]) -> tuple[bool, ...]:
+    """For each hop, in order, whether its evidence is among what was found, named as the question does."""
+    return tuple(evidence in found for evidence in question.evidence)
 
 
 def judge_searches(episode: Episode) -> list[Usefulness | None]:
@@ -26,21 +27,25 @@ def judge_searches(episode: Episode) -> list[Usefulness | None]:
     been seen before. Irrelevant: all else.
     """
     seen: set[str] = set()
+    known: frozenset[str] = frozenset()
     verdicts: list[Usefulness | None] = []
     for turn in episode.turns:
         found = [passage.id for passage in turn.passages]
+        evidence = found_evidence(episode.question, turn.passages)
         if not isinstance(turn.action, ToolCalls):
             verdicts.append(None)
-        elif any(passage in episode.question.evidence and passage not in seen for passage in found):
+        elif evidence - known:
             verdicts.append("useful")
         elif found and found[0] in seen:
             verdicts.append("redundant")
         else:
             verdicts.append("irrelevant")
         seen.update(found)
+        known |= evidence
     return verdicts
 
 
 def retrieved(episode: Episode) -> frozenset[str]:
-    """The ids of all passages that an episode's searches have found."""
-    return frozenset(passage.id for turn in episode.turns for passage in turn.passages)
+    """Those pieces of the question's evidence that an episode has found."""
+    passages = (passage for turn in episode.turns for passage in turn.passages)
+    return found_evidence(episode.question, passages)

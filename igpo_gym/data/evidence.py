@@ -1,0 +1,147 @@
+"""Which passages of a corpus are a question's gold evidence: by their ids, or by their titles.
+
+A question names its evidence by the ids of its own corpus. In another corpus the same documents have other
+ids, and are known by their titles: as Unicode has them (NFKC), without letter case and with single spaces; a
+disambiguation in parentheses is part of the title.
+
+>>> question = Question("q", "Who?", ("Grass",), ("drum",), evidence_titles=("The Tin Drum",))
+>>> question = replace(question, evidence_match="title")
+>>> found_evidence(question, [Passage("26366", "the tin  drum", "A novel.")])
+frozenset({'drum'})
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.episode import EvidenceMatch, Passage, Question
+from igpo_gym.errors import SearchError, SpecError
+
+_SAMPLE = 32
+"""How many questions of each source are looked at to tell how evidence is matched."""
+
+_THOROUGH = 300
+"""How many questions' titles are searched for before evidence is said to be nowhere in a corpus."""
+
+_DEEP = 10
+"""How many passages a search for a title brings."""
+
+
+def normal_title(title: str) -> str:
+    """A title as titles are compared.
+
+    >>> normal_title("  Émile (novel)") == normal_title("E\\u0301MILE  (Novel)") != normal_title("Émile")
+    True
+    """
+    folded = unicodedata.normalize("NFKC", title).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def found_evidence(question: Question, passages: Iterable[Passage]) -> frozenset[str]:
+    """Those of ``question.evidence`` that are among the passages."""
+    passages, match = tuple(passages), question.evidence_match
+    found: set[str] = set()
+    if match in ("id", "id or title"):
+        found.update(passage.id for passage in passages)
+        found.intersection_update(question.evidence)
+    if match in ("title", "id or title"):
+        there = {normal_title(passage.title) for passage in passages}
+        titles = question.evidence_titles or question.evidence
+        pairs = zip(question.evidence, titles, strict=True)
+        found.update(evidence for evidence, title in pairs if normal_title(title) in there)
+    return frozenset(found)
+
+
+def match_evidence(questions: QuestionSet, retriever: Any) -> QuestionSet:
+    """The questions, each saying how its evidence is found in the corpus of a retriever, not their own.
+
+    By id, where the retriever can be asked for documents by id and has those; else by title, where a loader
+    or the questions' own passages tell the titles, or where the evidence itself is a title of the corpus.
+    Where the retriever cannot be asked and no title is known, either will do. What is none of these is
+    "none". All questions of one source are taken alike, by the first of them.
+    """
+    samples: dict[str, list[Question]] = {}
+    for question in questions.questions:
+        if question.evidence and len(own := samples.setdefault(question.source, [])) < _SAMPLE:
+            own.append(question)
+    if not samples:
+        return questions
+    titles = {passage.id: passage.title for passage in questions.passages}
+    matches = {source: _match(sample, titles, retriever) for source, sample in samples.items()}
+    if set(matches.values()) != {"id"}:
+        changed = (_matched(each, matches.get(each.source, "id"), titles) for each in questions.questions)
+        questions = replace(questions, questions=tuple(changed))
+    documents = None if titles else getattr(retriever, "documents", None)
+    return replace(questions, documents=documents) if documents else questions
+
+
+def require_evidence(reader: str, questions: QuestionSet) -> None:
+    """Raise SpecError where a question names no evidence, which ``reader`` (in words) reads."""
+    for question in questions.questions:
+        if not question.evidence:
+            raise SpecError(
+                f"{reader} needs gold evidence, but question {question.id!r} of {questions.name!r} names none"
+            )
+
+
+def check_evidence(reader: str, questions: QuestionSet, retriever: Any = None) -> None:
+    """Raise SpecError where ``reader`` (in words) would find no evidence in the corpus that is searched.
+
+    That is: a question's evidence is neither an id nor a title there, or a corpus that can be looked through
+    has none of the titles.
+    """
+    missing = next((each for each in questions.questions if each.evidence_match == "none"), None)
+    by_title = [each for each in questions.questions[:_THOROUGH] if each.evidence_match == "title"]
+    if missing is None and by_title and hasattr(retriever, "documents"):
+        titles = [title for each in by_title for title in each.evidence_titles or each.evidence]
+        with suppress(SearchError):  # of a backend that is down nothing can be said
+            missing = None if _has_titles(retriever, titles) else by_title[0]
+    if missing is not None:
+        raise SpecError(
+            f"{reader} needs gold evidence, but that of question {missing.id!r} of {questions.name!r} is "
+            "neither an id nor a title of the corpus; give search= the corpus that the questions are about"
+        )
+
+
+def _match(sample: Sequence[Question], titles: Mapping[str, str], retriever: Any) -> EvidenceMatch:
+    named = {
+        evidence: title
+        for question in sample
+        for evidence, title in zip(question.evidence, _titles(question, titles), strict=True)
+    }
+    known = any(question.evidence_titles for question in sample) or not titles.keys().isdisjoint(named)
+    if not hasattr(retriever, "documents"):
+        return "title" if known else "id or title"
+    try:
+        documents = zip(named.values(), retriever.documents(list(named)), strict=True)
+        if any(document and (not known or _same(document[0].title, title)) for title, document in documents):
+            return "id"
+        return "title" if known or _has_titles(retriever, list(named)) else "none"
+    except SearchError:
+        return "title" if known else "id or title"
+
+
+def _titles(question: Question, titles: Mapping[str, str]) -> tuple[str, ...]:
+    """The titles of a question's evidence, as far as they are known."""
+    return question.evidence_titles or tuple(titles.get(each, each) for each in question.evidence)
+
+
+def _matched(question: Question, match: EvidenceMatch, titles: Mapping[str, str]) -> Question:
+    if match == "id" or not question.evidence:
+        return question
+    return replace(question, evidence_titles=_titles(question, titles), evidence_match=match)
+
+
+def _same(left: str, right: str) -> bool:
+    return normal_title(left) == normal_title(right)
+
+
+def _has_titles(retriever: Any, titles: Sequence[str]) -> bool:
+    """Whether a search for any of the titles brings a passage of that title."""
+    found = zip(titles, retriever.search(titles, _DEEP), strict=True)
+    return any(_same(title, passage.title) for title, passages in found for passage in passages)
