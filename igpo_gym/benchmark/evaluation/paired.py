@@ -168,7 +168,7 @@ def _partners(first: Mapping[str, Played], second: Mapping[str, Played]) -> list
 
 def _pairs(name: str, first: Played, second: Played) -> list[Pair]:
     common = [id_ for id_ in first.questions if id_ in second.questions]
-    for what in ("text", "answers"):
+    for what in ("text", "answers", "parts"):
         other = [
             id_
             for id_ in common
