@@ -102,6 +102,9 @@ _CONDUCT = (
 def _scored(metric: Metric, episode: Episode) -> float | None:
     if episode.end is EndReason.ABORTED or (metric.parts and not episode.question.parts):
         return None
+    if "sealed" in episode.extra:  # the texts of a protected set are hidden; the record tells its scores
+        told: float | None = episode.extra["sealed"].get(metric.name)
+        return told
     return score(metric, episode)
 
 
