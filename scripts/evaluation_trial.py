@@ -1,14 +1,17 @@
 """Evaluate a model on cuts of four question sets three ways, and check the table by a second computation.
 
-    python scripts/evaluation_trial.py DATA OUT --agent MODEL
+    python -m scripts.evaluation_trial DATA OUT --agent MODEL
 
 DATA holds cuts of the sets in their owners' layouts: ``hotpotqa/dev300.jsonl`` (distractor setting, Hugging
 Face's layout), ``nq_open/dev300.jsonl``, ``2wiki/questions250.jsonl`` with the passages of
 ``2wiki/corpus.json`` (``[{title, text}]``), ``strategyqa/dev.json``. MODEL is what ``igpo-gym eval --agent``
 takes; ``python scripts/smollm2.py`` prints the folder of a small one. OUT gets a recording, a card and the
-table as Markdown, CSV and JSON for each way: ``closed-book``, ``search`` (BM25: HotpotQA in its own passages,
-the others in those of 2Wiki) and ``oracle`` (HotpotQA alone has gold evidence). What is there is not played
-again.
+table as Markdown, CSV and JSON for each way: ``closed-book``, ``search`` (the question is the query of one
+BM25 search: HotpotQA in its own passages, the others in those of 2Wiki) and ``oracle`` (HotpotQA alone has
+gold evidence). What is there is not played again.
+
+Small models do not keep to a form, so a message without a tag counts as an answer here (``short``), and the
+search is made for them (``Searched``).
 
 At the end EM, F1 and the counts are computed again from the lines of the recordings, with none of the
 package's code, and differences are an error.
@@ -23,15 +26,64 @@ import string
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from igpo_gym import Answer, Episode, Message, Sampling, TextProtocol, ToolCalls, resolve_policy
+from igpo_gym.data import QuestionSet
+from igpo_gym.protocols import CHAT, Grammar
+from igpo_gym.protocols.grammar import checked_answer
+from igpo_gym.tools import search_call
+
 COMMAND = [sys.executable, "-c", "from igpo_gym.cli import app; app()", "eval"]
 OPTIONS = (
-    *("--protocol", "tags-chat", "--max-turns", "2", "--on-limit", "answer", "--max-passage-chars", "300"),
-    *("--max-tokens", "48", "--batch-size", "30"),
+    *("--protocol", "scripts.evaluation_trial:short", "--max-turns", "1"),
+    *("--on-limit", "answer", "--max-passage-chars", "600", "--max-tokens", "32", "--batch-size", "30"),
 )
+
+
+@dataclass(frozen=True)
+class Lenient:
+    """A grammar in which a message without a tag is an answer."""
+
+    strict: Grammar
+
+    def read(self, message: str, tools: Any) -> ToolCalls | Answer:
+        """The action, or the whole message as an answer."""
+        try:
+            return self.strict.read(message, tools)
+        except ValueError:
+            return checked_answer(message)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.strict, name)
+
+
+def short() -> TextProtocol:
+    """A chat whose answers are short texts."""
+    user = "Answer the question with a name, a date, yes or no, or a few words.\n\nQuestion: {question}\n"
+    return replace(CHAT, name="short", grammar=Lenient(CHAT.grammar), user=lambda protocol: user)
+
+
+class Searched:
+    """An agent for which the question is searched before it answers."""
+
+    def __init__(
+        self, agent: str, questions: QuestionSet, protocol: TextProtocol, sampling: Sampling
+    ) -> None:
+        self.protocol = protocol
+        self.agent = resolve_policy(agent, questions, protocol, sampling)
+
+    def act(self, episodes: Sequence[Episode]) -> Sequence[str | Message]:
+        """The search first, then the agent's message."""
+        reading = [episode for episode in episodes if episode.turns]
+        read = iter(self.agent.act(reading) if reading else ())
+        return [
+            next(read) if each.turns else self.protocol.write(search_call(each.question.text))
+            for each in episodes
+        ]
 
 
 def prepare(data: Path, out: Path) -> dict[str, str]:
@@ -153,7 +205,11 @@ def main() -> None:
     corpus = f"bm25:{asked.out / 'corpus.jsonl'}"
     ways = {
         "closed-book": (f"closed-book:{asked.agent}", list(specs.values()), ["none"]),
-        "search": (asked.agent, list(specs.values()), ["none", corpus, corpus, corpus]),
+        "search": (
+            f"scripts.evaluation_trial:Searched:{asked.agent}",
+            list(specs.values()),
+            ["none", corpus, corpus, corpus],
+        ),
         "oracle": (f"oracle:{asked.agent}", [specs["hotpotqa"]], ["none"]),
     }
     for way, (agent, sets, search) in ways.items():
