@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from igpo_gym.statistics import (
+    COUNT,
     SHARE,
     Estimate,
     auc,
@@ -343,3 +344,12 @@ def test_many_signs_are_drawn_and_few_are_not_judged():
     assert sign_flip(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.02)
     assert sign_flip(values) == sign_flip(values)
     assert math.isnan(sign_flip([1.0] * 4))
+
+
+def test_the_interval_of_a_count_is_that_of_t_on_the_log_scale():
+    values = [0.0, 1.0, 0.0, 0.0, 2.0, 1.0, 0.0]
+    found = mean_over(values, range(7), COUNT)
+    mean = np.mean(values)
+    reach = stats.t.ppf(0.975, 6) * stats.sem(values) / mean
+    assert (found.low, found.high) == pytest.approx((mean * np.exp(-reach), mean * np.exp(reach)))
+    assert math.isnan(mean_over([0.0] * 7, range(7), COUNT).low)
