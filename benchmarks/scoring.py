@@ -37,6 +37,13 @@ ANSWERS = (
     "Günter Wilhelm Grass", "the River Thames", "a novel of 1959", "North Carolina", "King William IV",
     "Lübeck, Germany", "railway engineer", "Paris Saint-Germain", "eleven albums", "Anna of Denmark",
 )  # fmt: skip
+ALIASES = tuple(
+    f"{kind}{name}{place}"
+    for name in ("Danzig", "Gdansk", "Gdańsk", "Dantzig", "Gdanzk")
+    for place in ("", " Poland", ", Poland", " Prussia", " Pomerania", " on the Vistula")
+    for kind in ("", "city of ", "City of ", "port of ", "history of ", "radio stations in ")
+)[:178]
+"""As many as the question of TriviaQA with the most has, which are of this kind."""
 WORDS = (
     "the", "a", "of", "in", "was", "by", "novel", "river", "city", "author", "king", "born", "wrote", "1959",
     "between", "North", "railway", "film", "album", "he",
@@ -215,23 +222,27 @@ def alternated(repeats: int, **ways: Callable[[], object]) -> dict[str, float]:
 
 
 def aliases(setting: Setting) -> dict[str, object]:
-    """Ten answers against one, behind a transcript that is in the cache."""
+    """Ten answers, and all aliases of one, against one, behind a transcript that is in the cache."""
     scorer, framing = setting.scorer, setting.scorer.framing
+    asked = {"one": ANSWERS[:1], "ten": ANSWERS, str(len(ALIASES)): ALIASES}
     transcript = episode(scorer, [TURN_TOKENS] * min(5, setting.turns), seed=1)[-1]
-    times = alternated(
-        3 * setting.repeats,
-        one=lambda: scorer.score([ask(transcript, ANSWERS[:1])]),
-        ten=lambda: scorer.score([ask(transcript, ANSWERS)]),
-    )
-    one, ten = (
-        len(answer_tree(framing.text_ids(TAGS.probe.prefix), tuple(map(framing.text_ids, some))).tokens)
-        for some in (ANSWERS[:1], ANSWERS)
-    )
-    return {
-        "ten_answers_over_one": times["ten"] / times["one"],
-        "tokens_ten_over_one": ten / one,
-        "seconds": times,
+    ways = {
+        name: lambda answers=answers: scorer.score([ask(transcript, answers)])
+        for name, answers in asked.items()
     }
+    times = alternated(3 * setting.repeats, **ways)
+    probe = framing.text_ids(TAGS.probe.prefix)
+    branches = {name: tuple(map(framing.text_ids, answers)) for name, answers in asked.items()}
+    tokens = {name: len(answer_tree(probe, ids).tokens) for name, ids in branches.items()}
+    alone = {name: len(ids) * (len(probe) - 1) + sum(map(len, ids)) for name, ids in branches.items()}
+    figures: dict[str, object] = {"seconds": times}
+    for name in [*asked][1:]:
+        figures |= {
+            f"{name}_answers_over_one": times[name] / times["one"],
+            f"tokens_{name}_over_one": tokens[name] / tokens["one"],
+            f"tokens_{name}_over_one_by_one": tokens[name] / alone[name],
+        }
+    return figures
 
 
 @torch.no_grad()

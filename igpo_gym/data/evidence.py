@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import EvidenceMatch, Passage, Question
-from igpo_gym.errors import SearchError, SpecError
+from igpo_gym.errors import SpecError
 
 _SAMPLE = 32
 """How many questions of each source are looked at to tell how evidence is matched."""
@@ -60,9 +59,9 @@ def found_evidence(question: Question, passages: Iterable[Passage]) -> frozenset
 def match_evidence(questions: QuestionSet, retriever: Any) -> QuestionSet:
     """The questions, each saying how its evidence is found in the corpus of a retriever, not their own.
 
-    By id, where the retriever can be asked for documents by id and has those; else by title, where a loader
-    or the questions' own passages tell the titles, or where the evidence itself is a title of the corpus.
-    Where the retriever cannot be asked and no title is known, either will do. What is none of these is
+    By id, where the corpus is on this machine and has those ids; else by title, where a loader or the
+    questions' own passages tell the titles, or where the evidence itself is a title of the corpus. Where the
+    corpus is elsewhere and no title is known, either will do: no server is asked. What is none of these is
     "none". All questions of one source are taken alike, by the first of them.
     """
     samples: dict[str, list[Question]] = {}
@@ -76,8 +75,9 @@ def match_evidence(questions: QuestionSet, retriever: Any) -> QuestionSet:
     if set(matches.values()) != {"id"}:
         changed = (_matched(each, matches.get(each.source, "id"), titles) for each in questions.questions)
         questions = replace(questions, questions=tuple(changed))
-    documents = None if titles else getattr(retriever, "documents", None)
-    return replace(questions, documents=documents) if documents else questions
+    if titles or not _is_local(retriever):
+        return questions
+    return replace(questions, documents=retriever.documents)
 
 
 def require_evidence(reader: str, questions: QuestionSet) -> None:
@@ -92,15 +92,14 @@ def require_evidence(reader: str, questions: QuestionSet) -> None:
 def check_evidence(reader: str, questions: QuestionSet, retriever: Any = None) -> None:
     """Raise SpecError where ``reader`` (in words) would find no evidence in the corpus that is searched.
 
-    That is: a question's evidence is neither an id nor a title there, or a corpus that can be looked through
-    has none of the titles.
+    That is: a question's evidence is neither an id nor a title there, or a corpus on this machine has none of
+    the titles.
     """
     missing = next((each for each in questions.questions if each.evidence_match == "none"), None)
     by_title = [each for each in questions.questions[:_THOROUGH] if each.evidence_match == "title"]
-    if missing is None and by_title and hasattr(retriever, "documents"):
+    if missing is None and by_title and _is_local(retriever):
         titles = [title for each in by_title for title in each.evidence_titles or each.evidence]
-        with suppress(SearchError):  # of a backend that is down nothing can be said
-            missing = None if _has_titles(retriever, titles) else by_title[0]
+        missing = None if _has_titles(retriever, titles) else by_title[0]
     if missing is not None:
         raise SpecError(
             f"{reader} needs gold evidence, but that of question {missing.id!r} of {questions.name!r} is "
@@ -115,15 +114,17 @@ def _match(sample: Sequence[Question], titles: Mapping[str, str], retriever: Any
         for evidence, title in zip(question.evidence, _titles(question, titles), strict=True)
     }
     known = any(question.evidence_titles for question in sample) or not titles.keys().isdisjoint(named)
-    if not hasattr(retriever, "documents"):
+    if not _is_local(retriever):
         return "title" if known else "id or title"
-    try:
-        documents = zip(named.values(), retriever.documents(list(named)), strict=True)
-        if any(document and (not known or _same(document[0].title, title)) for title, document in documents):
-            return "id"
-        return "title" if known or _has_titles(retriever, list(named)) else "none"
-    except SearchError:
-        return "title" if known else "id or title"
+    documents = zip(named.values(), retriever.documents(list(named)), strict=True)
+    if any(document and (not known or _same(document[0].title, title)) for title, document in documents):
+        return "id"
+    return "title" if known or _has_titles(retriever, list(named)) else "none"
+
+
+def _is_local(retriever: Any) -> bool:
+    """Whether a retriever holds its corpus, and gives documents: nothing is asked over a network."""
+    return hasattr(retriever, "documents") and hasattr(retriever, "__len__")
 
 
 def _titles(question: Question, titles: Mapping[str, str]) -> tuple[str, ...]:

@@ -26,6 +26,6 @@ class QuestionSet:
     fingerprint: str = ""
     """A hash of the passages' source, under which an index of them may be cached; empty: do not cache."""
     documents: Callable[[Sequence[str]], Sequence[Sequence[Passage]]] | None = field(
-        default=None, repr=False, compare=False
+        default=None, repr=False, compare=False, kw_only=True
     )
     """Gives the documents of passage ids, where the questions are about a corpus that they do not bring."""

@@ -229,8 +229,8 @@ class RemoteJudge:
                     f"the judge at {self._server.url} refuses the key (status {problem.status}); it belongs "
                     f"in {API_KEY}"
                 ) from None
-            status = "" if problem.status is None else f" (status {problem.status})"
-            raise JudgeError(f"the judge {self.model!r} at {self._server.url} failed{status}") from None
+            why = problem if problem.status is None else f"status {problem.status}"
+            raise JudgeError(f"the judge {self.model!r} at {self._server.url} failed: {why}") from None
         verdict = read_verdict(reply)
         if verdict is None:
             said = f"{len(reply)} characters" if reply else "nothing"

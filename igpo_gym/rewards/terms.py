@@ -63,8 +63,13 @@ class _AtTheEnd:
 
 
 def _verdict(episode: Episode, turn: int) -> float:
-    """1 where the judge finds the answer correct, on the last turn."""
-    return (judged(episode) or 0.0) if episode.done and turn == len(episode.turns) else 0.0
+    """1 where the judge finds the answer correct, on the last turn. Raises ValueError without a verdict."""
+    if not episode.done or turn != len(episode.turns):
+        return 0.0
+    verdict = judged(episode)
+    if verdict is None:
+        raise ValueError(f"no judge was asked about the episode on {episode.question.id!r}: give judge=")
+    return verdict
 
 
 def _malformed(episode: Episode, turn: int) -> float:

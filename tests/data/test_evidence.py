@@ -24,7 +24,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAEnv
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode, Passage, Question
-from igpo_gym.errors import SearchError, SpecError
+from igpo_gym.errors import SpecError
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import PASSAGES, QUESTIONS
 
@@ -41,7 +41,7 @@ BY_TITLE = tuple(
 
 
 class SearchOnly:
-    """A retriever that nobody can ask for documents."""
+    """A retriever of a corpus that is elsewhere."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         self.index = BM25Index.build(passages)
@@ -50,9 +50,11 @@ class SearchOnly:
         return self.index.search(queries, k)
 
 
-class Down(SearchOnly):
+class Server(SearchOnly):
+    """One that is never to be asked for documents before an episode."""
+
     def documents(self, ids: Sequence[str]) -> Any:
-        raise SearchError("down")
+        raise AssertionError("a server was asked")
 
 
 def settings(questions: Any, search: Any, reward: str = "evidence-recall") -> EnvConfig:
@@ -68,12 +70,13 @@ OWN = QuestionSet("own", QUESTIONS, PASSAGES)
         (OWN, BM25Index.build(PASSAGES), "id"),
         (OWN, BM25Index.build(OTHER_IDS), "title"),
         (OWN, SearchOnly(OTHER_IDS), "title"),
-        (OWN, Down(OTHER_IDS), "title"),
+        (OWN, Server(OTHER_IDS), "title"),
         (QuestionSet("loose", LOOSE), BM25Index.build(NAMED), "id"),
         (QuestionSet("loose", LOOSE), BM25Index.build(OTHER_IDS), "none"),
         (QuestionSet("loose", LOOSE), SearchOnly(NAMED), "id or title"),
         (QuestionSet("titles", BY_TITLE), BM25Index.build(OTHER_IDS), "title"),
         (QuestionSet("titles", BY_TITLE), SearchOnly(OTHER_IDS), "id or title"),
+        (QuestionSet("titles", BY_TITLE), Server(OTHER_IDS), "id or title"),
     ],
 )
 def test_how_evidence_is_matched(questions: QuestionSet, retriever: Any, match: str) -> None:

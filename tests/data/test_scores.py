@@ -34,7 +34,7 @@ def test_parameters_of_a_metric() -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("rouge", "unknown metric 'rouge'"),
+        ("bleu", "unknown metric 'bleu'"),
         ("em_mlqa(language=xx)", "unknown language 'xx'; choose one of: ar, de, en, es, hi, vi, zh"),
         ("em(language=en)", "no parameter 'language'"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -223,7 +224,7 @@ def refuse(status: int, body: Any = None) -> Callable[[Any], Any]:
 
 
 def hang_up(_: Any) -> Any:
-    raise Raw(lambda handler: handler.connection.close())
+    raise Raw(lambda handler: handler.connection.shutdown(socket.SHUT_RDWR))
 
 
 @pytest.mark.parametrize(
@@ -232,11 +233,11 @@ def hang_up(_: Any) -> Any:
         (
             refuse(500, {"error": "Odra is in the prompt"}),
             JudgeError,
-            r"'grader' at .* failed \(status 500\)",
+            r"'grader' at .* failed: status 500",
         ),
-        (refuse(400, {"error": "Odra"}), JudgeError, r"failed \(status 400\)"),
+        (refuse(400, {"error": "Odra"}), JudgeError, r"failed: status 400"),
         (refuse(401, {"error": "Odra"}), AccessError, "refuses the key .* IGPO_GYM_API_KEY"),
-        (hang_up, JudgeError, "failed$"),
+        (hang_up, JudgeError, "failed: (no answer from|.* broke off)"),
         (lambda _: {"choices": []}, JudgeError, "gave no grade but nothing"),
         (lambda _: {"choices": [{"message": {"content": None}}]}, JudgeError, "gave no grade but nothing"),
         (lambda _: ["Odra"], JudgeError, "gave no grade"),
@@ -319,6 +320,21 @@ def test_what_is_no_judge(
 def test_a_reward_without_its_judge_says_what_to_give() -> None:
     with pytest.raises(ValueError, match=r"reward 'judge' needs a judge: give judge="):
         assemble(EnvConfig(questions="world:test", scorer=None, reward="judge"))
+
+
+def test_a_record_without_a_verdict_is_not_priced_as_a_0(engine: Engine) -> None:
+    episode = play(engine, 0, "<answer>Grass</answer>")
+    with pytest.raises(ValueError, match="no judge was asked about the episode on 'q-author'"):
+        resolve_reward("judge").price(episode, 1)
+
+
+def test_a_password_is_shown_nowhere(start: Callable[..., Site]) -> None:
+    site = start()
+    judge = RemoteJudge(f"http://me:hunter2@{site.url.partition('://')[2]}/v1", retries=0)
+    site.routes[PATH] = refuse(403)
+    with pytest.raises(AccessError) as caught:
+        judge.grade(["q"], [["a"]], ["a"])
+    assert "hunter2" not in f"{judge!r} {judge.version} {caught.value}"
 
 
 def test_agreement_with_exact_match_is_summarized(engine: Engine, start: Callable[..., Site]) -> None:
