@@ -133,6 +133,15 @@ def test_a_set_of_another_place_is_the_same_set() -> None:
     assert "2 questions of b.jsonl are not in a.jsonl, and are left out" in run("a.jsonl", "b.jsonl")
 
 
+def test_sets_that_have_nothing_in_common_are_not_paired_by_their_ids() -> None:
+    for name, own in (("a.jsonl", "nq"), ("b.jsonl", "2wiki")):
+        write(name, "+-+-+-")
+        write(name, "+++---", append=True, questions=f"jsonl:{own}.jsonl", texts=f"{own} {{}}?")
+    found = as_json()
+    assert [(row["set"], row["questions"]) for row in found["sets"]] == [("world:test", 6)]
+    assert (found["only_in_first"], found["only_in_second"]) == (6, 6)
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

@@ -124,7 +124,7 @@ def read_played(file: Path, measure: Measure) -> dict[str, Played]:
 def compare(first: Mapping[str, Played], second: Mapping[str, Played], measure: Measure) -> Comparison:
     """Pair two evaluations question by question.
 
-    Sets belong together that have the same spec, or else the same questions; where each has one set left,
+    Sets belong together that have the same spec, or else a question in common; where each file has one set,
     these do. Raises ValueError where that leaves no question that both have, and where a question of both has
     another text, or other gold answers.
     """
@@ -160,10 +160,18 @@ def _partners(first: Mapping[str, Played], second: Mapping[str, Played]) -> list
     right = [name for name in second if name not in found]
     for ours in left:
         for theirs in right:
-            same = first[ours].questions.keys() == second[theirs].questions.keys()
-            if (same or len(left) == len(right) == 1) and theirs not in found.values():
+            related = len(first) == len(second) == 1 or _related(first[ours], second[theirs])
+            if related and theirs not in found.values():
                 found.setdefault(ours, theirs)
     return [(name, found[name]) for name in first if name in found]
+
+
+def _related(first: Played, second: Played) -> bool:
+    """Whether a question of both has the same text: line numbers as ids say nothing."""
+    return any(
+        id_ in second.questions and second.questions[id_].text == question.text
+        for id_, question in first.questions.items()
+    )
 
 
 def _pairs(name: str, first: Played, second: Played) -> list[Pair]:
