@@ -274,6 +274,7 @@ def test_a_card_runs_the_same_again(place: Path) -> None:
     assert card["decided_by"]["packages"]["igpo-gym"]
     assert "{question}" in card["decided_by"]["prompt"][0]["text"]
     assert all(each["questions_hash"] for each in card["decided_by"]["sets"].values())
+    assert card["decided_by"]["sets"][OTHER]["retrievers"] == [{"type": "BM25Index", "passages": 60}]
     output = run("--like", "a.card.json")
     assert "what decides the figures: as on a.card.json" in output
     assert "the figures: as on a.card.json" in output

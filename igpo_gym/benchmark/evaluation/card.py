@@ -7,7 +7,7 @@ it was played: versions, fingerprints, the prompt as it was written; ``scores`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +21,7 @@ from igpo_gym.episode import Question
 from igpo_gym.errors import DataError
 from igpo_gym.lm.policy import Policy
 from igpo_gym.storage import written_file
+from igpo_gym.text import without_credentials
 
 FORMAT = 1
 
@@ -68,8 +69,17 @@ def set_facts(question_set: QuestionSet, engine: Engine, fingerprints: Mapping[s
         "questions": len(question_set.questions),
         "passages": len(question_set.passages),
         **{name: value for name, value in fingerprints.items() if value},
-        "retrievers": [{"type": type(each).__name__, **facts(each)} for each in retrievers],
+        "retrievers": list(map(_retriever, retrievers)),
     }
+
+
+def _retriever(retriever: Any) -> dict[str, Any]:
+    """What a retriever is. Numbers among its facts count what it has done so far, and are left out."""
+    known: dict[str, Any] = {"type": type(retriever).__name__}
+    if isinstance(retriever, Sized):
+        known["passages"] = len(retriever)
+    texts = {name: value for name, value in facts(retriever).items() if isinstance(value, str)}
+    return {**known, **{name: without_credentials(value) for name, value in texts.items()}}
 
 
 def facts(thing: Any) -> dict[str, Any]:
