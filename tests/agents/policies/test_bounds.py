@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,6 +154,26 @@ def test_what_they_play_under_are_arguments_of_the_environment() -> None:
         .prompt(QUESTIONS[0])[0]
         .text.startswith("You answer questions. Think between")
     )
+
+
+def test_a_model_at_a_server_is_asked_once_and_shown_what_is_its_due(question_set: QuestionSet) -> None:
+    from tests.scorers.servers import running
+
+    def chat(body: Any) -> Any:
+        message = {"role": "assistant", "content": "<answer>Odra</answer>"}
+        return {"choices": [{"message": message, "finish_reason": "stop"}]}
+
+    routes = {"/v1/models": lambda _: {"data": [{"id": "tiny"}]}, "/v1/chat/completions": chat}
+    with running(routes) as site:
+        for bound, gold in (("closed-book", False), ("oracle", True)):
+            site.seen.clear()
+            agent = f"{bound}:{site.url}/v1#model=tiny,kind=chat"
+            played = play(agent, question_set, 4, "tool_call")
+            assert [episode.prediction for episode in played] == ["Odra"] * 4
+            asked = [json.dumps(body) for path, body in site.seen if path == "/v1/chat/completions"]
+            assert len(asked) == 4
+            assert [("Odra is a river that flows" in each) for each in asked].count(True) == int(gold)
+            assert all(("search" in each) == gold for each in asked)
 
 
 def test_nano_reads_better_than_it_knows() -> None:
