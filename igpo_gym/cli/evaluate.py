@@ -153,11 +153,15 @@ def evaluate(
         "max_tokens": max_tokens,
         "seed": seed,
     }
+    begun = out.exists() and out.stat().st_size > 0
     decided, wanted = _play(agent, played, sampling, episodes, attempts, batch_size, out, asked)
     scores = _scores(out, wanted, asked, settings["questions"])
     _print(scores)
     for file in table or ():
         _write(file, scores)
+    if begun and (earlier := card.earlier_packages(card.card_of(out))):
+        decided["earlier_packages"] = earlier
+        console.print("episodes that were there before were played with other versions of packages")
     card.write_card(card.card_of(out), settings, decided, tables.as_json(scores))
     console.print(f"card: {card.card_of(out)}", markup=False)
     if like is not None:

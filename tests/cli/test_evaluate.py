@@ -41,6 +41,16 @@ def records(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
+def test_the_usual_metrics_are_those_of_the_package() -> None:
+    import typer
+
+    from igpo_gym.benchmark.evaluation.measures import USUAL
+
+    commands: Any = typer.main.get_command(app)
+    (option,) = [each for each in commands.commands["eval"].params if each.name == "metrics"]
+    assert option.default == ",".join(USUAL)
+
+
 # What SQuAD's script does, written down once more.
 
 
@@ -289,6 +299,21 @@ def test_a_card_runs_the_same_again(place: Path) -> None:
     output = run("--like", "old.card.json")
     assert 'packages, igpo-gym: "0.0.1" then' in output
     assert f'sets, {WORLD}, questions_hash: "other" then' in output
+
+
+def test_a_card_tells_of_episodes_that_other_versions_have_played(place: Path) -> None:
+    options = ("--agent", "noisy", "--questions", WORLD, "--out", "a.jsonl")
+    run(*options, "--episodes", "2")
+    card = json.loads(Path("a.card.json").read_text())
+    assert "earlier_packages" not in card["decided_by"]
+    old = {**card["decided_by"]["packages"], "numpy": "1.0"}
+    card["decided_by"]["packages"] = old
+    Path("a.card.json").write_text(json.dumps(card))
+    assert "played with other versions of packages" in run(*options, "--episodes", "3")
+    run(*options, "--episodes", "4")
+    decided = json.loads(Path("a.card.json").read_text())["decided_by"]
+    assert decided["earlier_packages"] == [old]
+    assert decided["packages"] != old
 
 
 def test_a_card_is_a_file_and_names_no_code(place: Path) -> None:

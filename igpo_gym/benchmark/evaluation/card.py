@@ -56,6 +56,15 @@ def packages() -> dict[str, str]:
     return found
 
 
+def earlier_packages(path: Path) -> list[dict[str, str]]:
+    """Other versions with which episodes were played that stand beside a card; none without a card."""
+    if not path.exists():
+        return []
+    decided = read_card(path)["decided_by"]
+    known = [*decided.get("earlier_packages", []), decided.get("packages", {})]
+    return [each for place, each in enumerate(known) if each != packages() and each not in known[:place]]
+
+
 def prompt_of(engine: Engine) -> list[dict[str, str]]:
     """The messages that open an episode, with ``{question}`` where the question stands."""
     segments = engine.protocol.prompt(Question("", "{question}", ("-",)))
