@@ -60,13 +60,19 @@ class EnvConfig:
     questions: Annotated[
         SpecOrObject,
         Names("questions"),
-        "Where questions come from: world, hotpotqa:FILE, jsonl:FILE, a QuestionSet, or Question objects.",
+        "Where questions come from: world, a file, a set and its file (nq:FILE; igpo-gym data list), a "
+        "QuestionSet, or Question objects.",
     ] = "world"
     search: Annotated[
         SpecOrObject,
         Names("search"),
-        "The retriever: bm25:INDEX, bm25:CORPUS.jsonl, or an object; by default BM25 over the questions' "
-        "own passages.",
+        "The retriever: bm25:INDEX, bm25:CORPUS, dense:INDEX, hybrid:PART,PART, the URL of a server, a web "
+        "search (serper, tavily, searxng:URL), or an object; by default BM25 over the questions' own passages.",
+    ] = None
+    search_cache: Annotated[
+        str | None,
+        "A folder that keeps what the retriever finds, for any number of runs; replay:FOLDER answers from it "
+        "alone and never asks the retriever.",
     ] = None
     tools: Annotated[
         SpecOrObject,

@@ -15,7 +15,7 @@ segments that are never changed, so whoever has tokenized a prefix of the transc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -48,6 +48,9 @@ class Question:
     """How many facts must be chained, if known."""
     source: str = ""
     """The data set that the question comes from."""
+    protected: bool = False
+    """Whether it is of a set whose texts must not be published in the clear: files that are written of it
+    hold hashes in their place (docs/data.md)."""
     parts: tuple[str, ...] = ()
     """Of an answer in parts, as a dictionary's keys and values: their texts, for metrics that count those
     that a prediction names (:func:`igpo_gym.data.parts.parts_of`)."""
@@ -60,8 +63,12 @@ class Question:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ValueError(f"question {self.id!r} has no text")
-        if isinstance(self.answers, str):
-            raise ValueError(f"question {self.id!r}: the answers must be a tuple of texts, not one text")
+        if not isinstance(self.answers, tuple):
+            if isinstance(self.answers, str) or not isinstance(self.answers, Iterable):
+                raise ValueError(f"question {self.id!r}: the answers must be a tuple of texts, not one text")
+            object.__setattr__(self, "answers", tuple(self.answers))
+        if not all(isinstance(answer, str) for answer in self.answers):
+            raise ValueError(f"question {self.id!r}: an answer is no text")
         if not self.answers or not all(answer.strip() for answer in self.answers):
             raise ValueError(f"question {self.id!r} has no answer, or an empty one")
         if self.evidence_titles and len(self.evidence_titles) != len(self.evidence):

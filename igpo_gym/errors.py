@@ -29,8 +29,28 @@ class DataError(ValueError):
         return f"{place}: {problem}"
 
 
+class DuplicateIdError(ValueError):
+    """Two passages of a corpus with one id; its fields say which ones, for a message with file and line."""
+
+    def __init__(self, id_: str, first: int, second: int) -> None:
+        super().__init__(id_, first, second)
+        self.id = id_
+        self.first = first
+        """The number of the first passage with this id, from 0."""
+        self.second = second
+        """The number of the next one."""
+
+    def __str__(self) -> str:
+        places = f"numbers {self.first} and {self.second} from 0"
+        return f"two passages have the id {self.id!r} ({places}); ids must be unique"
+
+
 class SearchError(RuntimeError):
     """A search backend that failed. Inside an episode it is retried, then reported to the agent."""
+
+
+class ReplayError(RuntimeError):
+    """A search that was not recorded, and so cannot be replayed: the run ends, for it is another run."""
 
 
 class AccessError(RuntimeError):

@@ -7,6 +7,7 @@ import unicodedata
 
 _SENTENCE_END = re.compile(r"[.!?]['\"”’)]*\s+|\n+")
 _BLANKS = re.compile(r"\s+")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def well_formed(text: str) -> str:
@@ -42,6 +43,15 @@ def visible(text: str) -> str:
     if stripped[:1].isalnum():
         return stripped
     return stripped if any(unicodedata.category(each)[0] not in "CZ" for each in stripped) else ""
+
+
+def printable(text: str) -> str:
+    """The text without control characters, so that no passage, agent or file can drive the terminal.
+
+    >>> printable("\\x1b[2Jgone")
+    '�[2Jgone'
+    """
+    return _CONTROLS.sub("�", text)
 
 
 def restored(text: str) -> str:

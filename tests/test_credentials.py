@@ -17,12 +17,14 @@ import igpo_gym  # noqa: F401  (registers the environments)
 from igpo_gym.agents.training.settings import Settings, agree, keep
 from igpo_gym.benchmark.training.run import shared
 from igpo_gym.cli import app
-from igpo_gym.errors import SamplingError, ScoringError, SpecError
+from igpo_gym.errors import AccessError, SamplingError, ScoringError, SearchError, SpecError
 from igpo_gym.specs import Spec, resolve
 from igpo_gym.text import without_credentials
 from igpo_gym.transport import API_KEY
 from tests.lm.tiny import make_model, make_tokenizer
 from tests.scorers.servers import Engine, Site, running
+from tests.search.web import engines as web_engines
+from tests.search.web.site import Reply, serving
 
 SECRET = "hunter2"
 runner = CliRunner()
@@ -126,3 +128,60 @@ def test_a_password_that_breaks_the_grammar_is_not_told() -> None:
         with pytest.raises(ValueError, match="options that cannot be read") as caught:
             Spec.parse(spec)
         assert SECRET not in str(caught.value)
+
+
+WEB_KEYS = {"serper": "SERPER_API_KEY", "tavily": "TAVILY_API_KEY"}
+
+
+@pytest.mark.parametrize("engine", WEB_KEYS)
+def test_the_key_of_a_web_search_stands_nowhere(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(WEB_KEYS[engine], SECRET)
+    monkeypatch.setenv(API_KEY, "the key of a scorer")
+    answers = {"serper": web_engines.serper, "tavily": web_engines.tavily}
+    monkeypatch.setattr(web_engines, "KEY", SECRET)
+    out = tmp_path / "out.jsonl"
+    caplog.set_level("DEBUG")
+    with serving(answers[engine]()) as site:
+        spec = f"{engine}#url={site.url}"
+        world = ("--questions", "world#documents=60,questions=2", "--search", spec, "--scorer", "none")
+        done = runner.invoke(
+            app, ("rollout", *world, "--reward", "f1", "--agent", "expert", "--out", str(out))
+        )
+        assert done.exit_code == 0, done.output
+        assert site.asked
+        assert all(SECRET in str(asked.headers) for asked in site.asked)
+        assert all("the key of a scorer" not in str(asked.headers) for asked in site.asked)
+        env = gym.make("SearchQA-v0", questions="world", search=spec, scorer=None, reward="outcome-f1")
+        retriever = resolve("search", spec, questions=None)
+        assert spec in out.read_text()
+        told = (
+            out.read_text(),
+            done.output,
+            caplog.text,
+            env.spec.to_json(),
+            repr(env.spec),
+            repr(retriever),
+        )
+        assert SECRET not in "".join(told) + retriever.identity + str(retriever.facts())
+
+
+@pytest.mark.parametrize("engine", WEB_KEYS)
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 429, 500])
+def test_a_web_search_that_is_told_its_key_does_not_tell_it(
+    engine: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WEB_KEYS[engine], SECRET)
+    with serving(lambda asked: Reply(f"{asked.headers} is wrong: {SECRET}", status)) as site:
+        retriever = resolve("search", f"{engine}#url={site.url},retries=0,backoff=0", questions=None)
+        with pytest.raises((AccessError, SearchError)) as caught:
+            retriever.search(["Danzig"], 3)
+    assert SECRET not in str(caught.value) + repr(caught.value)
+
+
+def test_a_key_that_no_header_can_carry_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERPER_API_KEY", f"{SECRET}\nX-Other: ü")
+    with pytest.raises(SpecError, match="SERPER_API_KEY") as caught:
+        resolve("search", "serper", questions=None)
+    assert SECRET not in str(caught.value)

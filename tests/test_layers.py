@@ -15,7 +15,8 @@ import igpo_gym
 PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
-    *("episode", "text", "errors", "storage", "statistics", "transport", "specs", "parameters", "config"),
+    *("episode", "text", "errors", "storage", "statistics"),
+    *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
     *("benchmark", "viewer", "models", "cli"),
 )
@@ -28,7 +29,8 @@ SHARED = {"session", "tokens", "candidates"}
 """What adapters have in common; else each stands alone."""
 
 WITHOUT_TORCH = (
-    *("episode", "text", "errors", "storage", "statistics", "transport", "specs", "parameters", "config"),
+    *("episode", "text", "errors", "storage", "statistics"),
+    *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm.policy", "scorers", "scorers.interface"),
     *("rewards", "rewards.instruments", "rewards.judge", "rewards.relabel"),
     *("envs", "envs.engine", "envs.setup", "envs.completions", "envs.single", "envs.vector", "envs.discrete"),

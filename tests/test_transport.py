@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import logging
+import signal
+import subprocess
+import sys
+import tracemalloc
+import zlib
 from email.utils import formatdate
+from functools import cache
 from pathlib import Path
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from urllib3 import HTTPResponse
 
 from igpo_gym.errors import SpecError
-from igpo_gym.transport import API_KEY, LONGEST_WAIT, Server, ServerError, _Patience
+from igpo_gym.transport import API_KEY, LONGEST_WAIT, Server, ServerError, asked_wait, parallel
 from tests.scorers.servers import Raw, Refusal, Site, running, send
 
 KEY = "sk-nobody-must-see-this"
@@ -144,9 +151,192 @@ def test_chunked_and_compressed_answers_are_read(site: Site) -> None:
         (formatdate(4e9, usegmt=True), LONGEST_WAIT),
         (formatdate(0, usegmt=True), 0.0),
         ("soon", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+        ("9" * 5000, LONGEST_WAIT),
+        ("²", None),
         (None, None),
     ],
 )
 def test_retry_after_is_honored_within_bounds(asked: str | None, seconds: float | None) -> None:
-    response = HTTPResponse(headers={} if asked is None else {"Retry-After": asked}, status=429)
-    assert _Patience().get_retry_after(response) == seconds
+    assert asked_wait(asked) == seconds
+
+
+def test_a_date_that_cannot_be_is_waited_for_as_if_there_were_none(site: Site) -> None:
+    asked = []
+
+    def busy(_: Any) -> Any:
+        asked.append(1)
+        if len(asked) < 3:
+            raise Refusal(429, {}, {"Retry-After": "Mon, 01 Jan 99999999999 00:00:00 GMT"})
+        return "at last"
+
+    site.routes["/busy"] = busy
+    assert server(site.url, retries=2).get("/busy") == "at last"
+
+
+# Servers that never come to an end. Each writes until the connection is gone.
+
+ENDLESS: dict[str, tuple[bytes, bytes]] = {
+    "status": (b"HTTP/1.1 200 ", b"O"),
+    "headers": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunk extensions": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=", b"x"),
+    "chunks of a byte": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" "),
+    "body of unknown length": (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+    "empty gzip": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", gzip.compress(b"")),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_no_trickle_stretches_the_time_that_an_answer_may_take(kind: str, site: Site) -> None:
+    first, more = ENDLESS[kind]
+    ended = Event()
+
+    def trickle(handler: Any) -> None:
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            handler.wfile.write(first)
+            while not ended.wait(0.02):
+                handler.wfile.write(more)
+
+    def route(_: Any) -> Any:
+        raise Raw(trickle)
+
+    site.routes["/slow"] = route
+    try:
+        with pytest.raises(ServerError, match=r"not complete after 0\.3 seconds|[Tt]imed out|timeout=0\.3"):
+            server(site.url, timeout=0.3, retries=2).get("/slow")
+    finally:
+        ended.set()
+    assert len(site.seen) == 1, "what is late is not asked for again"
+
+
+def test_a_connection_serves_again_after_its_deadline_was_met(site: Site) -> None:
+    to = server(site.url, timeout=30.0)
+    assert [to.get("/ok") for _ in range(3)] == [{"got": None}] * 3
+    assert len({headers["port"] for headers in site.headers}) == 1, "one connection for all three"
+
+
+# Answers that are too long.
+
+
+def declared(handler: Any) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(10 << 30))
+    handler.end_headers()
+
+
+def endless(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.close_connection = True
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b" " * 65536)
+
+
+@cache
+def packed() -> bytes:
+    """256 MB of zeros, in a quarter of one."""
+    packer = zlib.compressobj(wbits=31)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
+
+
+def unpacked(handler: Any) -> None:
+    send(handler, 200, packed(), {"Content-Encoding": "gzip"})
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("write", [declared, endless, unpacked])
+def test_an_answer_that_is_too_long_is_refused_while_it_is_read(write: Any, status: int, site: Site) -> None:
+    def route(_: Any) -> Any:
+        def answer(handler: Any) -> None:
+            respond = handler.send_response
+            handler.send_response = lambda _: respond(status)
+            with contextlib.suppress(OSError):
+                write(handler)
+
+        raise Raw(answer)
+
+    site.routes["/long"] = route
+    packed()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServerError, match=r"more than the 1,000 bytes that are accepted"):
+            server(site.url).get("/long", max_bytes=1000)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(site.seen) == 1
+
+
+def test_an_answer_of_just_the_size_is_read(site: Site) -> None:
+    site.routes["/size"] = lambda _: "x" * 998
+    assert server(site.url).get("/size", max_bytes=1000) == "x" * 998
+    with pytest.raises(ServerError, match="more than the 999 bytes"):
+        server(site.url).get("/size", max_bytes=999)
+
+
+# Several at a time, and Ctrl-C.
+
+
+def test_calls_run_side_by_side_and_keep_their_order() -> None:
+    meeting = Barrier(3)
+
+    def call(item: int) -> int:
+        meeting.wait(30)
+        return item * item
+
+    assert parallel(call, [3, 1, 2], most=3) == [9, 1, 4]
+
+
+def test_a_failure_drops_what_has_not_begun() -> None:
+    begun, raised = [], Event()
+
+    def call(item: int) -> int:
+        begun.append(item)
+        if item == 0:
+            raise OSError("the first")
+        raised.wait(30)
+        return item
+
+    with pytest.raises(OSError, match="the first"):
+        parallel(call, range(1000), most=1)
+    raised.set()
+    assert len(begun) <= 2
+
+
+HANGING = """
+import signal, sys, threading
+from igpo_gym.transport import Server, parallel
+server = Server(sys.argv[1], timeout=3600.0, retries=5, backoff=60.0, connections=4)
+try:
+    parallel(lambda _: server.get("/hangs"), range(int(sys.argv[2])), 4)
+except KeyboardInterrupt:
+    server.close()
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("requests", [1, 8])
+def test_ctrl_c_ends_a_program_whose_server_hangs(requests: int, site: Site) -> None:
+    asked, ended = Event(), Event()
+
+    def hang(_: Any) -> Any:
+        asked.set()
+        ended.wait(60)
+
+    site.routes["/hangs"] = hang
+    program = subprocess.Popen(
+        [sys.executable, "-c", HANGING, site.url, str(requests)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert asked.wait(60)
+        program.send_signal(signal.SIGINT)
+        assert program.communicate(timeout=30) == ("stopped\n", None)
+    finally:
+        ended.set()
+        program.kill()
+    assert program.returncode == 0

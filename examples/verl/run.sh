@@ -10,14 +10,15 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 export VERL_USE_EXTERNAL_MODULES=igpo_gym.adapters.verl
-python prepare.py agent_loop.yaml data
+questions=$(sed -n 's/^    questions: //p' agent_loop.yaml)
+[ -e data/manifest.json ] || igpo-gym data prepare "$questions" --to verl --validation 500 --out data
 
 # 32 questions a step, 16 rollouts of each, and the learning rate and KL weight that IGPO published.
 python -m verl.trainer.main_ppo \
     algorithm.adv_estimator=igpo-separate \
     algorithm.gamma=1.0 \
     data.train_files=data/train.parquet \
-    data.val_files=data/test.parquet \
+    data.val_files=data/validation.parquet \
     data.train_batch_size=32 \
     data.max_prompt_length=1024 \
     data.max_response_length=8192 \

@@ -5,11 +5,14 @@ import typer
 from igpo_gym.cli.bench import credit
 from igpo_gym.cli.bench_training import bench_training
 from igpo_gym.cli.compare import compare
-from igpo_gym.cli.corpora import build_index, world
+from igpo_gym.cli.corpora import build_index, show_index, world
+from igpo_gym.cli.data import list_sets, show
 from igpo_gym.cli.evaluate import evaluate
 from igpo_gym.cli.play import play
+from igpo_gym.cli.prepare import prepare_files
 from igpo_gym.cli.rewards import relabel, rewards
 from igpo_gym.cli.rollout import rollout
+from igpo_gym.cli.serve import serve_search
 from igpo_gym.cli.train import train
 
 app = typer.Typer(
@@ -23,9 +26,21 @@ for command in (play, rollout, train, rewards, relabel, world):
 app.command("eval")(evaluate)
 app.command()(compare)
 
-index_app = typer.Typer(no_args_is_help=True, help="Build search indexes.")
+index_app = typer.Typer(no_args_is_help=True, help="Build search indexes, and look at them.")
 index_app.command("build")(build_index)
+index_app.command("show")(show_index)
 app.add_typer(index_app, name="index")
+
+data_app = typer.Typer(no_args_is_help=True, help="Sets of questions, and files for trainers.")
+data_app.command("list")(list_sets)
+data_app.command("show")(show)
+data_app.command("prepare")(prepare_files)
+app.add_typer(data_app, name="data")
+
+serve_app = typer.Typer(no_args_is_help=True, help="Serve what is here to other programs, over HTTP.")
+serve_app.callback()(lambda: None)
+serve_app.command("search")(serve_search)
+app.add_typer(serve_app, name="serve")
 
 bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
 bench_app.command("credit")(credit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from igpo_gym.errors import AccessError, SamplingError, ScoringError
-from igpo_gym.text import without_credentials
+from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
+from igpo_gym.specs import joined
+from igpo_gym.text import printable, without_credentials
 
 if TYPE_CHECKING:
     from igpo_gym.config import EnvConfig
@@ -49,6 +50,12 @@ TrustImports = Annotated[
         "--trust-imports", help="Let the file that is read name code to import and models to download."
     ),
 ]
+ClearText = Annotated[
+    bool,
+    typer.Option(
+        "--clear-text", help="Write the texts of protected questions (BrowseComp) too, not their hashes."
+    ),
+]
 Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
 
 
@@ -58,9 +65,21 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
 
     with console.status("loading questions, index and scorer"):
         made = assemble(config)
-    if made[0].name.partition(":")[2] == config.questions:
-        console.print(f"read as {made[0].name}", markup=False)  # a file whose layout was found out
+    if isinstance(config.questions, str) and _recognized(config.questions, made[0].name):
+        console.print(f"read as {made[0].name}", markup=False)
     return made
+
+
+def _recognized(spec: str, name: str) -> bool:
+    """Whether a spec of questions names a file whose layout was found out."""
+    pairs = zip(joined(spec), joined(name), strict=False)
+    return any(told.partition("#")[0].partition(":")[2] == part.partition("#")[0] for part, told in pairs)
+
+
+def tell_cache(facts: Mapping[str, str | int]) -> None:
+    """A line about how often the search cache helped, of what an engine's retriever tells."""
+    if "cache_hits" in facts:
+        console.print(f"search cache: {facts['cache_hits']} hits, {facts['cache_misses']} misses")
 
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:
@@ -88,13 +107,16 @@ TOO_FEW = "no interval: fewer than five questions, or all say the same"
 """Said under a table where an interval is missing."""
 
 
+_ENDING = (AccessError, ReplayError, ScoringError, SamplingError)
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """A user's mistake ends the command with its explanation instead of a traceback."""
     try:
         yield
-    except (ValueError, ImportError, OSError, AccessError, ScoringError, SamplingError) as mistake:
-        text = escape(without_credentials(_told(mistake)))
+    except (ValueError, ImportError, OSError, *_ENDING) as mistake:
+        text = escape(printable(without_credentials(_told(mistake))))
         Console(stderr=True).print(f"[bold red]error[/bold red] {text}")
         raise typer.Exit(2) from mistake
 

@@ -102,7 +102,7 @@ def _settings(compared: Comparison) -> Table:
 
 def _line(text: str) -> str:
     """Foreign text on one line, harmless to the terminal."""
-    from igpo_gym.envs.render import printable
+    from igpo_gym.text import printable
 
     line = " ".join(printable(text).split())
     return escape(line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…")

@@ -1,36 +1,162 @@
-"""``igpo-gym index build`` and ``igpo-gym world``: corpora to search, and questions over them."""
+"""``igpo-gym index`` and ``igpo-gym world``: corpora to search, and questions over them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from igpo_gym.cli.common import console, explained, progress
+from igpo_gym.errors import DataError, SpecError
+
+_DENSE = "Dense indexes"
 
 
 def build_index(
-    file: Annotated[Path, typer.Argument(help="JSONL: id, contents (Search-R1) or _id, title, text (BEIR).")],
-    out: Annotated[Path, typer.Argument(help="The folder of the index; one that is there is replaced.")],
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILES... OUT",
+            help="The files of the corpus, [b]-[/b] for standard input; last the folder of the index, where "
+            "an older one is replaced.",
+        ),
+    ],
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Leave passages without text out, and count them.")
+    ] = False,
+    dense: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Make a dense index with this sentence-transformers encoder, a folder or a hub name, in the "
+            "place of a BM25 index.",
+            rich_help_panel=_DENSE,
+        ),
+    ] = None,
+    query_prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands before each query; by default what the model itself names.",
+            rich_help_panel=_DENSE,
+        ),
+    ] = None,
+    passage_prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands before each passage; by default what the model itself names.",
+            rich_help_panel=_DENSE,
+        ),
+    ] = None,
+    faiss: Annotated[
+        str,
+        typer.Option(
+            help="How vectors are searched: [b]flat[/b] (exact), [b]hnsw[/b] (fast, most memory), "
+            "[b]ivfpq[/b] (least memory), or [b]auto[/b]: flat up to 200,000 passages, hnsw up to a million, "
+            "else ivfpq.",
+            rich_help_panel=_DENSE,
+        ),
+    ] = "auto",
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Passages encoded at a time.", rich_help_panel=_DENSE)
+    ] = 32,
+    device: Annotated[
+        str, typer.Option(help="Where to encode: cpu, cuda, mps, or auto.", rich_help_panel=_DENSE)
+    ] = "auto",
 ) -> None:
-    """Build a BM25 index of a corpus.
+    """Build an index of a corpus, for search by words (BM25) or by meaning (--dense).
 
-    Example:
+    The corpus may be JSON lines, a JSON array, tab-separated or parquet,
+    plain, .gz or .zst, with the fields of Search-R1 and FlashRAG (id,
+    contents), BEIR (_id, title, text), Wikipedia-DPR (id, text, title), or
+    title and text alone; or HotpotQA's questions, for their contexts. What
+    it is read as is said.
+
+    Some encoders were trained with prefixes and are poor without: E5 with
+    "query: " and "passage: "; BGE (English) with "Represent this sentence
+    for searching relevant passages: " before queries, and nothing before
+    passages. Those that name their own need no option.
+
+    Examples:
 
       igpo-gym index build corpus.jsonl wiki-index
 
-      igpo-gym rollout --search bm25:wiki-index --questions jsonl:questions.jsonl ...
+      igpo-gym index build part1.jsonl.gz part2.jsonl.gz wiki-index
+
+      zcat corpus.jsonl.gz | igpo-gym index build - wiki-index
+
+      igpo-gym index build psgs_w100.tsv wiki-dense --dense intfloat/e5-base-v2 --query-prefix "query: "
+      --passage-prefix "passage: "
+
+      igpo-gym rollout --search hybrid:bm25:wiki-index,dense:wiki-dense ...
     """
-    from igpo_gym.search.bm25 import BM25Index
-    from igpo_gym.search.corpus import read_corpus
+    from igpo_gym.search.corpus import located, read_corpus
 
     with explained():
-        index = BM25Index.build(read_corpus(file), progress=True)
-        index.save(out)
-    console.print(
-        f"{len(index):,} passages indexed in {out}; search them with --search bm25:{out}", markup=False
-    )
+        *files, out = places
+        if not files:
+            raise SpecError("name the files of the corpus, and then the folder of the index")
+        if Path(out).is_file():
+            raise SpecError(f"{out} is a file: name the folder of the index last")
+        if dense is None and (faiss != "auto" or (query_prefix, passage_prefix) != (None, None)):
+            raise SpecError("--faiss and the prefixes are for a dense index: name its encoder with --dense")
+        with located(*files, skip_empty=skip_empty):
+            passages = read_corpus(*files, skip_empty=skip_empty, tell=_say)
+            if dense is None:
+                from igpo_gym.search.bm25 import BM25Index
+
+                index = BM25Index.build(passages, progress=True)
+                index.save(out)
+                kind, count = "bm25", len(index)
+            else:
+                from igpo_gym.search.dense import build_dense
+
+                kind = "dense"
+                count = build_dense(
+                    passages,
+                    out,
+                    dense,
+                    query_prefix=query_prefix,
+                    passage_prefix=passage_prefix,
+                    kind=faiss,
+                    batch_size=batch_size,
+                    device=device,
+                    progress=True,
+                    tell=_say,
+                )
+    _say(f"{count:,} passages indexed in {out}; search them with --search {kind}:{out}")
+
+
+def show_index(
+    folder: Annotated[Path, typer.Argument(help="The folder of an index.")],
+) -> None:
+    """Show what an index is: its kind and format, how many passages it has, its encoder, its files.
+
+    Example:
+
+      igpo-gym index show wiki-index
+    """
+    with explained():
+        try:
+            manifest = json.loads((folder / "manifest.json").read_bytes())
+            facts = {name: value for name, value in manifest.items() if name != "files"}
+        except (OSError, ValueError, AttributeError):
+            raise DataError(folder, "no index: no manifest.json that can be read") from None
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        shown = f"{value:,}" if isinstance(value, int) else f"{value!r}" if "prefix" in name else str(value)
+        table.add_row(name.replace("_", " "), shown)
+    sizes = {each.name: each.stat().st_size for each in sorted(folder.iterdir()) if each.is_file()}
+    table.add_row("files", "\n".join(f"{size:>15,} bytes  {name}" for name, size in sizes.items()))
+    console.print(table)
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def world(

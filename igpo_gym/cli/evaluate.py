@@ -22,6 +22,7 @@ from igpo_gym.cli.common import (
     console,
     explained,
     make_policy,
+    tell_cache,
 )
 from igpo_gym.cli.options import NO_OPTIONS, PANEL, configured, preset
 from igpo_gym.cli.rollout import Recording, record
@@ -232,6 +233,7 @@ def _play(
         chosen = question_set.questions[:episodes]
         others = [other for other in names if other != name]
         record(engine, policy, chosen, out, recording, batch_size, attempts, others=others)
+        tell_cache(engine.facts())
         wanted |= {(name, question.id, attempt) for question in chosen for attempt in range(attempts)}
     return decided, wanted
 
@@ -274,7 +276,7 @@ def _print_differences(file: Path, decided: Mapping[str, Any], scores: Mapping[s
 
     from igpo_gym.benchmark.evaluation.card import differences, read_card
     from igpo_gym.benchmark.report import json_text
-    from igpo_gym.envs.render import printable
+    from igpo_gym.text import printable
 
     then = read_card(file)
     now = json.loads(json_text({"decided_by": decided, "scores": scores}))

@@ -15,6 +15,7 @@ from rich.table import Table
 from igpo_gym.cli.common import (
     Agent,
     BatchSize,
+    ClearText,
     MaxTokens,
     Out,
     Seed,
@@ -25,6 +26,7 @@ from igpo_gym.cli.common import (
     in_cells,
     make_policy,
     progress,
+    tell_cache,
 )
 from igpo_gym.cli.options import NO_OPTIONS, configured
 from igpo_gym.config import EnvConfig, Names, marks, shown
@@ -48,6 +50,7 @@ def rollout(
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
     seed: Seed = 0,
+    clear_text: ClearText = False,
 ) -> None:
     """Let an agent play many episodes, and record them.
 
@@ -73,12 +76,13 @@ def rollout(
     policy = make_policy(agent, question_set, engine, sampling)
     recording = Recording.of(config, question_set, agent, sampling)
     chosen = question_set.questions[:episodes]
-    played = record(engine, policy, chosen, out, recording, batch_size, config.group_size)
+    played = record(engine, policy, chosen, out, recording, batch_size, config.group_size, clear_text)
     console.print(_summary(read_rollouts(out)))
     stats = getattr(engine.scorer, "stats", None)
     if isinstance(stats, ScorerStats) and played:
         tokens = f"{stats.tokens_forwarded} tokens read and {stats.tokens_reused} reused"
         console.print(f"scorer: {stats.requests} requests in {stats.seconds:.1f} s, {tokens}")
+    tell_cache(engine.facts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,9 @@ class Recording:
         )
 
 
-NOT_OF_AN_EPISODE = ("group_size", "order", *NO_OPTIONS)
-"""The arguments that say which episodes there are, or what is shown of them: none depends on these."""
+NOT_OF_AN_EPISODE = ("group_size", "order", "search_cache", *NO_OPTIONS)
+"""The arguments that say which episodes there are, where answers to searches come from, or what is shown of
+episodes: none depends on these."""
 
 SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 """How a policy samples."""
@@ -127,6 +132,7 @@ def record(
     recording: Recording,
     batch_size: int,
     group_size: int,
+    clear_text: bool = False,
     others: Collection[str] = (),
 ) -> int:
     """Play what the file does not have yet into it, with a progress bar; returns how many episodes.
@@ -137,7 +143,7 @@ def record(
     from igpo_gym.agents.rollouts.records import RolloutFile
 
     settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
-    with RolloutFile(out, settings, fingerprints, engine.reward, others) as file:
+    with RolloutFile(out, settings, fingerprints, engine.reward, others, clear_text=clear_text) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
         remaining = len(wanted - file.done)
         began, turns = time.perf_counter(), 0

@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import console
+from igpo_gym.cli.common import console, tell_cache
 from igpo_gym.cli.options import configured
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def train(
     from igpo_gym.agents.training.trainer import train
 
     with display(settings.updates) as show:
-        train(out, settings, show, wandb)
+        facts = train(out, settings, show, wandb)
+    tell_cache(facts)
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
 
 

@@ -15,13 +15,16 @@ colon to a QuestionSet:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import igpo_gym.specs as specs
-from igpo_gym.data.hotpotqa import load_hotpotqa
+from igpo_gym.data.answers import answers_of
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.jsonl import load_jsonl
+from igpo_gym.data.joining import join
 from igpo_gym.data.scores import Metric, resolve_metric, score, scores
-from igpo_gym.episode import Passage, Question
+from igpo_gym.data.sets.hotpotqa import load_hotpotqa
+from igpo_gym.data.sets.jsonl import load_jsonl
+from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 
 __all__ = [
@@ -35,11 +38,34 @@ __all__ = [
     "scores",
 ]
 
+_FILES = {
+    "nq": "nq:load_nq",
+    "triviaqa": "triviaqa:load_triviaqa",
+    "popqa": "popqa:load_popqa",
+    "hotpotqa": "hotpotqa:load_hotpotqa",
+    "2wiki": "two_wiki:load_2wiki",
+    "musique": "musique:load_musique",
+    "bamboogle": "bamboogle:load_bamboogle",
+    "strategyqa": "strategyqa:load_strategyqa",
+    "fanoutqa": "fanoutqa:load_fanoutqa",
+    "simpleqa": "simpleqa:load_simpleqa",
+    "frames": "frames:load_frames",
+    "webwalkerqa": "webwalkerqa:load_webwalkerqa",
+    "browsecomp": "browsecomp:load_browsecomp",
+    "browsecomp-plus": "browsecomp:load_browsecomp_plus",
+    "verl": "verl:load_verl",
+    "flashrag": "flashrag:load_flashrag",
+    "jsonl": "jsonl:load_jsonl",
+    "csv": "table:load_csv",
+}
+"""The sets that are files, and where in :mod:`igpo_gym.data.sets` their loaders are."""
+
 specs.register("questions", "world", "igpo_gym.data.world:load_world", form="world[:SPLIT][#OPTIONS]")
+for _name, _loader in _FILES.items():
+    specs.register("questions", _name, f"igpo_gym.data.sets.{_loader}", form=f"{_name}:FILE", files=True)
 specs.register(
-    "questions", "hotpotqa", "igpo_gym.data.hotpotqa:load_hotpotqa", form="hotpotqa:FILE", files=True
+    "questions", "hf", "igpo_gym.data.sets.hub:load_hub", form="hf:NAME[:CONFIG][:SPLIT]", runs_code=True
 )
-specs.register("questions", "jsonl", "igpo_gym.data.jsonl:load_jsonl", form="jsonl:FILE", files=True)
 specs.register("questions", specs.PATH, "igpo_gym.data.layouts:load_any", form="FILE")
 
 
@@ -54,7 +80,7 @@ def resolve_questions(questions: str | QuestionSet | Sequence[Question]) -> Ques
         return questions
     if isinstance(questions, str):
         sets: list[QuestionSet] = [specs.resolve("questions", part) for part in specs.joined(questions)]
-        return sets[0] if len(sets) == 1 else _join(sets)
+        return sets[0] if len(sets) == 1 else join(sets)
     if not isinstance(questions, Iterable):
         specs.checked("questions", questions)
     return _from_sequence(tuple(questions))
@@ -64,35 +90,22 @@ def _from_sequence(questions: tuple[Question, ...]) -> QuestionSet:
     if not questions:
         raise SpecError("there are no questions")
     seen: set[str] = set()
+    cleaned: list[Question] = []
     for place, question in enumerate(questions, 1):
         if not isinstance(question, Question):  # which may hold an answer, and so is not shown
             raise SpecError(f"item {place} of the questions is no Question, but a {type(question).__name__}")
         if question.id in seen:
             raise SpecError(f"two questions have the id {question.id!r}")
         seen.add(question.id)
-    return QuestionSet(name=f"{len(questions)} questions", questions=questions)
+        cleaned.append(_clean(question))
+    count = len(questions)
+    return QuestionSet(name=f"{count} question{'s' * (count != 1)}", questions=tuple(cleaned))
 
 
-def _join(sets: Sequence[QuestionSet]) -> QuestionSet:
-    """The questions and passages of all sets. What several of them hold alike is held once."""
-    name = " + ".join(each.name for each in sets)
-    questions: dict[str, Question] = {}
-    passages: dict[str, Passage] = {}
-    for each in sets:
-        for question in each.questions:
-            if question.id in questions:
-                raise SpecError(f"two questions of {name!r} have the id {question.id!r}")
-            questions[question.id] = question
-        for passage in each.passages:
-            if passages.setdefault(passage.id, passage) != passage:
-                raise SpecError(
-                    f"two passages of {name!r} have the id {passage.id!r}; join the corpora yourself"
-                )
-    searchable = [each for each in sets if each.passages]
-    known = all(each.fingerprint for each in searchable)
-    return QuestionSet(
-        name=name,
-        questions=tuple(questions.values()),
-        passages=tuple(passages.values()),
-        fingerprint=" + ".join(each.fingerprint for each in searchable) if known else "",
-    )
+def _clean(question: Question) -> Question:
+    """The question with its answers as loaders give them: without outer blanks and without repeats."""
+    try:
+        answers = answers_of(question.answers)
+    except ValueError as problem:
+        raise SpecError(f"question {question.id!r}: its answers hold {problem}") from None
+    return question if answers == question.answers else replace(question, answers=answers)

@@ -1,19 +1,33 @@
-"""Reading files: JSON lines with their line numbers."""
+"""Reading files, plain or packed, within stated limits: lines with their numbers, JSON lines, or whole."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
-from igpo_gym.errors import DataError
+from igpo_gym.errors import DataError, MissingExtraError
 from igpo_gym.text import well_formed
 
-BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
-"""What reading a damaged or cut gzip file raises."""
+LINE_BYTES = 64 << 20
+"""How long a line may be, unpacked. A longer one is refused before it is held whole."""
+
+WHOLE_BYTES = 1 << 30
+"""How long a file may be, unpacked, that can only be read whole, such as a JSON array."""
+
+_PIECE = 1 << 20
+"""How much of a file that is read whole is read at a time."""
+
+_PACKED_PIECE = 1 << 10
+"""How much of a zstandard file is unpacked at a time: at most 32 MiB come of it, a block of 128 KiB for
+every 4 bytes."""
+
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
+"""What reading a damaged or cut file raises that :func:`open_bytes` opened, whatever it was packed with."""
 
 
 def require_file(path: Path) -> None:
@@ -23,29 +37,114 @@ def require_file(path: Path) -> None:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip if its name ends in ``.gz``. DataError if it is missing."""
+    """Open a file for reading, through gzip or zstandard where its name ends in ``.gz`` or ``.zst``.
+
+    DataError where it is missing; MissingExtraError for ``.zst`` without the zstandard library. Reading what
+    is damaged raises one of ``BROKEN``.
+    """
     require_file(path)
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path))
+    return io.BufferedReader(_Unpacked(path)) if path.suffix == ".zst" else path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """The content of a zstandard file, frame after frame. A file that ends within a frame is an EOFError."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import zstandard
+        except ModuleNotFoundError:
+            raise MissingExtraError("reading .zst files", "data") from None
+        self._error = zstandard.ZstdError
+        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._frame: Any = None
+        self._packed, self._ready = path.open("rb"), memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready and (piece := self._packed.read(_PACKED_PIECE)):
+            self._ready = memoryview(self._unpack(piece))
+        if not self._ready and self._frame is not None:
+            raise EOFError("it ends before its last frame does")
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+    def _unpack(self, piece: bytes) -> bytes:
+        found = []
+        while piece:
+            self._frame = self._frame or self._new()
+            try:
+                found.append(self._frame.decompress(piece))
+            except self._error as problem:
+                raise EOFError(str(problem)) from None
+            piece = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        return b"".join(found)
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers, from 1, and with their ends.
+
+    Raises DataError, with the line, for one of more than ``LINE_BYTES``, and for a file that is missing,
+    damaged or cut off.
+    """
+    number = 0
+    with open_bytes(path) as file:
+        try:
+            while line := file.readline(LINE_BYTES + 1):
+                number += 1
+                if len(line) > LINE_BYTES:
+                    raise DataError(path, f"a line of more than {LINE_BYTES >> 20} MiB", number)
+                yield number, line
+        except BROKEN as error:
+            raise DataError(path, _damaged(path, error), number + 1) from None
+
+
+def whole(path: Path) -> bytes:
+    """All that a file holds. DataError where it is above ``WHOLE_BYTES``, missing, damaged or cut off."""
+    pieces, size = [], 0
+    with open_bytes(path) as file:
+        try:
+            while piece := file.read(_PIECE):
+                pieces.append(piece)
+                size += len(piece)
+                if size > WHOLE_BYTES:
+                    limit = f"more than {WHOLE_BYTES >> 20} MiB, which cannot be read at once"
+                    raise DataError(path, f"{limit}; give it as JSON lines, an object a line")
+        except BROKEN as error:
+            raise DataError(path, _damaged(path, error)) from None
+    return b"".join(pieces)
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"not a whole {'zstandard' if path.suffix == '.zst' else 'gzip'} file: {error}"
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON-lines file with their line numbers, from 1; blank lines are skipped.
 
-    A name that ends in ``.gz`` is read as gzip. Raises DataError, with the line, for anything that is not a
-    JSON object in UTF-8, and for a file that is missing or cut off.
+    Raises DataError, with the line, for anything that is not a JSON object in UTF-8, for a line that is too
+    long, and for a file that is missing, damaged or cut off (see :func:`lines`).
     """
-    number = 0
-    with open_bytes(path) as file:
+    for number, line in lines(path):
         try:
-            for number, line in enumerate(file, start=1):
-                if text := line.decode("utf-8-sig" if number == 1 else "utf-8").strip():
-                    yield number, _parse_object(text)
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            record = _parse_object(text) if text else None
         except UnicodeDecodeError as error:
             raise DataError(path, f"not UTF-8: {error.reason}", number) from None
         except ValueError as error:
             raise DataError(path, str(error), number) from None
-        except BROKEN_GZIP as error:
-            raise DataError(path, f"not a whole gzip file: {error}", number + 1) from None
+        if record is not None:
+            yield number, record
 
 
 def parse_json(text: str) -> Any:
@@ -69,7 +168,8 @@ def field(record: Mapping[str, Any], *names: str) -> Any:
     for name in names:
         if record.get(name) is not None:
             return record[name]
-    raise ValueError(f"no {' or '.join(map(repr, names))}")
+    there = ", ".join(map(str, record)) or "nothing"
+    raise ValueError(f"no {' or '.join(map(repr, names))}; there is: {there:.200}")
 
 
 def text_field(record: Mapping[str, Any], *names: str) -> str:
@@ -81,8 +181,8 @@ def text_field(record: Mapping[str, Any], *names: str) -> str:
 
 
 def id_field(record: Mapping[str, Any], *names: str) -> str:
-    """Like :func:`field`, for an id: a non-empty string, or a whole number, which becomes one."""
+    """Like :func:`field`, for an id: a text, whose outer blanks go, or a whole number, which becomes one."""
     value = field(record, *names)
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         raise ValueError(f"{names[0]!r} must be a non-empty string or a whole number, found {value!r:.60}")
-    return str(value)
+    return str(value).strip()

@@ -25,6 +25,8 @@ class QuestionSet:
     """The data set's own corpus; empty where it has none."""
     fingerprint: str = ""
     """A hash of the passages' source, under which an index of them may be cached; empty: do not cache."""
+    left_out: int = field(default=0, kw_only=True)
+    """How many records of its file are left out on purpose, as MuSiQue's unanswerable ones."""
     documents: Callable[[Sequence[str]], Sequence[Sequence[Passage]]] | None = field(
         default=None, repr=False, compare=False, kw_only=True
     )

@@ -1,33 +1,104 @@
-"""The loader of a question file that is given without its format, found out by the file's first record."""
+"""Which layout a file of questions has, found out by the fields of its first record."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from itertools import islice
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from igpo_gym.data.files import json_lines, open_bytes
-from igpo_gym.data.hotpotqa import load_hotpotqa
+import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.jsonl import load_jsonl
+from igpo_gym.data.reading import Corpus
+from igpo_gym.data.rows import Row, first_row, kind_of
+from igpo_gym.data.subsets import subset
+from igpo_gym.episode import Question
+from igpo_gym.errors import DataError
 
-HOTPOTQA_FIELDS = {"supporting_facts", "context"}
-"""What a record of HotpotQA has, and no plain one."""
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A layout, by the fields that tell it.
+
+    >>> Layout("nq", "nq", ("question", "answer")).fits({"question": "?", "answer": ["Danzig"]})
+    True
+    """
+
+    name: str
+    """The registered name of its loader."""
+    module: str
+    """The module in :mod:`igpo_gym.data.sets`."""
+    tells: tuple[str, ...]
+    """The fields that a record has; ``a|b`` is either."""
+    alone: bool = False
+    """Whether it has no other fields."""
+    table: bool | None = None
+    """Whether it stands in a table, CSV or with tabs; None: anywhere."""
+    reader: str = "question"
+    """The function of the module that reads a record."""
+
+    def fits(self, fields: Mapping[str, object], table: bool = False) -> bool:
+        """Whether a record has the layout, in a table or elsewhere."""
+        if self.table is not None and self.table != table:
+            return False
+        there = all(any(name in fields for name in each.split("|")) for each in self.tells)
+        return there and (not self.alone or len(fields) == len(self.tells))
+
+    def question(self, row: Row, corpus: Corpus) -> Question | None:
+        """What the layout makes of a record."""
+        read = getattr(importlib.import_module(f"igpo_gym.data.sets.{self.module}"), self.reader)
+        made: Question | None = read(row, corpus)
+        return made
 
 
-def load_any(path: str) -> QuestionSet:
+LAYOUTS = (
+    Layout("2wiki", "two_wiki", ("question", "answer", "context", "supporting_facts", "evidences")),
+    Layout("hotpotqa", "hotpotqa", ("question", "context", "supporting_facts")),
+    Layout("musique", "musique", ("question", "paragraphs", "question_decomposition")),
+    Layout("strategyqa", "strategyqa", ("qid", "question", "decomposition|facts")),
+    Layout("fanoutqa", "fanoutqa", ("id", "question", "decomposition|necessary_evidence")),
+    Layout("verl", "verl", ("data_source", "reward_model")),
+    Layout("triviaqa", "triviaqa", ("QuestionId|question_id", "Question|question", "Answer|answer")),
+    Layout("popqa", "popqa", ("question", "possible_answers")),
+    Layout("browsecomp", "browsecomp", ("problem", "answer", "canary")),
+    Layout("browsecomp-plus", "browsecomp", ("query_id", "query", "answer"), reader="plus_question"),
+    Layout("simpleqa", "simpleqa", ("metadata", "problem", "answer")),
+    Layout("frames", "frames", ("Prompt", "Answer", "wiki_links")),
+    Layout("webwalkerqa", "webwalkerqa", ("question|Question", "root_url|Root_Url", "info|Info")),
+    Layout("flashrag", "flashrag", ("question", "golden_answers", "metadata")),
+    Layout("bamboogle", "bamboogle", ("Question", "Answer"), alone=True),
+    Layout("nq", "nq", ("question", "answer"), alone=True, table=False),
+    Layout("jsonl", "jsonl", ("question", "answers|golden_answers|answer"), table=False),
+    Layout("csv", "table", ("question|Question", "answers|answer|Answers|Answer"), table=True),
+)
+"""Every layout that is recognized, in the order in which they are tried."""
+
+
+_COMMON = tuple(inspect.signature(subset).parameters)[1:]
+"""The options of every set."""
+
+
+def load_any(path: str, **options: str) -> QuestionSet:
     """The questions of a file, in whichever of the known layouts it is; the set's name says which was taken.
 
-    A JSON array, and records with HotpotQA's fields, are HotpotQA; other JSON lines are plain. Raises
-    DataError for what is wrong with the file.
+    ``options`` are those of its loader. Raises DataError for what is wrong with the file, and for a layout
+    that is not known.
     """
-    return load_hotpotqa(path) if _is_hotpotqa(Path(path)) else load_jsonl(path)
+    row = first_row(Path(path), "Data")
+    if row is None:
+        raise DataError(path, "the file has no questions")
+    layout = layout_of(row, Path(path), kind_of(Path(path), "Data") == "table")
+    make = specs.maker("questions", layout.name)
+    loaded: QuestionSet = specs.called(make, f"the layout {layout.name!r}", path, options, {}, also=_COMMON)
+    return loaded
 
 
-def _is_hotpotqa(path: Path) -> bool:
-    with open_bytes(path) as file, suppress(OSError, EOFError, ValueError):
-        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-            return True
-    with suppress(ValueError):
-        return any(HOTPOTQA_FIELDS & record.keys() for _, record in islice(json_lines(path), 1))
-    return False  # the loader says what is wrong with it, and where
+def layout_of(row: Row, path: Path, table: bool = False) -> Layout:
+    """The layout of a record. Raises DataError that says what was looked for and what is there."""
+    for layout in LAYOUTS:
+        if layout.fits(row.fields, table):
+            return layout
+    looked = "; ".join(f"{layout.name}: {', '.join(layout.tells)}" for layout in LAYOUTS)
+    there = ", ".join(map(str, row.fields)) or "nothing"
+    raise row.wrong(path, f"no known layout of questions; there is: {there:.200}; looked for {looked}")

@@ -36,6 +36,7 @@ from igpo_gym.data.metrics import (
 )
 from igpo_gym.data.mlqa import check_language, mlqa_exact_match, mlqa_f1
 from igpo_gym.data.parts import share_of_parts
+from igpo_gym.data.protection import hidden
 from igpo_gym.episode import Episode
 from igpo_gym.parameters import make, read_call
 from igpo_gym.text import restored
@@ -170,10 +171,12 @@ def judged(episode: Episode) -> float | None:
 
 
 def scores(episode: Episode) -> dict[str, float]:
-    """Exact match, F1 and cover exact match of an ended episode.
+    """Exact match, F1 and cover exact match of an ended episode; the recorded where its texts are hidden.
 
     For an answer in parts the share of those too, and where a judge was asked its verdict (``judge``).
     """
+    if hidden(episode.question):
+        return dict(episode.extra["sealed"])
     asked = (*METRICS.values(), OWN) if episode.question.parts else METRICS.values()
     verdict = judged(episode)
     return {metric.name: score(metric, episode) for metric in asked} | (

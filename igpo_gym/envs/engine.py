@@ -33,7 +33,7 @@ from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import Judge
 from igpo_gym.scorers.interface import AnswerScorer
-from igpo_gym.search.interface import Corpus
+from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.text import well_formed
 from igpo_gym.tools.interface import Tool
 from igpo_gym.tools.running import RETRY_DELAYS, run_calls
@@ -133,6 +133,8 @@ class Engine:
     """Where random documents come from, for the rewards that need them."""
     policy: Policy | None = None
     """Completes episodes, for the rewards that need it."""
+    retriever: Retriever | None = None
+    """What the tools search with; what it tells about itself stands in ``info``."""
     judge: Judge | None = None
     """Grades every answer, whatever the reward."""
     retry_delays: tuple[float, ...] = RETRY_DELAYS
@@ -238,6 +240,11 @@ class Engine:
     def max_turns(self, episode: Episode) -> int:
         """How many messages the agent may write in this episode."""
         return self.rules.max_turns if episode.max_turns is None else episode.max_turns
+
+    def facts(self) -> dict[str, str | int]:
+        """What the retriever tells about itself as of now; empty where it tells nothing."""
+        tell = getattr(self.retriever, "facts", None)
+        return dict(tell()) if callable(tell) else {}
 
     def _measure(self, episodes: Sequence[Episode]) -> None:
         """Add to each episode what is due after its latest turn."""

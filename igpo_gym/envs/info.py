@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from igpo_gym.data.scores import scores
@@ -10,13 +11,16 @@ from igpo_gym.rewards.terms import INFORMATION_GAIN
 from igpo_gym.tools.searching import queries
 
 
-def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
+def episode_info(
+    episode: Episode, oracle: bool, facts: Mapping[str, str | int] | None = None
+) -> dict[str, Any]:
     """The ``info`` of an episode as it stands, after its reset or its latest turn.
 
     Always: ``question_id``, ``turn`` (0 after a reset), ``messages`` (the transcript in chat form), where the
     question names gold evidence ``evidence_match`` (how it is found in the corpus: "id", "title", "id or
     title" where that cannot be told, or "none"), and with a scorer ``belief`` (in [0, 1]) and
-    ``belief_log_prob`` (nats per token).
+    ``belief_log_prob`` (nats per token). With ``facts`` of the retriever, ``search``: what it tells about
+    itself as of now, such as ``cache_hits`` (see :class:`igpo_gym.search.interface.Reporting`).
 
     After a turn: ``action`` ("tools", "answer" or "invalid"), ``valid``, ``problem`` (why not), ``tools``
     (the names of the tools that were called), ``queries``, ``passage_ids``, ``passage_titles``, ``failed``
@@ -45,6 +49,8 @@ def episode_info(episode: Episode, oracle: bool) -> dict[str, Any]:
     if episode.beliefs:
         info["belief"] = episode.beliefs[-1].prob
         info["belief_log_prob"] = episode.beliefs[-1].log_prob
+    if facts:
+        info["search"] = dict(facts)
     if oracle:
         info["gold"] = {"answers": question.answers, "evidence": question.evidence}
     if turn:

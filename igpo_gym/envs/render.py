@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import re
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
 from igpo_gym.episode import Answer, Belief, Episode, Turn
+from igpo_gym.text import printable
 
 _BAR_WIDTH = 30
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Screen(Console):
@@ -22,11 +20,6 @@ class Screen(Console):
     def on_broken_pipe(self) -> None:
         """Let the BrokenPipeError that is being handled go on."""
         raise
-
-
-def printable(text: str) -> str:
-    """The text without control characters, so that neither a passage nor an agent can drive the terminal."""
-    return _CONTROLS.sub("�", text)
 
 
 def dialogue(episode: Episode) -> RenderableType:

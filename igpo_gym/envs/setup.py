@@ -24,7 +24,7 @@ from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
-from igpo_gym.search import BM25Index, resolve_search
+from igpo_gym.search import corpus_of, resolve_search
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
 from igpo_gym.tools.evidence import GOLD_EVIDENCE
@@ -189,11 +189,12 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         require_evidence(f"reward {paid.name!r}", questions)
     if config.tools == GOLD_EVIDENCE:
         require_evidence(f"the tool {GOLD_EVIDENCE!r}", questions)  # before an index is loaded
-    retriever = resolve_search(config.search, questions) if _searches(config) else None
-    if retriever is not None and not _own_corpus(config.search) and config.tools != GOLD_EVIDENCE:
-        questions = match_evidence(questions, retriever)
+    retriever = resolve_search(config.search, questions, config.search_cache) if _searches(config) else None
+    searched = corpus_of(retriever) or retriever if retriever is not None else None
+    if searched is not None and not _own_corpus(config.search) and config.tools != GOLD_EVIDENCE:
+        questions = match_evidence(questions, searched)
     if "evidence" in paid.needs:
-        check_evidence(f"reward {paid.name!r}", questions, retriever)
+        check_evidence(f"reward {paid.name!r}", questions, searched)
     tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k, questions=questions)
     policy = None
     if config.policy is not None:
@@ -206,7 +207,8 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         rules=rules,
         scorer=resolve_scorer(config.scorer),
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
-        corpus=retriever if isinstance(retriever, BM25Index) else questions.passages,
+        corpus=(corpus_of(retriever) if retriever is not None else None) or questions.passages,
+        retriever=retriever,
         policy=policy,
         judge=None if config.judge in (None, "none") else specs.resolve("judge", config.judge),
     )

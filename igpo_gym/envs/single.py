@@ -91,20 +91,23 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         stream = QuestionStream(self.questions.questions, start, size, self.config.order)
         (episode,) = self.engine.begin([found or stream[place]], [place % size])
         episode.max_turns = max_turns
+        facts = self.engine.facts()
         self.engine.start([episode])
         super().reset(seed=seed)
         self.episode, self._place = episode, place + 1
         self._show()
-        return episode.prompt_text, episode_info(episode, self.config.oracle_info)
+        return episode.prompt_text, episode_info(episode, self.config.oracle_info, facts)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one message."""
         episode = self.episode
         if episode is None or episode.done:
             raise ResetNeeded("call reset() before step(): there is no running episode")
-        (reward,) = self.engine.settle(self.engine.play([episode], [action]))
+        moves = self.engine.play([episode], [action])
+        facts = self.engine.facts()  # a retriever that raises here has not yet changed the episode
+        (reward,) = self.engine.settle(moves)
         self._show()
-        info = episode_info(episode, self.config.oracle_info)
+        info = episode_info(episode, self.config.oracle_info, facts)
         return episode.turns[-1].observation, reward, episode.terminated, episode.truncated, info
 
     def fork(self) -> SearchQAEnv:

@@ -107,13 +107,14 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         for index, episode in fresh.items():
             number = None if turns is None else turns[index]
             episode.max_turns = None if number is None else check_max_turns(number)
+        facts = self.engine.facts()
         self.engine.start(list(fresh.values()))
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._seeds, self._places = seeds, places
         self._install(fresh)
         infos: dict[str, Any] = {}
         for index, episode in fresh.items():
-            infos = self._add_info(infos, episode_info(episode, self.config.oracle_info), index)
+            infos = self._add_info(infos, episode_info(episode, self.config.oracle_info, facts), index)
         return self._observations(), infos
 
     def step(self, actions: Sequence[str]) -> Stepped:
@@ -140,6 +141,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             )
         playing = [index for index in range(self.num_envs) if index not in set(ended)]
         moves = self.engine.play([self.episodes[i] for i in playing], [actions[i] for i in playing])
+        facts = self.engine.facts()
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             ended = [index for index, move in zip(playing, moves, strict=True) if move.end is not None]
         fresh = self._begin(ended, self._seeds, self._places)
@@ -151,7 +153,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
                 later = self._begin(late, self._seeds, self._places)
                 self.engine.start(list(later.values()))
                 fresh |= later
-            return self._stepped(dict(zip(playing, zip(moves, earned, strict=True), strict=True)), fresh)
+            played = dict(zip(playing, zip(moves, earned, strict=True), strict=True))
+            return self._stepped(played, fresh, facts)
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
@@ -172,7 +175,12 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
 
         return tuple(ansi(episode) for episode in self.episodes)
 
-    def _stepped(self, played: dict[int, tuple[Move, float]], fresh: dict[int, Episode]) -> Stepped:
+    def _stepped(
+        self,
+        played: dict[int, tuple[Move, float]],
+        fresh: dict[int, Episode],
+        facts: Mapping[str, str | int],
+    ) -> Stepped:
         """Gymnasium's five results, from what was played and which episodes begin."""
         rewards = np.zeros(self.num_envs, dtype=np.float64)
         terminations = np.zeros(self.num_envs, dtype=np.bool_)
@@ -182,12 +190,12 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             rewards[index] = reward
             terminations[index] = move.episode.terminated
             truncations[index] = move.episode.truncated
-            info = episode_info(move.episode, self.config.oracle_info)
+            info = episode_info(move.episode, self.config.oracle_info, facts)
             if index in fresh:
                 info = {"final_obs": move.turn.observation, "final_info": info}
             infos = self._add_info(infos, info, index)
         for index, episode in fresh.items():
-            infos = self._add_info(infos, episode_info(episode, self.config.oracle_info), index)
+            infos = self._add_info(infos, episode_info(episode, self.config.oracle_info, facts), index)
         self._install(fresh)
         return self._observations(), rewards, terminations, truncations, infos
 

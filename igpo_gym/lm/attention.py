@@ -17,7 +17,6 @@ from typing import TypeAlias
 
 import torch
 from torch.nn import functional
-from torch.nn.attention.bias import causal_lower_right
 
 from igpo_gym.lm.cache import KeyValues
 
@@ -111,12 +110,25 @@ def masked_attention(
         query,
         key,
         value,
-        attn_mask=causal_lower_right(tokens, length)
+        attn_mask=_causal(tokens, length, query.device)
         if mask is None
         else functional.pad(mask, (length - tokens, 0)),
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+
+
+def _causal(tokens: int, length: int, device: torch.device) -> torch.Tensor:
+    """The mask of the last ``tokens`` of ``length`` tokens, each of which sees itself and those before it.
+
+    On CUDA it is one that the fused kernels know by its form. Its module imports torch's compiler, seconds of
+    work that no CPU needs.
+    """
+    if device.type == "cuda":
+        from torch.nn.attention.bias import causal_lower_right
+
+        return causal_lower_right(tokens, length)
+    return torch.ones(tokens, length, dtype=torch.bool, device=device).tril(length - tokens)
 
 
 def _flash(

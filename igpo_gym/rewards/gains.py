@@ -8,11 +8,13 @@ the backend failed. Shaping by a potential, which has to cover every turn to be 
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Literal, TypeAlias, get_args
 
 import igpo_gym.specs as specs
-from igpo_gym.episode import Aliases, Answer, BeliefView, Episode
+from igpo_gym.episode import Aliases, Answer, Belief, BeliefView, Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards.interface import Price, RewardTerm
 
@@ -21,6 +23,7 @@ specs.register(
 )
 
 Context: TypeAlias = Literal["full", "evidence"]
+Form: TypeAlias = Literal["released", "paper"]
 
 
 def _unless_last(value: Price) -> Price:
@@ -46,11 +49,15 @@ def information_gain(episode: Episode, turn: int) -> float:
 
 def _log_prob(view: BeliefView, aliases: Aliases) -> Price:
     """The log-probability of a state, in nats per token."""
-    if aliases not in get_args(Aliases):
-        raise SpecError(f"unknown aliases {aliases!r}; choose one of: {', '.join(get_args(Aliases))}")
+    _check_aliases(aliases)
     if aliases == "max":
         return lambda episode, turn: episode.belief(turn, view).log_prob
     return lambda episode, turn: episode.belief(turn, view).reduced(aliases)
+
+
+def _check_aliases(aliases: Aliases) -> None:
+    if aliases not in get_args(Aliases):
+        raise SpecError(f"unknown aliases {aliases!r}; choose one of: {', '.join(get_args(Aliases))}")
 
 
 def _prob(view: BeliefView, aliases: Aliases) -> Price:
@@ -122,45 +129,93 @@ def shaping(gamma: float = 1.0, context: Context = "full", aliases: Aliases = "m
     )
 
 
-def teacher_gain(tau: float = 1.0, context: Context = "full") -> RewardTerm:
+def teacher_gain(tau: float = 1.0, form: Form = "released", context: Context = "full") -> RewardTerm:
     """The change of a frozen model's log-probability of writing a gold answer now, tags included, in nats.
 
-    Raises SpecError for a ``tau`` that is not above 0.
+    The ``released`` form is that of the authors' code: the log-probability is a mean over the tokens, and the
+    last turn is paid ``-Phi_{T-1}``, so that an episode's sum is ``-Phi_0`` whatever the agent did. The form
+    of the ``paper`` is a sum over the tokens, and pays the last turn nothing. Raises SpecError for a ``tau``
+    that is not above 0 and for another form.
     """
     if not tau > 0:
         raise SpecError(f"tau must be above 0, not {tau}")
+    if form not in get_args(Form):
+        raise SpecError(f"unknown form {form!r}; choose one of: {', '.join(get_args(Form))}")
     view = BeliefView(context, span="tagged", model="reference")
 
     def phi(episode: Episode, turn: int) -> float:
-        sums = [log_prob / tau for log_prob in episode.belief(turn, view).log_probs]
-        best = max(sums)
-        return tau * (best + math.log(sum(math.exp(each - best) for each in sums)))
+        belief = episode.belief(turn, view)
+        of_aliases = belief.log_probs if form == "paper" else [fmean(each) for each in belief.token_log_probs]
+        best = max(of_aliases)
+        return best + tau * math.log(sum(math.exp((each - best) / tau) for each in of_aliases))
+
+    def change(episode: Episode, turn: int) -> float:
+        return phi(episode, turn) - phi(episode, turn - 1)
+
+    def covering(episode: Episode, turn: int) -> float:
+        ended = episode.done and turn == len(episode.turns)
+        return -phi(episode, turn - 1) if ended else change(episode, turn)
 
     return RewardTerm(
         "teacher-gain",
-        _unless_last(lambda episode, turn: phi(episode, turn) - phi(episode, turn - 1)),
+        _unless_last(change) if form == "paper" else covering,
         (view,),
-        formula="Phi_t - Phi_{t-1}, Phi = tau * logsumexp_c(log P(<answer>a_c</answer>) / tau)",
+        last_turn=form == "released",
+        formula="Phi_t - Phi_{t-1}, Phi = tau * logsumexp_c(log P(<answer>a_c</answer>) / tau), 0 at the end",
         source="TIPS, 2603.22293",
     )
 
 
-def document_gain(samples: int = 4, context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
+def document_gain(
+    samples: int = 3,
+    head_tokens: int = 3,
+    head_weight: float = 3.0,
+    context: Context = "full",
+    aliases: Aliases = "max",
+) -> RewardTerm:
     """How much more the turn's documents tell than random ones would have in their place, in nats.
 
-    Raises SpecError for less than one sample.
+    The log-probability of an alias is a weighted mean over its tokens: the first ``head_tokens`` have the
+    weight ``head_weight``, the others 1. ``max`` is the alias that is likeliest with the real documents, and
+    the random ones are asked about the same. Raises SpecError for less than one sample or head token, and for
+    a weight that is not above 0.
     """
-    if samples < 1:
-        raise SpecError(f"samples must be at least 1, not {samples}")
+    for name, value in (("samples", samples), ("head_tokens", head_tokens)):
+        if value < 1:
+            raise SpecError(f"{name} must be at least 1, not {value}")
+    if not head_weight > 0:
+        raise SpecError(f"head_weight must be above 0, not {head_weight}")
+    _check_aliases(aliases)
     real = BeliefView(context)
     random = tuple(BeliefView(context, draw=number) for number in range(samples))
-    log_b = _log_prob(real, aliases)
-    log_b_random = [_log_prob(view, aliases) for view in random]
+
+    def weighted(tokens: Sequence[float]) -> float:
+        weights = [head_weight if place < head_tokens else 1.0 for place in range(len(tokens))]
+        return math.fsum(map(operator.mul, weights, tokens)) / sum(weights)
+
+    def of_aliases(episode: Episode, turn: int, view: BeliefView) -> list[float]:
+        belief = episode.belief(turn, view)
+        if head_weight == 1.0:
+            return list(belief.log_probs)
+        if not belief.token_log_probs:
+            raise ValueError(
+                "document-gain weighs the answer's tokens, but the beliefs do not tell their "
+                "log-probabilities (token_log_probs); document-gain(head_weight=1) needs none"
+            )
+        return [weighted(tokens) for tokens in belief.token_log_probs]
+
+    def price(episode: Episode, turn: int) -> float:
+        found, *drawn = (of_aliases(episode, turn, view) for view in (real, *random))
+        if aliases == "logsumexp":
+            return Belief(tuple(found)).reduced(aliases) - fmean(
+                Belief(tuple(each)).reduced(aliases) for each in drawn
+            )
+        best = found.index(max(found)) if aliases == "max" else 0
+        return found[best] - fmean(each[best] for each in drawn)
+
     return RewardTerm(
         "document-gain",
-        _unless_last(
-            lambda episode, turn: log_b(episode, turn) - fmean(each(episode, turn) for each in log_b_random)
-        ),
+        _unless_last(price),
         (real, *random),
         formula="log b_t - mean over samples of log b_t(random documents for those of turn t)",
         source="IG-Search, 2604.15148",

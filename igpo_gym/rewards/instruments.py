@@ -126,7 +126,7 @@ class Instruments:
         own = {
             "scorer": self.scorer,
             "reference": self.reference,
-            "corpus": self.corpus if len(self.corpus) else None,
+            "corpus": self.corpus or None,
             "protocol": self.protocol,
         }
         return {name: thing for name, thing in {**own, **self.context}.items() if thing is not None}

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -29,7 +28,7 @@ from igpo_gym.episode import Answer, Episode
 from igpo_gym.errors import AccessError, JudgeError, SpecError
 from igpo_gym.rewards.interface import Judge, State
 from igpo_gym.text import neutralize, restored, shortened
-from igpo_gym.transport import API_KEY, Server, ServerError
+from igpo_gym.transport import API_KEY, Server, ServerError, parallel
 
 VERDICTS = ("correct", "incorrect", "not attempted")
 """What a judge can say. Only the first earns anything."""
@@ -187,13 +186,7 @@ class RemoteJudge:
         or where a reply is no grade.
         """
         prompts = [prompt(*each) for each in zip(questions, answers, predictions, strict=True)]
-        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="igpo-gym-judge") as pool:
-            futures = [pool.submit(self._verdict, each) for each in prompts]
-            try:
-                return [future.result() for future in futures]
-            finally:
-                for future in futures:
-                    future.cancel()
+        return parallel(self._verdict, prompts, self._concurrency)
 
     def close(self) -> None:
         """Close the connections."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from igpo_gym.data.protection import hidden
 from igpo_gym.episode import BELIEF, Episode
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
@@ -165,6 +166,11 @@ def _check(
     rewritten = any(view.context == "evidence" or view.draw is not None for view in due.views)
     for episode in batch:
         name = episode.question.id
+        if hidden(episode.question):
+            raise ValueError(
+                f"question {name!r} is protected, and its record shows no texts to measure: record it with "
+                "--clear-text to price it anew"
+            )
         known = len(episode.beliefs), len(episode.views), min(len(episode.measured), episode.states)
         if not {*known} <= {0, episode.states} or len(episode.measured) > len(episode.turns) + 1:
             raise ValueError(f"the beliefs recorded for {name!r} are not as many as its turns ask for")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -18,7 +17,7 @@ from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats, check_tokens
 from igpo_gym.scorers.wire import DIALECTS, Dialect, Prompt, Scores
-from igpo_gym.transport import Server, ServerError
+from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,7 +69,7 @@ class RemoteScorer:
             )
         dialects = DIALECTS if kind is None else {kind: choose(DIALECTS, kind, "kind of server")}
         self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="igpo-gym-scorer")
+        self._concurrency = concurrency
         self._lock = Lock()
         self._stats = ScorerStats()
         try:
@@ -105,17 +104,10 @@ class RemoteScorer:
         """
         started = time.perf_counter()
         asked = [self._prompts(request) for request in requests]
-        try:
-            futures = {prompts: self._pool.submit(self._belief, prompts) for prompts in dict.fromkeys(asked)}
-        except RuntimeError as problem:
-            raise ScoringError(f"the scorer at {self._server.url} is closed ({problem})") from None
-        try:
-            beliefs = {prompts: future.result() for prompts, future in futures.items()}
-        except CancelledError:
-            raise ScoringError(f"the scorer at {self._server.url} was closed meanwhile") from None
-        finally:
-            for future in futures.values():
-                future.cancel()
+        if self._server.closed:
+            raise ScoringError(f"the scorer at {self._server.url} is closed")
+        different = list(dict.fromkeys(asked))
+        beliefs = dict(zip(different, parallel(self._belief, different, self._concurrency), strict=True))
         sent = sum(len(prompt.ids) for prompts in beliefs for prompt in prompts)
         with self._lock:
             self._stats = replace(
@@ -127,8 +119,7 @@ class RemoteScorer:
         return [beliefs[prompts] for prompts in asked]
 
     def close(self) -> None:
-        """Wait for the requests under way, drop the others, and close the connections."""
-        self._pool.shutdown(cancel_futures=True)
+        """Drop the requests that have not begun, and close the connections."""
         self._server.close()
 
     def __enter__(self) -> RemoteScorer:
@@ -155,6 +146,8 @@ class RemoteScorer:
         try:
             scores = self._scores(self._dialect, prompts)
         except ServerError as problem:
+            if self._server.closed:
+                raise ScoringError(f"the scorer at {self._server.url} was closed meanwhile") from None
             raise ScoringError(str(problem)) from None
         except ValueError as problem:
             raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
@@ -162,7 +155,8 @@ class RemoteScorer:
         return Belief(tuple(sum(answer) / len(answer) for answer in tokens), tokens)
 
     def _scores(self, dialect: Dialect, prompts: Prompts) -> list[Scores]:
-        answer = self._server.post(dialect.path, dialect.ask(self.model, prompts))
+        most = answer_bytes(sum(len(prompt.ids) for prompt in prompts))
+        answer = self._server.post(dialect.path, dialect.ask(self.model, prompts), max_bytes=most)
         return dialect.read(answer, prompts)
 
     def _find_dialect(self, dialects: Iterable[Dialect], tokenizer: PreTrainedTokenizerBase) -> Dialect:

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeGuard
 from weakref import WeakValueDictionary
 
 import igpo_gym.specs as specs
@@ -14,17 +15,22 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25 import FORMAT, BM25Index
-from igpo_gym.search.corpus import read_corpus
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search.cache import CachedSearch, CacheSetting, Unopened, cached
+from igpo_gym.search.corpus import located, read_corpus
+from igpo_gym.search.identity import identity_of, passages_fingerprint, spec_identities
+from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.storage import cache_dir
 from igpo_gym.text import without_credentials
 
-__all__ = ["BM25Index", "Retriever", "read_corpus", "resolve_search"]
+__all__ = ["BM25Index", "CachedSearch", "Retriever", "corpus_of", "read_corpus", "resolve_search"]
 
 _FORM = (
     '"bm25" (the passages that come with the questions), "bm25:FOLDER" (a saved index), '
-    '"bm25:FILE.jsonl" or "bm25:FILE.jsonl.gz" (a corpus, indexed once and cached)'
+    '"bm25:FILE.jsonl" (a corpus in any form that index build reads, indexed once and cached)'
 )
+
+_CORPORA = (".jsonl", ".json", ".tsv", ".parquet")
+"""Names of which one expects a corpus, where there is no such file."""
 
 _shared: WeakValueDictionary[str, BM25Index] = WeakValueDictionary()
 
@@ -35,37 +41,102 @@ def bm25(place: str = "", *, questions: QuestionSet) -> BM25Index:
         return _index_of(questions)
     path = Path(place)
     if path.is_file():
-        return _cached(specs.fingerprint(path), lambda: read_corpus(path))
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        with located(path):
+            return _cached(specs.fingerprint(path), lambda: read_corpus(path))
+    if path.name.removesuffix(".gz").removesuffix(".zst").endswith(_CORPORA):
         raise DataError(path, "no such file")
     return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 
 
-def _server(url: str) -> Retriever:
-    raise SpecError(
-        f"search servers cannot be used yet ({without_credentials(url)}); give one of: "
-        f"{specs.forms('search')}"
-    )
-
-
 specs.register("search", "bm25", bm25, form=_FORM, files=True)
 specs.register("search", specs.PATH, bm25, form="FOLDER or FILE (as behind bm25:)")
+specs.register(
+    "search", "dense", "igpo_gym.search.dense:dense", form='"dense:FOLDER" (index build --dense)', files=True
+)
+specs.register(
+    "search",
+    "hybrid",
+    "igpo_gym.search.hybrid:hybrid",
+    form='"hybrid:PART,PART#k=60" (their rankings joined, as in hybrid:bm25:FOLDER,dense:FOLDER)',
+    parts=True,
+)
 for _name in ("http", "https"):
-    specs.register("search", _name, _server, form=_FORM)
+    specs.register(
+        "search",
+        _name,
+        "igpo_gym.search.http:search_server",
+        form="http://HOST:8000/retrieve (a search server; several URLs, joined by commas, are replicas)",
+    )
+specs.register("search", "serper", "igpo_gym.search.web:serper")
+specs.register("search", "tavily", "igpo_gym.search.web:tavily")
+specs.register("search", "searxng", "igpo_gym.search.web:searxng", form="searxng:http://HOST")
 
 
-def resolve_search(search: str | Retriever | None, questions: QuestionSet) -> Retriever:
+def resolve_search(
+    search: str | Retriever | None, questions: QuestionSet, search_cache: str | Path | None = None
+) -> Retriever:
     """A retriever from a spec, or the one that is given; None is "bm25".
 
     Specs: ``"bm25"`` indexes the passages of ``questions``, ``"bm25:FOLDER"`` loads a saved index,
-    ``"bm25:FILE.jsonl[.gz]"`` indexes a corpus. What is built here is cached on disk by content, where the
-    questions have a fingerprint, and equal specs share one index while it is in use.
+    ``"bm25:FILE"`` indexes a corpus, ``"dense:FOLDER"`` loads a dense index, ``"hybrid:PART,PART"`` joins the
+    rankings of others, ``"http://host:8000/retrieve"`` asks a server (see :mod:`igpo_gym.search.http`). What
+    is built here is cached on disk by content, where the questions have a fingerprint, and equal specs share
+    one index while it is in use.
+
+    With ``search_cache``, ``"FOLDER"`` or ``"replay:FOLDER"``, it stands behind a cache
+    (:class:`igpo_gym.search.cache.CachedSearch`), and is not constructed where answers are replayed.
 
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
-    wrong with a corpus or an index.
+    wrong with a corpus, an index or a cache.
     """
-    found: Retriever = specs.resolve("search", "bm25" if search is None else search, questions=questions)
-    return found
+    spec = "bm25" if search is None else search
+
+    def make() -> Retriever:
+        found: Retriever = specs.resolve("search", spec, questions=questions)
+        return found
+
+    if search_cache is None:
+        return make()
+    setting = CacheSetting.parse(search_cache)
+    if isinstance(spec, str):
+        called, asked = without_credentials(spec), _asked(spec, questions)
+    else:
+        called, asked = type(make()).__name__, tuple(filter(None, [identity_of(spec)]))
+
+    def corpus(retriever: Retriever | None) -> Corpus | None:
+        given = spec if retriever is None else retriever
+        if not isinstance(given, str):
+            return corpus_of(given)
+        place = _index_place(given)
+        return Unopened(lambda: bm25(place, questions=questions)) if place else None
+
+    return cached(called, asked, setting, make, corpus)
+
+
+def _asked(spec: str, questions: QuestionSet) -> tuple[str, ...]:
+    """The identities that a spec gives. That of an index is its content: a copy is the same backend."""
+    place = _index_place(spec)
+    if place is None:
+        return spec_identities(spec, questions)
+    content = specs.fingerprint(Path(place)) if place else passages_fingerprint(questions)
+    return (f"bm25 {FORMAT} {content or place}",)
+
+
+def _index_place(spec: str) -> str | None:
+    """The place of the index that a spec names: empty for the questions' own, None where it names none."""
+    make, place = specs.placed("search", specs.Spec.parse(spec).place)
+    return place if make is bm25 else None
+
+
+def corpus_of(retriever: Retriever) -> Corpus | None:
+    """The passages that a retriever searches, where it gives them by number, as an index on this machine."""
+    if isinstance(retriever, CachedSearch):
+        return retriever.corpus
+    return retriever if _is_corpus(retriever) else None
+
+
+def _is_corpus(retriever: object) -> TypeGuard[Corpus]:
+    return hasattr(retriever, "__len__") and hasattr(retriever, "__getitem__")
 
 
 def _index_of(questions: QuestionSet) -> BM25Index:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from igpo_gym.episode import Passage
-from igpo_gym.errors import DataError
+from igpo_gym.errors import DataError, DuplicateIdError
 from igpo_gym.storage import written_whole
 
 FORMAT = 1
@@ -236,7 +236,7 @@ class _Reader:
         from bm25s.stopwords import STOPWORDS_EN
 
         self.stop_words = frozenset(STOPWORDS_EN)
-        self.ids: set[str] = set()
+        self.ids: dict[str, int] = {}
         self.vocabulary: dict[str, int] = {}
         self.columns = array("i")
         self.column_starts = array("q", [0])
@@ -244,9 +244,10 @@ class _Reader:
         self.line_starts = array("q", [0])
 
     def add(self, passage: Passage) -> None:
-        if passage.id in self.ids:
-            raise ValueError(f"two passages have the id {passage.id!r}; ids must be unique")
-        self.ids.add(passage.id)
+        number = len(self.ids)
+        first = self.ids.setdefault(passage.id, number)
+        if first != number:
+            raise DuplicateIdError(passage.id, first, number)
         self.lines += json.dumps([passage.id, passage.title, passage.text]).encode() + b"\n"
         self.line_starts.append(len(self.lines))
         column = self.vocabulary.setdefault

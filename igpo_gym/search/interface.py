@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from igpo_gym.episode import Passage
 
@@ -36,6 +36,33 @@ class Reporting(Protocol):
         ...
 
 
+class Identified(Protocol):
+    """A retriever that says which backend it is, for what is kept of its answers (``search_cache=``).
+
+    Two retrievers of one identity find the same. So it names the corpus, the model and every setting that
+    changes what is found, and it changes when the corpus does (:func:`igpo_gym.specs.fingerprint` of its
+    files). It holds neither credentials nor what only says how the backend is asked: timeouts, numbers of
+    connections, replicas.
+
+    An object that is given as ``search=`` needs it to be cached. For what a spec makes it comes before what
+    the spec's text says (:func:`igpo_gym.search.identity.spec_identities`), which is enough for most. A
+    replay constructs nothing: it answers with what was recorded for the same spec.
+
+    >>> class Wiki:
+    ...     def __init__(self, year: int, timeout: float = 10.0) -> None:
+    ...         self.identity = f"wiki {year}"
+    ...     def search(self, queries, k):
+    ...         return [[] for _ in queries]
+    >>> Wiki(2018).identity
+    'wiki 2018'
+    """
+
+    @property
+    def identity(self) -> str:
+        """A text; empty, or absent, where it cannot be told. What stands in it can be read in the cache."""
+        ...
+
+
 class DocumentSource(Protocol):
     """Gives whole documents: what a retriever must have for the tool ``open``.
 
@@ -51,6 +78,34 @@ class DocumentSource(Protocol):
         Raises SearchError when the backend cannot serve.
         """
         ...
+
+
+def check_found(name: str, results: Any, count: int) -> None:
+    """Raise TypeError, naming the retriever, for results that are no list of passages for each query.
+
+    >>> check_found("Mine", [[]], 2)
+    Traceback (most recent call last):
+    TypeError: the retriever Mine must return a list of passages for each of 2 queries, and returned 1 results
+    """
+    if not isinstance(results, (list, tuple)) or len(results) != count:
+        what = f"{len(results)} results" if isinstance(results, (list, tuple)) else _shown(results)
+        raise TypeError(
+            f"the retriever {name} must return a list of passages for each of {count} queries, "
+            f"and returned {what}"
+        )
+    for passages in results:
+        if not isinstance(passages, (list, tuple)) or not _PASSAGES.issuperset(map(type, passages)):
+            raise TypeError(
+                f"the retriever {name} must return a list of Passage objects for a query, and "
+                f"returned {_shown(passages)}"
+            )
+
+
+_PASSAGES = frozenset((Passage,))
+
+
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} {value!r:.80}"
 
 
 class Corpus(Protocol):

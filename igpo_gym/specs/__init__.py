@@ -26,8 +26,8 @@ loaded at the first lookup of a name that is not registered yet.
 from __future__ import annotations
 
 from igpo_gym.specs.fingerprints import fingerprint
-from igpo_gym.specs.grammar import Spec, joined, listed
-from igpo_gym.specs.objects import NEAR, asks_for, called, checked, converted, maker, resolve, unknown
+from igpo_gym.specs.grammar import Spec, joined, listed, parts
+from igpo_gym.specs.objects import NEAR, asks_for, called, checked, converted, maker, placed, resolve, unknown
 from igpo_gym.specs.registry import (
     KINDS,
     LOCK,
@@ -67,6 +67,8 @@ __all__ = [
     "listed",
     "maker",
     "names",
+    "parts",
+    "placed",
     "register",
     "registered",
     "resolve",

@@ -9,8 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from igpo_gym.specs.grammar import Spec, joined
-from igpo_gym.specs.registry import KINDS, exists, innermost, registered_in, table_of
+from igpo_gym.specs.grammar import Spec, joined, parts
+from igpo_gym.specs.registry import KINDS, exists, registered_in, table_of
 from igpo_gym.storage import cache_dir, written_file
 
 WHOLE_BYTES = 64 << 20
@@ -38,19 +38,20 @@ def fingerprint(spec: str | Path | None) -> str:
     """
     if isinstance(spec, Path):
         return _of_path(spec)
-    found = [_of_path(path) for part in joined(spec or "") if (path := _path(part)) is not None]
+    found = [_of_path(path) for part in joined(spec or "") for path in _paths(part)]
     return found[0] if len(found) < 2 and found else _digest(*found) if found else ""
 
 
-def _path(text: str) -> Path | None:
-    """The file or folder that a spec of any kind names."""
+def _paths(text: str) -> list[Path]:
+    """The file or folder that a spec of any kind names; those of its parts, where it is made of others."""
     place = Spec.parse(text).place
     for kind in KINDS:
-        place = innermost(kind, place)
         if name := registered_in(kind, place):
-            rest = place[len(name) + 1 :]
-            return Path(rest) if table_of(kind)[name].files and rest else None
-    return Path(place) if exists(place) else None
+            entry, rest = table_of(kind)[name], place[len(name) + 1 :]
+            if entry.parts:
+                return [path for part in parts(rest) for path in _paths(part)]
+            return [Path(rest)] if entry.files and rest else []
+    return [Path(place)] if exists(place) else []
 
 
 def _of_path(path: Path) -> str:

@@ -66,6 +66,21 @@ def _escape(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
+def parts(place: str) -> list[str]:
+    """The specs that commas join in the place of a spec that is made of others.
+
+    In each of them a ',' is written %2C, a '#' %23, and a '%' %25.
+
+    >>> parts("bm25:wiki,dense:vectors%23nprobe=64%2Cdevice=cpu")
+    ['bm25:wiki', 'dense:vectors#nprobe=64,device=cpu']
+    """
+    return [_WITHIN.sub(lambda found: unquote(found[0]), part.strip()) for part in place.split(",")]
+
+
+_WITHIN = re.compile("%(?:23|25|2[Cc])")
+"""The signs of the grammar, as they are written in a spec within another."""
+
+
 def joined(text: str) -> list[str]:
     """The specs that " + " joins into one.
 

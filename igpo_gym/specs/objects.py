@@ -10,13 +10,14 @@ import re
 import sys
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from igpo_gym.errors import SpecError
 from igpo_gym.specs.fingerprints import fingerprint
-from igpo_gym.specs.grammar import Spec
+from igpo_gym.specs.grammar import Spec, parts
 from igpo_gym.specs.registry import (
     KINDS,
     LOCK,
@@ -24,7 +25,6 @@ from igpo_gym.specs.registry import (
     PATH,
     exists,
     forms,
-    innermost,
     kind_of,
     names,
     registered_in,
@@ -86,15 +86,24 @@ def maker(kind: str, name: str) -> Any:
 
     Raises SpecError for a name that is neither.
     """
-    make = _find(kind, Spec(name)).make
-    if not isinstance(make, str):
-        return make  # without the lock, for modules ask while they are imported
+    return placed(kind, name)[0]
+
+
+def placed(kind: str, place: str) -> tuple[Any, str]:
+    """What a place is found to be: its maker, as :func:`maker` gives it, and what that is called with.
+
+    >>> placed("search", "bm25:wiki-index")[1], placed("search", "http://host:8000")[1]
+    ('wiki-index', 'http://host:8000')
+    """
+    found = _find(kind, Spec(place))
+    if not isinstance(found.make, str):
+        return found.make, found.place  # without the lock, for modules ask while they are imported
     with LOCK:
-        return _attribute(make)
+        return _attribute(found.make), found.place
 
 
 def asks_for(kind: str, spec: str, name: str) -> bool:
-    """Whether what a spec names, behind all that wraps it, is made from the part of the context ``name``.
+    """Whether what a spec names, or what its parts name, is made from the part of the context ``name``.
 
     What asks for nothing can be made once and used in many places. Raises SpecError for a spec that names
     nothing.
@@ -102,7 +111,10 @@ def asks_for(kind: str, spec: str, name: str) -> bool:
     >>> asks_for("policy", "expert", "questions"), asks_for("policy", "nano#device=cpu", "questions")
     (True, False)
     """
-    make = maker(kind, innermost(kind, Spec.parse(spec).place))
+    place = Spec.parse(spec).place
+    if (scheme := registered_in(kind, place)) and table_of(kind)[scheme].parts:
+        return any(asks_for(kind, part, name) for part in parts(place[len(scheme) + 1 :]))
+    make = maker(kind, place)
     try:
         return name in inspect.signature(make).parameters
     except (TypeError, ValueError):  # an object that is ready, and some functions that are written in C
@@ -129,8 +141,11 @@ def called(
     options: Mapping[str, str],
     context: Mapping[str, Any],
     form: str = "",
+    also: Iterable[str] = (),
 ) -> Any:
     """Call ``make`` with as much of a spec as it takes, see :func:`register`; ``what`` names it in messages.
+
+    ``also`` are options that somebody else takes, for messages.
 
     >>> called(lambda folder, depth=2: (folder, depth), "walk", "home", {"depth": "3"}, {})
     ('home', 3)
@@ -163,8 +178,9 @@ def called(
         elif open_ended and key not in parameters:
             given[key] = value
         else:
-            there = ", ".join(known) or "none"
-            raise SpecError(f"{what} has no option {key!r}{_did_you_mean(key, known)}; it has: {there}")
+            there = dict.fromkeys((*known, *also))
+            listed = ", ".join(there) or "none"
+            raise SpecError(f"{what} has no option {key!r}{_did_you_mean(key, there)}; it has: {listed}")
     for name, each in known.items():
         if each.default is each.empty and name not in given:
             raise SpecError(f"{what} needs the option {name}: write #{name}=...")
@@ -253,12 +269,37 @@ def _made(kind: str, spec: Spec, found: _Found, context: Mapping[str, Any]) -> A
     make = _attribute(found.make) if isinstance(found.make, str) else found.make
     shown = without_credentials(spec.place)
     what = f"the {KINDS[kind].noun} {shown!r}"
+    finish, known, common = _common(kind, make, spec)
+    options = {key: value for key, value in spec.options.items() if key not in common}
     ready = all(hasattr(make, name) for name in KINDS[kind].has) and KINDS[kind].has
     if not isinstance(make, type) and (ready or not callable(make)):
-        if found.place or spec.options:
+        if found.place or options:
             raise SpecError(f"{what} is an object that takes no options")
-        return checked(kind, make, shown)
-    return checked(kind, called(make, what, found.place, spec.options, context, found.form), shown)
+        made = checked(kind, make, shown)
+    else:
+        made = checked(kind, called(make, what, found.place, options, context, found.form, known), shown)
+    return checked(kind, finish(made, **common), shown) if common else made
+
+
+def _common(kind: str, make: Any, spec: Spec) -> tuple[Any, Iterable[str], dict[str, Any]]:
+    """What gives an object its kind's common options, those that its maker lacks, and a spec's of those."""
+    if not KINDS[kind].common or not spec.options:
+        return None, (), {}
+    finish = _attribute(KINDS[kind].common)
+    known = dict(list(inspect.signature(finish).parameters.items())[1:])
+    with suppress(TypeError, ValueError):
+        own = inspect.signature(make).parameters
+        known = {key: each for key, each in known.items() if key not in own}
+    what = f"the {KINDS[kind].noun} {without_credentials(spec.place)!r}"
+    return (
+        finish,
+        known,
+        {
+            key: converted(value, known[key], f"{key} of {what}")
+            for key, value in spec.options.items()
+            if key in known
+        },
+    )
 
 
 def _attribute(text: str) -> Any:

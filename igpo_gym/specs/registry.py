@@ -58,6 +58,9 @@ class Kind:
     """What an object of the kind is called in messages."""
     has: Mapping[str, str] = field(default_factory=dict)
     """The attributes that make an object one of the kind, and how they are written in messages."""
+    common: str = ""
+    """The function that gives every object of the kind its common options: "package.module:attribute". It is
+    called with the object and with those of its options that are given and that its maker does not have."""
     kept: int = 0
     """How many objects, those of the specs that were used last, are kept so that equal specs share one."""
 
@@ -68,6 +71,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "questions",
             "set of questions",
             {"questions": "questions", "passages": "passages", "fingerprint": "fingerprint"},
+            common="igpo_gym.data.subsets:subset",
             kept=8,
         ),
         "search": Kind("search", "retriever", {"search": "search(queries, k)"}),
@@ -108,8 +112,8 @@ class Entry:
     """Whether what stands behind the colon is a file or folder."""
     runs_code: bool
     """Whether what stands behind the colon can run code."""
-    wraps: bool
-    """Whether what stands behind the colon is another spec of the kind."""
+    parts: bool
+    """Whether what stands behind the colon are specs of the same kind, joined by commas."""
     owner: str
     """The module that registered it."""
 
@@ -120,7 +124,13 @@ _loaded = _loading = False
 
 @overload
 def register(
-    kind: str, name: str, *, form: str = "", files: bool = False, runs_code: bool = False, wraps: bool = False
+    kind: str,
+    name: str,
+    *,
+    form: str = "",
+    files: bool = False,
+    runs_code: bool = False,
+    parts: bool = False,
 ) -> Callable[[T], T]: ...
 
 
@@ -133,7 +143,7 @@ def register(
     form: str = "",
     files: bool = False,
     runs_code: bool = False,
-    wraps: bool = False,
+    parts: bool = False,
 ) -> T: ...
 
 
@@ -145,7 +155,7 @@ def register(
     form: str = "",
     files: bool = False,
     runs_code: bool = False,
-    wraps: bool = False,
+    parts: bool = False,
 ) -> Any:
     """Make ``name`` stand for what ``make`` gives; without ``make``, a decorator of it.
 
@@ -159,7 +169,8 @@ def register(
 
     ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
     colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
-    :func:`from_file`). ``wraps``: it is another spec of the kind, which decides both.
+    :func:`from_file`). ``parts``: what stands behind it are specs of the same kind (see
+    :func:`igpo_gym.specs.parts`); each counts in a fingerprint, and must be one that a file may name.
 
     Raises SpecError for a kind that does not exist, for a name that no spec can spell, and for one that
     another module has registered. The same module may register it anew, as when a notebook's cell runs again.
@@ -171,7 +182,7 @@ def register(
         _load_rooms()  # the package's names are its own, however early others come
 
     def add(made: T) -> T:
-        table, entry = table_of(kind), Entry(made, form or name, files, runs_code, wraps, owner)
+        table, entry = table_of(kind), Entry(made, form or name, files, runs_code, parts, owner)
         # Without the lock: modules register while they are imported, and imports have locks of their own.
         if name in table and table[name].owner != owner:
             raise SpecError(
@@ -276,13 +287,6 @@ def registered_in(kind: str, place: str) -> str:
         if name not in (PATH, OTHER) and _entry(kind, name) is not None:
             return name
     return ""
-
-
-def innermost(kind: str, place: str) -> str:
-    """The place that stands behind all names which wrap another spec of the kind."""
-    while (name := registered_in(kind, place)) and table_of(kind)[name].wraps:
-        place = place[len(name) + 1 :]
-    return place
 
 
 def exists(place: str) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from igpo_gym.errors import SpecError
-from igpo_gym.specs.grammar import Spec, joined, listed
-from igpo_gym.specs.registry import KINDS, PATH, exists, innermost, kind_of, registered_in, table_of
+from igpo_gym.specs.grammar import Spec, joined, listed, parts
+from igpo_gym.specs.registry import KINDS, PATH, exists, kind_of, registered_in, table_of
 from igpo_gym.text import without_credentials
 
 
@@ -26,8 +26,12 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
         if trusted or _on_the_command_line(spec) or _on_the_command_line(part):
             continue
         kinds = (kind, "term") if kind == "reward" else (kind,)
-        place = innermost(kind, Spec.parse(part).place)
+        place = Spec.parse(part).place
         entry = next((table_of(each)[name] for each in kinds if (name := registered_in(each, place))), None)
+        if entry and entry.parts:
+            for inner in parts(place.partition(":")[2]):
+                from_file(kind, inner, file)
+            continue
         path = any(PATH in table_of(each) for each in kinds) and exists(place)
         if entry.runs_code if entry else not path:
             raise SpecError(
@@ -40,11 +44,11 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
 
 def _parts(kind: str, spec: str) -> Iterator[str]:
     """The specs in a text that may join several."""
-    if kind not in ("reward", "estimator", "metric"):  # they have parameters in parentheses
-        yield from joined(spec)
-        return
     if kind == "metric":
         yield from (name.partition("(")[0] for name in listed(spec))
+        return
+    if kind not in ("reward", "estimator"):  # they have parameters in parentheses
+        yield from joined(spec)
         return
     for summand in re.split(r"\s[+-]\s", spec):
         yield summand.partition("(")[0].rpartition("*")[2].strip()

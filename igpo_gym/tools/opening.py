@@ -54,6 +54,7 @@ class Open:
             raise SpecError(
                 "the tool open needs a retriever that can give documents, and "
                 f"{type(self.retriever).__name__} has no documents(ids)"
+                " (a search server needs a route /access for them)"
             )
 
     @property

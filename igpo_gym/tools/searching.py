@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from igpo_gym.episode import Action, Episode, Passage, ToolCall, ToolCalls, ToolResult
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search.interface import Retriever, check_found
 from igpo_gym.tools.interface import ToolSpec
 
 SEARCH = ToolSpec(
@@ -26,9 +25,6 @@ SEARCH = ToolSpec(
     examples=({"query": "query"}, {"query": ["first query", "second query"]}),
     purpose="search",
 )
-
-
-_PASSAGES = frozenset((Passage,))
 
 
 def search_call(*queries: str) -> ToolCalls:
@@ -97,24 +93,10 @@ class Search:
     def _found(self, queries: list[str]) -> dict[str, tuple[Passage, ...]]:
         results = self.retriever.search(queries, self.top_k)
         name = type(self.retriever).__name__
-        if not isinstance(results, (list, tuple)) or len(results) != len(queries):
-            what = f"{len(results)} results" if isinstance(results, (list, tuple)) else _shown(results)
-            raise TypeError(
-                f"the retriever {name} must return a list of passages for each of {len(queries)} "
-                f"queries, and returned {what}"
-            )
+        check_found(name, results, len(queries))
         found: dict[str, tuple[Passage, ...]] = {}
         for query, passages in zip(queries, results, strict=True):
-            if not isinstance(passages, (list, tuple)) or not _PASSAGES.issuperset(map(type, passages)):
-                raise TypeError(
-                    f"the retriever {name} must return a list of Passage objects for a query, and "
-                    f"returned {_shown(passages)}"
-                )
             found[query] = tuple(passages[: self.top_k])
             if len({passage.id for passage in found[query]}) < len(found[query]):
                 raise TypeError(f"the retriever {name} returned two passages of one id for a query")
         return found
-
-
-def _shown(value: Any) -> str:
-    return f"{type(value).__name__} {value!r:.80}"

@@ -120,6 +120,18 @@ def test_a_log_comes_to_a_curve_and_means() -> None:
     assert made.means == {"kl": pytest.approx(0.3)}
 
 
+def test_a_batch_that_was_not_learned_from_does_not_count_where_it_says_nothing() -> None:
+    log: list[Metrics] = [
+        {"update": 1, "tokens": 50, "seconds": 1.0, "batches_skipped": 1.0},
+        {"update": 2, "tokens": 90, "seconds": 2.0, "batches_skipped": 0.0, "kl": 0.4},
+        {"update": 3, "tokens": 99, "seconds": 3.0, "batches_skipped": 0.0, "kl": 0.2},
+    ]
+    assert summarized(BASE, 3, log).means == {
+        "batches_skipped": pytest.approx(1 / 3),
+        "kl": pytest.approx(0.3),
+    }
+
+
 def test_the_report_says_what_was_found() -> None:
     draw = np.random.default_rng(0).normal(0, 0.1, 9)
     bias = {

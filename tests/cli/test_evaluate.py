@@ -320,7 +320,7 @@ def test_a_card_is_a_file_and_names_no_code(place: Path) -> None:
     run("--agent", "noisy", "--questions", WORLD, "--episodes", "1", "--out", "a.jsonl")
     card = json.loads(Path("a.card.json").read_text())
     for name, value, shown in (
-        ("agent", "closed-book:os.path:join", "policy 'closed-book:os.path:join'"),
+        ("agent", "closed-book:os.path:join", "policy 'os.path:join'"),
         ("questions", ["world", "os.path:join"], "questions 'os.path:join'"),
         ("search", ["os.path:join"], "search 'os.path:join'"),
         ("metrics", "em,os.path:join", "metric 'os.path:join'"),

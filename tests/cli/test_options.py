@@ -187,7 +187,9 @@ def test_a_run_is_made_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                         advantages="a2tgpo(alpha=1.0)", curriculum=False, tools="search + open")  # fmt: skip
     keep(tmp_path, settings)
     seen: list[Any] = []
-    monkeypatch.setattr("igpo_gym.agents.training.trainer.train", lambda out, chosen, *_: seen.append(chosen))
+    monkeypatch.setattr(
+        "igpo_gym.agents.training.trainer.train", lambda out, chosen, *_: seen.append(chosen) or {}
+    )
     command = ["train", str(tmp_path / "x"), "--config", str(tmp_path / "settings.json")]
     assert runner.invoke(app, command).exit_code == 0
     assert runner.invoke(app, [*command, "--scorer", "none", "--reward", "f1"]).exit_code == 0

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from igpo_gym.data.jsonl import load_jsonl
+from igpo_gym.data.sets.jsonl import load_jsonl
 from igpo_gym.episode import Question
 from igpo_gym.errors import DataError
 
@@ -43,18 +43,18 @@ GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
         ({"id": "2", "answers": ["x"]}, "no 'question'"),
         ({"id": "2", "question": " ", "answers": ["x"]}, "question '2' has no text"),
         ({"id": "2", "question": "Who?"}, "no 'answers' or 'golden_answers'"),
-        ({"id": "2", "question": "Who?", "answers": []}, "question '2' has no answer"),
+        ({"id": "2", "question": "Who?", "answers": []}, "'answers' holds an empty list"),
         (
             {"id": "2", "question": "Who?", "answers": ["x", ""]},
-            "question '2' has no answer, or an empty one",
+            "'answers' holds an empty text",
         ),
         (
-            {"id": "2", "question": "Who?", "answers": [1927]},
-            "'answers' must be a string or a list of strings",
+            {"id": "2", "question": "Who?", "answers": [None]},
+            "'answers' holds NoneType, which is no answer",
         ),
         (
-            {"id": "2", "question": "Who?", "answers": {"x": 1}},
-            "'answers' must be a string or a list of strings",
+            {"id": "2", "question": "Who?", "answers": "['Grass', 'Böll']"},
+            "'answers' holds a list written as text, not a list",
         ),
         ({"id": "2", "question": ["Who?"], "answers": "x"}, "'question' must be a string"),
         ({"id": [], "question": "Who?", "answers": "x"}, "'id' must be a non-empty string"),

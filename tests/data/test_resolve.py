@@ -29,10 +29,10 @@ def test_specs_are_loaded_once_until_the_file_changes(file: Path) -> None:
 def test_sets_pass_and_questions_are_made_one() -> None:
     ready = QuestionSet("mine", (QUESTION,))
     assert resolve_questions(ready) is ready
-    assert resolve_questions([QUESTION]) == QuestionSet("1 questions", (QUESTION,))
+    assert resolve_questions([QUESTION]) == QuestionSet("1 question", (QUESTION,))
 
 
-@pytest.mark.parametrize("spec", ["", "hotpot", "hotpotqa", "jsonl:", "hotpotqa:", "csv:file", "q.jsonl"])
+@pytest.mark.parametrize("spec", ["", "hotpot", "hotpotqa", "jsonl:", "hotpotqa:", "tsv:file", "q.jsonl"])
 def test_unknown_forms_are_refused_with_the_known_ones(spec: str) -> None:
     with pytest.raises(SpecError, match=r"questions .*hotpotqa:FILE"):
         resolve_questions(spec)

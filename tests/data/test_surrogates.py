@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from igpo_gym.data.hotpotqa import load_hotpotqa
-from igpo_gym.data.jsonl import load_jsonl
+from igpo_gym.data.sets.hotpotqa import load_hotpotqa
+from igpo_gym.data.sets.jsonl import load_jsonl
 from igpo_gym.search.corpus import read_corpus
 
 HOTPOT = {

@@ -383,7 +383,7 @@ class Half:
         return [f"<answer>{answer}</answer>" for answer in answers]
 
 
-ALL = resolve_reward("ig-search(samples=2) + tips + igpo(context=evidence) + monte-carlo")
+ALL = resolve_reward("ig-search(samples=2) + tips(form=paper) + igpo(context=evidence) + monte-carlo")
 
 
 def test_a_step_asks_each_model_once_for_all_terms(engine: Engine) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -84,3 +87,14 @@ def test_a_span_may_follow_another_span_of_the_same_row() -> None:
     kept = store.read(1, 4)
     assert torch.equal(kept[0], key[:, :, :4])
     assert torch.equal(kept[1], value[:, :, :4])
+
+
+def test_reading_needs_no_compiler() -> None:
+    code = (
+        "import sys, igpo_gym.lm.reader as reader\n"
+        "from igpo_gym.lm.attention import flash_works\n"
+        "assert flash_works()\n"
+        "print(sorted({'torch._dynamo', 'torch._inductor', 'sympy', 'scipy'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -86,24 +86,57 @@ def test_the_potential_ranks_trajectories_as_the_outcome_does(
 
 
 TAGGED = BeliefView(span="tagged", model="reference")
+PAPER = make_term("teacher-gain", form="paper")
 
 
-def test_tips_by_hand() -> None:
+def test_tips_of_the_paper_by_hand() -> None:
     """Phi = tau * log(sum over aliases of P^(1/tau)), from the sums of the tokens' log-probabilities."""
     track = [(math.log(0.01), math.log(0.03)), (math.log(0.2), math.log(0.1)), (math.log(0.1), math.log(0.1))]
     episode = seen_by(play(SEARCH, SEARCH, Answer("Danzig")), teacher=(TAGGED, track))
     gains = [math.log(0.3 / 0.04), math.log(0.2 / 0.3), 0.0]
-    assert prices(TERMS["teacher-gain"], episode) == pytest.approx(gains)
-    tips = [resolve_reward("tips").price(episode, turn) for turn in (1, 2, 3)]
-    assert [terms["teacher-gain"] for terms in tips] == pytest.approx([0.02 * gain for gain in gains])
+    assert prices(make_term("teacher-gain", form="paper"), episode) == pytest.approx(gains)
+    tips = [resolve_reward("tips(form=paper)").price(episode, turn) for turn in (1, 2, 3)]
+    paid = [terms["teacher-gain(form=paper)"] for terms in tips]
+    assert paid == pytest.approx([0.02 * gain for gain in gains])
     assert [terms["f1"] for terms in tips] == [0.0, 0.0, 1.0]
     # With tau = 2 the square roots of the probabilities are summed.
     phis = [2 * math.log(math.sqrt(math.exp(a)) + math.sqrt(math.exp(b))) for a, b in track]
     changes = [after - before for before, after in pairwise(phis)]
-    assert prices(make_term("teacher-gain", tau=2.0), episode) == pytest.approx([*changes, 0.0])
+    term = make_term("teacher-gain", tau=2.0, form="paper")
+    assert prices(term, episode) == pytest.approx([*changes, 0.0])
+
+
+def test_tips_as_released_by_hand() -> None:
+    """Phi from means over the tokens; the last turn takes back what Phi was before it."""
+    states = [((-4.0, -2.0), (-6.0,)), ((-1.0, -3.0), (-2.0,)), ((-0.5, -0.1), (-3.0,))]
+    phis = [math.log(math.exp(sum(first) / 2) + math.exp(second[0])) for first, second in states]
+    answered = play(SEARCH, SEARCH, Answer("Danzig"))
+    answered.views = [{TAGGED: Belief((math.nan, math.nan), tokens)} for tokens in states]
+    expected = [phis[1] - phis[0], phis[2] - phis[1], -phis[2]]
+    assert prices(TERMS["teacher-gain"], answered) == pytest.approx(expected)
+    assert TERMS["teacher-gain"].last_turn
+    # Where the turns ran out, Phi of the last state is paid and taken back at once.
+    cut = play(SEARCH, SEARCH, truncated=True)
+    cut.views = answered.views
+    assert prices(TERMS["teacher-gain"], cut) == pytest.approx([phis[1] - phis[0], -phis[1]])
 
 
 def test_ig_search_by_hand() -> None:
+    """The first three tokens weigh three times; the alias that the real documents make likeliest counts."""
+    states = [((-1.0,), (-1.0,)), ((-0.1, -0.2, -0.3, -2.0, -3.0), (-4.0, -4.0)), ((-5.0,) * 5, (-0.5, -0.7))]
+    episode = play(SEARCH, SEARCH, Answer("x"))
+    episode.beliefs = [Belief((math.nan, math.nan), tokens) for tokens in states]
+    drawn = [((-2.0,) * 5, (-3.0, -1.0)), ((-1.0, -1.0, -1.0, -4.0, -4.0), (-0.1, -0.1))]
+    views = {BeliefView(draw=number): Belief((math.nan, math.nan), each) for number, each in enumerate(drawn)}
+    episode.views = [views] * 3
+    found = (3 * (-0.1 - 0.2 - 0.3) - 2.0 - 3.0) / 11
+    first = found - (-2.0 + (3 * -3.0 - 8.0) / 11) / 2
+    second = (-0.5 - 0.7) / 2 - ((-3.0 - 1.0) / 2 - 0.1) / 2
+    assert prices(make_term("document-gain", samples=2), episode) == pytest.approx([first, second, 0.0])
+    assert len(TERMS["document-gain"].views) == 1 + 3
+
+
+def test_document_gain_without_weights_by_hand() -> None:
     draws = {
         f"draw{number}": (BeliefView(draw=number), [(math.log(p), math.log(p / 2)) for p in probabilities])
         for number, probabilities in enumerate([(0.1, 0.2, 0.4), (0.1, 0.1, 0.2)])
@@ -111,7 +144,10 @@ def test_ig_search_by_hand() -> None:
     episode = seen_by(play(SEARCH, SEARCH, Answer("x"), beliefs=(0.1, 0.4, 0.2)), **draws)
     expected = [math.log(0.4) - (math.log(0.2) + math.log(0.1)) / 2]
     expected += [math.log(0.2) - (math.log(0.4) + math.log(0.2)) / 2, 0.0]
-    assert prices(make_term("document-gain", samples=2), episode) == pytest.approx(expected)
+    plain = make_term("document-gain", samples=2, head_weight=1.0)
+    assert prices(plain, episode) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"document-gain\(head_weight=1\) needs none"):
+        prices(make_term("document-gain", samples=2), episode)
 
 
 def test_monte_carlo_by_hand() -> None:
@@ -151,7 +187,7 @@ def test_the_order_of_the_aliases_does_not_matter(states: list[tuple[float, ...]
     swapped = [tuple(state[place] for place in order) for state in states]
     for name in (*BELIEF_TERMS, "teacher-gain"):
         for aliases in ("max", "logsumexp"):
-            term = TERMS[name] if name == "teacher-gain" else make_term(name, aliases=aliases)
+            term = PAPER if name == "teacher-gain" else make_term(name, aliases=aliases)
             assert prices(term, with_aliases(states)) == pytest.approx(prices(term, with_aliases(swapped)))
 
 
@@ -160,7 +196,7 @@ def test_an_alias_without_a_chance_changes_nothing(states: list[tuple[float, ...
     with_another = [(*state, 1e-300) for state in states]
     for name in (*BELIEF_TERMS, "teacher-gain"):
         for aliases in ("max", "first", "logsumexp"):
-            term = TERMS[name] if name == "teacher-gain" else make_term(name, aliases=aliases)
+            term = PAPER if name == "teacher-gain" else make_term(name, aliases=aliases)
             assert prices(term, with_aliases(with_another)) == pytest.approx(
                 prices(term, with_aliases(states))
             )

@@ -80,8 +80,8 @@ def test_all_variants_share_one_call_a_batch(everything: Engine) -> None:
             context={"engine": everything, "policy": everything.policy},
         )
     )
-    # Plain, evidence and tagged beliefs of 3 + 4 + 1 states, and four draws for each of the 4 searches.
-    assert scorer.calls == [3 * 8 + 4 * 4]
+    # Plain, evidence and tagged beliefs of 3 + 4 + 1 states, and three draws for each of the 4 searches.
+    assert scorer.calls == [3 * 8 + 3 * 4]
     assert [list(each.rewards) for each in priced] == [VARIANTS] * 3
 
 

@@ -68,7 +68,7 @@ def running(routes: Mapping[str, Route]) -> Iterator[Site]:
         def _serve(self, body: Any) -> None:
             with site.lock:
                 site.seen.append((self.path, body))
-                site.headers.append(dict(self.headers))
+                site.headers.append({**self.headers, "port": str(self.client_address[1])})
                 site.at_once += 1
                 site.most_at_once = max(site.most_at_once, site.at_once)
             try:

@@ -192,7 +192,7 @@ def test_closing_ends_the_calls_of_others(plain: Engine, start: Any, connect: An
     with ThreadPoolExecutor(1) as others:
         call = others.submit(scorer.score, REQUESTS)
         assert asked.wait(30)
-        scorer._pool.shutdown(wait=False, cancel_futures=True)  # how close() begins, before it waits
+        scorer.close()
         go_on.set()
         with pytest.raises(ScoringError, match="was closed meanwhile"):
             call.result()
@@ -475,6 +475,7 @@ BROKEN_CONNECTIONS: dict[str, tuple[Exception, str]] = {
     "not UTF-8": (Raw(lambda handler: send(handler, 200, b"\xff\xfe\xfa")), "not JSON"),
     "deep JSON": (Raw(lambda handler: send(handler, 200, b"[" * 100_000)), "not JSON"),
     "no content": (Raw(lambda handler: send(handler, 200, b"")), "not JSON"),
+    "too long": (Raw(lambda handler: send(handler, 200, b" " * (4 << 20))), r"more than the 2,\d+,\d+ bytes"),
     "reset": (Raw(reset), "no answer|broke off"),
     "cut": (Raw(cut), "broke off its answer"),
     "bad request": (Refusal(400, {"message": "maximum context length is 2048"}), "400.*context length"),

@@ -136,12 +136,6 @@ def test_questions_without_passages_need_a_corpus() -> None:
         resolve_search(None, BARE)
 
 
-@pytest.mark.parametrize("spec", ["http://localhost:8000/retrieve", "https://host/retrieve"])
-def test_servers_are_refused_by_name(spec: str) -> None:
-    with pytest.raises(SpecError, match="search servers cannot be used yet"):
-        resolve_search(spec, CACHED)
-
-
 @pytest.mark.parametrize("spec", ["", "bm25:", "bm52", "tfidf:folder", "bm25 "])
 def test_unknown_forms_are_refused_with_the_known_ones(spec: str) -> None:
     with pytest.raises(SpecError, match=r"unknown search .*bm25:FOLDER.*bm25:FILE\.jsonl"):
@@ -163,3 +157,13 @@ def test_a_bad_corpus_is_named(corpus: Path) -> None:
     corpus.write_text(corpus.read_text() * 2)
     with pytest.raises(DataError, match=r"corpus\.jsonl, line 3: the passage id 'a' comes a second time"):
         resolve_search(f"bm25:{corpus}", BARE)
+
+
+def test_searches_by_name_import_no_heavy_library_before_they_are_asked_for() -> None:
+    code = (
+        "import sys, igpo_gym.search, igpo_gym.search.corpus, igpo_gym.search.dense, igpo_gym.search.hybrid;"
+        "import igpo_gym.cli;"
+        "heavy = {'faiss', 'sentence_transformers', 'torch', 'transformers', 'pyarrow', 'huggingface_hub'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -47,8 +47,8 @@ for _name in ("http", "https"):
     )
 
 
-specs.register("policy", "closed-book", ClosedBook, form="closed-book:AGENT", wraps=True)
-specs.register("policy", "oracle", OracleReader, form="oracle:AGENT", wraps=True)
+specs.register("policy", "closed-book", ClosedBook, form="closed-book:AGENT", parts=True)
+specs.register("policy", "oracle", OracleReader, form="oracle:AGENT", parts=True)
 
 
 def resolve_policy(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.protocols import TAGS, TextProtocol
-from igpo_gym.transport import Server, ServerError
+from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -78,7 +77,7 @@ class RemotePolicy:
         self.sampling = sampling
         self._protocol = protocol
         self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="igpo-gym-policy")
+        self._concurrency = concurrency
         try:
             self._served = served_model(self._server, model)
             self._framing = (
@@ -102,16 +101,12 @@ class RemotePolicy:
 
         Raises SamplingError if the server fails after its retries, or if its answer is not what it should be.
         """
-        futures = [self._pool.submit(self._exchange, episode) for episode in episodes]
         try:
-            answers = [future.result() for future in futures]
+            answers = parallel(self._exchange, episodes, self._concurrency)
         except ServerError as problem:
             raise SamplingError(str(problem)) from None
         except ValueError as problem:
             raise SamplingError(f"no message from {self._server.url}: {problem}") from problem
-        finally:
-            for future in futures:
-                future.cancel()
         messages = [answer for answer in answers if isinstance(answer, Message)]
         if len(messages) == len(answers):
             return messages
@@ -124,8 +119,7 @@ class RemotePolicy:
         return len(self._framing.ids(episode.segments)) < self._served.longest
 
     def close(self) -> None:
-        """Wait for the requests under way, drop the others, and close the connections."""
-        self._pool.shutdown(cancel_futures=True)
+        """Drop the requests that have not begun, and close the connections."""
         self._server.close()
 
     def __enter__(self) -> RemotePolicy:
@@ -156,7 +150,8 @@ class RemotePolicy:
             "logprobs": 1,
             "return_tokens_as_token_ids": True,
         }
-        choice = _choice(self._server.post("/v1/completions", body))
+        most = answer_bytes(len(context) + room)
+        choice = _choice(self._server.post("/v1/completions", body, max_bytes=most))
         sampled = sampled_tokens(choice.get("logprobs"))
         if sampled is None:
             return self._closed(_text(choice.get("text")), choice)
@@ -168,7 +163,8 @@ class RemotePolicy:
         body = {**self._body(episode, self.sampling.max_tokens), "messages": messages}
         if messages[-1]["role"] == "assistant":
             body |= {"continue_final_message": True, "add_generation_prompt": False}
-        choice = _choice(self._server.post("/v1/chat/completions", body))
+        most = answer_bytes(self.sampling.max_tokens)
+        choice = _choice(self._server.post("/v1/chat/completions", body, max_bytes=most))
         message = choice.get("message")
         return self._closed(_text(message.get("content") if isinstance(message, dict) else None), choice)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
+from igpo_gym.data.protection import sealed
 from igpo_gym.data.scores import JUDGE, OWN, scores
 from igpo_gym.episode import (
     Action,
@@ -72,14 +73,18 @@ _KNOWN = frozenset(
 """What an episode is made of, and what follows from it; what else a record holds is kept."""
 
 
-def to_record(episode: Episode, reward: RewardFunction | None = None) -> dict[str, Any]:
+def to_record(
+    episode: Episode, reward: RewardFunction | None = None, *, clear_text: bool = False
+) -> dict[str, Any]:
     """An ended episode as JSON values, with its scores for whoever reads the file without this package.
 
-    With the ``reward`` that it was paid, the record tells how it splits into the turns' gains and the outcome
-    (see :func:`igpo_gym.rewards.split`). docs/records.md describes every field.
+    A question of a protected set, and what was played of it, is shown without texts
+    (:mod:`igpo_gym.data.protection`), unless ``clear_text`` asks for them. With the ``reward`` that it
+    was paid, the record tells how it splits into the turns' gains and the outcome (see
+    :func:`igpo_gym.rewards.split`). docs/records.md describes every field.
     """
     divided = {} if reward is None else {"split": dataclasses.asdict(split(episode, reward))}
-    return {
+    record = {
         "format": FORMAT,
         "question": _question_record(episode.question),
         "attempt": episode.attempt,
@@ -103,6 +108,7 @@ def to_record(episode: Episode, reward: RewardFunction | None = None) -> dict[st
         **episode.extra,
         **divided,
     }
+    return record if clear_text else sealed(episode.question, record)
 
 
 def from_record(record: Mapping[str, Any]) -> Episode:
@@ -133,7 +139,7 @@ def from_record(record: Mapping[str, Any]) -> Episode:
 def _question_record(question: Question) -> dict[str, Any]:
     """A question without what few have."""
     values = dataclasses.asdict(question)
-    common = {"parts": (), "evidence_titles": (), "evidence_match": "id"}
+    common = {"protected": False, "parts": (), "evidence_titles": (), "evidence_match": "id"}
     return {name: value for name, value in values.items() if common.get(name) != value}
 
 
@@ -257,12 +263,13 @@ def _check_format(record: Any) -> None:
 class RolloutFile:
     """A file that grows by one episode a line; what was written survives a crash.
 
-    Opened again with the same settings it goes on where it stopped: a line that a crash cut short is removed,
-    and ``done`` holds the question's id and the attempt's number of each episode that is there. ``reward`` is
-    what they were paid. A file may hold several sets of questions: lines whose setting ``questions`` is one
-    of ``others`` are left as they are. Raises BlockingIOError when another run is writing to it, and
-    DataError when it was made with other settings, since its episodes could not be compared; of those that
-    are named in ``fingerprints``, a line may lack some.
+    Opened again with the same settings it goes on where it stopped: a line that a crash cut short is
+    removed, and ``done`` holds the question's id and the attempt's number of each episode that is there.
+    ``reward`` is what they were paid; ``clear_text`` as in :func:`to_record`. A file may hold several sets of
+    questions: lines whose setting ``questions`` is one of ``others`` are left as they are. Raises
+    BlockingIOError when another run is writing to it, and DataError when it was made with other settings,
+    since its episodes could not be compared; of those that are named in ``fingerprints``, a line may lack
+    some.
     """
 
     def __init__(
@@ -272,11 +279,14 @@ class RolloutFile:
         fingerprints: Iterable[str] = (),
         reward: RewardFunction | None = None,
         others: Collection[str] = (),
+        *,
+        clear_text: bool = False,
     ) -> None:
         self.path = path
         self.settings = settings
         self.reward = reward
         self._others = frozenset(others)
+        self.clear_text = clear_text
         self._fingerprints = {name: settings[name] for name in fingerprints}
         self.done: set[tuple[str, int]] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -298,7 +308,7 @@ class RolloutFile:
 
     def write(self, episode: Episode) -> None:
         """Append an episode, and do not return before it is with the operating system."""
-        record = {"settings": self.settings, **to_record(episode, self.reward)}
+        record = {"settings": self.settings, **to_record(episode, self.reward, clear_text=self.clear_text)}
         # Retrievers and reward terms may give numbers that are not Python's own.
         text = json.dumps(record, ensure_ascii=False, default=float)
         self._file.write(well_formed(text).encode() + b"\n")

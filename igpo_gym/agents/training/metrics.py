@@ -108,6 +108,11 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
     }
 
 
+def outage_share(episodes: Sequence[Episode]) -> float:
+    """The share of episodes with a turn in which a tool was unavailable."""
+    return sum(any(turn.failed for turn in episode.turns) for episode in episodes) / len(episodes)
+
+
 def _word(reason: EndReason) -> str:
     """The reason as part of a metric's name."""
     return reason.value.replace(" ", "_")

@@ -17,6 +17,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
+from igpo_gym.search.cache import CacheSetting
 from igpo_gym.specs import Spec, fingerprint
 from igpo_gym.storage import changed, written_file
 
@@ -81,6 +82,11 @@ class Settings(EnvConfig):
     temperature: Annotated[float, ROLLOUTS, "Of sampling in training, and of the policy that learns."] = 1.0
     max_tokens: Annotated[int, ROLLOUTS, "Tokens the agent may write in a turn."] = 64
     seed: Annotated[int, ROLLOUTS, "Draws the questions and the samples."] = 0
+    max_outage_share: Annotated[
+        float,
+        ROLLOUTS,
+        "A batch is not learned from where in more than this share of its episodes a tool was unavailable.",
+    ] = 0.25
 
     epochs: Annotated[
         int, LEARNING, "Optimizer steps on each batch; clipping is at work from the second on."
@@ -155,6 +161,10 @@ class Settings(EnvConfig):
                 f"with group_size 1 no group can be compared, and {self.advantages} compares the rollouts of "
                 f"a question: choose at least 2, or an estimator that does without groups ({alone})"
             )
+        if not 0 <= self.max_outage_share <= 1:
+            raise SpecError(f"max_outage_share must be between 0 and 1, not {self.max_outage_share}")
+        if self.search_cache is not None:
+            CacheSetting.parse(self.search_cache)
         if not 0 < self.clip < 1:
             raise SpecError(f"clip must be between 0 and 1, not {self.clip}")
         if str(self.scorer).startswith("refreshed") and self.refresh_every is None:
@@ -228,8 +238,8 @@ def fingerprints(settings: Settings) -> dict[str, str]:
 def agree(out: Path, settings: Settings) -> None:
     """Raise ValueError if the folder holds a run with other settings, or whose files are others by now.
 
-    A run may be made longer, unless its curriculum depends on its length. Fingerprints that it does not hold
-    are not compared.
+    A run may be made longer, unless its curriculum depends on its length, and it may have another search
+    cache. Fingerprints that it does not hold are not compared.
     """
     path, now = out / "settings.json", fingerprints(settings)
     if not path.exists():
@@ -237,6 +247,7 @@ def agree(out: Path, settings: Settings) -> None:
     ours, theirs = shown(settings) | now, json.loads(path.read_text())
     if not settings.curriculum:
         theirs["updates"] = settings.updates
+    theirs |= {name: ours[name] for name in NOT_OF_A_RUN}
     if names := changed(theirs, ours, now):
         raise ValueError(f"{out} holds a run with other settings ({names}); choose another folder")
 
@@ -249,6 +260,9 @@ def keep(out: Path, settings: Settings) -> None:
 
 NOT_TRAINED = ("policy", "probe", "oracle_info", "render_mode")
 """The arguments of an environment that are no settings of a run: its policy is the one that learns."""
+
+NOT_OF_A_RUN = ("search_cache",)
+"""The arguments that decide where answers come from, and not what they are."""
 
 NAMES = marks(Settings, Names)
 WITH_FILES = ("questions", "search", "scorer", "policy", "tool")

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
@@ -47,7 +48,13 @@ from igpo_gym.agents.training.estimators import (
     zero_std_rate,
 )
 from igpo_gym.agents.training.logs import Metrics, sinks
-from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
+from igpo_gym.agents.training.metrics import (
+    Stopwatch,
+    TimedPolicy,
+    TimedScorer,
+    episode_metrics,
+    outage_share,
+)
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.agents.training.settings import Settings, agree, keep, question_sets
 from igpo_gym.config import shown
@@ -344,7 +351,11 @@ class Run:
     def update(self) -> Metrics:
         """Play a batch of episodes and learn from it.
 
-        The metrics: what :func:`metrics.episode_metrics` and :func:`learn` tell; the shares of groups that
+        A batch in which tools were unavailable in more than ``max_outage_share`` of the episodes is not
+        learned from, for it teaches what outages are like. It counts as an update.
+
+        The metrics: what :func:`metrics.episode_metrics` tells, and :func:`learn` where it learned; whether
+        it did not (``batches_skipped``), and the share of episodes with an outage; the shares of groups that
         taught nothing, and whose returns do not differ; where gains should count, whether the batch had none;
         tokens that the agent wrote, so far and per second; seconds of training so far; and which shares of
         them went into sampling, scoring and learning (the rest is search and bookkeeping).
@@ -355,10 +366,20 @@ class Run:
         turns = turns_of(episodes, self.engine.reward, s.group_size)
         advantages = self._advantages(turns)
         rows = [token_rows(episode, self.policy.framing) for episode in episodes]
-        batch = samples(rows, turns, advantages, self.estimator.clips(turns, s.clip), s.loss)
-        with self.watch("update"):
-            batches = micro_batches(batch, s.micro_batch, self.model.device)
-            learned = learn(self.model, self.optimizer, batches, s, self.reference)
+        outages = outage_share(episodes)
+        skipped = outages > s.max_outage_share
+        learned: Metrics = {}
+        if skipped:
+            logger.warning(
+                "update %d is not learned from: a tool was unavailable in %.0f%% of its episodes, "
+                "max_outage_share is %.0f%%",
+                *(self.updates + 1, 100 * outages, 100 * s.max_outage_share),
+            )
+        else:
+            batch = samples(rows, turns, advantages, self.estimator.clips(turns, s.clip), s.loss)
+            with self.watch("update"):
+                batches = micro_batches(batch, s.micro_batch, self.model.device)
+                learned = learn(self.model, self.optimizer, batches, s, self.reference)
         self.updates += 1
         if self.copy is not None and s.refresh_every and self.updates % s.refresh_every == 0:
             self.copy.load_state_dict(self.model.state_dict())
@@ -369,6 +390,8 @@ class Run:
         return {
             **episode_metrics(episodes),
             **learned,
+            "outage_share": outages,
+            "batches_skipped": float(skipped),
             "collapsed_groups": collapse_rate(turns, advantages),
             "frac_reward_zero_std": zero_std_rate(turns),
             **self._alarm(turns),
@@ -427,6 +450,13 @@ class Run:
         size = len(questions) * s.group_size
         groups = collect_groups(self.engine, self.actor, questions, s.group_size, size)
         return [episode for group in groups for episode in group]
+
+    def facts(self) -> dict[str, int]:
+        """What the retrievers of training and validation tell about themselves in numbers, added up."""
+        total = Counter[str]()
+        for engine in (self.engine, self.referee):
+            total.update({name: fact for name, fact in engine.facts().items() if isinstance(fact, int)})
+        return dict(total)
 
     def _advantages(self, turns: Turns) -> Floats:
         weights = {}
@@ -490,8 +520,8 @@ def train(
     settings: Settings,
     report: Callable[[Metrics], None] = lambda metrics: None,
     wandb: bool = False,
-) -> None:
-    """Run to the end, or on from where an earlier call stopped.
+) -> dict[str, int]:
+    """Run to the end, or on from where an earlier call stopped; returns :meth:`Run.facts` of its retrievers.
 
     ``report`` gets what the log gets: the metrics of each update (see :meth:`Run.update`), with those of a
     validation where there was one. Raises ValueError if the folder holds a run with other settings, and
@@ -520,3 +550,4 @@ def train(
             if due:
                 run.save()
         run.trained.save(out / "last")
+        return run.facts()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from igpo_gym.benchmark.credit.labels import USEFUL, USELESS, Label
 from igpo_gym.benchmark.credit.pricing import Plays
 from igpo_gym.benchmark.credit.trajectories import Trajectory
+from igpo_gym.data.protection import shown
 from igpo_gym.tools import queries
 
 
@@ -53,12 +54,13 @@ _WORTHLESS: frozenset[Label] = USELESS | {"hacking"}
 def _example(trajectory: Trajectory, turn: int, pay: float) -> Example:
     episode, label = trajectory.episode, trajectory.labels[turn]
     played = episode.turns[turn]
+    question = episode.question
     return Example(
-        question=episode.question.text,
-        answer=episode.question.answers[0],
+        question=shown(question, question.text),
+        answer=shown(question, question.answers[0]),
         agent=trajectory.agent,
-        label=f"{label.label}, {label.known} of {len(episode.question.evidence)} known",
-        query="; ".join(queries(played.action)),
-        found=tuple(passage.title for passage in played.passages),
+        label=f"{label.label}, {label.known} of {len(question.evidence)} known",
+        query="; ".join(shown(question, query) for query in queries(played.action)),
+        found=tuple(shown(question, passage.title) for passage in played.passages),
         pay=pay,
     )

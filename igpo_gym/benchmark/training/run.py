@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from igpo_gym.agents.training.logs import Metrics, read_log
-from igpo_gym.agents.training.settings import Settings, fingerprints
+from igpo_gym.agents.training.settings import NOT_OF_A_RUN, Settings, fingerprints
 from igpo_gym.config import shown
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
@@ -180,15 +180,19 @@ def summarized(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
         if "validation_f1" in line
     ]
     updates = [line for line in log if line["update"] > 0]
-    names = [name for name in updates[0] if name not in kept and not name.startswith("validation_")]
-    means = {name: sum(line[name] for line in updates) / len(updates) for name in names}
+    found: dict[str, list[float]] = {}  # a batch that was not learned from has not all of them
+    for line in updates:
+        for name, value in line.items():
+            if name not in kept and not name.startswith("validation_"):
+                found.setdefault(name, []).append(value)
+    means = {name: sum(values) / len(values) for name, values in found.items()}
     # Before the first update nothing had been written, and no time been spent.
     return Outcome(variant, seed, tuple({"tokens": 0, "seconds": 0.0} | point for point in curve), means)
 
 
 def shared(settings: Settings) -> dict[str, Any]:
     """The settings that all runs of a benchmark have in common."""
-    own = ("reward", "advantages", "seed")
+    own = ("reward", "advantages", "seed", *NOT_OF_A_RUN)
     return {name: value for name, value in shown(settings).items() if name not in own}
 
 

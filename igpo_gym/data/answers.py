@@ -1,0 +1,109 @@
+"""Gold answers as texts: whatever a file or a program gives becomes the texts that are asked and compared.
+
+A text stands without the blanks at its ends. A bool is ``yes`` or ``no``, a number is written as Python does
+(1.0 as ``1``), a list joins its items by ", ", and a dictionary is ``key: value; key: value`` in its own
+order, with what is nested in it in parentheses:
+
+>>> answer_text({"Danzig": 1457, "partners": ["Elbing", "Thorn"], "port": {"open": True}})
+'Danzig: 1457; partners: Elbing, Thorn; port: (open: yes)'
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from typing import Any
+
+UNANSWERABLE = ("unanswerable", "cannot be answered", "unknown")
+"""The answers of a question that its texts do not answer."""
+
+_PLAIN = frozenset({str, bool, int, float, list, tuple, dict, type(None)})
+
+_LONGEST_LITERAL = 100_000
+"""Longer texts are not tried as Python's literals: they are no lists that somebody wrote by mistake."""
+
+
+def answers_of(value: Any) -> tuple[str, ...]:
+    """The answer and its aliases from a value or a list of values, in its order and without repeats.
+
+    A dictionary is one answer. NumPy's and pyarrow's arrays and numbers are taken for Python's.
+
+    Raises ValueError, which never shows an answer, for what is no answer, and for a list that is written as
+    text (``"['a', 'b']"``).
+
+    >>> answers_of([" Danzig ", "Gdańsk", "Danzig"]), answers_of(True), answers_of([1927, 1927.0])
+    (('Danzig', 'Gdańsk'), ('yes',), ('1927',))
+    >>> answers_of("['Danzig', 'Gdańsk']")
+    Traceback (most recent call last):
+    ValueError: a list written as text, not a list
+    """
+    value = plain(value)
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise ValueError("an empty list")
+    return tuple(dict.fromkeys(answer_text(each) for each in values))
+
+
+def answer_text(value: Any) -> str:
+    """One answer as text, see :mod:`igpo_gym.data.answers`. ValueError for what is none."""
+    value = plain(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if not text:
+            raise ValueError("an empty text")
+        if listed(text):
+            raise ValueError("a list written as text, not a list")
+        return text
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float) and math.isfinite(value):
+        return repr(value).removesuffix(".0")
+    if isinstance(value, list | tuple | Mapping) and value:
+        return _nested(value)
+    raise ValueError(f"{'an empty ' * (value in ([], (), {}))}{type(value).__name__}, which is no answer")
+
+
+def plain(value: Any) -> Any:
+    """A value of NumPy or pyarrow as Python's own; any other as it is."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, str):
+        return str(value)
+    for name in ("as_py", "to_pylist", "tolist"):
+        if callable(convert := getattr(value, name, None)):
+            return convert()
+    return value
+
+
+def listed(text: str) -> bool:
+    """Whether a text is a list, tuple, set or dictionary of texts as Python, NumPy or JSON writes it.
+
+    >>> listed('["Danzig"]'), listed("['Danzig' 'Gdańsk']"), listed("[1, 2]"), listed("(Untitled)")
+    (True, True, False, False)
+    """
+    if text.startswith("array("):
+        return True
+    if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")"), ("{", "}")) or len(text) > _LONGEST_LITERAL:
+        return False
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    if isinstance(found, dict):
+        found = list(found)
+    return isinstance(found, list | tuple | set) and all(isinstance(each, str) for each in found)
+
+
+def _nested(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return ", ".join(_within(each) for each in value)
+    return "; ".join(f"{str(key).strip()}: {_within(each)}" for key, each in value.items())
+
+
+def _within(value: Any) -> str:
+    """A value inside another: dictionaries, and lists of more than plain values, stand in parentheses."""
+    value = plain(value)
+    text = answer_text(value)
+    flat = isinstance(value, list | tuple) and not any(isinstance(each, list | Mapping) for each in value)
+    return text if flat or not isinstance(value, list | tuple | Mapping) else f"({text})"

@@ -1,0 +1,113 @@
+"""Which questions of a set are trained on, which are held out, and which are left out, and why."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from igpo_gym.data.metrics import normalize
+from igpo_gym.data.subsets import digest
+from igpo_gym.episode import Question
+from igpo_gym.errors import SpecError
+
+ASKED_BEFORE = "asked before in this set"
+NOT_ATTEMPTED = "not in the rollouts"
+NEVER_SOLVED = "never solved in the rollouts"
+ALWAYS_SOLVED = "always solved in the rollouts"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The questions of each file, and the ids of those that are in none, by reason."""
+
+    train: tuple[Question, ...]
+    validation: tuple[Question, ...]
+    dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def prepare(
+    questions: Sequence[Question],
+    *,
+    tests: Mapping[str, Sequence[Question]] | None = None,
+    solved: Mapping[str, Sequence[bool]] | None = None,
+    validation: float = 0,
+    seed: int = 0,
+) -> Prepared:
+    """Divide questions for training.
+
+    Left out, for the first reason that holds: a question that was asked before; one that a set of
+    ``tests`` (by name) asks, with the same text or the same normalized text; and with ``solved``, which
+    says of each attempt at a question whether it was solved, one without attempts, one that was never and
+    one that was always solved. What is left for ``validation`` is decided by a hash of the seed and the
+    normalized text, so that a question stays on its side whatever else is in the file: a share below 1,
+    or a number of questions, those of the lowest hash.
+
+    Raises SpecError for protected questions, and where nothing is left to train on.
+
+    >>> numbers = [Question(str(n), f"What is {n}?", (str(n),)) for n in range(10)]
+    >>> made = prepare(numbers, validation=3, seed=1)
+    >>> [question.id for question in made.validation], len(made.train)
+    (['0', '6', '8'], 7)
+    """
+    if any(question.protected for question in questions):
+        raise SpecError("protected questions are for tests alone, and are written to no training file")
+    if validation < 0:
+        raise SpecError(f"validation is a share or a number of questions, not {validation:g}")
+    why = _reasons(tests or {}, solved)
+    kept: dict[str, Question] = {}
+    dropped: dict[str, list[str]] = {}
+    for question in questions:
+        text = normalized(question.text)
+        reason = ASKED_BEFORE if text in kept else why(question, text)
+        if reason:
+            dropped.setdefault(reason, []).append(question.id)
+        else:
+            kept[text] = question
+    ranks = {text: digest(seed, text) for text in kept}
+    if validation < 1:
+        held = {text for text, rank in ranks.items() if rank < validation * 2**64}
+    else:
+        held = set(sorted(ranks, key=lambda text: (ranks[text], text))[: int(validation)])
+    train = tuple(question for text, question in kept.items() if text not in held)
+    if not train:
+        told = "; ".join(f"{len(ids)} {reason}" for reason, ids in dropped.items()) or "none is dropped"
+        raise SpecError(f"no question is left to train on: {len(held)} for validation; {told}")
+    return Prepared(
+        train,
+        tuple(question for text, question in kept.items() if text in held),
+        {reason: tuple(ids) for reason, ids in dropped.items()},
+    )
+
+
+def normalized(text: str) -> str:
+    """A question's text as it is compared: NFC, and without case, punctuation and articles.
+
+    >>> normalized("Who wrote  The Tin Drum?")
+    'who wrote tin drum'
+    """
+    text = unicodedata.normalize("NFC", text)
+    return normalize(text) or text.strip()
+
+
+def _reasons(
+    tests: Mapping[str, Sequence[Question]], solved: Mapping[str, Sequence[bool]] | None
+) -> Callable[[Question, str], str]:
+    """What tells, of a question and its normalized text, why it is left out; empty where it is not."""
+    exact = {name: {question.text.strip() for question in asked} for name, asked in tests.items()}
+    alike = {name: {normalized(question.text) for question in asked} for name, asked in tests.items()}
+
+    def why(question: Question, text: str) -> str:
+        for name in exact:
+            if question.text.strip() in exact[name]:
+                return f"asked by {name}"
+            if text in alike[name]:
+                return f"asked by {name}, once normalized"
+        if solved is None:
+            return ""
+        attempts = solved.get(question.id, ())
+        if not attempts:
+            return NOT_ATTEMPTED
+        return NEVER_SOLVED if not any(attempts) else ALWAYS_SOLVED if all(attempts) else ""
+
+    return why

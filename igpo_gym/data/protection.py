@@ -1,0 +1,90 @@
+"""Questions of protected sets, such as BrowseComp's: what is written of them shows no text.
+
+Their owners publish them encrypted, so that they do not become training data. So do files that are made here:
+a text of such a question, or of an episode that played it, is replaced by a hash before anything is written.
+The hash is keyed with the question's text, so that nobody who has the file alone can try answers out, and the
+same text has the same hash in every file about the question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from igpo_gym.episode import Question
+
+_MARK = "hidden:"
+"""How what stands in a text's place begins."""
+
+_SHOWN = frozenset(
+    {
+        *("action", "author", "context", "end", "evidence_match", "judge", "kind", "model", "role"),
+        *("source", "span", "tool", "verdict"),
+    }
+)
+"""The fields of a record whose texts are names of the package or of the set."""
+
+_LEFT_OUT = frozenset({"ids", "tokens", "log_probs", "vocabulary"})
+"""The fields of a segment that spell its text."""
+
+
+def shown(question: Question, text: str) -> str:
+    """The text, or what stands in its place where the question is protected and the text is not empty.
+
+    >>> shown(Question("1", "Which port?", ("Danzig",)), "Danzig")
+    'Danzig'
+    >>> shown(Question("1", "Which port?", ("Danzig",), protected=True), "Danzig")
+    'hidden:4050f4bf5db70a9e'
+    """
+    if not question.protected or not text or text.startswith(_MARK):
+        return text
+    key = hashlib.sha256(question.text.encode("utf-8", "replace")).digest()
+    made = hashlib.blake2b(text.encode("utf-8", "replace"), key=key, digest_size=8)
+    return _MARK + made.hexdigest()
+
+
+def hidden(question: Question) -> bool:
+    """Whether a question was read from a file that shows none of its texts."""
+    return question.protected and question.text.startswith(_MARK)
+
+
+def sealed(question: Question, record: Mapping[str, Any]) -> dict[str, Any]:
+    """An episode's record (docs/records.md) with hashes in the place of texts, where the question is
+    protected.
+
+    Numbers, names of tools and roles, and the question's id and source stay; token ids go. ``sealed`` holds
+    the scores, which cannot be computed from hashes.
+    """
+    if not question.protected or hidden(question):
+        return dict(record)
+    made = {name: _sealed(question, value, name) for name, value in record.items()}
+    made["instruments"] = record["instruments"]
+    made["question"] = {**made["question"], "id": question.id}
+    made["sealed"] = {name: value for name, value in record.items() if isinstance(value, float)}
+    return made
+
+
+def _sealed(question: Question, value: Any, name: str) -> Any:
+    if isinstance(value, str):
+        return value if name in _SHOWN else shown(question, value)
+    if isinstance(value, Mapping):
+        if name == "arguments":  # whatever an agent wrote, in whatever type
+            return {key: _argument(question, each) for key, each in value.items()}
+        segment = "author" in value
+        return {
+            key: _sealed(question, each, key)
+            for key, each in value.items()
+            if not (segment and key in _LEFT_OUT)
+        }
+    if isinstance(value, Iterable):
+        return [_sealed(question, each, name) for each in value]
+    return value
+
+
+def _argument(question: Question, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {shown(question, str(key)): _argument(question, each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_argument(question, each) for each in value]
+    return shown(question, str(value))

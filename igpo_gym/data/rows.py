@@ -1,0 +1,239 @@
+"""The records of a file with their places, whatever it is: JSON lines, a JSON array, CSV, TSV or parquet.
+
+A layout says what the fields of a record mean; what kind of file the records stand in is found out here.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from igpo_gym.data.answers import answers_of
+from igpo_gym.data.files import (
+    BROKEN,
+    WHOLE_BYTES,
+    field,
+    id_field,
+    json_lines,
+    lines,
+    open_bytes,
+    parse_json,
+    whole,
+)
+from igpo_gym.data.files import text_field as text_of
+from igpo_gym.errors import DataError, MissingExtraError
+
+_BATCH = 128
+"""How many rows of a parquet file are held at a time."""
+
+_HEAD = 1 << 20
+"""How much of a JSON array is read to see its first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record, and where it stands. What its methods ask for and do not find is a ValueError.
+
+    >>> row = Row({"qid": 7, "question": "Where?", "answer": "Danzig"}, 1)
+    >>> row.id("id", "qid"), row.text("question"), row.answers("answer")
+    ('7', 'Where?', ('Danzig',))
+    >>> row.text("query")
+    Traceback (most recent call last):
+    ValueError: no 'query'; there is: qid, question, answer
+    """
+
+    fields: Mapping[str, Any]
+    number: int
+    """The line, or the entry of an array, or the row of a parquet file; from 1."""
+    unit: Literal["line", "entry", "row"] = "line"
+
+    def get(self, *names: str) -> Any:
+        """The first of the fields that is there; None where none is."""
+        return next((self.fields[name] for name in names if self.fields.get(name) is not None), None)
+
+    def field(self, *names: str) -> Any:
+        """The first of the fields that is there."""
+        return field(self.fields, *names)
+
+    def text(self, *names: str) -> str:
+        """The same, for a text."""
+        return text_of(self.fields, *names)
+
+    def id(self, *names: str) -> str:
+        """The same, for an id without blanks at its ends; the number where none is there."""
+        return str(self.number) if self.get(*names) is None else id_field(self.fields, *names)
+
+    def own_id(self, *names: str) -> str:
+        """The same, where there must be one."""
+        return id_field(self.fields, *names)
+
+    def items(self, *names: str) -> list[Any]:
+        """The same, for a list; empty where none is there."""
+        value = self.get(*names)
+        if value is not None and not isinstance(value, list):
+            raise ValueError(f"{names[0]!r} must be a list, found {type(value).__name__}")
+        return value or []
+
+    def answers(self, *names: str) -> tuple[str, ...]:
+        """The same, for an answer or several (:func:`igpo_gym.data.answers.answers_of`)."""
+        value = self.field(*names)
+        try:
+            return answers_of(value)
+        except ValueError as problem:
+            name = next(name for name in names if self.fields.get(name) is value)
+            raise ValueError(f"{name!r} holds {problem}") from None
+
+    def hops(self, name: str = "hops") -> int | None:
+        """A number of hops; None where there is none."""
+        value = self.get(name)
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)  # from a table
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name!r} must be a whole number from 1, found {value!r:.60}")
+        return value
+
+    def wrong(self, path: Path, problem: object) -> DataError:
+        """The error for something wrong with it."""
+        if self.unit == "line":
+            return DataError(path, str(problem), self.number)
+        return DataError(path, f"{self.unit} {self.number}: {problem}")
+
+
+def rows(path: Path, within: str = "") -> Iterator[Row]:
+    """The records of a file. ``within`` is the field of a JSON object that holds them all, if there is one.
+
+    Raises DataError for what is wrong with the file, and MissingExtraError for parquet without pyarrow.
+    """
+    kind = kind_of(path, within)
+    if kind == "array":
+        return _entries(path, "")
+    if kind == "object":
+        return _entries(path, within)
+    return {"parquet": parquet_rows, "table": table_rows, "lines": _lines}[kind](path)
+
+
+Kind = Literal["parquet", "array", "object", "table", "lines"]
+
+
+def kind_of(path: Path, within: str = "") -> Kind:
+    """What kind of file it is, found out by its beginning; see :func:`rows` for ``within``."""
+    head = _head(path, 4096)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"["):
+        return "array"
+    if within and text.startswith(b"{") and re.search(rb'"%s"\s*:' % within.encode(), text):
+        return "object"
+    if text and not text.startswith(b"{") and ".json" not in "".join(path.suffixes):
+        return "table"
+    return "lines"
+
+
+def first_row(path: Path, within: str = "") -> Row | None:
+    """The first record of a file, without reading all of a large array; None where there is none."""
+    text = _head(path, _HEAD).decode("utf-8-sig", "ignore").lstrip()
+    if text.startswith("["):
+        with suppress(ValueError, RecursionError):
+            record, _ = json.JSONDecoder().raw_decode(text, len(text) - len(text[1:].lstrip()))
+            if isinstance(record, dict):
+                return Row(record, 1, "entry")
+    return next(rows(path, within), None)
+
+
+def table_rows(path: Path) -> Iterator[Row]:
+    """The lines of a table by the names in its first line. A cell that is empty is a field that is not there.
+
+    Columns stand apart by tabs where the first line has one, else by commas. A cell may hold lines of its
+    own; a row's number is that of its first line.
+    """
+    names: list[str] | None = None
+    number = 1
+    texts = _decoded(path)
+    first = next(texts, "")
+    delimiter = "\t" if "\t" in first else ","
+    reader = csv.reader(_chained(first, texts), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            if names is None:
+                names = [name.strip() for name in cells]
+            elif cells and len(cells) != len(names):
+                raise DataError(path, f"{len(cells)} columns, not the {len(names)} of the first line", number)
+            elif cells:
+                yield Row({name: cell for name, cell in zip(names, cells, strict=True) if cell}, number)
+            number = reader.line_num + 1
+    except csv.Error as problem:
+        raise DataError(path, f"not a table: {problem}", number) from None
+
+
+def _chained(first: str, texts: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from texts
+
+
+def _decoded(path: Path) -> Iterator[str]:
+    for number, line in lines(path):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(path, f"not UTF-8: {error.reason}", number) from None
+
+
+def parquet_rows(path: Path) -> Iterator[Row]:
+    """The rows of a parquet file, as Python's values."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise MissingExtraError("reading parquet files", "data") from None
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for place in range(file.num_row_groups):
+                if file.metadata.row_group(place).total_byte_size > WHOLE_BYTES:
+                    limit = f"a row group of more than {WHOLE_BYTES >> 20} MiB"
+                    raise DataError(path, f"{limit}; write it with smaller ones")
+            for batch in file.iter_batches(_BATCH):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield Row(record, number, "row")
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as problem:
+        after = f" after row {number}" if number else ""
+        raise DataError(path, f"not a whole parquet file{after}: {problem}") from None
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    return (Row(record, number) for number, record in json_lines(path))
+
+
+def _entries(path: Path, within: str) -> Iterator[Row]:
+    """The entries of a JSON array, or of the one in a field of a JSON object."""
+    try:
+        found = parse_json(whole(path).decode("utf-8-sig"))
+        entries = field(found, within) if within else found
+        if not isinstance(entries, list):
+            raise ValueError(f"{within!r} must be a list, found {type(entries).__name__}")
+    except json.JSONDecodeError as error:
+        raise DataError(path, f"not JSON: {error.msg}", error.lineno) from None
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataError(path, f"not JSON: {error}") from None
+    for number, record in enumerate(entries, 1):
+        if not isinstance(record, dict):
+            problem = f"expected a JSON object, found {type(record).__name__}"
+            raise Row({}, number, "entry").wrong(path, problem)
+        yield Row(record, number, "entry")
+
+
+def _head(path: Path, size: int) -> bytes:
+    """The first bytes of a file; what is damaged within them is found out by its reader."""
+    with open_bytes(path) as file, suppress(*BROKEN):
+        return file.read(size)
+    return b""

@@ -1,0 +1,96 @@
+"""Sets of the Hugging Face hub, or folders and files on this machine, through the ``datasets`` library.
+
+``hf:NAME[:config][:split]``: the split is that of its name, else ``validation``, ``dev``, ``test`` or
+``train``, the first that is there. The layout of its records is found out like that of a file
+(:mod:`igpo_gym.data.layouts`). No code of a data set is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.layouts import layout_of
+from igpo_gym.data.reading import read_set
+from igpo_gym.data.rows import Row
+from igpo_gym.errors import DataError, MissingExtraError, SpecError
+
+HUB_SECONDS = 5
+"""How long the hub may take to answer before only what is in its cache is looked for."""
+
+SPLITS = ("validation", "dev", "test", "train")
+"""Which split is taken where none is named."""
+
+
+def load_hub(name: str) -> QuestionSet:
+    """The questions of a data set. SpecError for one that cannot be had, DataError for what is in it."""
+    place, *rest = name.split(":")
+    records = _split(place, rest)
+    rows = [Row(record, number, "row") for number, record in enumerate(records, 1)]
+    if not rows:
+        raise DataError(name, "the data set has no rows")
+    layout = layout_of(rows[0], Path(name))
+    return read_set("hf", name, layout.question, records=rows)
+
+
+def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise MissingExtraError("the questions hf:NAME", "data") from None
+    if len(rest) > 2:
+        raise SpecError(f"hf:{':'.join([place, *rest])} has too many parts; write hf:NAME[:config][:split]")
+    datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = (
+        False  # releases that run code would ask on standard input
+    )
+    if not Path(place).exists() and not datasets.config.HF_HUB_OFFLINE:
+        datasets.config.HF_HUB_OFFLINE = not _reachable()  # or it would try again and again
+    try:
+        config = rest[0] if len(rest) == 2 else None
+        if len(rest) == 1 and rest[0] in _configs(datasets, place):
+            config, rest = rest[0], []
+        with _silent(datasets):
+            found = datasets.load_dataset(place, config)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
+        told = str(problem).partition("\n")[0]
+        raise SpecError(f"the data set {place!r} cannot be had: {told}") from problem
+    wanted = rest[-1] if rest else next((split for split in SPLITS if split in found), next(iter(found)))
+    if wanted not in found:
+        raise SpecError(f"the data set {place!r} has no split {wanted!r}; it has: {', '.join(found)}")
+    records: Iterable[dict[str, Any]] = found[wanted]
+    return records
+
+
+@cache
+def _reachable() -> bool:
+    """Whether the hub answers, found out once."""
+    from huggingface_hub import constants
+
+    try:
+        requests.head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except requests.RequestException:
+        return False
+    return True
+
+
+@contextmanager
+def _silent(datasets: Any) -> Iterator[None]:
+    """Without the library's progress bars."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _configs(datasets: Any, place: str) -> list[str]:
+    names: list[str] = datasets.get_dataset_config_names(place)
+    return names

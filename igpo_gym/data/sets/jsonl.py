@@ -1,0 +1,45 @@
+"""Questions from plain JSON: ``{"id", "question", "answers"}`` a line (or an entry of an array).
+
+``golden_answers`` (as FlashRAG and Search-R1 have it) or ``answer`` will do for ``answers``, and one
+answer for a list of one. Optional: ``id`` or ``idx`` (the line number if absent), ``evidence`` (passage
+ids in the order of the hops), ``hops``, ``source`` (the file's name up to its first dot if absent).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.rows import Row
+from igpo_gym.episode import Question
+
+
+def load_jsonl(path: str | Path) -> QuestionSet:
+    """The questions of a JSON file, which brings no passages.
+
+    Raises DataError, with the line, for a record that is not such a question, an id that comes twice, and a
+    file that is missing or has no questions.
+    """
+    source = Path(path).name.partition(".")[0]
+    return read_set("jsonl", path, lambda row, corpus: question(row, corpus, source))
+
+
+def question(row: Row, corpus: Corpus, source: str = "") -> Question:
+    """A record's question."""
+    return Question(
+        id=row.id("id", "idx"),
+        text=row.text("question"),
+        answers=row.answers("answers", "golden_answers", "answer"),
+        evidence=_evidence(row.get("evidence")),
+        hops=row.hops(),
+        source=row.text("source") if row.get("source") is not None else source,
+    )
+
+
+def _evidence(value: Any) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str) else [] if value is None else value
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise ValueError(f"'evidence' must be a string or a list of strings, found {value!r:.60}")
+    return tuple(values)

@@ -1,0 +1,103 @@
+"""Reading a corpus of passages, from any of the forms in which corpora are published.
+
+The layout is known from the keys of a file's first record:
+
+- Search-R1, FlashRAG: ``{"id": "0", "contents": "\\"Title\\"\\ntext"}``
+- BEIR: ``{"_id": "0", "title": "Title", "text": "text"}`` (``id`` will do for ``_id``; a title may be absent)
+- Wikipedia-DPR: tab-separated under the header ``id``, ``text``, ``title``, quoted as in csv
+- ``[{"title": "Title", "text": "text"}, ...]``: a passage's number, from 0, becomes its id
+- HotpotQA: questions; the passages are those of their contexts
+
+The records may stand in JSON lines, a JSON array, a table or a parquet file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from igpo_gym.episode import Passage
+from igpo_gym.errors import DataError, DuplicateIdError
+from igpo_gym.search.corpus.layouts import KEYS, Contexts, Layout, recognized
+from igpo_gym.search.corpus.sources import STDIN, Place, opened
+
+__all__ = ["located", "read_corpus"]
+
+
+def read_corpus(
+    *paths: str | Path, skip_empty: bool = False, tell: Callable[[str], None] | None = None
+) -> Iterator[Passage]:
+    """The passages of one or several files, as a stream of which nothing is kept.
+
+    "-" is standard input; names that end in ``.gz`` or ``.zst`` are unpacked. ``tell`` is called with a line
+    that says as what each file is read, and at the end how many passages without text were left out, if
+    ``skip_empty``. Whether ids are unique is for the index to find out: see :func:`located`.
+
+    Raises DataError, with file and line, for a malformed record, an unknown layout and a passage without
+    text, and for a file that is missing, damaged or has no passages.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "corpus.jsonl"
+    >>> _ = path.write_text('{"id": 7, "contents": "Danzig\\\\nA port."}')
+    >>> list(read_corpus(path))
+    [Passage(id='7', title='Danzig', text='A port.', score=0.0)]
+    """
+    for _, passage in _placed(paths, skip_empty, tell or (lambda line: None)):
+        yield passage
+
+
+@contextmanager
+def located(*paths: str | Path, skip_empty: bool = False) -> Iterator[None]:
+    """Turn a DuplicateIdError of an index that reads these files into a DataError with file and line.
+
+    The files are read once more for it, and only then.
+    """
+    try:
+        yield
+    except DuplicateIdError as found:
+        if STDIN in map(str, paths):
+            raise DataError("standard input", str(found)) from None
+        first, second = _places(paths, skip_empty, found)
+        raise second.error(f"the passage id {found.id!r} comes a second time, first in {first}") from None
+
+
+def _places(paths: tuple[str | Path, ...], skip_empty: bool, found: DuplicateIdError) -> tuple[Place, Place]:
+    places: dict[int, Place] = {}
+    for number, (place, _) in enumerate(_placed(paths, skip_empty, lambda line: None)):
+        if number in (found.first, found.second):
+            places[number] = place
+        if len(places) == 2:
+            return places[found.first], places[found.second]
+    raise found  # the files are no longer what they were
+
+
+def _placed(
+    paths: tuple[str | Path, ...], skip_empty: bool, tell: Callable[[str], None]
+) -> Iterator[tuple[Place, Passage]]:
+    contexts, number, skipped = Contexts(), 0, 0
+    for path in paths:
+        layout: Layout | None = None
+        with opened(path, KEYS) as (kind, records):
+            for place, record in records:
+                try:
+                    if layout is None:
+                        layout = recognized(record, kind, contexts)
+                        tell(f"{place.file}: read as {kind}, {layout.name}")
+                    for passage in layout.read(record, number):
+                        if passage.text.strip():
+                            yield place, passage
+                            number += 1
+                        elif skip_empty:
+                            skipped += 1
+                        else:
+                            raise ValueError(
+                                f"the passage {passage.id!r} has no text; --skip-empty leaves such ones out"
+                            )
+                except ValueError as error:
+                    raise place.error(str(error)) from None
+        if layout is None:
+            name = "standard input" if str(path) == STDIN else path
+            raise DataError(name, "the corpus has no passages")
+    if skipped:
+        tell(f"{skipped:,} passages without text were left out")

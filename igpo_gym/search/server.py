@@ -1,0 +1,272 @@
+"""A search server: any retriever behind Search-R1's protocol, for this package's clients and all others.
+
+``igpo-gym serve search INDEX`` runs it. ``POST /retrieve`` finds passages, ``POST /access`` gives whole
+documents, ``GET /health`` tells what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sized
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from igpo_gym import __version__
+from igpo_gym.episode import Passage
+from igpo_gym.errors import AccessError, MissingExtraError, SearchError, SpecError
+from igpo_gym.search.dialects import write_document, write_passage
+from igpo_gym.search.interface import Retriever
+from igpo_gym.search.joining import FullError, Joined
+
+try:
+    import uvicorn
+    from fastapi import FastAPI, Request, Response
+    from starlette.requests import ClientDisconnect
+except ModuleNotFoundError as missing:
+    if missing.name not in ("fastapi", "uvicorn"):
+        raise
+    raise MissingExtraError("a search server", "serve") from missing
+
+logger = logging.getLogger(__name__)
+
+EXAMPLE_QUERIES = {"queries": ["who wrote The Tin Drum"], "topk": 3, "return_scores": True}
+
+LONGEST_SHUTDOWN = 30
+"""Seconds that requests under way are waited for when the server is told to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server accepts."""
+
+    topk: int = 3
+    """How many passages a query gets that does not say, as in Search-R1."""
+    max_topk: int = 1000
+    max_queries: int = 1024
+    """How many queries a request may hold."""
+    max_bytes: int = 8 << 20
+    """How long a request may be."""
+    waiting: int = 1024
+    """How many requests may wait; the next is told to come back."""
+
+
+class _Wrong(Exception):  # noqa: N818
+    """A request that is answered with this status and these words."""
+
+    def __init__(self, status: int, detail: str, wait: int = 0) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.wait = status, detail, wait
+
+
+@dataclass
+class Line:
+    """What the log's next line tells: requests since the last one, and how long they took."""
+
+    seconds: list[float] = field(default_factory=list)
+    queries: int = 0
+    refused: int = 0
+
+    def written(self, waiting: int) -> str:
+        """The line, after which everything is counted from 0 again."""
+        seconds = sorted(self.seconds)
+        text = (
+            f"{len(seconds)} requests, {self.queries} queries, p50 {1e3 * _percentile(seconds, 50):.1f} ms, "
+            f"p99 {1e3 * _percentile(seconds, 99):.1f} ms, {self.refused} refused, {waiting} waiting"
+        )
+        self.seconds, self.queries, self.refused = [], 0, 0
+        return text
+
+
+def _percentile(ordered: list[float], percent: int) -> float:
+    return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)] if ordered else 0.0
+
+
+def make_app(retriever: Retriever, fingerprint: str = "", limits: Limits = Limits()) -> FastAPI:
+    """The application of a server for ``retriever``; ``/health`` tells the ``fingerprint`` of its index."""
+    joined = Joined(retriever, limits.waiting)
+    line = Line()
+
+    async def tell() -> None:
+        """Write a line of the log a second, while there is something to tell."""
+        while True:
+            await asyncio.sleep(1)
+            if line.seconds or line.refused:
+                logger.info(line.written(len(joined)))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        telling = asyncio.create_task(tell())
+        yield
+        telling.cancel()
+        joined.close()
+
+    async def answered(request: Request, answer: Callable[[dict[str, Any]], Awaitable[Any]]) -> Response:
+        started = time.perf_counter()
+        try:
+            body = await answer(_object(await _read(request, limits.max_bytes)))
+        except _Wrong as wrong:
+            line.refused += 1
+            headers = {"Retry-After": str(wrong.wait)} if wrong.wait else {}
+            return _json({"detail": wrong.detail}, wrong.status, headers)
+        line.seconds.append(time.perf_counter() - started)
+        return _json(body)
+
+    async def searched(asked: dict[str, Any]) -> Any:
+        queries, k, scores = _query(asked, limits)
+        line.queries += len(queries)
+        found = await _working(joined.search(queries, k))
+        return {"result": [[_item(each, scores) for each in passages] for passages in found]}
+
+    async def accessed(asked: dict[str, Any]) -> Any:
+        documents = getattr(retriever, "documents", None)
+        if not callable(documents):
+            raise _Wrong(404, "this index gives no whole documents")
+        ids = _texts(asked, "urls", limits.max_queries)
+        found = await _working(joined.run(lambda: documents(ids)))
+        return {"result": [write_document(document) for document in found]}
+
+    async def retrieve(request: Request) -> Response:
+        """For each query its passages, best first: Search-R1's protocol."""
+        return await answered(request, searched)
+
+    async def access(request: Request) -> Response:
+        """For each id of a passage the whole document, or null."""
+        return await answered(request, accessed)
+
+    async def health() -> Response:
+        """What is served."""
+        return _json(
+            {
+                "status": "ok",
+                "passages": len(retriever) if isinstance(retriever, Sized) else None,
+                "fingerprint": fingerprint,
+                "version": __version__,
+                "waiting": len(joined),
+            }
+        )
+
+    app = FastAPI(title="igpo-gym search", version=__version__, lifespan=lifespan)
+    app.add_api_route("/retrieve", retrieve, methods=["POST"], openapi_extra=_example(EXAMPLE_QUERIES))
+    app.add_api_route("/access", access, methods=["POST"], openapi_extra=_example({"urls": ["0"]}))
+    app.add_api_route("/health", health, methods=["GET"])
+    return app
+
+
+def _example(body: dict[str, Any]) -> dict[str, Any]:
+    """What the documentation at ``/docs`` shows as a request's body."""
+    content = {"application/json": {"schema": {"type": "object"}, "example": body}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at which :func:`serve` can listen. Raises SpecError where that is not possible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio sets TCP_NODELAY; without, an answer in two pieces takes 40 ms longer.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except (OSError, OverflowError) as problem:
+        sock.close()
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise SpecError(
+            f"nothing can listen at {host}:{port} ({reason.lower()}); choose another --port or --host"
+        ) from None
+    return sock
+
+
+def serve(app: FastAPI, sock: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are finished first.
+
+    ``announce`` is called as soon as clients can connect.
+    """
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=LONGEST_SHUTDOWN,
+    )
+    # uvicorn raises the signal again when it has shut down, which would end the process with its number.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    sock.listen(config.backlog)
+    announce()
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[sock])
+
+
+def _item(passage: Passage, scored: bool) -> dict[str, Any]:
+    document = write_passage(passage)
+    return {"document": document, "score": passage.score} if scored else document
+
+
+async def _working(search: Awaitable[Any]) -> Any:
+    """What a search gives; its failures as answers."""
+    try:
+        return await search
+    except FullError:
+        raise _Wrong(503, "too many requests wait; come back later", wait=1) from None
+    except (SearchError, OSError) as problem:
+        raise _Wrong(503, f"the search is unavailable: {problem}", wait=1) from None
+    except AccessError as problem:
+        raise _Wrong(502, str(problem)) from None
+    except Exception:
+        logger.exception("a search failed")
+        raise _Wrong(500, "the search failed; the server's log tells why") from None
+
+
+def _query(asked: dict[str, Any], limits: Limits) -> tuple[list[str], int, bool]:
+    """The queries of a request, how many passages each gets, and whether with scores."""
+    if "queries" not in asked and isinstance(asked.get("query"), str):
+        queries = [asked["query"]]
+    else:
+        queries = _texts(asked, "queries", limits.max_queries)
+    k = limits.topk if asked.get("topk") in (None, 0) else asked["topk"]
+    if not isinstance(k, int) or isinstance(k, bool) or not 0 < k <= limits.max_topk:
+        raise _Wrong(422, f"topk must be a whole number from 1 to {limits.max_topk}, not {k!r:.40}")
+    scores = asked.get("return_scores")
+    if not (scores is None or isinstance(scores, bool)):
+        raise _Wrong(422, f"return_scores must be true or false, not {scores!r:.40}")
+    return queries, k, bool(scores)
+
+
+def _texts(asked: dict[str, Any], name: str, most: int) -> list[str]:
+    texts = asked.get(name)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _Wrong(422, f"{name} must be a list of texts, not {texts!r:.40}")
+    if len(texts) > most:
+        raise _Wrong(422, f"a request may hold {most} {name}, not {len(texts)}")
+    return texts
+
+
+async def _read(request: Request, most: int) -> bytes:
+    content = bytearray()
+    try:
+        async for piece in request.stream():
+            content += piece
+            if len(content) > most:
+                raise _Wrong(413, f"a request may have {most} bytes")
+    except ClientDisconnect:
+        raise _Wrong(400, "the request broke off") from None  # for the count; nobody is there to read it
+    return bytes(content)
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        asked = json.loads(content)
+    except (ValueError, RecursionError):
+        raise _Wrong(422, "the body must be JSON") from None
+    if not isinstance(asked, dict):
+        raise _Wrong(422, "the body must be a JSON object")
+    return asked
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(body), status, headers, "application/json")

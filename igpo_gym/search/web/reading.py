@@ -1,0 +1,107 @@
+"""The text of a page: what its bytes say, without what surrounds the article."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from igpo_gym.errors import MissingExtraError
+from igpo_gym.search.web.addresses import Refused
+from igpo_gym.search.web.fetching import Page
+from igpo_gym.text import cut_at_sentence, well_formed
+
+MOST_ELEMENTS = 50_000
+"""Elements of a page that is read; the time that the extraction takes grows faster than their number."""
+
+MOST_CHARACTERS = 400_000
+"""Characters of a page, of which the rest is left out: a hundred pages of the tool ``open``."""
+
+PIECE_CHARACTERS = 2000
+"""Characters of a passage of a page, at most: the tool ``open`` shows, and records keep, those it needs."""
+
+_META = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w-]+)""", re.I)
+_CHARSET = re.compile(
+    r"(?i)utf-?8|utf-?16(-?[lb]e)?|(us-)?ascii|iso-?8859-?\d+|latin-?\d|windows-?\d+|cp\d+|gbk?|gb2312|gb18030|"
+    r"big5(-hkscs)?|euc-?(jp|kr)|shift[_-]?jis|iso-?2022-(jp|kr)|koi8-?[ru]|tis-?620|macintosh"
+)
+"""The names under which texts of the web are encoded. Python knows more codecs, some of them slow."""
+
+_HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
+"""Control characters, what changes the order of a line, and letters that cannot be seen."""
+_BLANKS = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r"\n\s*\n+")
+
+
+def read(page: Page) -> tuple[str, str]:
+    """Title and text of a page. Raises Refused for one without text, MissingExtraError without trafilatura.
+
+    >>> read(Page("http://host/a.txt", "text/plain", "latin-1", "Gda\\xf1sk\\x07 ".encode("latin-1")))
+    ('', 'Gdañsk')
+    """
+    text = decoded(page)
+    title, text = _article(text) if "html" in page.kind else ("", text)
+    text = clean(text)[:MOST_CHARACTERS]
+    if not text:
+        raise Refused("it has no text")
+    return clean(title).replace("\n", " "), text
+
+
+def decoded(page: Page) -> str:
+    """A body as a text: UTF-8 if it is, else what the server or the page says, else what is most likely."""
+    meta = _META.search(page.body[:2048])
+    for name in ("utf-8-sig", page.charset, meta[1].decode() if meta else ""):
+        if name == "utf-8-sig" or _CHARSET.fullmatch(name):
+            try:
+                return page.body.decode(name)
+            except (LookupError, UnicodeError):
+                continue
+    return page.body.decode("utf-16" if page.body[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", "replace")
+
+
+def clean(text: str) -> str:
+    """Foreign text without control characters, runs of blanks, and what reorders or hides text.
+
+    >>> clean("a\\x1b[31m\\x00b \\u202e c\\n\\n\\nd")
+    'a[31mb c\\nd'
+    """
+    text = _HIDDEN.sub("", well_formed(text).replace("\r\n", "\n").replace("\r", "\n"))
+    return _LINES.sub("\n", _BLANKS.sub(" ", text)).strip()
+
+
+def pieces(text: str) -> list[str]:
+    """A text in pieces of at most ``PIECE_CHARACTERS``, each to the end of a sentence where there is one."""
+    found = []
+    while text:
+        head = cut_at_sentence(text, PIECE_CHARACTERS)
+        found.append(head.strip())
+        text = text[len(head) :].lstrip()
+    return found
+
+
+def _article(html: str) -> tuple[str, str]:
+    """Title and main text of an HTML page."""
+    trafilatura = library()
+    try:
+        tree = trafilatura.load_html(html)
+        if tree is None:
+            return "", ""
+        if sum(1 for _ in tree.iter()) > MOST_ELEMENTS:
+            raise Refused(f"it has more than {MOST_ELEMENTS} elements")
+        title = tree.findtext(".//head/title") or ""
+        text = trafilatura.extract(tree, fast=True, include_comments=False, include_tables=True)
+    except Refused:
+        raise
+    except Exception as problem:  # whatever a stranger's page does to a parser is no reason to end an episode
+        raise Refused(f"it cannot be parsed: {type(problem).__name__}") from None
+    return title, text or ""
+
+
+def library() -> Any:
+    """trafilatura. Raises MissingExtraError where it is not installed."""
+    try:
+        import trafilatura
+    except ModuleNotFoundError as missing:
+        if missing.name != "trafilatura":
+            raise
+        raise MissingExtraError("reading web pages", "web") from None
+    return trafilatura

@@ -1,0 +1,889 @@
+"""Each set in exactly its owners' layout, and the real cuts read a second way."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igpo_gym.data import resolve_questions
+from igpo_gym.data.sets import browsecomp
+from igpo_gym.episode import Passage, Question
+from igpo_gym.errors import DataError
+
+SHARED = Path(os.environ.get("IGPO_GYM_SHARED", Path(__file__).parents[2] / "../shared")) / "data"
+real = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the cuts of the public sets are not beside this checkout"
+)
+
+
+def lines(*records: dict[str, Any]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def table(delimiter: str, *rows: list[str]) -> str:
+    """As pandas writes one."""
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+TRIVIAQA = {
+    "Data": [
+        {
+            "Answer": {
+                "Aliases": ["Sunset Blvd", "Sunset Boulevard", "Sunset Blvd. "],
+                "HumanAnswers": ["sunset"],
+                "NormalizedAliases": ["sunset blvd"],
+                "NormalizedValue": "sunset boulevard",
+                "Type": "WikipediaEntity",
+                "Value": "Sunset Boulevard",
+            },
+            "Question": "Which musical?",
+            "QuestionId": "tc_33",
+            "QuestionSource": "http://www.triviacountry.com/",
+        }
+    ],
+    "Domain": "Web",
+    "Version": 1.0,
+}
+HF_TRIVIAQA = {
+    "question": "Which musical?",
+    "question_id": "tc_33",
+    "question_source": "http://www.triviacountry.com/",
+    "answer": {
+        "aliases": ["Sunset Blvd", "Sunset Boulevard", "Sunset Blvd. "],
+        "normalized_value": "sunset boulevard",
+        "value": "Sunset Boulevard",
+        "human_answers": ["sunset"],
+    },
+}
+TRIVIA_QUESTION = Question(
+    "tc_33",
+    "Which musical?",
+    ("Sunset Boulevard", "Sunset Blvd", "Sunset Blvd.", "sunset"),
+    source="triviaqa",
+)
+POPQA = table(
+    "\t",
+    ["id", "subj", "prop", "obj", "subj_id", "s_pop", "question", "possible_answers"],
+    [
+        "4222362",
+        "George Rankin",
+        "occupation",
+        "politician",
+        "1850297",
+        "142",
+        "What is George Rankin's occupation?",
+        '["political leader", "politician", "political leader"]',
+    ],
+)
+TWO_WIKI = [
+    {
+        "_id": "8813f87c0bdd11eba7f7acde48001122",
+        "type": "compositional",
+        "question": "Who is the mother of the director of film Polish-Russian War (Film)?",
+        "context": [
+            ["Xawery Żuławski", ["Xawery Żuławski is a director.", " He is a son of Małgorzata Braunek."]],
+            ["Polish-Russian War (film)", ["A film of 2009."]],
+            ["Snow White", ["A tale."]],
+        ],
+        "entity_ids": "Q7417_Q1",
+        "supporting_facts": [["Polish-Russian War (film)", 0], ["Xawery Żuławski", 1]],
+        "evidences": [
+            ["Polish-Russian War", "director", "Xawery"],
+            ["Xawery", "mother", "Małgorzata Braunek"],
+        ],
+        "answer": "Małgorzata Braunek",
+        "evidences_id": [],
+        "answer_id": "Q274277",
+    }
+]
+MUSIQUE = {
+    "id": "2hop__460946_294723",
+    "paragraphs": [
+        {"idx": 0, "title": "Grant's First Stand", "paragraph_text": "An album.", "is_supporting": False},
+        {"idx": 1, "title": "Miquette Giraudy", "paragraph_text": "Born in Nice. ", "is_supporting": True},
+        {"idx": 2, "title": "Green (album)", "paragraph_text": "By Steve Hillage.", "is_supporting": True},
+        {"idx": 3, "title": "Green (album)", "paragraph_text": "By another.", "is_supporting": False},
+    ],
+    "question": "Who is the spouse of the Green performer?",
+    "question_decomposition": [
+        {
+            "id": 460946,
+            "question": "Green >> performer",
+            "answer": "Steve Hillage",
+            "paragraph_support_idx": 2,
+        },
+        {"id": 294723, "question": "#1 >> spouse", "answer": "Miquette Giraudy", "paragraph_support_idx": 1},
+    ],
+    "answer": "Miquette Giraudy",
+    "answer_aliases": ["Miquette", "Miquette Giraudy"],
+    "answerable": True,
+}
+UNANSWERABLE = MUSIQUE | {
+    "answerable": False,
+    "paragraphs": MUSIQUE["paragraphs"][:1],  # type: ignore[index]
+    "question_decomposition": [
+        step | {"paragraph_support_idx": None}
+        for step in MUSIQUE["question_decomposition"]  # type: ignore[union-attr]
+    ],
+}
+STRATEGYQA = [
+    {
+        "qid": "e0044a7b4d146d611e73",
+        "term": "Albany, Georgia",
+        "description": "City in Georgia",
+        "question": "Will the Albany in Georgia grow first?",
+        "answer": False,
+        "facts": ["Albany, GA has around 75,000 people"],
+        "decomposition": ["How many live there?", "Is #1 smaller?"],
+        "evidence": [
+            ["no_evidence", ["operation"]],
+            [[["Albany, Georgia-1", "Catch-22-35"]], [["Albany, Georgia-4"], "no_evidence"], ["operation"]],
+        ],
+    }
+]
+FANOUTQA = [
+    {
+        "id": "7dcbbbdc7f1120cd",
+        "question": "Who bats how?",
+        "decomposition": [
+            {
+                "id": "a",
+                "question": "Who?",
+                "decomposition": [
+                    {
+                        "id": "b",
+                        "question": "Which draft?",
+                        "decomposition": [],
+                        "answer": "1998",
+                        "depends_on": [],
+                        "evidence": {"pageid": 1, "revid": 2, "title": "1998 draft", "url": "u"},
+                    }
+                ],
+                "answer": ["Pat Burrell"],
+                "depends_on": [],
+                "evidence": None,
+            },
+            {
+                "id": "c",
+                "question": "How?",
+                "decomposition": [],
+                "answer": "Right",
+                "depends_on": ["a"],
+                "evidence": {"pageid": 3, "revid": 4, "title": "Pat Burrell", "url": "u"},
+            },
+        ],
+        "answer": {
+            "Pat Burrell": "Right",
+            "team": {"name": "Phillies", "won": True},
+            "years": [1998, 2001.5],
+        },
+        "categories": ["Sports"],
+    }
+]
+SIMPLEQA = table(
+    ",",
+    ["metadata", "problem", "answer"],
+    [
+        "{'topic': 'Science', 'answer_type': 'Person', 'urls': ['https://a.example/x', 'https://b.example']}",
+        "Who received the award,\nin 2010?",
+        "Michio Sugeno",
+    ],
+    ["{'topic': 'Art', 'answer_type': 'Date', 'urls': []}", "When?", "1947"],
+)
+FRAMES = table(
+    "\t",
+    ["", "Prompt", "Answer", "wikipedia_link_1", "wikipedia_link_11+", "reasoning_types", "wiki_links"],
+    [
+        "0",
+        "Whose name would it be?",
+        "Jane Ballou",
+        "https://en.wikipedia.org/wiki/President_of_the_United_States",
+        "",
+        "Multiple constraints",
+        "['https://en.wikipedia.org/wiki/President_of_the_United_States', "
+        "'https://en.wikipedia.org/wiki/Gda%C5%84sk#Name']",
+    ],
+)
+WEBWALKERQA = {
+    "question": "When is the deadline?",
+    "answer": "March 21, 2025",
+    "root_url": "https://2025.aclweb.org/",
+    "info": {
+        "hop": "multi-source",
+        "domain": "conference",
+        "type": "multi_source_easy",
+        "difficulty_level": "easy",
+        "source_website": ["https://2025.aclweb.org/calls/", "https://2025.aclweb.org/venue/"],
+        "golden_path": ["root->calls", "root->venue"],
+        "lang": "en",
+    },
+}
+FLASHRAG = {
+    "id": "dev_0",
+    "question": "Were they of the same nationality?",
+    "golden_answers": ["yes"],
+    "metadata": {
+        "type": "comparison",
+        "level": "hard",
+        "supporting_facts": {"title": ["Scott Derrickson", "Ed Wood", "Ed Wood"], "sent_id": [0, 0, 1]},
+        "context": {
+            "title": ["Ed Wood", "Scott Derrickson"],
+            "sentences": [["A director.", " American."], ["American. "]],
+        },
+    },
+}
+CANARY = "a canary that stands in no other file"
+
+
+def encrypted(text: str, canary: str = CANARY) -> str:
+    """As the owners' script: XOR with the digest of the password, repeated to the length; base64."""
+    packed, key = text.encode(), hashlib.sha256(canary.encode()).digest()
+    key = key * (len(packed) // len(key)) + key[: len(packed) % len(key)]
+    return base64.b64encode(bytes(a ^ b for a, b in zip(packed, key, strict=True))).decode()
+
+
+BROWSECOMP = table(
+    ",",
+    ["problem", "answer", "problem_topic", "canary"],
+    [encrypted("Which port, named twice, " * 9), encrypted("Gdańsk"), "Geography", CANARY],
+    [encrypted("Which novel?"), encrypted("The Tin Drum"), "Art", "another"],
+)
+
+EXAMPLES: dict[str, tuple[str, str, tuple[Question, ...]]] = {
+    "nq": (
+        "NQ-open.dev.jsonl",
+        lines(
+            {"question": "when was it", "answer": ["14 December 1972 UTC", "December 1972"]},
+            {"question": "who", "answer": ["Bob Russell ", "Bob Russell"]},
+        ),
+        (
+            Question("1", "when was it", ("14 December 1972 UTC", "December 1972"), source="nq"),
+            Question("2", "who", ("Bob Russell",), source="nq"),
+        ),
+    ),
+    "triviaqa": ("unfiltered-web-dev.json", json.dumps(TRIVIAQA, indent=2), (TRIVIA_QUESTION,)),
+    "popqa": (
+        "popQA.tsv",
+        POPQA,
+        (
+            Question(
+                "4222362",
+                "What is George Rankin's occupation?",
+                ("politician", "political leader"),
+                source="popqa",
+            ),
+        ),
+    ),
+    "2wiki": (
+        "dev.json",
+        json.dumps(TWO_WIKI),
+        (
+            Question(
+                "8813f87c0bdd11eba7f7acde48001122",
+                "Who is the mother of the director of film Polish-Russian War (Film)?",
+                ("Małgorzata Braunek",),
+                ("Polish-Russian War (film)", "Xawery Żuławski"),
+                2,
+                "2wiki",
+            ),
+        ),
+    ),
+    "musique": (
+        "musique_full_v1.0_dev.jsonl",
+        lines(MUSIQUE, UNANSWERABLE),
+        (
+            Question(
+                "2hop__460946_294723",
+                "Who is the spouse of the Green performer?",
+                ("Miquette Giraudy", "Miquette"),
+                ("Green (album)", "Miquette Giraudy"),
+                2,
+                "musique",
+            ),
+        ),
+    ),
+    "bamboogle": (
+        "bamboogle.csv",
+        table(",", ["Question", "Answer"], ["Who was it, then?", "Dwight D. Eisenhower"]),
+        (Question("2", "Who was it, then?", ("Dwight D. Eisenhower",), hops=2, source="bamboogle"),),
+    ),
+    "strategyqa": (
+        "strategyqa_train.json",
+        json.dumps(STRATEGYQA, indent=4),
+        (
+            Question(
+                "e0044a7b4d146d611e73",
+                "Will the Albany in Georgia grow first?",
+                ("no",),
+                ("Albany, Georgia", "Catch-22"),
+                2,
+                "strategyqa",
+            ),
+        ),
+    ),
+    "fanoutqa": (
+        "fanout-final-dev.json",
+        json.dumps(FANOUTQA),
+        (
+            Question(
+                "7dcbbbdc7f1120cd",
+                "Who bats how?",
+                ("Pat Burrell: Right; team: (name: Phillies; won: yes); years: 1998, 2001.5",),
+                ("1998 draft", "Pat Burrell"),
+                2,
+                "fanoutqa",
+                parts=(
+                    *("Pat Burrell", "Right", "team", "name", "Phillies", "won", "yes"),
+                    *("years", "1998", "2001.5"),
+                ),
+            ),
+        ),
+    ),
+    "simpleqa": (
+        "simple_qa_test_set.csv",
+        SIMPLEQA,
+        (
+            Question("2", "Who received the award,\nin 2010?", ("Michio Sugeno",), source="simpleqa"),
+            Question("4", "When?", ("1947",), source="simpleqa"),
+        ),
+    ),
+    "frames": (
+        "test.tsv",
+        FRAMES,
+        (
+            Question(
+                "0",
+                "Whose name would it be?",
+                ("Jane Ballou",),
+                ("President of the United States", "Gdańsk"),
+                2,
+                "frames",
+            ),
+        ),
+    ),
+    "webwalkerqa": (
+        "main.jsonl",
+        lines(WEBWALKERQA),
+        (
+            Question(
+                "1",
+                "When is the deadline?",
+                ("March 21, 2025",),
+                ("https://2025.aclweb.org/calls/", "https://2025.aclweb.org/venue/"),
+                2,
+                "webwalkerqa",
+            ),
+        ),
+    ),
+    "flashrag": (
+        "hotpotqa.jsonl",
+        lines(FLASHRAG),
+        (
+            Question(
+                "dev_0",
+                "Were they of the same nationality?",
+                ("yes",),
+                ("Scott Derrickson", "Ed Wood"),
+                2,
+                "hotpotqa",
+            ),
+        ),
+    ),
+    "browsecomp": (
+        "browse_comp_test_set.csv",
+        BROWSECOMP.replace(encrypted("Which novel?"), encrypted("Which novel?", "another")).replace(
+            encrypted("The Tin Drum"), encrypted("The Tin Drum", "another")
+        ),
+        (
+            Question("2", "Which port, named twice, " * 9, ("Gdańsk",), source="browsecomp", protected=True),
+            Question("3", "Which novel?", ("The Tin Drum",), source="browsecomp", protected=True),
+        ),
+    ),
+    "csv": (
+        "mine.csv",
+        table(
+            ",",
+            ["id", "question", "answers", "hops", "Evidence"],
+            ["a", "Which port?", '["Danzig", "Gdańsk"]', "2", '["p1", "p2"]'],
+            ["", "Who?", "Grass", "", "p3"],
+        ),
+        (
+            Question("a", "Which port?", ("Danzig", "Gdańsk"), ("p1", "p2"), 2, "mine"),
+            Question("3", "Who?", ("Grass",), ("p3",), source="mine"),
+        ),
+    ),
+    "jsonl": (
+        "mine.jsonl",
+        lines({"id": " a ", "question": "Which?", "answers": ["Danzig", 1457], "hops": 1, "evidence": "p1"}),
+        (Question("a", "Which?", ("Danzig", "1457"), ("p1",), 1, "mine"),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_set_in_its_owners_layout_is_read_by_name_and_recognized(tmp_path: Path, name: str) -> None:
+    file, content, questions = EXAMPLES[name]
+    (tmp_path / file).write_text(content, encoding="utf-8", newline="")
+    named = resolve_questions(f"{name}:{tmp_path / file}")
+    assert named.questions == questions
+    recognized = resolve_questions(str(tmp_path / file))
+    assert recognized.name == named.name == f"{name}:{tmp_path / file}"
+    assert recognized.questions == questions
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("rubbish", [{"title": "Danzig", "text": "A port."}, {"question": "Where?"}])
+def test_what_is_missing_is_named_with_what_is_there(
+    tmp_path: Path, name: str, rubbish: dict[str, str]
+) -> None:
+    path = tmp_path / "other"
+    path.write_text(lines(rubbish))
+    with pytest.raises(DataError, match=rf"other, line 1: no .*; there is: {', '.join(rubbish)}"):
+        resolve_questions(f"{name}:{path}")
+    with pytest.raises(
+        DataError, match=r"line 1: no known layout .*; there is: .*; looked for .*nq: question, answer"
+    ):
+        resolve_questions(str(path))
+
+
+def test_hugging_face_has_triviaqa_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(lines(HF_TRIVIAQA))
+    assert resolve_questions(str(tmp_path / "t.jsonl")).questions == (TRIVIA_QUESTION,)
+
+
+def test_2wiki_has_aliases_in_a_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "dev.json").write_text(json.dumps(TWO_WIKI))
+    (tmp_path / "id_aliases.json").write_text(
+        lines(
+            {"Q_id": "Q1", "aliases": ["not this"], "demonyms": []},
+            {
+                "Q_id": "Q274277",
+                "aliases": ["M. Braunek", "", "Małgorzata Braunek "],
+                "demonyms": ["Braunek"],
+            },
+        )
+    )
+    found = resolve_questions(f"2wiki:{tmp_path / 'dev.json'}")
+    assert found.questions[0].answers == ("Małgorzata Braunek", "M. Braunek", "Braunek")
+    assert [passage.id for passage in found.passages] == [
+        "Xawery Żuławski",
+        "Polish-Russian War (film)",
+        "Snow White",
+    ]
+    (tmp_path / "id_aliases.json").write_text(lines({"aliases": ["x"]}))
+    with pytest.raises(DataError, match=r"id_aliases\.json, line 1: no 'Q_id'; there is: aliases"):
+        resolve_questions(f"2wiki:{tmp_path / 'dev.json'}#limit=1")
+
+
+def test_musique_gives_paragraphs_and_unanswerable_questions_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "full.jsonl"
+    path.write_text(lines(MUSIQUE, UNANSWERABLE))
+    found = resolve_questions(f"musique:{path}")
+    assert found.left_out == 1
+    assert found.passages == (
+        Passage("Grant's First Stand", "Grant's First Stand", "An album."),
+        Passage("Miquette Giraudy", "Miquette Giraudy", "Born in Nice."),
+        Passage("Green (album)", "Green (album)", "By Steve Hillage."),
+        Passage("Green (album)#2", "Green (album)", "By another."),
+    )
+    for spec in (f"musique:{path}#unanswerable=true", f"{path}#unanswerable=true"):
+        both = resolve_questions(spec)
+        first, second = both.questions
+        assert both.left_out == 0
+        assert first.answers == ("Miquette Giraudy", "Miquette")
+        assert second.answers == ("unanswerable", "cannot be answered", "unknown")
+        assert (second.id, second.evidence, second.hops) == ("2hop__460946_294723-unanswerable", (), 2)
+        hint = " (If this cannot be known, the answer is: unanswerable.)"
+        assert first.text == second.text == f"Who is the spouse of the Green performer?{hint}"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"paragraphs": "text"}, "'paragraphs' must be a list of objects"),
+        ({"paragraphs": [{"idx": 0, "title": "T"}]}, "no 'paragraph_text'; there is: idx, title"),
+        ({"question_decomposition": [{"paragraph_support_idx": 9}]}, "9 is that of no paragraph"),
+        ({"answer": None}, "no 'answer'; there is: id, paragraphs, question"),
+    ],
+)
+def test_a_bad_record_of_musique_is_named(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(lines(MUSIQUE, MUSIQUE | {"id": "2"} | change))
+    with pytest.raises(DataError, match=rf"m\.jsonl, line 2: .*{problem}"):
+        resolve_questions(f"musique:{path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "problem"),
+    [
+        ("popqa", '""political leader"", ', "", None),
+        ("popqa", '[""', '""', "line 2: 'possible_answers' must be a JSON list"),
+        ("popqa", "George Rankin\toccupation", "George Rankin", "line 2: 7 columns, not the 8 of the first"),
+        ("popqa", '"[', '"[x', "line 2: 'possible_answers' must be a JSON list"),
+        ("simpleqa", "{'topic'", "{topic", "line 2: 'metadata' must be a dictionary"),
+        ("simpleqa", "1947", "\"['1947', '1948']\"", "line 4: 'answer' holds a list written as text"),
+        ("simpleqa", "1947\n", '"1947', "line 4: not a table: unexpected end of data"),
+        ("frames", "['https", "[https", "line 2: 'wiki_links' must be a list of URLs"),
+        ("strategyqa", "false", '"no"', "entry 1: 'answer' must be true or false, found str"),
+        ("strategyqa", '"qid"', '"id"', "entry 1: no 'qid'; there is: id, term"),
+        ("fanoutqa", '{"Pat Burrell": "Right", ', '{"Pat Burrell": null, ', "'answer' holds NoneType"),
+        ("triviaqa", '"Value"', '"value_"', "entry 1: no 'Value' or 'value'; there is: Aliases"),
+        ("triviaqa", '"Data": [', '"Data": 3, "x": [', "not JSON: 'Data' must be a list, found int"),
+        ("webwalkerqa", '"info"', '"infos"', "line 1: no 'info' or 'Info'; there is: question"),
+        ("browsecomp", CANARY, "x" + CANARY, "line 2: 'problem' cannot be decrypted with the canary"),
+        ("nq", '"Bob Russell "', '" "', "line 2: 'answer' holds an empty text"),
+    ],
+)
+def test_what_is_wrong_is_named_and_no_answer_shown(
+    tmp_path: Path, name: str, old: str, new: str, problem: str | None
+) -> None:
+    file, content, _ = EXAMPLES[name]
+    assert old in content
+    (tmp_path / file).write_text(content.replace(old, new), encoding="utf-8")
+    if problem is None:
+        assert resolve_questions(f"{name}:{tmp_path / file}")
+        return
+    with pytest.raises(DataError) as told:
+        resolve_questions(f"{name}:{tmp_path / file}")
+    assert problem in str(told.value)
+    assert str(told.value).startswith(f"{tmp_path / file}")
+    for answer in ("political leader", "1947", "Bob Russell", "Phillies", "Jane Ballou"):
+        assert answer not in str(told.value)
+
+
+def test_verl_in_both_shapes(tmp_path: Path) -> None:
+    prompt = [{"content": "Answer the given question. Think. Question: who wrote it?\n", "role": "user"}]
+    search_r1 = [
+        {
+            "id": "test_0",
+            "question": "who wrote it?",
+            "golden_answers": ["Grass", "Günter Grass"],
+            "data_source": source,
+            "prompt": prompt,
+            "ability": "fact-reasoning",
+            "reward_model": {"ground_truth": {"target": ["Grass", "Günter Grass"]}, "style": "rule"},
+            "extra_info": {"index": 0, "split": "test"},
+        }
+        for source in ("nq", "hotpotqa")
+    ]
+    igpo = [
+        {
+            "data_source": "tq",
+            "prompt": [{"content": "Who wrote it?", "role": "user"}],
+            "ability": "search & question answering",
+            "reward_model": {
+                "ground_truth": "grass<|answer_split|>günter grass<|answer_split|>",
+                "style": "x",
+            },
+            "extra_info": {"index": "tq_7", "split": "dev"},
+        }
+    ]
+    for name, records in (("r1.parquet", search_r1), ("igpo.parquet", igpo)):
+        pq.write_table(pa.Table.from_pylist(records), tmp_path / name)
+    answers = ("Grass", "Günter Grass")
+    assert resolve_questions(f"verl:{tmp_path / 'r1.parquet'}").questions == (
+        Question("nq/test_0", "who wrote it?", answers, source="nq"),
+        Question("hotpotqa/test_0", "who wrote it?", answers, source="hotpotqa"),
+    )
+    (found,) = resolve_questions(f"{tmp_path / 'igpo.parquet'}").questions
+    assert found == Question("tq_7", "Who wrote it?", ("grass", "günter grass"), source="tq")
+    without = [{key: value for key, value in search_r1[0].items() if key not in ("id", "question")}]
+    pq.write_table(pa.Table.from_pylist(without), tmp_path / "bare.parquet")
+    (found,) = resolve_questions(f"verl:{tmp_path / 'bare.parquet'}").questions
+    assert (found.id, found.text) == ("0", "who wrote it?")
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        ({"style": "x"}, "row 2: no 'reward_model.ground_truth'"),
+        ({"ground_truth": "['a', 'b']"}, "row 2: 'reward_model.ground_truth' holds a list written as text"),
+        ({"ground_truth": ""}, "row 2: 'reward_model.ground_truth' holds an empty list"),
+    ],
+)
+def test_a_bad_row_of_parquet_is_named(tmp_path: Path, model: dict[str, str], problem: str) -> None:
+    good = {"data_source": "tq", "question": "Who?", "reward_model": {"ground_truth": "x", "style": "x"}}
+    path = tmp_path / "bad.parquet"
+    pq.write_table(
+        pa.Table.from_pylist([good | {"id": "1"}, good | {"id": "2", "reward_model": model}]), path
+    )
+    with pytest.raises(DataError) as told:
+        resolve_questions(f"verl:{path}")
+    assert str(told.value).startswith(f"{path}: {problem}")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"bad\.parquet: not a whole parquet file: "):
+        resolve_questions(f"verl:{path}")
+
+
+def test_any_set_may_come_as_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "nq.parquet"
+    pq.write_table(pa.Table.from_pylist([{"question": "who", "answer": ["a", "b"]}]), path)
+    found = resolve_questions(str(path))
+    assert (found.name, found.questions) == (f"nq:{path}", (Question("1", "who", ("a", "b"), source="nq"),))
+
+
+def test_browsecomp_plus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [
+        {"docid": encrypted(id_), "text": encrypted("A port."), "url": encrypted("https://a.example")}
+        for id_ in ("17", "4", "17")
+    ]
+    record = {
+        "query_id": "769",
+        "query": encrypted("Which port?"),
+        "answer": encrypted("Gdańsk"),
+        "gold_docs": documents[:1],
+        "negative_docs": [],
+        "evidence_docs": documents,
+    }
+    path = tmp_path / "plus.jsonl"
+    path.write_text(lines(record))
+    with pytest.raises(DataError, match=r"line 1: 'query' cannot be decrypted with the canary"):
+        resolve_questions(f"browsecomp-plus:{path}")
+    monkeypatch.setattr(browsecomp, "PLUS_KEY", hashlib.sha256(CANARY.encode()).digest())
+    right = Question("769", "Which port?", ("Gdańsk",), ("17", "4"), 2, "browsecomp-plus", protected=True)
+    assert resolve_questions(f"browsecomp-plus:{path}").questions == (right,)
+    pq.write_table(pa.Table.from_pylist([record | {"canary": CANARY}]), tmp_path / "plus.parquet")
+    monkeypatch.undo()
+    assert resolve_questions(str(tmp_path / "plus.parquet")).questions == (right,)
+
+
+@pytest.mark.parametrize("spec", ["hf:{}", "hf:{}:validation", "hf:{}:default:validation"])
+def test_a_data_set_of_the_hub_from_a_folder(tmp_path: Path, spec: str) -> None:
+    folder = tmp_path / "nq_open"
+    folder.mkdir()
+    records = [{"question": "who", "answer": ["a"]}, {"question": "where", "answer": ["b", "c"]}]
+    for split, part in (("train", records[:1]), ("validation", records)):
+        pq.write_table(pa.Table.from_pylist(part), folder / f"{split}-00000-of-00001.parquet")
+    found = resolve_questions(spec.format(folder))
+    assert [question.answers for question in found.questions] == [("a",), ("b", "c")]
+    assert found.name == spec.format(folder)
+    (only,) = resolve_questions(f"hf:{folder}:train").questions
+    assert only == Question("1", "who", ("a",), source="nq")
+    with pytest.raises(ValueError, match="has no split 'test'; it has: train, validation"):
+        resolve_questions(f"hf:{folder}:test")
+
+
+texts = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1).filter(str.strip)
+
+
+@given(
+    st.lists(st.tuples(texts, st.lists(st.integers() | texts.map(lambda t: f"a{t}"), min_size=1)), min_size=1)
+)
+def test_jsonl_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    path = tmp_path_factory.mktemp("jsonl") / "q.jsonl"
+    records = [
+        {"id": n, "question": text, "answers": answers, "hops": n}
+        for n, (text, answers) in enumerate(rows, 1)
+    ]
+    path.write_text(lines(*records), encoding="utf-8")
+    found = resolve_questions(f"jsonl:{path}").questions
+    assert [(q.id, q.text, q.hops) for q in found] == [
+        (str(n), text, n) for n, (text, _) in enumerate(rows, 1)
+    ]
+    for question, (_, answers) in zip(found, rows, strict=True):
+        assert set(question.answers) == {str(answer).strip() for answer in answers}
+        assert question.answers[0] == str(answers[0]).strip()
+        assert len(set(question.answers)) == len(question.answers)
+
+
+@real
+def test_every_row_of_the_real_cuts_is_read() -> None:
+    """Counted and compared with what json and pyarrow read, record by record."""
+    nq = [json.loads(line) for line in (SHARED / "nq_open/dev300.jsonl").open(encoding="utf-8")]
+    found = resolve_questions(str(SHARED / "nq_open/dev300.jsonl"))
+    assert found.name.startswith("nq:")
+    assert [(q.text, q.answers) for q in found.questions] == [
+        (each["question"], tuple(dict.fromkeys(answer.strip() for answer in each["answer"]))) for each in nq
+    ]
+    (trivia,) = resolve_questions(str(SHARED / "triviaqa/sample.json")).questions
+    assert trivia.answers == (
+        "Sunset Boulevard",
+        "Sunset Blvd",
+        "West Sunset Boulevard",
+        "Sunset Bulevard",
+        "Sunset Blvd.",
+    )
+    for name in ("2wiki", "musique"):
+        path = SHARED / f"{name}/questions250.jsonl"
+        records = [json.loads(line) for line in path.open(encoding="utf-8")]
+        cut = resolve_questions(f"{name}:{path}")
+        assert [(q.id, q.text, q.answers, q.source) for q in cut.questions] == [
+            (str(each["idx"]), each["question"], (each["answer"].strip(),), name) for each in records
+        ]
+        assert len(records) == 250
+    strategy = json.loads((SHARED / "strategyqa/dev.json").read_text(encoding="utf-8"))
+    found = resolve_questions(str(SHARED / "strategyqa/dev.json"))
+    assert [(q.id, q.answers, q.hops) for q in found.questions] == [
+        (each["qid"], ("yes" if each["answer"] else "no",), len(each["decomposition"])) for each in strategy
+    ]
+    assert len(strategy) == 229
+    assert found.questions[0].evidence == ("Albany, Georgia", "Albany, New York")
+
+
+@real
+def test_the_real_parquet_of_igpo() -> None:
+    path = SHARED / "deepresearcher/dev685.parquet"
+    records = pq.read_table(path).to_pylist()
+    found = resolve_questions(str(path))
+    assert found.name == f"verl:{path}"
+    assert Counter(q.source for q in found.questions) == {
+        "tq": 121,
+        "2wiki": 121,
+        "hotpotqa": 117,
+        "popqa": 116,
+        "nq": 112,
+        "musique": 98,
+    }
+    for question, record in zip(found.questions, records, strict=True):
+        assert question.id == record["extra_info"]["index"]
+        assert question.text == record["prompt"][0]["content"]
+        aliases = [each.strip() for each in record["reward_model"]["ground_truth"].split("<|answer_split|>")]
+        assert question.answers == tuple(dict.fromkeys(alias for alias in aliases if alias))
+
+
+@real
+def test_the_real_fanoutqa() -> None:
+    records = json.loads((SHARED / "fanoutqa/dev60.json").read_text(encoding="utf-8"))
+    found = resolve_questions(str(SHARED / "fanoutqa/dev60.json")).questions
+    assert [q.id for q in found] == [each["id"] for each in records]
+    assert Counter(type(each["answer"]).__name__ for each in records) == {"dict": 53, "int": 4, "list": 3}
+    for question, record in zip(found, records, strict=True):
+        (answer,) = question.answers
+        if isinstance(record["answer"], dict):
+            assert answer.partition(": ")[0] == next(iter(record["answer"])).strip()
+            assert all(key.strip() in answer for key in record["answer"])
+        elif isinstance(record["answer"], int):
+            assert answer == str(record["answer"])
+        else:
+            assert answer == ", ".join(map(str, record["answer"]))
+        assert question.evidence[0] == _first_page(record["decomposition"])
+
+
+def _first_page(steps: list[dict[str, Any]]) -> str:
+    for step in steps:
+        if step["decomposition"]:
+            return _first_page(step["decomposition"])
+        if step["evidence"]:
+            return str(step["evidence"]["title"])
+    raise AssertionError
+
+
+def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    """With a byte order mark, carriage returns, an empty line, and a line end within a cell."""
+    path = tmp_path / "sheet.csv"
+    path.write_bytes('\ufeffQuestion,Answer\r\n\r\n"Who,\r\nthen?",Grass\r\nWhere?,Danzig\r\n'.encode())
+    found = resolve_questions(f"csv:{path}").questions
+    assert [(q.id, q.text, q.answers) for q in found] == [
+        ("3", "Who,\r\nthen?", ("Grass",)),
+        ("5", "Where?", ("Danzig",)),
+    ]
+
+
+BAD_VALUES = (
+    None,
+    True,
+    3,
+    -1.5,
+    "",
+    " ",
+    "x",
+    [],
+    [None],
+    [3],
+    ["x"],
+    [["x"]],
+    [{}],
+    {},
+    {"title": "x"},
+    {"x": []},
+)
+
+
+def records() -> dict[str, dict[str, Any]]:
+    """One record of each set, as JSON has it."""
+    found: dict[str, dict[str, Any]] = {
+        "nq": {"question": "who", "answer": ["a"]},
+        "triviaqa": HF_TRIVIAQA,
+        "popqa": {"id": 3, "question": "who", "obj": "a", "possible_answers": ["a"]},
+        "2wiki": TWO_WIKI[0],
+        "hotpotqa": TWO_WIKI[0],
+        "musique": MUSIQUE,
+        "bamboogle": {"Question": "who", "Answer": "a"},
+        "strategyqa": STRATEGYQA[0],
+        "fanoutqa": FANOUTQA[0],
+        "simpleqa": {"metadata": {"topic": "a"}, "problem": "who", "answer": "a"},
+        "frames": {"Prompt": "who", "Answer": "a", "wiki_links": ["https://en.wikipedia.org/wiki/A"]},
+        "webwalkerqa": WEBWALKERQA,
+        "flashrag": FLASHRAG,
+        "browsecomp": {"problem": encrypted("who"), "answer": encrypted("a"), "canary": CANARY},
+        "browsecomp-plus": {
+            "query_id": "1",
+            "query": encrypted("who"),
+            "answer": encrypted("a"),
+            "evidence_docs": [{"docid": encrypted("7")}],
+            "canary": CANARY,
+        },
+        "verl": {
+            "id": "1",
+            "data_source": "nq",
+            "question": "who",
+            "prompt": [{"role": "user", "content": "who"}],
+            "reward_model": {"ground_truth": {"target": ["a"]}},
+            "extra_info": {"index": 3},
+            "metadata": FLASHRAG["metadata"],
+        },
+        "jsonl": {
+            "id": "1",
+            "question": "who",
+            "answers": ["a"],
+            "evidence": ["p"],
+            "hops": 2,
+            "source": "x",
+        },
+        "csv": {"id": "1", "question": "who", "answers": '["a"]', "hops": 2, "source": "x"},
+    }
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:.*says little")
+@pytest.mark.parametrize("name", records())
+def test_any_value_in_any_field_is_read_or_named(tmp_path: Path, name: str) -> None:
+    """No value of a wrong type, on the top level or one below, gives another error than DataError."""
+    record, path = records()[name], tmp_path / "q.jsonl"
+    path.write_text(lines(record))
+    assert len(resolve_questions(f"{name}:{path}").questions) == 1
+    changes: list[dict[str, Any]] = []
+    for field, value in record.items():
+        changes += [{**record, field: bad} for bad in BAD_VALUES]
+        if isinstance(value, dict):
+            changes += [{**record, field: {**value, key: bad}} for key in value for bad in BAD_VALUES]
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            changes += [
+                {**record, field: [{**value[0], key: bad}, *value[1:]]}
+                for key in value[0]
+                for bad in BAD_VALUES
+            ]
+    for number, change in enumerate(changes):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(lines(change))
+        with suppress(DataError):
+            (question,) = resolve_questions(f"{name}:{path}").questions
+            assert all(isinstance(each, str) and each.strip() for each in (question.text, *question.answers))
+            assert all(isinstance(each, str) for each in (question.id, question.source, *question.evidence))
+            assert question.hops is None or question.hops >= 1
