@@ -4,7 +4,8 @@ Turns of one question resemble each other, and so do attempts at it. The unit is
 the seed of a training run), never the turn. Every interval here is Student's t on jackknife pseudo-values,
 one for each unit: with n units, statistic s of all and s_i of all but unit i, these are n*s - (n - 1)*s_i.
 The pseudo-values of a mean are the values themselves, so that over seeds this is the ordinary t interval. For
-a statistic with bounds the interval is computed on the log-odds scale, whose ends stay within the bounds.
+a statistic with bounds the interval is computed on the log-odds scale, and for one with a least value alone
+on the log scale: the ends stay within the bounds.
 
 Below ``FEWEST`` units there is no interval and no test: their ends and p-values are nan, and nothing leads.
 
@@ -41,6 +42,7 @@ FEWEST = 5
 """The fewest units that have an interval or a test. With fewer, an interval is several times as wide as what
 it is about, and it rests on the shape of a distribution that nobody has seen."""
 ANYTHING: Bounds = (-math.inf, math.inf)
+COUNT: Bounds = (0.0, math.inf)
 SHARE: Bounds = (0.0, 1.0)
 
 
@@ -106,6 +108,23 @@ def difference(ours: Estimate, theirs: Estimate) -> Estimate:
     if ours.units < 2:
         return Estimate(value, math.nan, math.nan, ours.units)
     return _spread(value, ours.pseudo_values - theirs.pseudo_values, ANYTHING)
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of figures of independent samples, such as sets of questions; each counts alike.
+
+    The interval follows from theirs (MOVER: Zou and Donner, Statistics in Medicine 27, 2008): with m_i in
+    [l_i, u_i], the squares of its arms are those of m_i - l_i and of u_i - m_i, each added up, over n^2. So
+    it stays within the bounds that theirs keep. It is nan where one of them has none.
+
+    >>> average([over_seeds([0.5, 0.6, 0.4, 0.5, 0.7]), over_seeds([0.4, 0.5, 0.4, 0.3, 0.5])])
+    Estimate(value=0.48..., low=0.39..., high=0.56..., units=10)
+    """
+    n = len(estimates)
+    value, units = sum(each.value for each in estimates) / n, sum(each.units for each in estimates)
+    below = math.hypot(*(each.value - each.low for each in estimates)) / n
+    above = math.hypot(*(each.high - each.value for each in estimates)) / n
+    return Estimate(value, value - below, value + above, units)
 
 
 def kappa(ours: FloatArray, theirs: FloatArray) -> float:
@@ -178,6 +197,37 @@ def permutation(ours: Numbers, theirs: Numbers, draws: int = 20_000) -> float:
         chosen = np.vstack([np.arange(size), order[:, :size]])  # what was seen is one of the ways
     sums = both[chosen].sum(axis=1)
     distances = np.abs(sums / size - (both.sum() - sums) / (total - size))
+    return float((distances >= distances[0] - _NOISE * max(1.0, distances[0])).mean())
+
+
+def sign_flip(differences: Numbers, draws: int = 20_000) -> float:
+    """The p-value of paired differences whose mean is 0 in truth, under all ways to turn their signs.
+
+    Both sides. For differences of one size, such as those of right and wrong, it is the exact binomial test
+    of McNemar. Exact up to ``draws`` ways, above that from so many drawn at random with a fixed seed. nan
+    below ``FEWEST`` differences; 1 where all are 0.
+
+    >>> sign_flip([1, 1, 1, 1, 1, 1, 0, 0, -1]), sign_flip([1.0, 0.5, 0.25, 0.5, 1.0])
+    (0.125, 0.0625)
+    """
+    from scipy.special import bdtr
+
+    if len(differences) < FEWEST:
+        return math.nan
+    array = np.asarray(differences, dtype=np.float64)
+    array = array[np.abs(array) > _NOISE]
+    size = len(array)
+    if not size:
+        return 1.0
+    if np.ptp(np.abs(array)) <= _NOISE:
+        fewer = min(int((array > 0).sum()), int((array < 0).sum()))
+        return min(1.0, 2 * float(bdtr(fewer, size, 0.5)))
+    if 2**size <= draws:
+        signs = 1 - 2 * (np.arange(2**size)[:, None] >> np.arange(size) & 1)
+    else:
+        signs = np.random.default_rng(0).choice((-1, 1), (draws, size))
+        signs[0] = 1  # what was seen is one of the ways
+    distances = np.abs(signs @ array)
     return float((distances >= distances[0] - _NOISE * max(1.0, distances[0])).mean())
 
 
@@ -257,10 +307,13 @@ def _ends(value: float, pseudo_values: FloatArray, bounds: Bounds) -> tuple[floa
         return math.nan, math.nan
     reach = float(stdtrit(units - 1, 1 - tail)) * error
     least, most = bounds
-    if not (math.isfinite(least) and math.isfinite(most)):
+    if not math.isfinite(least):
         return value - reach, value + reach
     if not least < value < most:
         return math.nan, math.nan
+    if not math.isfinite(most):
+        factor = math.exp(min(reach / (value - least), 700.0))
+        return least + (value - least) / factor, least + (value - least) * factor
     odds = (value - least) / (most - value)
     factor = math.exp(min(reach * (most - least) / ((value - least) * (most - value)), 700.0))
     low, high = (least + (most - least) * x / (1 + x) for x in (odds / factor, odds * factor))

@@ -28,6 +28,7 @@ from igpo_gym.scorers import resolve_scorer
 from igpo_gym.search import resolve_search
 from igpo_gym.specs import (
     Spec,
+    asks_for,
     fingerprint,
     fingerprints,
     from_file,
@@ -418,6 +419,22 @@ def test_a_name_that_runs_code_is_not_taken_from_a_file() -> None:
             from_file("tool", "mcp:rm -rf /", "settings.json")
     finally:
         unregister("tool", "mcp")
+
+
+def test_what_a_name_wraps_is_trusted_and_hashed_as_it_would_be_alone(folder: Path) -> None:
+    for spec in ("closed-book:expert", "oracle:http://host:8000/v1#kind=chat", "closed-book:model"):
+        assert from_file("policy", spec, "card.json") == spec
+    for spec in ("os.path:join", "owner/name"):
+        with pytest.raises(SpecError, match=f"card.json names the policy '{spec}'"):
+            from_file("policy", f"oracle:{spec}", "card.json")
+    assert fingerprint("closed-book:model#device=cpu") == fingerprint("model")
+    assert fingerprint("closed-book:expert") == fingerprint("oracle:http://host:1") == ""
+
+
+def test_what_a_maker_asks_for_is_known_before_it_is_called() -> None:
+    assert asks_for("policy", "closed-book:expert", "questions")
+    assert not asks_for("policy", "oracle:nano#device=cpu", "questions")
+    assert not asks_for("policy", "http://host:8000/v1#kind=chat", "questions")
 
 
 # Fingerprints.

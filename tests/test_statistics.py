@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from igpo_gym.statistics import (
+    COUNT,
     SHARE,
     Estimate,
     auc,
+    average,
     correlation,
     difference,
     estimate,
@@ -26,6 +28,7 @@ from igpo_gym.statistics import (
     r_squared,
     rank_correlation,
     ratio,
+    sign_flip,
     slope,
     stratified_auc,
 )
@@ -292,3 +295,61 @@ def test_equal_rewards_have_leaders_in_one_column_of_twenty(count):
         }
         said += bool(leaders(found))
     assert said / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
+
+
+def test_the_average_of_sets_by_hand():
+    first = Estimate(0.5, 0.4, 0.8, 10)
+    second = Estimate(0.1, 0.0, 0.5, 20)
+    found = average([first, second])
+    # Arms: sqrt(0.1^2 + 0.1^2) / 2 below, sqrt(0.3^2 + 0.4^2) / 2 above.
+    assert (found.value, found.low, found.high) == pytest.approx((0.3, 0.3 - math.sqrt(0.02) / 2, 0.55))
+    assert found.units == 30
+    assert math.isnan(average([first, Estimate(0.1, math.nan, math.nan, 4)]).low)
+    assert average([first]).high == pytest.approx(0.8)
+
+
+@given(
+    data=st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=5, max_size=12), min_size=1, max_size=5)
+)
+def test_the_average_stays_within_the_bounds(data):
+    found = average([mean_over(values, range(len(values)), SHARE) for values in data])
+    if not math.isnan(found.low):
+        assert -1e-12 <= found.low <= found.value + 1e-12
+        assert found.value - 1e-12 <= found.high <= 1 + 1e-12
+
+
+def test_the_average_of_equal_sets_is_nearly_the_interval_of_all_their_values():
+    sets = np.random.default_rng(3).normal(0.5, 0.1, (4, 400))
+    found, pooled = average([over_seeds(each) for each in sets]), over_seeds(sets.ravel())
+    assert found.value == pytest.approx(pooled.value)
+    assert found.low == pytest.approx(pooled.low, abs=2e-4)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_signs_are_flipped_as_scipy_does(seed):
+    values = np.random.default_rng(seed).integers(-3, 4, 5 + seed % 4).astype(float)
+    theirs = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=10_000).pvalue
+    assert sign_flip(values) == pytest.approx(theirs)
+
+
+@given(more=st.integers(0, 40), fewer=st.integers(0, 40), equal=st.integers(5, 9))
+def test_of_right_and_wrong_it_is_the_binomial_test(more, fewer, equal):
+    values = [1.0] * more + [-1.0] * fewer + [0.0] * equal
+    theirs = stats.binomtest(more, more + fewer).pvalue if more + fewer else 1.0
+    assert sign_flip(values) == pytest.approx(theirs)
+
+
+def test_many_signs_are_drawn_and_few_are_not_judged():
+    values = np.random.default_rng(5).normal(0.15, 1.0, 200)
+    assert sign_flip(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.02)
+    assert sign_flip(values) == sign_flip(values)
+    assert math.isnan(sign_flip([1.0] * 4))
+
+
+def test_the_interval_of_a_count_is_that_of_t_on_the_log_scale():
+    values = [0.0, 1.0, 0.0, 0.0, 2.0, 1.0, 0.0]
+    found = mean_over(values, range(7), COUNT)
+    mean = np.mean(values)
+    reach = stats.t.ppf(0.975, 6) * stats.sem(values) / mean
+    assert (found.low, found.high) == pytest.approx((mean * np.exp(-reach), mean * np.exp(reach)))
+    assert math.isnan(mean_over([0.0] * 7, range(7), COUNT).low)

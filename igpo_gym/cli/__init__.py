@@ -4,6 +4,7 @@ import typer
 
 from igpo_gym.cli.bench import credit
 from igpo_gym.cli.bench_training import bench_training
+from igpo_gym.cli.compare import compare
 from igpo_gym.cli.corpora import build_index, show_index, world
 from igpo_gym.cli.data import list_sets, show
 from igpo_gym.cli.evaluate import evaluate
@@ -23,6 +24,7 @@ app = typer.Typer(
 for command in (play, rollout, train, rewards, relabel, world):
     app.command()(command)
 app.command("eval")(evaluate)
+app.command()(compare)
 
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes, and look at them.")
 index_app.command("build")(build_index)

@@ -32,7 +32,8 @@ Agent = Annotated[
     str,
     typer.Option(
         help="Who plays: [b]nano[/b], a hub name, a folder or a GGUF file, the URL of a server "
-        "([b]http://host:8000/v1[/b]), or a scripted agent such as [b]expert[/b]."
+        "([b]http://host:8000/v1[/b]), or a scripted agent such as [b]expert[/b]; [b]closed-book:AGENT[/b] "
+        "plays without tools, [b]oracle:AGENT[/b] is given the gold passages."
     ),
 ]
 Temperature = Annotated[

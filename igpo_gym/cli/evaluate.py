@@ -1,102 +1,288 @@
-"""``igpo-gym eval``: how well a policy answers the questions of a set."""
+"""``igpo-gym eval``: how well an agent answers the questions of one set or of several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from igpo_gym.cli.common import (
     TOO_FEW,
     Agent,
     BatchSize,
     MaxTokens,
-    Out,
     Seed,
     Temperature,
     TopP,
     assemble,
     console,
-    in_cells,
+    explained,
     make_policy,
     tell_cache,
 )
-from igpo_gym.cli.options import configured
+from igpo_gym.cli.options import NO_OPTIONS, PANEL, configured, preset
 from igpo_gym.cli.rollout import Recording, record
-from igpo_gym.config import EnvConfig
+from igpo_gym.config import EnvConfig, Names, shown
+from igpo_gym.errors import SpecError
+from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
-    from igpo_gym.episode import Episode
+    from igpo_gym.benchmark.evaluation.measures import Measure
+    from igpo_gym.benchmark.evaluation.table import Scores
+    from igpo_gym.lm.policy import Policy
+
+NOT_IN_CARDS = ("like", "config", "trust_imports", "out", "table")
+"""Options that a card does not hold: they say where things are, not what is played."""
+
+WITHOUT = ("order", "group_size")
+"""The arguments of an environment that say which episodes there are, which an evaluation decides itself."""
 
 
-@configured(
-    EnvConfig, without=("order", "group_size"), questions="world:test", scorer="none", reward="outcome-f1"
-)
+def _from_card(context: typer.Context, file: Path | None) -> Path | None:
+    if file is not None:
+        from igpo_gym.benchmark.evaluation.card import read_card
+
+        with explained():
+            names = {str(each.name) for each in context.command.params} - {*NOT_IN_CARDS}
+            preset(context, file, read_card(file)["settings"], names)
+    return file
+
+
+@configured(EnvConfig, without=(*WITHOUT, "questions", "search"), scorer="none", reward="outcome-f1")
 def evaluate(
     config: EnvConfig,
-    out: Out,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The JSONL file, one episode a line; resumed if it exists. Its card is beside it."),
+    ] = None,
+    questions: Annotated[
+        list[str],
+        typer.Option(
+            help="A set of questions; give it several times, or join sets by ' + '.",
+            rich_help_panel=PANEL.title,
+        ),
+    ] = ["world:test"],  # noqa: B006  (typer copies it)
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The retriever of all sets, or one for each set in their order; [b]none[/b]: BM25 over the "
+            "set's own passages.",
+            rich_help_panel=PANEL.title,
+        ),
+    ] = None,
     agent: Agent = "nano",
-    episodes: Annotated[int, typer.Option(min=1, help="How many questions, at most all.")] = 200,
+    episodes: Annotated[int, typer.Option(min=1, help="How many questions of each set, at most all.")] = 200,
     attempts: Annotated[
         int, typer.Option(min=1, help="Episodes per question, averaged; more than 1 want a temperature.")
     ] = 1,
+    metrics: Annotated[
+        str, typer.Option(help="Scores of the answers, joined by commas."), Names("metric", ())
+    ] = "em,f1,cover_em,igpo_f1,fanoutqa_loose",
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also write the table to FILE.md, FILE.csv or FILE.json; give it several times."),
+    ] = None,
     batch_size: BatchSize = 64,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
     seed: Seed = 0,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="The card of an evaluation that is run again; what the command line says comes before it.",
+            is_eager=True,
+            callback=_from_card,
+        ),
+    ] = None,
 ) -> None:
     """Measure how well an agent answers questions.
 
-    Prints exact match, F1, cover exact match (the answer contains a gold one), the share of episodes that
-    ended with an answer, the share of messages that were valid actions, and turns with tools, each with a 95%
-    interval over questions. The episodes are kept; the same command goes on from them.
+    Prints a table with a column for each set and their average: scores of the answers, searches, opened
+    documents, turns, tokens, invalid messages, failed searches, and why episodes ended, each with a 95%
+    interval over questions. The episodes are kept, and the same command goes on from them; beside them lies a
+    card that says everything that decided the figures.
 
     Examples:
 
-      igpo-gym eval --out nano.jsonl
+      igpo-gym eval --out nano.jsonl --table nano.md
 
-      igpo-gym eval --agent ./checkpoint --questions hotpotqa:dev.jsonl --episodes 500 --out dev.jsonl
+      igpo-gym eval --agent ./checkpoint --questions hotpotqa:dev.jsonl --questions jsonl:mine.jsonl
+      --search none --search bm25:wiki-index --episodes 500 --out dev.jsonl
 
-      igpo-gym eval --agent http://host:8000/v1 --temperature 0.7 --attempts 4 --out server.jsonl
+      igpo-gym eval --agent closed-book:http://host:8000/v1 --questions jsonl:mine.jsonl --out closed.jsonl
+
+      igpo-gym eval --like nano.card.json
     """
-    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.agents.policies.bounds import played_by
+    from igpo_gym.benchmark.evaluation import card
+    from igpo_gym.benchmark.evaluation import table as tables
+    from igpo_gym.benchmark.evaluation.measures import measures
     from igpo_gym.lm.policy import Sampling
+    from igpo_gym.specs import listed
 
-    question_set, engine = assemble(config)
+    out = out or (card.again(like) if like else None)
+    if out is None:
+        raise SpecError("give --out, the file for the episodes")
+    for file in table or ():
+        tables.check_format(file)
+    asked = measures(listed(metrics))
+    sets = _sets(questions, search)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
-    policy = make_policy(agent, question_set, engine, sampling)
-    chosen = question_set.questions[:episodes]
-    recording = Recording.of(config, question_set, agent, sampling)
-    record(engine, policy, chosen, out, recording, batch_size, attempts)
-    wanted = {(question.id, attempt) for question in chosen for attempt in range(attempts)}
-    found = (e for e in read_rollouts(out) if (e.question.id, e.attempt) in wanted)
-    console.print(_scores(found))
-    tell_cache(engine.facts())
+    configs = [replace(config, questions=spec, search=place) for spec, place in sets]
+    played = [played_by(agent, each) for each in configs]
+    _check_questions(agent, played)
+    settings = {
+        **{
+            name: value
+            for name, value in shown(config).items()
+            if name not in (*NO_OPTIONS, *WITHOUT, "questions", "search")
+        },
+        "questions": [shown(each)["questions"] for each in configs],
+        "search": [shown(each)["search"] or "none" for each in configs],
+        "agent": without_credentials(agent),
+        "episodes": episodes,
+        "attempts": attempts,
+        "metrics": metrics,
+        "batch_size": batch_size,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "seed": seed,
+    }
+    begun = out.exists() and out.stat().st_size > 0
+    decided, wanted = _play(agent, played, sampling, episodes, attempts, batch_size, out, asked)
+    scores = _scores(out, wanted, asked, settings["questions"])
+    _print(scores)
+    for file in table or ():
+        _write(file, scores)
+    if begun and (earlier := card.earlier_packages(card.card_of(out))):
+        decided["earlier_packages"] = earlier
+        console.print("episodes that were there before were played with other versions of packages")
+    card.write_card(card.card_of(out), settings, decided, tables.as_json(scores))
+    console.print(f"card: {card.card_of(out)}", markup=False)
+    if like is not None:
+        _print_differences(like, decided, tables.as_json(scores))
 
 
-def _scores(episodes: Iterable[Episode]) -> Table:
-    from igpo_gym.agents.rollouts.summary import summarize
-    from igpo_gym.statistics import ANYTHING, SHARE, mean_over
+def _sets(questions: Sequence[str], search: Sequence[str] | None) -> list[tuple[str, str | None]]:
+    """The spec of each set, and that of its search."""
+    from igpo_gym.specs import joined
 
-    summary = summarize(episodes)
-    measures = (
-        ("exact match", summary.exact_matches, SHARE),
-        ("F1", summary.f1s, SHARE),
-        ("cover exact match", summary.cover_matches, SHARE),
-        ("answered", summary.answered, SHARE),
-        ("valid actions", summary.valid_actions, SHARE),
-        ("turns with tools", summary.tool_turns, ANYTHING),
+    specs = [part for each in questions for part in joined(each)]
+    for spec in specs:
+        if specs.count(spec) > 1:
+            raise SpecError(f"the questions {without_credentials(spec)!r} are given twice")
+    places = [None if place == "none" else place for place in search or ["none"]]
+    if len(places) not in (1, len(specs)):
+        raise SpecError(
+            f"{len(places)} times --search for {len(specs)} sets of questions: give one for all of them, or "
+            "one for each"
+        )
+    return list(zip(specs, places * len(specs) if len(places) == 1 else places, strict=True))
+
+
+def _check_questions(agent: str, configs: Sequence[EnvConfig]) -> None:
+    """Raise what is wrong with any set of questions, before anything else is loaded."""
+    from igpo_gym.data import resolve_questions
+    from igpo_gym.data.evidence import require_evidence
+    from igpo_gym.tools.evidence import GOLD_EVIDENCE
+
+    with console.status("loading questions"):
+        for config in configs:
+            question_set = resolve_questions(config.questions)
+            if config.tools == GOLD_EVIDENCE:
+                require_evidence(without_credentials(agent), question_set)
+
+
+def _play(
+    agent: str,
+    configs: Sequence[EnvConfig],
+    sampling: Any,
+    episodes: int,
+    attempts: int,
+    batch_size: int,
+    out: Path,
+    asked: Sequence[Measure],
+) -> tuple[dict[str, Any], set[tuple[str, str, int]]]:
+    """Play all sets into the file; returns what decides the figures, and which episodes are asked for."""
+    from igpo_gym.benchmark.evaluation.card import decided_by, set_facts
+    from igpo_gym.specs import asks_for
+
+    names = [shown(config)["questions"] for config in configs]
+    alone = asks_for("policy", agent, "questions")  # such an agent is made anew for each set
+    policy: Policy | None = None
+    decided: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    wanted: set[tuple[str, str, int]] = set()
+    for name, config in zip(names, configs, strict=True):
+        if len(configs) > 1:
+            console.print(name, markup=False)
+        question_set, engine = assemble(config)
+        if policy is None or alone:
+            policy = make_policy(agent, question_set, engine, sampling)
+        recording = Recording.of(config, question_set, agent, sampling)
+        prints = dict(recording.fingerprints)
+        agent_fingerprint = prints.pop("agent_fingerprint")
+        facts[name] = set_facts(question_set, engine, prints)
+        decided = decided_by(engine, policy, agent_fingerprint, asked, facts)
+        chosen = question_set.questions[:episodes]
+        others = [other for other in names if other != name]
+        record(engine, policy, chosen, out, recording, batch_size, attempts, others=others)
+        tell_cache(engine.facts())
+        wanted |= {(name, question.id, attempt) for question in chosen for attempt in range(attempts)}
+    return decided, wanted
+
+
+def _scores(
+    out: Path, wanted: set[tuple[str, str, int]], asked: Sequence[Measure], order: Sequence[str]
+) -> Scores:
+    from igpo_gym.agents.rollouts.records import read_recordings
+    from igpo_gym.benchmark.evaluation.table import tabulate
+
+    found = (
+        (settings["questions"], episode)
+        for settings, episode in read_recordings(out)
+        if (settings.get("questions"), episode.question.id, episode.attempt) in wanted
     )
-    table = Table("measure", "mean", "95% interval")
-    known = True
-    for name, values, bounds in measures:
-        mean, ends, _ = in_cells(mean_over(values, summary.questions, bounds))
-        table.add_row(name, mean, ends)
-        known = known and bool(ends)
-    table.caption = f"{len(set(summary.questions))} questions, {len(summary.questions)} episodes"
-    if not known:
-        table.caption += f"; {TOO_FEW}"
-    return table
+    return tabulate(found, asked, order)
+
+
+def _print(scores: Scores) -> None:
+    from igpo_gym.benchmark.evaluation.table import as_table
+    from igpo_gym.benchmark.report import rich_table
+
+    console.print(rich_table(as_table(scores)))
+    counts = [sum(getattr(one, what) for one in scores.sets) for what in ("questions", "episodes")]
+    bare = any(math.isnan(found.low) for one in scores.sets for found in one.estimates.values())
+    console.print(f"{counts[0]} questions, {counts[1]} episodes" + f"; {TOO_FEW}" * bare, highlight=False)
+
+
+def _write(file: Path, scores: Scores) -> None:
+    from igpo_gym.benchmark.evaluation.table import as_json, as_rows, as_table, in_format
+    from igpo_gym.storage import written_file
+
+    with written_file(file) as written:
+        written.write(in_format(file, as_table(scores), as_rows(scores), as_json(scores)))
+
+
+def _print_differences(file: Path, decided: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
+    """Say what is not as it was when the card was written."""
+    import json
+
+    from igpo_gym.benchmark.evaluation.card import differences, read_card
+    from igpo_gym.benchmark.report import json_text
+    from igpo_gym.text import printable
+
+    then = read_card(file)
+    now = json.loads(json_text({"decided_by": decided, "scores": scores}))
+    for part, what in (("decided_by", "what decides the figures"), ("scores", "the figures")):
+        found = list(differences(then[part], now[part]))
+        if not found:
+            console.print(f"{what}: as on {file}", markup=False)
+        for line in found:
+            console.print(f"other than on {file}: {printable(line)}", markup=False)

@@ -52,13 +52,19 @@ def configured(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        specs_of = {**marks(base, Names), "agent": Names("policy", ())} | {
+            each.name: mark for each in own for mark in _metadata(each.annotation) if isinstance(mark, Names)
+        }
         known = (first.keys() - left_out.keys() | {each.name for each in own}) - {*NOT_IN_FILES}
 
         @functools.wraps(command)
         def run(context: typer.Context, config: Path | None, trust_imports: bool, **given: Any) -> None:
             with explained():
-                if config is not None:
-                    _check_specs(context, base, config, trust_imports, given)
+                files = [file for file in (config, given.get("like")) if file is not None]
+                if len(files) > 1:
+                    raise SpecError("give --config or --like, not both")
+                for file in files:
+                    _check_specs(context, specs_of, file, trust_imports, given)
                 chosen = {name: left_out[name] if name in left_out else given.pop(name) for name in first}
                 command(base(**chosen), **given)
 
@@ -75,6 +81,10 @@ def configured(
         return run
 
     return decorate
+
+
+def _metadata(annotation: Any) -> tuple[Any, ...]:
+    return getattr(annotation, "__metadata__", ())
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
@@ -104,11 +114,8 @@ def _number_or_none(value: Any) -> int | None:
 def _config_option(names: Collection[str], left_out: Mapping[str, Any]) -> Any:
     def read(context: typer.Context, file: Path | None) -> Path | None:
         if file is not None:
-            options = {each.name: each for each in context.command.params if each.name in names}
-            known = {str(name): getattr(each, "multiple", False) for name, each in options.items()}
             with explained():
-                found = read_config(file, known, left_out)
-            context.default_map = {**(context.default_map or {}), **found}
+                preset(context, file, _read_file(file), names, left_out)
         return file
 
     option = typer.Option(
@@ -121,13 +128,26 @@ def _config_option(names: Collection[str], left_out: Mapping[str, Any]) -> Any:
     return Annotated[Path | None, option]
 
 
-def read_config(file: Path, known: Mapping[str, bool], left_out: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a file gives, by name; None is the text "none", as on the command line.
+def preset(
+    context: typer.Context,
+    file: Path,
+    settings: Mapping[str, Any],
+    names: Collection[str],
+    left_out: Mapping[str, Any] | None = None,
+) -> None:
+    """Let the settings of a file stand for the options of a command that the command line does not give.
 
-    ``known`` are the options, and whether each may be given several times. Fields of ``left_out`` may stand
-    in the file with the values that they have anyway. Raises DataError for a file that cannot be read, and
-    SpecError, with the nearest name, for a setting that is not known or no text, number or truth.
+    ``names`` are the options that it may give. Fields of ``left_out`` may stand in the file with the values
+    that they have anyway. Raises SpecError, with the nearest name, for a setting that is not known or no
+    text, number or truth.
     """
+    options = {each.name: each for each in context.command.params if each.name in names}
+    known = {str(name): getattr(each, "multiple", False) for name, each in options.items()}
+    context.default_map = {**(context.default_map or {}), **_checked(file, settings, known, left_out or {})}
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """The settings of a JSON or TOML file. Raises DataError for a file that cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
         found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
@@ -135,6 +155,16 @@ def read_config(file: Path, known: Mapping[str, bool], left_out: Mapping[str, An
         raise DataError(file, f"neither JSON nor TOML that can be read ({problem})") from None
     if not isinstance(found, dict):
         raise DataError(file, "its JSON is no object: write settings by name")
+    return found
+
+
+def _checked(
+    file: Path, found: Mapping[str, Any], known: Mapping[str, bool], left_out: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings by name; None is the text "none", as on the command line.
+
+    ``known`` are the options, and whether each may be given several times.
+    """
     settings = {}
     for key, value in found.items():
         name = key.replace("-", "_")
@@ -161,10 +191,14 @@ def _value(file: Path, name: str, value: Any, several: bool) -> Any:
 
 
 def _check_specs(
-    context: typer.Context, base: type[EnvConfig], file: Path, trusted: bool, given: Mapping[str, Any]
+    context: typer.Context,
+    specs_of: Mapping[str, Names],
+    file: Path,
+    trusted: bool,
+    given: Mapping[str, Any],
 ) -> None:
     """Ask for trust in what the file alone names and what can run code."""
-    for name, names in {**marks(base, Names), "agent": Names("policy", ())}.items():
+    for name, names in specs_of.items():
         source = context.get_parameter_source(name)
         if source is not None and source.name == "DEFAULT_MAP":
             value = given.get(name)

@@ -47,13 +47,14 @@ def play(
 
       igpo-gym play --agent nano --temperature 0
     """
+    from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.data.scores import score
     from igpo_gym.envs.render import moment
     from igpo_gym.envs.setup import QuestionStream
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.text import printable
 
-    question_set, engine = assemble(config)
+    question_set, engine = assemble(played_by(agent, config))
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
     policy = make_policy(agent, question_set, engine, sampling) if agent else None
     stream = QuestionStream(question_set.questions, seed, order=config.order)

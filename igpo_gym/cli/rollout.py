@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,10 +65,12 @@ def rollout(
 
       igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --out server.jsonl
     """
+    from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
 
+    config = played_by(agent, config)
     question_set, engine = assemble(config)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
     policy = make_policy(agent, question_set, engine, sampling)
@@ -131,13 +133,17 @@ def record(
     batch_size: int,
     group_size: int,
     clear_text: bool = False,
+    others: Collection[str] = (),
 ) -> int:
-    """Play what the file does not have yet into it, with a progress bar; returns how many episodes."""
+    """Play what the file does not have yet into it, with a progress bar; returns how many episodes.
+
+    ``others`` are the question sets of this run that stand in the file beside this one.
+    """
     from igpo_gym.agents.rollouts.collect import collect
     from igpo_gym.agents.rollouts.records import RolloutFile
 
     settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
-    with RolloutFile(out, settings, fingerprints, engine.reward, clear_text=clear_text) as file:
+    with RolloutFile(out, settings, fingerprints, engine.reward, others, clear_text=clear_text) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
         remaining = len(wanted - file.done)
         began, turns = time.perf_counter(), 0

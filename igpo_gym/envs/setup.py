@@ -27,6 +27,7 @@ from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.search import corpus_of, resolve_search
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
+from igpo_gym.tools.evidence import GOLD_EVIDENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +187,15 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     questions = resolve_questions(config.questions)
     if "evidence" in paid.needs:
         require_evidence(f"reward {paid.name!r}", questions)
-    retriever = resolve_search(config.search, questions, config.search_cache)
-    searched = corpus_of(retriever) or retriever
-    if not _own_corpus(config.search):
+    if config.tools == GOLD_EVIDENCE:
+        require_evidence(f"the tool {GOLD_EVIDENCE!r}", questions)  # before an index is loaded
+    retriever = resolve_search(config.search, questions, config.search_cache) if _searches(config) else None
+    searched = corpus_of(retriever) or retriever if retriever is not None else None
+    if searched is not None and not _own_corpus(config.search) and config.tools != GOLD_EVIDENCE:
         questions = match_evidence(questions, searched)
     if "evidence" in paid.needs:
         check_evidence(f"reward {paid.name!r}", questions, searched)
-    tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k)
+    tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k, questions=questions)
     policy = None
     if config.policy is not None:
         told = {"questions": questions, "protocol": protocol, "sampling": Sampling()}
@@ -204,12 +207,19 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         rules=rules,
         scorer=resolve_scorer(config.scorer),
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
-        corpus=corpus_of(retriever) or questions.passages,
+        corpus=(corpus_of(retriever) if retriever is not None else None) or questions.passages,
         retriever=retriever,
         policy=policy,
         judge=None if config.judge in (None, "none") else specs.resolve("judge", config.judge),
     )
     return questions, engine
+
+
+def _searches(config: EnvConfig) -> bool:
+    """Whether a retriever is needed: not without tools, nor for evidence that came with the questions."""
+    if isinstance(config.tools, str | list | tuple) and not config.tools:
+        return False
+    return config.tools != GOLD_EVIDENCE or config.search is not None
 
 
 def _own_corpus(search: Any) -> bool:

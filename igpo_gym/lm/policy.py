@@ -21,11 +21,12 @@ class Policy(Protocol):
     True
     """
 
-    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+    def act(self, episodes: Sequence[Episode]) -> Sequence[str | Message]:
         """One message per episode, in order. No episode in the list has ended.
 
         What an episode gets does not depend on which others are in the list. A policy whose model reads no
-        longer transcripts than some limit says so with a method ``has_room(episode) -> bool``.
+        longer transcripts than some limit says so with a method ``has_room(episode) -> bool``. What it tells
+        about itself with a method ``facts() -> dict[str, str | int]`` stands in the card of an evaluation.
         """
         ...
 

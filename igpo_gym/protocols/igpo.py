@@ -19,7 +19,7 @@ from igpo_gym.protocols.grammar import Tools, checked_call, spec_named
 from igpo_gym.protocols.json_calls import JsonForm, call_object, read_call
 from igpo_gym.protocols.probe import ANSWER_PROBE, OPEN_PROBE
 from igpo_gym.protocols.protocol import ReplyLimits, Results, TextProtocol, unavailable
-from igpo_gym.protocols.tool_call import question_alone
+from igpo_gym.protocols.tool_call import question_alone, without_tools
 from igpo_gym.text import neutralize, shortened
 from igpo_gym.tools.interface import ToolSpec
 from igpo_gym.tools.opening import OPEN
@@ -177,6 +177,8 @@ def instructions(protocol: TextProtocol, date: str = "") -> str:
     tools = _shown(protocol.tools)
     schemas = "\n".join(json.dumps(tool.as_function(), ensure_ascii=False) for tool in tools)
     today = f" Today is {date}." if date else ""
+    if not tools:
+        return without_tools(protocol).replace(".", f".{today}", 1)
     form = '{"name": <function-name>, "arguments": <args-json-object>}'
     return (
         "You answer questions by searching the web and reading pages, step by step."

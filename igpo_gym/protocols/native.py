@@ -87,12 +87,13 @@ def named_calls(protocol: TextProtocol, action: Action) -> str:
 
 def instructions(protocol: TextProtocol) -> str:
     """The system message. The library's template adds the tools' schemas."""
+    search = " by searching" if protocol.tools else ""
     use = "".join(
         f" Call {tool.name} to {tool.description[:1].lower()}{tool.description[1:]}"
         for tool in protocol.tools
     )
     return (
-        f"You answer questions by searching.{use} When you know enough, call answer, with a short answer and "
+        f"You answer questions{search}.{use} When you know enough, call answer, with a short answer and "
         "no explanation."
     )
 

@@ -13,6 +13,8 @@ from igpo_gym.protocols.protocol import TextProtocol
 
 def instructions(protocol: TextProtocol) -> str:
     """The system message: the tools with their schemas, a call of each, and how to answer."""
+    if not protocol.tools:
+        return without_tools(protocol)
     schemas = "\n".join(json.dumps(tool.as_function(), ensure_ascii=False) for tool in protocol.tools)
     calls = "\n".join(
         f"To {tool.purpose}, write the call as JSON:\n<tool_call>\n"
@@ -24,6 +26,15 @@ def instructions(protocol: TextProtocol) -> str:
         "You answer questions by searching. Think between <think> and </think> before you act.\n\n"
         f"# Tools\n\n<tools>\n{schemas}\n</tools>\n\n{calls}\n"
         f"The results come between <{tag}> and </{tag}>. When you know enough, write "
+        f"{answer}, short and without explanation."
+    )
+
+
+def without_tools(protocol: TextProtocol) -> str:
+    """The system message where nothing can be called: how to answer."""
+    answer = protocol.write(Answer("answer"))
+    return (
+        "You answer questions. Think between <think> and </think> first, then write "
         f"{answer}, short and without explanation."
     )
 

@@ -26,8 +26,8 @@ loaded at the first lookup of a name that is not registered yet.
 from __future__ import annotations
 
 from igpo_gym.specs.fingerprints import fingerprint
-from igpo_gym.specs.grammar import Spec, joined, parts
-from igpo_gym.specs.objects import NEAR, called, checked, converted, maker, placed, resolve, unknown
+from igpo_gym.specs.grammar import Spec, joined, listed, parts
+from igpo_gym.specs.objects import NEAR, asks_for, called, checked, converted, maker, placed, resolve, unknown
 from igpo_gym.specs.registry import (
     KINDS,
     LOCK,
@@ -56,6 +56,7 @@ __all__ = [
     "Entry",
     "Kind",
     "Spec",
+    "asks_for",
     "called",
     "checked",
     "converted",
@@ -63,6 +64,7 @@ __all__ = [
     "forms",
     "from_file",
     "joined",
+    "listed",
     "maker",
     "names",
     "parts",

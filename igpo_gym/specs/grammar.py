@@ -88,3 +88,12 @@ def joined(text: str) -> list[str]:
     ['world:test', 'jsonl:mine.jsonl']
     """
     return [part.strip() for part in re.split(r"\s\+\s", text)]
+
+
+def listed(text: str) -> list[str]:
+    """The names that commas join into one; those within parentheses part parameters.
+
+    >>> listed("em, f1(metric=igpo,weight=2)")
+    ['em', 'f1(metric=igpo,weight=2)']
+    """
+    return [part.strip() for part in re.split(r",(?![^()]*\))", text)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from igpo_gym.errors import SpecError
 from igpo_gym.specs.fingerprints import fingerprint
-from igpo_gym.specs.grammar import Spec
+from igpo_gym.specs.grammar import Spec, parts
 from igpo_gym.specs.registry import (
     KINDS,
     LOCK,
@@ -100,6 +100,25 @@ def placed(kind: str, place: str) -> tuple[Any, str]:
         return found.make, found.place  # without the lock, for modules ask while they are imported
     with LOCK:
         return _attribute(found.make), found.place
+
+
+def asks_for(kind: str, spec: str, name: str) -> bool:
+    """Whether what a spec names, or what its parts name, is made from the part of the context ``name``.
+
+    What asks for nothing can be made once and used in many places. Raises SpecError for a spec that names
+    nothing.
+
+    >>> asks_for("policy", "expert", "questions"), asks_for("policy", "nano#device=cpu", "questions")
+    (True, False)
+    """
+    place = Spec.parse(spec).place
+    if (scheme := registered_in(kind, place)) and table_of(kind)[scheme].parts:
+        return any(asks_for(kind, part, name) for part in parts(place[len(scheme) + 1 :]))
+    make = maker(kind, place)
+    try:
+        return name in inspect.signature(make).parameters
+    except (TypeError, ValueError):  # an object that is ready, and some functions that are written in C
+        return False
 
 
 def checked(kind: str, thing: Any, source: str = "") -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from igpo_gym.errors import SpecError
-from igpo_gym.specs.grammar import Spec, joined, parts
+from igpo_gym.specs.grammar import Spec, joined, listed, parts
 from igpo_gym.specs.registry import KINDS, PATH, exists, kind_of, registered_in, table_of
 from igpo_gym.text import without_credentials
 
@@ -44,6 +44,9 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
 
 def _parts(kind: str, spec: str) -> Iterator[str]:
     """The specs in a text that may join several."""
+    if kind == "metric":
+        yield from (name.partition("(")[0] for name in listed(spec))
+        return
     if kind not in ("reward", "estimator"):  # they have parameters in parentheses
         yield from joined(spec)
         return

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import igpo_gym.specs as specs
+from igpo_gym.tools.evidence import GOLD_EVIDENCE, GoldEvidence
 from igpo_gym.tools.interface import Tool, ToolSpec
 from igpo_gym.tools.opening import Open
 from igpo_gym.tools.searching import Search, queries, search_call
@@ -14,14 +15,15 @@ __all__ = ["Open", "Search", "Tool", "ToolSpec", "queries", "resolve_tools", "se
 
 specs.register("tool", "search", Search)
 specs.register("tool", "open", Open)
+specs.register("tool", GOLD_EVIDENCE, GoldEvidence)
 
 
 def resolve_tools(spec: str | Tool | Sequence[str | Tool], **context: Any) -> tuple[Tool, ...]:
     """Tools from a spec: names joined by " + ", a Tool, or a sequence of names and Tools.
 
-    ``context`` holds what the environment has for tools: its ``retriever``, and ``top_k``; what makes a tool
-    is given those that it has parameters for. Raises SpecError for a name that is not known and for an object
-    that is no tool.
+    ``context`` holds what the environment has for tools: its ``retriever``, ``top_k`` and ``questions``; what
+    makes a tool is given those that it has parameters for. An empty text is no tool at all. Raises SpecError
+    for a name that is not known and for an object that is no tool.
 
     >>> class Index:
     ...     def search(self, queries, k):

@@ -45,10 +45,15 @@ def queries(action: Action) -> tuple[str, ...]:
     """
     if not isinstance(action, ToolCalls):
         return ()
-    return tuple([query for call in action.calls if call.tool == SEARCH.name for query in _queries(call)])
+    return tuple([query for call in action.calls if call.tool == SEARCH.name for query in call_queries(call)])
 
 
-def _queries(call: ToolCall) -> tuple[str, ...]:
+def call_queries(call: ToolCall) -> tuple[str, ...]:
+    """The queries of a call of the search.
+
+    >>> call_queries(ToolCall("search", {"query": ["Danzig", "Vistula"]}))
+    ('Danzig', 'Vistula')
+    """
     query = call.arguments["query"]
     return (query,) if isinstance(query, str) else tuple(query)
 
@@ -81,7 +86,7 @@ class Search:
 
     def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
         """The passages of each call's queries."""
-        asked = [_queries(call) for _, call in calls]
+        asked = [call_queries(call) for _, call in calls]
         found = self._found(list(dict.fromkeys(query for queries in asked for query in queries)))
         return [ToolResult(passages=tuple([found[query] for query in queries])) for queries in asked]
 

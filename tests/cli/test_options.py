@@ -31,7 +31,7 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 DIFFERENT = {
     "play": {},
     "rollout": {},
-    "eval": {"questions": "world:test", "scorer": "none", "reward": "outcome-f1"},
+    "eval": {"questions": ["world:test"], "scorer": "none", "reward": "outcome-f1"},
     "train": {"scorer": "policy", "group_size": 8},
     "bench train": {"scorer": "policy", "group_size": 8},
     "bench credit": {"questions": "world:test", "group_size": 4, "reward": None},

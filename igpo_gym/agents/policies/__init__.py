@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import igpo_gym.specs as specs
+from igpo_gym.agents.policies.bounds import ClosedBook, OracleReader
 from igpo_gym.agents.policies.scripted import SCRIPTED, ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.errors import SpecError
@@ -44,6 +45,10 @@ for _name in ("http", "https"):
     specs.register(
         "policy", _name, "igpo_gym.agents.policies.remote:RemotePolicy", form="http://HOST:PORT/v1"
     )
+
+
+specs.register("policy", "closed-book", ClosedBook, form="closed-book:AGENT", parts=True)
+specs.register("policy", "oracle", OracleReader, form="oracle:AGENT", parts=True)
 
 
 def resolve_policy(

@@ -19,6 +19,7 @@ from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.reader import CausalReader
 from igpo_gym.protocols import TAGS, TextProtocol
+from igpo_gym.specs import fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -106,6 +107,18 @@ class LanguageModelPolicy:
     def stats(self) -> PolicyStats:
         """What has been done so far."""
         return self._stats
+
+    def facts(self) -> dict[str, str | int]:
+        """What the model is: its class, its revision on the hub, a hash of its files, size and precision."""
+        config, layout = self.reader.model.config, self.reader.layout
+        return {
+            "model": type(self.reader.model).__name__,
+            "revision": getattr(config, "_commit_hash", None) or "",
+            "weights": fingerprint(Path(config.name_or_path)),
+            "parameters": self.reader.model.num_parameters(),
+            "dtype": str(layout.dtype).removeprefix("torch."),
+            "device": layout.device.type,
+        }
 
     def act(self, episodes: Sequence[Episode]) -> list[Message]:
         """One message per episode, in order. Raises SamplingError if the model's numbers are not finite."""

@@ -92,6 +92,10 @@ class RemotePolicy:
             self.close()
             raise
 
+    def facts(self) -> dict[str, str | int]:
+        """What the server says of its model: its name."""
+        return {"model": self._served.name}
+
     def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
         """One message per episode, in order.
 

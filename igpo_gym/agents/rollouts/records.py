@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -220,15 +220,23 @@ def _action(record: Mapping[str, Any]) -> Action:
 
 def read_rollouts(path: str | Path) -> Iterator[Episode]:
     """The episodes of a file, in order. Raises DataError with the line that is not an episode."""
+    return (episode for _, episode in read_recordings(path))
+
+
+def read_recordings(path: str | Path) -> Iterator[tuple[dict[str, Any], Episode]]:
+    """The episodes of a file, in order, each with the settings that its line holds; empty if it holds none.
+
+    Raises DataError with the line that is not an episode.
+    """
     with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
                 _check_format(record)
-                episode = from_record(record)
+                recording = dict(record.get("settings", {})), from_record(record)
             except _MALFORMED as problem:
                 raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
-            yield episode
+            yield recording
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -257,9 +265,11 @@ class RolloutFile:
 
     Opened again with the same settings it goes on where it stopped: a line that a crash cut short is
     removed, and ``done`` holds the question's id and the attempt's number of each episode that is there.
-    ``reward`` is what they were paid; ``clear_text`` as in :func:`to_record`. Raises BlockingIOError when
-    another run is writing to it, and DataError when it was made with other settings, since its episodes
-    could not be compared; of those that are named in ``fingerprints``, a line may lack some.
+    ``reward`` is what they were paid; ``clear_text`` as in :func:`to_record`. A file may hold several sets of
+    questions: lines whose setting ``questions`` is one of ``others`` are left as they are. Raises
+    BlockingIOError when another run is writing to it, and DataError when it was made with other settings,
+    since its episodes could not be compared; of those that are named in ``fingerprints``, a line may lack
+    some.
     """
 
     def __init__(
@@ -268,12 +278,14 @@ class RolloutFile:
         settings: dict[str, Any],
         fingerprints: Iterable[str] = (),
         reward: RewardFunction | None = None,
+        others: Collection[str] = (),
         *,
         clear_text: bool = False,
     ) -> None:
         self.path = path
         self.settings = settings
         self.reward = reward
+        self._others = frozenset(others)
         self.clear_text = clear_text
         self._fingerprints = {name: settings[name] for name in fingerprints}
         self.done: set[tuple[str, int]] = set()
@@ -317,9 +329,11 @@ class RolloutFile:
                     raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
             except _MALFORMED as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
+            end += len(line)
+            if settings.get("questions") in self._others:
+                continue
             if names := changed(settings, self.settings, self._fingerprints):
                 raise DataError(self.path, f"made with other settings ({names}); choose another file", number)
             self.done.add(attempt)
-            end += len(line)
         self._file.truncate(end)
         self._file.seek(0, os.SEEK_END)

@@ -9,7 +9,7 @@ import numpy as np
 
 from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.scores import scores
-from igpo_gym.episode import Episode, Invalid, ToolCalls
+from igpo_gym.episode import Episode, ToolCalls
 from igpo_gym.rewards.terms import INFORMATION_GAIN
 from igpo_gym.statistics import SHARE, Estimate, estimate, kappa, mean_over
 
@@ -45,19 +45,14 @@ class Summary:
     >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer=None, reward="outcome-f1"))
     >>> expert = resolve_policy("expert", questions, engine.protocol)
     >>> summary = summarize(collect(engine, expert, questions.questions[:3]))
-    >>> summary.f1s, summary.valid_actions
-    ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
+    >>> summary.f1s, len(summary.tool_turns)
+    ([1.0, 1.0, 1.0], 3)
     """
 
     questions: list[str] = field(default_factory=list)
     """The id of each episode's question."""
     exact_matches: list[float] = field(default_factory=list)
     f1s: list[float] = field(default_factory=list)
-    cover_matches: list[float] = field(default_factory=list)
-    """Whether the prediction contains a gold answer."""
-    answered: list[float] = field(default_factory=list)
-    valid_actions: list[float] = field(default_factory=list)
-    """The share of an episode's messages that were actions."""
     tool_turns: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
     judge: Values = field(default_factory=Values)
@@ -95,13 +90,9 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
         summary.questions.append(episode.question.id)
         summary.exact_matches.append(scored["em"])
         summary.f1s.append(scored["f1"])
-        summary.cover_matches.append(scored["cover_em"])
         if "judge" in scored:
             summary.judge.add(scored["judge"], episode.question.id)
             summary.judged_matches.append(scored["em"])
-        summary.answered.append(float(episode.prediction is not None))
-        valid = [not isinstance(turn.action, Invalid) for turn in episode.turns]
-        summary.valid_actions.append(sum(valid) / len(valid))
         summary.tool_turns.append(episode.tool_turns)
         summary.returns.append(sum(sum(terms.values()) for terms in episode.rewards))
         for turn, belief in enumerate(episode.beliefs):

@@ -66,7 +66,7 @@ class TimedPolicy:
     policy: Policy
     watch: Stopwatch
 
-    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+    def act(self, episodes: Sequence[Episode]) -> Sequence[str | Message]:
         """The policy's messages."""
         with self.watch("sampling"):
             return self.policy.act(episodes)

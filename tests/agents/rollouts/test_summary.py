@@ -31,9 +31,6 @@ def test_the_values_of_two_episodes_by_hand(engine: Engine) -> None:
     assert summary.exact_matches == [1.0, 0.0]
     assert summary.f1s == [1.0, 0.0]
     assert summary.questions == ["q-birth", "q-river"]
-    assert summary.cover_matches == [1.0, 0.0]
-    assert summary.answered == [1.0, 1.0]
-    assert summary.valid_actions == [1.0, 0.5]
     assert summary.tool_turns == [2, 0]
     assert summary.returns == pytest.approx([1.0 + first.beliefs[-1].prob - 0.1, -2.0])
     assert summary.beliefs[0] == Values([pytest.approx(0.1)] * 2, ["q-birth", "q-river"])

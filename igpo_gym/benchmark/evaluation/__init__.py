@@ -1,0 +1,1 @@
+"""Evaluations: what an agent scores on sets of questions, beside another agent, and what decided it."""

@@ -1,0 +1,289 @@
+"""Two evaluations of the same questions: which is better, by how much, on which questions.
+
+Everything is paired: a question that only one of them played takes no part. What differs in the settings is
+what is compared, and is told; other questions, or other gold answers, under the same ids are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from igpo_gym.agents.rollouts.records import read_recordings
+from igpo_gym.benchmark.evaluation.measures import Measure
+from igpo_gym.benchmark.evaluation.table import shown
+from igpo_gym.benchmark.report import NOTHING, Cell, Table
+from igpo_gym.episode import Episode, Question
+from igpo_gym.statistics import Bounds, Estimate, difference, holm, mean_over, sign_flip
+
+RIGHT = 0.5
+"""A question counts as right from this score on, of several attempts at it their mean."""
+
+
+@dataclass(slots=True)
+class Played:
+    """What a file holds of one set."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    questions: dict[str, Question] = field(default_factory=dict)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    predictions: dict[str, str | None] = field(default_factory=dict)
+    """Of each question's first attempt in the file."""
+
+    def add(self, episode: Episode, score: float) -> None:
+        """Add an episode with its score."""
+        id_ = episode.question.id
+        self.questions[id_] = episode.question
+        self.scores.setdefault(id_, []).append(score)
+        self.predictions.setdefault(id_, episode.prediction)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question that both played."""
+
+    set: str
+    question: Question
+    scores: tuple[float, float]
+    predictions: tuple[str | None, str | None]
+
+    @property
+    def difference(self) -> float:
+        """By how much the second is better."""
+        return self.scores[1] - self.scores[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the pairs of one set say, or those of all sets."""
+
+    name: str
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+    """The second minus the first, with the interval over questions."""
+    p_value: float
+    """That of the sign-flip test; where there are several sets, corrected over them by Holm's method."""
+    only_first: int
+    """On how many questions the first alone is right."""
+    only_second: int
+    both: int
+    neither: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two evaluations, question by question."""
+
+    metric: str
+    pairs: tuple[Pair, ...]
+    verdicts: tuple[Verdict, ...]
+    """One for each set; the last is about all questions, where there are several sets."""
+    settings: tuple[tuple[str, Any, Any], ...]
+    """What differs: the name of a setting, and its two values."""
+    unpaired: tuple[int, int]
+    """How many questions only the first played, and only the second."""
+
+    @property
+    def verdict(self) -> str:
+        """What it comes to, in a sentence."""
+        found = self.verdicts[-1]
+        by, over = abs(found.difference.value), f"over {found.difference.units} questions"
+        if not found.p_value < 0.05:
+            told = "fewer than five" if math.isnan(found.p_value) else f"p = {found.p_value:.3f}"
+            return f"No difference in {self.metric} that can be told from chance {over} ({told})."
+        better = "The second" if found.difference.value > 0 else "The first"
+        return f"{better} is better by {by:.3f} in {self.metric} {over} (p = {found.p_value:.2g})."
+
+    def largest(self, count: int) -> list[Pair]:
+        """The pairs that differ most, those in the second's favor before those in the first's."""
+        differing = [pair for pair in self.pairs if pair.difference]
+        return sorted(differing, key=lambda pair: (-abs(pair.difference), -pair.difference))[:count]
+
+
+def read_played(file: Path, measure: Measure) -> dict[str, Played]:
+    """The episodes of a file by set, scored. Episodes that the measure says nothing of are left out.
+
+    Raises DataError for what is no recording, and ValueError for a file without an episode.
+    """
+    sets: dict[str, Played] = {}
+    for settings, episode in read_recordings(file):
+        value = measure.value(episode)
+        if value is not None:
+            sets.setdefault(str(settings.get("questions", "")), Played(settings)).add(episode, value)
+    if not sets:
+        raise ValueError(f"{file} holds no episode that can be scored")
+    return sets
+
+
+def compare(first: Mapping[str, Played], second: Mapping[str, Played], measure: Measure) -> Comparison:
+    """Pair two evaluations question by question.
+
+    Sets belong together that have the same spec, or else a question in common; where each file has one set,
+    these do. Raises ValueError where that leaves no question that both have, and where a question of both has
+    another text, or other gold answers.
+    """
+    partners = _partners(first, second)
+    pairs = [pair for ours, theirs in partners for pair in _pairs(ours, first[ours], second[theirs])]
+    if not pairs:
+        raise ValueError("the two files have no question in common, so there is nothing to compare")
+    names = list(dict.fromkeys(pair.set for pair in pairs))
+    verdicts = [
+        _verdict(name, [pair for pair in pairs if pair.set == name], measure.bounds) for name in names
+    ]
+    if len(verdicts) > 1:
+        corrected = holm([each.p_value for each in verdicts])
+        verdicts = [replace(each, p_value=p) for each, p in zip(verdicts, corrected, strict=True)]
+        verdicts.append(_verdict("all questions", pairs, measure.bounds))
+    differing = (
+        change
+        for ours, theirs in partners
+        for change in _changes(first[ours].settings, second[theirs].settings)
+    )
+    counts = tuple(
+        sum(len(each.questions) for each in file.values()) - len(pairs) for file in (first, second)
+    )
+    return Comparison(
+        measure.name, tuple(pairs), tuple(verdicts), tuple(_distinct(differing)), (counts[0], counts[1])
+    )
+
+
+def _partners(first: Mapping[str, Played], second: Mapping[str, Played]) -> list[tuple[str, str]]:
+    """The names of the sets that belong together."""
+    found = {name: name for name in first if name in second}
+    left = [name for name in first if name not in found]
+    right = [name for name in second if name not in found]
+    for ours in left:
+        for theirs in right:
+            related = len(first) == len(second) == 1 or _related(first[ours], second[theirs])
+            if related and theirs not in found.values():
+                found.setdefault(ours, theirs)
+    return [(name, found[name]) for name in first if name in found]
+
+
+def _related(first: Played, second: Played) -> bool:
+    """Whether a question of both has the same text: line numbers as ids say nothing."""
+    return any(
+        id_ in second.questions and second.questions[id_].text == question.text
+        for id_, question in first.questions.items()
+    )
+
+
+def _pairs(name: str, first: Played, second: Played) -> list[Pair]:
+    common = [id_ for id_ in first.questions if id_ in second.questions]
+    for what in ("text", "answers", "parts"):
+        other = [
+            id_
+            for id_ in common
+            if getattr(first.questions[id_], what) != getattr(second.questions[id_], what)
+        ]
+        if other:
+            noun = "another text" if what == "text" else "other gold answers"
+            raise ValueError(
+                f"the files cannot be compared: {len(other)} of {len(common)} questions of {name!r} have "
+                f"{noun} in the second, such as {other[0]!r}"
+            )
+    return [
+        Pair(
+            name,
+            first.questions[id_],
+            (fmean(first.scores[id_]), fmean(second.scores[id_])),
+            (first.predictions[id_], second.predictions[id_]),
+        )
+        for id_ in common
+    ]
+
+
+def _verdict(name: str, pairs: Sequence[Pair], bounds: Bounds) -> Verdict:
+    units = [(pair.set, pair.question.id) for pair in pairs]
+    first, second = (mean_over([pair.scores[side] for pair in pairs], units, bounds) for side in (0, 1))
+    right = [(pair.scores[0] >= RIGHT, pair.scores[1] >= RIGHT) for pair in pairs]
+    return Verdict(
+        name,
+        first,
+        second,
+        difference(second, first),
+        sign_flip([pair.difference for pair in pairs]),
+        only_first=right.count((True, False)),
+        only_second=right.count((False, True)),
+        both=right.count((True, True)),
+        neither=right.count((False, False)),
+    )
+
+
+def _changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:
+    for name in {**first, **second}:
+        if first.get(name) != second.get(name):
+            yield name, first.get(name), second.get(name)
+
+
+def _distinct(changes: Iterable[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
+    return list({json.dumps(change, default=str): change for change in changes}.values())
+
+
+def verdict_table(comparison: Comparison) -> Table:
+    """A row for each set: both scores, the difference, the test, and who is right where."""
+    counted = ("only first", "only second", "both", "neither")
+    header = ("set", "questions", "first", "second", "second - first", "p", *counted)
+    rows = tuple(
+        (
+            Cell(each.name),
+            Cell(str(each.difference.units)),
+            shown(each.first),
+            shown(each.second),
+            shown(each.difference),
+            Cell(NOTHING if math.isnan(each.p_value) else f"{each.p_value:.3g}"),
+            *(Cell(str(count)) for count in (each.only_first, each.only_second, each.both, each.neither)),
+        )
+        for each in comparison.verdicts
+    )
+    return Table(header, rows)
+
+
+def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """A row for each set, with every figure."""
+    return [
+        {
+            "set": each.name,
+            "metric": comparison.metric,
+            "questions": each.difference.units,
+            "first": each.first.value,
+            "second": each.second.value,
+            "difference": each.difference.value,
+            "low": each.difference.low,
+            "high": each.difference.high,
+            "p_value": each.p_value,
+            "only_first": each.only_first,
+            "only_second": each.only_second,
+            "both": each.both,
+            "neither": each.neither,
+        }
+        for each in comparison.verdicts
+    ]
+
+
+def as_json(comparison: Comparison, count: int) -> dict[str, Any]:
+    """All figures, what differs in the settings, and the questions that differ most."""
+    return {
+        "metric": comparison.metric,
+        "verdict": comparison.verdict,
+        "sets": verdict_rows(comparison),
+        "settings": {name: [ours, theirs] for name, ours, theirs in comparison.settings},
+        "only_in_first": comparison.unpaired[0],
+        "only_in_second": comparison.unpaired[1],
+        "questions": [
+            {
+                "set": pair.set,
+                "id": pair.question.id,
+                "question": pair.question.text,
+                "scores": list(pair.scores),
+                "predictions": list(pair.predictions),
+            }
+            for pair in comparison.largest(count)
+        ],
+    }
