@@ -110,9 +110,9 @@ def restore(target: Path) -> None:
     That happens only where the system cannot exchange two folders in one step.
     """
     for scratch in _scratches(target):
-        for old in scratch.glob("old-*"):
-            if not target.exists():
-                with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):  # a writer that lives may end, and its folder go, at any moment
+            for old in scratch.glob("old-*"):
+                if not target.exists():
                     old.rename(target)
 
 
