@@ -79,9 +79,9 @@ class BM25Index:
     ) -> BM25Index:
         """Index a stream of passages straight into a folder, and load it: for corpora of any size.
 
-        Needs about half a gigabyte of memory and 30 bytes a passage, and while it works twice the disk space
-        of the postings. The folder appears whole or not at all; an index that is already there is replaced
-        when the new one is complete. Errors are those of :meth:`build` and :meth:`save`.
+        Needs about 370 MiB of memory, or 40 bytes a passage where that is more, and while it works twice the
+        disk space of the postings. The folder appears whole or not at all; an index that is already there is
+        replaced when the new one is complete. Errors are those of :meth:`build` and :meth:`save`.
         """
         folder = _place(folder)
         with (
