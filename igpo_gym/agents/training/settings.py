@@ -36,7 +36,7 @@ class Settings(EnvConfig):
     together.
 
     >>> Settings(questions="jsonl:mine.jsonl", top_k=5)  # doctest: +ELLIPSIS
-    Settings(questions='jsonl:mine.jsonl', search=None, tools='search', scorer='policy', ...)
+    Settings(questions='jsonl:mine.jsonl', search=None, search_cache=None, ...)
     """
 
     model: Annotated[
