@@ -31,7 +31,7 @@ NO_OPTIONS = ("probe", "oracle_info", "render_mode")
 ABOUT_ITSELF = ("_fingerprint", "_hash")
 """What the names end with under which a run writes about itself; a configuration may hold them."""
 
-NOT_IN_FILES = ("quick",)
+NOT_IN_FILES = ("quick", "recipe")
 """Options that a file cannot give: what other options are by default hangs on them."""
 
 PANEL = Panel("Environment")

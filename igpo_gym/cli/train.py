@@ -21,18 +21,37 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from igpo_gym.agents.training.recipes import RECIPES, recipe
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import console, tell_cache
+from igpo_gym.cli.common import console, explained, tell_cache
 from igpo_gym.cli.options import configured
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
 
 
+def _settings_of(context: typer.Context, name: str | None) -> str | None:
+    if name is not None:
+        with explained():
+            found = recipe(name)
+        texts = {key: str(value) for key, value in found.settings.items()}
+        context.default_map = {**texts, **(context.default_map or {})}  # a --config comes before it
+        console.print(f"recipe {name} ({found.source}); otherwise here: {found.otherwise}", markup=False)
+    return name
+
+
 @configured(Settings, without=NOT_TRAINED)
 def train(
     settings: Settings,
     out: Annotated[Path, typer.Argument(help="The run's folder; a run that is there goes on.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Published settings: {', '.join(RECIPES)}; what the command line says comes before them.",
+            is_eager=True,
+            callback=_settings_of,
+        ),
+    ] = None,
     wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")] = False,
 ) -> None:
     """Train a language model to search and answer, with IGPO or a rival of it.
@@ -46,6 +65,8 @@ def train(
     Examples:
 
       igpo-gym train runs/igpo
+
+      igpo-gym train runs/paper --recipe paper --model Qwen/Qwen2.5-7B-Instruct --questions verl:train.parquet
 
       igpo-gym train runs/again --config runs/igpo/settings.json --seed 1
 

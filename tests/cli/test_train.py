@@ -89,3 +89,28 @@ def questions(folder: Path) -> Path:
     lines = [{"id": f"{n}", "question": "Who?", "answers": ["x"]} for n in range(9)]
     (folder / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder / "own.jsonl"
+
+
+def test_a_recipe_sets_what_the_command_line_leaves_open(tmp_path: Path) -> None:
+    small = {
+        "model": "nano",
+        "questions": "world:train#documents=60,questions=20",
+        "validation": "world:validation#documents=60,questions=20",
+        "updates": 1,
+        "batch-questions": 1,
+        "group-size": 2,
+        "max-turns": 2,
+        "max-tokens": 8,
+        "validation-questions": 2,
+    }
+    options = [text for name, value in small.items() for text in (f"--{name}", str(value))]
+    code, text = run(str(tmp_path), "--recipe", "authors", *options)
+    assert code == 0, text
+    assert "recipe authors (the later script of IGPO's authors); otherwise here: one optimizer step" in text
+    kept = json.loads((tmp_path / "settings.json").read_text())
+    assert kept["reward"] == "log-gain(aliases=first) + f1(metric=igpo) - 2*format-penalty"
+    assert (kept["entropy_coef"], kept["weight_decay"], kept["on_invalid"]) == (0.001, 0.01, "end")
+    assert (kept["group_size"], kept["max_turns"]) == (2, 2)
+    code, text = run(str(tmp_path / "other"), "--recipe", "paperr")
+    assert code == 2
+    assert "unknown recipe 'paperr'" in text

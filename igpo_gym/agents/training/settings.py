@@ -111,6 +111,10 @@ class Settings(EnvConfig):
     kl_coef: Annotated[
         float, LEARNING, "Weight of the divergence from the model as it began; 0 for no reference model."
     ] = 0.001
+    entropy_coef: Annotated[
+        float, LEARNING, "Weight of a bonus for the entropy of the policy at each token that it wrote."
+    ] = 0.0
+    weight_decay: Annotated[float, LEARNING, "Of AdamW."] = 0.0
     max_norm: Annotated[float, LEARNING, "Gradients are clipped to this norm."] = 1.0
     lora: Annotated[int, LEARNING, "Rank of LoRA adapters on all linear layers; 0 trains every weight."] = 0
 
@@ -148,7 +152,7 @@ class Settings(EnvConfig):
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("seed", "kl_coef", "lora", "validation_temperature"):
+        for name in ("seed", "kl_coef", "entropy_coef", "weight_decay", "lora", "validation_temperature"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must not be negative, and {getattr(self, name)} is")
         if not self.temperature > 0:

@@ -208,12 +208,23 @@ def log_probs(model: PreTrainedModel, batch: Sample, temperature: float = 1.0) -
     return chosen_log_probs(token_logits(model, batch), batch, temperature)
 
 
+def entropies(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """The entropy of each distribution, in nats, with logits over the temperature: [tokens].
+
+    >>> entropies(torch.zeros(1, 4)).exp().tolist()
+    [4.0...]
+    """
+    log_p = (logits / temperature).log_softmax(-1)
+    return -(log_p.exp() * log_p).sum(-1)
+
+
 def objective(
-    now: Tensor, reference: Tensor | None, batch: Sample, settings: Settings
+    now: Tensor, reference: Tensor | None, batch: Sample, settings: Settings, entropy: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
     """The batch's share of the loss, of log-probabilities ``now`` and of the reference model's, [tokens].
 
-    The metrics are shares of means as well: the divergence, and how many tokens' ratios were clipped.
+    ``entropy`` is that of the policy at each token, for the bonus. The metrics are shares of means as well:
+    the divergence, and how many tokens' ratios were clipped.
     """
     log_ratio = now - batch.sampled
     if settings.importance_ratio == "turn":
@@ -227,6 +238,8 @@ def objective(
         divergence = (batch.weights * k3(reference - now)).sum()
         loss = loss + settings.kl_coef * divergence
         metrics["kl"] = float(divergence.detach())
+    if entropy is not None:
+        loss = loss - settings.entropy_coef * (batch.weights * entropy).sum()
     return loss, metrics | {"loss": float(loss.detach())}
 
 
@@ -289,7 +302,8 @@ def learn(
                     own = chosen_log_probs(logits.detach(), batch)
                 gap = max(gap, float((own - batch.sampled).abs().max()))
                 surprise -= float(played[place].sampled.sum()) / tokens
-            loss, parts = objective(now, references[place], played[place], settings)
+            entropy = entropies(logits, settings.temperature) if settings.entropy_coef else None
+            loss, parts = objective(now, references[place], played[place], settings, entropy)
             loss.backward()  # type: ignore[no-untyped-call]
             metrics = {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
         norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
@@ -313,7 +327,7 @@ class Run:
         self.trained = TrainedModel(s.model, s.device, s.lora, s.gradient_checkpointing, s.seed)
         self.model = self.trained.model
         self.optimizer = torch.optim.AdamW(
-            self.trained.weights.values(), lr=s.learning_rate, weight_decay=0.0
+            self.trained.weights.values(), lr=s.learning_rate, weight_decay=s.weight_decay
         )
         begun = cache(self.trained.copy)  # one copy, if any is needed, of the model before it learns
         self.reference = self._reference(begun) if s.kl_coef else None

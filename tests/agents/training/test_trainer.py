@@ -25,12 +25,14 @@ from igpo_gym.agents.training.trainer import (
     Run,
     Sample,
     chosen_log_probs,
+    entropies,
     k3,
     learn,
     log_probs,
     micro_batches,
     objective,
     samples,
+    token_logits,
     train,
     turns_of,
 )
@@ -135,6 +137,22 @@ def test_loss_and_gradient_are_those_of_the_formula(model: PreTrainedModel, rati
         # Sums in float32 err relative to their largest terms: small elements are held to the scale.
         scale = theirs.grad.abs().max()
         assert (ours.grad.double() - theirs.grad).abs().max() <= 1e-5 * scale
+
+
+def test_the_bonus_for_entropy_is_that_of_the_formula(model: PreTrainedModel) -> None:
+    settings = replace(SETTINGS, entropy_coef=0.2, kl_coef=0.0, temperature=0.7)
+    rows = make_rows(model)
+    (batch,) = micro_batches(make_samples(rows, "token-mean"), 1000, CPU)
+    logits = token_logits(model, batch)
+    now = chosen_log_probs(logits, batch, 0.7)
+    plain, _ = objective(now, None, batch, settings)
+    with_bonus, _ = objective(now, None, batch, settings, entropies(logits, 0.7))
+    expected = []
+    for row in rows:
+        for place in np.flatnonzero(row.mask):
+            p = (model(torch.tensor(row.ids)[None]).logits[0, place - 1].double() / 0.7).softmax(-1)
+            expected.append(-(p * p.log()).sum().item())
+    assert (plain - with_bonus).item() == pytest.approx(0.2 * np.mean(expected), rel=1e-4)
 
 
 def test_logits_are_computed_for_the_agents_tokens_alone(model: PreTrainedModel) -> None:
