@@ -43,7 +43,7 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def lock(file: IO[bytes], path: Path) -> None:
+def lock(file: IO[Any], path: Path) -> None:
     """Keep an open file to this process until it is closed. No locks on Windows.
 
     Raises BlockingIOError where another process has it, or this one in another place.
@@ -173,7 +173,7 @@ def written_file(target: Path) -> Iterator[IO[str]]:
     """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise.
 
     What a link leads to is replaced, not the link. A device or pipe is written as it is. Raises
-    IsADirectoryError for a folder.
+    IsADirectoryError for a folder, and BlockingIOError where another is writing the file.
     """
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder; name a file")
@@ -184,12 +184,40 @@ def written_file(target: Path) -> Iterator[IO[str]]:
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
+    with _taken(part, target) as file:
+        try:
             yield file
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+            file.flush()
+            _let_go(file)
+            part.replace(target)
+        except BaseException:
+            _let_go(file)
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _let_go(file: IO[str]) -> None:
+    """Close a file where an open one can be neither renamed nor removed; elsewhere its lock is kept."""
+    if sys.platform == "win32":
+        file.close()
+
+
+def _taken(part: Path, target: Path) -> IO[str]:
+    """An empty file that is this writer's alone. Raises BlockingIOError where it is another's."""
+    while True:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
+        try:
+            lock(file, target)
+            # Whoever had it may have renamed it between the opening and the locking.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), part.stat()):
+                    file.truncate(0)
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _replace(target: Path, folder: Path, scratch: Path) -> None:

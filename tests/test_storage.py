@@ -57,6 +57,36 @@ def test_the_slower_of_two_writers_succeeds_too(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_file_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    with written_file(target) as first:
+        first.write("first")
+        with pytest.raises(BlockingIOError, match=r"another run is writing to .*file"), written_file(target):
+            pass
+    assert target.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_files_that_race_are_whole(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    refused = []
+
+    def write(number: int) -> None:
+        for _ in range(50):
+            try:
+                with written_file(target) as file:
+                    file.write(str(number) * 1000)
+            except BlockingIOError:
+                refused.append(number)
+            assert target.read_text() in {str(each) * 1000 for each in range(4)}
+
+    target.write_text("0" * 1000)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(refused) < 200
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_writers_that_race_all_succeed(tmp_path: Path) -> None:
     target = tmp_path / "target"
 
