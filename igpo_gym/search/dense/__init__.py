@@ -158,7 +158,7 @@ class DenseIndex:
         """What ``info["search"]`` shows."""
         plan = self.vectors.plan
         return {
-            "kind": "dense",
+            "backend": "dense",
             "model": Path(self.encoder.name).name,
             "vectors": plan.kind,
             "passages": plan.count,

@@ -155,7 +155,7 @@ def test_an_identity_is_that_of_content_prefix_and_effort(built: Path, tmp_path:
 
 def test_an_index_says_what_it_is(built: Path) -> None:
     index = DenseIndex.load(built, device="cpu")
-    assert index.facts() == {"kind": "dense", "model": "tiny", "vectors": "flat", "passages": 6}
+    assert index.facts() == {"backend": "dense", "model": "tiny", "vectors": "flat", "passages": 6}
     assert repr(index).startswith("DenseIndex(6 passages, flat, ")
 
 
