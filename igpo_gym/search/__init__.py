@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TypeGuard
 
@@ -81,7 +82,7 @@ def resolve_search(
         if not isinstance(given, str):
             return corpus_of(given)
         place = index_place(given)
-        return Unopened(lambda: bm25_index(place, questions=questions)) if place else None
+        return Unopened(partial(bm25_index, place, questions=questions)) if place else None
 
     return cached(called, asked, setting, make, corpus)
 

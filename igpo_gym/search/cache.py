@@ -112,6 +112,13 @@ class CachedSearch:
         told = dict(tell()) if callable(tell) else {}
         return {**told, "cache_hits": self._hits, "cache_misses": self._misses}
 
+    def __deepcopy__(self, memo: object) -> CachedSearch:
+        return self  # Gymnasium copies an environment's arguments, and a cache is there to be shared
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Where it is unpickled, it goes on with the same file, and counts anew."""
+        return type(self), (self._file, self._names, self._called, self.retriever, self.corpus)
+
     def _answers(
         self,
         what: Literal["search", "documents"],
@@ -169,7 +176,7 @@ class Unopened:
     """
 
     def __init__(self, make: Callable[[], Corpus]) -> None:
-        self._corpus = cache(make)
+        self._make, self._corpus = make, cache(make)
 
     def __bool__(self) -> bool:
         return True
@@ -179,6 +186,9 @@ class Unopened:
 
     def __getitem__(self, number: int) -> Passage:
         return self._corpus()[number]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unopened, (self._make,)
 
 
 def cached(

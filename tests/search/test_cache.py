@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import math
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -580,6 +582,19 @@ def test_the_backends_own_facts_stand_beside_the_counts(tmp_path: Path) -> None:
     search = cached(Telling(), tmp_path)
     search.search(["a", "b"], 3)
     assert search.facts() == {"dialect": "search-r1", "batches": 1, "cache_hits": 0, "cache_misses": 2}
+
+
+def test_a_cache_as_an_object_is_shared_by_copies_and_goes_on_where_it_is_unpickled(tmp_path: Path) -> None:
+    first = cached(None, tmp_path)
+    found = first.search(["city"], 3)
+    assert copy.deepcopy(first) is first
+    later = pickle.loads(pickle.dumps(first))
+    assert (later.search(["city"], 3), later.facts()) == (found, {"cache_hits": 1, "cache_misses": 0})
+    BM25Index.build(PASSAGES).save(tmp_path / "index")
+    assert cached(f"bm25:{tmp_path}/index", tmp_path).search(["city"], 3) == found
+    replayed = pickle.loads(pickle.dumps(cached(f"bm25:{tmp_path}/index", f"replay:{tmp_path}")))
+    assert (replayed.search(["city"], 3), replayed.corpus[1]) == (found, PASSAGES[1])
+    assert replayed.documents  # as the index has them
 
 
 def test_a_folder_that_cannot_be_written_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
