@@ -79,18 +79,35 @@ def resolve_search(
 
     def corpus(retriever: Retriever | None) -> Corpus | None:
         given = spec if retriever is None else retriever
-        if not isinstance(given, str):
-            return corpus_of(given)
-        place = index_place(given)
-        return Unopened(partial(bm25_index, place, questions=questions)) if place else None
+        return _corpus_named(given, questions) if isinstance(given, str) else corpus_of(given)
 
     return cached(called, asked, setting, make, corpus)
 
 
+def _corpus_named(search: str, questions: QuestionSet) -> Corpus | None:
+    """What :func:`corpus_of` would give for the retriever of a spec, of which nothing is opened yet."""
+    spec = specs.Spec.parse(search)
+    if inner := specs.made_of("search", spec.place):
+        named = (_corpus_named(part, questions) for part in inner)
+        return next((corpus for corpus in named if corpus is not None), None)
+    place = index_place(search)
+    if place is None and spec.place.startswith("dense:"):
+        place = spec.place.removeprefix("dense:")
+    there = place is not None and (Path(place).exists() if place else bool(questions.passages))
+    return Unopened(partial(resolve_search, search, questions)) if there else None
+
+
 def corpus_of(retriever: Retriever) -> Corpus | None:
-    """The passages that a retriever searches, where it gives them by number, as an index on this machine."""
+    """The passages that a retriever searches, where it gives them by number, as an index on this machine.
+
+    Of several that are joined, those of the first that does.
+    """
+    from igpo_gym.search.hybrid import Hybrid
+
     if isinstance(retriever, CachedSearch):
         return retriever.corpus
+    if isinstance(retriever, Hybrid):
+        return next((corpus for part in retriever.parts if (corpus := corpus_of(part)) is not None), None)
     return retriever if _is_corpus(retriever) else None
 
 

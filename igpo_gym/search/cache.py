@@ -168,14 +168,15 @@ class CachedDocuments(CachedSearch):
 
 
 class Unopened:
-    """The passages of an index that is loaded when the first of them is asked for.
+    """An index that is loaded when something is first asked of it.
 
-    >>> passages = Unopened(lambda: (Passage("1", "Danzig", "A port."),))
+    >>> from igpo_gym.search import BM25Index
+    >>> passages = Unopened(lambda: BM25Index.build([Passage("1", "Danzig", "A port.")]))
     >>> bool(passages), len(passages), passages[0].title
     (True, 1, 'Danzig')
     """
 
-    def __init__(self, make: Callable[[], Corpus]) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self._make, self._corpus = make, cache(make)
 
     def __bool__(self) -> bool:
@@ -185,7 +186,18 @@ class Unopened:
         return len(self._corpus())
 
     def __getitem__(self, number: int) -> Passage:
-        return self._corpus()[number]
+        passage: Passage = self._corpus()[number]
+        return passage
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        """What the index finds."""
+        found: list[list[Passage]] = self._corpus().search(queries, k)
+        return found
+
+    def documents(self, ids: Sequence[str]) -> list[tuple[Passage, ...]]:
+        """The documents of the index."""
+        found: list[tuple[Passage, ...]] = self._corpus().documents(ids)
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Unopened, (self._make,)

@@ -105,14 +105,15 @@ class DenseIndex:
         prefix = manifest["query_prefix"] if query_prefix is None else query_prefix
         options = "".join(f" {name}={value}" for name, value in vectors.options.items())
         identity = f"dense {manifest['digest']}{options} {prefix!r}"
-        settings = {
-            "model": model,
-            "query_prefix": query_prefix,
-            "device": device,
-            "ef": ef,
-            "nprobe": nprobe,
-        }
-        again = partial(dense, str(folder.absolute()), **settings)
+        again = partial(
+            dense,
+            str(folder.absolute()),
+            model=model,
+            query_prefix=query_prefix,
+            device=device,
+            ef=ef,
+            nprobe=nprobe,
+        )
         return cls(passages, vectors, encoder, prefix, identity, again)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
