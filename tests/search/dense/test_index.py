@@ -23,7 +23,8 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError, MissingExtraError, SpecError
 from igpo_gym.search import BM25Index, resolve_search
 from igpo_gym.search.dense import DenseIndex, build_dense
-from igpo_gym.search.dense.folder import MANIFEST, digest
+from igpo_gym.search.dense.folder import digest
+from igpo_gym.search.manifest import MANIFEST
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.search.dense.conftest import PROMPTS, save_encoder
 
@@ -186,9 +187,9 @@ def test_folders_that_are_no_dense_index_are_refused(tmp_path: Path, built: Path
     with pytest.raises(DataError, match=r"nowhere: no such folder; `igpo-gym index build .* --dense"):
         DenseIndex.load(tmp_path / "nowhere")
     BM25Index.build(PASSAGES).save(tmp_path / "words")
-    with pytest.raises(DataError, match="holds an igpo_gym BM25 index, not an igpo_gym dense index"):
+    with pytest.raises(DataError, match="not an igpo_gym dense index; search it with bm25:"):
         DenseIndex.load(tmp_path / "words")
-    with pytest.raises(DataError, match="the folder holds 'igpo_gym dense index', not 'igpo_gym BM25 index'"):
+    with pytest.raises(DataError, match=f"not an igpo_gym BM25 index; search it with dense:{built}"):
         BM25Index.load(built)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("x")
@@ -218,7 +219,7 @@ def test_another_format_is_refused(built: Path, tmp_path: Path) -> None:
     manifest["format"] = 99
     manifest["digest"] = digest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="has format 99, this igpo_gym reads 1: build it again"):
+    with pytest.raises(DataError, match="has format 99, this igpo_gym reads 1: build the index again"):
         DenseIndex.load(folder)
 
 
