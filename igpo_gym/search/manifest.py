@@ -13,7 +13,8 @@ MANIFEST = "manifest.json"
 
 BM25, DENSE = "igpo_gym BM25 index", "igpo_gym dense index"
 
-_SCHEMES = {BM25: "bm25", DENSE: "dense"}
+KINDS = {BM25: "bm25", DENSE: "dense"}
+"""What an index is called in its manifest, and the scheme of its search."""
 
 _INSIDE = ("checksums.bin", "passages.jsonl")
 """Files by which an index is known whose manifest is damaged."""
@@ -38,7 +39,7 @@ def replaceable(folder: Path) -> bool:
     if not path.is_file():
         return False
     content = path.read_bytes()
-    return any(kind.encode() in content for kind in _SCHEMES) or any(
+    return any(kind.encode() in content for kind in KINDS) or any(
         (folder / name).is_file() for name in _INSIDE
     )
 
@@ -61,7 +62,7 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DataError(path, f"not the manifest of an {kind}, or a damaged one") from None
     if found != kind:
-        advice = f"; search it with {_SCHEMES[found]}:{folder}" if found in _SCHEMES else ""
+        advice = f"; search it with {KINDS[found]}:{folder}" if found in KINDS else ""
         raise DataError(folder, f"the folder holds an {found!s:.60}, not an {kind}{advice}")
     if made != version:
         raise DataError(
