@@ -62,7 +62,7 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DataError(path, f"not the manifest of an {kind}, or a damaged one") from None
     if found != kind:
-        advice = f"; search it with {KINDS[found]}:{folder}" if found in KINDS else ""
+        advice = f"; search it with {KINDS[found]}:{folder}" if str(found) in KINDS else ""
         raise DataError(folder, f"the folder holds an {found!s:.60}, not an {kind}{advice}")
     if made != version:
         raise DataError(

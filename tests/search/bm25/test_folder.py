@@ -102,6 +102,7 @@ def test_load_refuses_what_is_no_index(tmp_path: Path) -> None:
         ({"format": FORMAT + 1}, f"format {FORMAT + 1}, this igpo_gym reads {FORMAT}: build the index again"),
         ({"format": 1}, f"format 1, this igpo_gym reads {FORMAT}: build the index again"),
         ({"kind": "something else"}, "holds an something else, not an igpo_gym BM25 index$"),
+        ({"kind": ["a list"]}, "not an igpo_gym BM25 index$"),
         ({"files": None}, "damaged"),
         ({"passages": 4}, "damaged"),
         ({"checksum": None}, "damaged"),
