@@ -117,7 +117,7 @@ def explained() -> Iterator[None]:
         yield
     except (ValueError, ImportError, OSError, *_ENDING) as mistake:
         text = escape(printable(without_credentials(_told(mistake))))
-        Console(stderr=True).print(f"[bold red]error[/bold red] {text}")
+        Console(stderr=True).print(f"[bold red]error[/bold red] {text}", soft_wrap=True)
         raise typer.Exit(2) from mistake
 
 

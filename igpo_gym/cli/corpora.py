@@ -136,12 +136,16 @@ def show_index(
 
       igpo-gym index show wiki-index
     """
+    from igpo_gym.search.manifest import KINDS, MANIFEST
+
     with explained():
         try:
-            manifest = json.loads((folder / "manifest.json").read_bytes())
+            manifest = json.loads((folder / MANIFEST).read_bytes())
             facts = {name: value for name, value in manifest.items() if name != "files"}
-        except (OSError, ValueError, AttributeError):
-            raise DataError(folder, "no index: no manifest.json that can be read") from None
+            if facts.get("kind") not in KINDS:
+                raise ValueError
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+            raise DataError(folder, f"no index: no {MANIFEST} of one that can be read") from None
     table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TypeGuard
 
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.search.bm25 import FORMAT, BM25Index
-from igpo_gym.search.bm25.sharing import bm25_index
+from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.search.bm25.sharing import bm25_index, index_place
 from igpo_gym.search.cache import CachedSearch, CacheSetting, Unopened, cached
 from igpo_gym.search.corpus import read_corpus
-from igpo_gym.search.identity import identity_of, passages_fingerprint, spec_identities
+from igpo_gym.search.identity import identity_of, spec_identities
 from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.text import without_credentials
 
@@ -72,39 +73,41 @@ def resolve_search(
         return make()
     setting = CacheSetting.parse(search_cache)
     if isinstance(spec, str):
-        called, asked = without_credentials(spec), _asked(spec, questions)
+        called, asked = without_credentials(spec), spec_identities(spec, questions)
     else:
         called, asked = type(make()).__name__, tuple(filter(None, [identity_of(spec)]))
 
     def corpus(retriever: Retriever | None) -> Corpus | None:
         given = spec if retriever is None else retriever
-        if not isinstance(given, str):
-            return corpus_of(given)
-        place = _index_place(given)
-        return Unopened(lambda: bm25_index(place, questions=questions)) if place else None
+        return _corpus_named(given, questions) if isinstance(given, str) else corpus_of(given)
 
     return cached(called, asked, setting, make, corpus)
 
 
-def _asked(spec: str, questions: QuestionSet) -> tuple[str, ...]:
-    """The identities that a spec gives. That of an index is its content: a copy is the same backend."""
-    place = _index_place(spec)
-    if place is None:
-        return spec_identities(spec, questions)
-    content = specs.fingerprint(Path(place)) if place else passages_fingerprint(questions)
-    return (f"bm25 {FORMAT} {content or place}",)
-
-
-def _index_place(spec: str) -> str | None:
-    """The place of the index that a spec names: empty for the questions' own, None where it names none."""
-    make, place = specs.placed("search", specs.Spec.parse(spec).place)
-    return place if make is bm25_index else None
+def _corpus_named(search: str, questions: QuestionSet) -> Corpus | None:
+    """What :func:`corpus_of` would give for the retriever of a spec, of which nothing is opened yet."""
+    spec = specs.Spec.parse(search)
+    if inner := specs.made_of("search", spec.place):
+        named = (_corpus_named(part, questions) for part in inner)
+        return next((corpus for corpus in named if corpus is not None), None)
+    place = index_place(search)
+    if place is None and spec.place.startswith("dense:"):
+        place = spec.place.removeprefix("dense:")
+    there = place is not None and (Path(place).exists() if place else bool(questions.passages))
+    return Unopened(partial(resolve_search, search, questions)) if there else None
 
 
 def corpus_of(retriever: Retriever) -> Corpus | None:
-    """The passages that a retriever searches, where it gives them by number, as an index on this machine."""
+    """The passages that a retriever searches, where it gives them by number, as an index on this machine.
+
+    Of several that are joined, those of the first that does.
+    """
+    from igpo_gym.search.hybrid import Hybrid
+
     if isinstance(retriever, CachedSearch):
         return retriever.corpus
+    if isinstance(retriever, Hybrid):
+        return next((corpus for part in retriever.parts if (corpus := corpus_of(part)) is not None), None)
     return retriever if _is_corpus(retriever) else None
 
 

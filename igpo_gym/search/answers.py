@@ -9,8 +9,9 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -66,6 +67,9 @@ class AnswerFile:
         self._connection: sqlite3.Connection | None = None
         with self._reading():
             pass
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(AnswerFile, read_only=self.read_only), (self.path.parent,)
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The values of those keys that are there."""

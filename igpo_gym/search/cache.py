@@ -112,6 +112,13 @@ class CachedSearch:
         told = dict(tell()) if callable(tell) else {}
         return {**told, "cache_hits": self._hits, "cache_misses": self._misses}
 
+    def __deepcopy__(self, memo: object) -> CachedSearch:
+        return self  # Gymnasium copies an environment's arguments, and a cache is there to be shared
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Where it is unpickled, it goes on with the same file, and counts anew."""
+        return type(self), (self._file, self._names, self._called, self.retriever, self.corpus)
+
     def _answers(
         self,
         what: Literal["search", "documents"],
@@ -161,15 +168,16 @@ class CachedDocuments(CachedSearch):
 
 
 class Unopened:
-    """The passages of an index that is loaded when the first of them is asked for.
+    """An index that is loaded when something is first asked of it.
 
-    >>> passages = Unopened(lambda: (Passage("1", "Danzig", "A port."),))
+    >>> from igpo_gym.search import BM25Index
+    >>> passages = Unopened(lambda: BM25Index.build([Passage("1", "Danzig", "A port.")]))
     >>> bool(passages), len(passages), passages[0].title
     (True, 1, 'Danzig')
     """
 
-    def __init__(self, make: Callable[[], Corpus]) -> None:
-        self._corpus = cache(make)
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._corpus = make, cache(make)
 
     def __bool__(self) -> bool:
         return True
@@ -178,7 +186,21 @@ class Unopened:
         return len(self._corpus())
 
     def __getitem__(self, number: int) -> Passage:
-        return self._corpus()[number]
+        passage: Passage = self._corpus()[number]
+        return passage
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        """What the index finds."""
+        found: list[list[Passage]] = self._corpus().search(queries, k)
+        return found
+
+    def documents(self, ids: Sequence[str]) -> list[tuple[Passage, ...]]:
+        """The documents of the index."""
+        found: list[tuple[Passage, ...]] = self._corpus().documents(ids)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unopened, (self._make,)
 
 
 def cached(

@@ -206,7 +206,8 @@ def _route(url: str) -> tuple[str, str]:
     """The root of a server, with user and password, and the path of its retrieval route."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # a bracket that is not closed
+        _ = parts.port
+    except ValueError:  # a bracket that is not closed, or a port that is none
         parts = urlsplit("")
     if not parts.netloc or parts.query or parts.fragment:
         raise SpecError("the URL of a search server has the form http://host:8000/retrieve")

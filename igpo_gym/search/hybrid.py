@@ -17,7 +17,8 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.search import resolve_search
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search.identity import identity_of
+from igpo_gym.search.interface import Retriever, check_found
 from igpo_gym.text import without_credentials
 
 K = 60
@@ -56,11 +57,7 @@ class Hybrid:
         depth = max(k, self.depth)
         found = [part.search(queries, depth) for part in self.parts]
         for part, rankings in zip(self.parts, found, strict=True):
-            if len(rankings) != len(queries):
-                raise TypeError(
-                    f"the retriever {type(part).__name__} must return a list of passages for each of "
-                    f"{len(queries)} queries, and returned {len(rankings)} results"
-                )
+            check_found(type(part).__name__, rankings, len(queries))
         return [self._joined(rankings)[:k] for rankings in zip(*found, strict=True)]
 
     def _joined(self, rankings: Sequence[Sequence[Passage]]) -> list[Passage]:
@@ -93,15 +90,15 @@ class Hybrid:
 
     @property
     def identity(self) -> str:
-        """What the results depend on; AttributeError where a part does not tell its own."""
-        parts = " | ".join(part.identity for part in self.parts)  # type: ignore[attr-defined]
-        return f"hybrid k={self.k} depth={self.depth} [{parts}]"
+        """What the results depend on; empty where a part does not tell its own."""
+        own = [identity_of(part) for part in self.parts]
+        return f"hybrid k={self.k} depth={self.depth} [{' | '.join(own)}]" if all(own) else ""
 
     def facts(self) -> dict[str, str | int]:
         """What ``info["search"]`` shows: the parts' own facts behind their numbers."""
-        told: dict[str, str | int] = {"kind": "hybrid", "parts": len(self.parts), "k": self.k}
+        told: dict[str, str | int] = {"backend": "hybrid", "parts": len(self.parts), "k": self.k}
         for number, part in enumerate(self.parts, start=1):
             report = getattr(part, "facts", None)
-            facts = report() if callable(report) else {"kind": type(part).__name__}
+            facts = report() if callable(report) else {"backend": type(part).__name__}
             told.update({f"{number}.{name}": value for name, value in facts.items()})
         return told

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.errors import SpecError
+from igpo_gym.search.bm25 import FORMAT
+from igpo_gym.search.bm25.sharing import index_place
 from igpo_gym.text import without_credentials
 
 HANDLING = frozenset(
@@ -25,14 +29,24 @@ def spec_identities(search: str, questions: QuestionSet) -> tuple[str, ...]:
 
     It is the spec's text, without credentials and without the options of ``HANDLING``, with a fingerprint of
     the file or folder that it names, and with that of the questions' passages where the maker asks for
-    ``questions``. Nothing is constructed.
+    ``questions``. That of a BM25 index is its content alone, for a copy is the same backend. A spec that is
+    made of others has the identities of its parts in their places. Nothing is constructed.
 
     >>> spec_identities("http://me:secret@HOST:8000/retrieve/,http://host:8001/retrieve#timeout=5", None)
     ('http://host:8000/retrieve', 'http://host:8001/retrieve')
+    >>> spec_identities("hybrid:http://host%23timeout=5,http://host:8001#k=10", None)
+    ('hybrid:[http://host][http://host:8001]#k=10',)
     """
     spec = specs.Spec.parse(search)
-    make, place = specs.placed("search", spec.place)
     kept = {key: value for key, value in sorted(spec.options.items()) if key not in HANDLING}
+    if inner := specs.made_of("search", spec.place):
+        name = spec.place.partition(":")[0]
+        each = product(*(spec_identities(part, questions) for part in inner))
+        return tuple(str(specs.Spec(f"{name}:{''.join(f'[{own}]' for own in owns)}", kept)) for owns in each)
+    if (place := index_place(search)) is not None:
+        content = specs.fingerprint(Path(place)) if place else passages_fingerprint(questions)
+        return (f"bm25 {FORMAT} {content or place}",)
+    make, place = specs.placed("search", spec.place)
     found = [specs.fingerprint(search)]
     if _asks_for_questions(make):
         found.append(passages_fingerprint(questions))

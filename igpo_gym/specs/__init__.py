@@ -27,7 +27,18 @@ from __future__ import annotations
 
 from igpo_gym.specs.fingerprints import fingerprint
 from igpo_gym.specs.grammar import Spec, joined, listed, parts
-from igpo_gym.specs.objects import NEAR, asks_for, called, checked, converted, maker, placed, resolve, unknown
+from igpo_gym.specs.objects import (
+    NEAR,
+    asks_for,
+    called,
+    checked,
+    converted,
+    made_of,
+    maker,
+    placed,
+    resolve,
+    unknown,
+)
 from igpo_gym.specs.registry import (
     KINDS,
     LOCK,
@@ -65,6 +76,7 @@ __all__ = [
     "from_file",
     "joined",
     "listed",
+    "made_of",
     "maker",
     "names",
     "parts",

@@ -102,6 +102,16 @@ def placed(kind: str, place: str) -> tuple[Any, str]:
         return _attribute(found.make), found.place
 
 
+def made_of(kind: str, place: str) -> list[str]:
+    """The specs that a place joins, where it is one that is made of others; else none.
+
+    >>> made_of("search", "hybrid:bm25:wiki,dense:vectors"), made_of("search", "bm25:wiki")
+    (['bm25:wiki', 'dense:vectors'], [])
+    """
+    scheme = registered_in(kind, place)
+    return parts(place[len(scheme) + 1 :]) if scheme and table_of(kind)[scheme].parts else []
+
+
 def asks_for(kind: str, spec: str, name: str) -> bool:
     """Whether what a spec names, or what its parts name, is made from the part of the context ``name``.
 
@@ -112,8 +122,8 @@ def asks_for(kind: str, spec: str, name: str) -> bool:
     (True, False)
     """
     place = Spec.parse(spec).place
-    if (scheme := registered_in(kind, place)) and table_of(kind)[scheme].parts:
-        return any(asks_for(kind, part, name) for part in parts(place[len(scheme) + 1 :]))
+    if inner := made_of(kind, place):
+        return any(asks_for(kind, part, name) for part in inner)
     make = maker(kind, place)
     try:
         return name in inspect.signature(make).parameters

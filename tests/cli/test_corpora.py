@@ -104,9 +104,12 @@ def test_dense_and_hybrid_search_from_the_command_line(
     ],
 )
 def test_mistakes_are_told_in_a_line(workplace: Path, arguments: tuple[str, ...], message: str) -> None:
-    assert message in " ".join(run("index", "build", *arguments, code=2).split())
+    (line,) = [line for line in run("index", "build", *arguments, code=2).splitlines() if "error" in line]
+    assert message in line
 
 
 def test_what_is_no_index_is_not_shown(workplace: Path) -> None:
     assert "no index: no manifest.json" in " ".join(run("index", "show", ".", code=2).split())
+    (workplace / "manifest.json").write_text('{"name": "a web site"}')
+    assert "no index: no manifest.json" in run("index", "show", ".", code=2)
     assert "Example" in run("index", "show", "--help")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import math
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -10,6 +12,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,6 +23,7 @@ from hypothesis import strategies as st
 
 from igpo_gym import specs
 from igpo_gym.data import QuestionSet
+from igpo_gym.data.evidence import match_evidence
 from igpo_gym.episode import Episode, Passage, Question
 from igpo_gym.errors import DataError, ReplayError, SearchError, SpecError
 from igpo_gym.search import BM25Index, answers, corpus_of, resolve_search
@@ -228,6 +232,22 @@ def test_the_passages_of_an_index_are_there_in_a_replay(tmp_path: Path) -> None:
     assert replayed.search(["novel"], 3)[0][0].id == "a"
     shutil.move(tmp_path / "moved", tmp_path / "index")
     assert [corpus[n] for n in range(len(corpus))] == [there[n] for n in range(len(there))] == list(PASSAGES)
+
+
+@pytest.mark.parametrize("spec", ["bm25:INDEX", "hybrid:bm25:INDEX,bm25"])
+def test_evidence_is_found_in_a_replay_as_it_was(spec: str, tmp_path: Path) -> None:
+    BM25Index.build(PASSAGES).save(tmp_path / "index")
+    spec = spec.replace("INDEX", str(tmp_path / "index"))
+    asked = QuestionSet("evident", (Question("1", "Who?", ("Grass",), evidence=("b",)),), PASSAGES[:1])
+    for setting in (f"{tmp_path}/cache#backend=mine", f"replay:{tmp_path}/cache#backend=mine"):
+        corpus: Any = corpus_of(cached(spec, setting, asked))
+        matched = match_evidence(replace(asked, passages=()), corpus)
+        assert matched.questions[0].evidence_match == "id"
+        assert matched.documents is not None
+        assert matched.documents(["b"]) == [(PASSAGES[1],)]
+    shutil.rmtree(tmp_path / "index")
+    gone = f"bm25:{tmp_path}/index"  # what is no longer there is done without
+    assert corpus_of(cached(gone, f"replay:{tmp_path}/cache#backend=mine")) is None
 
 
 def test_no_query_stands_in_the_file(tmp_path: Path) -> None:
@@ -580,6 +600,19 @@ def test_the_backends_own_facts_stand_beside_the_counts(tmp_path: Path) -> None:
     search = cached(Telling(), tmp_path)
     search.search(["a", "b"], 3)
     assert search.facts() == {"dialect": "search-r1", "batches": 1, "cache_hits": 0, "cache_misses": 2}
+
+
+def test_a_cache_as_an_object_is_shared_by_copies_and_goes_on_where_it_is_unpickled(tmp_path: Path) -> None:
+    first = cached(None, tmp_path)
+    found = first.search(["city"], 3)
+    assert copy.deepcopy(first) is first
+    later = pickle.loads(pickle.dumps(first))
+    assert (later.search(["city"], 3), later.facts()) == (found, {"cache_hits": 1, "cache_misses": 0})
+    BM25Index.build(PASSAGES).save(tmp_path / "index")
+    assert cached(f"bm25:{tmp_path}/index", tmp_path).search(["city"], 3) == found
+    replayed = pickle.loads(pickle.dumps(cached(f"bm25:{tmp_path}/index", f"replay:{tmp_path}")))
+    assert (replayed.search(["city"], 3), replayed.corpus[1]) == (found, PASSAGES[1])
+    assert replayed.documents  # as the index has them
 
 
 def test_a_folder_that_cannot_be_written_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,15 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         list(read_corpus(latin))
 
 
+@pytest.mark.parametrize(
+    ("content", "tool"), [(gzip.compress(b"{}"), "zcat"), (b"\x28\xb5\x2f\xfd\x04\x00", "zstdcat")]
+)
+def test_what_is_packed_without_saying_so_is_named(tmp_path: Path, content: bytes, tool: str) -> None:
+    (tmp_path / "corpus").write_bytes(content)
+    with pytest.raises(DataError, match=rf"corpus: it is packed: unpack it \({tool} FILE\)"):
+        list(read_corpus(tmp_path / "corpus"))
+
+
 def test_a_broken_gzip_file_is_refused(tmp_path: Path) -> None:
     whole = written(
         tmp_path / "c.jsonl.gz", *({"id": str(number), "text": "x" * number} for number in range(1, 999))

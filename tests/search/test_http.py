@@ -193,6 +193,7 @@ def raises(problem: Exception) -> Any:
         "http://",
         "http:///retrieve",
         "http://host:port/retrieve",
+        "http://host:99999/retrieve",
         "http://host/retrieve?key=1",
         "http://[::1/retrieve",
         "http://a/retrieve,http://b/search",

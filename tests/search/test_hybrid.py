@@ -40,7 +40,7 @@ class WithDocuments(Fixed):
         return [(Passage(id_, self.name, "whole"),) if id_ in self.ids else () for id_ in ids]
 
     def facts(self) -> dict[str, str | int]:
-        return {"kind": self.name}
+        return {"backend": self.name}
 
 
 def test_scores_are_sums_of_reciprocal_ranks() -> None:
@@ -101,7 +101,13 @@ def test_a_part_that_fails_fails_the_whole() -> None:
 
 def test_facts_are_those_of_the_parts() -> None:
     facts = Hybrid([WithDocuments("a", name="bm25"), Fixed("b")]).facts()
-    assert facts == {"kind": "hybrid", "parts": 2, "k": 60, "1.kind": "bm25", "2.kind": "Fixed"}
+    assert facts == {
+        "backend": "hybrid",
+        "parts": 2,
+        "k": 60,
+        "1.backend": "bm25",
+        "2.backend": "Fixed",
+    }
 
 
 # Specs.

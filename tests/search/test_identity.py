@@ -12,6 +12,7 @@ from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search import BM25Index, resolve_search
 from igpo_gym.search.answers import AnswerFile
+from igpo_gym.search.hybrid import Hybrid
 from igpo_gym.search.identity import passages_fingerprint, spec_identities
 
 PASSAGES = (Passage("a", "Tin Drum", "a novel"), Passage("b", "Gdańsk", "a city"))
@@ -176,3 +177,27 @@ def test_an_identity_is_a_text(tmp_path: Path) -> None:
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(SpecError, match="unknown search"):
         spec_identities("no-such-thing", QUESTIONS)
+
+
+def test_a_hybrid_is_all_of_its_parts(tmp_path: Path) -> None:
+    for name in ("index", "copy"):
+        BM25Index.build(PASSAGES).save(tmp_path / name)
+    index, copy = (f"bm25:{tmp_path}/{name}" for name in ("index", "copy"))
+    other = QuestionSet("other", ASKED, fingerprint="def")
+    servers = identity(f"hybrid:{HOST},http://other:8000")
+    assert servers == f"hybrid:[{HOST}][http://other:8000]" != identity(f"hybrid:{index},http://other:8000")
+    same = identity(f"hybrid:{index},http://me:secret@Host:8000/retrieve%23timeout=3#k=9")
+    assert same == identity(f"hybrid:{copy},{HOST}#k=9", other) != identity(f"hybrid:{copy},{HOST}#k=10")
+    assert identity(f"hybrid:bm25,{HOST}") != identity(f"hybrid:bm25,{HOST}", other)
+    replicas = spec_identities(f"hybrid:{HOST}%2Chttp://spare:8000,bm25", QUESTIONS)
+    assert replicas == tuple(identity(f"hybrid:{host},bm25") for host in (HOST, "http://spare:8000"))
+    BM25Index.build(PASSAGES[:1]).save(tmp_path / "copy")
+    assert identity(f"hybrid:{copy},{HOST}#k=9") != same
+
+
+def test_a_hybrid_tells_its_identity_where_all_of_its_parts_do() -> None:
+    one, two = Named("here"), Named("there", depth=2)
+    assert "named 1 | named 2" in Hybrid([one, two]).identity
+    assert Hybrid([one, BM25Index.build(PASSAGES)]).identity == ""
+    two.identity = ""
+    assert Hybrid([one, two]).identity == ""

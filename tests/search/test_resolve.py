@@ -89,7 +89,7 @@ def test_an_index_is_cached_on_disk(cache: Path) -> None:
     assert ids(resolve_search(None, CACHED)) == ["planted"]
 
 
-@pytest.mark.parametrize("damaged", ["manifest.json", "scores.npy", "vocabulary.txt"])
+@pytest.mark.parametrize("damaged", ["manifest.json", "scores.bin", "checksums.bin"])
 def test_a_damaged_cache_is_rebuilt(cache: Path, damaged: str) -> None:
     resolve_search(None, CACHED)
     gc.collect()

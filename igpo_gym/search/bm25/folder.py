@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from igpo_gym.errors import DataError
-from igpo_gym.storage import restore
+from igpo_gym.search.manifest import BM25, MANIFEST, read_manifest
 
 FORMAT = 2
 """The version of the folder's layout and of the words; an index of another one has to be built again."""
@@ -48,8 +48,7 @@ BLOCK = 1 << 14
 SMALL = 1 << 24
 """Indices of up to so many bytes are read and checked whole when they are loaded."""
 
-MANIFEST, _CHECKSUMS = "manifest.json", "checksums.bin"
-_KIND = "igpo_gym BM25 index"
+_CHECKSUMS = "checksums.bin"
 _AGAIN = "build the index again"
 
 
@@ -119,7 +118,7 @@ class FolderWriter:
         sums = b"".join(file.sums() for file in self._files.values())
         (self._folder / _CHECKSUMS).write_bytes(sums)
         manifest = {
-            "kind": _KIND,
+            "kind": BM25,
             "format": FORMAT,
             "passages": passages,
             "files": {name: file.size for name, file in self._files.items()},
@@ -155,13 +154,6 @@ class _Summed:
         return np.asarray(self._sums + unfinished, "<u4").tobytes()
 
 
-def replaceable(folder: Path) -> bool:
-    """Whether an index may be written there: nothing is there, an empty folder, or an older index."""
-    if not folder.is_dir():
-        return not folder.exists()
-    return (folder / MANIFEST).is_file() or not any(folder.iterdir())
-
-
 def load_arrays(folder: Path) -> dict[str, Readable]:
     """The arrays of a saved index, mapped. Raises DataError for what is no index, or a damaged one."""
     try:
@@ -191,23 +183,9 @@ def _load_arrays(folder: Path) -> dict[str, Readable]:
 
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:
-    if not folder.exists():
-        restore(folder)
-    path = folder / MANIFEST
-    if not path.is_file():
-        found = f"not a BM25 index: no {MANIFEST} in it" if folder.is_dir() else "no such folder"
-        raise DataError(folder, f"{found}; `igpo-gym index build FILE FOLDER` makes an index")
-    try:
-        manifest = dict(json.loads(path.read_bytes()))
-        kind, version = manifest["kind"], manifest["format"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise DataError(path, "not the manifest of a BM25 index, or a damaged one") from None
-    if kind != _KIND:
-        raise DataError(path, f"the folder holds {kind!r}, not {_KIND!r}")
-    if version != FORMAT:
-        raise DataError(path, f"the index has format {version}, this igpo_gym reads {FORMAT}: {_AGAIN}")
+    manifest = read_manifest(folder, BM25, FORMAT)
     if manifest.pop("checksum", None) != _hash(_canonical(manifest)):
-        raise DataError(path, f"the manifest is damaged; {_AGAIN}")
+        raise DataError(folder / MANIFEST, f"the manifest is damaged; {_AGAIN}")
     for name, size in manifest["files"].items():
         file = folder / f"{name}.bin"
         if not file.is_file() or file.stat().st_size != size:

@@ -13,10 +13,11 @@ from typing import Any
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25.analysis import STOP_WORDS, words
 from igpo_gym.search.bm25.building import Memory, read, scratch
-from igpo_gym.search.bm25.folder import ARRAYS, FolderWriter, Readable, load_arrays, replaceable
+from igpo_gym.search.bm25.folder import ARRAYS, FolderWriter, Readable, load_arrays
 from igpo_gym.search.bm25.keys import Keys
 from igpo_gym.search.bm25.merging import Track, merge
 from igpo_gym.search.bm25.ranking import Postings, best
+from igpo_gym.search.manifest import replaceable
 from igpo_gym.storage import written_whole
 
 MAX_WORDS = 1024
@@ -214,7 +215,7 @@ class BM25Index:
 def _place(folder: str | Path) -> Path:
     folder = Path(folder).resolve()
     if not replaceable(folder):
-        raise FileExistsError(f"{folder} holds something else than a BM25 index: choose another place")
+        raise FileExistsError(f"{folder} holds something else than an index: choose another place")
     return folder
 
 

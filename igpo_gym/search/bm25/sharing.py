@@ -40,6 +40,16 @@ def bm25_index(place: str = "", *, questions: QuestionSet) -> BM25Index:
     return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 
 
+def index_place(spec: str) -> str | None:
+    """The place of the index that a spec names: empty for the questions' own, None where it names none.
+
+    >>> index_place("bm25:wiki"), index_place("bm25"), index_place("http://host:8000/retrieve")
+    ('wiki', '', None)
+    """
+    make, place = specs.placed("search", specs.Spec.parse(spec).place)
+    return place if make is bm25_index else None
+
+
 def _index_of(questions: QuestionSet) -> BM25Index:
     if not questions.passages:
         raise SpecError(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from igpo_gym.data.files import field, id_field, text_field
 from igpo_gym.episode import Passage
 from igpo_gym.search.corpus.sources import Record
+from igpo_gym.search.dialects import split_contents
 
 Read: TypeAlias = Callable[[Record, int], Iterable[Passage]]
 """The passages of a record, told how many came before it. Raises ValueError for what is wrong in it."""
@@ -51,11 +52,7 @@ def recognized(record: Record, kind: str, contexts: Contexts) -> Layout:
 
 
 def _contents(record: Record, number: int) -> Iterable[Passage]:
-    title, newline, text = text_field(record, "contents").partition("\n")
-    if not newline:
-        title, text = "", title
-    elif len(title) > 1 and title[0] == title[-1] == '"':
-        title = title[1:-1]
+    title, text = split_contents(text_field(record, "contents"))
     return (Passage(id_field(record, "id", "_id"), title, text),)
 
 

@@ -33,6 +33,9 @@ _BATCH_ROWS = 1024
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading a damaged or cut packed file raises."""
 
+_PACKED = ((b"\x1f\x8b", "zcat", ".gz"), (b"\x28\xb5\x2f\xfd", "zstdcat", ".zst"))
+"""What packed files begin with, what unpacks them, and how their names end."""
+
 STDIN = "-"
 
 
@@ -93,6 +96,9 @@ def _kind(head: bytes, name: str) -> tuple[str, Callable[[BufferedReader, str], 
         return "JSON lines", _json_lines
     if b"\t" in first:
         return "tab-separated values", _table
+    for magic, tool, ending in _PACKED:
+        if head.startswith(magic):
+            raise DataError(name, f"it is packed: unpack it ({tool} FILE), or let its name end in {ending}")
     raise DataError(
         name,
         "not a corpus: it begins neither with a JSON object or array, nor with the names of columns between "

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,7 +20,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError
 from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.folder import build_dense, checked_manifest
-from igpo_gym.search.dense.vectors import Plan, Vectors, effort
+from igpo_gym.search.dense.vectors import Plan, Vectors
 from igpo_gym.search.passages import StoredPassages
 
 __all__ = ["DenseIndex", "build_dense", "dense"]
@@ -54,30 +55,6 @@ def dense(
         return index
 
 
-def _identify(
-    folder: str,
-    /,
-    *,
-    model: str | None = None,
-    query_prefix: str | None = None,
-    device: str = "auto",
-    ef: int | None = None,
-    nprobe: int | None = None,
-) -> str:
-    """The identity of the index that :func:`dense` would give, from its manifest alone."""
-    manifest = checked_manifest(Path(folder))
-    prefix = manifest["query_prefix"] if query_prefix is None else query_prefix
-    return _identity(manifest, prefix, effort(manifest["vectors"], ef, nprobe))
-
-
-dense.identify = _identify  # type: ignore[attr-defined]
-
-
-def _identity(manifest: dict[str, Any], prefix: str, options: Mapping[str, int]) -> str:
-    chosen = "".join(f" {name}={value}" for name, value in options.items())
-    return f"dense {manifest['digest']}{chosen} {prefix!r}"
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class DenseIndex:
     """Passages and their vectors. Read-only and thread-safe.
@@ -92,6 +69,8 @@ class DenseIndex:
     query_prefix: str
     identity: str
     """What the results depend on, beside query and ``k``: the folder's content, the prefix, the effort."""
+    made: Callable[[], DenseIndex]
+    """Loads it again: where it is unpickled, its vectors are mapped and its encoder is loaded there."""
 
     @classmethod
     def load(
@@ -124,7 +103,18 @@ class DenseIndex:
         _say_memory(folder, plan)
         encoder = _encoder_of(folder, manifest, model, device)
         prefix = manifest["query_prefix"] if query_prefix is None else query_prefix
-        return cls(passages, vectors, encoder, prefix, _identity(manifest, prefix, vectors.options))
+        options = "".join(f" {name}={value}" for name, value in vectors.options.items())
+        identity = f"dense {manifest['digest']}{options} {prefix!r}"
+        again = partial(
+            dense,
+            str(folder.absolute()),
+            model=model,
+            query_prefix=query_prefix,
+            device=device,
+            ef=ef,
+            nprobe=nprobe,
+        )
+        return cls(passages, vectors, encoder, prefix, identity, again)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query the ``k`` nearest passages, nearest first, ties in corpus order.
@@ -158,7 +148,7 @@ class DenseIndex:
         """What ``info["search"]`` shows."""
         plan = self.vectors.plan
         return {
-            "kind": "dense",
+            "backend": "dense",
             "model": Path(self.encoder.name).name,
             "vectors": plan.kind,
             "passages": plan.count,
@@ -178,6 +168,9 @@ class DenseIndex:
     def __deepcopy__(self, memo: object) -> DenseIndex:
         """The index itself, which nothing can change: Gymnasium copies the arguments of an environment."""
         return self
+
+    def __reduce__(self) -> tuple[Callable[[], DenseIndex], tuple[()]]:
+        return self.made, ()
 
 
 def _encoder_of(folder: Path, manifest: dict[str, Any], model: str | None, device: str) -> Encoder:

@@ -16,14 +16,13 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError
 from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.vectors import FloatArray, Plan, faiss, make_index, new_vectors
+from igpo_gym.search.manifest import DENSE, MANIFEST, read_manifest, replaceable
 from igpo_gym.search.passages import BYTES_EACH, PassageWriter, StoredPassages
 from igpo_gym.storage import written_whole
 
 FORMAT = 1
 """The version of the folder's layout; an index of another one is refused."""
 
-KIND = "igpo_gym dense index"
-MANIFEST = "manifest.json"
 _BLOCK = 4096
 """Of how many passages those of like length share a batch."""
 
@@ -56,7 +55,7 @@ def build_dense(
     where the disk has no room.
     """
     folder = Path(folder)
-    if not _replaceable(folder):
+    if not replaceable(folder):
         raise FileExistsError(f"{folder} holds something else than an index: choose another place")
     Plan.of(kind, 1 << 40, 1)  # a kind that does not exist is told before anything is loaded
     faiss()
@@ -74,7 +73,7 @@ def build_dense(
         _encode(stored, encoder, before, batch_size, vectors, bar)
         make_index(new, plan)
         manifest = {
-            "kind": KIND,
+            "kind": DENSE,
             "format": FORMAT,
             "passages": plan.count,
             "vectors": plan.kind,
@@ -91,13 +90,6 @@ def build_dense(
         manifest["digest"] = digest(manifest)
         (new / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
     return plan.count
-
-
-def _replaceable(folder: Path) -> bool:
-    """Whether an index may be written there: nothing is there, an empty folder, or an older index."""
-    if not folder.is_dir():
-        return not folder.exists()
-    return (folder / MANIFEST).is_file() or not any(folder.iterdir())
 
 
 def _say_needs(plan: Plan, encoder: Encoder, folder: Path, tell: Callable[[str], None]) -> None:
@@ -152,23 +144,9 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     Raises DataError for a folder that is missing, is no dense index, is of another format, or is damaged.
     Files of more than 64 MiB are compared by their sizes, beginnings and ends.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        found = f"not a dense index: no {MANIFEST} in it" if folder.is_dir() else "no such folder"
-        raise DataError(folder, f"{found}; `igpo-gym index build FILE FOLDER --dense MODEL` makes one")
-    try:
-        manifest = dict(json.loads(path.read_bytes()))
-        kind, version = manifest["kind"], manifest["format"]
-    except (ValueError, TypeError, KeyError):
-        raise DataError(path, "not the manifest of an index, or a damaged one") from None
-    if kind != KIND:
-        raise DataError(folder, f"the folder holds an {kind!s:.60}, not an {KIND}")
-    if version != FORMAT:
-        raise DataError(
-            folder, f"the index has format {version}, this igpo_gym reads {FORMAT}: build it again"
-        )
+    manifest = read_manifest(folder, DENSE, FORMAT)
     if digest(manifest) != manifest.get("digest"):
-        raise DataError(path, "the manifest is damaged: build the index again")
+        raise DataError(folder / MANIFEST, "the manifest is damaged: build the index again")
     for name, written in manifest["files"].items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != written["bytes"]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError, SpecError, choose
@@ -16,7 +17,7 @@ from igpo_gym.search.web.fetching import Limits
 from igpo_gym.search.web.pace import Pace
 from igpo_gym.search.web.pages import Document, PageReader
 from igpo_gym.specs import Spec
-from igpo_gym.text import well_formed
+from igpo_gym.text import well_formed, without_credentials
 from igpo_gym.transport import Server, ServerError, parallel
 
 ASKED_RESULTS = 10
@@ -72,6 +73,7 @@ class WebSearch:
         ports: str = "",
         robots: bool = True,
     ) -> None:
+        self._settings = {name: value for name, value in locals().items() if name != "self"}
         self._name, self._engine = engine, choose(ENGINES, engine, "web search engine")
         if not (
             timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1 and (rate is None or rate > 0)
@@ -100,6 +102,11 @@ class WebSearch:
     def __deepcopy__(self, memo: object) -> WebSearch:
         """The same: Gymnasium copies the arguments of an environment, and connections are shared."""
         return self
+
+    def __reduce__(self) -> tuple[Callable[[], WebSearch], tuple[()]]:
+        """Where it is unpickled it is made again, with the keys of that place, and no password of its URL."""
+        url = without_credentials(self._settings["url"])
+        return partial(type(self), **self._settings | {"url": url}), ()
 
     @property
     def identity(self) -> str:

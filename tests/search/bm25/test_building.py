@@ -140,7 +140,7 @@ def test_the_folder_is_refused_before_a_passage_is_read(tmp_path: Path) -> None:
         raise AssertionError("read")
         yield
 
-    with pytest.raises(FileExistsError, match="something else than a BM25 index"):
+    with pytest.raises(FileExistsError, match="something else than an index"):
         BM25Index.build_folder(passages(), tmp_path)
 
 

@@ -47,11 +47,16 @@ def test_saving_replaces_an_index_and_nothing_else(tmp_path: Path) -> None:
     assert len(BM25Index.load(target)) == 2
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match="something else than a BM25 index"):
+    with pytest.raises(FileExistsError, match="something else than an index"):
         BM25Index.build(PASSAGES).save(tmp_path / "thesis")
-    with pytest.raises(FileExistsError, match="something else than a BM25 index"):
+    with pytest.raises(FileExistsError, match="something else than an index"):
         BM25Index.build(PASSAGES).save(tmp_path / "thesis" / "chapter.txt")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+    (tmp_path / "thesis" / "manifest.json").write_text('{"name": "somebody else\'s"}')
+    with pytest.raises(FileExistsError, match="something else than an index"):
+        BM25Index.build_folder(PASSAGES, tmp_path / "thesis")
+    (target / "manifest.json").write_text("damaged")
+    assert len(BM25Index.build_folder(PASSAGES, target)) == len(PASSAGES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "thesis"]
 
 
@@ -87,7 +92,7 @@ def test_load_refuses_what_is_no_index(tmp_path: Path) -> None:
     model = bm25s.BM25()
     model.index([["tin", "drum"]], show_progress=False)
     model.save(tmp_path / "bm25s")
-    with pytest.raises(DataError, match=r"not a BM25 index: no manifest\.json"):
+    with pytest.raises(DataError, match=r"not an igpo_gym BM25 index: no manifest\.json"):
         BM25Index.load(tmp_path / "bm25s")
 
 
@@ -96,7 +101,8 @@ def test_load_refuses_what_is_no_index(tmp_path: Path) -> None:
     [
         ({"format": FORMAT + 1}, f"format {FORMAT + 1}, this igpo_gym reads {FORMAT}: build the index again"),
         ({"format": 1}, f"format 1, this igpo_gym reads {FORMAT}: build the index again"),
-        ({"kind": "something else"}, "holds 'something else'"),
+        ({"kind": "something else"}, "holds an something else, not an igpo_gym BM25 index$"),
+        ({"kind": ["a list"]}, "not an igpo_gym BM25 index$"),
         ({"files": None}, "damaged"),
         ({"passages": 4}, "damaged"),
         ({"checksum": None}, "damaged"),
@@ -116,7 +122,7 @@ def test_load_refuses_a_foreign_manifest(tmp_path: Path, change: dict[str, Any],
 def test_load_refuses_what_is_no_manifest(tmp_path: Path, text: str) -> None:
     BM25Index.build(PASSAGES).save(tmp_path / "index")
     (tmp_path / "index" / "manifest.json").write_text(text, "utf-8", "surrogatepass")
-    with pytest.raises(DataError, match="not the manifest of a BM25 index, or a damaged one"):
+    with pytest.raises(DataError, match="not the manifest of an igpo_gym BM25 index, or a damaged one"):
         BM25Index.load(tmp_path / "index")
 
 

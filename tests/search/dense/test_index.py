@@ -6,6 +6,7 @@ import copy
 import errno
 import json
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError, MissingExtraError, SpecError
 from igpo_gym.search import BM25Index, resolve_search
-from igpo_gym.search.dense import DenseIndex, build_dense, dense
-from igpo_gym.search.dense.folder import MANIFEST, digest
+from igpo_gym.search.dense import DenseIndex, build_dense
+from igpo_gym.search.dense.folder import digest
+from igpo_gym.search.manifest import MANIFEST
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.search.dense.conftest import PROMPTS, save_encoder
 
@@ -143,19 +145,24 @@ def test_equal_specs_share_one_index_until_the_folder_is_another(
 
 def test_an_identity_is_that_of_content_prefix_and_effort(built: Path, tmp_path: Path, encoder: Path) -> None:
     moved = shutil.copytree(built, tmp_path / "moved")
-    identity = dense.identify(str(moved), device="cuda")  # type: ignore[attr-defined]
+    identity = DenseIndex.load(moved, device="cpu").identity
     assert identity == DenseIndex.load(built, device="cpu").identity
-    other = DenseIndex.load(built, query_prefix="other", device="cpu").identity
-    assert dense.identify(str(moved), query_prefix="other") == other != identity  # type: ignore[attr-defined]
+    assert identity != DenseIndex.load(built, query_prefix="other", device="cpu").identity
     build_dense(PASSAGES, tmp_path / "graph", str(encoder), kind="hnsw", device="cpu")
     graphs = {DenseIndex.load(tmp_path / "graph", ef=ef, device="cpu").identity for ef in (None, 128, 7)}
     assert len(graphs) == 2
-    assert dense.identify(str(tmp_path / "graph"), ef=7) in graphs  # type: ignore[attr-defined]
+
+
+def test_what_is_pickled_is_loaded_again(built: Path) -> None:
+    index = DenseIndex.load(built, query_prefix="other", device="cpu")
+    later = pickle.loads(pickle.dumps(index))
+    assert later.identity == index.identity
+    assert later.search(["novel"], 3) == index.search(["novel"], 3)
 
 
 def test_an_index_says_what_it_is(built: Path) -> None:
     index = DenseIndex.load(built, device="cpu")
-    assert index.facts() == {"kind": "dense", "model": "tiny", "vectors": "flat", "passages": 6}
+    assert index.facts() == {"backend": "dense", "model": "tiny", "vectors": "flat", "passages": 6}
     assert repr(index).startswith("DenseIndex(6 passages, flat, ")
 
 
@@ -180,9 +187,9 @@ def test_folders_that_are_no_dense_index_are_refused(tmp_path: Path, built: Path
     with pytest.raises(DataError, match=r"nowhere: no such folder; `igpo-gym index build .* --dense"):
         DenseIndex.load(tmp_path / "nowhere")
     BM25Index.build(PASSAGES).save(tmp_path / "words")
-    with pytest.raises(DataError, match="holds an igpo_gym BM25 index, not an igpo_gym dense index"):
+    with pytest.raises(DataError, match="not an igpo_gym dense index; search it with bm25:"):
         DenseIndex.load(tmp_path / "words")
-    with pytest.raises(DataError, match="the folder holds 'igpo_gym dense index', not 'igpo_gym BM25 index'"):
+    with pytest.raises(DataError, match=f"not an igpo_gym BM25 index; search it with dense:{built}"):
         BM25Index.load(built)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("x")
@@ -212,7 +219,7 @@ def test_another_format_is_refused(built: Path, tmp_path: Path) -> None:
     manifest["format"] = 99
     manifest["digest"] = digest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="has format 99, this igpo_gym reads 1: build it again"):
+    with pytest.raises(DataError, match="has format 99, this igpo_gym reads 1: build the index again"):
         DenseIndex.load(folder)
 
 

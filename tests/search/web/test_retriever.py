@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -510,3 +511,10 @@ def test_a_copy_is_the_same() -> None:
     """Gymnasium copies the arguments of an environment."""
     retriever = WebSearch("searxng", "http://host:8080")
     assert copy.deepcopy(retriever) is retriever
+
+
+def test_what_is_pickled_is_made_again_without_a_password() -> None:
+    retriever = WebSearch("searxng", "http://me:secret@host:8080", language="de", block="none", rate=2)
+    pickled = pickle.dumps(retriever)
+    assert b"secret" not in pickled
+    assert repr(pickle.loads(pickled)) == repr(retriever)

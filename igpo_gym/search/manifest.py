@@ -1,0 +1,71 @@
+"""The manifest of an index's folder: which kind of index it is, and whether another may take its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from igpo_gym.errors import DataError
+from igpo_gym.storage import restore
+
+MANIFEST = "manifest.json"
+
+BM25, DENSE = "igpo_gym BM25 index", "igpo_gym dense index"
+
+KINDS = {BM25: "bm25", DENSE: "dense"}
+"""What an index is called in its manifest, and the scheme of its search."""
+
+_INSIDE = ("checksums.bin", "passages.jsonl")
+"""Files by which an index is known whose manifest is damaged."""
+
+
+def replaceable(folder: Path) -> bool:
+    """Whether an index may be written there: nothing is there, an empty folder, or an older index.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> replaceable(folder)
+    True
+    >>> _ = (folder / MANIFEST).write_text('{"name": "My extension"}')
+    >>> replaceable(folder)
+    False
+    """
+    if not folder.is_dir():
+        return not folder.exists()
+    if not any(folder.iterdir()):
+        return True
+    path = folder / MANIFEST
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    return any(kind.encode() in content for kind in KINDS) or any(
+        (folder / name).is_file() for name in _INSIDE
+    )
+
+
+def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
+    """The manifest of an index of that kind and format; its other content is for the caller to check.
+
+    Raises DataError for a folder that is missing, and for one that is no such index or of another format.
+    """
+    if not folder.exists():
+        restore(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        found = f"not an {kind}: no {MANIFEST} in it" if folder.is_dir() else "no such folder"
+        model = " --dense MODEL" if kind == DENSE else ""
+        raise DataError(folder, f"{found}; `igpo-gym index build FILE FOLDER{model}` makes one")
+    try:
+        manifest = dict(json.loads(path.read_bytes()))
+        found, made = manifest["kind"], manifest["format"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DataError(path, f"not the manifest of an {kind}, or a damaged one") from None
+    if found != kind:
+        advice = f"; search it with {KINDS[found]}:{folder}" if str(found) in KINDS else ""
+        raise DataError(folder, f"the folder holds an {found!s:.60}, not an {kind}{advice}")
+    if made != version:
+        raise DataError(
+            folder, f"the index has format {made}, this igpo_gym reads {version}: build the index again"
+        )
+    return manifest
