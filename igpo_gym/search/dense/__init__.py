@@ -104,7 +104,7 @@ class DenseIndex:
         encoder = _encoder_of(folder, manifest, model, device)
         prefix = manifest["query_prefix"] if query_prefix is None else query_prefix
         options = "".join(f" {name}={value}" for name, value in vectors.options.items())
-        identity = f"dense {manifest['digest']}{options} {prefix!r}"
+        identity = f"dense {manifest['checksum']}{options} {prefix!r}"
         again = partial(
             dense,
             str(folder.absolute()),

@@ -87,7 +87,7 @@ def build_dense(
                 for file in sorted(new.iterdir())
             },
         }
-        manifest["digest"] = digest(manifest)
+        manifest["checksum"] = checksum(manifest)
         (new / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
     return plan.count
 
@@ -145,7 +145,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     Files of more than 64 MiB are compared by their sizes, beginnings and ends.
     """
     manifest = read_manifest(folder, DENSE, FORMAT)
-    if digest(manifest) != manifest.get("digest"):
+    if checksum(manifest) != manifest.get("checksum"):
         raise DataError(folder / MANIFEST, "the manifest is damaged: build the index again")
     for name, written in manifest["files"].items():
         file = folder / name
@@ -158,7 +158,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def digest(manifest: Mapping[str, Any]) -> str:
+def checksum(manifest: Mapping[str, Any]) -> str:
     """A hash of a manifest, and so of all that it describes."""
-    content = {name: value for name, value in manifest.items() if name != "digest"}
+    content = {name: value for name, value in manifest.items() if name != "checksum"}
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
