@@ -67,7 +67,7 @@ def prepare_files(
         prepared = prepare(
             read.questions,
             tests={spec: each.questions for spec, each in tests.items()},
-            solved=None if rollouts is None else _solved(rollouts, metric, solved_at),
+            solved=None if rollouts is None else _solved(rollouts, read.questions, metric, solved_at),
             validation=validation,
             seed=seed,
         )
@@ -96,18 +96,30 @@ def _made_from(spec: str, questions: QuestionSet) -> dict[str, Any]:
     return {"spec": questions.name, "fingerprint": fingerprint(spec), "questions": len(questions.questions)}
 
 
-def _solved(rollouts: Path, metric: str, least: float) -> dict[str, list[bool]]:
-    """For each question of recorded episodes, which attempts solved it. ValueError below two attempts."""
+def _solved(
+    rollouts: Path, questions: Sequence[Question], metric: str, least: float
+) -> dict[str, list[bool]]:
+    """For each question that recorded episodes asked, by its id, which attempts solved it.
+
+    Questions are known by their texts: where ids are line numbers, another file has the same. ValueError
+    below two attempts, and for a recording that asks none of the questions.
+    """
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.data.scores import scores
     from igpo_gym.episode import EndReason
     from igpo_gym.errors import choose
 
+    ids: dict[str, list[str]] = {}
+    for question in questions:
+        ids.setdefault(question.text, []).append(question.id)
     solved: dict[str, list[bool]] = {}
     for episode in read_rollouts(rollouts):
         if episode.end is not EndReason.ABORTED:
             score = choose(scores(episode), metric, "metric")
-            solved.setdefault(episode.question.id, []).append(score >= least)
+            for id_ in ids.get(episode.question.text, ()):
+                solved.setdefault(id_, []).append(score >= least)
+    if not solved:
+        raise ValueError(f"{rollouts} asks none of the questions; record them with igpo-gym rollout")
     if all(len(attempts) < 2 for attempts in solved.values()):
         raise ValueError(
             f"{rollouts} has one attempt at each question, which says nothing of how often it is solved; "
