@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -163,6 +164,8 @@ def table_rows(path: Path) -> Iterator[Row]:
         for cells in reader:
             if names is None:
                 names = [name.strip() for name in cells]
+                if repeated := [name for name, count in Counter(names).items() if name and count > 1]:
+                    raise DataError(path, f"two columns are called {repeated[0]!r}", number)
             elif cells and len(cells) != len(names):
                 raise DataError(path, f"{len(cells)} columns, not the {len(names)} of the first line", number)
             elif cells:

@@ -17,7 +17,13 @@ def written(path: Path, *lines: str | dict[str, Any]) -> Path:
 def test_reads_questions(tmp_path: Path) -> None:
     path = written(
         tmp_path / "nq.test.jsonl",
-        {"id": "a", "question": "Who?", "answers": ["Grass", "Günter Grass"], "evidence": ["p1"], "hops": 1},
+        {
+            "id": "a",
+            "question": "Who?",
+            "answers": ["Grass", "Günter Grass"],
+            "evidence": ["p1", "", " p1"],
+            "hops": 1,
+        },
         "",
         {"question": "Where?", "answers": "Danzig"},
         {"id": 7, "question": "When?", "golden_answers": ["1927"], "metadata": {}},

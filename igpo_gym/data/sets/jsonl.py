@@ -42,4 +42,4 @@ def _evidence(value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
         raise ValueError(f"'evidence' must be a string or a list of strings, found {value!r:.60}")
-    return tuple(values)
+    return tuple(dict.fromkeys(item.strip() for item in values if item.strip()))
