@@ -59,6 +59,7 @@ def prepare_files(
     from igpo_gym.data import resolve_questions
     from igpo_gym.data.preparation import prepare
     from igpo_gym.data.training_files import check, write_files
+    from igpo_gym.protocols import CHAT
 
     with explained():
         check(out, to)
@@ -81,7 +82,9 @@ def prepare_files(
         if rollouts is not None:
             attempts = {"file": str(rollouts), "fingerprint": fingerprint(rollouts)}
             manifest["rollouts"] = {**attempts, "metric": metric, "solved_at": solved_at}
-        prompt = _prompts(read, protocol, tools) if to in ("verl", "trl") else lambda question: ()
+        prompted, protocol = to in ("verl", "trl"), protocol or CHAT.name
+        manifest |= {"protocol": protocol, "tools": tools} if prompted else {}
+        prompt = _prompts(read, protocol, tools) if prompted else lambda question: ()
         written = write_files(out, prepared, to, prompt, manifest)
     table = Table("questions", "where")
     for name, file in written["files"].items():
@@ -129,12 +132,11 @@ def _solved(
 
 
 def _prompts(
-    questions: QuestionSet, protocol: str | None, tools: str
+    questions: QuestionSet, protocol: str, tools: str
 ) -> Callable[[Question], Sequence[Mapping[str, str]]]:
     """What gives the messages that open an episode on a question."""
     from igpo_gym.adapters.session import question_messages
-    from igpo_gym.protocols import CHAT
 
-    found = question_messages(questions=questions, protocol=protocol or CHAT, tools=tools)
+    found = question_messages(questions=questions, protocol=protocol, tools=tools)
     messages = {question.id: each for question, each in found}
     return lambda question: messages[question.id]

@@ -71,6 +71,11 @@ def test_verl_and_trl_get_the_prompt_of_the_protocol(file: Path, tmp_path: Path)
     assert "which port is it" in rows[0]["prompt"][-1]["content"]
     assert "<search>" in rows[0]["prompt"][-1]["content"]
     prepare(file, "--out", tmp_path / "trl", "--to", "trl", "--protocol", "tool_call")
+    told = [manifest(tmp_path / name) for name in ("verl", "trl")]
+    assert [(each["protocol"], each["tools"]) for each in told] == [
+        ("tags-chat", "search"),
+        ("tool_call", "search"),
+    ]
     (first, *_) = (json.loads(line) for line in (tmp_path / "trl" / "train.jsonl").open())
     assert first["question_id"] == "1"
     assert all(message["question_id"] == "1" for message in first["prompt"])
@@ -161,6 +166,7 @@ def test_mistakes_are_one_line_and_leave_nothing(file: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     assert "unknown form of training files 'verk'" in prepare(file, "--out", out, "--to", "verk", code=2)
     assert "no question is left" in prepare(file, "--out", out, "--validation", "10", code=2)
+    assert "a share or a number of" in prepare(file, "--out", out, "--validation", "1.5", code=2)
     assert not out.exists()
     prepare(file, "--out", out)
     assert "is there already; name another folder" in prepare(file, "--out", out, code=2).replace("\n", " ")

@@ -502,7 +502,10 @@ def test_musique_gives_paragraphs_and_unanswerable_questions_on_request(tmp_path
         Passage("Green (album)", "Green (album)", "By Steve Hillage."),
         Passage("Green (album)#2", "Green (album)", "By another."),
     )
-    for spec in (f"musique:{path}#unanswerable=true", f"{path}#unanswerable=true"):
+    asked = f"musique:{path}#unanswerable=true"
+    assert resolve_questions(asked).name == asked
+    assert resolve_questions(f"{asked},limit=1").name == f"{asked},limit=1"
+    for spec in (asked, f"{path}#unanswerable=true"):
         both = resolve_questions(spec)
         first, second = both.questions
         assert both.left_out == 0
