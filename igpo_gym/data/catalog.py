@@ -1,4 +1,7 @@
-"""What is known of every set: its spec, what its records look like, how many there are, and whose it is."""
+"""What is known of every set: its spec, what its records look like, how many there are, and whose it is.
+
+Sizes and licenses were written down from memory, and are not checked against what the owners say today.
+"""
 
 from __future__ import annotations
 
