@@ -16,7 +16,7 @@ class Known:
     layout: str
     """What its files are, in short; the module's docstring has the fields."""
     size: str
-    """Questions by split, as its owners give them."""
+    """Questions by split."""
     license: str
     owners: str
     """The public name under which they publish it."""
