@@ -25,6 +25,7 @@ from igpo_gym.data.files import (
     lines,
     open_bytes,
     parse_json,
+    shown,
     whole,
 )
 from igpo_gym.data.files import text_field as text_of
@@ -96,7 +97,7 @@ class Row:
         if isinstance(value, str) and value.strip().isdecimal():
             value = int(value)  # from a table
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name!r} must be a whole number from 1, found {value!r:.60}")
+            raise ValueError(f"{name!r} must be a whole number from 1, found {shown(value)}")
         return value
 
     def wrong(self, path: Path, problem: object) -> DataError:

@@ -63,6 +63,8 @@ GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
             "'answers' holds a list written as text, not a list",
         ),
         ({"id": "2", "question": ["Who?"], "answers": "x"}, "'question' must be a string"),
+        ({"id": "2", "question": {"answer": "SECRET"}}, "'question' must be a string, found dict"),
+        (GOOD | {"id": "2", "evidence": {"answer": "SECRET"}}, "a list of strings, found dict"),
         ({"id": [], "question": "Who?", "answers": "x"}, "'id' must be a non-empty string"),
         (GOOD | {"id": "2", "evidence": 3}, "'evidence' must be a string or a list"),
         (GOOD | {"id": "2", "hops": 0}, "'hops' must be a whole number from 1, found 0"),
