@@ -798,6 +798,15 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "header", ["QUESTION,ANSWER,Hops", "Answers,question,hops", "golden_answers,Question,id"]
+)
+def test_a_table_of_ones_own_is_recognized_whatever_its_capitals(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text(f"{header}\n1,1,1\n")
+    assert resolve_questions(str(path)).name == f"csv:{path}"
+
+
 def test_two_columns_of_one_name_are_refused_and_unnamed_ones_are_not(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     path.write_text("question,answer,,\nWhere?,Danzig,,\n")
