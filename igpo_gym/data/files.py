@@ -168,7 +168,7 @@ def field(record: Mapping[str, Any], *names: str) -> Any:
     for name in names:
         if record.get(name) is not None:
             return record[name]
-    there = ", ".join(map(str, record)) or "nothing"
+    there = ", ".join(str(name) for name, value in record.items() if value is not None) or "nothing"
     raise ValueError(f"no {' or '.join(map(repr, names))}; there is: {there:.200}")
 
 

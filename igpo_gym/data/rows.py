@@ -96,6 +96,8 @@ class Row:
         value = self.get(name)
         if isinstance(value, str) and value.strip().isdecimal():
             value = int(value)  # from a table
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # from a table in which some have none, as pandas writes it
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name!r} must be a whole number from 1, found {shown(value)}")
         return value

@@ -25,14 +25,14 @@ def test_reads_questions(tmp_path: Path) -> None:
             "hops": 1,
         },
         "",
-        {"question": "Where?", "answers": "Danzig"},
+        {"question": "Where?", "answers": "Danzig", "hops": 2.0},
         {"id": 7, "question": "When?", "golden_answers": ["1927"], "metadata": {}},
     )
     found = load_jsonl(path)
     assert found.name == f"jsonl:{path}"
     assert found.questions == (
         Question("a", "Who?", ("Grass", "Günter Grass"), ("p1",), 1, "nq"),
-        Question("3", "Where?", ("Danzig",), (), None, "nq"),
+        Question("3", "Where?", ("Danzig",), (), 2, "nq"),
         Question("7", "When?", ("1927",), (), None, "nq"),
     )
     assert (found.passages, found.fingerprint) == ((), "")
@@ -44,6 +44,7 @@ GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ({"id": "2", "question": "Who?", "answers": None}, "no 'answers' or .*; there is: id, question$"),
         ('{"id":', "not JSON"),
         ("[]", "expected a JSON object, found list"),
         ({"id": "2", "answers": ["x"]}, "no 'question'"),
