@@ -278,6 +278,17 @@ def test_a_judge_has_a_row_of_its_own(place: Path) -> None:
     assert (card["settings"]["judge"], card["decided_by"]["judge"]) == ("capitals", "capitals/1")
 
 
+def test_an_aborted_episode_has_neither_score_nor_verdict() -> None:
+    from igpo_gym.benchmark.evaluation.measures import measures
+    from igpo_gym.episode import EndReason, Episode
+
+    episode = Episode(QUESTIONS[0], (), end=EndReason.ABORTED)
+    episode.measured = [{"judge": None}]
+    values = {each.name: each.value(episode) for each in measures(("em",))}
+    assert (values["em"], values["judge"], values["judge agrees with em"]) == (None, None, None)
+    assert values["aborted"] == 1.0
+
+
 def test_closed_book_and_oracle_are_recorded_as_what_they_are(place: Path) -> None:
     run("--agent", "oracle:expert", "--questions", WORLD, "--out", "o.jsonl", "--table", "o.json")
     run("--agent", "closed-book:guesser", "--questions", WORLD, "--out", "c.jsonl", "--table", "c.json")
