@@ -46,7 +46,8 @@ def list_sets(as_json: AsJson = False) -> None:
     console.print(table)
     console.print(
         "Every set takes limit, seed, hops and sources: nq:dev.jsonl#limit=500,seed=0. A file alone is "
-        "recognized. Of protected sets only hashes are written.",
+        "recognized. Of protected sets only hashes are written. Sizes and licenses are not checked: ask the "
+        "owners.",
         markup=False,
     )
 

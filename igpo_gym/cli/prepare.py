@@ -59,6 +59,7 @@ def prepare_files(
     from igpo_gym.data import resolve_questions
     from igpo_gym.data.preparation import prepare
     from igpo_gym.data.training_files import check, write_files
+    from igpo_gym.protocols import CHAT
 
     with explained():
         check(out, to)
@@ -67,7 +68,7 @@ def prepare_files(
         prepared = prepare(
             read.questions,
             tests={spec: each.questions for spec, each in tests.items()},
-            solved=None if rollouts is None else _solved(rollouts, metric, solved_at),
+            solved=None if rollouts is None else _solved(rollouts, read.questions, metric, solved_at),
             validation=validation,
             seed=seed,
         )
@@ -81,7 +82,9 @@ def prepare_files(
         if rollouts is not None:
             attempts = {"file": str(rollouts), "fingerprint": fingerprint(rollouts)}
             manifest["rollouts"] = {**attempts, "metric": metric, "solved_at": solved_at}
-        prompt = _prompts(read, protocol, tools) if to in ("verl", "trl") else lambda question: ()
+        prompted, protocol = to in ("verl", "trl"), protocol or CHAT.name
+        manifest |= {"protocol": protocol, "tools": tools} if prompted else {}
+        prompt = _prompts(read, protocol, tools) if prompted else lambda question: ()
         written = write_files(out, prepared, to, prompt, manifest)
     table = Table("questions", "where")
     for name, file in written["files"].items():
@@ -96,18 +99,30 @@ def _made_from(spec: str, questions: QuestionSet) -> dict[str, Any]:
     return {"spec": questions.name, "fingerprint": fingerprint(spec), "questions": len(questions.questions)}
 
 
-def _solved(rollouts: Path, metric: str, least: float) -> dict[str, list[bool]]:
-    """For each question of recorded episodes, which attempts solved it. ValueError below two attempts."""
+def _solved(
+    rollouts: Path, questions: Sequence[Question], metric: str, least: float
+) -> dict[str, list[bool]]:
+    """For each question that recorded episodes asked, by its id, which attempts solved it.
+
+    Questions are known by their texts: where ids are line numbers, another file has the same. ValueError
+    below two attempts, and for a recording that asks none of the questions.
+    """
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.data.scores import scores
     from igpo_gym.episode import EndReason
     from igpo_gym.errors import choose
 
+    ids: dict[str, list[str]] = {}
+    for question in questions:
+        ids.setdefault(question.text, []).append(question.id)
     solved: dict[str, list[bool]] = {}
     for episode in read_rollouts(rollouts):
         if episode.end is not EndReason.ABORTED:
             score = choose(scores(episode), metric, "metric")
-            solved.setdefault(episode.question.id, []).append(score >= least)
+            for id_ in ids.get(episode.question.text, ()):
+                solved.setdefault(id_, []).append(score >= least)
+    if not solved:
+        raise ValueError(f"{rollouts} asks none of the questions; record them with igpo-gym rollout")
     if all(len(attempts) < 2 for attempts in solved.values()):
         raise ValueError(
             f"{rollouts} has one attempt at each question, which says nothing of how often it is solved; "
@@ -117,12 +132,11 @@ def _solved(rollouts: Path, metric: str, least: float) -> dict[str, list[bool]]:
 
 
 def _prompts(
-    questions: QuestionSet, protocol: str | None, tools: str
+    questions: QuestionSet, protocol: str, tools: str
 ) -> Callable[[Question], Sequence[Mapping[str, str]]]:
     """What gives the messages that open an episode on a question."""
     from igpo_gym.adapters.session import question_messages
-    from igpo_gym.protocols import CHAT
 
-    found = question_messages(questions=questions, protocol=protocol or CHAT, tools=tools)
+    found = question_messages(questions=questions, protocol=protocol, tools=tools)
     messages = {question.id: each for question, each in found}
     return lambda question: messages[question.id]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +19,7 @@ from igpo_gym.config import EnvConfig, Names, marks
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.summary import Values
+    from igpo_gym.episode import Episode
 
 
 def rewards() -> None:
@@ -112,7 +115,7 @@ def relabel(
 
       igpo-gym relabel expert.jsonl --reward monte-carlo --policy expert --out priced.jsonl
     """
-    from igpo_gym.agents.rollouts.records import read_rollouts, read_settings
+    from igpo_gym.agents.rollouts.records import read_settings
     from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
@@ -133,13 +136,15 @@ def relabel(
         settings |= given
         functions = [resolve_reward(each) for each in reward]
         corpus, context = _world(settings, policy, {need for each in functions for need in each.needs})
+        sets: deque[str] = deque()
+        recorded = _episodes(file, sets, alone=bool(corpus or context))
         if judge is not None:
             context["judge"] = resolve("judge", judge)
         with file.open("rb") as lines:
             total = sum(1 for _ in lines)
         returns = {function.name: Values() for function in functions}
         priced = priced_episodes(
-            read_rollouts(file),
+            recorded,
             functions,
             settings.get("scorer"),
             reference=settings.get("reference"),
@@ -150,8 +155,9 @@ def relabel(
         )
         with written_file(out) as written:
             for each in progress(priced, "episodes", total):
+                question = f"{sets.popleft()}: {each.episode.question.id}"  # sets may share ids
                 for name, value in each.returns.items():
-                    returns[name].add(value, each.episode.question.id)
+                    returns[name].add(value, question)
                 paid = {
                     name: {"return": each.returns[name], "turns": turns}
                     for name, turns in each.rewards.items()
@@ -165,6 +171,22 @@ def relabel(
 NAMES = marks(EnvConfig, Names)
 SPECS = tuple(name for name in NAMES if name not in ("reward", "policy", "judge"))
 """The specs of a recording that are used; rewards, policies and judges are those of the command line."""
+
+
+def _episodes(file: Path, sets: deque[str], alone: bool) -> Iterator[Episode]:
+    """The episodes of a file; the set of each is added to ``sets``. ValueError for two where one is asked."""
+    from igpo_gym.agents.rollouts.records import read_recordings
+
+    first: str | None = None
+    for settings, episode in read_recordings(file):
+        sets.append(str(settings.get("questions", "")))
+        first = sets[-1] if first is None else first
+        if alone and sets[-1] != first:
+            raise ValueError(
+                f"{file} holds episodes of several sets, such as {first} and {sets[-1]}; what needs passages "
+                "or an agent prices one set"
+            )
+        yield episode
 
 
 def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tuple[Any, dict[str, Any]]:

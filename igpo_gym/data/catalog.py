@@ -1,4 +1,7 @@
-"""What is known of every set: its spec, what its records look like, how many there are, and whose it is."""
+"""What is known of every set: its spec, what its records look like, how many there are, and whose it is.
+
+Sizes and licenses were written down from memory, and are not checked against what the owners say today.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ class Known:
     layout: str
     """What its files are, in short; the module's docstring has the fields."""
     size: str
-    """Questions by split, as its owners give them."""
+    """Questions by split."""
     license: str
     owners: str
     """The public name under which they publish it."""

@@ -168,7 +168,7 @@ def field(record: Mapping[str, Any], *names: str) -> Any:
     for name in names:
         if record.get(name) is not None:
             return record[name]
-    there = ", ".join(map(str, record)) or "nothing"
+    there = ", ".join(str(name) for name, value in record.items() if value is not None) or "nothing"
     raise ValueError(f"no {' or '.join(map(repr, names))}; there is: {there:.200}")
 
 
@@ -176,7 +176,7 @@ def text_field(record: Mapping[str, Any], *names: str) -> str:
     """Like :func:`field`, for a string. Raises ValueError where it is something else."""
     value = field(record, *names)
     if not isinstance(value, str):
-        raise ValueError(f"{names[0]!r} must be a string, found {value!r:.60}")
+        raise ValueError(f"{names[0]!r} must be a string, found {shown(value)}")
     return value
 
 
@@ -184,5 +184,14 @@ def id_field(record: Mapping[str, Any], *names: str) -> str:
     """Like :func:`field`, for an id: a text, whose outer blanks go, or a whole number, which becomes one."""
     value = field(record, *names)
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise ValueError(f"{names[0]!r} must be a non-empty string or a whole number, found {value!r:.60}")
+        raise ValueError(f"{names[0]!r} must be a non-empty string or a whole number, found {shown(value)}")
     return str(value).strip()
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it. Of a list or an object its type alone, since it may hold the gold answer.
+
+    >>> shown(3), shown({"text": "Where?", "answer": "Danzig"})
+    ('3', 'dict')
+    """
+    return type(value).__name__ if isinstance(value, list | Mapping) else f"{value!r:.60}"

@@ -35,6 +35,8 @@ class Layout:
     """Whether it has no other fields."""
     table: bool | None = None
     """Whether it stands in a table, CSV or with tabs; None: anywhere."""
+    any_case: bool = False
+    """Whether capitals in the names of its fields do not matter."""
     reader: str = "question"
     """The function of the module that reads a record."""
 
@@ -42,7 +44,8 @@ class Layout:
         """Whether a record has the layout, in a table or elsewhere."""
         if self.table is not None and self.table != table:
             return False
-        there = all(any(name in fields for name in each.split("|")) for each in self.tells)
+        names = {name.lower() for name in fields} if self.any_case else set(fields)
+        there = all(not names.isdisjoint(each.split("|")) for each in self.tells)
         return there and (not self.alone or len(fields) == len(self.tells))
 
     def question(self, row: Row, corpus: Corpus) -> Question | None:
@@ -70,7 +73,7 @@ LAYOUTS = (
     Layout("bamboogle", "bamboogle", ("Question", "Answer"), alone=True),
     Layout("nq", "nq", ("question", "answer"), alone=True, table=False),
     Layout("jsonl", "jsonl", ("question", "answers|golden_answers|answer"), table=False),
-    Layout("csv", "table", ("question|Question", "answers|answer|Answers|Answer"), table=True),
+    Layout("csv", "table", ("question", "answers|golden_answers|answer"), table=True, any_case=True),
 )
 """Every layout that is recognized, in the order in which they are tried."""
 

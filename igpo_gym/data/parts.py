@@ -15,14 +15,17 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from igpo_gym.data.answers import answer_text
+
 _THOUSANDS = re.compile(r"(?:\d+,)+\d+(?:\.\d+)?")
 _MARKS = re.compile(r"[,.?!:;]")
 
 
 def parts_of(answer: Any) -> tuple[str, ...]:
-    """The texts of an answer, nested or not: keys and values, in its order; a truth is "yes" or "no".
+    """The texts of an answer, nested or not: keys and values, in its order.
 
-    They are what ``Question.parts`` holds.
+    Truths and numbers are written as in :mod:`igpo_gym.data.answers`. The texts are what ``Question.parts``
+    holds.
     """
     return tuple(_texts(answer))
 
@@ -34,8 +37,8 @@ def _texts(answer: Any) -> Iterator[str]:
     elif isinstance(answer, list | tuple):
         for each in answer:
             yield from _texts(each)
-    elif isinstance(answer, bool):
-        yield "yes" if answer else "no"
+    elif isinstance(answer, bool | int | float):
+        yield answer_text(answer)
     else:
         yield str(answer).strip()
 

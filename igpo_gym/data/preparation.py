@@ -52,7 +52,7 @@ def prepare(
     """
     if any(question.protected for question in questions):
         raise SpecError("protected questions are for tests alone, and are written to no training file")
-    if validation < 0:
+    if validation < 0 or (validation > 1 and validation % 1):
         raise SpecError(f"validation is a share or a number of questions, not {validation:g}")
     why = _reasons(tests or {}, solved)
     kept: dict[str, Question] = {}

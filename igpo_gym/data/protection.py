@@ -49,19 +49,16 @@ def hidden(question: Question) -> bool:
     return question.protected and question.text.startswith(_MARK)
 
 
-def sealed(question: Question, record: Mapping[str, Any]) -> dict[str, Any]:
-    """An episode's record (docs/records.md) with hashes in the place of texts, where the question is
-    protected.
+def sealed(question: Question, record: Mapping[str, Any], scores: Mapping[str, float]) -> dict[str, Any]:
+    """An episode's record (docs/records.md) with hashes in the place of texts.
 
     Numbers, names of tools and roles, and the question's id and source stay; token ids go. ``sealed`` holds
-    the scores, which cannot be computed from hashes.
+    the ``scores``, which cannot be computed from hashes.
     """
-    if not question.protected or hidden(question):
-        return dict(record)
     made = {name: _sealed(question, value, name) for name, value in record.items()}
     made["instruments"] = record["instruments"]
     made["question"] = {**made["question"], "id": question.id}
-    made["sealed"] = {name: value for name, value in record.items() if isinstance(value, float)}
+    made["sealed"] = dict(scores)
     return made
 
 

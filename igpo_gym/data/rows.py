@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from igpo_gym.data.files import (
     lines,
     open_bytes,
     parse_json,
+    shown,
     whole,
 )
 from igpo_gym.data.files import text_field as text_of
@@ -94,8 +96,10 @@ class Row:
         value = self.get(name)
         if isinstance(value, str) and value.strip().isdecimal():
             value = int(value)  # from a table
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # from a table in which some have none, as pandas writes it
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name!r} must be a whole number from 1, found {value!r:.60}")
+            raise ValueError(f"{name!r} must be a whole number from 1, found {shown(value)}")
         return value
 
     def wrong(self, path: Path, problem: object) -> DataError:
@@ -163,6 +167,8 @@ def table_rows(path: Path) -> Iterator[Row]:
         for cells in reader:
             if names is None:
                 names = [name.strip() for name in cells]
+                if repeated := [name for name, count in Counter(names).items() if name and count > 1]:
+                    raise DataError(path, f"two columns are called {repeated[0]!r}", number)
             elif cells and len(cells) != len(names):
                 raise DataError(path, f"{len(cells)} columns, not the {len(names)} of the first line", number)
             elif cells:

@@ -109,17 +109,22 @@ def f1_mlqa(language: str = "en") -> Metric:
     )
 
 
-_IGPO_F1 = Metric("igpo_f1", igpo_f1, "F1 over sets of words, articles kept", "IGPO, 2510.14967")
-
-for _name, _metric in {
+_PLAIN: dict[str, Metric] = {
     **METRICS,
     "em_strict": Metric("em_strict", strict_match, "as em, punctuation between digits kept", "this package"),
     "em_squad1": Metric("em_squad1", squad_exact_match, "the script to the letter", _SQUAD),
     "f1_squad1": Metric("f1_squad1", squad_f1, "the script to the letter", _SQUAD),
+    "em_mlqa": em_mlqa(),
+    "f1_mlqa": f1_mlqa(),
+    "igpo_f1": Metric("igpo_f1", igpo_f1, "F1 over sets of words, articles kept", "IGPO, 2510.14967"),
+}
+"""The metrics of the package, each without arguments."""
+
+for _name, _metric in {
+    **_PLAIN,
     "em_mlqa": em_mlqa,
     "f1_mlqa": f1_mlqa,
-    "igpo_f1": _IGPO_F1,
-    "igpo": _IGPO_F1,  # short for rewards: f1(metric=igpo)
+    "igpo": _PLAIN["igpo_f1"],  # short for rewards: f1(metric=igpo)
     OWN.name: OWN,
 }.items():
     specs.register("metric", _name, _metric)
@@ -170,15 +175,29 @@ def judged(episode: Episode) -> float | None:
     return float(value["verdict"] == "correct") if known else None
 
 
+def told(metric: str | Metric, episode: Episode) -> float | None:
+    """A metric of the episode's answer; where its texts are hidden what its record tells, None if nothing."""
+    if not hidden(episode.question):
+        return score(metric, episode)
+    known: float | None = episode.extra["sealed"].get(resolve_metric(metric).name)
+    return known
+
+
 def scores(episode: Episode) -> dict[str, float]:
     """Exact match, F1 and cover exact match of an ended episode; the recorded where its texts are hidden.
 
     For an answer in parts the share of those too, and where a judge was asked its verdict (``judge``).
     """
     if hidden(episode.question):
-        return dict(episode.extra["sealed"])
+        usual = (*METRICS, OWN.name, JUDGE)
+        return {name: value for name, value in episode.extra["sealed"].items() if name in usual}
     asked = (*METRICS.values(), OWN) if episode.question.parts else METRICS.values()
     verdict = judged(episode)
     return {metric.name: score(metric, episode) for metric in asked} | (
         {} if verdict is None else {JUDGE: verdict}
     )
+
+
+def all_scores(episode: Episode) -> dict[str, float]:
+    """:func:`scores`, and every other metric of the package without arguments: what hashes cannot tell."""
+    return {name: score(metric, episode) for name, metric in _PLAIN.items()} | scores(episode)

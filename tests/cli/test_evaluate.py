@@ -171,6 +171,22 @@ def test_it_goes_on_where_it_stopped_whatever_the_sets(place: Path) -> None:
     )
 
 
+def test_sets_that_share_ids_stay_apart_when_they_are_relabeled(place: Path) -> None:
+    for name in ("a", "b"):
+        lines = [json.dumps({"question": f"Where is {name}{n}?", "answers": ["x"]}) for n in range(6)]
+        Path(f"{name}.jsonl").write_text("\n".join(lines))
+    Path("corpus.jsonl").write_text(json.dumps({"_id": "1", "title": "", "text": "where"}))
+    both = ("--questions", "a.jsonl + b.jsonl", "--search", "bm25:corpus.jsonl")
+    run("--agent", "scripted", *both, "--out", "played.jsonl")
+    assert len({record["question"]["id"] for record in records("played.jsonl")}) == 6
+    command = ["relabel", "played.jsonl", "--out", "priced.jsonl", "--reward"]
+    told = runner.invoke(app, [*command, "f1"]).output.split("│")
+    assert [each.strip() for each in told[-3:-1]] == ["12", "12"]  # questions, episodes
+    result = runner.invoke(app, [*command, "monte-carlo", "--policy", "scripted"])
+    assert result.exit_code == 2
+    assert "played.jsonl holds episodes of several sets" in " ".join(result.output.split())
+
+
 def test_each_set_has_a_search_of_its_own(place: Path) -> None:
     lines = [json.dumps({"id": q.id, "question": q.text, "answers": q.answers}) for q in QUESTIONS]
     Path("q.jsonl").write_text("\n".join(lines))
@@ -260,6 +276,17 @@ def test_a_judge_has_a_row_of_its_own(place: Path) -> None:
     assert found["judge agrees with em"]["mean"] == pytest.approx(sum(equal) / 12)
     card = json.loads(Path("a.card.json").read_text())
     assert (card["settings"]["judge"], card["decided_by"]["judge"]) == ("capitals", "capitals/1")
+
+
+def test_an_aborted_episode_has_neither_score_nor_verdict() -> None:
+    from igpo_gym.benchmark.evaluation.measures import measures
+    from igpo_gym.episode import EndReason, Episode
+
+    episode = Episode(QUESTIONS[0], (), end=EndReason.ABORTED)
+    episode.measured = [{"judge": None}]
+    values = {each.name: each.value(episode) for each in measures(("em",))}
+    assert (values["em"], values["judge"], values["judge agrees with em"]) == (None, None, None)
+    assert values["aborted"] == 1.0
 
 
 def test_closed_book_and_oracle_are_recorded_as_what_they_are(place: Path) -> None:

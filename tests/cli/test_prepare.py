@@ -71,6 +71,11 @@ def test_verl_and_trl_get_the_prompt_of_the_protocol(file: Path, tmp_path: Path)
     assert "which port is it" in rows[0]["prompt"][-1]["content"]
     assert "<search>" in rows[0]["prompt"][-1]["content"]
     prepare(file, "--out", tmp_path / "trl", "--to", "trl", "--protocol", "tool_call")
+    told = [manifest(tmp_path / name) for name in ("verl", "trl")]
+    assert [(each["protocol"], each["tools"]) for each in told] == [
+        ("tags-chat", "search"),
+        ("tool_call", "search"),
+    ]
     (first, *_) = (json.loads(line) for line in (tmp_path / "trl" / "train.jsonl").open())
     assert first["question_id"] == "1"
     assert all(message["question_id"] == "1" for message in first["prompt"])
@@ -138,10 +143,30 @@ def test_tests_and_rollouts_leave_questions_out(file: Path, tmp_path: Path) -> N
     assert found["rollouts"]["metric"] == "em"
 
 
+@pytest.mark.usefixtures("at_times")
+def test_rollouts_of_other_questions_say_nothing_of_these(file: Path, tmp_path: Path) -> None:
+    """Both files call their questions by the number of the line."""
+    other, corpus, groups = (tmp_path / name for name in ("other.jsonl", "corpus.jsonl", "groups.jsonl"))
+    texts = ["which castle is it", "who is asked", "which port is it", "who says it"]
+    other.write_text("".join(json.dumps({"question": each, "answer": ["x"]}) + "\n" for each in texts))
+    corpus.write_text(json.dumps({"id": "1", "contents": '"port"\nA port.'}) + "\n")
+    asked = ["rollout", "--agent", "at-times", "--questions", f"nq:{other}", "--search", f"bm25:{corpus}"]
+    paid = ["--scorer", "none", "--reward", "outcome-em", "--group-size", "3", "--out", str(groups)]
+    assert CliRunner().invoke(app, asked + paid).exit_code == 0
+    told = prepare(file, "--rollouts", groups, "--out", tmp_path / "out", code=2)
+    assert {"8 not in the rollouts", "2 always solved in the rollouts"} <= {
+        each.strip() for each in " ".join(told.split()).split("; ")[1:]
+    }
+    file.write_text(json.dumps({"question": "what else", "answer": ["x"]}) + "\n")
+    told = prepare(file, "--rollouts", groups, "--out", tmp_path / "out", code=2)
+    assert "groups.jsonl asks none of the questions" in " ".join(told.split())
+
+
 def test_mistakes_are_one_line_and_leave_nothing(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "unknown form of training files 'verk'" in prepare(file, "--out", out, "--to", "verk", code=2)
     assert "no question is left" in prepare(file, "--out", out, "--validation", "10", code=2)
+    assert "a share or a number of" in prepare(file, "--out", out, "--validation", "1.5", code=2)
     assert not out.exists()
     prepare(file, "--out", out)
     assert "is there already; name another folder" in prepare(file, "--out", out, code=2).replace("\n", " ")

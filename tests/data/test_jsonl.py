@@ -17,16 +17,22 @@ def written(path: Path, *lines: str | dict[str, Any]) -> Path:
 def test_reads_questions(tmp_path: Path) -> None:
     path = written(
         tmp_path / "nq.test.jsonl",
-        {"id": "a", "question": "Who?", "answers": ["Grass", "Günter Grass"], "evidence": ["p1"], "hops": 1},
+        {
+            "id": "a",
+            "question": "Who?",
+            "answers": ["Grass", "Günter Grass"],
+            "evidence": ["p1", "", " p1"],
+            "hops": 1,
+        },
         "",
-        {"question": "Where?", "answers": "Danzig"},
+        {"question": "Where?", "answers": "Danzig", "hops": 2.0},
         {"id": 7, "question": "When?", "golden_answers": ["1927"], "metadata": {}},
     )
     found = load_jsonl(path)
     assert found.name == f"jsonl:{path}"
     assert found.questions == (
         Question("a", "Who?", ("Grass", "Günter Grass"), ("p1",), 1, "nq"),
-        Question("3", "Where?", ("Danzig",), (), None, "nq"),
+        Question("3", "Where?", ("Danzig",), (), 2, "nq"),
         Question("7", "When?", ("1927",), (), None, "nq"),
     )
     assert (found.passages, found.fingerprint) == ((), "")
@@ -38,6 +44,7 @@ GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ({"id": "2", "question": "Who?", "answers": None}, "no 'answers' or .*; there is: id, question$"),
         ('{"id":', "not JSON"),
         ("[]", "expected a JSON object, found list"),
         ({"id": "2", "answers": ["x"]}, "no 'question'"),
@@ -57,6 +64,8 @@ GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
             "'answers' holds a list written as text, not a list",
         ),
         ({"id": "2", "question": ["Who?"], "answers": "x"}, "'question' must be a string"),
+        ({"id": "2", "question": {"answer": "SECRET"}}, "'question' must be a string, found dict"),
+        (GOOD | {"id": "2", "evidence": {"answer": "SECRET"}}, "a list of strings, found dict"),
         ({"id": [], "question": "Who?", "answers": "x"}, "'id' must be a non-empty string"),
         (GOOD | {"id": "2", "evidence": 3}, "'evidence' must be a string or a list"),
         (GOOD | {"id": "2", "hops": 0}, "'hops' must be a whole number from 1, found 0"),

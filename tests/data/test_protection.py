@@ -19,6 +19,7 @@ from igpo_gym.benchmark.credit.examples import mispriced
 from igpo_gym.benchmark.credit.labels import label_turns
 from igpo_gym.benchmark.credit.pricing import Play
 from igpo_gym.benchmark.credit.trajectories import Trajectory
+from igpo_gym.benchmark.evaluation.measures import measures
 from igpo_gym.cli import app
 from igpo_gym.data.protection import hidden, shown
 from igpo_gym.data.scores import scores
@@ -153,6 +154,21 @@ def test_a_record_without_texts_is_kept_as_it_is(engine: Engine) -> None:
     found = back.turns[0].passages[0].id
     assert found == back.question.evidence[0] == shown(question, "danzig")
     assert json.loads(json.dumps(to_record(episode, clear_text=True)))["question"]["text"] == "Where?"
+
+
+def test_a_table_says_of_hidden_texts_what_it_says_of_clear_ones(engine: Engine) -> None:
+    question = Question("q", "Where?", ("Danzig",), ("danzig",), 1, "bc", protected=True)
+    (episode,) = engine.begin([question])
+    engine.start([episode])
+    engine.settle(engine.play([episode], ["<answer>The Danzig.</answer>"]))
+    episode.measured = [{"judge": None}, {"judge": {"verdict": "correct", "judge": "mine/1"}}]
+    back = from_record(json.loads(json.dumps(to_record(episode))))
+    asked = measures(("em", "f1", "igpo_f1", "em_strict", "em_squad1", "f1_squad1", "em_mlqa", "f1_mlqa"))
+    values = {each.name: each.value(back) for each in asked}
+    assert values == {each.name: each.value(episode) for each in asked}
+    assert (values["em"], values["igpo_f1"], values["judge agrees with em"]) == (1.0, 2 / 3, 1.0)
+    (other,) = measures(("em_mlqa(language=de)",))[:1]
+    assert other.value(back) is None  # hashes do not tell it, and nothing else does
 
 
 def test_hashes_cannot_be_tried_out_without_the_question() -> None:

@@ -74,6 +74,7 @@ def test_what_was_neutralized_is_compared_as_it_was() -> None:
 
 
 def test_an_answer_in_parts_has_its_own_score() -> None:
+    assert parts_of({"depth": [6.0, 0.5], "open": True}) == ("depth", "6", "0.5", "open", "yes")
     parts = parts_of({"Danzig": 1_457_000, "Thorn": "6 October"})
     episode = answered(
         "Danzig has 1,457,000 and Elbing none", "Danzig: 1457000; Thorn: 6 October", parts=parts

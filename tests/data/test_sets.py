@@ -502,7 +502,10 @@ def test_musique_gives_paragraphs_and_unanswerable_questions_on_request(tmp_path
         Passage("Green (album)", "Green (album)", "By Steve Hillage."),
         Passage("Green (album)#2", "Green (album)", "By another."),
     )
-    for spec in (f"musique:{path}#unanswerable=true", f"{path}#unanswerable=true"):
+    asked = f"musique:{path}#unanswerable=true"
+    assert resolve_questions(asked).name == asked
+    assert resolve_questions(f"{asked},limit=1").name == f"{asked},limit=1"
+    for spec in (asked, f"{path}#unanswerable=true"):
         both = resolve_questions(spec)
         first, second = both.questions
         assert both.left_out == 0
@@ -793,6 +796,38 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
         ("3", "Who,\r\nthen?", ("Grass",)),
         ("5", "Where?", ("Danzig",)),
     ]
+
+
+@pytest.mark.parametrize(
+    "header", ["QUESTION,ANSWER,Hops", "Answers,question,hops", "golden_answers,Question,id"]
+)
+def test_a_table_of_ones_own_is_recognized_whatever_its_capitals(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text(f"{header}\n1,1,1\n")
+    assert resolve_questions(str(path)).name == f"csv:{path}"
+
+
+def test_two_columns_of_one_name_are_refused_and_unnamed_ones_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text("question,answer,,\nWhere?,Danzig,,\n")
+    assert resolve_questions(f"csv:{path}").questions[0].answers == ("Danzig",)
+    path.write_text("question,answer,answer\nWhere?,Danzig,Elbing\n")
+    with pytest.raises(DataError, match=r"sheet\.csv, line 1: two columns are called 'answer'"):
+        resolve_questions(f"csv:{path}")
+
+
+def test_blank_aliases_that_owners_left_in_are_no_answers(tmp_path: Path) -> None:
+    record = {"QuestionId": "1", "Question": "Where?", "Answer": {"Value": "Danzig", "Aliases": ["", " "]}}
+    (tmp_path / "trivia.jsonl").write_text(json.dumps(record))
+    assert resolve_questions(f"triviaqa:{tmp_path / 'trivia.jsonl'}").questions[0].answers == ("Danzig",)
+    (tmp_path / "dev.json").write_text(json.dumps(TWO_WIKI))
+    plain = resolve_questions(f"2wiki:{tmp_path / 'dev.json'}").questions[0].answers
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dev.json").write_text(json.dumps(TWO_WIKI))
+    blank = {"Q_id": TWO_WIKI[0]["answer_id"], "aliases": [" "], "demonyms": [""]}
+    (other / "id_aliases.json").write_text(json.dumps(blank))
+    assert resolve_questions(f"2wiki:{other / 'dev.json'}").questions[0].answers == plain
 
 
 BAD_VALUES = (

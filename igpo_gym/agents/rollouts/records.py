@@ -17,8 +17,8 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
-from igpo_gym.data.protection import sealed
-from igpo_gym.data.scores import JUDGE, OWN, scores
+from igpo_gym.data.protection import hidden, sealed
+from igpo_gym.data.scores import JUDGE, OWN, all_scores, scores
 from igpo_gym.episode import (
     Action,
     Answer,
@@ -108,7 +108,10 @@ def to_record(
         **episode.extra,
         **divided,
     }
-    return record if clear_text else sealed(episode.question, record)
+    question = episode.question
+    if clear_text or not question.protected or hidden(question):
+        return record
+    return sealed(question, record, all_scores(episode))
 
 
 def from_record(record: Mapping[str, Any]) -> Episode:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from igpo_gym.data.scores import JUDGE, OWN, Metric, judged, resolve_metric, score
+from igpo_gym.data.scores import JUDGE, OWN, Metric, judged, resolve_metric, told
 from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
 from igpo_gym.statistics import COUNT, SHARE, Bounds
 
@@ -71,13 +71,17 @@ def tokens(episode: Episode) -> int | None:
     return sum(map(len, known)) if known else None
 
 
+def _verdict(episode: Episode) -> float | None:
+    return None if episode.end is EndReason.ABORTED else judged(episode)
+
+
 def _agreement(episode: Episode) -> float | None:
-    verdict = judged(episode)
-    return None if verdict is None else float(verdict == score("em", episode))
+    verdict = _verdict(episode)
+    return None if verdict is None else float(verdict == told("em", episode))
 
 
 _JUDGED = (
-    Measure(JUDGE, "whether a judge found the answer right, where one was asked", judged, SHARE),
+    Measure(JUDGE, "whether a judge found the answer right, where one was asked", _verdict, SHARE),
     Measure("judge agrees with em", "whether judge and exact match say the same", _agreement, SHARE),
 )
 
@@ -102,10 +106,7 @@ _CONDUCT = (
 def _scored(metric: Metric, episode: Episode) -> float | None:
     if episode.end is EndReason.ABORTED or (metric.parts and not episode.question.parts):
         return None
-    if "sealed" in episode.extra:  # the texts of a protected set are hidden; the record tells its scores
-        told: float | None = episode.extra["sealed"].get(metric.name)
-        return told
-    return score(metric, episode)
+    return told(metric, episode)
 
 
 def _ended(reason: EndReason, episode: Episode) -> float:

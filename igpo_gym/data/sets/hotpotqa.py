@@ -34,8 +34,7 @@ def load_hotpotqa(path: str | Path) -> QuestionSet:
 
 def question(row: Row, corpus: Corpus) -> Question:
     """A record's question; its context is added to the corpus."""
-    id_ = row.id("_id", "id") if row.get("_id", "id") is not None else str(row.field("_id", "id"))
-    text, answers = row.text("question"), row.answers("answer")
+    id_, text, answers = row.own_id("_id", "id"), row.text("question"), row.answers("answer")
     ids: dict[str, str] = {}
     for title, sentences in pairs(row, "context", "sentences"):
         if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from igpo_gym.data.files import shown
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.reading import Corpus, read_set
 from igpo_gym.data.rows import Row
@@ -41,5 +42,5 @@ def question(row: Row, corpus: Corpus, source: str = "") -> Question:
 def _evidence(value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
-        raise ValueError(f"'evidence' must be a string or a list of strings, found {value!r:.60}")
-    return tuple(values)
+        raise ValueError(f"'evidence' must be a string or a list of strings, found {shown(value)}")
+    return tuple(dict.fromkeys(item.strip() for item in values if item.strip()))

@@ -13,6 +13,7 @@ give both of a pair one id), and every question of the set says that this is an 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def load_musique(path: str | Path, *, unanswerable: bool = False) -> QuestionSet
 
     Raises DataError, with the line, for what is not such a file.
     """
-    return read_set("musique", path, lambda row, corpus: question(row, corpus, unanswerable))
+    found = read_set("musique", path, lambda row, corpus: question(row, corpus, unanswerable))
+    return replace(found, name=f"{found.name}#unanswerable=true") if unanswerable else found
 
 
 def question(row: Row, corpus: Corpus, unanswerable: bool = False) -> Question | None:

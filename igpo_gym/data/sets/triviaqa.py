@@ -34,6 +34,6 @@ def question(row: Row, corpus: Corpus) -> Question:
     texts: list[Any] = [part.field("Value", "value")]
     for name in ("Aliases", "aliases", "HumanAnswers", "human_answers"):
         texts += part.items(name)
-    answers = answers_of([each for each in texts if each != ""])
+    answers = answers_of([each for each in texts if str(each).strip()])
     id_ = row.own_id("QuestionId", "question_id")
     return Question(id_, row.text("Question", "question"), answers, source="triviaqa")

@@ -50,7 +50,7 @@ def aliases(path: Path) -> Names:
     for line, record in json_lines(path) if path.is_file() else ():
         row = Row(record, line)
         try:
-            found = [name for name in (*row.items("aliases"), *row.items("demonyms")) if name != ""]
+            found = [name for name in (*row.items("aliases"), *row.items("demonyms")) if str(name).strip()]
             names[str(row.field("Q_id"))] = answers_of(found) if found else ()
         except ValueError as error:
             raise DataError(path, str(error), line) from None
