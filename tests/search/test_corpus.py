@@ -115,7 +115,9 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "tool"), [(gzip.compress(b"{}"), "zcat"), (b"\x28\xb5\x2f\xfd\x04\x00", "zstdcat")]
+    ("content", "tool"),
+    [(gzip.compress(b"{}"), "zcat"), (b"\x28\xb5\x2f\xfd\x04\x00", "zstdcat")],
+    ids=["gzip", "zstd"],  # the first holds the time
 )
 def test_what_is_packed_without_saying_so_is_named(tmp_path: Path, content: bytes, tool: str) -> None:
     (tmp_path / "corpus").write_bytes(content)
