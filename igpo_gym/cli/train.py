@@ -36,7 +36,8 @@ def _settings_of(context: typer.Context, name: str | None) -> str | None:
             found = recipe(name)
         texts = {key: str(value) for key, value in found.settings.items()}
         context.default_map = {**texts, **(context.default_map or {})}  # a --config comes before it
-        console.print(f"recipe {name} ({found.source}); otherwise here: {found.otherwise}", markup=False)
+        told = f"recipe {name} ({found.source}); otherwise here: {found.otherwise}"
+        console.print(told, markup=False, soft_wrap=True)
     return name
 
 
