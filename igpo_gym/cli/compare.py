@@ -71,7 +71,10 @@ def compare(
     for number, file, other in zip(compared.unpaired, (first, second), (second, first), strict=True):
         if number:
             console.print(f"{number} questions of {file} are not in {other}, and are left out", markup=False)
-    console.print(_settings(compared))
+    if compared.settings:
+        console.print(_settings(compared))
+    else:
+        console.print("the settings are the same")
     if count and (pairs := compared.largest(count)):
         listed = Table(
             "question",
@@ -92,9 +95,7 @@ def compare(
 
 def _settings(compared: Comparison) -> Table:
     """What differs in the settings of the two."""
-    shown = Table(
-        "setting", "first", "second", title="" if compared.settings else "the settings are the same"
-    )
+    shown = Table("setting", "first", "second")
     for name, *values in compared.settings:
         shown.add_row(escape(name), *(_line(str(value)) for value in values))
     return shown

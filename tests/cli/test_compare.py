@@ -171,4 +171,4 @@ def test_few_questions_are_not_judged_and_files_are_harmless() -> None:
     output = run("a.jsonl", "b.jsonl", "--table", "c.md", "--table", "c.csv")
     assert "No difference in em that can be told from chance over 3 questions (fewer than five)." in output
     assert Path("c.csv").read_text().splitlines()[1].split(",")[:3] == ["world:test", "em", "3"]
-    assert "| world:test | 3 |" in Path("c.md").read_text()
+    assert "| em | world:test |\n| --- | --- |\n| questions | 3 |" in Path("c.md").read_text()

@@ -227,12 +227,20 @@ def _distinct(changes: Iterable[tuple[str, Any, Any]]) -> list[tuple[str, Any, A
 
 
 def verdict_table(comparison: Comparison) -> Table:
-    """A row for each set: both scores, the difference, the test, and who is right where."""
-    counted = ("only first", "only second", "both", "neither")
-    header = ("set", "questions", "first", "second", "second - first", "p", *counted)
-    rows = tuple(
+    """A column for each set: both scores, the difference, the test, and who is right where."""
+    names = (
+        "questions",
+        "first",
+        "second",
+        "second - first",
+        "p",
+        "only first",
+        "only second",
+        "both",
+        "neither",
+    )
+    columns = [
         (
-            Cell(each.name),
             Cell(str(each.difference.units)),
             shown(each.first),
             shown(each.second),
@@ -241,8 +249,9 @@ def verdict_table(comparison: Comparison) -> Table:
             *(Cell(str(count)) for count in (each.only_first, each.only_second, each.both, each.neither)),
         )
         for each in comparison.verdicts
-    )
-    return Table(header, rows)
+    ]
+    rows = tuple((Cell(name), *cells) for name, *cells in zip(names, *columns, strict=True))
+    return Table((comparison.metric, *(each.name for each in comparison.verdicts)), rows)
 
 
 def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
