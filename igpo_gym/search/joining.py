@@ -120,7 +120,7 @@ class Joined:
         try:
             results = await self._in_thread(lambda: self._retriever.search(queries, joined[0].k))
             found = dict(zip(queries, results, strict=True))
-        except Exception as problem:
+        except Exception as problem:  # any failure is that of the callers, who wait for it
             if len(joined) > 1:
                 return False
             if not joined[0].found.done():

@@ -217,7 +217,7 @@ async def _working(search: Awaitable[Any]) -> Any:
         raise _Wrong(503, f"the search is unavailable: {problem}", wait=1) from None
     except AccessError as problem:
         raise _Wrong(502, str(problem)) from None
-    except Exception:
+    except Exception:  # a fault of the retriever must not take the server down
         logger.exception("a search failed")
         raise _Wrong(500, "the search failed; the server's log tells why") from None
 

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.cli import app
+from tests.cli.tiny import TINY_RUN, as_arguments
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -57,20 +58,12 @@ def test_quick_leaves_the_options_that_are_given(
 @pytest.mark.slow
 def test_a_benchmark_from_the_command_line(tmp_path: Path) -> None:
     settings = {
-        "model": "nano",
-        "questions": "world:train#documents=60,questions=20",
-        "validation": "world:validation#documents=60,questions=20",
-        "updates": 1,
-        "batch-questions": 1,
-        "group-size": 2,
-        "max-turns": 2,
-        "max-tokens": 8,
-        "validation-questions": 2,
+        **TINY_RUN,
         "seeds": 2,
         "variant": "outcome-f1/grpo",
     }
-    options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
-    code, text = run("--out", str(tmp_path), *options, "--variant", "igpo/a2tgpo")
+    arguments = as_arguments(settings)
+    code, text = run("--out", str(tmp_path), *arguments, "--variant", "igpo/a2tgpo")
     assert code == 0, text
     assert "igpo / a2tgpo" in text
     assert {"report.html", "curves.csv", "measures.csv", "training.json", "runs.jsonl"} <= {

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from igpo_gym.cli import app
+from tests.cli.tiny import TINY_RUN, as_arguments
 
 WORLD = "world:test#documents=60,questions=6"
 
@@ -58,19 +59,12 @@ def test_a_search_that_was_not_recorded_ends_the_command(tmp_path: Path) -> None
 
 def test_a_training_run_tells_its_counts(tmp_path: Path) -> None:
     settings = {
-        "model": "nano",
-        "questions": "world:train#documents=60,questions=20",
-        "validation": "world:validation#documents=60,questions=20",
-        "updates": 1,
-        "batch-questions": 1,
-        "group-size": 2,
-        "max-turns": 2,
+        **TINY_RUN,
         "max-tokens": 16,
-        "validation-questions": 2,
         "search-cache": tmp_path / "cache",
     }
-    options = [text for name, value in settings.items() for text in (f"--{name}", value)]
-    code, text = run("train", tmp_path / "run", *options)
+    arguments = as_arguments(settings)
+    code, text = run("train", tmp_path / "run", *arguments)
     assert code == 0, text
     assert "search cache: " in text
     code, text = run("train", tmp_path / "again", "--config", tmp_path / "run" / "settings.json")

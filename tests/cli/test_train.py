@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.cli import app
+from tests.cli.tiny import TINY_RUN, as_arguments
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -45,18 +46,11 @@ def test_mistakes_are_explained(arguments: tuple[str, ...], problem: str, tmp_pa
 
 def test_a_run_from_the_command_line(tmp_path: Path) -> None:
     settings = {
-        "model": "nano",
-        "questions": "world:train#documents=60,questions=20",
-        "validation": "world:validation#documents=60,questions=20",
-        "updates": 1,
+        **TINY_RUN,
         "batch-questions": 2,
-        "group-size": 2,
-        "max-turns": 2,
-        "max-tokens": 8,
-        "validation-questions": 2,
     }
-    options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
-    code, text = run(str(tmp_path), *options)
+    arguments = as_arguments(settings)
+    code, text = run(str(tmp_path), *arguments)
     assert code == 0, text
     head = next(line for line in text.splitlines() if "collapse" in line)  # none is cut off
     assert {"update", "reward", "tools", "sample", "learn"} <= set(head.split())
@@ -92,19 +86,8 @@ def questions(folder: Path) -> Path:
 
 
 def test_a_recipe_sets_what_the_command_line_leaves_open(tmp_path: Path) -> None:
-    small = {
-        "model": "nano",
-        "questions": "world:train#documents=60,questions=20",
-        "validation": "world:validation#documents=60,questions=20",
-        "updates": 1,
-        "batch-questions": 1,
-        "group-size": 2,
-        "max-turns": 2,
-        "max-tokens": 8,
-        "validation-questions": 2,
-    }
-    options = [text for name, value in small.items() for text in (f"--{name}", str(value))]
-    code, text = run(str(tmp_path), "--recipe", "authors", *options)
+    arguments = as_arguments(TINY_RUN)
+    code, text = run(str(tmp_path), "--recipe", "authors", *arguments)
     assert code == 0, text
     assert "recipe authors (the later script of IGPO's authors); otherwise here: one optimizer step" in text
     kept = json.loads((tmp_path / "settings.json").read_text())

@@ -399,7 +399,7 @@ def test_a_line_without_end_is_refused_before_it_is_held(tmp_path: Path) -> None
 
 
 def test_an_array_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "ARRAY_BYTES", 3 << 20)
+    monkeypatch.setattr(sources, "WHOLE_BYTES", 3 << 20)
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(b'[{"text": "' + b"x" * (4 << 20) + b'"}]'))
     with pytest.raises(DataError, match=r"more than 3 MiB in one JSON array.*give it as JSON lines"):

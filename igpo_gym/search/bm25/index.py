@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,10 @@ from igpo_gym.search.bm25.analysis import STOP_WORDS, words
 from igpo_gym.search.bm25.building import Memory, read, scratch
 from igpo_gym.search.bm25.folder import ARRAYS, FolderWriter, Readable, load_arrays
 from igpo_gym.search.bm25.keys import Keys
-from igpo_gym.search.bm25.merging import Track, merge
+from igpo_gym.search.bm25.merging import merge
 from igpo_gym.search.bm25.ranking import Postings, best
 from igpo_gym.search.manifest import replaceable
+from igpo_gym.search.progress import Track, tracking
 from igpo_gym.storage import written_whole
 
 MAX_WORDS = 1024
@@ -69,7 +70,7 @@ class BM25Index:
         DuplicateIdError for two passages with the same id.
         """
         arrays = Memory()
-        with _tracking(progress) as track:
+        with tracking(progress) as track:
             blocks, lengths = read(_tracked(passages, track), arrays, lambda values: values)
             merge(blocks, lengths, arrays, track)
         return cls({name: arrays.written(name) for name in ARRAYS})
@@ -88,7 +89,7 @@ class BM25Index:
         with (
             written_whole(folder) as new,
             closing(FolderWriter(new)) as arrays,
-            _tracking(progress) as track,
+            tracking(progress) as track,
         ):
             blocks_folder = new.with_name("blocks")
             blocks_folder.mkdir()
@@ -221,16 +222,3 @@ def _place(folder: str | Path) -> Path:
 
 def _tracked(passages: Iterable[Passage], track: Track) -> Iterable[Passage]:
     return track(passages, "reading passages", len(passages) if isinstance(passages, Sequence) else None)
-
-
-@contextmanager
-def _tracking(shown: bool) -> Iterator[Track]:
-    if not shown:
-        yield lambda items, name, total: items
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield lambda items, name, total: progress.track(items, total=total, description=name)

@@ -7,30 +7,21 @@ in ranges of their hashes, which spread evenly, and postings a few million at a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from igpo_gym.search.bm25.building import Block, Sink
 from igpo_gym.search.bm25.keys import buckets
+from igpo_gym.search.progress import Track
 
 K1, B = 1.5, 0.75
 
 _RANGE_WORDS = 1 << 20
 _PIECE = 1 << 22
 """How many postings are scored at once, and about how many words of all blocks are joined at once."""
-
-T = TypeVar("T")
-
-
-class Track(Protocol):
-    """Passes items through, and shows how many have passed under a name."""
-
-    def __call__(self, items: Iterable[T], name: str, total: int | None) -> Iterable[T]:
-        """The items."""
-        ...
 
 
 def merge(blocks: Sequence[Block], lengths: npt.NDArray[np.int32], sink: Sink, track: Track) -> None:

@@ -8,30 +8,19 @@ values with a header, or parquet. Only packing goes by the name: ``.gz`` and ``.
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from igpo_gym.data.files import open_bytes, parse_json, require_file
+from igpo_gym.data.files import BROKEN, LINE_BYTES, WHOLE_BYTES, open_bytes, parse_json, require_file
 from igpo_gym.errors import DataError, MissingExtraError
-
-LINE_BYTES = 64 << 20
-"""How long a line may be, unpacked. A longer one is refused before it is held whole."""
-
-ARRAY_BYTES = 1 << 30
-"""How long a JSON array may be, unpacked: it is read whole."""
 
 _BATCH_ROWS = 1024
 """How many rows of a parquet file are read at a time."""
-
-_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
-"""What reading a damaged or cut packed file raises."""
 
 _PACKED = ((b"\x1f\x8b", "zcat", ".gz"), (b"\x28\xb5\x2f\xfd", "zstdcat", ".zst"))
 """What packed files begin with, what unpacks them, and how their names end."""
@@ -111,7 +100,7 @@ def _kind(head: bytes, name: str) -> tuple[str, Callable[[BufferedReader, str], 
 def _whole(name: str) -> Iterator[None]:
     try:
         yield
-    except _BROKEN as error:
+    except BROKEN as error:
         packing = "zstandard" if name.endswith(".zst") else "gzip"
         raise DataError(name, f"not a whole {packing} file: {error}") from None
 
@@ -145,9 +134,9 @@ def _json_lines(file: BufferedReader, name: str) -> Records:
 
 def _array(file: BufferedReader, name: str) -> Records:
     with _whole(name):
-        content = file.read(ARRAY_BYTES + 1)
-    if len(content) > ARRAY_BYTES:
-        limit = f"more than {ARRAY_BYTES >> 20} MiB in one JSON array, which is read whole"
+        content = file.read(WHOLE_BYTES + 1)
+    if len(content) > WHOLE_BYTES:
+        limit = f"more than {WHOLE_BYTES >> 20} MiB in one JSON array, which is read whole"
         raise DataError(name, f"{limit}: give it as JSON lines, an object a line")
     try:
         values = parse_json(content.decode("utf-8-sig"))

@@ -7,9 +7,8 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import igpo_gym.specs as specs
 from igpo_gym.episode import Passage
@@ -18,6 +17,7 @@ from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.vectors import FloatArray, Plan, faiss, make_index, new_vectors
 from igpo_gym.search.manifest import DENSE, MANIFEST, read_manifest, replaceable
 from igpo_gym.search.passages import BYTES_EACH, PassageWriter, StoredPassages
+from igpo_gym.search.progress import Track, tracking
 from igpo_gym.storage import written_whole
 
 FORMAT = 1
@@ -25,8 +25,6 @@ FORMAT = 1
 
 _BLOCK = 4096
 """Of how many passages those of like length share a batch."""
-
-Bar: TypeAlias = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
 
 
 def build_dense(
@@ -62,7 +60,7 @@ def build_dense(
     encoder = load_encoder(model, device)
     queries = encoder.query_prefix if query_prefix is None else query_prefix
     before = encoder.passage_prefix if passage_prefix is None else passage_prefix
-    with written_whole(folder.absolute()) as new, _bars(progress) as bar:
+    with written_whole(folder.absolute()) as new, tracking(progress, remaining=True) as bar:
         with PassageWriter(new) as writer:
             for passage in bar(passages, "reading passages", None):
                 writer.add(passage)
@@ -102,7 +100,7 @@ def _say_needs(plan: Plan, encoder: Encoder, folder: Path, tell: Callable[[str],
 
 
 def _encode(
-    stored: StoredPassages, encoder: Encoder, prefix: str, batch_size: int, vectors: FloatArray, bar: Bar
+    stored: StoredPassages, encoder: Encoder, prefix: str, batch_size: int, vectors: FloatArray, bar: Track
 ) -> None:
     """Fill the rows. Passages of like length share a batch, so that little of it is padding."""
 
@@ -122,20 +120,6 @@ def _encode(
 def encoded_text(passage: Passage) -> str:
     """What of a passage is encoded."""
     return f"{passage.title}\n{passage.text}" if passage.title else passage.text
-
-
-@contextmanager
-def _bars(shown: bool) -> Iterator[Bar]:
-    """Passes items through, and shows how many have passed under a name."""
-    if not shown:
-        yield lambda items, name, total: items
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield lambda items, name, total: progress.track(items, total=total, description=name)
 
 
 def checked_manifest(folder: Path) -> dict[str, Any]:

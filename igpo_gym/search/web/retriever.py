@@ -149,7 +149,7 @@ class WebSearch:
                 return
             try:
                 answers[each] = self._search(*each)
-            except Exception as failure:
+            except Exception as failure:  # raised below, when the answers to the others are kept
                 failures.append(failure)
 
         parallel(ask, left, self._concurrency)
