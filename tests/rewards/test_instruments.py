@@ -17,18 +17,10 @@ from igpo_gym.rewards.beliefs import belief_request
 from igpo_gym.rewards.instruments import Instruments
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, play
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 
 TAGGED = BeliefView(span="tagged")
-
-
-def play(engine: Engine, question: int, *messages: str) -> Episode:
-    (episode,) = engine.begin([QUESTIONS[question]])
-    engine.start([episode])
-    for message in messages:
-        engine.settle(engine.play([episode], [message]))
-    return episode
 
 
 def test_each_belief_is_due_once_however_many_terms_read_it(scorer: MentionScorer) -> None:

@@ -20,7 +20,7 @@ from igpo_gym.data.scores import judged, scores
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.setup import assemble
-from igpo_gym.episode import EndReason, Episode
+from igpo_gym.episode import EndReason
 from igpo_gym.errors import AccessError, JudgeError, ScoringError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.rewards import resolve_reward
@@ -28,7 +28,7 @@ from igpo_gym.rewards.judge import MOST_CHARACTERS, RemoteJudge, Verdicts, promp
 from igpo_gym.rewards.relabel import relabel
 from igpo_gym.specs import resolve
 from igpo_gym.transport import API_KEY
-from tests.conftest import QUESTIONS
+from tests.conftest import QUESTIONS, play
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 from tests.scorers.servers import Raw, Refusal, Site, running
 
@@ -75,14 +75,6 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
 
 def remote(site: Site, **settings: Any) -> RemoteJudge:
     return RemoteJudge(f"{site.url}/v1", **{"retries": 0, "backoff": 0.0, **settings})
-
-
-def play(engine: Engine, question: int, *messages: str) -> Episode:
-    (episode,) = engine.begin([QUESTIONS[question]])
-    engine.start([episode])
-    for message in messages:
-        engine.settle(engine.play([episode], [message]))
-    return episode
 
 
 def test_answers_are_graded_and_paid(engine: Engine, start: Callable[..., Site]) -> None:

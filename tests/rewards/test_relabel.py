@@ -22,17 +22,9 @@ from igpo_gym.rewards import PRESETS, RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.rewards.relabel import relabel
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
+from tests.conftest import PASSAGES, MentionScorer, play
 
 VARIANTS = [*PRESETS, "igpo(context=evidence, aliases=logsumexp) + 0.1*evidence-recall - 0.01*search-cost"]
-
-
-def play(engine: Engine, question: int, *messages: str) -> Episode:
-    (episode,) = engine.begin([QUESTIONS[question]])
-    engine.start([episode])
-    for message in messages:
-        engine.settle(engine.play([episode], [message]))
-    return episode
 
 
 def some_episodes(engine: Engine) -> list[Episode]:

@@ -6,16 +6,7 @@ import pytest
 
 from igpo_gym.agents.rollouts.summary import Values, summarize
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Episode
-from tests.conftest import QUESTIONS
-
-
-def play(engine: Engine, question: int, *messages: str) -> Episode:
-    (episode,) = engine.begin([QUESTIONS[question]])
-    engine.start([episode])
-    for message in messages:
-        engine.settle(engine.play([episode], [message]))
-    return episode
+from tests.conftest import play
 
 
 def test_the_values_of_two_episodes_by_hand(engine: Engine) -> None:
