@@ -83,7 +83,7 @@ def test_the_numbers_are_those_of_the_steps(plans: list[tuple[list[str], EndReas
     for episode, other in zip(episodes, expected, strict=True):
         assert episode.rewards == other.rewards
         assert (episode.beliefs, episode.views) == (other.beliefs, other.views)
-        assert [*map(len, (episode.measured, episode.turns))] == [*map(len, (other.measured, other.turns))]
+        assert (len(episode.measured), episode.turns) == (len(other.measured), other.turns)
         assert split(episode, REWARD) == split(other, REWARD)
     assert earned == [sum(sum(terms.values()) for terms in other.rewards) for other in expected]
 
