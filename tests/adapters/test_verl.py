@@ -55,7 +55,14 @@ def test_gains_lie_on_first_tokens_and_the_outcome_on_the_last() -> None:
     assert rewards.sum().item() == pytest.approx(output.reward_score)
     assert fields["rollout_log_probs"][mask.bool()].tolist() == [-0.5] * int(mask.sum())
     assert server.tokenizer.decode(fields["responses"][mask.bool()]).startswith(SCRIPT[0])
-    assert output.extra_fields["reward_extra_info"] == {"em": 1.0, "f1": 1.0, "cover_em": 1.0}
+    assert output.extra_fields["reward_extra_info"] == pytest.approx(
+        {
+            "acc": 1.0,
+            **{"em": 1.0, "f1": 1.0, "cover_em": 1.0},
+            "information_gain": 2 / 11 - 1 / 10,
+            "mixed_weights": 0.0,
+        }
+    )
     assert server.params == {
         "temperature": 1.0,
         "max_tokens": 512,
