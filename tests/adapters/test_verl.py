@@ -58,7 +58,9 @@ def test_gains_lie_on_first_tokens_and_the_outcome_on_the_last() -> None:
     assert output.extra_fields["reward_extra_info"] == pytest.approx(
         {
             "acc": 1.0,
-            **{"em": 1.0, "f1": 1.0, "cover_em": 1.0},
+            "em": 1.0,
+            "f1": 1.0,
+            "cover_em": 1.0,
             "information_gain": 2 / 11 - 1 / 10,
             "mixed_weights": 0.0,
         }

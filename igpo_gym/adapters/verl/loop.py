@@ -25,6 +25,7 @@ from igpo_gym.adapters.verl.records import recorder
 from igpo_gym.adapters.verl.rows import AGENT, asked
 from igpo_gym.adapters.verl.scorer import (
     ENGINES,
+    PAUSE,
     MixedWeightsError,
     PolicyScorer,
     is_aborted,
@@ -181,6 +182,7 @@ class SearchAgentLoop(AgentLoopBase):
             policy_request(self.server_manager, course.request),
             asyncio.get_running_loop(),
             longest=self.rollout_config.get("max_model_len"),
+            pause=PAUSE,
             **at_once,
         )
 
