@@ -35,8 +35,8 @@ pytestmark = pytest.mark.slow
 
 NANO = REPOSITORY / "igpo_gym" / "models" / "nano"
 WORLD = "world#documents=60,questions=10"
-NEAR = 2e-4
-"""How far two float32 engines are apart, in nats a token: they add in other orders."""
+NEAR = 5e-3
+"""How far two float32 engines are apart on a token at most, in nats: they add in other orders."""
 
 
 class Rollout:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -16,7 +16,7 @@ from verl.experimental.agent_loop import AgentLoopBase, AgentLoopOutput
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, register
 from verl.utils.profiler import simple_timer
 
-from igpo_gym.adapters.session import shared_sessions
+from igpo_gym.adapters.session import Sessions, shared_sessions
 from igpo_gym.adapters.tokens import end_unfinished, placed_rewards, turn_rewards
 from igpo_gym.adapters.verl.estimators import check_algorithm
 from igpo_gym.adapters.verl.metrics import answer_metrics
@@ -57,6 +57,30 @@ class _Playing:
 
 
 _PLAYING = _Playing()
+
+
+class Played(NamedTuple):
+    """What the arguments of an agent loop mean."""
+
+    sessions: Sessions
+    by_policy: bool
+    """Whether the policy in training is the scorer."""
+    message_tokens: int
+    """How long a message is at most, where the loop does not say so."""
+
+    @property
+    def scorer(self) -> str | None:
+        """How the settings name a scorer that the sessions do not hold."""
+        return POLICY if self.by_policy else None
+
+
+def played_by(recipe: str | None, settings: Mapping[str, Any]) -> Played:
+    """The environment of an agent loop's arguments: the same again for equal ones."""
+    chosen, tokens = loop_settings(recipe, settings)
+    by_policy = chosen.get("scorer") == POLICY
+    return Played(
+        shared_sessions(**{**chosen, **({"scorer": _PLAYING} if by_policy else {})}), by_policy, tokens
+    )
 
 
 class TurnRewards(AgentLoopOutput):
@@ -131,22 +155,18 @@ class SearchAgentLoop(AgentLoopBase):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        chosen, published_tokens = loop_settings(recipe, settings or {})
-        self._scored_by_policy = chosen.get("scorer") == POLICY
-        if self._scored_by_policy:
-            if self.rollout_config.name not in ENGINES:
-                raise SpecError(
-                    f"scorer: policy needs a rollout engine that tells a prompt's log-probabilities "
-                    f"({', '.join(ENGINES)}), not {self.rollout_config.name}"
-                )
-            chosen["scorer"] = _PLAYING
-        self._sessions = shared_sessions(**chosen)
+        self._played = played_by(recipe, settings or {})
+        if self._played.by_policy and self.rollout_config.name not in ENGINES:
+            raise SpecError(
+                "scorer: policy needs a rollout engine that tells a prompt's log-probabilities "
+                f"({', '.join(ENGINES)}), not {self.rollout_config.name}"
+            )
+        self._sessions = self._played.sessions
         check_algorithm(self.config.get("algorithm"), self._sessions.engine.reward)
         self._framing = framing(self.tokenizer)
-        self._max_message_tokens = max_message_tokens or published_tokens
+        self._max_message_tokens = max_message_tokens or self._played.message_tokens
         self._accuracy = accuracy
-        named = POLICY if self._scored_by_policy else None
-        self._records = recorder(records, self._sessions, named) if records else None
+        self._records = recorder(records, self._sessions, self._played.scorer) if records else None
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> TurnRewards:
         """Play the episode. Raises SpecError where the prompt is longer than verl's rows have room for."""
@@ -173,7 +193,7 @@ class SearchAgentLoop(AgentLoopBase):
 
     def _scorer(self, course: Course) -> PolicyScorer | None:
         """The policy as the scorer of one episode, where that is what the settings say."""
-        if not self._scored_by_policy:
+        if not self._played.by_policy:
             return None
         # Under full determinism a request's id is that of the engine's, where no two may share one.
         at_once = {"at_once": 1} if self.rollout_config.get("full_determinism", False) else {}
