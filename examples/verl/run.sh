@@ -13,6 +13,7 @@ cd "$(dirname "$0")"
 : "${LOOP:=igpo.yaml}"                  # what is played and paid: igpo.yaml, dr_venus.yaml, grpo.yaml, or yours
 : "${MODEL:=Qwen/Qwen2.5-7B-Instruct}"  # the policy
 : "${DATA:=data}"                       # where the questions are, as parquet
+: "${VALIDATION:=500}"                 # questions of LOOP's sets that are validated on instead of trained on
 : "${NAME:=$(basename "$LOOP" .yaml)}"  # of the run: checkpoints/$NAME, and in the logs
 : "${GPUS:=8}" "${NODES:=1}"            # that roll out and train; a scorer or judge of your own needs others
 : "${PROMPT:=2048}" "${RESPONSE:=16384}"  # tokens of a row: what opens an episode, and all else
@@ -21,9 +22,9 @@ cd "$(dirname "$0")"
 export VERL_USE_EXTERNAL_MODULES=igpo_gym.adapters.verl
 export TENSORBOARD_DIR="${TENSORBOARD_DIR:-$PWD/logs/$NAME}"
 
-# Questions to train on, and 500 of the same sets to validate on; DATA/tests may hold other sets.
+# Questions to train on and to validate on; DATA/tests may hold other sets to validate on.
 questions=$(sed -n 's/^    questions: *//p' "$LOOP" | tr -d '"')
-[ -e "$DATA/manifest.json" ] || igpo-gym data prepare "$questions" --to verl --validation 500 --out "$DATA"
+[ -e "$DATA/manifest.json" ] || igpo-gym data prepare "$questions" --to verl --validation "$VALIDATION" --out "$DATA"
 validation=$(printf '%s,' "$DATA/validation.parquet" $(compgen -G "$DATA/tests/*/train.parquet" || true))
 
 if [ "${1:-}" = --check ]; then
@@ -48,7 +49,7 @@ published=$(python -m igpo_gym.adapters.verl.published "$LOOP")
     actor_rollout_ref.rollout.gpu_memory_utilization=0.6 \
     actor_rollout_ref.rollout.max_model_len=$((PROMPT + RESPONSE + 4096)) \
     actor_rollout_ref.rollout.agent.default_agent_loop=searchqa \
-    actor_rollout_ref.rollout.agent.agent_loop_config_path="$PWD/$LOOP" \
+    actor_rollout_ref.rollout.agent.agent_loop_config_path="$(realpath "$LOOP")" \
     trainer.use_v1=True \
     trainer.n_gpus_per_node="$GPUS" \
     trainer.nnodes="$NODES" \

@@ -39,6 +39,7 @@ from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.rewards import split
 from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.remote import MAX_ALIASES
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ class SearchAgentLoop(AgentLoopBase):
             protocol is ``CHAT`` unless one of them says another. ``scorer: policy`` is the policy in
             training.
         max_message_tokens: bounds a message; by default the recipe's, or 512.
+        max_aliases: how many of a question's answers the policy is asked about, in the data set's order.
         accuracy: the metric of answers that verl's validation calls ``acc``, its core metric.
         records: a folder to which each worker writes its episodes, as ``igpo-gym rollout`` does.
 
@@ -150,6 +152,7 @@ class SearchAgentLoop(AgentLoopBase):
         recipe: str | None = None,
         settings: Mapping[str, Any] | None = None,
         max_message_tokens: int | None = None,
+        max_aliases: int = MAX_ALIASES,
         accuracy: str = "em",
         records: str | None = None,
         **kwargs: Any,
@@ -165,6 +168,7 @@ class SearchAgentLoop(AgentLoopBase):
         check_algorithm(self.config.get("algorithm"), self._sessions.engine.reward)
         self._framing = framing(self.tokenizer)
         self._max_message_tokens = max_message_tokens or self._played.message_tokens
+        self._max_aliases = max_aliases
         self._accuracy = accuracy
         self._records = recorder(records, self._sessions, self._played.scorer) if records else None
 
@@ -203,6 +207,7 @@ class SearchAgentLoop(AgentLoopBase):
             asyncio.get_running_loop(),
             longest=self.rollout_config.get("max_model_len"),
             pause=PAUSE,
+            max_aliases=self._max_aliases,
             **at_once,
         )
 
