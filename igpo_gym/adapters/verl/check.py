@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check(options.overrides, options.small, lambda line: print(line, flush=True))
     except Exception as problem:  # whatever it is, it would have stopped the run
-        print(f"FAILED  {type(problem).__name__}: {problem}", flush=True)
+        print(f"FAILED  {type(problem).__name__}: {' '.join(str(problem).split())}", flush=True)
         return 1
     print(f"passed in {time.perf_counter() - started:.0f} s", flush=True)
     return 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -43,8 +44,13 @@ from igpo_gym.scorers.remote import MAX_ALIASES
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 framing = lru_cache(maxsize=4)(Framing)
 """The framing of a tokenizer, made once a process: an agent loop is made for every episode."""
+
+_THREADS = ThreadPoolExecutor(256, "igpo_gym-episode")
+"""Where episodes wait for tools and beliefs: a worker plays more of them than asyncio has threads."""
 
 POLICY = "policy"
 """As ``scorer``: the policy in training, through the servers that roll it out."""
@@ -192,7 +198,7 @@ class SearchAgentLoop(AgentLoopBase):
         if self._records is not None:
             episode.extra["mixed_weights"] = len(course.versions) > 1
             episode.extra["step"] = int(row.get("global_steps", -1))
-            await asyncio.to_thread(self._records.write, episode)
+            await _apart(self._records.write, episode)
         return self._output(engine, episode, span, course)
 
     def _scorer(self, course: Course) -> PolicyScorer | None:
@@ -238,13 +244,13 @@ class SearchAgentLoop(AgentLoopBase):
                 weights="" if weights is None else str(weights),
             )
             with simple_timer("tool_calls", course.times):
-                engine.settle(await asyncio.to_thread(engine.play, [episode], [message]))
+                engine.settle(await _apart(engine.play, [episode], [message]))
 
     async def _price(self, engine: Engine, episode: Episode) -> None:
         """Ask for all beliefs of an ended episode and price its turns; an aborted one is paid nothing."""
         if episode.end is not EndReason.ABORTED:
             try:
-                await asyncio.to_thread(engine.price, [episode])
+                await _apart(engine.price, [episode])
                 return
             except MixedWeightsError as problem:
                 logger.warning("the episode on %r is aborted: %s", episode.question.id, problem)
@@ -274,6 +280,11 @@ class SearchAgentLoop(AgentLoopBase):
             metrics=AgentLoopMetrics(**course.times),
             extra_fields={**course.told, **kept},
         )
+
+
+async def _apart(call: Callable[..., T], *arguments: Any) -> T:
+    """What a call that waits gives, in a thread of its own."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call, *arguments)
 
 
 def stop_params(engine: str, stops: tuple[str, ...]) -> dict[str, Any]:
