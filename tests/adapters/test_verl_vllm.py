@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.episode import Belief, Episode, Segment
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import ANSWER_PROBE, CHAT
+from igpo_gym.rewards import resolve_reward, split
 from igpo_gym.rewards.beliefs import score_trajectories
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
@@ -132,6 +134,9 @@ def test_an_episode_is_scored_by_the_weights_that_played_it(rollout: Rollout, tm
     assert len(episode.beliefs) == len(episode.turns) + 1 - episode.terminated
     (expected,) = score_trajectories(local(rollout.folder), [episode], CHAT.probe)
     assert_equal(episode.beliefs, expected)
+    gains = split(episode, resolve_reward("igpo")).gains
+    steps = list(pairwise(belief.prob for belief in expected))[: len(gains)]
+    assert gains == pytest.approx([after - before for before, after in steps], abs=NEAR)
     assert {turn.segments[0].weights for turn in episode.turns} == {"0"}
     assert episode.extra["mixed_weights"] is False
 
@@ -164,11 +169,3 @@ def test_new_weights_in_new_beliefs_out(rollout: Rollout, tmp_path: Path) -> Non
         rollout.server.load(str(rollout.folder), version=0)
     again, _ = rollout.beliefs(requests())
     assert_equal(again, before)
-
-
-def test_a_gain_is_the_difference_of_two_such_beliefs(rollout: Rollout, tmp_path: Path) -> None:
-    episode = rollout.play(tmp_path / "records", reward="igpo")
-    scorer = local(rollout.folder)
-    (beliefs,) = score_trajectories(scorer, [episode], CHAT.probe)
-    gain = episode.rewards[0]["information-gain"]
-    assert gain == pytest.approx(beliefs[1].prob - beliefs[0].prob, abs=NEAR)

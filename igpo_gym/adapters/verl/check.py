@@ -78,7 +78,7 @@ def agent_loop(config: Any) -> dict[str, Any]:
     """The entry of the agent loop file that the configuration plays by default."""
     agent = config.actor_rollout_ref.rollout.agent
     loops = OmegaConf.to_container(OmegaConf.load(agent.agent_loop_config_path))
-    found: dict[str, Any] = {each["name"]: each for each in loops}  # type: ignore[index, union-attr]
+    found: dict[str, Any] = {each["name"]: each for each in loops}
     if agent.default_agent_loop not in found:
         known = ", ".join(found)
         raise SpecError(

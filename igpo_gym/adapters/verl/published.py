@@ -74,5 +74,5 @@ def overrides(recipe: str, settings: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    (_loop,) = OmegaConf.to_container(OmegaConf.load(sys.argv[1]))  # type: ignore[misc]
+    (_loop,) = OmegaConf.to_container(OmegaConf.load(sys.argv[1]))
     print(*overrides(_loop["recipe"], _loop.get("settings", {})), sep="\n")
