@@ -35,7 +35,7 @@ else
 fi
 
 # Batch, group, estimator, learning rate, KL, clip and temperature are those that LOOP's recipe published.
-published=$(python -m igpo_gym.adapters.verl.published "$LOOP")
+published=$(python -m igpo_gym.adapters.verl "$LOOP")
 "${start[@]}" $published \
     data.train_files="$DATA/train.parquet" \
     data.val_files="[${validation%,}]" \

@@ -218,7 +218,9 @@ def given(loop: str, environment: dict[str, str], folder: Path) -> list[str]:
     (folder / "bin").mkdir()
     printing = folder / "bin" / "python"
     printing.write_text(
-        f'#!/bin/sh\ncase "$*" in *published*) exec {sys.executable} "$@";; *) printf "%s\\n" "$@";; esac\n'
+        "#!/bin/sh\n"
+        f'case "$*" in "-m igpo_gym.adapters.verl "*) exec {sys.executable} "$@";; esac\n'
+        'printf "%s\\n" "$@"\n'
     )
     printing.chmod(0o755)
     (folder / "data" / "tests" / "nq").mkdir(parents=True)

@@ -59,7 +59,7 @@ MISTAKES = {
     "actor_rollout_ref.model.path=/no/such/model": "/no/such/model",
     "data.val_files=/no/such.parquet": "/no/such.parquet",
     "data.max_prompt_length=16": "but data.max_prompt_length is 16",
-    "trainer.use_v1=False": "the older trainer sees an episode's sum alone",
+    "trainer.use_v1=False": "the older trainer sees the sum of an episode's",
     "actor_rollout_ref.actor.no_such=1": "no_such",
 }
 

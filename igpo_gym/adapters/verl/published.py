@@ -1,17 +1,9 @@
-"""Published settings in verl's words, from the one source: :mod:`igpo_gym.agents.training.recipes`.
-
-    python -m igpo_gym.adapters.verl.published AGENT_LOOP.yaml
-
-prints what the recipe of an agent loop's file sets, as overrides of verl's configuration, a line each.
-"""
+"""Published settings in verl's words, from the one source: :mod:`igpo_gym.agents.training.recipes`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from igpo_gym.adapters.verl.estimators import REGISTERED, fitting
 from igpo_gym.agents.training.recipes import recipe as find
@@ -71,8 +63,3 @@ def overrides(recipe: str, settings: Mapping[str, Any]) -> list[str]:
     made = [f"algorithm.adv_estimator={estimator}"]
     made += [f"{name}={published[ours]}" for ours, names in _VERL.items() for name in names]
     return [*made, f"{_ACTOR}.use_kl_loss={published['kl_coef'] > 0}"]
-
-
-if __name__ == "__main__":
-    (_loop,) = OmegaConf.to_container(OmegaConf.load(sys.argv[1]))
-    print(*overrides(_loop["recipe"], _loop.get("settings", {})), sep="\n")
