@@ -29,7 +29,7 @@ import numpy as np
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-import igpo_gym.models
+import igpo_gym
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.adapters.tokens import placed_rewards
 from igpo_gym.adapters.verl.cpu import small, vllm_server
@@ -246,7 +246,7 @@ def check(overrides: Sequence[str], model: str, tell: Callable[[str], None]) -> 
 
 def _folder(model: str) -> str:
     """Where the weights of a model are: those of a packaged one, or what is given."""
-    return str(Path(igpo_gym.models.__file__).parent / model) if model in PACKAGED else model
+    return str(Path(igpo_gym.__file__).parent / "models" / model) if model in PACKAGED else model
 
 
 def _search(sessions: Sessions, query: str) -> list[int]:
