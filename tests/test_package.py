@@ -79,6 +79,7 @@ SURFACE = [
     "Turns",
     "collect",
     "read_rollouts",
+    "read_transcripts",
     "register",
     "relabel",
     "resolve_estimator",

@@ -45,7 +45,7 @@ FORMAT = 2
 _BEGINNING = b'{"settings": '
 """How every line that a RolloutFile writes begins."""
 
-_MALFORMED = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+MALFORMED = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
 """What values of a wrong shape raise where they are taken apart."""
 
 _ROUNDING = 1e-3
@@ -237,7 +237,7 @@ def read_recordings(path: str | Path) -> Iterator[tuple[dict[str, Any], Episode]
                 record = json.loads(line)
                 _check_format(record)
                 recording = dict(record.get("settings", {})), from_record(record)
-            except _MALFORMED as problem:
+            except MALFORMED as problem:
                 raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
             yield recording
 
@@ -252,7 +252,7 @@ def read_settings(path: Path) -> dict[str, Any]:
             record = json.loads(next(lines, b"null"))
             _check_format(record)
             return dict(record.get("settings", {}))
-        except _MALFORMED as problem:
+        except MALFORMED as problem:
             raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
 
 
@@ -330,7 +330,7 @@ class RolloutFile:
                 attempt = record["question"]["id"], record.get("attempt", 0)
                 if record["format"] != FORMAT:
                     raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
-            except _MALFORMED as problem:
+            except MALFORMED as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
             end += len(line)
             if settings.get("questions") in self._others:
