@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -226,13 +227,13 @@ def read_rollouts(path: str | Path) -> Iterator[Episode]:
     return (episode for _, episode in read_recordings(path))
 
 
-def read_recordings(path: str | Path) -> Iterator[tuple[dict[str, Any], Episode]]:
+def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str, Any], Episode]]:
     """The episodes of a file, in order, each with the settings that its line holds; empty if it holds none.
 
-    Raises DataError with the line that is not an episode.
+    The first ``skip`` lines are left out. Raises DataError with the line that is not an episode.
     """
     with Path(path).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in islice(enumerate(lines, 1), skip, None):
             try:
                 record = json.loads(line)
                 _check_format(record)

@@ -105,10 +105,8 @@ def call(name: Any, arguments: Any) -> ToolCall:
         value = _parsed(arguments) if arguments.strip() else {}
         arguments = value if isinstance(value, dict) else {"arguments": arguments}
     if arguments is None:
-        arguments = {}
-    if not isinstance(arguments, Mapping):
-        arguments = {"arguments": arguments}
-    return ToolCall(name, dict(arguments))
+        return ToolCall(name, {})
+    return ToolCall(name, dict(arguments) if isinstance(arguments, Mapping) else {"arguments": arguments})
 
 
 def written(calls: Sequence[ToolCall]) -> str:
@@ -146,7 +144,7 @@ def _from_json(text: str) -> list[ToolCall]:
             return []
         function = each["function"] if isinstance(each.get("function"), dict) else each
         name = function.get("name") or function.get("function") or function.get("tool")
-        arguments = next((function[key] for key in _ARGUMENTS if key in function), {})
+        arguments: Any = next((function[key] for key in _ARGUMENTS if key in function), {})
         if not isinstance(name, str) or not name:
             return []
         made = call(name, arguments)

@@ -50,7 +50,8 @@ def read(row: Row) -> list[Transcript]:
     if not name:
         raise ValueError("no list of messages is in it, each with a role")
     told = about({key: value for key, value in row.fields.items() if key != name})
-    value, prompt = row.fields[name], row.fields.get("prompt")
+    value: Any = row.fields[name]
+    prompt: Any = row.get("prompt")
     messages = chatml(value) if isinstance(value, str) else value
     return [dialogue(messages, told, prompt if are_messages(prompt) else ())]
 

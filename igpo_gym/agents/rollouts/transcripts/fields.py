@@ -106,7 +106,7 @@ def question_in(prompt: str) -> str:
 def _found(fields: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Those of the names that are there, with their values: the record's own before those within it."""
     for place in _WITHIN:
-        values = fields.get(place) if place else fields
+        values: Any = fields.get(place) if place else fields
         for name in names if isinstance(values, Mapping) else ():
             if (value := values.get(name)) is not None and plain(value) not in ([], {}):
                 yield name, value

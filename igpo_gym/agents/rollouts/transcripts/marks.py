@@ -98,9 +98,8 @@ class Dialect:
 
     def _turn(self, said: str, corpus: Corpus, reply: str = "", body: str = "") -> Turn:
         action = self.act(said)
-        segments = (Segment("agent", "assistant", said),)
-        if reply:
-            segments += (Segment("environment", "assistant", reply),)
+        replied = (Segment("environment", "assistant", reply),) if reply else ()
+        segments = (Segment("agent", "assistant", said), *replied)
         bodies = self.bodies(body) if body else []
         found = results(action.calls, bodies, corpus) if isinstance(action, ToolCalls) else ()
         return Turn(said, action, segments, found, reply)

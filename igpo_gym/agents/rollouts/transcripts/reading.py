@@ -73,7 +73,8 @@ def read_transcripts(
     chosen = None if layout == "auto" else specs.resolve(KIND, layout)
     golds = None
     if questions is not None:
-        golds = Golds(specs.resolve("questions", questions).questions)
+        found = specs.resolve("questions", questions)
+        golds = Golds(found.questions, found.passages)
     return _episodes(path, chosen, golds, unread or _raised)
 
 

@@ -25,6 +25,7 @@ _LINK = re.compile(
     r"^(\d+)\. \[(.*?)\]\((\S*?)\)(.*?)(?=^\d+\. \[.*?\]\(\S*?\)|\Z)", re.DOTALL | re.MULTILINE
 )
 _QUOTED = re.compile(r'(?:\A|\n\n)"([^"\n]+)"\n(.*?)(?=\n\n"[^"\n]+"\n|\Z)', re.DOTALL)
+_WRAPPED = re.compile(r"\A<(\w+)>\s*(.*?)\s*</\1>\Z", re.DOTALL)
 _LISTS = ("web_page_info_list", "results", "result", "organic", "documents", "passages", "pages", "data")
 _BETWEEN = "\n=======\n"
 
@@ -50,6 +51,8 @@ def results(calls: Sequence[ToolCall], replies: Sequence[str], corpus: Corpus) -
 
 def _result(reply: str, corpus: Corpus) -> ToolResult:
     body = reply.strip()
+    if wrapped := _WRAPPED.match(body):
+        body = wrapped[2]
     for read in _FORMS:
         if found := read(body):
             return ToolResult(passages=tuple(tuple(_passages(each, corpus)) for each in found))

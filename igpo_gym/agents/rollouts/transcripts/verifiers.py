@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.fields import about, numbers
+from igpo_gym.agents.rollouts.transcripts.fields import about, numbers, question_in
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
 from igpo_gym.agents.rollouts.transcripts.messages import are_messages, dialogue
 from igpo_gym.data.rows import Row
@@ -53,16 +53,16 @@ def _is_trace(fields: Mapping[str, Any]) -> bool:
 def _trace(trace: Mapping[str, Any]) -> Transcript:
     task = trace["task"]
     data = task.get("data") if isinstance(task.get("data"), Mapping) else {}
-    path = _branch(trace["nodes"])
+    path, asked = _branch(trace["nodes"]), data.get("prompt")
     first = next((place for place, node in enumerate(path) if node.get("sampled")), None)
     if first is None:
         raise ValueError("no message of the trace was sampled from a model")
     told = about({**data, "info": trace.get("info"), "stop_condition": trace.get("stop_condition")})
     told = replace(
         told,
-        id=str(data.get("id") or data.get("idx") or task.get("key") or told.id),
+        id=told.id or str(task.get("key") or ""),
         source=told.source or str(task.get("type") or ""),
-        question=told.question or _asked(data.get("prompt")),
+        question=told.question or (question_in(asked) if isinstance(asked, str) else ""),
         told={**numbers({"metrics": trace.get("metrics")}), **_rewards(trace.get("rewards"))},
     )
     messages = [node["message"] for node in path]
@@ -93,10 +93,6 @@ def _rewards(rewards: Any) -> dict[str, float]:
         for name, each in rewards.items()
         if isinstance(each, Mapping) and isinstance(each.get("score"), int | float)
     }
-
-
-def _asked(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else ""
 
 
 LAYOUT = Layout("verifiers", "traces with nodes, or the messages prompt and completion", fits, read)
