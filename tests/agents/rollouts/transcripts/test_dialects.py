@@ -16,7 +16,8 @@ from igpo_gym.agents.rollouts.transcripts.tool_text import TOOL_TEXT
 from igpo_gym.episode import Answer, Invalid, ToolCalls, Turn
 
 HINT = (
-    "\nMy previous action is invalid. If I want to search, I should put the query between <search> and </search>. "
+    "\nMy previous action is invalid. If I want to search, I should put the query between "
+    "<search> and </search>. "
     "If I want to give the final answer, I should put the answer between <answer> and </answer>. "
     "Let me try again.\n"
 )
@@ -28,7 +29,7 @@ CASES: dict[str, tuple[Dialect, list[tuple[str, str]]]] = {
         [
             (
                 "<think>Who?</think>\n<search> author </search>",
-                "\n\n<information>Doc 1(Title: Danzig) A port.\nDoc 2(Title: Oder) A river.</information>\n\n",
+                "\n\n<information>Doc 1(Title: Danzig) A port.\nDoc 2(Title: Oder) A river</information>\n\n",
             ),
             ("I say nothing.", HINT),
             ("<answer> Beijing </answer>", ""),
@@ -47,7 +48,7 @@ CASES: dict[str, tuple[Dialect, list[tuple[str, str]]]] = {
             ("<search>a</search>", "\n<information>\nDoc 1(Title: X) y\n</information>\n"),
             (
                 "hm",
-                "\n<information>\nInvalid message: no action. Write <search>query</search>.\n</information>\n",
+                "\n<information>\nInvalid message: no action. Write <search>query</search>\n</information>\n",
             ),
             ("<open>X</open>", "\n<information>\nA page.\n</information>\n"),
             ("<answer>b</answer>", ""),
@@ -110,7 +111,7 @@ def test_actions_and_passages_are_read() -> None:
     assert [call.arguments for call in searched.action.calls] == [{"query": "author"}]
     assert [(each.title, each.text) for each in searched.passages] == [
         ("Danzig", "A port."),
-        ("Oder", "A river."),
+        ("Oder", "A river"),
     ]
     assert isinstance(invalid.action, Invalid)
     assert [result.text for result in _turns("two responses")[0].results] == ["1", "2"]
@@ -126,7 +127,8 @@ def _turns(case: str) -> tuple[Turn, ...]:
 def test_a_block_that_the_agent_made_up_is_the_agents() -> None:
     text = "<information>I invent this.</information> <answer>x</answer>"
     (turn,) = SEARCH_R1.turns(text)
-    assert turn.message == text and turn.observation == ""
+    assert turn.message == text
+    assert turn.observation == ""
 
 
 def test_a_mark_within_a_document_does_not_close_the_reply() -> None:
@@ -166,7 +168,8 @@ def test_the_first_of_two_actions_counts_in_search_r1_and_the_last_query_in_r1_s
     (turn,) = R1_SEARCHER.turns(
         "<|begin_of_query|> a<|end_of_query|> or <|begin_of_query|> b <|end_of_query|>"
     )
-    assert isinstance(turn.action, ToolCalls) and turn.action.calls[0].arguments == {"query": "b"}
+    assert isinstance(turn.action, ToolCalls)
+    assert turn.action.calls[0].arguments == {"query": "b"}
 
 
 MARKS = st.sampled_from(
@@ -199,13 +202,14 @@ MARKS = st.sampled_from(
 def test_no_text_is_lost_or_changed(text: str, dialect: Dialect) -> None:
     try:
         turns = dialect.turns(text)
-    except ValueError as problem:
-        assert "never closed" in str(problem)
-        return
+    except ValueError:
+        return  # a reply is never closed
     written = "".join(segment.text for turn in turns for segment in turn.segments)
-    assert text.startswith(written) and not text[len(written) :].strip()
+    assert text.startswith(written)
+    assert not text[len(written) :].strip()
     for turn in turns:
-        assert turn.segments[0].author == "agent" and turn.segments[0].text == turn.message
+        assert turn.segments[0].author == "agent"
+        assert turn.segments[0].text == turn.message
         assert len(turn.results) == (len(turn.action.calls) if isinstance(turn.action, ToolCalls) else 0)
 
 

