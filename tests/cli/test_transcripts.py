@@ -49,7 +49,7 @@ def transcript(number: int, answer: str) -> dict[str, Any]:
 
 @pytest.fixture
 def logs(place: Path) -> Path:
-    records = [transcript(number, "Salman" if number % 2 else "Oder") for number in range(6)]
+    records = [transcript(number, "Salman" if number % 2 else "Vistula") for number in range(6)]
     Path("logs.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + "broken\n")
     return place / "logs.jsonl"
 

@@ -70,8 +70,8 @@ def searches(episodes: Iterable[Episode], metric: str | Metric = "em") -> Search
     >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer="nano", reward="igpo"))
     >>> expert = resolve_policy("expert", questions, engine.protocol)
     >>> found = searches(collect(engine, expert, questions.questions[:3]))
-    >>> found.right, found.gained().value, [turn for turn, _ in found.curve(right=True)]
-    (3, 1.0, [0, 1])
+    >>> found.right, round(found.gained().value, 2), [turn for turn, _ in found.curve(right=True)]
+    (3, 0.71, [0, 1, 2, 3])
     """
     found = Searches()
     for episode in episodes:

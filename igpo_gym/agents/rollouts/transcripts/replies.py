@@ -37,10 +37,10 @@ def results(calls: Sequence[ToolCall], replies: Sequence[str], corpus: Corpus) -
     address where it is told, else its title, told apart by ``corpus`` where it comes with another text.
 
     >>> call = ToolCall("search", {"query": "Danzig"})
-    >>> reply = "Doc 1(Title: Danzig) A port.\\nDoc 2(Title: Oder) A river.\\n"
+    >>> reply = "Doc 1(Title: Danzig) A port.\\nDoc 2(Title: Vistula) A river.\\n"
     >>> (found,) = results([call], [reply], Corpus())
     >>> [passage.title for passage in found.passages[0]]
-    ['Danzig', 'Oder']
+    ['Danzig', 'Vistula']
     >>> results([call], ["No results."], Corpus())
     (ToolResult(text='No results.', passages=(), failed=False),)
     """

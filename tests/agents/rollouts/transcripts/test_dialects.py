@@ -29,7 +29,7 @@ CASES: dict[str, tuple[Dialect, list[tuple[str, str]]]] = {
         [
             (
                 "<think>Who?</think>\n<search> author </search>",
-                "\n\n<information>Doc 1(Title: Danzig) A port.\nDoc 2(Title: Oder) A river</information>\n\n",
+                "\n\n<information>Doc 1(Title: Danzig) A port.\nDoc 2(Title: Vistula) Wet</information>\n\n",
             ),
             ("I say nothing.", HINT),
             ("<answer> Beijing </answer>", ""),
@@ -111,7 +111,7 @@ def test_actions_and_passages_are_read() -> None:
     assert [call.arguments for call in searched.action.calls] == [{"query": "author"}]
     assert [(each.title, each.text) for each in searched.passages] == [
         ("Danzig", "A port."),
-        ("Oder", "A river"),
+        ("Vistula", "Wet"),
     ]
     assert isinstance(invalid.action, Invalid)
     assert [result.text for result in _turns("two responses")[0].results] == ["1", "2"]

@@ -109,7 +109,7 @@ def test_webdancers_responses_and_sharegpts_names() -> None:
     results = (
         "A Google search for 'a' found 1 results:\n\n## Web Results\n1. [Danzig](https://x.org/d)\n\nA port."
     )
-    other = results.replace("Danzig", "Oder").replace("/d", "/o").replace("'a'", "'b'")
+    other = results.replace("Danzig", "Vistula").replace("/d", "/o").replace("'a'", "'b'")
     found = read(
         {
             "conversations": [
@@ -125,7 +125,7 @@ def test_webdancers_responses_and_sharegpts_names() -> None:
     groups = found.turns[0].results[0].passages
     assert [[(each.id, each.title, each.text) for each in group] for group in groups] == [
         [("https://x.org/d", "Danzig", "A port.")],
-        [("https://x.org/o", "Oder", "A port.")],
+        [("https://x.org/o", "Vistula", "A port.")],
     ]
     assert found.turns[1].action == Answer("In Danzig")
     assert found.framing == "chat"
