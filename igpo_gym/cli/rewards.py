@@ -170,13 +170,18 @@ def relabel(
                 line = {**told, "rewards": line["priced"]}
             tell(line)
 
-        models = {name: settings.get(name) for name in ("scorer", "reference")}
+        models = {
+            name: without_credentials(settings[name])
+            for name in ("scorer", "reference")
+            if isinstance(settings.get(name), str)
+        }
         chosen = {**options, **models, "policy": policy, "judge": judge, "protocol": settings.get("protocol")}
         made = {
             "file": file.name,
-            "fingerprint": fingerprint(str(file)),
+            "fingerprint": fingerprint(file),
             "rewards": list(returns),
             "records": records,
+            **{f"{name}_fingerprint": fingerprint(settings[name]) for name in models},
             **{name: without_credentials(text) for name, text in chosen.items() if isinstance(text, str)},
         }
         with ResumedFile(out, made, tell_again) as written:
