@@ -43,7 +43,9 @@ def _line(priced: Any) -> dict[str, Any]:
     return {**of, "rewards": rewards}
 
 
-def run(records: Path, out: Path, rewards: list[str], scorer: str, workers: int, batch_size: int) -> None:
+def run(
+    records: Path, out: Path, rewards: list[str], scorer: str, workers: int, batch_size: int, gpus: float
+) -> None:
     """Price every line of ``records`` on ``workers`` actors, and write ``out`` in the same order."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     lines = ray.data.read_text(str(records.resolve()))  # a row a line, in the order of the file
@@ -52,6 +54,8 @@ def run(records: Path, out: Path, rewards: list[str], scorer: str, workers: int,
         fn_constructor_args=(rewards, scorer),
         batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=0.5,  # of each worker; what reads the file needs a CPU beside them
+        num_gpus=gpus,
     )
     with written_file(out) as written:
         for row in priced.iter_rows():  # streamed: no more than a few batches are on this machine
@@ -65,6 +69,7 @@ if __name__ == "__main__":
     parser.add_argument("--reward", action="append", required=True)
     parser.add_argument("--scorer", default="nano")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--gpus", type=float, default=0, help="of each worker")
     parser.add_argument("--batch-size", type=int, default=16)
     given = parser.parse_args()
-    run(given.records, given.out, given.reward, given.scorer, given.workers, given.batch_size)
+    run(given.records, given.out, given.reward, given.scorer, given.workers, given.batch_size, given.gpus)

@@ -3,7 +3,9 @@ DeepResearch, DeepResearcher and IGPO; or the same rendered as ChatML in one tex
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.fields import about
@@ -26,13 +28,18 @@ _NAMED = (
 def _field(fields: Mapping[str, Any]) -> str:
     """The field that holds the messages, or the text that spells them; empty where there is none."""
     names = (*_NAMED, *(name for name in fields if name not in _NAMED and name != "prompt"))
-    held = (name for name in names if are_messages(fields.get(name)) and _has_agent(fields[name]))
-    spelled = (
-        name
-        for name in names
-        if isinstance(text := fields.get(name), str) and "<|im_start|>assistant" in text
-    )
-    return next(held, "") or next(spelled, "")
+    held = {name: _messages(fields.get(name)) for name in names}
+    return next((name for name, messages in held.items() if messages and _has_agent(messages)), "")
+
+
+def _messages(value: Any) -> list[Mapping[str, Any]]:
+    """The messages that a field holds, as a list, as the JSON of one, or in ChatML; empty for none."""
+    if isinstance(value, str) and "<|im_start|>assistant" in value:
+        return list(chatml(value))
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    return value if are_messages(value) else []
 
 
 def _has_agent(messages: list[Mapping[str, Any]]) -> bool:
@@ -50,10 +57,8 @@ def read(row: Row) -> list[Transcript]:
     if not name:
         raise ValueError("no list of messages is in it, each with a role")
     told = about({key: value for key, value in row.fields.items() if key != name})
-    value: Any = row.fields[name]
     prompt: Any = row.get("prompt")
-    messages = chatml(value) if isinstance(value, str) else value
-    return [dialogue(messages, told, prompt if are_messages(prompt) else ())]
+    return [dialogue(_messages(row.fields[name]), told, prompt if are_messages(prompt) else ())]
 
 
 LAYOUT = Layout("chat", "a list of messages, each with a role, or their text in ChatML", fits, read)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.dialects import DIALECTS
@@ -20,7 +21,8 @@ from igpo_gym.agents.rollouts.transcripts.messages import are_messages, chatml, 
 from igpo_gym.agents.rollouts.transcripts.tool_text import act
 from igpo_gym.data.rows import Row
 
-_PAIRS = (("input", "output"), ("prompt", "response"), ("prompt", "output"), ("prompt", "completion"))
+_FOLLOWED = ("output", "response", "responses", "completion", "generated_text", "generation")
+_PAIRS = tuple(product(("input", "prompt"), _FOLLOWED))
 """The fields that hold a prompt, as a text or as messages, and the text that followed it."""
 
 _NO_MARKS = Dialect("plain", re.compile(""), re.compile(r"(?!)"), act)

@@ -79,6 +79,14 @@ def test_a_thought_that_the_template_opens_belongs_to_the_prompt(tmp_path: Path)
     ]
 
 
+def test_a_prompt_of_messages_before_a_text(tmp_path: Path) -> None:
+    prompt = [{"role": "system", "content": "Hm."}, {"role": "user", "content": "Where?"}]
+    text = "<search>a</search>\n\n<information>b</information>\n\n<answer>c</answer>"
+    episode = one(write(tmp_path / "a.jsonl", {"prompt": prompt, "responses": text, "answer": "c"}))
+    assert (episode.question.text, len(episode.turns)) == ("Where?", 2)
+    assert [segment.role for segment in episode.prompt] == ["system", "user"]
+
+
 def node(role: str, text: str, parent: int | None, sampled: bool = False) -> dict[str, Any]:
     return {"message": {"role": role, "content": text}, "sampled": sampled, "parent": parent}
 

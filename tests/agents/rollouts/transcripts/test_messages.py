@@ -162,6 +162,11 @@ def test_chatml_in_one_text() -> None:
     assert found.turns[1].action == Answer("Danzig")
 
 
+def test_messages_as_json_in_one_text() -> None:
+    messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]
+    assert read({"messages": json.dumps(messages)}).turns[0].message == "Here."
+
+
 def test_replies_within_the_only_message_of_the_agent_are_the_environments() -> None:
     text = "<search>a</search>\n\n<information>Doc 1(Title: X) y</information>\n\n<answer>b</answer>"
     messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": text}]
