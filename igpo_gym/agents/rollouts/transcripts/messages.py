@@ -75,10 +75,8 @@ def said(message: Mapping[str, Any]) -> Said:
     if thought.strip() and "</think>" not in text:
         text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"
     made, ids = _calls(message)
-    if made and role == "assistant":
-        text = (
-            f"{text}\n{written(made)}" if text.strip() and not text.endswith("\n") else text + written(made)
-        )
+    if made and role == "assistant" and "<tool_call>" not in text:  # else it shows them already
+        text += "\n" * bool(text.strip() and not text.endswith("\n")) + written(made)
     return Said(role, text, made, ids, str(message.get("tool_call_id") or ""))
 
 
