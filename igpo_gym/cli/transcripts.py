@@ -56,6 +56,7 @@ def import_transcripts(
     """
     from igpo_gym.agents.rollouts.records import to_record
     from igpo_gym.agents.rollouts.transcripts import read_transcripts
+    from igpo_gym.agents.rollouts.transcripts.own import SETTINGS
     from igpo_gym.storage import written_file
     from igpo_gym.text import printable, well_formed, without_credentials
 
@@ -78,7 +79,8 @@ def import_transcripts(
             raise ValueError(f"--out is the file that is read ({file}); name another file")
         with written_file(out) as written:
             for episode in read_transcripts(file, layout, questions=questions, unread=tell):
-                record = {"settings": settings, **to_record(episode, clear_text=clear_text)}
+                made_with = {**episode.extra.pop(SETTINGS, {}), **settings}
+                record = {"settings": made_with, **to_record(episode, clear_text=clear_text)}
                 written.write(well_formed(json.dumps(record, ensure_ascii=False, default=float)) + "\n")
                 found[str(episode.imported.get("layout", "igpo-gym"))] += 1
                 ends[str(episode.end)] += 1

@@ -77,6 +77,11 @@ def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
     assert "belief" in worst
     assert "reward" in worst
     assert "F1 1.00" in run("show", "priced.jsonl", "--best", "--by", "f1")
+    run("import", "priced.jsonl", "--out", "again.jsonl")
+    first, again = (
+        json.loads(Path(name).read_text().splitlines()[0]) for name in ("priced.jsonl", "again.jsonl")
+    )
+    assert again == first
     table = run("show", "priced.jsonl", "--summary")
     assert "6 episodes, 3 right by em" in table
     assert "AUC: gain of a search tells a right answer" in table

@@ -10,6 +10,9 @@ from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Episode
 
+SETTINGS = "recorded_settings"
+"""The name in :attr:`igpo_gym.episode.Episode.extra` of the settings that a record of this package holds."""
+
 
 def fits(fields: Mapping[str, Any]) -> bool:
     """Whether a record is one that this package wrote."""
@@ -17,11 +20,14 @@ def fits(fields: Mapping[str, Any]) -> bool:
 
 
 def read(row: Row) -> list[Episode]:
-    """The episode of a record."""
+    """The episode of a record; what it was made with stands in ``extra``."""
     try:
-        return [from_record(row.fields)]
+        episode = from_record(row.fields)
+        if settings := dict(row.fields.get("settings", {})):
+            episode.extra[SETTINGS] = settings
     except MALFORMED as problem:
         raise ValueError(f"not a recorded episode ({problem!r})") from None
+    return [episode]
 
 
 LAYOUT = Layout("igpo-gym", "a record with format, question and turns", fits, read)
