@@ -76,6 +76,8 @@ class Framing:
             raise SpecError(
                 f"{type(tokenizer).__name__} is a slow tokenizer; one with a tokenizer.json is needed"
             )
+        self.name = str(tokenizer.name_or_path or type(tokenizer).__name__)
+        """The tokenizer's name, for messages."""
         self._texts = TextTokenizer(tokenizer)
         self._size = len(tokenizer)
         self._control = control_tokens(tokenizer).keys()
@@ -226,7 +228,7 @@ def _seam(tokenizer: PreTrainedTokenizerBase, texts: TextTokenizer, place: Place
     for lead in (" ", ""):
         behind = texts.ids(lead + letter)
         found = [n for n in range(len(whole)) if whole[n : n + len(behind)] == behind]
-        if found and not (lead and (place[1] == "assistant" or texts.byte_level)):
+        if found and not (lead and (place[1] == "assistant" or texts.apart)):
             return Seam(whole[: found[-1]], lead)
     return Seam(ids(text))
 

@@ -20,9 +20,10 @@ from igpo_gym.lm.cache import PrefixTree, TokenCount
 from igpo_gym.lm.framing import Framing, Ids
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow
+from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers.answers import answer_tree
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
-from igpo_gym.scorers.prompts import AnswerIds, Query, query_of
+from igpo_gym.scorers.prompts import AnswerIds, Query, check_probe, query_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -98,6 +99,7 @@ class TransformersScorer:
         )
         """What the model has read; a policy of the same model may share it."""
         self.framing = Framing(tokenizer)
+        check_probe(self.framing, ANSWER_PROBE.prefix)
         self._history = PrefixTree(TokenCount)
         self._drops = self.reader.drops
         self._stats = ScorerStats()

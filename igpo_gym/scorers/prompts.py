@@ -69,16 +69,20 @@ def check_probe(framing: Framing, prefix: str) -> None:
     """Raise SpecError if the tokenizer joins whatever answer with the end of a probe's ``prefix``."""
     if prefix and all(framing.behind(prefix, start).joined for start in STARTS):
         raise SpecError(
-            f"the tokenizer joins {prefix[-1]!r}, the end of the answer probe, with whatever answer follows: "
-            "give a probe that ends otherwise, with a newline for one (probe=AnswerProbe(prefix, suffix))"
+            f"the tokenizer {framing.name!r} joins {prefix[-1]!r}, the end of the answer probe, with every "
+            "answer; give a probe that ends otherwise: probe=AnswerProbe(prefix, suffix)"
         )
 
 
-def belief_of(tokens: Sequence[Sequence[float]]) -> Belief:
+def belief_of(tokens: Sequence[Sequence[float]], asked: Sequence[AnswerIds] = ()) -> Belief:
     """The belief of which these are, for each answer, the log-probabilities of its tokens, in nats.
+
+    ``asked`` are the answers in token ids.
 
     >>> belief_of([[-1.0, -3.0], [-0.5]]).log_probs
     (-2.0, -0.5)
     """
     answers = tuple(tuple(answer) for answer in tokens)
-    return Belief(tuple(sum(answer) / len(answer) for answer in answers), answers)
+    joined = tuple(answer.joined for answer in asked)
+    means = tuple(sum(answer) / len(answer) for answer in answers)
+    return Belief(means, answers, joined if any(joined) else ())
