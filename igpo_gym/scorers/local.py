@@ -274,7 +274,7 @@ class TransformersScorer:
         tolerance = 0.1 if coarse else 1e-3
         for query, belief in got.items():
             for answer, log_prob in zip(answers, belief.log_probs, strict=True):
-                expected = self._plain_log_prob(query.context + answer.before, answer.ids)
+                expected = self.plain_log_prob(query.context + answer.before, answer.ids)
                 if not abs(log_prob - expected) <= tolerance * max(1.0, abs(expected)):
                     raise SpecError(
                         f"{self.reader.name} cannot be a scorer: with a prefix cache it gives "
@@ -283,7 +283,9 @@ class TransformersScorer:
         self.clear()
         self._stats = ScorerStats()
 
-    def _plain_log_prob(self, context: Ids, answer: Ids) -> float:
+    @torch.no_grad()
+    def plain_log_prob(self, context: Ids, answer: Ids) -> float:
+        """The mean log-probability of ``answer`` by the model's own pass over both, in nats."""
         ids = torch.tensor([context + answer], device=self.reader.layout.device)
         logits = self.reader.view(input_ids=ids, use_cache=False).logits[0, len(context) - 1 : -1].float()
         return float(logits.log_softmax(-1).gather(1, ids[0, len(context) :, None]).mean())
