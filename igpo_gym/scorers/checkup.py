@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,11 @@ def check_model(
         found.append(Checked("refused", str(problem), False))
     wrong = [line.what for line in found if line.good is False]
     verdict = (
-        f"no: {', '.join(wrong)}" if wrong else "yes" if not isinstance(model, str) else "as a tokenizer"
+        f"no: {', '.join(wrong)}"
+        if wrong
+        else "yes"
+        if not isinstance(model, str)
+        else "yes, as far as was checked"
     )
     return [*found, Checked("can be trained with IGPO", verdict, not wrong)]
 
@@ -117,7 +121,7 @@ def _texts(tokenizer: PreTrainedTokenizerBase, framing: Framing, protocol: TextP
     ends = ", ".join(repr(framing.token_text(number)) for number in sorted(framing.end_ids))
     yield Checked("control tokens", f"{len(control)}: {_listed(list(control.values()))}")
     yield Checked("a message ends with", ends or "no token of its own", bool(ends))
-    yield _spelling(framing, protocol, list(control.values()))
+    yield _spelling(framing, protocol, control)
     text = framing.text(ids[-1])
     again = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     kept = "no" if again == ids[-1] else f"yes ({len(ids[-1])} ids become {len(again)})"
@@ -168,23 +172,22 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]]
     return None
 
 
-def _spelling(framing: Framing, protocol: TextProtocol, control: Sequence[str]) -> Checked:
+def _spelling(framing: Framing, protocol: TextProtocol, control: Mapping[int, str]) -> Checked:
     """Whether retrieved text can spell what parts messages: it is tried."""
     marks = list(framing.marks)
-    (plain, tried) = (
-        framing.ids(episode(protocol, aside)[-1]) for aside in ("", " ".join([*control, *marks]))
+    plain, tried = (
+        framing.ids(episode(protocol, aside)[-1]) for aside in ("", " ".join([*control.values(), *marks]))
     )
-    numbers = [framing.text_ids(text) for text in control]
-    spelled = [text for text, ids in zip(control, numbers, strict=True) if len(ids) == 1]
-    texts = [framing.text(ids) for ids in (plain, tried)]
-    more = [mark for mark in marks if texts[1].count(mark) > texts[0].count(mark)]
-    how = (
-        f"no: {_listed(marks)} would be written with a wider sign" if marks else "no: they are control tokens"
-    )
-    wrong = [*spelled, *more]
-    return Checked(
-        "retrieved text can spell the turn marks", f"yes: {_listed(wrong)}" if wrong else how, not wrong
-    )
+    spelled = [text for number, text in control.items() if tried.count(number) > plain.count(number)]
+    before, behind = framing.text(plain), framing.text(tried)
+    spelled += [mark for mark in marks if behind.count(mark) > before.count(mark)]
+    if spelled:
+        found = f"yes: {_listed(spelled)}"
+    elif marks:
+        found = f"no: {_listed(marks)} would be written with a wider sign"
+    else:
+        found = "no: they are control tokens" if framing.template.opening else "no: there are none"
+    return Checked("retrieved text can spell the turn marks", found, not spelled)
 
 
 def _weights(
