@@ -17,7 +17,7 @@ def sampled_message(
     log_probs: Sequence[float] | None = None,
     ends: Collection[int] = (),
     weights: str = "",
-    thinking: bool = False,
+    thinking: bool | None = None,
 ) -> Message:
     """The message in what a model, or an inference engine, sampled.
 
@@ -25,9 +25,12 @@ def sampled_message(
     action: engines that were told to stop there may sample a little more, and others do not stop at all.
     ``ends`` are tokens that end a turn beside those of the framing. ``log_probs`` are as the model tells
     them, in nats; nan where it tells none. ``weights`` is the version of the weights, where one is known.
-    ``thinking``: the message begins within a thought (see :meth:`Framing.opens_thought`); a tag in it ends
-    nothing.
+    ``thinking``: whether the message begins within a thought that the template has opened (see
+    :meth:`Framing.opens_thought`), in which a tag ends nothing; by default as where every message of the
+    agent is one of the template's.
     """
+    if thinking is None:
+        thinking = framing.template.thought == "open" and protocol.reply_role != "assistant"
     ends = framing.end_ids | set(ends)
     last = next((place for place, number in enumerate(ids) if number in ends), None)
     spelled = list(ids[:last])
