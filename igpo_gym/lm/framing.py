@@ -214,11 +214,15 @@ def _seam(tokenizer: PreTrainedTokenizerBase, texts: TextTokenizer, place: Place
     letter = "a"
 
     def ids(written: str) -> Ids:
-        head = "" if start else "\n"  # behind which no blank is inserted
-        encoded = tokenizer(head + written, add_special_tokens=plain and start, return_offsets_mapping=True)
-        numbers, ends = encoded["input_ids"], [stop for _, stop in encoded["offset_mapping"]]
-        first = next((n for n, stop in enumerate(ends) if stop > len(head)), 0) if head else 0
-        return tuple(numbers[first:])
+        if start or not texts.changed:
+            return tuple(tokenizer(written, add_special_tokens=plain and start)["input_ids"])
+        for head in ("\n", ".", "0"):  # behind which no blank is inserted, the first that stays apart
+            encoded = tokenizer(head + written, add_special_tokens=False, return_offsets_mapping=True)
+            spans = encoded["offset_mapping"]
+            first = next((n for n, (_, stop) in enumerate(spans) if stop > len(head)), len(spans))
+            if first == len(spans) or spans[first][0] >= len(head):
+                break
+        return tuple(encoded["input_ids"][first:])
 
     if texts.byte_level and not texts.changed and not plain:
         return Seam(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))

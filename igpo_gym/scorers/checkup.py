@@ -27,6 +27,9 @@ TOLERANCE = {"float32": 1e-3, "float64": 1e-3}
 """By how many nats a belief may differ from a plain pass, by the model's dtype; 0.1 for others."""
 
 
+_ANY_LENGTH = 10**9
+"""Above this a tokenizer's longest text is no limit: the library writes so where it knows none."""
+
 _OPENED = {"none": "", "open": ", within a thought", "closed": ", behind a closed thought"}
 
 
@@ -199,8 +202,10 @@ def _weights(
     """What the model itself tells."""
     if isinstance(model, str):
         yield Checked("weights", f"not loaded: {model}" if model else "not loaded")
-        for what in ("longest transcript", "the scorer agrees with a plain pass"):
-            yield Checked(what, "not checked")
+        most = tokenizer.model_max_length
+        told = f"{most:,} tokens, as the tokenizer says" if most < _ANY_LENGTH else "not checked"
+        yield Checked("longest transcript", told)
+        yield Checked("the scorer agrees with a plain pass", "not checked")
         return
     from igpo_gym.scorers.local import TransformersScorer
 

@@ -61,6 +61,21 @@ def test_a_chat_has_the_ids_of_its_rendering(kind: str, prepend: bool, template:
     assert spelled(tokenizer, Framing(tokenizer).ids(segments)) == spelled(tokenizer, expected)
 
 
+@pytest.mark.parametrize("prepend", [True, False])
+def test_a_seam_of_newlines_is_no_longer_than_it_is(prepend: bool) -> None:
+    """Newlines that a tokenizer joins: a seam of two is one token, whatever stands in front."""
+    template = (
+        "{% if messages[0].role == 'system' %}{{ messages[0].content }}\n\n{% set messages = messages[1:] %}"
+        "{% endif %}" + PHI3
+    ).replace("<|{{ m.role }}|>\n", "{{ '' if m.role == 'user' else '<|assistant|>\n' }}")
+    tokenizer = make_tokenizer("bpe", prepend, chat_template=template)
+    tokenizer.add_tokens(["\n\n", "\n\n\n"])
+    segments = [Segment("environment", "system", "the"), Segment("environment", "user", "tower")]
+    text = Framing(tokenizer).text(Framing(tokenizer).ids(segments))
+    assert text.split() == ["the", "tower<|end|>", "<|assistant|>"]
+    assert text.count("\n") == 4
+
+
 @pytest.mark.parametrize(("kind", "prepend", "fallback"), MADE)
 def test_no_text_spells_a_control_token_and_ids_spell_the_text(
     kind: str, prepend: bool, fallback: bool
