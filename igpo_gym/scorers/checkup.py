@@ -26,7 +26,6 @@ TURNS = 3
 TOLERANCE = {"float32": 1e-3, "float64": 1e-3}
 """By how many nats a belief may differ from a plain pass, by the model's dtype; 0.1 for others."""
 
-
 _ANY_LENGTH = 10**9
 """Above this a tokenizer's longest text is no limit: the library writes so where it knows none."""
 
@@ -64,13 +63,9 @@ def check_model(
     except (SpecError, ScoringError) as problem:
         found.append(Checked("refused", str(problem), False))
     wrong = [line.what for line in found if line.good is False]
-    verdict = (
-        f"no: {', '.join(wrong)}"
-        if wrong
-        else "yes"
-        if not isinstance(model, str)
-        else "yes, as far as was checked"
-    )
+    verdict = f"no: {', '.join(wrong)}" if wrong else "yes"
+    if not wrong and isinstance(model, str):
+        verdict = "yes, as far as was checked"
     return [*found, Checked("can be trained with IGPO", verdict, not wrong)]
 
 
@@ -78,17 +73,12 @@ def episode(protocol: TextProtocol, aside: str = "") -> list[tuple[Segment, ...]
     """The transcript of a scripted episode, after each of its turns; ``aside`` is told by each passage."""
     segments = protocol.prompt(Question("1", "Where was the author of The Tin Drum born?", ANSWERS))
     states = [segments]
+    tool = protocol.tools[0]
     for number in range(1, TURNS + 1):
-        tool = protocol.tools[0]
-        call = ToolCall(tool.name, tool.example)
-        message = protocol.write(ToolCalls((call,)), f"I need hint {number}")
-        passage = Passage(str(number), f"Hint {number}", f"He was born in Danzig. {aside}")
+        message = protocol.write(ToolCalls((ToolCall(tool.name, tool.example),)), f"I need hint {number}")
         said = message.removeprefix(THINK) if protocol.prefilled else message
-        segments = (
-            *segments,
-            Segment("agent", "assistant", said),
-            *protocol.reply(_shown(protocol, passage)),
-        )
+        body = protocol.passages([Passage(str(number), f"Hint {number}", f"He was born in Danzig. {aside}")])
+        segments = (*segments, Segment("agent", "assistant", said), *protocol.reply(body))
         states.append(segments)
     return states
 
@@ -99,10 +89,6 @@ def _plays(framing: Framing, protocol: TextProtocol) -> bool:
         return bool(framing.ids(episode(protocol)[-1]))
     except SpecError:
         return False
-
-
-def _shown(protocol: TextProtocol, passage: Passage) -> str:
-    return protocol.passages([passage])
 
 
 def _texts(tokenizer: PreTrainedTokenizerBase, framing: Framing, protocol: TextProtocol) -> Iterator[Checked]:

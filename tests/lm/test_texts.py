@@ -13,7 +13,7 @@ from igpo_gym.episode import Segment
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.loading import load_tokenizer
-from igpo_gym.lm.texts import READ_APART, TextTokenizer
+from igpo_gym.lm.texts import TextTokenizer
 from igpo_gym.protocols import ANSWER_PROBE, TAGS, AnswerProbe
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.prompts import check_probe, query_of
@@ -120,7 +120,9 @@ def test_a_tokenizer_that_joins_every_answer_with_the_probe_is_refused() -> None
 
 
 def test_the_packaged_models_read_texts_as_they_were_trained_to() -> None:
-    texts = TextTokenizer(load_tokenizer("nano"))
-    assert texts.vocabulary in READ_APART
-    assert (texts.apart, texts.changed) == (True, False)
-    assert texts.text(texts.ids("Danzig")) == " Danzig"
+    tokenizer = load_tokenizer("nano")
+    for _ in range(2):
+        texts = TextTokenizer(tokenizer)
+        assert (texts.apart, texts.changed) == (True, False)
+        assert texts.text(texts.ids("Danzig")) == " Danzig"
+        tokenizer.add_tokens(["<more>"], special_tokens=True)  # as a trainer does that wants a padding token
