@@ -51,7 +51,7 @@ def query_of(framing: Framing, request: BeliefRequest, max_aliases: int | None =
     >>> prompt = Segment("environment", "user", "Where is Danzig?")
     >>> query = query_of(framing, BeliefRequest((prompt,), ("Poland", "in Poland"), ANSWER_PROBE))
     >>> [framing.text(answer.ids) for answer in query.answers], [prompt.scored for prompt in query.prompts]
-    (['Poland', 'in Poland'], [4, 4])
+    ([' Poland', ' in Poland'], [3, 4])
     """
     prefix = request.probe.prefix
     check_probe(framing, prefix)
