@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from igpo_gym.agents.training.estimators import Estimator, Floats, Turns, per_token
+from igpo_gym.agents.training.estimators import (
+    DEFAULT,
+    Estimator,
+    Floats,
+    Turns,
+    per_token,
+    resolve_estimator,
+)
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import EndReason, Episode
+from igpo_gym.errors import SpecError
 from igpo_gym.rewards.split import Split
 
 
@@ -26,7 +34,7 @@ def turn_rewards(episode: Episode) -> list[float]:
     return [sum(terms.values()) for terms in episode.rewards]
 
 
-# Gains and outcome handed over as numbers, by libraries that carry columns of our own (TRL, verifiers).
+# Gains and outcome handed over as numbers, by libraries that carry values of our own.
 
 
 def split_fields(split: Split) -> dict[str, Any]:
@@ -41,6 +49,30 @@ def read_split(fields: Mapping[str, Any]) -> Split:
     True
     """
     return Split(tuple(fields["turn_gains"]), fields["outcome"], fields["last_gain"])
+
+
+def turn_advantages(
+    splits: Sequence[Split],
+    groups: Sequence[Hashable],
+    estimator: str | Estimator = DEFAULT,
+    gamma: float = 1.0,
+) -> list[Floats]:
+    """The advantage of each turn of a batch of episodes, an array [turns] for each episode.
+
+    ``groups`` has a name for each episode: those of one name are compared. Raises SpecError for an estimator
+    that there is not, that needs states, or that ignores gains which were paid.
+
+    >>> splits = [Split((0.3, 0.1), 1.0), Split((0.05,), 0.0)]
+    >>> [own.round(3).tolist() for own in turn_advantages(splits, ["q", "q"])]
+    [[1.926, 0.537, 1.0], [-1.926, -1.0]]
+    """
+    estimate = resolve_estimator(estimator)
+    if estimate.needs_states:
+        raise SpecError(f"{estimate.name} compares states, which are not handed over")
+    turns = Turns.of(splits, groups)
+    if turns.gains.any() and not estimate.uses_gains:
+        raise SpecError(f"{estimate.name} takes the outcome alone, but these episodes were paid gains")
+    return turns.by_episode(estimate(turns, gamma))
 
 
 # Gains and outcome on the tokens of a row, for verl, where an estimator gets rewards and a mask alone. A run

@@ -15,16 +15,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
-from igpo_gym.adapters.session import Sessions, question_messages
-from igpo_gym.adapters.tokens import end_unfinished, read_split, split_fields, turn_rewards
-from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
-from igpo_gym.config import EnvConfig, SpecOrObject, kinds, meanings
+from igpo_gym.adapters.session import Sessions, declared_settings, question_messages
+from igpo_gym.adapters.tokens import (
+    end_unfinished,
+    read_split,
+    split_fields,
+    turn_advantages,
+    turn_rewards,
+)
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator
+from igpo_gym.config import EnvConfig
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import MissingExtraError
 from igpo_gym.protocols import CHAT
 from igpo_gym.rewards import RewardFunction, split
 
@@ -41,20 +46,16 @@ NOT_HERE = ("protocol", "probe", "order", "group_size", "oracle_info", "render_m
 """The arguments of an environment that the taskset decides itself, or that change nothing in a trace."""
 
 
-def _fields() -> dict[str, Any]:
-    """A field of pydantic's for every other argument; what takes objects takes texts here."""
-    taken = [field for field in fields(EnvConfig) if field.name not in NOT_HERE]
-    types, words = kinds(EnvConfig), meanings(EnvConfig)
-    return {
-        field.name: (
-            str | None if types[field.name] is SpecOrObject else types[field.name],
-            Field(field.default, description=words[field.name]),
-        )
-        for field in taken
-    }
-
-
-_Arguments: Any = create_model("_Arguments", __base__=vf.TasksetConfig, __module__=__name__, **_fields())
+_SETTINGS = declared_settings(*NOT_HERE)
+_Arguments: Any = create_model(
+    "_Arguments",
+    __base__=vf.TasksetConfig,
+    __module__=__name__,
+    **{
+        name: (setting.kind, Field(setting.default, description=setting.meaning))
+        for name, setting in _SETTINGS.items()
+    },
+)
 
 
 class SearchQAConfig(_Arguments):
@@ -63,8 +64,7 @@ class SearchQAConfig(_Arguments):
     @property
     def environment(self) -> EnvConfig:
         """The environment, in the protocol ``CHAT``."""
-        names = (field.name for field in fields(EnvConfig) if field.name not in NOT_HERE)
-        return EnvConfig(protocol=CHAT, **{name: getattr(self, name) for name in names})
+        return EnvConfig(protocol=CHAT, **{name: getattr(self, name) for name in _SETTINGS})
 
 
 class SearchQAData(vf.TaskData):
@@ -179,15 +179,12 @@ def assign_advantages(
     trace id. Raises SpecError for an estimator that there is not, that needs states, or that ignores gains
     which were paid; ValueError for a trace whose messages are not those that were rewarded.
     """
-    estimate = resolve_estimator(estimator)
-    if estimate.needs_states:
-        raise SpecError(f"{estimate.name} compares states, which traces do not hold")
-    turns = Turns.of(
-        [read_split(trace.info["igpo"]) for trace in traces], groups=[trace.task.key for trace in traces]
+    values = turn_advantages(
+        [read_split(trace.info["igpo"]) for trace in traces],
+        [trace.task.key for trace in traces],
+        estimator,
+        gamma,
     )
-    if turns.gains.any() and not estimate.uses_gains:
-        raise SpecError(f"{estimate.name} takes the outcome alone, but these traces were paid gains")
-    values = turns.by_episode(estimate(turns, gamma))
     for trace, own in zip(traces, values, strict=True):
         nodes = [node for node in trace.nodes if node.sampled]
         if len(own) != len(nodes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -34,6 +35,28 @@ class ScriptedEngine:
         # A message that closes an action is followed by too much; one that does not ends its turn itself.
         ids = self.framing.text_ids(message + TAIL) if closes else self.framing.text_ids(message)
         return [*ids, *([] if closes else self.framing.end_ids), *self.framing.text_ids(TAIL)]
+
+
+class ScriptedCompleter:
+    """A policy of the Tinker cookbook. Each rollout, a task of its own, follows the next script."""
+
+    def __init__(self, *scripts: Sequence[str], tail: str = "") -> None:
+        self.tokenizer = make_tokenizer(CHATML)
+        self.framing = Framing(self.tokenizer)
+        self.scripts = list(scripts)
+        self.tail = tail
+        self.running: dict[Any, list[str]] = {}
+
+    async def __call__(self, model_input: Any, stop: Any, *, max_tokens: int | None = None) -> Any:
+        from tinker_cookbook.completers import TokensWithLogprobs
+
+        task = asyncio.current_task()
+        if task not in self.running:
+            self.running[task] = list(self.scripts.pop(0))
+        message = self.running[task].pop(0)
+        end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        ids = [*self.framing.text_ids(message + self.tail), end]
+        return TokensWithLogprobs(tokens=ids, maybe_logprobs=[-0.5] * len(ids))
 
 
 class ScriptedTrainer(ScriptedEngine):

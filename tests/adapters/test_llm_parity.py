@@ -165,6 +165,25 @@ def verl(given: dict[str, Any], script: Sequence[Act]) -> Any:
     return rows[QUESTION]["prompt"], steps
 
 
+def tinker(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    pytest.importorskip("tinker_cookbook", reason="Tinker cookbook is not installed")
+    from tinker_cookbook.rl.rollouts import do_single_rollout
+
+    from igpo_gym.adapters.session import Sessions
+    from igpo_gym.adapters.tinker import SearchQA
+    from tests.adapters.scripted import ScriptedCompleter, user_messages
+
+    policy = ScriptedCompleter([text(given["protocol"], act) for act in script])
+    env = SearchQA(Sessions(**given), policy.framing, QUESTION, sorted(policy.framing.end_ids))
+    trajectory = asyncio.run(do_single_rollout(policy, env))
+    said = user_messages(policy.tokenizer.decode(trajectory.final_ob.to_ints()), 1 + len(script))
+    steps = [
+        Step(given["protocol"].body(reply), transition.reward, transition.episode_done)
+        for reply, transition in zip(said[1:], trajectory.transitions, strict=False)
+    ]
+    return [{"role": "user", "content": said[0]}], steps
+
+
 def plain(message: dict[str, str]) -> dict[str, str]:
     return {name: message[name] for name in ("role", "content")}
 
@@ -178,6 +197,7 @@ DRIVERS: dict[str, tuple[Driver, TextProtocol]] = {
     "verl": (verl, CHAT),
     "trl tools": (trl_tools, NATIVE),
     "trl rollouts": (trl_rollouts, CHAT),
+    "tinker": (tinker, CHAT),
 }
 
 

@@ -100,7 +100,7 @@ def test_sessions_share_what_is_expensive_and_nothing_else() -> None:
         shared_sessions(**world, top=3)
 
 
-@pytest.mark.parametrize("library", ["aviary", "gem", "openenv", "skyrl", "trl", "verifiers", "verl"])
+@pytest.mark.parametrize("library", ["aviary", "gem", "openenv", "skyrl", "tinker", "trl", "verifiers", "verl"])
 def test_a_missing_library_names_its_extra(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib
     import sys
