@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -57,6 +58,30 @@ class ScriptedCompleter:
         end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         ids = [*self.framing.text_ids(message + self.tail), end]
         return TokensWithLogprobs(tokens=ids, maybe_logprobs=[-0.5] * len(ids))
+
+
+class ScriptedGenerate:
+    """The route ``/generate`` of the inference server of Atropos; each transcript follows one of the scripts."""
+
+    def __init__(self, *scripts: Sequence[str]) -> None:
+        self.tokenizer = make_tokenizer(CHATML)
+        self.framing = Framing(self.tokenizer)
+        self.scripts = scripts
+        self.begun = iter(scripts)
+        self.lock = threading.Lock()
+
+    def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
+        transcript = self.tokenizer.decode(body["prompt"]["prompt_token_ids"])
+        turn = transcript.count("<|im_start|>assistant") - 1
+        with self.lock:
+            script = next(
+                script
+                for script in (self.scripts if turn else self.begun)
+                if all(message in transcript for message in script[:turn])
+            )
+        end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        ids = [*self.framing.text_ids(script[turn]), end][: body["max_tokens"]]
+        return {"logprobs": [[[{str(number): -0.5}] for number in ids]], "finish_reasons": ["stop"]}
 
 
 class ScriptedTrainer(ScriptedEngine):
