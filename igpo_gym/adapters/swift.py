@@ -17,12 +17,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from igpo_gym.adapters.session import question_messages, shared_sessions
-from igpo_gym.adapters.tokens import split_fields, turn_rewards
+from igpo_gym.adapters.tokens import episode_fields, turn_rewards
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import EndReason, Episode
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.protocols import CHAT
-from igpo_gym.rewards import split
 
 try:
     from swift.rollout.gym_env import Env, envs
@@ -76,15 +75,11 @@ class SearchQA(Env):
             self._env.engine.end(self.episode, EndReason.TURNS_EXHAUSTED)
 
     def told(self) -> dict[str, Any]:
-        """What ``rollout_infos`` says of the episode: its rewards, split and beliefs, and scores at its end."""
+        """What ``rollout_infos`` says of the episode: its rewards so far; split, beliefs and scores at its end."""
         episode, rewards = self.episode, turn_rewards(self.episode)
-        return {
-            "total_reward": sum(rewards),
-            "step_rewards": rewards,
-            "gym_done": episode.done,
-            "beliefs": [belief.prob for belief in episode.beliefs],
-            **({**split_fields(split(episode, self._env.engine.reward)), **scores(episode)} if episode.done else {}),
-        }
+        paid = {"total_reward": sum(rewards), "step_rewards": rewards, "gym_done": episode.done}
+        ended = episode_fields(episode, self._env.engine.reward) | scores(episode) if episode.done else {}
+        return paid | ended
 
 
 class SearchQAScheduler(GYMScheduler):  # type: ignore[misc]

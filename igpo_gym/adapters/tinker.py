@@ -30,8 +30,8 @@ import numpy as np
 from igpo_gym.adapters.session import Sessions, declared_settings, question_messages, shared_sessions
 from igpo_gym.adapters.tokens import (
     end_unfinished,
+    episode_fields,
     read_split,
-    split_fields,
     turn_advantages,
     turn_rewards,
 )
@@ -42,7 +42,6 @@ from igpo_gym.episode import EndReason
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT
-from igpo_gym.rewards import split
 
 try:
     import chz
@@ -109,13 +108,7 @@ class SearchQA(Env):
         """End the episode where the library's limits did, and log its split; what that adds to the reward."""
         engine, episode = self._sessions.engine, self.episode
         end_unfinished(engine, [episode])
-        trajectory.transitions[-1].logs[LOG] = json.dumps(
-            {
-                **split_fields(split(episode, engine.reward)),
-                "turn_rewards": turn_rewards(episode),
-                "beliefs": [belief.prob for belief in episode.beliefs],
-            }
-        )
+        trajectory.transitions[-1].logs[LOG] = json.dumps(episode_fields(episode, engine.reward))
         return sum(turn_rewards(episode)) - sum(each.reward for each in trajectory.transitions)
 
     def _play(self, action: Action) -> list[float]:

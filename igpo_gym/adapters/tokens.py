@@ -19,7 +19,8 @@ from igpo_gym.agents.training.estimators import (
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import EndReason, Episode
 from igpo_gym.errors import SpecError
-from igpo_gym.rewards.split import Split
+from igpo_gym.rewards.functions import RewardFunction
+from igpo_gym.rewards.split import Split, split
 
 
 def end_unfinished(engine: Engine, episodes: Sequence[Episode]) -> None:
@@ -40,6 +41,16 @@ def turn_rewards(episode: Episode) -> list[float]:
 def split_fields(split: Split) -> dict[str, Any]:
     """A split as JSON values: ``turn_gains``, ``outcome`` and ``last_gain``."""
     return {"turn_gains": list(split.gains), "outcome": split.outcome, "last_gain": split.last_gain}
+
+
+def episode_fields(episode: Episode, reward: RewardFunction) -> dict[str, Any]:
+    """An ended episode as JSON values: its split, ``turn_rewards``, and ``beliefs`` as levels, so that whoever
+    differences them does so once (b_0 and one more for each turn that did not answer)."""
+    return {
+        **split_fields(split(episode, reward)),
+        "turn_rewards": turn_rewards(episode),
+        "beliefs": [belief.prob for belief in episode.beliefs],
+    }
 
 
 def read_split(fields: Mapping[str, Any]) -> Split:

@@ -18,20 +18,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from igpo_gym.adapters.session import Sessions, declared_settings, question_messages
-from igpo_gym.adapters.tokens import (
-    end_unfinished,
-    read_split,
-    split_fields,
-    turn_advantages,
-    turn_rewards,
-)
+from igpo_gym.adapters.tokens import end_unfinished, episode_fields, read_split, turn_advantages
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.protocols import CHAT
-from igpo_gym.rewards import RewardFunction, split
+from igpo_gym.rewards import RewardFunction
 
 try:
     import verifiers.v1 as vf
@@ -163,10 +157,8 @@ def record(trace: vf.Trace, episode: Episode, reward: RewardFunction) -> None:
         trace.record_reward(term.name, float(sum(terms[term.name] for terms in episode.rewards)))
     trace.record_metrics({**scores(episode), "tool_turns": float(episode.tool_turns)})
     trace.info["igpo"] = {
-        **split_fields(split(episode, reward)),
-        "turn_rewards": turn_rewards(episode),
+        **episode_fields(episode, reward),
         "reward_terms": episode.rewards,
-        "beliefs": [belief.prob for belief in episode.beliefs],
     }
 
 

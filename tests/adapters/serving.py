@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 
@@ -57,8 +57,13 @@ def process(command: Sequence[Any], ready: Callable[[str], bool], **how: Any) ->
                     break
             else:
                 raise AssertionError("the process ended: " + "".join(lines[-20:]))
-            rest = threading.Thread(target=lambda: lines.extend(running.stdout or ()), daemon=True)
-            rest.start()  # a full pipe would stop it
+            threading.Thread(target=_read, args=(running.stdout, lines), daemon=True).start()
             yield lines
         finally:
             running.terminate()
+
+
+def _read(output: Iterable[str], lines: list[str]) -> None:
+    """Read on, for a full pipe would stop the process, until the pipe is closed."""
+    with contextlib.suppress(ValueError):
+        lines.extend(output)

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,38 +32,39 @@ from tests.scorers.servers import running
 Use = Callable[[SearchQA], Any]
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> str:
+@contextmanager
+def model() -> Iterator[str]:
     """A folder with a tokenizer."""
-    make_tokenizer(CHATML).save_pretrained(tmp_path / "model")
-    return str(tmp_path / "model")
+    with tempfile.TemporaryDirectory() as folder:
+        make_tokenizer(CHATML).save_pretrained(folder)
+        yield folder
 
 
-def used(model: str, generate: ScriptedGenerate, use: Use, **changes: Any) -> Any:
+def used(generate: ScriptedGenerate, use: Use, **changes: Any) -> Any:
     """What ``use`` returns for an environment that samples at a server on loopback."""
 
-    async def go(url: str) -> Any:
+    async def go(url: str, name: str) -> Any:
         config = SearchQAConfig(
             **{
                 "questions": "world#documents=60,questions=10",
                 "scorer": None,
                 "reward": "f1",
-                "tokenizer_name": model,
+                "tokenizer_name": name,
                 "group_size": len(ATTEMPTS),
                 "use_wandb": False,
                 "wandb_name": "searchqa",
                 **changes,
             }
         )
-        server = APIServerConfig(server_type="vllm", model_name=model, base_url=f"{url}/v1", api_key="x")
+        server = APIServerConfig(server_type="vllm", model_name=name, base_url=f"{url}/v1", api_key="x")
         env = SearchQA(config, [server])
         await env.setup()
         env.sessions = Sessions(**settings(CHAT))
         return await use(env)
 
     routes = {"/generate": generate, "/health": lambda body: {}}
-    with running(routes) as site:
-        return asyncio.run(go(site.url))
+    with running(routes) as site, model() as name:
+        return asyncio.run(go(site.url, name))
 
 
 def script_of(generate: ScriptedGenerate, tokens: list[int]) -> tuple[str, ...]:
@@ -72,7 +75,7 @@ def script_of(generate: ScriptedGenerate, tokens: list[int]) -> tuple[str, ...]:
 
 
 @pytest.mark.slow
-def test_a_trainer_gets_the_advantage_of_each_token_through_the_server_of_atropos(model: str) -> None:
+def test_a_trainer_gets_the_advantage_of_each_token_through_the_server_of_atropos() -> None:
     generate = ScriptedGenerate(*ATTEMPTS)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -97,7 +100,7 @@ def test_a_trainer_gets_the_advantage_of_each_token_through_the_server_of_atropo
     with process(command, lambda line: "Uvicorn running" in line):
         requests.post(f"{url}/register", json=trainer, timeout=30).raise_for_status()
         assert requests.get(f"{url}/batch", timeout=30).json() == {"batch": None}  # the trainer has started
-        used(model, generate, send, rollout_server_url=url, max_token_length=4000)
+        used(generate, send, rollout_server_url=url, max_token_length=4000)
         ((group,),) = (requests.get(f"{url}/batch", timeout=30).json()["batch"],)
 
     scripts = [script_of(generate, tokens) for tokens in group["tokens"]]
@@ -127,31 +130,31 @@ def spans(own: list[bool]) -> list[tuple[int, int]]:
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-def test_a_row_has_no_more_tokens_than_the_trainer_takes(model: str) -> None:
+def test_a_row_has_no_more_tokens_than_the_trainer_takes() -> None:
     prompt = len(ScriptedGenerate().framing.ids(CHAT.prompt(settings(CHAT)["questions"].questions[1])))
 
     async def collect(env: SearchQA) -> Any:
         return (await env.collect_trajectories(QUESTION))[0]
 
     room = prompt + 150
-    group = used(model, ScriptedGenerate(*ATTEMPTS), collect, max_token_length=room)
+    group = used(ScriptedGenerate(*ATTEMPTS), collect, max_token_length=room)
     assert {len(tokens) for tokens in group["tokens"]} <= set(range(prompt, room + 1))
     assert all(score < 0 for score in group["scores"])  # none came to an answer
     for name in ("masks", "advantages", "inference_logprobs"):
         assert [len(row) for row in group[name]] == [len(tokens) for tokens in group["tokens"]]
-    assert used(model, ScriptedGenerate(*ATTEMPTS), collect, max_token_length=20) is None
+    assert used(ScriptedGenerate(*ATTEMPTS), collect, max_token_length=20) is None
 
 
-def test_each_question_comes_once_before_any_comes_again(model: str) -> None:
+def test_each_question_comes_once_before_any_comes_again() -> None:
     async def items(env: SearchQA) -> list[str]:
         return [await env.get_next_item() for _ in range(8)]
 
-    drawn = used(model, ScriptedGenerate(), items)
+    drawn = used(ScriptedGenerate(), items)
     assert sorted(drawn[:4]) == sorted(drawn[4:])
     assert len(set(drawn)) == 4
 
 
-def test_an_evaluation_is_written_down(model: str, tmp_path: Path) -> None:
+def test_an_evaluation_is_written_down(tmp_path: Path) -> None:
     answers = [(f"<answer>{place}</answer>",) for place in range(100)]
 
     async def evaluate(env: SearchQA) -> dict[str, list[float]]:
@@ -162,7 +165,6 @@ def test_an_evaluation_is_written_down(model: str, tmp_path: Path) -> None:
     rows = ({"id": str(place), "question": "Which number?", "golden_answers": [str(place)]} for place in (9, 1))
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     scored = used(
-        model,
         ScriptedGenerate(*answers),
         evaluate,
         test_questions=str(questions),
@@ -174,30 +176,30 @@ def test_an_evaluation_is_written_down(model: str, tmp_path: Path) -> None:
     assert json.loads(written.read_text())["results"]["all"]["eval/em"] == 0.5
 
 
-def test_an_estimator_that_ignores_gains_is_refused(model: str) -> None:
+def test_an_estimator_that_ignores_gains_is_refused() -> None:
     async def nothing(env: SearchQA) -> None:
         raise AssertionError("not reached")
 
     with pytest.raises(SpecError, match="grpo takes the outcome alone"):
-        used(model, ScriptedGenerate(), nothing, estimator="grpo", reward="igpo", scorer="nano")
+        used(ScriptedGenerate(), nothing, estimator="grpo", reward="igpo", scorer="nano")
 
 
 @pytest.mark.slow
-def test_the_example_writes_groups(model: str, tmp_path: Path) -> None:
+def test_the_example_writes_groups(tmp_path: Path) -> None:
     generate = ScriptedGenerate(*[(f"<answer>{place}</answer>",) for place in range(100)])
     out = tmp_path / "groups.jsonl"
-    with running({"/generate": generate, "/health": lambda body: {}}) as site:
+    with running({"/generate": generate, "/health": lambda body: {}}) as site, model() as name:
         options = {
             "--env.questions": "world#documents=60,questions=10",
             "--env.scorer": "nano",
-            "--env.tokenizer_name": model,
+            "--env.tokenizer_name": name,
             "--env.data_path_to_save_groups": out,
             "--env.total_steps": 2,
             "--env.group_size": 2,
             "--env.use_wandb": "False",
             "--openai.server_type": "vllm",
             "--openai.base_url": f"{site.url}/v1",
-            "--openai.model_name": model,
+            "--openai.model_name": name,
             "--openai.api_key": "x",
         }
         arguments = [str(part) for option in options.items() for part in option]
