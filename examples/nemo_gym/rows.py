@@ -1,9 +1,9 @@
 """Rows for NeMo Gym: a question a line, for the server whose configuration is named.
 
-    cd examples/nemo_gym
-    python rows.py resources_servers/searchqa_igpo/configs/searchqa_igpo.yaml --out rows.jsonl
-    gym env start "+config_paths=[resources_servers/searchqa_igpo/configs/searchqa_igpo.yaml,MODEL.yaml]" &
-    gym eval run --no-serve --agent searchqa_igpo_agent --input rows.jsonl --output rollouts.jsonl
+cd examples/nemo_gym
+python rows.py resources_servers/searchqa_igpo/configs/searchqa_igpo.yaml --out rows.jsonl
+gym env start "+config_paths=[resources_servers/searchqa_igpo/configs/searchqa_igpo.yaml,MODEL.yaml]" &
+gym eval run --no-serve --agent searchqa_igpo_agent --input rows.jsonl --output rollouts.jsonl
 """
 
 import argparse

@@ -3,9 +3,9 @@
 ``examples/atropos_env.py`` is one in a line, with the command line of Atropos::
 
     run-api &                                        # and a trainer that registers there
-    python examples/atropos_env.py serve --env.questions hotpotqa:train.json --env.scorer http://host:8001/v1 \\
-        --env.tokenizer_name Qwen/Qwen3-4B --openai.server_type vllm --openai.base_url http://host:9001/v1 \\
-        --openai.model_name Qwen/Qwen3-4B
+    python examples/atropos_env.py serve --env.questions hotpotqa:train.json \\
+        --env.scorer http://host:8001/v1 --env.tokenizer_name Qwen/Qwen3-4B \\
+        --openai.server_type vllm --openai.base_url http://host:9001/v1 --openai.model_name Qwen/Qwen3-4B
 
 A group holds the attempts at one question. All tokens of a turn have the advantage of the turn, compared
 within the group; a score is the sum of an episode's rewards.
@@ -49,15 +49,13 @@ IGNORED = -100
 """What a mask holds for a token that the policy did not write; for the others it holds the token."""
 
 _SETTINGS = declared_settings(*NOT_HERE)
-_Arguments: Any = create_model(
-    "_Arguments",
-    __base__=BaseEnvConfig,
-    __module__=__name__,
-    **{name: (each.kind, Field(each.default, description=each.meaning)) for name, each in _SETTINGS.items()},
-)
+_fields: dict[str, Any] = {
+    name: (each.kind, Field(each.default, description=each.meaning)) for name, each in _SETTINGS.items()
+}
+_Arguments: Any = create_model("_Arguments", __base__=BaseEnvConfig, __module__=__name__, **_fields)
 
 
-class SearchQAConfig(_Arguments):  # type: ignore[misc]
+class SearchQAConfig(_Arguments):
     """The fields of Atropos, the arguments of :class:`SearchQAEnv` (in the protocol ``CHAT``), and these."""
 
     estimator: str = Field(DEFAULT, description="What compares the turns of a group.")
@@ -149,7 +147,7 @@ class SearchQA(BaseEnv):
     def _room(self) -> int:
         """How many tokens a row may have: a trainer refuses rows as long as its limit."""
         asked = self.max_token_len if self.max_token_len > 0 else self.config.max_token_length + 1
-        return min(self.config.max_token_length, asked - 1)
+        return int(min(self.config.max_token_length, asked - 1))
 
     async def _play(self, questions: Sequence[Question], **how: Any) -> list[Episode]:
         """Episodes on the questions; one step is one belief call for all of them."""
@@ -161,7 +159,8 @@ class SearchQA(BaseEnv):
             for episode in episodes
             if not episode.done and len(ids := self.framing.ids(episode.segments)) < room
         ]:
-            messages = await asyncio.gather(*(self._message(ids, room - len(ids), **how) for _, ids in running))
+            asked = (self._message(ids, room - len(ids), **how) for _, ids in running)
+            messages = await asyncio.gather(*asked)
             moves = await asyncio.to_thread(engine.play, [episode for episode, _ in running], messages)
             await asyncio.to_thread(engine.settle, moves)
         await asyncio.to_thread(end_unfinished, engine, episodes)

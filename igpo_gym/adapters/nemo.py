@@ -33,14 +33,14 @@ AGENT = "searchqa_igpo_agent"
 """The agent that rows ask for, as ``examples/nemo_gym`` names it."""
 
 
-class SearchQAServerConfig(BaseResourcesServerConfig):  # type: ignore[misc]
+class SearchQAServerConfig(BaseResourcesServerConfig):
     """NeMo Gym's configuration of a server, and the environment."""
 
     environment: dict[str, Any] = Field(default_factory=dict)
     """The arguments of :class:`SearchQAEnv`; the protocol is ``CHAT`` unless given."""
 
 
-class SearchQAServer(GymnasiumServer):  # type: ignore[misc]
+class SearchQAServer(GymnasiumServer):
     """An episode for each session; all sessions share questions, index and scorer.
 
     The agent's ``max_steps`` should be no less than the environment's turns, for it ends an episode without
@@ -60,7 +60,7 @@ class SearchQAServer(GymnasiumServer):  # type: ignore[misc]
         """Begin the episode on the row's question; the row's input holds the prompt already."""
         question_id = metadata.get("question_id")
         if not question_id:
-            raise HTTPException(422, "the row names no question: make rows with igpo_gym.adapters.nemo.dataset")
+            raise HTTPException(422, "the row names no question: rows are of igpo_gym.adapters.nemo.dataset")
         env = self._sessions()
         _, info = await asyncio.to_thread(env.reset, options={"question_id": question_id})
         self.session_state[session_id] = env
@@ -69,12 +69,12 @@ class SearchQAServer(GymnasiumServer):  # type: ignore[misc]
     async def step(
         self, action: NeMoGymResponse, metadata: dict[str, Any], session_id: str | None = None
     ) -> tuple[str | None, float, bool, bool, dict[str, Any]]:
-        """Play the message; the last one's ``info`` tells the episode's split, rewards, beliefs and scores."""
+        """Play the message; the last ``info`` tells the episode's split, rewards, beliefs and scores."""
         env: SearchQAEnv | None = self.session_state.get(session_id)
         if env is None or env.episode is None:
             raise HTTPException(409, "this session has no running episode: POST /reset first")
-        observation, reward, terminated, truncated, info = await asyncio.to_thread(env.step, extract_text(action))
-        episode = env.episode
+        said, episode = extract_text(action), env.episode
+        observation, reward, terminated, truncated, info = await asyncio.to_thread(env.step, said)
         if episode.done:
             info = {**info, **episode_fields(episode, env.engine.reward), **scores(episode)}
         return (None if episode.done else observation), reward, terminated, truncated, info

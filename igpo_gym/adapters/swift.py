@@ -1,8 +1,8 @@
-"""ms-swift: the environment as its GRPO training has environments, and a scheduler that keeps the turns apart.
+"""ms-swift: an environment for its GRPO training, and a scheduler that keeps the turns apart.
 
 ``examples/swift_plugin.py`` is a plugin in a line, and writes the data set::
 
-    python examples/swift_plugin.py --questions hotpotqa:train.json --scorer http://host:8001/v1 --out train.jsonl
+    python examples/swift_plugin.py --questions hotpotqa:train.json --out train.jsonl
     swift rlhf --rlhf_type grpo --external_plugins examples/swift_plugin.py --dataset train.jsonl \\
         --multi_turn_scheduler searchqa_igpo --use_gym_env true --max_turns 6 ...
 
@@ -75,14 +75,14 @@ class SearchQA(Env):
             self._env.engine.end(self.episode, EndReason.TURNS_EXHAUSTED)
 
     def told(self) -> dict[str, Any]:
-        """What ``rollout_infos`` says of the episode: its rewards so far; split, beliefs and scores at its end."""
+        """What ``rollout_infos`` says: the rewards so far; at the end split, beliefs and scores too."""
         episode, rewards = self.episode, turn_rewards(self.episode)
         paid = {"total_reward": sum(rewards), "step_rewards": rewards, "gym_done": episode.done}
         ended = episode_fields(episode, self._env.engine.reward) | scores(episode) if episode.done else {}
         return paid | ended
 
 
-class SearchQAScheduler(GYMScheduler):  # type: ignore[misc]
+class SearchQAScheduler(GYMScheduler):
     """ms-swift's scheduler for environments, which also tells gains and outcome, and prices its own limit.
 
     ms-swift drops the ``info`` of an environment, and ends an episode at ``max_turns`` without a word to it.
@@ -91,7 +91,9 @@ class SearchQAScheduler(GYMScheduler):  # type: ignore[misc]
     def __init__(self, infer_engine: Any = None, max_turns: int | None = None, **kwargs: Any) -> None:
         super().__init__(infer_engine, max_turns, **{**kwargs, "gym_env": ENVIRONMENT})
 
-    async def on_turn_end(self, infer_request: Any, response_choice: Any, current_turn: int) -> dict[str, Any]:
+    async def on_turn_end(
+        self, infer_request: Any, response_choice: Any, current_turn: int
+    ) -> dict[str, Any]:
         """Play the message that was sampled."""
         env = self._envs.get(infer_request.uuid)
         result: dict[str, Any] = await super().on_turn_end(infer_request, response_choice, current_turn)

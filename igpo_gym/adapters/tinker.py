@@ -10,8 +10,8 @@
     with turn_credit("igpo-separate"):
         asyncio.run(train.main(config))
 
-The cookbook compares the sums of episodes. Within :func:`turn_credit` its trainer compares gains and outcomes,
-and all tokens of a turn get the advantage of that turn.
+The cookbook compares the sums of episodes. Within :func:`turn_credit` its trainer compares gains and
+outcomes, and all tokens of a turn get the advantage of that turn.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class SearchQA(Env):
         engine, episode = self._sessions.engine, self.episode
         end_unfinished(engine, [episode])
         trajectory.transitions[-1].logs[LOG] = json.dumps(episode_fields(episode, engine.reward))
-        return sum(turn_rewards(episode)) - sum(each.reward for each in trajectory.transitions)
+        paid = [float(transition.reward) for transition in trajectory.transitions]
+        return sum(turn_rewards(episode)) - sum(paid)
 
     def _play(self, action: Action) -> list[float]:
         engine = self._sessions.engine
@@ -131,7 +132,7 @@ def framing(model_name: str) -> Framing:
 
 @dataclass(frozen=True)
 class SearchQAGroup(EnvGroupBuilder):
-    """Attempts at one question. It can be pickled where ``settings`` can; what is heavy is made where it runs."""
+    """Attempts at one question. It is pickled where ``settings`` are; what is heavy is made where it runs."""
 
     question_id: str
     attempts: int
@@ -151,7 +152,7 @@ class SearchQAGroup(EnvGroupBuilder):
     async def compute_group_rewards(
         self, trajectory_group: list[Trajectory], env_group: Sequence[Env]
     ) -> list[tuple[float, Metrics]]:
-        """Nothing, but for episodes that the library's limits ended: what their end pays, less their last gain."""
+        """0, but for episodes that the library's limits ended: what the end pays, less the last gain."""
         pairs = zip(trajectory_group, env_group, strict=True)
         return [(await asyncio.to_thread(env.ended, trajectory), {}) for trajectory, env in pairs]
 
@@ -193,7 +194,7 @@ _Arguments: Any = chz.chz(
 
 
 @chz.chz
-class SearchQADatasetBuilder(_Arguments):  # type: ignore[misc]
+class SearchQADatasetBuilder(_Arguments):
     """Training questions in an order drawn by ``seed``, and test questions where they are named.
 
     The other fields are the arguments of :class:`SearchQAEnv`; the protocol is ``CHAT``.

@@ -44,8 +44,8 @@ def split_fields(split: Split) -> dict[str, Any]:
 
 
 def episode_fields(episode: Episode, reward: RewardFunction) -> dict[str, Any]:
-    """An ended episode as JSON values: its split, ``turn_rewards``, and ``beliefs`` as levels, so that whoever
-    differences them does so once (b_0 and one more for each turn that did not answer)."""
+    """An ended episode as JSON values: its split, ``turn_rewards``, and ``beliefs``, as levels: b_0 and one
+    more for each turn that did not answer, so that whoever differences them does so once."""
     return {
         **split_fields(split(episode, reward)),
         "turn_rewards": turn_rewards(episode),

@@ -41,15 +41,10 @@ NOT_HERE = ("protocol", "probe", "order", "group_size", "oracle_info", "render_m
 
 
 _SETTINGS = declared_settings(*NOT_HERE)
-_Arguments: Any = create_model(
-    "_Arguments",
-    __base__=vf.TasksetConfig,
-    __module__=__name__,
-    **{
-        name: (setting.kind, Field(setting.default, description=setting.meaning))
-        for name, setting in _SETTINGS.items()
-    },
-)
+_fields: dict[str, Any] = {
+    name: (each.kind, Field(each.default, description=each.meaning)) for name, each in _SETTINGS.items()
+}
+_Arguments: Any = create_model("_Arguments", __base__=vf.TasksetConfig, __module__=__name__, **_fields)
 
 
 class SearchQAConfig(_Arguments):

@@ -61,7 +61,7 @@ class ScriptedCompleter:
 
 
 class ScriptedGenerate:
-    """The route ``/generate`` of the inference server of Atropos; each transcript follows one of the scripts."""
+    """The route ``/generate`` of Atropos' inference server; each transcript follows one of the scripts."""
 
     def __init__(self, *scripts: Sequence[str]) -> None:
         self.tokenizer = make_tokenizer(CHATML)

@@ -45,7 +45,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def process(command: Sequence[Any], ready: Callable[[str], bool], **how: Any) -> Iterator[list[str]]:
-    """A process from the line of its output that says that it is ready, to the end of the block; its lines."""
+    """The lines of a process, from the one that says that it is ready to the end of the block."""
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **how}
     with subprocess.Popen([str(part) for part in command], **how) as running:
         assert running.stdout is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -115,7 +116,7 @@ def test_a_trainer_gets_the_advantage_of_each_token_through_the_server_of_atropo
         assert [number for number in masks if number != IGNORED] == [
             number for number, mine in zip(tokens, own, strict=True) if mine
         ]
-        assert all((value == -0.5) if mine else (value == 1.0) for value, mine in zip(log_probs, own, strict=True))
+        assert log_probs == [-0.5 if mine else 1.0 for mine in own]
         assert not any(value for value, mine in zip(credit, own, strict=True) if not mine)
         runs = spans(own)
         assert len(runs) == len(script)
@@ -126,8 +127,13 @@ def test_a_trainer_gets_the_advantage_of_each_token_through_the_server_of_atropo
 
 def spans(own: list[bool]) -> list[tuple[int, int]]:
     """Where runs of True begin and end."""
-    edges = [place for place in range(len(own) + 1) if (own[place : place + 1] == [True]) != (own[:place][-1:] == [True])]
-    return list(zip(edges[::2], edges[1::2], strict=True))
+    runs: list[tuple[int, int]] = []
+    start = 0
+    for mine, run in itertools.groupby(own):
+        stop = start + len(list(run))
+        runs += [(start, stop)] * mine
+        start = stop
+    return runs
 
 
 def test_a_row_has_no_more_tokens_than_the_trainer_takes() -> None:
@@ -162,7 +168,8 @@ def test_an_evaluation_is_written_down(tmp_path: Path) -> None:
         return env._scored
 
     questions = tmp_path / "two.jsonl"
-    rows = ({"id": str(place), "question": "Which number?", "golden_answers": [str(place)]} for place in (9, 1))
+    row = {"question": "Which number?", "golden_answers": ["1"]}
+    rows = [{**row, "id": "a", "golden_answers": ["9"]}, {**row, "id": "b"}]
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     scored = used(
         ScriptedGenerate(*answers),

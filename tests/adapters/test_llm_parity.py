@@ -199,8 +199,8 @@ def swift(given: dict[str, Any], script: Sequence[Act]) -> Any:
 
 
 def nemo(given: dict[str, Any], script: Sequence[Act]) -> Any:
-    from tests.adapters.test_nemo import requests, response, row_of, server
     from tests.adapters.serving import serving
+    from tests.adapters.test_nemo import requests, response, row_of, server
 
     row, steps = row_of(given), []
     with serving(server(given)) as url, requests.Session() as session:
@@ -214,10 +214,9 @@ def nemo(given: dict[str, Any], script: Sequence[Act]) -> Any:
 
 
 def atropos(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    from igpo_gym.adapters.tokens import turn_rewards
     from tests.adapters.scripted import ScriptedGenerate, user_messages
     from tests.adapters.test_atropos import used
-
-    from igpo_gym.adapters.tokens import turn_rewards
 
     async def play(env: Any) -> Any:
         (episode,) = await env._play([env.sessions.questions.find(QUESTION)])

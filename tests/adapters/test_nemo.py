@@ -28,6 +28,7 @@ from tests.adapters.episodes import ATTEMPTS, QUESTION, settings, trained
 from tests.adapters.serving import free_port, process, serving
 from tests.conftest import REPOSITORY
 
+
 @pytest.fixture(autouse=True)
 def client_of_this_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """NeMo Gym keeps one HTTP client a process, and a configuration that a process is started with."""
@@ -96,7 +97,8 @@ def agent(given: dict[str, Any], scripts: Sequence[Sequence[str]], max_steps: in
             max_steps=max_steps,
         )
         servers = client(**{SERVER: environment, "policy_model": policy})
-        yield stack.enter_context(serving(GymnasiumAgent(config=config, server_client=servers).setup_webserver()))
+        app = GymnasiumAgent(config=config, server_client=servers).setup_webserver()
+        yield stack.enter_context(serving(app))
 
 
 def run(url: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from swift.infer_engine.protocol import (
 from swift.rollout import envs, multi_turns
 from swift.utils import import_external_file
 
-from igpo_gym.adapters.swift import ENVIRONMENT, SearchQA, SearchQAScheduler, dataset
+from igpo_gym.adapters.swift import ENVIRONMENT, SearchQA, dataset
 from igpo_gym.adapters.tokens import read_split, turn_advantages
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
@@ -76,7 +76,8 @@ def test_an_episode_that_the_library_cuts_short_is_priced() -> None:
 
 
 def test_wrong_rows_are_explained() -> None:
-    env = SearchQA({"name": ENVIRONMENT, "questions": "world#documents=60,questions=10", "scorer": None, "reward": "f1"})
+    world = {"questions": "world#documents=60,questions=10", "scorer": None, "reward": "f1"}
+    env = SearchQA({"name": ENVIRONMENT, **world})
     with pytest.raises(SpecError, match="the row names no question"):
         asyncio.run(env.reset(RolloutInferRequest(messages=[], data_dict={})))
 
