@@ -1,4 +1,4 @@
-"""The Tinker cookbook's rollouts and training data, without its service: three scripted attempts at a question.
+"""The Tinker cookbook's rollouts and training data, without its service: three scripted attempts.
 
     python examples/tinker_search.py
 
