@@ -95,8 +95,8 @@ class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State
 def server(max_concurrent_envs: int = 256, **settings: Any) -> FastAPI:
     """An app for uvicorn. ``settings`` are the arguments of :class:`SearchQAEnv`; all sessions share them.
 
-    An episode lives in a session (``/ws``, the client's way). A plain POST has none: ``/reset`` shows a prompt,
-    and ``/step`` is answered with 409, as an unknown question is with 422.
+    An episode lives in a session (``/ws``, the client's way). A plain POST has none: ``/reset`` shows a
+    prompt, and ``/step`` is answered with 409. An unknown question is answered with 422.
     """
     sessions = Sessions(**settings)
     app: FastAPI = create_fastapi_app(

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from igpo_gym.adapters.session import Sessions, declared_settings, question_messages
+from igpo_gym.adapters.session import Sessions, declared_settings, question_messages, shared_sessions
 from igpo_gym.adapters.tokens import end_unfinished, episode_fields, read_split, turn_advantages
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.scores import scores
-from igpo_gym.episode import Episode
+from igpo_gym.episode import Answer, Episode
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.protocols import CHAT
 from igpo_gym.rewards import RewardFunction
@@ -71,6 +72,28 @@ class SearchQATask(vf.Task[SearchQAData]):
         question_id: str = self.data.question_id
         return question_id
 
+    environment: EnvConfig | None = None
+    """Where the task comes from; it does not travel."""
+
+    async def validate(self, runtime: vf.Runtime) -> bool | None:
+        """Whether the gold answer is right in the environment; None for a task without one.
+
+        No model is loaded: the answer is played with the outcome alone.
+        """
+        if self.environment is None:
+            return None
+        models = {"reference": None, "policy": None, "judge": None}
+        plain = replace(self.environment, scorer=None, reward="outcome-em", **models)
+        return await asyncio.to_thread(_gold_answer_is_right, plain, self.data.question_id)
+
+
+def _gold_answer_is_right(environment: EnvConfig, question_id: str) -> bool:
+    env = shared_sessions(environment)()
+    env.reset(options={"question_id": question_id})
+    assert env.episode is not None
+    env.step(CHAT.write(Answer(env.episode.question.answers[0])))
+    return env.episode.done and scores(env.episode)["em"] == 1.0
+
 
 class SearchQATaskset(vf.Taskset[SearchQATask, SearchQAConfig]):
     """A task for every question."""
@@ -80,7 +103,9 @@ class SearchQATaskset(vf.Taskset[SearchQATask, SearchQAConfig]):
         for question, (prompt,) in question_messages(self.config.environment):
             name = question.id
             data = SearchQAData(id=name, name=name, question_id=name, prompt=prompt["content"])
-            yield SearchQATask(data, self.config.task)
+            task = SearchQATask(data, self.config.task)
+            task.environment = self.config.environment
+            yield task
 
 
 class ChatHarness(vf.Harness[vf.HarnessConfig]):
