@@ -35,7 +35,7 @@ PYTHONS = {"nemo": ("python3.13", "python3.12")}
 """By environment: the commands of which the first that there is makes it, and not this Python."""
 
 ALONE = ("swift", "nemo", "tinker", "atropos")
-"""Environments in which only the tests of their library run: others' libraries may be there in old versions."""
+"""Environments in which only their own tests run: other libraries may be there in old versions."""
 
 TESTS = {"sb3": "test_stable_baselines3", "torchrl": "torchrl", "rllib": "rllib"}
 """By extra: what the names of its own tests contain, where that is not ``test_EXTRA``."""

@@ -82,8 +82,9 @@ class SearchQATask(vf.Task[SearchQAData]):
         """
         if self.environment is None:
             return None
-        models = {"reference": None, "policy": None, "judge": None}
-        plain = replace(self.environment, scorer=None, reward="outcome-em", **models)
+        plain = replace(
+            self.environment, scorer=None, reward="outcome-em", reference=None, policy=None, judge=None
+        )
         return await asyncio.to_thread(_gold_answer_is_right, plain, self.data.question_id)
 
 
