@@ -1,0 +1,211 @@
+"""``GRPOTrainer`` with an advantage, and clip bounds, for every turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from trl import GRPOTrainer
+
+from igpo_gym.adapters.tokens import read_split
+from igpo_gym.adapters.trl.environments import Environments
+from igpo_gym.adapters.trl.rollouts import Rollouts
+from igpo_gym.adapters.trl.rows import columns
+from igpo_gym.adapters.trl.transcripts import Conversation, Verbatim
+from igpo_gym.agents.training.estimators import (
+    DEFAULT,
+    Estimator,
+    Turns,
+    check_reward,
+    collapse_rate,
+    per_token,
+    resolve_estimator,
+)
+from igpo_gym.errors import SpecError
+
+_GATHERED = ("turn_gains", "outcome", "last_gain", "token_turns")
+"""The columns of a row that advantages are made of."""
+
+_CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
+"""TRL's losses that keep importance ratios between two bounds."""
+
+
+class TurnGRPOTrainer(GRPOTrainer):
+    """``GRPOTrainer`` that gives every turn its own advantage.
+
+    TRL reduces an episode to one number; here gains and outcomes of :class:`Rollouts`, or of
+    :class:`Environments`, are kept apart, and all tokens of a turn get the advantage that ``estimator`` (a
+    name, with parameters or without, or an ``Estimator``) gives it within its group, discounted by ``gamma``
+    per turn. An estimator that has clip bounds or ratios of its own has them here too: ``a2tgpo`` clips the
+    ratios of turns, each between its own bounds. Everything else is TRL's: KL, loss types, logging, its
+    reward (of the sum) included. The metric ``collapsed_groups`` is the share of groups that teach nothing,
+    ``batches_without_gain`` that of batches of which no turn has a gain though the reward pays some.
+
+    With :class:`Environments` the conversations are scored and trained on as they stand, thoughts included; a
+    message is a turn, whatever it calls, and what the model writes after its answer is left out.
+
+    Raises SpecError for an estimator that there is not, that needs states, that ignores gains which the
+    reward pays, or whose ratios TRL's loss does not have in this configuration; and for episodes that are
+    neither of :class:`Rollouts` nor of :class:`Environments`.
+    """
+
+    def __init__(
+        self, *args: Any, estimator: str | Estimator = DEFAULT, gamma: float = 1.0, **kwargs: Any
+    ) -> None:
+        self._estimator = resolve_estimator(estimator)
+        self._gamma = gamma
+        if self._estimator.needs_states:
+            raise SpecError(f"{self._estimator.name} compares states, which TRL does not hand over")
+        self._expects_gains = False
+        rollouts, environments = kwargs.get("rollout_func"), kwargs.get("environment_factory")
+        source = environments if environments is not None else rollouts
+        self._environments = environments if isinstance(environments, Environments) else None
+        if environments is not None and self._environments is None:
+            raise SpecError("environment_factory is to be igpo_gym.adapters.trl.environment_factory(...)")
+        if self._environments is not None and kwargs.get("tools"):
+            raise SpecError("tools beside an environment's have no turns: give them to environment_factory")
+        if isinstance(source, Rollouts | Environments):
+            check_reward(self._estimator, source.engine.reward)
+            self._expects_gains = self._estimator.uses_gains and bool(source.engine.reward.gains)
+        self._framing: Verbatim | None = None
+        self._turns: Tensor | None = None
+        super().__init__(*args, **kwargs)
+        self._check_loss()
+        if isinstance(source, Rollouts | Environments):
+            source.bind(self)
+
+    def _check_loss(self) -> None:
+        """Raise SpecError where the loss has no place for what the estimator brings."""
+        own = self._estimator
+        if not (own.clip or own.clip_scale or own.ratio):
+            return
+        if self.loss_type not in _CLIPPED or self.importance_sampling_level != "token":
+            raise SpecError(
+                f"{own.name} clips ratios between bounds of its own: set importance_sampling_level='token' and "
+                f"loss_type to one of {', '.join(_CLIPPED)}, not {self.loss_type!r}"
+            )
+        if own.ratio == "turn" and self.beta != 0.0:
+            raise SpecError(
+                f"{own.name} compares whole turns with what sampled them, and TRL would take the KL of their "
+                "means as well: set beta=0"
+            )
+
+    # Episodes of Environments: from TRL's conversations to rows.
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        prompt_ids, ids, mask, completions, log_probs, extra, *images = super()._generate(prompts)
+        if self._environments is None:
+            return prompt_ids, ids, mask, completions, log_probs, extra, *images
+        if self._framing is None:
+            self._framing = Verbatim(self.processing_class)
+        talks = [
+            Conversation(*of_one, None if log_probs is None else log_probs[place])
+            for place, of_one in enumerate(zip(prompt_ids, ids, mask, completions, strict=True))
+        ]
+        weights = str(self.state.global_step)
+        kept = self._environments.conclude_with(self.environments, talks, self._framing, weights)
+        episodes = [environment.episode for environment in self.environments]
+        turns = [
+            _token_turns(talk, length) for talk, length in zip(talks, kept, strict=True)
+        ]
+        return (
+            prompt_ids,
+            [list(talk.completion_ids[:length]) for talk, length in zip(talks, kept, strict=True)],
+            [list(talk.mask[:length]) for talk, length in zip(talks, kept, strict=True)],
+            completions,
+            log_probs and [row[:length] for row, length in zip(log_probs, kept, strict=True)],
+            {**extra, "token_turns": turns, **columns(episodes, self._environments.engine.reward)},
+            *images,
+        )
+
+    # Advantages and bounds.
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        training = self.model.training
+        size = self.num_generations if training else self.num_generations_eval
+        rows = gather_object([{name: row[name] for name in _GATHERED} for row in inputs])
+        turns = Turns.of(list(map(read_split, rows)), groups=[place // size for place in range(len(rows))])
+        values = self._estimator(turns, self._gamma)
+        metrics = self._metrics["train" if training else "eval"]
+        metrics["collapsed_groups"].append(collapse_rate(turns, values))
+        if self._expects_gains:
+            metrics["batches_without_gain"].append(float(not turns.gains.any()))
+
+        numbers = [row["token_turns"] for row in rows]
+        first = self.accelerator.process_index * len(inputs)
+        own = slice(first, first + len(inputs))
+
+        def spread(values: Any, other: float = 0.0) -> Tensor:
+            """A number of each turn on its tokens, of this process's rows."""
+            filled = torch.full(output["completion_ids"].shape, other)
+            rows = zip(per_token(turns, values, numbers)[own], numbers[own], strict=True)
+            for place, (row, turn) in enumerate(rows):
+                filled[place, : len(row)] = torch.from_numpy(row).where(torch.tensor(turn) > 0, other)
+            return filled.to(output["completion_ids"].device)
+
+        output["advantages"] = spread(values)
+        if self._estimator.clip or self._estimator.clip_scale:
+            low, high = self._estimator.clips(turns, 1.0)
+            if self._estimator.clip is None:
+                low, high = low * self.epsilon_low, high * self.epsilon_high
+            output["clip_low"], output["clip_high"] = spread(low), spread(high)
+        if self._estimator.ratio == "turn":
+            shape = output["completion_ids"].shape
+            padded = torch.zeros(shape, dtype=torch.long)
+            for place, row in enumerate(numbers[own]):
+                padded[place, : len(row)] = torch.tensor(row)
+            output["token_turns"] = padded.to(output["completion_ids"].device)
+        return output
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        with self._own_bounds(inputs) as inputs:
+            loss: Tensor = super()._compute_loss(model, inputs)
+        return loss
+
+    @contextmanager
+    def _own_bounds(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """TRL's loss with the estimator's bounds, a pair for each token, and the ratios of its turns."""
+        bounds = self.epsilon_low, self.epsilon_high
+        self._turns = inputs.get("token_turns")
+        try:
+            if "clip_low" in inputs:
+                self.epsilon_low, self.epsilon_high = inputs["clip_low"], inputs["clip_high"]
+            if self._turns is not None and "old_per_token_logps" in inputs:
+                old = turn_means(inputs["old_per_token_logps"], self._turns)
+                inputs = {**inputs, "old_per_token_logps": old}
+            yield inputs
+        finally:
+            self._turns = None
+            self.epsilon_low, self.epsilon_high = bounds
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """TRL's; while the loss of turns' ratios is computed, each token has the mean of its turn."""
+        log_probs, *rest = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        return (log_probs if self._turns is None else turn_means(log_probs, self._turns)), *rest
+
+
+def turn_means(values: Tensor, turns: Tensor) -> Tensor:
+    """For each token the mean of its turn, both [rows, tokens]; tokens of no turn (0) keep their own.
+
+    >>> turn_means(torch.tensor([[5.0, 1.0, 3.0, 7.0]]), torch.tensor([[0, 1, 1, 2]]))
+    tensor([[5., 2., 2., 7.]])
+    """
+    slots = int(turns.max()) + 1
+    sums = values.new_zeros(len(values), slots).scatter_add(1, turns, values)
+    counts = values.new_zeros(len(values), slots).scatter_add(1, turns, torch.ones_like(values))
+    return torch.where(turns > 0, (sums / counts.clamp(min=1)).gather(1, turns), values)
+
+
+def _token_turns(talk: Conversation, length: int) -> list[int]:
+    """For each token of the episode, the number of its turn from 1; 0 on the tools' replies."""
+    numbers, number, before = [], 0, 0
+    for own in talk.mask[:length]:
+        number += bool(own) and not before
+        numbers.append(number if own else 0)
+        before = own
+    return numbers
