@@ -1,4 +1,4 @@
-"""Episodes as TRL's environments are: their public methods are tools, and they price themselves at the end."""
+"""Episodes as TRL's environments are: their public methods are tools, and at the end they are priced."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ class SearchQA:
         return sum(self.rewards)
 
     @property
+    def played(self) -> Episode:
+        """What the calls have played so far. Raises ValueError before a reset."""
+        if self._running is None:
+            raise ValueError("call reset() first: there is no episode")
+        return self._running
+
+    @property
     def episode(self) -> Episode | None:
         """The episode, once it has ended and is priced."""
         return self._episode
@@ -71,9 +78,7 @@ class SearchQA:
 
     def _play(self, tool: str, arguments: dict[str, Any]) -> str:
         """Play a call, and return what the tool replies."""
-        episode, engine = self._running, self._family.engine
-        if episode is None:
-            raise ValueError("call reset() before a tool: there is no running episode")
+        episode, engine = self.played, self._family.engine
         if not episode.done:
             try:
                 (move,) = engine.play([episode], [native_message(engine.protocol, [(tool, arguments)])])
@@ -143,12 +148,13 @@ class Environments:
                 "beliefs are of calls and results alone, without what the model writes beside its calls: "
                 "TurnGRPOTrainer scores conversations as they stand"
             )
-        for env in waiting:
-            if not env._running.done:
+        episodes = [env.played for env in waiting]
+        for episode in episodes:
+            if not episode.done:
                 said = Segment("agent", "assistant", "")
                 turn = Turn("", Invalid("the conversation ended without an answer"), (said,))
-                env._running.append(turn, EndReason.INVALID_MESSAGE)
-        self._price(waiting, [env._running for env in waiting])
+                episode.append(turn, EndReason.INVALID_MESSAGE)
+        self._price(waiting, episodes)
 
     def conclude_with(
         self,
@@ -164,10 +170,8 @@ class Environments:
         """
         episodes, kept = [], []
         for env, talk in zip(environments, conversations, strict=True):
-            played = env._running
-            episode = Episode(
-                played.question, with_prompt_ids(played.prompt, talk.prompt_ids, framing), attempt=played.attempt
-            )
+            prompt = with_prompt_ids(env.played.prompt, talk.prompt_ids, framing)
+            episode = Episode(env.played.question, prompt)
             made, length = moves(episode, talk, env._plays, self.tools, framing, weights)
             for move in made:
                 episode.append(move.turn, move.end)

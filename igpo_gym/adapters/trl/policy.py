@@ -60,7 +60,7 @@ class PolicyScorer:
         """One belief per request, in order."""
         if self._scorer is None or self._trainer is None:
             raise ScoringError(
-                "scorer='policy' has no trainer yet: train with TurnGRPOTrainer, or give a model as the scorer"
+                "scorer='policy' has no trainer: train with TurnGRPOTrainer, or give a model as the scorer"
             )
         if self._trainer.use_vllm:
             _sync(self._trainer)
@@ -145,7 +145,7 @@ class ColocatedScorer:
         return [belief_of([scores[prompt] for prompt in query.prompts]) for query in queries]
 
     def _ask(self, prompts: Sequence[Prompt]) -> list[list[float]]:
-        from vllm import SamplingParams
+        from vllm import SamplingParams  # type: ignore[import-not-found, unused-ignore]
 
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
         asked = [{"prompt_token_ids": list(prompt.ids)} for prompt in prompts]
@@ -158,8 +158,8 @@ def _told(answer: Any, prompt: Prompt) -> list[float]:
     """The log-probabilities of the tokens that are asked about."""
     if tuple(answer.prompt_token_ids) != prompt.ids or len(answer.prompt_logprobs or ()) != len(prompt.ids):
         raise ScoringError("vLLM answered about other tokens than those that it was asked about")
-    tables = answer.prompt_logprobs[-prompt.scored :]
-    return [float(table[token].logprob) for table, token in zip(tables, prompt.ids[-prompt.scored :], strict=True)]
+    tables, tokens = answer.prompt_logprobs[-prompt.scored :], prompt.ids[-prompt.scored :]
+    return [float(table[token].logprob) for table, token in zip(tables, tokens, strict=True)]
 
 
 @contextmanager

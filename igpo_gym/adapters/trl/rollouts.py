@@ -32,8 +32,8 @@ class Rollouts:
     Transcripts are never rendered or tokenized twice: what the policy sampled is what is scored and trained
     on. Beside what TRL needs it returns for each episode ``turn_gains``, ``outcome`` and ``last_gain`` (its
     split, see :func:`igpo_gym.rewards.split.split`), ``turn_rewards`` (as the environment paid them),
-    ``token_turns`` (for each token of the completion, the number of the agent's turn from 1, and 0 on what the
-    environment wrote), and the scores ``em``, ``f1`` and ``cover_em``.
+    ``token_turns`` (for each token of the completion, the number of the agent's turn from 1, and 0 on what
+    the environment wrote), and the scores ``em``, ``f1`` and ``cover_em``.
 
     How a message is sampled is said in ``GRPOConfig``. ``generation_kwargs`` should bound a message's length
     and stop it at a closing tag: for vLLM ``{"max_tokens": 256, "stop": ["</search>", "</answer>"],

@@ -35,13 +35,13 @@ def as_method(tool: ToolSpec, play: Callable[[Any, str, dict[str, Any]], str]) -
     "search {'query': 'Danzig'}"
     """
 
-    def method(self: Any, /, **arguments: Any) -> str:
-        return play(self, tool.name, arguments)
+    def method(self: Any, /, *values: Any, **arguments: Any) -> str:
+        return play(self, tool.name, dict(zip(names, values, strict=False)) | arguments)
 
     properties: Mapping[str, Mapping[str, Any]] = tool.parameters["properties"]
     required = tool.parameters.get("required", ())
     types = {name: type_of(schema) for name, schema in properties.items()}
-    names = sorted(properties, key=lambda name: name not in required)  # a default is followed by defaults alone
+    names = sorted(properties, key=lambda name: name not in required)  # those without a default first
     parameters = [
         inspect.Parameter(
             name,

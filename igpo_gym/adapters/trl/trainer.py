@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
@@ -19,12 +20,14 @@ from igpo_gym.adapters.trl.transcripts import Conversation, Verbatim
 from igpo_gym.agents.training.estimators import (
     DEFAULT,
     Estimator,
+    Floats,
     Turns,
     check_reward,
     collapse_rate,
     per_token,
     resolve_estimator,
 )
+from igpo_gym.data.scores import METRICS, scores
 from igpo_gym.errors import SpecError
 
 _GATHERED = ("turn_gains", "outcome", "last_gain", "token_turns")
@@ -52,6 +55,9 @@ class TurnGRPOTrainer(GRPOTrainer):
     reward pays, or whose ratios TRL's loss does not have in this configuration; and for episodes that are
     neither of :class:`Rollouts` nor of :class:`Environments`.
     """
+
+    epsilon_low: Any
+    epsilon_high: Any
 
     def __init__(
         self, *args: Any, estimator: str | Estimator = DEFAULT, gamma: float = 1.0, **kwargs: Any
@@ -85,8 +91,8 @@ class TurnGRPOTrainer(GRPOTrainer):
             return
         if self.loss_type not in _CLIPPED or self.importance_sampling_level != "token":
             raise SpecError(
-                f"{own.name} clips ratios between bounds of its own: set importance_sampling_level='token' and "
-                f"loss_type to one of {', '.join(_CLIPPED)}, not {self.loss_type!r}"
+                f"{own.name} clips ratios between bounds of its own: set importance_sampling_level='token', "
+                f"and loss_type to one of {', '.join(_CLIPPED)}, not {self.loss_type!r}"
             )
         if own.ratio == "turn" and self.beta != 0.0:
             raise SpecError(
@@ -109,9 +115,9 @@ class TurnGRPOTrainer(GRPOTrainer):
         weights = str(self.state.global_step)
         kept = self._environments.conclude_with(self.environments, talks, self._framing, weights)
         episodes = [environment.episode for environment in self.environments]
-        turns = [
-            _token_turns(talk, length) for talk, length in zip(talks, kept, strict=True)
-        ]
+        turns = [_token_turns(talk, length) for talk, length in zip(talks, kept, strict=True)]
+        for name in METRICS:
+            self._log_metric(name, float(np.mean([scores(episode)[name] for episode in episodes])))
         return (
             prompt_ids,
             [list(talk.completion_ids[:length]) for talk, length in zip(talks, kept, strict=True)],
@@ -138,28 +144,23 @@ class TurnGRPOTrainer(GRPOTrainer):
 
         numbers = [row["token_turns"] for row in rows]
         first = self.accelerator.process_index * len(inputs)
-        own = slice(first, first + len(inputs))
 
-        def spread(values: Any, other: float = 0.0) -> Tensor:
-            """A number of each turn on its tokens, of this process's rows."""
-            filled = torch.full(output["completion_ids"].shape, other)
-            rows = zip(per_token(turns, values, numbers)[own], numbers[own], strict=True)
-            for place, (row, turn) in enumerate(rows):
-                filled[place, : len(row)] = torch.from_numpy(row).where(torch.tensor(turn) > 0, other)
+        def spread(values: Floats) -> Tensor:
+            """A number of each turn on its tokens, of this process's rows; 0 on all other tokens."""
+            filled = torch.zeros(output["completion_ids"].shape)
+            for place, row in enumerate(per_token(turns, values, numbers)[first : first + len(inputs)]):
+                filled[place, : len(row)] = torch.from_numpy(row)
             return filled.to(output["completion_ids"].device)
 
         output["advantages"] = spread(values)
-        if self._estimator.clip or self._estimator.clip_scale:
-            low, high = self._estimator.clips(turns, 1.0)
-            if self._estimator.clip is None:
-                low, high = low * self.epsilon_low, high * self.epsilon_high
-            output["clip_low"], output["clip_high"] = spread(low), spread(high)
-        if self._estimator.ratio == "turn":
-            shape = output["completion_ids"].shape
-            padded = torch.zeros(shape, dtype=torch.long)
-            for place, row in enumerate(numbers[own]):
-                padded[place, : len(row)] = torch.tensor(row)
-            output["token_turns"] = padded.to(output["completion_ids"].device)
+        own = self._estimator
+        if own.clip or own.clip_scale:
+            low, high = (1.0, 1.0) if own.clip else (self.epsilon_low, self.epsilon_high)
+            scales = own.clips(turns, 1.0)
+            output["clip_low"], output["clip_high"] = spread(low * scales[0]), spread(high * scales[1])
+        if own.ratio == "turn":
+            places = np.concatenate([np.arange(1, length + 1.0) for length in turns.lengths])
+            output["token_turns"] = spread(places).long()
         return output
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:

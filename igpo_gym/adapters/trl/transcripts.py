@@ -33,10 +33,11 @@ class Verbatim(Framing):
     def ids(self, segments: Sequence[Segment]) -> Ids:
         """The transcript's token ids, up to where the agent writes next."""
         known = (self.vocabulary, self.written)
-        if segments and segments[0].vocabulary == self.written:
-            if all(segment.ids is not None and segment.vocabulary in known for segment in segments):
-                return tuple(number for segment in segments for number in segment.ids or ())
-        return super().ids(segments)
+        if not segments or segments[0].vocabulary != self.written:
+            return super().ids(segments)
+        if any(segment.ids is None or segment.vocabulary not in known for segment in segments):
+            return super().ids(segments)
+        return tuple(number for segment in segments for number in segment.ids or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def exchanges(talk: Conversation) -> list[Exchange]:
     places = [place for place, message in enumerate(talk.messages) if message["role"] == "assistant"]
     if len(runs) != len(places):
         raise ValueError(
-            f"a conversation of {len(places)} messages has {len(runs)} stretches of tokens that the model wrote"
+            f"a conversation of {len(places)} messages has {len(runs)} stretches of tokens of the model's"
         )
     ends = [*places[1:], len(talk.messages)]
     starts = [start for start, _ in runs]
@@ -137,22 +138,22 @@ def moves(
     made: list[Move] = []
     for exchange in exchanges(talk):
         known = [call for call in exchange.calls if _reaches(call, names)]
-        ran = left[: len(known)] if exchange.replies else []
-        del left[: len(ran)]
+        ran, left = left[: len(known)], left[len(known) :]
         action, end = _action(exchange, ran)
-        if end is None and exchange.calls and not exchange.replies:
-            end = EndReason.CONTEXT_EXHAUSTED if left else EndReason.TURNS_EXHAUSTED
-        elif end is None and exchange.replies and exchange.next == len(talk.completion_ids):
-            end = EndReason.CONTEXT_EXHAUSTED  # the reply left no room for another message
+        if exchange.next == len(talk.completion_ids):
+            end = end or EndReason.CONTEXT_EXHAUSTED  # the reply left no room for another message
         said = _said(talk, exchange, framing, weights)
-        if isinstance(action, Answer) or not exchange.replies:
+        results = tuple(result for play in ran for result in play.turn.results)
+        if isinstance(action, Answer):
             turn = Turn(said.text, action, (said,))
+            stop = exchange.stop
+        elif not exchange.replies:
+            turn = Turn(said.text, action, (said,), results)
             stop = exchange.stop
         else:
             text = "\n".join(exchange.replies)
             ids = tuple(talk.completion_ids[exchange.stop : exchange.next])
             reply = Segment("environment", "tool", text, ids, vocabulary=framing.written)
-            results = tuple(result for play in ran for result in play.turn.results)
             cut = sum(play.turn.cut for play in ran)
             turn = Turn(said.text, action, (said, reply), results, text, cut)
             stop = exchange.next
@@ -171,16 +172,19 @@ def _action(exchange: Exchange, ran: Sequence[Move]) -> tuple[ToolCalls | Answer
     """What a message does, and why the episode ends with it, as far as the environment knows."""
     if not exchange.calls:
         return Invalid("the message calls no tool"), EndReason.INVALID_MESSAGE
-    for move in ran:
-        if isinstance(move.turn.action, Answer):
-            return move.turn.action, EndReason.ANSWERED
+    played = [move.turn.action for move in ran]
+    answer = next((action for action in played if isinstance(action, Answer)), None)
+    if answer is not None:
+        return answer, EndReason.ANSWERED
     end = next((move.end for move in ran if move.end is not None), None)
-    calls = [call for move in ran if isinstance(move.turn.action, ToolCalls) for call in move.turn.action.calls]
+    if not ran and not exchange.replies:
+        return Invalid("the conversation ended before the calls were run"), EndReason.TURNS_EXHAUSTED
+    if not exchange.replies:
+        end = end or EndReason.CONTEXT_EXHAUSTED  # what they brought found no room
+    calls = [call for action in played if isinstance(action, ToolCalls) for call in action.calls]
     if calls:
         return ToolCalls(tuple(calls)), end
-    if not exchange.replies:
-        return Invalid("the conversation ended before its calls were run"), end
-    refused = [move.turn.action.reason for move in ran if isinstance(move.turn.action, Invalid)]
+    refused = [action.reason for action in played if isinstance(action, Invalid)]
     unknown = [f"there is no tool {call.get('name')!r}" for call in exchange.calls]
     return Invalid((refused or unknown)[0]), end
 
