@@ -152,6 +152,11 @@ class Engine:
         specs = tuple(tool.spec for tool in self.tools)
         if self.protocol.tools != specs:
             object.__setattr__(self, "protocol", self.protocol.with_tools(specs))
+        if missing := self.reward.tools.difference(spec.name for spec in specs):
+            raise ValueError(
+                f"reward {self.reward.name!r} pays turns that call {', '.join(sorted(missing))}, but the "
+                f"tools are {', '.join(spec.name for spec in specs) or 'none'}"
+            )
         context = {"engine": self, "policy": self.policy, "judge": self.judge}
         instruments = Instruments(self.scorer, self.reference, self.corpus, self.protocol, context)
         instruments.check(self.reward)
