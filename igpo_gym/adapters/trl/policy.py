@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,9 +102,18 @@ def _sync(trainer: GRPOTrainer) -> None:
 
 def _transformers(trainer: GRPOTrainer, max_aliases: int) -> TransformersScorer:
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    scorer = TransformersScorer(model, trainer.processing_class)
+    scorer = TransformersScorer(_bare(model), trainer.processing_class)
     scorer.framing = Verbatim(trainer.processing_class)
     return scorer
+
+
+def _bare(model: Any) -> Any:
+    """The model, all of its parts shared, without what TRL and Accelerate put in the place of its ``forward``
+    (a fused head, autocast), which would lead back to the model itself."""
+    inside = copy.copy(model.get_base_model() if hasattr(model, "peft_config") else model)
+    for name in ("forward", "_original_forward"):
+        vars(inside).pop(name, None)
+    return inside
 
 
 def _server(trainer: GRPOTrainer, max_aliases: int) -> RemoteScorer:

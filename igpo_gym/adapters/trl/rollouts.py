@@ -10,12 +10,13 @@ import numpy as np
 
 from igpo_gym.adapters.tokens import end_unfinished
 from igpo_gym.adapters.trl.policy import PolicyScorer, with_policy
-from igpo_gym.adapters.trl.rows import columns, question_id
+from igpo_gym.adapters.trl.rows import attempts, columns, question_id
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
 from igpo_gym.config import make_config
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook, assemble
+from igpo_gym.episode import Episode
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT
 
@@ -51,13 +52,16 @@ class Rollouts:
         self.questions = QuestionBook(questions)
         self.engine: Engine = replace(engine, measure="end")
         """The rules that the episodes are played by."""
+        self.episodes: list[Episode] = []
+        """Those of the latest batch, with beliefs and rewards."""
         self._framing: tuple[Any, Framing] | None = None
 
     def __call__(self, prompts: list[list[dict[str, str]]], trainer: GRPOTrainer) -> dict[str, Any]:
         """Play an episode for each prompt."""
         engine, framing = self.engine, self._frame(trainer.processing_class)
         self.bind(trainer)
-        episodes = engine.begin([self.questions.find(question_id(prompt)) for prompt in prompts])
+        questions = [self.questions.find(question_id(prompt)) for prompt in prompts]
+        episodes = self.episodes = engine.begin(questions, attempts(questions))
         starts = [len(framing.ids(episode.segments)) for episode in episodes]
         room, weights = trainer.max_completion_length, str(trainer.state.global_step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from datasets import Dataset
 from igpo_gym.adapters.session import question_messages
 from igpo_gym.adapters.tokens import split_fields, turn_rewards
 from igpo_gym.data.scores import METRICS, scores
-from igpo_gym.episode import Episode
+from igpo_gym.episode import Episode, Question
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
 from igpo_gym.rewards import RewardFunction, split
@@ -42,6 +43,21 @@ def question_id(prompt: Sequence[dict[str, str]]) -> str:
             "the prompts do not name their questions: train on igpo_gym.adapters.trl.dataset(...)"
         )
     return named
+
+
+def attempts(questions: Sequence[Question]) -> list[int]:
+    """The number of each attempt at its question, from 0, in a batch.
+
+    >>> one, other = Question("1", "Where?", ("Danzig",)), Question("2", "Who?", ("Grass",))
+    >>> attempts([one, one, other])
+    [0, 1, 0]
+    """
+    count: Counter[str] = Counter()
+    numbers = []
+    for question in questions:
+        numbers.append(count[question.id])
+        count[question.id] += 1
+    return numbers
 
 
 def columns(episodes: Sequence[Episode], reward: RewardFunction) -> dict[str, list[Any]]:
