@@ -17,6 +17,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.chat_template_utils import qwen3_chat_template
 
 from igpo_gym.adapters.trl import Environments, TurnGRPOTrainer, dataset, environment_factory
+from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
 from igpo_gym.episode import EndReason, Episode, Invalid, Passage, ToolCalls
 from igpo_gym.errors import AccessError, ScoringError, SpecError
@@ -107,7 +108,9 @@ def trained(
         model=make_model("llama", max_position_embeddings=8192),
         processing_class=tokenizer(),
         args=GRPOConfig(output_dir=str(folder), **{**CONFIG, **(config or {})}),
-        train_dataset=dataset(**{**given, "scorer": None}),
+        train_dataset=dataset(
+            **{name: each for name, each in given.items() if name not in ("scorer", "records")}
+        ),
         environment_factory=environment_factory(**given),
         **estimator,
     )
@@ -126,9 +129,14 @@ def p(mentions: int) -> float:
 @pytest.mark.slow
 def test_a_conversation_is_read_as_it_stands(tmp_path: Path) -> None:
     scorer = MentionScorer()
-    trainer = trained(Turnwise, tmp_path, scorer=scorer)
+    trainer = trained(Turnwise, tmp_path, scorer=scorer, records=tmp_path / "episodes")
     a, b, c, d = episodes(trainer)
 
+    recorded = list(read_rollouts(tmp_path / "episodes" / "train-000000-0.jsonl"))
+    assert [(each.end, each.attempt, each.rewards) for each in recorded] == [
+        (each.end, place, each.rewards) for place, each in enumerate((a, b, c, d))
+    ]
+    assert [each.prompt for each in recorded] == [each.prompt for each in (a, b, c, d)]
     assert [each.end for each in (a, b, c, d)] == [
         *(EndReason.ANSWERED, EndReason.ANSWERED, EndReason.INVALID_MESSAGE, EndReason.ANSWERED)
     ]

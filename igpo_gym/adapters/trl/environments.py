@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from igpo_gym.adapters.tokens import turn_rewards
 from igpo_gym.adapters.trl.policy import PolicyScorer, with_policy
+from igpo_gym.adapters.trl.rows import attempts
 from igpo_gym.adapters.trl.schemas import as_method
 from igpo_gym.adapters.trl.transcripts import Conversation, Verbatim, moves, with_prompt_ids
 from igpo_gym.config import make_config
@@ -98,7 +100,8 @@ class Environments:
 
     The environments offer the tools that ``tools`` names, and ``answer``. ``settings`` are the arguments of
     :class:`SearchQAEnv`; the protocol is ``NATIVE`` unless given, and ``scorer="policy"`` is the model in
-    training. Raises SpecError for a tool whose name TRL uses itself.
+    training. ``records`` is a folder for the episodes as records (see :mod:`igpo_gym.adapters.trl.records`),
+    which :class:`TurnGRPOTrainer` writes. Raises SpecError for a tool whose name TRL uses itself.
 
     >>> environments = Environments(questions="world#documents=60,questions=10", scorer=None, reward="f1")
     >>> env = environments()
@@ -109,7 +112,8 @@ class Environments:
     (0.0, 'answered')
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, records: str | Path | None = None, **settings: Any) -> None:
+        self.records = records
         config = make_config(None, with_policy({"protocol": NATIVE, **settings}))
         questions, engine = assemble(config)
         self.questions = QuestionBook(questions)
@@ -169,9 +173,10 @@ class Environments:
         belong to the episode: what the model writes after its answer does not.
         """
         episodes, kept = [], []
-        for env, talk in zip(environments, conversations, strict=True):
+        numbers = attempts([env.played.question for env in environments])
+        for env, talk, number in zip(environments, conversations, numbers, strict=True):
             prompt = with_prompt_ids(env.played.prompt, talk.prompt_ids, framing)
-            episode = Episode(env.played.question, prompt)
+            episode = Episode(env.played.question, prompt, attempt=number)
             made, length = moves(episode, talk, env._plays, self.tools, framing, weights)
             for move in made:
                 episode.append(move.turn, move.end)
@@ -191,9 +196,9 @@ class Environments:
             env._episode = episode
 
 
-def environment_factory(**settings: Any) -> Environments:
+def environment_factory(*, records: str | Path | None = None, **settings: Any) -> Environments:
     """:class:`Environments`, by TRL's name for the argument that takes them."""
-    return Environments(**settings)
+    return Environments(records=records, **settings)
 
 
 def _environment(tools: Sequence[ToolSpec]) -> type[SearchQA]:

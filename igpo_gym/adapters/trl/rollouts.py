@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from igpo_gym.adapters.tokens import end_unfinished
 from igpo_gym.adapters.trl.policy import PolicyScorer, with_policy
+from igpo_gym.adapters.trl.records import record
 from igpo_gym.adapters.trl.rows import attempts, columns, question_id
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
@@ -42,16 +44,18 @@ class Rollouts:
     after a closing tag is cut off). An episode that has filled ``max_completion_length`` ends as one whose
     context is exhausted.
 
-    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``CHAT`` unless given. The data
-    set must be that of :func:`dataset`. Raises SpecError for prompts that are not.
+    ``records`` is a folder for the episodes as records (see :mod:`igpo_gym.adapters.trl.records`); by
+    default there are none. ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``CHAT``
+    unless given. The data set must be that of :func:`dataset`. Raises SpecError for prompts that are not.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, records: str | Path | None = None, **settings: Any) -> None:
         config = make_config(None, with_policy({"protocol": CHAT, **settings}))
         questions, engine = assemble(config)
         self.questions = QuestionBook(questions)
         self.engine: Engine = replace(engine, measure="end")
         """The rules that the episodes are played by."""
+        self.records = records
         self.episodes: list[Episode] = []
         """Those of the latest batch, with beliefs and rewards."""
         self._framing: tuple[Any, Framing] | None = None
@@ -79,6 +83,8 @@ class Rollouts:
             engine.settle(engine.play(running, messages))
         end_unfinished(engine, episodes)
         engine.price(episodes)
+        if self.records is not None:
+            record(self.records, episodes, engine.reward, trainer)
 
         rows = [token_rows(episode, framing) for episode in episodes]
         spans = [slice(start, start + room) for start in starts]

@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 
 from igpo_gym.adapters.tokens import read_split
 from igpo_gym.adapters.trl.environments import Environments
+from igpo_gym.adapters.trl.records import record
 from igpo_gym.adapters.trl.rollouts import Rollouts
 from igpo_gym.adapters.trl.rows import columns
 from igpo_gym.adapters.trl.transcripts import Conversation, Verbatim
@@ -115,6 +116,8 @@ class TurnGRPOTrainer(GRPOTrainer):
         weights = str(self.state.global_step)
         kept = self._environments.conclude_with(self.environments, talks, self._framing, weights)
         episodes = [environment.episode for environment in self.environments]
+        if self._environments.records is not None:
+            record(self._environments.records, episodes, self._environments.engine.reward, self)
         turns = [_token_turns(talk, length) for talk, length in zip(talks, kept, strict=True)]
         for name in METRICS:
             self._log_metric(name, float(np.mean([scores(episode)[name] for episode in episodes])))
