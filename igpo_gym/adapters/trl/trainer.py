@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 from igpo_gym.adapters.tokens import read_split
 from igpo_gym.adapters.trl.environments import Environments
@@ -68,38 +69,24 @@ class TurnGRPOTrainer(GRPOTrainer):
         if self._estimator.needs_states:
             raise SpecError(f"{self._estimator.name} compares states, which TRL does not hand over")
         self._expects_gains = False
-        rollouts, environments = kwargs.get("rollout_func"), kwargs.get("environment_factory")
+        given = inspect.signature(GRPOTrainer).bind_partial(*args, **kwargs).arguments
+        rollouts, environments = given.get("rollout_func"), given.get("environment_factory")
         source = environments if environments is not None else rollouts
         self._environments = environments if isinstance(environments, Environments) else None
         if environments is not None and self._environments is None:
             raise SpecError("environment_factory is to be igpo_gym.adapters.trl.environment_factory(...)")
-        if self._environments is not None and kwargs.get("tools"):
+        if self._environments is not None and given.get("tools"):
             raise SpecError("tools beside an environment's have no turns: give them to environment_factory")
         if isinstance(source, Rollouts | Environments):
             check_reward(self._estimator, source.engine.reward)
             self._expects_gains = self._estimator.uses_gains and bool(source.engine.reward.gains)
         self._framing: Verbatim | None = None
         self._turns: Tensor | None = None
+        if given.get("args") is not None:
+            check_loss(self._estimator, given["args"])
         super().__init__(*args, **kwargs)
-        self._check_loss()
         if isinstance(source, Rollouts | Environments):
             source.bind(self)
-
-    def _check_loss(self) -> None:
-        """Raise SpecError where the loss has no place for what the estimator brings."""
-        own = self._estimator
-        if not (own.clip or own.clip_scale or own.ratio):
-            return
-        if self.loss_type not in _CLIPPED or self.importance_sampling_level != "token":
-            raise SpecError(
-                f"{own.name} clips ratios between bounds of its own: set importance_sampling_level='token', "
-                f"and loss_type to one of {', '.join(_CLIPPED)}, not {self.loss_type!r}"
-            )
-        if own.ratio == "turn" and self.beta != 0.0:
-            raise SpecError(
-                f"{own.name} compares whole turns with what sampled them, and TRL would take the KL of their "
-                "means as well: set beta=0"
-            )
 
     # Episodes of Environments: from TRL's conversations to rows.
 
@@ -191,6 +178,23 @@ class TurnGRPOTrainer(GRPOTrainer):
         """TRL's; while the loss of turns' ratios is computed, each token has the mean of its turn."""
         log_probs, *rest = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         return (log_probs if self._turns is None else turn_means(log_probs, self._turns)), *rest
+
+
+def check_loss(estimator: Estimator, config: GRPOConfig) -> None:
+    """Raise SpecError where TRL's loss has no place for the bounds and ratios of an estimator."""
+    if not (estimator.clip or estimator.clip_scale or estimator.ratio):
+        return
+    if config.loss_type not in _CLIPPED or config.importance_sampling_level != "token":
+        raise SpecError(
+            f"{estimator.name} clips ratios between bounds of its own: set "
+            f"importance_sampling_level='token' and loss_type to one of {', '.join(_CLIPPED)}, "
+            f"not {config.loss_type!r}"
+        )
+    if estimator.ratio == "turn" and config.beta != 0.0:
+        raise SpecError(
+            f"{estimator.name} compares whole turns with what sampled them, and TRL would take the KL of "
+            "their means as well: set beta=0"
+        )
 
 
 def turn_means(values: Tensor, turns: Tensor) -> Tensor:
