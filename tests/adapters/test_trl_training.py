@@ -40,7 +40,9 @@ def test_beliefs_are_those_of_the_weights_that_played(tmp_path: Path) -> None:
     assert max(run.gaps) < 1e-4
     messages = [turn.segments[0] for episode in run.rollout_func.episodes for turn in episode.turns]
     assert {segment.weights for segment in messages} == {"1"}
-    recorded = list(read_rollouts(tmp_path / "episodes" / "train-000001-0.jsonl"))
+    path = tmp_path / "episodes" / "train-000001-0.jsonl"
+    assert "NaN" not in path.read_text()
+    recorded = list(read_rollouts(path))
     assert [each.beliefs for each in recorded] == [each.beliefs for each in run.rollout_func.episodes]
     assert sorted(episode.attempt for episode in run.rollout_func.episodes) == [0, 0, 1, 1, 2, 2, 3, 3]
 

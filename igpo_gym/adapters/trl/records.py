@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igpo_gym.agents.rollouts.records import RolloutFile
-from igpo_gym.episode import Episode
+from igpo_gym.episode import Episode, Turn
 from igpo_gym.rewards import RewardFunction
 
 if TYPE_CHECKING:
@@ -26,5 +28,16 @@ def record(
     with RolloutFile(path, {"trainer": "trl", "mode": mode, "step": step}, reward=reward) as file:
         for episode in episodes:
             if episode.turns:
-                file.write(episode)
+                file.write(replace(episode, turns=list(map(_told, episode.turns))))
     return path
+
+
+def _told(turn: Turn) -> Turn:
+    """The turn without log-probabilities that the engine did not tell: JSON has no nan."""
+    return replace(
+        turn,
+        segments=tuple(
+            replace(segment, log_probs=None) if any(map(isnan, segment.log_probs or ())) else segment
+            for segment in turn.segments
+        ),
+    )

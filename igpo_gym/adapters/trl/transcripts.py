@@ -199,7 +199,7 @@ def _said(talk: Conversation, exchange: Exchange, framing: Verbatim, weights: st
         "assistant",
         framing.text(ids[:-1] if ended else ids),
         ids,
-        tuple(float("nan") if known is None or value is None else float(value) for value in known or ids),
+        None if known is None else tuple(float("nan" if value is None else value) for value in known),
         framing.vocabulary,
         tuple(framing.token_text(number) for number in ids),
         weights,
