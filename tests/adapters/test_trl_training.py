@@ -19,7 +19,7 @@ from trl import GRPOConfig
 
 from igpo_gym.adapters.trl import PolicyScorer, Rollouts, TurnGRPOTrainer, dataset, episode_reward, published
 from igpo_gym.adapters.trl.policy import engine_of
-from igpo_gym.agents.rollouts.records import read_rollouts
+from igpo_gym.agents.rollouts.records import read_rollouts, read_settings
 from igpo_gym.agents.training.recipes import RECIPES
 from igpo_gym.errors import ScoringError, SpecError
 from tests.adapters.trl_run import WORLD, trainer
@@ -42,6 +42,7 @@ def test_beliefs_are_those_of_the_weights_that_played(tmp_path: Path) -> None:
     assert {segment.weights for segment in messages} == {"1"}
     path = tmp_path / "episodes" / "train-000001-0.jsonl"
     assert "NaN" not in path.read_text()
+    assert read_settings(path)["scorer"] == "policy, by transformers"
     recorded = list(read_rollouts(path))
     assert [each.beliefs for each in recorded] == [each.beliefs for each in run.rollout_func.episodes]
     assert sorted(episode.attempt for episode in run.rollout_func.episodes) == [0, 0, 1, 1, 2, 2, 3, 3]

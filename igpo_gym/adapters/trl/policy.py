@@ -47,6 +47,11 @@ class PolicyScorer:
         self.engine = ""
         """What gives the beliefs; empty before there is a trainer."""
 
+    @property
+    def told(self) -> str:
+        """Whose beliefs these are, in words for records."""
+        return f"{POLICY}, by {self.engine}"
+
     def bind(self, trainer: GRPOTrainer) -> None:
         """Take the beliefs from this trainer's engine."""
         if trainer is self._trainer:

@@ -84,7 +84,7 @@ class Rollouts:
         end_unfinished(engine, episodes)
         engine.price(episodes)
         if self.records is not None:
-            record(self.records, episodes, engine.reward, trainer)
+            record(self.records, episodes, engine, trainer)
 
         rows = [token_rows(episode, framing) for episode in episodes]
         spans = [slice(start, start + room) for start in starts]

@@ -104,7 +104,7 @@ class TurnGRPOTrainer(GRPOTrainer):
         kept = self._environments.conclude_with(self.environments, talks, self._framing, weights)
         episodes = [environment.episode for environment in self.environments]
         if self._environments.records is not None:
-            record(self._environments.records, episodes, self._environments.engine.reward, self)
+            record(self._environments.records, episodes, self._environments.engine, self)
         turns = [_token_turns(talk, length) for talk, length in zip(talks, kept, strict=True)]
         for name in METRICS:
             self._log_metric(name, float(np.mean([scores(episode)[name] for episode in episodes])))
