@@ -70,8 +70,11 @@ class Watched(TurnGRPOTrainer):
 
 def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, **config: Any) -> tuple[Watched, Rollouts]:
     import trl.generation.vllm_generation as generation
+    import vllm._custom_ops as operations
 
-    # vLLM's own choice is bfloat16, whose rounding would hide what is compared.
+    # vLLM's own choice is bfloat16, whose rounding would hide what is compared. In float32 it repacks weights
+    # for oneDNN and drops them, so that there is nothing left to load new ones into.
+    monkeypatch.setattr(operations, "_supports_onednn", False)
     monkeypatch.setattr(generation, "LLM", partial(generation.LLM, dtype="float32", enforce_eager=True))
     model, tokenizer = load_model(nano(folder / "nano"))
     rollouts = Rollouts(scorer="policy", **WORLD)
