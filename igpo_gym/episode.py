@@ -416,6 +416,13 @@ class Episode:
     """What a record held that this package does not know; it is written again as it was read."""
 
     @property
+    def imported(self) -> Mapping[str, Any]:
+        """Where an imported transcript comes from: its ``layout``, ``framing`` and ``place``, and what was
+        ``told`` of it; empty for an episode that was played here."""
+        found = self.extra.get("imported")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """The whole transcript so far."""
         return self.context(len(self.turns))

@@ -14,6 +14,7 @@ from igpo_gym.cli.rewards import relabel, rewards
 from igpo_gym.cli.rollout import rollout
 from igpo_gym.cli.serve import serve_search
 from igpo_gym.cli.train import train
+from igpo_gym.cli.transcripts import import_transcripts, show_episodes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,8 @@ for command in (play, rollout, train, rewards, relabel, world):
     app.command()(command)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command("import")(import_transcripts)
+app.command("show")(show_episodes)
 
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes, and look at them.")
 index_app.command("build")(build_index)
