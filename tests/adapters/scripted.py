@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from igpo_gym.lm.framing import Framing
@@ -88,6 +89,7 @@ class ScriptedTrainer(ScriptedEngine):
     """As much of TRL's trainer as a rollout function uses."""
 
     max_completion_length = 1000
+    state = SimpleNamespace(global_step=7)
 
     @property
     def processing_class(self) -> Any:

@@ -102,11 +102,11 @@ def trl_tools(given: dict[str, Any], script: Sequence[Act]) -> Any:
         if isinstance(act, str):
             pytest.skip("TRL calls tools; what is no call does not reach the environment")
         bodies.append(env.answer(act.text) if isinstance(act, Answer) else env.search(*queries(act)))
+    assert env.get_reward() == pytest.approx(sum(env.rewards))
     steps = [
         Step(body, reward, place == len(script))
         for place, (body, reward) in enumerate(zip(bodies, env.rewards, strict=True), 1)
     ]
-    assert env.get_reward() == pytest.approx(sum(step.reward for step in steps))
     return [plain(message) for message in rows[QUESTION]["prompt"]], steps
 
 
