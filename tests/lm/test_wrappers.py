@@ -292,7 +292,7 @@ def tied() -> PreTrainedModel:
         (make_model, lambda: make_model(num_hidden_layers=2), r"LlamaForC.* has model.layers.2.*has not"),
         (make_model, lambda: make_model(num_hidden_layers=4), r"LlamaForC.* has model.layers.3.*has not"),
         (make_model, lambda: make_model(intermediate_size=24), r"down_proj.weight has the shape \(32, 24\)"),
-        (tied, make_model, "lm_head.weight and model.embed_tokens.weight are one weight here, and two"),
+        (tied, make_model, "model.embed_tokens.weight and lm_head.weight are one weight here, and two"),
     ],
 )
 def test_weights_of_another_model_are_refused_by_name_and_nothing_is_copied(
