@@ -155,7 +155,7 @@ class RemoteScorer:
         return f"{type(self).__name__}({self._server.url!r}, model={self.model!r}, kind={self.kind!r})"
 
     def _check_lengths(self, queries: Sequence[Query]) -> None:
-        lengths = [_length(query) for query in queries]
+        lengths = [length_of(query) for query in queries]
         longest = self.longest
         if longest is not None and max(lengths, default=0) > longest:
             too_long = tuple(place for place, length in enumerate(lengths) if length > longest)
@@ -173,7 +173,7 @@ class RemoteScorer:
             if self._server.closed:
                 raise ScoringError(f"the scorer at {self._server.url} was closed meanwhile") from None
             if problem.status in REFUSED and (said := TOO_LONG.search(str(problem))):
-                if said[1] and _length(query) >= int(said[1]):  # another prompt of this length is not sent
+                if said[1] and length_of(query) >= int(said[1]):  # another prompt of this length is not sent
                     self.longest = int(said[1]) - GENERATED
                 return str(problem)
             raise ScoringError(str(problem)) from None
@@ -210,6 +210,6 @@ class RemoteScorer:
         )
 
 
-def _length(query: Query) -> int:
+def length_of(query: Query) -> int:
     """How many tokens the longest prompt of a query has."""
     return max(len(prompt.ids) for prompt in query.prompts)
