@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from igpo_gym.lm.wrappers import settings
+from igpo_gym.lm.wrappers import modules_of, settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,12 +48,18 @@ class WeightWatch:
 
     def state(self) -> WeightState:
         """The state now."""
-        tensors = [*self._model.parameters(), *self._model.buffers()]
+        modules = modules_of(self._model)
+        tensors = [
+            tensor
+            for module in modules
+            for tensor in (*module._parameters.values(), *module._buffers.values())
+            if tensor is not None
+        ]
         return WeightState(
             places=tuple((id(tensor), tensor.data_ptr()) for tensor in tensors),
             versions=tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors),
             steps=self._steps,
-            settings=settings(self._model.modules()),
+            settings=settings(modules),
         )
 
     def _note(self, optimizer: torch.optim.Optimizer) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
-OUTER = ("module", "pretrained_model")
-"""Under which names DDP, DeepSpeed and Accelerate, and TRL's value head hold the model that they wrap."""
+OUTER = ("module",)
+"""Under which name DDP and DeepSpeed hold the model that they wrap."""
 
 INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """The same of torch.compile, FSDP and activation checkpointing, which wrap parts of a model too."""
@@ -112,13 +112,24 @@ def shared_view(model: Model) -> Model:
     return view
 
 
+def modules_of(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """All modules, each once: what ``model.modules()`` gives, sooner and in another order."""
+    found, waiting = dict[int, torch.nn.Module](), [model]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            waiting += [child for child in module._modules.values() if child is not None]
+    return list(found.values())
+
+
 def settle_adapters(model: torch.nn.Module) -> None:
     """Take merged adapters that are switched off out of the weights, as PEFT would do at the next pass.
 
     Left to a pass of a view, the weights would change without the model's knowledge.
     """
     layer: Any
-    for layer in model.modules():
+    for layer in modules_of(model):
         if _is_adapter(layer) and layer.merged and layer.disable_adapters:
             layer.unmerge()
 
@@ -134,11 +145,12 @@ _OF_EVERY_MODULE = frozenset({*vars(torch.nn.Module()), "gradient_checkpointing"
 
 def settings(modules: Iterable[torch.nn.Module]) -> tuple[object, ...]:
     """What the modules are set to, beside their tensors: which adapters are on, merged, and how much they
-    weigh, in PEFT's layers and in others.
+    weigh, in PEFT's layers and in others; those of torch have no such settings.
     """
     return tuple(
         _frozen(value)
         for module in modules
+        if not type(module).__module__.startswith("torch.nn.")
         for name, value in vars(module).items()
         if name not in _OF_EVERY_MODULE
     )
@@ -166,7 +178,7 @@ def copy_weights(target: PreTrainedModel, source: torch.nn.Module) -> None:
     others, or has switched them otherwise; nothing is written then.
     """
     inside = _innermost(source)
-    own, others = (settings(filter(_has_adapters, model.modules())) for model in (target, inside))
+    own, others = (settings(filter(_has_adapters, modules_of(model))) for model in (target, inside))
     if own and own != others:
         raise SpecError("the two models differ in their adapters, or in which of them are on or merged")
     weights = _bare_weights if own else _plain_weights

@@ -277,6 +277,13 @@ def test_weights_on_no_device_are_refused() -> None:
         TransformersScorer(make_model("llama").to("meta"), make_tokenizer())
 
 
+def test_weights_whose_numbers_another_process_holds_are_refused() -> None:
+    model = make_model("llama")
+    model.lm_head.weight.data = torch.empty(0)  # as ZeRO-3 leaves them
+    with pytest.raises(SpecError, match=r"lm_head\.weight.*sharded over processes"):
+        TransformersScorer(model, make_tokenizer())
+
+
 def test_what_is_no_language_model_is_refused() -> None:
     with pytest.raises(SpecError, match="Linear cannot be driven: it neither is nor wraps"):
         TransformersScorer(torch.nn.Linear(3, 3), make_tokenizer())
