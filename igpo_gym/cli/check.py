@@ -40,6 +40,7 @@ def check_server(
     same model here, and at the end of the server's context. The exit status is 1 if anything is wrong.
     """
     with explained():
+        from rich.markup import escape
         from rich.table import Table
 
         from igpo_gym.scorers import resolve_scorer
@@ -50,14 +51,14 @@ def check_server(
 
         choose(TOLERANCE, dtype, "dtype")
         spec = Spec.parse(url)
-        if not spec.place.startswith(("http://", "https://")):
+        if not spec.place.lower().startswith(("http://", "https://")):
             raise SpecError(f"{url!r} is no server; give its URL, such as http://127.0.0.1:8000")
         options = {"tokenizer": model, **spec.options} if model else spec.options
         scorer = resolve_scorer(str(Spec(spec.place, options)))
         assert isinstance(scorer, RemoteScorer)
         table, good = Table("", "found", ""), True
         for finding in findings(scorer, _local(model, device, dtype), dtype):
-            table.add_row(finding.what, finding.found, _VERDICT[finding.good])
+            table.add_row(finding.what, escape(finding.found), _VERDICT[finding.good])
             good &= finding.good is not False
         console.print(table)
     raise typer.Exit(int(not good))

@@ -41,6 +41,11 @@ def unwrapped(model: torch.nn.Module) -> PreTrainedModel:
     from transformers import PreTrainedModel
 
     name = type(model).__name__
+    for weight, tensor in model.named_parameters():  # before anything is forwarded, which could wait for ever
+        if _sharded(tensor):
+            raise SpecError(f"{name} cannot be driven ({weight}): {GATHER}")
+        if tensor.is_meta:
+            raise SpecError(f"{name} cannot be driven: its weight {weight} is offloaded")
     inside = model
     while not isinstance(inside, PreTrainedModel):
         if type(inside).__name__ == "FullyShardedDataParallel":
@@ -51,11 +56,6 @@ def unwrapped(model: torch.nn.Module) -> PreTrainedModel:
         if held is None:
             raise SpecError(f"{name} cannot be driven: it neither is nor wraps a transformers model")
         inside = held
-    for weight, tensor in inside.named_parameters():
-        if _sharded(tensor):
-            raise SpecError(f"{name} cannot be driven ({weight}): {GATHER}")
-        if tensor.is_meta:
-            raise SpecError(f"{name} cannot be driven: its weight {weight} is offloaded")
     return inside
 
 
