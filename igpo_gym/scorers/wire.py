@@ -26,8 +26,8 @@ ROUNDING = 1e-2
 TOO_LONG = re.compile(
     r"(?:maximum context length|maximum model length"  # vLLM, and most that follow OpenAI
     r"|model's context length|maximum allowed length"  # SGLang: the model's, and what its cache holds
-    r"|available context size|context_length_exceeded)"  # llama.cpp, OpenAI's code
-    r"(?:\D{0,9}(\d+))?"
+    r"|available context size)(?:\D{0,9}(\d+))?"  # llama.cpp
+    r"|context_length_exceeded"  # OpenAI's code
 )
 """How servers say that a prompt is longer than their model reads, and how much it reads where they tell."""
 
