@@ -271,6 +271,7 @@ def test_transcripts_that_are_too_long_are_named(
         "Requested token count exceeds the model's maximum context length of 64 tokens. You requested",
         "the request exceeds the available context size, try increasing it",
         "request (80 tokens) exceeds the available context size (64 tokens), try increasing it",
+        "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)",
         {"code": "context_length_exceeded"},
     ],
 )
