@@ -53,16 +53,16 @@ class Finding:
 def requests_of(scorer: RemoteScorer, seed: int = 0) -> list[BeliefRequest]:
     """Requests before the first and after every turn of some episodes, as long as the server reads them.
 
-    Documents have one to forty sentences, so that prompts of very unequal lengths share beginnings.
+    Documents have one to sixteen sentences, so that prompts of very unequal lengths share beginnings.
     """
     draw = random.Random(seed)
     requests = []
     for text, answers in QUESTIONS:
         segments = TAGS.prompt(Question(text, text, answers))
         requests.append(BeliefRequest(segments, answers, TAGS.probe))
-        for number in range(4):
+        for number in range(3):
             message = TAGS.write(search_call(f"{text} {number}"), "I need to know more.")
-            found = " ".join(draw.choices(SENTENCES, k=draw.choice((1, 3, 10, 40))))
+            found = " ".join(draw.choices(SENTENCES, k=draw.choice((1, 3, 8, 16))))
             reply = TAGS.reply(TAGS.passages([Passage(str(number), "The Tin Drum", found)]))
             segments += (Segment("agent", "assistant", message), *reply)
             requests.append(BeliefRequest(segments, answers, TAGS.probe))
