@@ -37,6 +37,11 @@ def unwrapped(model: torch.nn.Module) -> PreTrainedModel:
     Raises SpecError, by name, for weights that are not whole in this process (FSDP, ZeRO-3, tensor
     parallelism, offloading), for adapters that do more than their layers do (prompt tuning, X-LoRA), and for
     what holds no transformers model.
+
+    >>> from igpo_gym.lm.loading import load_model
+    >>> model, _ = load_model("nano", "cpu")
+    >>> unwrapped(torch.nn.DataParallel(model)) is model
+    True
     """
     from transformers import PreTrainedModel
 
