@@ -27,6 +27,7 @@ from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.scorers.interface import BeliefRequest, ask
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.prompts import query_of
 from igpo_gym.scorers.remote import RemoteScorer
 from igpo_gym.transport import API_KEY
 from tests.lm.tiny import CHATML, make_model, make_tokenizer, request
@@ -227,10 +228,8 @@ def test_an_answer_without_tokens(plain: Engine, start: Any, connect: Any) -> No
 
 def longest_prompts(scorer: RemoteScorer) -> list[int]:
     """How long the longest prompt of each request of ``REQUESTS`` is, in tokens."""
-    framed = [scorer.framing.ids(asked.segments) for asked in REQUESTS]
-    probes = [scorer.framing.text_ids(asked.probe.prefix) for asked in REQUESTS]
-    answers = [max(len(scorer.framing.text_ids(text)) for text in asked.answers) for asked in REQUESTS]
-    return [len(a) + len(b) + answer for a, b, answer in zip(framed, probes, answers, strict=True)]
+    queries = [query_of(scorer.framing, asked, scorer.max_aliases) for asked in REQUESTS]
+    return [max(len(prompt.ids) for prompt in query.prompts) for query in queries]
 
 
 @pytest.mark.parametrize("tells", [True, False])

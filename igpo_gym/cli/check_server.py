@@ -1,4 +1,4 @@
-"""``igpo-gym check``: does what is here fit together?"""
+"""``igpo-gym check server``: whether a server can be a scorer, and how good its beliefs are."""
 
 from __future__ import annotations
 
