@@ -31,7 +31,7 @@ class Verbatim(Framing):
         return f"{self.vocabulary} with control tokens"
 
     def ids(self, segments: Sequence[Segment], text: str | None = None) -> Ids:
-        """The transcript's token ids, up to where the agent writes next; ``text`` as :class:`Framing` has it."""
+        """The transcript's token ids, up to where the agent writes next. ``text`` is as in Framing."""
         known = (self.vocabulary, self.written)
         if not segments or segments[0].vocabulary != self.written:
             return super().ids(segments, text)
