@@ -71,7 +71,7 @@ class LanguageModelPolicy:
 
     def __init__(
         self,
-        model: PreTrainedModel | CausalReader,
+        model: torch.nn.Module | CausalReader,
         tokenizer: PreTrainedTokenizerBase,
         protocol: TextProtocol = TAGS,
         sampling: Sampling = Sampling(),  # noqa: B008  (it is frozen)
@@ -194,7 +194,7 @@ class LanguageModelPolicy:
 
         Raises SpecError if they differ by more than rounding explains.
         """
-        vocabulary = self.reader.view.get_input_embeddings().num_embeddings
+        vocabulary = len(self.reader.view.get_input_embeddings().weight)
         drafts = [
             Draft(tuple(7 * number % vocabulary for number in range(length)), room, seed=length)
             for length, room in ((4, 2), (9, 5), (6, 4))
