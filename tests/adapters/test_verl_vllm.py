@@ -141,6 +141,8 @@ def test_an_episode_is_scored_by_the_weights_that_played_it(rollout: Rollout, tm
     assert episode.extra["mixed_weights"] is False
 
 
+# vLLM's CPU build repacks the wider matrices of SmolLM2 and drops what could be loaded into.
+@pytest.mark.parametrize("rollout", ["nano"], indirect=True)
 def test_new_weights_in_new_beliefs_out(rollout: Rollout, tmp_path: Path) -> None:
     weights = load_file(rollout.folder / "model.safetensors")
     changed = {
