@@ -75,12 +75,14 @@ class RemotePolicy:
             {"completions": self._completion, "chat": self._chat}, kind, "kind of policy at a server"
         )
         self.sampling = sampling
+        self.weights = ""
+        """The version of the weights that its messages carry, for whoever trains them to set."""
         self._protocol = protocol
         self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
         self._concurrency = concurrency
         try:
             self._served = served_model(self._server, model)
-            self._framing = (
+            self.framing = (
                 Framing(served_tokenizer(self._server, self._served, tokenizer))
                 if kind == "completions"
                 else None
@@ -114,9 +116,9 @@ class RemotePolicy:
 
     def has_room(self, episode: Episode) -> bool:
         """Whether the server's model reads a transcript that is longer by a token, where that is known."""
-        if self._framing is None or self._served.longest is None:
+        if self.framing is None or self._served.longest is None:
             return True
-        return len(self._framing.ids(episode.segments)) < self._served.longest
+        return len(self.framing.ids(episode.segments)) < self._served.longest
 
     def close(self) -> None:
         """Drop the requests that have not begun, and close the connections."""
@@ -135,13 +137,13 @@ class RemotePolicy:
 
     def _completion(self, episode: Episode) -> Message | str:
         """A message by ``/v1/completions``, whose prompt is token ids."""
-        assert self._framing is not None
-        context = self._framing.ids(episode.segments)
+        assert self.framing is not None
+        context = self.framing.ids(episode.segments)
         room = self.sampling.max_tokens
         if self._served.longest is not None:
             room = min(room, self._served.longest - len(context))
         if room < 1:
-            return Message("", (), (), self._framing.vocabulary)
+            return Message("", (), (), self.framing.vocabulary)
         body = {
             **self._body(episode, room),
             "prompt": list(context),
@@ -155,7 +157,7 @@ class RemotePolicy:
         sampled = sampled_tokens(choice.get("logprobs"))
         if sampled is None:
             return self._closed(_text(choice.get("text")), choice)
-        return sampled_message(self._framing, self._protocol, *sampled)
+        return sampled_message(self.framing, self._protocol, *sampled, weights=self.weights)
 
     def _chat(self, episode: Episode) -> str:
         """A message by ``/v1/chat/completions``."""
