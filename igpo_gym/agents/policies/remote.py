@@ -82,7 +82,7 @@ class RemotePolicy:
         self._concurrency = concurrency
         try:
             self._served = served_model(self._server, model)
-            self.framing = (
+            self._framing = (
                 Framing(served_tokenizer(self._server, self._served, tokenizer))
                 if kind == "completions"
                 else None
@@ -116,9 +116,9 @@ class RemotePolicy:
 
     def has_room(self, episode: Episode) -> bool:
         """Whether the server's model reads a transcript that is longer by a token, where that is known."""
-        if self.framing is None or self._served.longest is None:
+        if self._framing is None or self._served.longest is None:
             return True
-        return len(self.framing.ids(episode.segments)) < self._served.longest
+        return len(self._framing.ids(episode.segments)) < self._served.longest
 
     def close(self) -> None:
         """Drop the requests that have not begun, and close the connections."""
@@ -137,13 +137,13 @@ class RemotePolicy:
 
     def _completion(self, episode: Episode) -> Message | str:
         """A message by ``/v1/completions``, whose prompt is token ids."""
-        assert self.framing is not None
-        context = self.framing.ids(episode.segments)
+        assert self._framing is not None
+        context = self._framing.ids(episode.segments)
         room = self.sampling.max_tokens
         if self._served.longest is not None:
             room = min(room, self._served.longest - len(context))
         if room < 1:
-            return Message("", (), (), self.framing.vocabulary)
+            return Message("", (), (), self._framing.vocabulary)
         body = {
             **self._body(episode, room),
             "prompt": list(context),
@@ -157,7 +157,7 @@ class RemotePolicy:
         sampled = sampled_tokens(choice.get("logprobs"))
         if sampled is None:
             return self._closed(_text(choice.get("text")), choice)
-        return sampled_message(self.framing, self._protocol, *sampled, weights=self.weights)
+        return sampled_message(self._framing, self._protocol, *sampled, weights=self.weights)
 
     def _chat(self, episode: Episode) -> str:
         """A message by ``/v1/chat/completions``."""

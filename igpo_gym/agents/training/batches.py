@@ -83,9 +83,10 @@ def samples(
 
 
 def minibatches(episodes: Sequence[Sample], parts: int, seed: Sequence[int]) -> list[list[Sample]]:
-    """The episodes in so many parts of nearly equal number, drawn by ``seed``; one part is all of them in order.
+    """The episodes in so many parts of nearly equal number, drawn by ``seed``.
 
-    In each part weights sum to 1 again. A part in which the agent wrote nothing is left out.
+    One part is all of them in order. In each part weights sum to 1 again. A part in which the agent wrote
+    nothing is left out.
     """
     if parts == 1:
         return [list(episodes)]

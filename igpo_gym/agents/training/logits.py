@@ -45,7 +45,7 @@ def read(
     ids = batch.ids[batch.written]
     rows = max(1, chunk_bytes // (4 * model.config.get_text_config().vocab_size))
     if len(ids) <= rows or not _has_plain_head(model):
-        return Reading(*_measured(_forward(model, batch).logits[0], ids, temperature, entropy))
+        return Reading(*_measured(_logits(model, batch), ids, temperature, entropy))
     places = batch.written.nonzero()[:, 0] - 1
     hidden = _hidden(model, batch)[0, places]
     head = model.get_output_embeddings()
@@ -54,7 +54,8 @@ def read(
         return _measured(head(hidden), ids, temperature, entropy)
 
     chunks = [
-        _again(measured, some, own) for some, own in zip(hidden.split(rows), ids.split(rows), strict=True)
+        _again(measured, some, own)
+        for some, own in zip(torch.split(hidden, rows), torch.split(ids, rows), strict=True)
     ]
     log_probs, plain, entropies = zip(*chunks, strict=True)
     return Reading(torch.cat(log_probs), torch.cat(plain), torch.cat(entropies) if entropy else None)
@@ -114,9 +115,11 @@ def _arguments(batch: Sample) -> dict[str, object]:
     }
 
 
-def _forward(model: PreTrainedModel, batch: Sample) -> object:
-    """The model's output, with logits where a token of the agent is predicted and nowhere else."""
-    return model(**_arguments(batch), logits_to_keep=batch.written.nonzero()[:, 0] - 1)
+def _logits(model: PreTrainedModel, batch: Sample) -> Tensor:
+    """[tokens, vocabulary], where a token of the agent is predicted and nowhere else."""
+    kept = batch.written.nonzero()[:, 0] - 1
+    logits: Tensor = model(**_arguments(batch), logits_to_keep=kept).logits[0]
+    return logits
 
 
 def _hidden(model: PreTrainedModel, batch: Sample) -> Tensor:

@@ -68,7 +68,8 @@ class TrainedModel:
         """All weights by name, as a model without adapters has them: these are merged in, one at a
         time, on the CPU."""
         if self._adapted is None:
-            return self.model.state_dict()
+            whole: dict[str, torch.Tensor] = self.model.state_dict()
+            return whole
         state = {
             name.replace(".base_layer.", "."): weight
             for name, weight in self.model.state_dict().items()

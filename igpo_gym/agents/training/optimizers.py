@@ -63,12 +63,16 @@ def make_learner(weights: Mapping[str, Tensor], settings: Settings) -> Learner:
     offload = s.optimizer == "adamw-offload"
     coarse = any(weight.dtype != torch.float32 for weight in weights.values())
     masters = _masters(weights, torch.device("cpu") if offload else None) if offload or coarse else weights
-    kind = {"lr": s.learning_rate, "weight_decay": s.weight_decay}
+    stepped = list(masters.values())
     if s.optimizer == "adamw-8bit":
-        optimizer = _eight_bit(list(masters.values()), **kind)
+        optimizer = _eight_bit(stepped, s)
     else:
-        # On a CPU the fused form takes one pass over the memory, and the masters are many.
-        optimizer = torch.optim.AdamW(list(masters.values()), fused=True if offload else None, **kind)
+        optimizer = torch.optim.AdamW(
+            stepped,
+            lr=s.learning_rate,
+            weight_decay=s.weight_decay,
+            fused=True if offload else None,  # on a CPU, one pass over the memory in place of many
+        )
     if masters is not weights:
         optimizer.register_step_post_hook(lambda *_: take_over(weights, masters))
     return Learner(optimizer, weights, masters)
@@ -87,7 +91,7 @@ def _masters(weights: Mapping[str, Tensor], device: torch.device | None) -> dict
             master.grad = gradient if master.grad is None else master.grad.add_(gradient)
             weight.grad = None
 
-        weight.register_post_accumulate_grad_hook(hand_over)
+        weight.register_post_accumulate_grad_hook(hand_over)  # type: ignore[no-untyped-call]
     return masters
 
 
@@ -99,14 +103,16 @@ def take_over(weights: Mapping[str, Tensor], masters: Mapping[str, Tensor]) -> N
             weight.copy_(masters[name])
 
 
-def _eight_bit(masters: list[Tensor], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def _eight_bit(masters: list[Tensor], settings: Settings) -> torch.optim.Optimizer:
     if masters[0].device.type != "cuda":
         raise SpecError("optimizer adamw-8bit needs CUDA; adamw and adamw-offload run anywhere")
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
         raise MissingExtraError("an optimizer with moments in 8 bits", "8bit") from None
-    made: torch.optim.Optimizer = AdamW8bit(masters, lr=lr, weight_decay=weight_decay)
+    made: torch.optim.Optimizer = AdamW8bit(
+        masters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     return made
 
 

@@ -35,7 +35,7 @@ SHARED_MEMORY = Path("/dev/shm")
 """Where files lie in memory."""
 
 WRONG_WEIGHTS = 0.1
-"""A mean distance of the server's log-probabilities from the trainer's, in nats, that rounding does not explain."""
+"""A mean distance of a server's log-probabilities from the trainer's, in nats, that is more than rounding."""
 
 CHECKED_TOKENS = 64
 
@@ -162,8 +162,8 @@ class ServedSampler(RemotePolicy):
         free = shutil.disk_usage(self._folder).free
         if size > free:
             raise SamplingError(
-                f"{self._folder} has {free / 2**30:.1f} GiB free and the weights take {size / 2**30:.1f}; name "
-                f"another folder: {self._control.url}#folder=FOLDER"
+                f"{self._folder} has {free / 2**30:.1f} GiB free, and the weights take {size / 2**30:.1f}; "
+                f"name another folder: {self._control.url}#folder=FOLDER"
             )
         part = self._folder / ".model.part"
         # Shared tensors each in full: an engine that keeps a tied last layer apart then gets it too.
@@ -174,8 +174,8 @@ class ServedSampler(RemotePolicy):
         version = self._version()
         if version != self._published:
             raise SamplingError(
-                f"{self._control.url} has the weights {version!r} and not {self._published!r}: was it started "
-                "anew, or does another run train with it?"
+                f"{self._control.url} has the weights {version!r} and not {self._published!r}: was it "
+                "started anew, or does another run train with it?"
             )
 
     def _version(self) -> str:
@@ -190,7 +190,7 @@ class ServedSampler(RemotePolicy):
             ) from None
 
     def _check_weights(self, trained: TrainedModel) -> None:
-        """Ask for the log-probabilities of some tokens: a server may load weights and compute with old ones."""
+        """Compare the log-probabilities of some tokens: a server may load weights and compute with others."""
         vocabulary = trained.model.get_input_embeddings().num_embeddings
         ids = tuple(7 * number % vocabulary for number in range(1, CHECKED_TOKENS))
         dialect, prompt = DIALECTS["vllm"], Prompt(ids, len(ids) - 1)

@@ -86,8 +86,8 @@ class Settings(EnvConfig):
         str,
         ROLLOUTS,
         Names("policy", ("local",)),
-        "What samples the messages: local (the model in training), or the URL of a vLLM server, which is given "
-        "the weights before every batch (http://127.0.0.1:8000; see docs/training.md).",
+        "What samples the messages: local (the model in training), or the URL of a vLLM server, which is "
+        "given the weights before every batch (http://127.0.0.1:8000).",
     ] = "local"
     max_outage_share: Annotated[
         float,
@@ -111,7 +111,7 @@ class Settings(EnvConfig):
     optimizer: Annotated[
         Literal["adamw", "adamw-offload", "adamw-8bit"],
         LEARNING,
-        "AdamW; with its numbers in the memory of the CPU; with its moments in 8 bits (bitsandbytes, on CUDA).",
+        "AdamW; with all its numbers in the CPU's memory; with its moments in 8 bits (bitsandbytes, CUDA).",
     ] = "adamw"
     clip: Annotated[
         float,

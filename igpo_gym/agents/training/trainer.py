@@ -71,6 +71,7 @@ from igpo_gym.agents.training.settings import Settings, agree, keep, question_se
 from igpo_gym.config import shown
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
+from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.reader import CausalReader
 from igpo_gym.protocols import resolve_protocol
@@ -171,12 +172,12 @@ def learn(
 ) -> Metrics:
     """Make ``settings.epochs`` rounds of optimizer steps, one on the micro-batches of each of ``steps``.
 
-    Returns the means over the last round (see :func:`objective`), ``grad_norm`` before it is clipped, and of
-    the model before its first step: ``entropy`` of the policy that sampled (nats per token, as its own samples
-    tell it), and ``log_prob_gap`` and ``log_prob_gap_mean``, the largest and the mean distance of a token's
-    log-probability from the one in its message, in nats. With a ``cap`` (at temperature 1) these distances
-    are corrected (see :func:`anchored`): ``importance_ratio`` is the mean ratio, ``importance_capped`` the
-    share above the cap. Raises RuntimeError for a gradient that is not finite, before it does harm.
+    Returns the means over the last round (see :func:`objective`), with ``grad_norm`` before it is clipped.
+    Of the model before its first step: ``entropy`` of the policy that sampled (nats a token, as its own
+    samples tell it), ``log_prob_gap`` and ``log_prob_gap_mean``, the largest and the mean distance of a
+    token's log-probability from the one in its message (nats), and with a ``cap``, at temperature 1,
+    ``importance_ratio``, the mean ratio that corrects for it, and ``importance_capped``, the share above the
+    cap. Raises RuntimeError for a gradient that is not finite, before it does harm.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     references: dict[int, Tensor] = {}
@@ -203,7 +204,11 @@ def learn(
                 if id(batch) not in played:
                     anchor(batch, reading)
                 loss, parts = objective(
-                    reading.log_probs, references.get(id(batch)), played[id(batch)], settings, reading.entropies
+                    reading.log_probs,
+                    references.get(id(batch)),
+                    played[id(batch)],
+                    settings,
+                    reading.entropies,
                 )
                 loss.backward()  # type: ignore[no-untyped-call]
                 metrics |= {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
@@ -245,6 +250,7 @@ class Run:
         self.scorer = self._scorer(begun)
         self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens)
         self.policy = self._policy()
+        self.framing = Framing(self.trained.tokenizer)
         self.actor = TimedPolicy(self.policy, self.watch)
         self.cap = s.importance_cap if s.sampler != "local" or self.plan.precision == "bf16" else 0.0
         """Where sampler and trainer round unlike, the cap of the correction."""
@@ -291,7 +297,7 @@ class Run:
         episodes = self.rollouts()
         turns = turns_of(episodes, self.engine.reward, s.group_size)
         advantages = self._advantages(turns)
-        rows = [token_rows(episode, self.policy.framing) for episode in episodes]
+        rows = [token_rows(episode, self.framing) for episode in episodes]
         outages = outage_share(episodes)
         skipped = outages > s.max_outage_share
         learned: Metrics = {}
@@ -440,13 +446,15 @@ class Run:
         return TransformersScorer(model, self.trained.tokenizer, cache_bytes=self.plan.cache_bytes)
 
     def _policy(self) -> LanguageModelPolicy | ServedSampler:
-        """What samples. The model itself reads, where it is the scorer too, with the scorer's prefix cache."""
+        """What samples; a model that is the scorer too shares the scorer's prefix cache."""
         s = self.settings
         protocol = resolve_protocol(s.protocol)
         if s.sampler != "local":
             return ServedSampler.of(s.sampler, self.trained.tokenizer, protocol, self.sampling)
-        shared = s.scorer == "policy" and isinstance(self.scorer, TransformersScorer)
-        reader = self.scorer.reader if shared else CausalReader(self.model, cache_bytes=self.plan.cache_bytes)
+        if s.scorer == "policy" and isinstance(self.scorer, TransformersScorer):
+            reader = self.scorer.reader
+        else:
+            reader = CausalReader(self.model, cache_bytes=self.plan.cache_bytes)
         return LanguageModelPolicy(
             reader, self.trained.tokenizer, protocol, self.sampling, batch_bytes=self.plan.batch_bytes
         )
@@ -473,8 +481,9 @@ def train(
 ) -> dict[str, int]:
     """Run to the end, or on from where an earlier call stopped; returns :meth:`Run.facts` of its retrievers.
 
-    ``tell`` gets the plan of the memory before anything is loaded, and ``report`` gets what the log gets: the metrics of each update (see :meth:`Run.update`), with those of a
-    validation where there was one. Raises SpecError where the run cannot fit, ValueError if the folder holds a run with other settings, and
+    ``tell`` gets the plan of the memory before anything is loaded, and ``report`` what the log gets: the
+    metrics of each update (see :meth:`Run.update`), with those of a validation where there was one. Raises
+    SpecError where the run cannot fit, ValueError if the folder holds a run with other settings, and
     BlockingIOError if another process is at work in it.
     """
     with held(out):

@@ -18,24 +18,12 @@ from transformers import PreTrainedModel
 from igpo_gym import specs
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import TokenRow
+from igpo_gym.agents.training.batches import Sample, micro_batches, samples, turns_of
 from igpo_gym.agents.training.estimators import Estimator, Split, Turns
+from igpo_gym.agents.training.logits import chosen_log_probs, log_probs, read
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.agents.training.settings import Settings, agree, keep
-from igpo_gym.agents.training.trainer import (
-    Run,
-    Sample,
-    chosen_log_probs,
-    entropies,
-    k3,
-    learn,
-    log_probs,
-    micro_batches,
-    objective,
-    samples,
-    token_logits,
-    train,
-    turns_of,
-)
+from igpo_gym.agents.training.trainer import Run, k3, learn, objective, train
 from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Question, Turn
 from igpo_gym.lm.packing import attend_packed
 from igpo_gym.rewards import resolve_reward
@@ -143,10 +131,9 @@ def test_the_bonus_for_entropy_is_that_of_the_formula(model: PreTrainedModel) ->
     settings = replace(SETTINGS, entropy_coef=0.2, kl_coef=0.0, temperature=0.7)
     rows = make_rows(model)
     (batch,) = micro_batches(make_samples(rows, "token-mean"), 1000, CPU)
-    logits = token_logits(model, batch)
-    now = chosen_log_probs(logits, batch, 0.7)
-    plain, _ = objective(now, None, batch, settings)
-    with_bonus, _ = objective(now, None, batch, settings, entropies(logits, 0.7))
+    reading = read(model, batch, 0.7, entropy=True)
+    plain, _ = objective(reading.log_probs, None, batch, settings)
+    with_bonus, _ = objective(reading.log_probs, None, batch, settings, reading.entropies)
     expected = []
     for row in rows:
         for place in np.flatnonzero(row.mask):
@@ -190,7 +177,7 @@ def test_a_micro_batched_update_is_that_of_the_whole_batch(loss: str) -> None:
             reference.lm_head.weight.mul_(1.1)
         settings = replace(SETTINGS, loss=loss, ratio="turn", epochs=2)
         metrics.append(
-            learn(model, optimizer, batches, settings, lambda batch, m=reference: log_probs(m, batch))
+            learn(model, optimizer, [batches], settings, lambda batch, m=reference: log_probs(m, batch))
         )
         after.append([weight.detach().clone() for weight in model.parameters()])
         assert len(batches) == {1000: 1, 16: 2, 1: 3}[tokens]
@@ -206,11 +193,11 @@ def test_the_gap_to_the_sampled_log_probabilities_is_measured(model: PreTrainedM
         exact = [replace(batch, sampled=log_probs(model, batch)) for batch in batches]
         gap = max(float((batch.sampled - log_probs(model, batch)).abs().max()) for batch in batches)
     still = torch.optim.SGD(model.parameters(), lr=0.0)
-    assert learn(model, still, exact, SETTINGS)["log_prob_gap"] < 1e-5
-    assert learn(model, still, exact, SETTINGS)["loss"] == pytest.approx(
+    assert learn(model, still, [exact], SETTINGS)["log_prob_gap"] < 1e-5
+    assert learn(model, still, [exact], SETTINGS)["loss"] == pytest.approx(
         -sum(float((b.weights * b.advantages).sum()) for b in exact), abs=1e-6
     )
-    assert learn(model, still, batches, SETTINGS)["log_prob_gap"] == pytest.approx(gap, rel=1e-4)
+    assert learn(model, still, [batches], SETTINGS)["log_prob_gap"] == pytest.approx(gap, rel=1e-4)
 
 
 def test_turns_of_episodes_have_their_groups_and_states() -> None:
@@ -254,7 +241,7 @@ def test_ratios_and_gradients_are_those_of_the_policy_that_samples(
         entropy, count = entropy - float(own.detach().sum()), count + len(own)
     expected.backward()
     before = [weight.detach().clone() for weight in model.parameters()]
-    metrics = learn(model, torch.optim.SGD(model.parameters(), lr=0.1), batches, settings)
+    metrics = learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [batches], settings)
     assert metrics["clipped"] == 0
     assert metrics["log_prob_gap"] < 1e-5
     assert metrics["entropy"] == pytest.approx(entropy / count, rel=1e-5)
@@ -271,10 +258,9 @@ def test_a_constant_advantage_does_not_move_a_policy_at_any_temperature() -> Non
     draw = torch.Generator().manual_seed(0)
     logits, tau = torch.tensor([2.0, 0.0, -1.0]), 2.0
     ids = torch.multinomial((logits / tau).softmax(-1), 200_000, replacement=True, generator=draw)
-    sample = Sample(ids, (len(ids),), torch.ones(len(ids), dtype=torch.bool), *[torch.zeros(0)] * 6)
     for temperature, still in ((tau, True), (1.0, False)):
         weight = logits.clone().requires_grad_()
-        chosen_log_probs(weight.expand(len(ids), 3), sample, temperature).mean().backward()
+        chosen_log_probs(weight.expand(len(ids), 3), ids, temperature).mean().backward()
         assert (weight.grad.abs().max() < 5e-3) == still
 
 
@@ -329,13 +315,13 @@ def test_a_gradient_that_is_no_number_stops_the_run(model: PreTrainedModel) -> N
     broken = replace(batch, advantages=batch.advantages * math.nan)
     before = [weight.clone() for weight in model.parameters()]
     with pytest.raises(RuntimeError, match="non-finite"):
-        learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [broken], SETTINGS)
+        learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [[broken]], SETTINGS)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_a_wide_gap_is_warned_of(model: PreTrainedModel, caplog: pytest.LogCaptureFixture) -> None:
     batches = micro_batches(make_samples(make_rows(model)), 1000, CPU)
-    learn(model, torch.optim.SGD(model.parameters(), lr=0.0), batches, SETTINGS)
+    learn(model, torch.optim.SGD(model.parameters(), lr=0.0), [batches], SETTINGS)
     assert "sampler and trainer differ" in caplog.text
 
 
@@ -350,7 +336,7 @@ def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTra
             metrics = learn(
                 model,
                 torch.optim.SGD(model.parameters(), lr=0.0),
-                micro_batches(made, tokens, CPU),
+                [micro_batches(made, tokens, CPU)],
                 replace(SETTINGS, ratio="turn"),
             )
             assert math.isfinite(metrics["loss"])
@@ -413,7 +399,8 @@ def test_all_that_reads_and_plays_for_a_reward_is_timed_and_begins_with_an_empty
 
     run = Run(tmp_path, Settings(**settings, reward="monte-carlo(completions=1)"))
     assert run.engine.policy is not None
-    run.engine.start(run.engine.begin([run.unseen[0]]))
+    stepwise = replace(run.engine, measure="step")
+    stepwise.start(stepwise.begin([run.unseen[0]]))
     assert run.watch.seconds["sampling"] > 0
 
 
