@@ -168,7 +168,7 @@ class Plan:
 
 
 def _gib(size: int) -> str:
-    return f"{size / GIB:.2f}" if size < 10 * GIB else f"{size / GIB:.1f}"
+    return f"{size / GIB:.3g}" if size < 100 * GIB else f"{size / GIB:.0f}"
 
 
 def plan_run(settings: Settings, machine: Machine | None = None, shape: Shape | None = None) -> Plan:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import MissingExtraError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,7 @@ class Learner:
 def make_learner(weights: Mapping[str, Tensor], settings: Settings) -> Learner:
     """The optimizer of the settings over ``weights``, which lie where they will be trained.
 
-    Raises SpecError for 8-bit moments of weights that are not on CUDA, and MissingExtraError without the
-    library that has them.
+    Raises MissingExtraError for 8-bit moments without the library that has them.
     """
     s = settings
     offload = s.optimizer == "adamw-offload"
@@ -104,8 +103,6 @@ def take_over(weights: Mapping[str, Tensor], masters: Mapping[str, Tensor]) -> N
 
 
 def _eight_bit(masters: list[Tensor], settings: Settings) -> torch.optim.Optimizer:
-    if masters[0].device.type != "cuda":
-        raise SpecError("optimizer adamw-8bit needs CUDA; adamw and adamw-offload run anywhere")
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:

@@ -111,7 +111,7 @@ class Settings(EnvConfig):
     optimizer: Annotated[
         Literal["adamw", "adamw-offload", "adamw-8bit"],
         LEARNING,
-        "AdamW; with all its numbers in the CPU's memory; with its moments in 8 bits (bitsandbytes, CUDA).",
+        "AdamW; with all its numbers in the CPU's memory; with its moments in 8 bits (bitsandbytes).",
     ] = "adamw"
     clip: Annotated[
         float,

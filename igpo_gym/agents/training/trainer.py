@@ -33,7 +33,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -397,6 +397,11 @@ class Run:
         groups = collect_groups(self.engine, self.actor, questions, s.group_size, size)
         return [episode for group in groups for episode in group]
 
+    def close(self) -> None:
+        """Leave a server that samples; what else there is needs no end."""
+        if isinstance(self.policy, ServedSampler):
+            self.policy.close()
+
     def facts(self) -> dict[str, int]:
         """What the retrievers of training and validation tell about themselves in numbers, added up."""
         total = Counter[str]()
@@ -486,14 +491,15 @@ def train(
     SpecError where the run cannot fit, ValueError if the folder holds a run with other settings, and
     BlockingIOError if another process is at work in it.
     """
-    with held(out):
+    with ExitStack() as stack:
+        stack.enter_context(held(out))
         agree(out, settings)
         for name in ("best", "last"):
             tidy(out / name)
         plan = plan_run(settings)
         tell(str(plan))
         check_plan(plan)
-        run = Run(out, settings, plan)
+        run = stack.enter_context(closing(Run(out, settings, plan)))
         resumed = run.resume()
         write = [*sinks(out, shown(settings), run.updates if resumed else -1, wandb), report]
         keep(out, settings)  # the last of what a start does: one that fails leaves no settings behind
