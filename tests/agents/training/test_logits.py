@@ -34,7 +34,7 @@ def test_chunks_give_the_numbers_and_gradients_of_the_whole(temperature: float) 
 
 def widest(model: PreTrainedModel, chunk_bytes: int) -> int:
     (batch,) = micro_batches(make_samples(make_rows(model)), 1000, CPU)
-    rows = []
+    rows: list[int] = []
     hook = model.get_output_embeddings().register_forward_hook(
         lambda _, __, out: rows.append(out.numel() // 400)
     )
