@@ -220,9 +220,9 @@ def _copies(settings: Settings) -> int:
 CHANGES: tuple[dict[str, Any], ...] = (
     {"gradient_checkpointing": True},
     {"micro_batch": 2048},
-    {"kl_coef": 0.0},
     {"cache_gib": 1.0, "batch_gib": 1.0},
     {"optimizer": "adamw-offload"},
+    {"kl_coef": 0.0},
     {"lora": 16},
 )
 """What makes a run smaller, that which changes least first."""
@@ -256,7 +256,7 @@ def smaller(plan: Plan) -> dict[str, Any]:
             break
     else:
         return {}
-    for name in list(changes):  # what an earlier one was not needed for after all
+    for name in reversed(list(changes)):  # some are not needed beside the others
         without = {other: value for other, value in changes.items() if other != name}
         if fits(without):
             changes = without
