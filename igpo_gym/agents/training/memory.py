@@ -200,21 +200,34 @@ def plan_run(settings: Settings, machine: Machine | None = None, shape: Shape | 
     room = None
     if machine.kind == "cuda" and machine.free is not None:
         room = max(0, int(machine.free / (1 + SPARE)) - sum(held.values()) - passing)
-    cache = int(s.cache_gib * GIB) or min(most, CACHE_BYTES if room is None else room // 3)
+    readers = _readers(s)
+    cache = int(s.cache_gib * GIB) or min(most, CACHE_BYTES if room is None else room // 3 // max(1, readers))
     batch = int(s.batch_gib * GIB) or min(most, BATCH_BYTES if room is None else room // 2)
-    rollouts = {"prefix cache": cache, "sampling": 0 if s.sampler != "local" else batch, "passes": passing}
+    rollouts = {
+        "prefix caches": readers * cache,
+        "sampling": 0 if s.sampler != "local" else batch,
+        "passes": passing,
+    }
     return Plan(s, machine, shape, precision, held, update, rollouts, stepping if apart else {}, cache, batch)
 
 
 def _copies(settings: Settings) -> int:
     """How many copies of the model there are that do not learn: one as it began, one that is refreshed."""
     s = settings
-    begun = (
-        (s.kl_coef and not s.lora)
-        or s.scorer == "frozen"
-        or (s.reference is None and "reference" in resolve_reward(s.reward).needs)
-    )
+    begun = (s.kl_coef and not s.lora) or s.scorer == "frozen" or _refers(s)
     return bool(begun) + bool(s.refresh_every)
+
+
+def _readers(settings: Settings) -> int:
+    """How many prefix caches there are: the policy's, which its own scorer shares, and frozen scorers'."""
+    s = settings
+    policy = s.sampler == "local" or s.scorer == "policy"
+    return policy + (s.scorer == "frozen" or s.refresh_every is not None) + _refers(s)
+
+
+def _refers(settings: Settings) -> bool:
+    """Whether the model as it began is the frozen one that the reward needs."""
+    return settings.reference is None and "reference" in resolve_reward(settings.reward).needs
 
 
 CHANGES: tuple[dict[str, Any], ...] = (

@@ -19,13 +19,13 @@ import torch
 
 from igpo_gym.agents.policies.remote import RemotePolicy
 from igpo_gym.agents.training.model import TrainedModel
+from igpo_gym.agents.training.settings import sampler_options
 from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.scorers.prompts import Prompt
 from igpo_gym.scorers.wire import DIALECTS
-from igpo_gym.specs import Spec
 from igpo_gym.transport import Server, ServerError
 
 if TYPE_CHECKING:
@@ -84,21 +84,8 @@ class ServedSampler(RemotePolicy):
         cls, spec: str, tokenizer: PreTrainedTokenizerBase, protocol: TextProtocol, sampling: Sampling
     ) -> ServedSampler:
         """From a spec: ``URL#folder=/dev/shm/weights,sleep=yes,model=NAME,concurrency=512``."""
-        parsed = Spec.parse(spec)
-        options: dict[str, Any] = dict(parsed.options)
-        unknown = sorted(options.keys() - {"folder", "sleep", "model", "concurrency"})
-        if unknown or not parsed.place.startswith(("http://", "https://")):
-            problem = f"has no option {unknown[0]!r}" if unknown else "is neither local nor a URL"
-            raise SpecError(
-                f"sampler {parsed.place!r} {problem}; a sampler is local, or URL#folder=FOLDER,sleep=yes,"
-                "model=NAME,concurrency=N"
-            )
-        if options.get("sleep", "no") not in ("yes", "no") or not options.get("concurrency", "1").isdecimal():
-            raise SpecError("a sampler's sleep is yes or no, and its concurrency a number")
-        if "concurrency" in options:
-            options["concurrency"] = int(options["concurrency"])
-        options["sleep"] = options.get("sleep") == "yes"
-        return cls(parsed.place, protocol, sampling, tokenizer=tokenizer, **options)
+        url, options = sampler_options(spec)
+        return cls(url, protocol, sampling, tokenizer=tokenizer, **options)
 
     def publish(self, trained: TrainedModel) -> None:
         """Give the server the weights that the model has now, as version ``weights``, unless it has them.

@@ -6,9 +6,10 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
 from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
@@ -20,6 +21,7 @@ from igpo_gym.rewards import resolve_reward
 from igpo_gym.search.cache import CacheSetting
 from igpo_gym.specs import Spec, fingerprint
 from igpo_gym.storage import changed, written_file
+from igpo_gym.text import without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +180,8 @@ class Settings(EnvConfig):
                 )
             if field.name in NOT_TRAINED and value != field.default:
                 raise SpecError(f"{field.name} is no setting of a training run")
+        if self.sampler != "local":
+            sampler_options(self.sampler)
         estimator = resolve_estimator(self.advantages)
         resolve_protocol(self.protocol)
         paid = resolve_reward(self.reward)
@@ -230,6 +234,29 @@ class Settings(EnvConfig):
         """After how many updates the scorer takes over the policy's weights; None if it never does."""
         match = re.fullmatch(r"refreshed:([1-9]\d*)", str(self.scorer))
         return int(match[1]) if match else None
+
+
+def sampler_options(spec: str) -> tuple[str, dict[str, Any]]:
+    """The URL of a server that samples, and what stands behind it. Raises SpecError for anything else.
+
+    >>> sampler_options("http://127.0.0.1:8000#sleep=yes,concurrency=512")
+    ('http://127.0.0.1:8000', {'sleep': True, 'concurrency': 512})
+    """
+    parsed = Spec.parse(spec)
+    shown = without_credentials(parsed.place)
+    form = "a sampler is local, or URL#folder=FOLDER,sleep=yes,concurrency=N,model=NAME"
+    if not parsed.place.startswith(("http://", "https://")):
+        raise SpecError(f"sampler {shown!r} is neither local nor a URL; {form}")
+    read: dict[str, Callable[[str], Any]] = {
+        "folder": str,
+        "model": str,
+        "sleep": {"yes": True, "no": False}.__getitem__,
+        "concurrency": int,
+    }
+    try:
+        return parsed.place, {name: read[name](value) for name, value in parsed.options.items()}
+    except (KeyError, ValueError):
+        raise SpecError(f"sampler {shown!r} has options that it does not know; {form}") from None
 
 
 def question_sets(settings: Settings) -> tuple[QuestionSet, QuestionSet]:

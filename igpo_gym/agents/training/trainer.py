@@ -337,6 +337,7 @@ class Run:
         s = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(s, self.updates)
+        self._forget()  # what an update needs has the place of what rollouts keep
         parts = minibatches(batch, s.minibatches, (s.seed, self.updates))
         with self.policy.resting() if isinstance(self.policy, ServedSampler) else nullcontext():
             steps = [micro_batches(part, s.micro_batch, self.model.device) for part in parts]
@@ -384,12 +385,7 @@ class Run:
         """The next batch of episodes, group after group."""
         s = self.settings
         self.publish()
-        # A resumed run begins with empty caches, and must round as one that was never stopped.
-        if isinstance(self.policy, LanguageModelPolicy):
-            self.policy.reader.clear()
-        for scorer in (self.scorer, self.reference_scorer):
-            if isinstance(scorer, TransformersScorer):
-                scorer.clear()
+        self._forget()  # a resumed run begins with empty caches, and must round as one that was never stopped
         first = self.updates * s.batch_questions
         questions = [self.stream[first + place] for place in range(s.batch_questions)]
         self.policy.sampling = replace(self.sampling, seed=(s.seed << 32) + self.updates)
@@ -408,6 +404,14 @@ class Run:
         for engine in (self.engine, self.referee):
             total.update({name: fact for name, fact in engine.facts().items() if isinstance(fact, int)})
         return dict(total)
+
+    def _forget(self) -> None:
+        """Empty all prefix caches."""
+        if isinstance(self.policy, LanguageModelPolicy):
+            self.policy.reader.clear()
+        for scorer in (self.scorer, self.reference_scorer):
+            if isinstance(scorer, TransformersScorer):
+                scorer.clear()
 
     def _advantages(self, turns: Turns) -> Floats:
         weights = {}

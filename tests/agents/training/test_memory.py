@@ -159,6 +159,11 @@ def test_a_copy_is_planned_for_each_model_that_does_not_learn() -> None:
         ({"kl_coef": 0.0, "reward": "tips", "scorer": "none"}, 1),
     ):
         assert plan(**settings).held["frozen copies"] == copies * one
+    assert plan(scorer="frozen", cache_gib=1.0).rollouts["prefix caches"] == 2 * GIB
+    assert (
+        plan(scorer="none", reward="outcome-f1", cache_gib=1.0, advantages="grpo").rollouts["prefix caches"]
+        == GIB
+    )
     assert plan(lora=8).held["frozen copies"] == 0  # the reference is the model without its adapters
 
 
@@ -183,5 +188,5 @@ def test_a_plan_is_told_part_by_part() -> None:
     assert head.endswith(", 79 free")
     assert "weights 14.2, frozen copies 14.2" in held
     assert "activations" in update
-    assert "prefix cache" in rollouts
+    assert "prefix caches" in rollouts
     assert "masters 28.4, gradients 28.4, moments 56.7" in host
