@@ -374,7 +374,7 @@ class Run:
         path = self.out / "state.pt"
         if not path.exists():
             return False
-        state = read_checkpoint(path, self.model.device)
+        state = read_checkpoint(path)  # on the CPU, where there is room for what an optimizer may keep there
         self.learner.load(state)
         if self.copy is not None:
             self.copy.load_state_dict(state["scorer"])
