@@ -40,6 +40,7 @@ WITHOUT_TORCH = (
         "agents.rollouts.records",
         "agents.rollouts.summary",
         "agents.rollouts.tokens",
+        "agents.rollouts.transcripts",
     ),
 )
 """What can be imported where neither torch nor transformers is."""
