@@ -89,7 +89,7 @@ def test_a_recipe_sets_what_the_command_line_leaves_open(tmp_path: Path) -> None
     arguments = as_arguments(TINY_RUN)
     code, text = run(str(tmp_path), "--recipe", "authors", *arguments)
     assert code == 0, text
-    assert "recipe authors (the later script of IGPO's authors); otherwise here: one optimizer step" in text
+    assert "recipe authors (the later script of IGPO's authors); otherwise here: on a GPU the weights" in text
     kept = json.loads((tmp_path / "settings.json").read_text())
     assert kept["reward"] == "log-gain(aliases=first) + f1(metric=igpo) - 2*format-penalty"
     assert (kept["entropy_coef"], kept["weight_decay"], kept["on_invalid"]) == (0.001, 0.01, "end")
