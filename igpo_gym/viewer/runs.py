@@ -1,0 +1,210 @@
+"""What a page shows: recorded runs, with what their episodes are paid under any rewards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from igpo_gym.agents.rollouts.records import read_recordings
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
+from igpo_gym.episode import Episode
+from igpo_gym.errors import DataError, SpecError
+from igpo_gym.rewards import resolve_reward
+from igpo_gym.rewards.split import Split, split
+from igpo_gym.specs import from_file
+from igpo_gym.text import without_credentials
+
+Terms: TypeAlias = Sequence[Mapping[str, float]]
+"""For each turn the weighted terms that it is paid."""
+
+RECORDED = "as recorded"
+"""What a reward is called whose name a record does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """An episode under one reward."""
+
+    terms: Terms
+    split: Split | None
+    """Gains and outcome; None where the reward is not known here, and there is no advantage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An episode of a page."""
+
+    settings: Mapping[str, Any]
+    """What its record says that it was made with."""
+    episode: Episode
+    paid: dict[str, Paid]
+    """By reward, the recorded one first."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """By which relabeled episodes are found again: the question's id, and which attempt at it this is."""
+        return self.episode.question.id, self.episode.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The episodes of one file."""
+
+    name: str
+    episodes: list[Shown] = field(default_factory=list)
+
+    def advantages(self, reward: str, estimator: str | Estimator = DEFAULT) -> list[list[float]]:
+        """For each episode the advantage of each turn under a reward; empty for one whose split is not known.
+
+        The batch is the whole run, a group is all attempts at one question. Raises ValueError where the
+        estimator does not take such turns.
+        """
+        found: list[list[float]] = [[] for _ in self.episodes]
+        known = [
+            (place, each, paid.split)
+            for place, each in enumerate(self.episodes)
+            if (paid := each.paid.get(reward)) and paid.split
+        ]
+        if not known:
+            return found
+        turns = Turns.of(
+            [divided for _, _, divided in known],
+            groups=[(each.settings.get("questions"), each.episode.question.id) for _, each, _ in known],
+            states=[
+                ["", *(turn.observation for turn in each.episode.turns)][: len(each.episode.turns)]
+                for _, each, _ in known
+            ],
+        )
+        values = turns.by_episode(resolve_estimator(estimator)(turns))
+        for (place, _, _), own in zip(known, values, strict=True):
+            found[place] = own.tolist()
+        return found
+
+
+def read_runs(files: Sequence[str | Path]) -> list[Run]:
+    """The runs of some files, in their order.
+
+    A file is a recording, or what ``igpo-gym relabel`` wrote about the recording in front of it: as lines of
+    rewards, or as records. The latter are known by their messages: episodes of the same questions and
+    attempts that say the same are not another run, but the same one under another reward. Raises DataError
+    for a file that is neither, and for one that does not belong to a recording.
+    """
+    runs: list[Run] = []
+    for file in map(Path, files):
+        if _is_priced(file):
+            _add(file, runs[-1] if runs else Run(""), _priced(file, runs))
+            continue
+        run = _recorded(file, {run.name for run in runs})
+        original = next((earlier for earlier in runs if _same_messages(run, earlier)), None)
+        if original is None:
+            runs.append(run)
+        else:
+            new = {each.place: each.paid for each in run.episodes}
+            _add(file, original, new)
+    if not any(run.episodes for run in runs):
+        raise DataError(files[0] if files else "", "there are no episodes to show")
+    return runs
+
+
+def part(runs: Sequence[Run], start: int, count: int | None) -> list[Run]:
+    """The runs with ``count`` episodes each, from number ``start`` on; None: all.
+
+    Raises ValueError where nothing is left. Advantages are then those among the episodes that are left.
+    """
+    stop = None if count is None else start + count
+    parts = [replace(run, episodes=run.episodes[start:stop]) for run in runs]
+    if not any(run.episodes for run in parts):
+        raise ValueError(f"--start {start} leaves no episode of {max(len(run.episodes) for run in runs)}")
+    return parts
+
+
+def _recorded(file: Path, names: Iterable[str]) -> Run:
+    run = Run(_unlike(file.stem, names))
+    for settings, episode in read_recordings(file):
+        name = str(settings.get("reward") or RECORDED)
+        divided = _recorded_split(episode) or _split(episode, name, file)
+        paid = {without_credentials(name): Paid(episode.rewards, divided)} if episode.rewards else {}
+        run.episodes.append(Shown(settings, episode, paid))
+    return run
+
+
+def _is_priced(file: Path) -> bool:
+    """Whether a file's lines hold rewards alone."""
+    with file.open("rb") as lines:
+        try:
+            first = json.loads(next(lines, b"null"))
+        except ValueError:
+            return False
+    return isinstance(first, dict) and "format" not in first and {"question_id", "rewards"} <= first.keys()
+
+
+def _priced(file: Path, runs: Sequence[Run]) -> dict[tuple[str, int], dict[str, Paid]]:
+    """What each episode of the latest run is paid, from lines of rewards."""
+    if not runs:
+        raise DataError(file, "holds rewards without episodes: name the recording in front of it")
+    episodes = {each.place: each.episode for each in runs[-1].episodes}
+    found: dict[tuple[str, int], dict[str, Paid]] = {}
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                place = record["question_id"], record["attempt"]
+                turns = {name: paid["turns"] for name, paid in record["rewards"].items()}
+                episode = episodes.get(place)
+                if episode is None:
+                    continue
+                if any(len(terms) != len(episode.turns) for terms in turns.values()):
+                    raise ValueError(f"prices another number of turns than {runs[-1].name} has")
+            except (AttributeError, KeyError, TypeError, ValueError) as problem:
+                raise DataError(file, f"not what igpo-gym relabel writes ({problem!r})", number) from problem
+            found[place] = {
+                name: Paid(terms, _split(replace(episode, rewards=terms), name, file))
+                for name, terms in turns.items()
+            }
+    return found
+
+
+def _add(file: Path, run: Run, paid: Mapping[tuple[str, int], Mapping[str, Paid]]) -> None:
+    """Add what a file says of a run's episodes. Raises DataError where it says nothing of any."""
+    if not any(each.place in paid for each in run.episodes):
+        raise DataError(file, f"prices no episode of {run.name}, the recording in front of it")
+    for each in run.episodes:
+        for name, one in paid.get(each.place, {}).items():
+            known = each.paid.get(name)
+            if known is None or list(known.terms) != list(one.terms):
+                each.paid[name if known is None else _unlike(f"{name} ({file.stem})", each.paid)] = one
+
+
+def _same_messages(run: Run, other: Run) -> bool:
+    """Whether a run's episodes are all those of another, told by their messages."""
+    said = {each.place: [turn.message for turn in each.episode.turns] for each in other.episodes}
+    return bool(run.episodes) and all(
+        said.get(each.place) == [turn.message for turn in each.episode.turns] for each in run.episodes
+    )
+
+
+def _recorded_split(episode: Episode) -> Split | None:
+    told = episode.extra.get("split")
+    if not isinstance(told, Mapping):
+        return None
+    divided = Split(tuple(told["gains"]), told["outcome"], told["last_gain"])
+    return divided if divided.turns == len(episode.turns) else None
+
+
+def _split(episode: Episode, reward: str, file: Path) -> Split | None:
+    """The split under a reward that a file names; None for one that is not known here."""
+    try:
+        return split(episode, resolve_reward(from_file("reward", reward, file)))
+    except (SpecError, ValueError):
+        return None
+
+
+def _unlike(name: str, names: Iterable[str]) -> str:
+    """The name, or the name with the first number that makes it another than all these."""
+    taken, number, made = set(names), 2, name
+    while made in taken:
+        made, number = f"{name} {number}", number + 1
+    return made
