@@ -158,7 +158,7 @@ def _turn(episode: Episode, turn: Turn) -> dict[str, Any]:
         "message": [[tag, marked(text, (), answers)] for tag, text in blocks(turn.message)],
         "tokens": tokens,
         "weights": told.weights if told else "",
-        "reply": marked(turn.observation, [each.text for each in golden], answers)
+        "reply": marked(turn.observation.strip("\n"), [each.text for each in golden], answers)
         if turn.observation
         else [],
         "passages": [[each.title or each.id, each in golden] for each in turn.passages],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 from igpo_gym.text import neutralize
 
 Piece: TypeAlias = tuple[str, str]
-"""A stretch of a text with its marks: ``g`` of a gold passage, ``a`` a gold answer, ``ga`` both, or nothing."""
+"""A stretch of a text and its marks: ``g`` (of a gold passage), ``a`` (a gold answer), ``ga`` or nothing."""
 
 _BLOCK = re.compile(r"<(\w+)(?:\s[^<>]*)?>(.*?)(?:</\1>|\Z)", re.S)
 _HEAD = 60
@@ -31,8 +32,7 @@ def marked(text: str, passages: Iterable[str], answers: Sequence[str]) -> list[P
     named = [match.span() for match in _answers(answers).finditer(text)] if answers else []
     ends = {0, len(text), *(end for span in (*golden, *named) for end in span)}
     pieces: list[Piece] = []
-    starts = sorted(ends)
-    for start, stop in zip(starts, starts[1:], strict=False):
+    for start, stop in pairwise(sorted(ends)):
         marks = "".join(
             mark for mark, spans in (("g", golden), ("a", named)) if any(a <= start < b for a, b in spans)
         )

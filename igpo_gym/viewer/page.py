@@ -58,18 +58,18 @@ def render(data: Data, title: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("page.html.jinja").render(
         title=title,
-        script=Markup(script),  # noqa: S704  (a file of this package)
+        script=Markup(script),
         script_hash=digest,
-        style=Markup(_source("style.css")),  # noqa: S704
-        summary=Markup(as_json(data.summary)),  # noqa: S704  (holds no "<")
-        details=[Markup(each) for each in details],  # noqa: S704
+        style=Markup(_source("style.css")),
+        summary=Markup(as_json(data.summary)),  # it holds no "<"
+        details=[Markup(each) for each in details],
     )
     return well_formed(page)
 
 
 def _check_size(title: str, details: Sequence[str]) -> None:
-    room, fit = LIMIT, 0
-    for each in details:
+    room = LIMIT
+    for fit, each in enumerate(details):
         room -= len(each)
         if room < 0:
             raise DataError(
@@ -77,7 +77,6 @@ def _check_size(title: str, details: Sequence[str]) -> None:
                 f"{len(details)} episodes are more than one page holds ({LIMIT // 1_000_000} MB); the first "
                 f"{fit} fit: give --count {fit}, and --start {fit} for a page of the next",
             )
-        fit += 1
 
 
 @cache

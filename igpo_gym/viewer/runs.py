@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ Terms: TypeAlias = Sequence[Mapping[str, float]]
 
 RECORDED = "as recorded"
 """What a reward is called whose name a record does not tell."""
+
+_NOISE = 1e-3
+"""By how much a term may differ that is computed anew with the same model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +178,16 @@ def _add(file: Path, run: Run, paid: Mapping[tuple[str, int], Mapping[str, Paid]
     for each in run.episodes:
         for name, one in paid.get(each.place, {}).items():
             known = each.paid.get(name)
-            if known is None or list(known.terms) != list(one.terms):
+            if known is None or not _close(known.terms, one.terms):
                 each.paid[name if known is None else _unlike(f"{name} ({file.stem})", each.paid)] = one
+
+
+def _close(ours: Terms, theirs: Terms) -> bool:
+    """Whether two payments differ by no more than what computing beliefs anew may."""
+    return len(ours) == len(theirs) and all(
+        one.keys() == other.keys() and all(math.isclose(one[n], other[n], abs_tol=_NOISE) for n in one)
+        for one, other in zip(ours, theirs, strict=True)
+    )
 
 
 def _same_messages(run: Run, other: Run) -> bool:

@@ -4,7 +4,7 @@
 function Sparkline({ episode, width = 72, height = 22 }) {
   const { beliefs, turns, scores } = episode;
   const x = (turn) => 4 + (turn / Math.max(turns, 1)) * (width - 8);
-  const y = (belief) => height - 3 - belief * (height - 6);
+  const y = (belief) => height - 4 - belief * (height - 8);
   const points = beliefs.map((belief, turn) => `${x(turn).toFixed(1)},${y(belief).toFixed(1)}`);
   const told = beliefs.map((belief) => fixed(belief)).join(", ");
   const right = scores.f1 === 1;
@@ -19,19 +19,21 @@ function Sparkline({ episode, width = 72, height = 22 }) {
 
 // A signed number as ink to the right or left of a middle line.
 function Ink({ value, scale, digits = 3 }) {
-  const share = known(value) && scale ? Math.min(Math.abs(value) / scale, 1) * 50 : 0;
+  if (!known(value)) return html`<span class="none">–</span>`;
+  const share = scale ? Math.min(Math.abs(value) / scale, 1) * 50 : 0;
   const side = value < 0 ? "down" : "up";
   const style = { width: `${share}%`, [value < 0 ? "right" : "left"]: "50%" };
   return html`<span class="ink">
     <span class="axis" aria-hidden="true"><span class=${side} style=${style}></span></span>
-    <span class=${`number ${known(value) && value !== 0 ? side : ""}`}>${signed(value, digits)}</span>
+    <span class=${`number ${value ? side : ""}`}>${signed(value, digits)}</span>
   </span>`;
 }
 
 // A probability as a bar.
 function Bar({ value }) {
+  if (!known(value)) return html`<span class="none">–</span>`;
   return html`<span class="bar">
-    <span class="axis" aria-hidden="true"><span style=${{ width: `${(value || 0) * 100}%` }}></span></span>
+    <span class="axis" aria-hidden="true"><span style=${{ width: `${value * 100}%` }}></span></span>
     <span class="number">${fixed(value, 3)}</span>
   </span>`;
 }

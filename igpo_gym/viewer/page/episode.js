@@ -39,8 +39,7 @@ function Reply({ turn }) {
   const golden = turn.passages.filter(([, gold]) => gold).length;
   return html`<div class="reply">
     <p class="speaker">Environment${turn.failed && html` <strong class="alarm">a tool was unavailable</strong>`}</p>
-    ${turn.passages.length > 0 && html`<p class="note">${counted(turn.passages.length, "passage")}${golden ? `, ${golden} gold` : ""}:
-      ${turn.passages.map(([title, gold], place) => html`${place > 0 && " · "}<span class=${gold ? "gold-title" : ""}>${gold && "★ "}${title}</span>`)}</p>`}
+    ${turn.passages.length > 0 && html`<p class="note">${counted(turn.passages.length, "passage")}${golden ? `, ${golden} gold` : ""}:${" "}${turn.passages.map(([title, gold], place) => html`${place > 0 && " · "}<span class=${gold ? "gold-title" : ""}>${gold && "★ "}${title}</span>`)}</p>`}
     <${Foldable} pieces=${turn.reply} cut=${turn.cut} />
   </div>`;
 }
@@ -77,7 +76,7 @@ function Turn({ episode, own, place, current, tokens, scales }) {
     </div>
     <aside aria-label=${`What turn ${place + 1} was paid`}>
       <dl class="belief-now">
-        <dt>belief</dt><dd>${known(belief) ? html`<${Bar} value=${belief} />` : html`<span class="note">not measured</span>`}</dd>
+        <dt>belief</dt><dd><${Bar} value=${belief} /></dd>
         <dt>gain</dt><dd><${Ink} value=${gain} scale=${scales.gain} /></dd>
       </dl>
       <${Pay} rewards=${own.rewards} place=${place} scale=${scales.advantage} />
@@ -118,8 +117,7 @@ function EpisodeView({ episode, turn }) {
     advantage: largest(Object.values(own.rewards).flatMap((each) => each.advantages || [])),
   };
   useEffect(() => {
-    if (turn === null) window.scrollTo(0, 0);
-    else document.getElementById(turn ? `turn-${turn}` : "prompt")?.scrollIntoView({ block: "start" });
+    if (turn !== null) document.getElementById(turn ? `turn-${turn}` : "prompt")?.scrollIntoView({ block: "start" });
   }, [episode.key, turn]);
   const right = episode.scores.f1 === 1;
   return html`<article>

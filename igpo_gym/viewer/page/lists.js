@@ -103,8 +103,8 @@ const EPISODE_COLUMNS = [
   { id: "question", title: "Question", value: (each) => each.asked.text, cell: (each) => html`
     <a class="title" href=${to(["episode", each.key])}>${each.asked.text}</a>
     <span class="sub">attempt ${each.attempt + 1} · ${each.prediction === null ? "no answer" : html`answers “${each.prediction}”`}${each.asked.protected && html` · <b>protected</b>`}</span>` },
-  { id: "beliefs", title: "Belief", width: "5.6rem", cell: (each) => html`<${Sparkline} episode=${each} />` },
-  { id: "gain", title: "Gain", width: "8.5rem", number: true, value: (each) => each.gain, cell: (each) => html`<${Ink} value=${each.gain} scale=${1} />` },
+  { id: "beliefs", title: "Belief", width: "6.2rem", cell: (each) => html`<${Sparkline} episode=${each} />` },
+  { id: "gain", title: "Gain", width: "10rem", number: true, value: (each) => each.gain, cell: (each) => html`<${Ink} value=${each.gain} scale=${1} />` },
   { id: "reward", title: "Reward", width: "5.2rem", number: true, value: (each) => each.returns[shownReward()], cell: (each) => signed(each.returns[shownReward()]) },
   { id: "f1", title: "F1", width: "3.6rem", number: true, value: (each) => each.scores.f1, cell: (each) => fixed(each.scores.f1) },
   { id: "turns", title: "Turns", width: "4.2rem", number: true, value: (each) => each.turns, cell: (each) => each.turns },
@@ -149,9 +149,9 @@ const QUESTION_COLUMNS = [
   { id: "question", title: "Question", width: "34%", value: (each) => each.asked.text, cell: (each) => html`
     <a class="title" href=${to(["attempts", each.key])}>${each.asked.text}</a>
     <span class="sub">${each.asked.answers.join(" / ")}${each.asked.protected && html` · <b>protected</b>`}</span>` },
-  { id: "f1", title: "Mean F1", width: "5.2rem", number: true, value: (each) => mean(each.attempts.map((one) => one.scores.f1)), cell: (each) => fixed(mean(each.attempts.map((one) => one.scores.f1))) },
-  { id: "reward", title: "Mean reward", width: "7rem", number: true, value: (each) => mean(each.attempts.map((one) => one.returns[shownReward()])), cell: (each) => signed(mean(each.attempts.map((one) => one.returns[shownReward()]))) },
-  { id: "gain", title: "Mean gain", width: "6rem", number: true, value: (each) => mean(each.attempts.map((one) => one.gain)), cell: (each) => signed(mean(each.attempts.map((one) => one.gain))) },
+  { id: "f1", title: "Mean F1", width: "6.2rem", number: true, value: (each) => mean(each.attempts.map((one) => one.scores.f1)), cell: (each) => fixed(mean(each.attempts.map((one) => one.scores.f1))) },
+  { id: "reward", title: "Mean reward", width: "8rem", number: true, value: (each) => mean(each.attempts.map((one) => one.returns[shownReward()])), cell: (each) => signed(mean(each.attempts.map((one) => one.returns[shownReward()]))) },
+  { id: "gain", title: "Mean gain", width: "7rem", number: true, value: (each) => mean(each.attempts.map((one) => one.gain)), cell: (each) => signed(mean(each.attempts.map((one) => one.gain))) },
   { id: "attempts", title: "Attempts", value: (each) => each.attempts.length, cell: (each) => html`<span class="sparks">${each.attempts.map((one) => html`
     <a href=${to(["episode", one.key])} title=${`attempt ${one.attempt + 1}, ${RUNS[one.run]}: F1 ${fixed(one.scores.f1)}, gain ${signed(one.gain)}`}
       aria-label=${`attempt ${one.attempt + 1}, F1 ${fixed(one.scores.f1)}, gain ${signed(one.gain)}`}><${Sparkline} episode=${one} width=${56} /></a>`)}</span>` },

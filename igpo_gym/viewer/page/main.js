@@ -56,7 +56,9 @@ function Page() {
   }, [theme]);
   useEffect(() => {
     if (place.parts[1]) setSelected(place.parts[1]);
-    if (!list && place.parts.length < 3) document.querySelector("h1[tabindex]")?.focus({ preventScroll: true });
+    if (list || place.parts[2] !== undefined) return;
+    window.scrollTo(0, 0);
+    document.querySelector("h1[tabindex]")?.focus({ preventScroll: true });
   }, [place.parts[0], place.parts[1]]);
   useEffect(() => {
     const press = (event) => {
@@ -123,4 +125,5 @@ function Page() {
       <form method="dialog"><button class="button">Close</button></form></dialog>`;
 }
 
+history.scrollRestoration = "manual";
 render(html`<${Page} />`, document.getElementById("page"));

@@ -69,7 +69,7 @@ function TwoRewards({ episode }) {
       <tbody>${places.map((place) => html`<tr>
         <th scope="row"><a class="act" href=${to(["episode", episode.key, String(place + 1)])}>${place + 1} · ${shorten(action(own.turns[place]), 60)}</a></th>
         <td><${Bar} value=${episode.beliefs[place + 1]} /></td>
-        ${pair.map((name, side) => html`<td class="terms">${Object.entries(own.rewards[name].terms[place] || {}).map(([term, value]) => html`<div><span>${term}</span> ${signed(value)}</div>`)}</td>
+        ${pair.map((name, side) => html`<td class="terms">${Object.entries(own.rewards[name].terms[place] || {}).filter(([, value]) => value).map(([term, value]) => html`<div><span>${term}</span> ${signed(value)}</div>`)}</td>
           <td><${Ink} value=${paid(name, place)} scale=${scale[side]} /></td>
           <td><${Ink} value=${worth[side] && worth[side][place]} scale=${steepest} digits=${2} /></td>`)}
         <td><${Ink} value=${worth[0] && worth[1] ? worth[1][place] - worth[0][place] : null} scale=${steepest} digits=${2} /></td></tr>`)}
