@@ -12,7 +12,7 @@ from igpo_gym.text import neutralize
 Piece: TypeAlias = tuple[str, str]
 """A stretch of a text and its marks: ``g`` (of a gold passage), ``a`` (a gold answer), ``ga`` or nothing."""
 
-_BLOCK = re.compile(r"<(\w+)(?:\s[^<>]*)?>(.*?)(?:</\1>|\Z)", re.S)
+_BLOCK = re.compile(r"<(\w+)((?:\s[^<>]*)?)>(.*?)(?:</\1>|\Z)", re.S)
 _HEAD = 60
 """How many characters tell where a passage begins in a reply that shows a part of it."""
 _TOO_COMMON = frozenset({"yes", "no", "noanswer"})
@@ -41,21 +41,25 @@ def marked(text: str, passages: Iterable[str], answers: Sequence[str]) -> list[P
 
 
 def blocks(message: str) -> list[tuple[str, str]]:
-    """A message as pairs of a tag and a text; what stands outside of all tags has the tag ``''``.
+    """A message as pairs of a tag, with its attributes, and a text.
+
+    What stands outside of all tags has the tag ``''``.
 
     >>> blocks("<think>where?</think> <search>Danzig</search>")
     [('think', 'where?'), ('search', 'Danzig')]
     >>> blocks("No tags.")
     [('', 'No tags.')]
+    >>> blocks('<open page="2">Danzig</open>')
+    [('open page="2"', 'Danzig')]
     """
-    return [(tag, text.strip()) for tag, text in _blocks(message) if text.strip()]
+    return [(tag, text.strip()) for tag, text in _blocks(message) if tag or text.strip()]
 
 
 def _blocks(message: str) -> Iterator[tuple[str, str]]:
     end = 0
     for match in _BLOCK.finditer(message):
         yield "", message[end : match.start()]
-        yield match[1], match[2]
+        yield (match[1] + match[2]).rstrip(), match[3]
         end = match.end()
     yield "", message[end:]
 

@@ -31,7 +31,7 @@ function Message({ turn, tokens }) {
   return html`${tokens && html`<p class="note">the record holds no sampled tokens of this message</p>`}
     ${turn.message.map(([tag, pieces]) => html`<div class=${`block ${tag === "think" ? "thought" : ""}`}>
       ${tag && html`<span class="tag">${tag === "think" ? "thought" : tag}</span>`}
-      <div class="text"><${Pieces} pieces=${pieces} /></div></div>`)}
+      <div class="text">${pieces.length ? html`<${Pieces} pieces=${pieces} />` : html`<span class="note">empty</span>`}</div></div>`)}
     ${turn.message.length === 0 && html`<p class="note">an empty message</p>`}`;
 }
 
