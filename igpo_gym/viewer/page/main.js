@@ -38,13 +38,15 @@ function neighbors(name) {
   return ordered().filter(mixed).map((each) => each.key);
 }
 
+const isList = ({ parts: [name, key] }) => !["episode", "attempts"].includes(name) && !(name === "rewards" && key);
+
 function Page() {
   const [place, setPlace] = useState(address());
   const [selected, setSelected] = useState(null);
   const [theme, setTheme] = useState("");
   const help = useRef(null);
   const name = place.parts[0] || "";
-  const list = !["episode", "attempts"].includes(name) && !(name === "rewards" && place.parts[1]);
+  const list = isList(place);
   useEffect(() => {
     const read = () => setPlace(address());
     window.addEventListener("hashchange", read);
@@ -73,7 +75,11 @@ function Page() {
     return () => document.removeEventListener("keydown", press);
   });
 
+  // Keys may come faster than the page is drawn, so the address and the latest choice are asked, not what is drawn.
   function act(key) {
+    const place = address();
+    const [name = ""] = place.parts;
+    const list = isList(place);
     const episode = BY_KEY.get(place.parts[1]);
     if (key === "?") return help.current.showModal() || true;
     if (key === "/") {
@@ -81,11 +87,11 @@ function Page() {
       else go([]), setTimeout(() => document.getElementById("search")?.focus());
       return true;
     }
-    if (key === "j" || key === "k") return step(key === "j" ? 1 : -1);
-    if (key === "Enter" && list && selected) {
-      if (document.activeElement.matches("a, button, summary")) return false;
-      document.querySelector("tr.selected a")?.click();
-      return true;
+    if (key === "j" || key === "k") return step(place, key === "j" ? 1 : -1);
+    if (key === "Enter" && list) {
+      const row = document.querySelector("tr.selected a");
+      if (!row || document.activeElement.matches("a, button, summary")) return false;
+      return row.click() || true;
     }
     if (list) return false;
     if (key === "u" || key === "Escape") return go({ attempts: ["questions"], rewards: ["rewards"] }[name] || []) || true;
@@ -102,13 +108,13 @@ function Page() {
     return false;
   }
 
-  function step(by) {
+  function step(place, by) {
+    const [name = "", key] = place.parts;
+    const list = isList(place);
     const keys = list ? listed.keys : neighbors(name);
-    if (!keys.length) return true;
-    const now = keys.indexOf(list ? selected : place.parts[1]);
-    const next = keys[Math.min(Math.max(now + by, 0), keys.length - 1)];
-    if (list) setSelected(next);
-    else if (next !== place.parts[1]) go([name, next], undefined, true);
+    const after = (now) => keys[Math.min(Math.max(keys.indexOf(now) + by, 0), keys.length - 1)];
+    if (list) setSelected((now) => after(now));
+    else if (keys.length && after(key) !== key) go([name, after(key)], undefined, true);
     return true;
   }
 
