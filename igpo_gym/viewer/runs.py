@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from igpo_gym.agents.rollouts.records import read_recordings
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
 from igpo_gym.episode import Episode
-from igpo_gym.errors import DataError, SpecError
+from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.split import Split, split
 from igpo_gym.specs import from_file
@@ -21,8 +21,14 @@ from igpo_gym.text import without_credentials
 Terms: TypeAlias = Sequence[Mapping[str, float]]
 """For each turn the weighted terms that it is paid."""
 
+Place: TypeAlias = tuple[str, str, int]
+"""The set of questions, the question's id, and which attempt at it an episode is."""
+
 RECORDED = "as recorded"
 """What a reward is called whose name a record does not tell."""
+
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+"""What values of a wrong shape raise where they are taken apart."""
 
 _NOISE = 1e-3
 """By how much a term may differ that is computed anew with the same model."""
@@ -48,9 +54,9 @@ class Shown:
     """By reward, the recorded one first."""
 
     @property
-    def place(self) -> tuple[str, int]:
-        """By which relabeled episodes are found again: the question's id, and which attempt at it this is."""
-        return self.episode.question.id, self.episode.attempt
+    def place(self) -> Place:
+        """By which relabeled episodes are found again."""
+        return str(self.settings.get("questions", "")), self.episode.question.id, self.episode.attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +134,37 @@ def part(runs: Sequence[Run], start: int, count: int | None) -> list[Run]:
 def _recorded(file: Path, names: Iterable[str]) -> Run:
     run = Run(_unlike(file.stem, names))
     for settings, episode in read_recordings(file):
-        name = str(settings.get("reward") or RECORDED)
-        divided = _recorded_split(episode) or _split(episode, name, file)
-        paid = {without_credentials(name): Paid(episode.rewards, divided)} if episode.rewards else {}
-        run.episodes.append(Shown(settings, episode, paid))
+        run.episodes.append(Shown(settings, episode, _paid(settings, episode, file)))
     return run
+
+
+def _paid(settings: Mapping[str, Any], episode: Episode, file: Path) -> dict[str, Paid]:
+    """What a record says that its episode was paid, and would be paid under other rewards."""
+    if not episode.rewards:
+        return {}
+    if "priced" in episode.extra:  # the first of these is what the record's episode was paid
+        try:
+            turns = _turns(episode.extra["priced"], episode)
+        except _MALFORMED as problem:
+            raise DataError(
+                file, f"the rewards of {episode.question.id!r} are malformed: {problem}"
+            ) from None
+        return {name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()}
+    name = without_credentials(str(settings.get("reward") or RECORDED))
+    divided = _recorded_split(episode) or _split(episode, episode.rewards, name, file)
+    return {name: Paid(episode.rewards, divided)}
+
+
+def _turns(rewards: Mapping[str, Any], episode: Episode) -> dict[str, list[dict[str, float]]]:
+    """By reward what ``igpo-gym relabel`` says of each turn. Raises what a wrong shape raises."""
+    turns = {
+        name: [{term: float(value) for term, value in terms.items()} for terms in paid["turns"]]
+        for name, paid in rewards.items()
+    }
+    for name, each in turns.items():
+        if len(each) != len(episode.turns):
+            raise ValueError(f"{name} pays {len(each)} turns, but there are {len(episode.turns)}")
+    return turns
 
 
 def _is_priced(file: Path) -> bool:
@@ -145,33 +177,34 @@ def _is_priced(file: Path) -> bool:
     return isinstance(first, dict) and "format" not in first and {"question_id", "rewards"} <= first.keys()
 
 
-def _priced(file: Path, runs: Sequence[Run]) -> dict[tuple[str, int], dict[str, Paid]]:
+def _priced(file: Path, runs: Sequence[Run]) -> dict[Place, dict[str, Paid]]:
     """What each episode of the latest run is paid, from lines of rewards."""
     if not runs:
         raise DataError(file, "holds rewards without episodes: name the recording in front of it")
-    episodes = {each.place: each.episode for each in runs[-1].episodes}
-    found: dict[tuple[str, int], dict[str, Paid]] = {}
+    shown = runs[-1].episodes
+    places = {(each.episode.question.id, each.episode.attempt): each for each in shown}
+    found: dict[Place, dict[str, Paid]] = {}
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
                 place = record["question_id"], record["attempt"]
-                turns = {name: paid["turns"] for name, paid in record["rewards"].items()}
-                episode = episodes.get(place)
-                if episode is None:
+                # Line n is about episode n; several sets in one file may share ids.
+                own = shown[number - 1] if number <= len(shown) else None
+                if own is None or own.place[1:] != place:
+                    own = places.get(place)
+                if own is None:
                     continue
-                if any(len(terms) != len(episode.turns) for terms in turns.values()):
-                    raise ValueError(f"prices another number of turns than {runs[-1].name} has")
-            except (AttributeError, KeyError, TypeError, ValueError) as problem:
+                turns = _turns(record["rewards"], own.episode)
+            except _MALFORMED as problem:
                 raise DataError(file, f"not what igpo-gym relabel writes ({problem!r})", number) from problem
-            found[place] = {
-                name: Paid(terms, _split(replace(episode, rewards=terms), name, file))
-                for name, terms in turns.items()
+            found[own.place] = {
+                name: Paid(terms, _split(own.episode, terms, name, file)) for name, terms in turns.items()
             }
     return found
 
 
-def _add(file: Path, run: Run, paid: Mapping[tuple[str, int], Mapping[str, Paid]]) -> None:
+def _add(file: Path, run: Run, paid: Mapping[Place, Mapping[str, Paid]]) -> None:
     """Add what a file says of a run's episodes. Raises DataError where it says nothing of any."""
     if not any(each.place in paid for each in run.episodes):
         raise DataError(file, f"prices no episode of {run.name}, the recording in front of it")
@@ -199,18 +232,20 @@ def _same_messages(run: Run, other: Run) -> bool:
 
 
 def _recorded_split(episode: Episode) -> Split | None:
-    told = episode.extra.get("split")
-    if not isinstance(told, Mapping):
+    told: Any = episode.extra.get("split")
+    try:
+        divided = Split(tuple(map(float, told["gains"])), told["outcome"], told["last_gain"])
+    except _MALFORMED:
         return None
-    divided = Split(tuple(told["gains"]), told["outcome"], told["last_gain"])
     return divided if divided.turns == len(episode.turns) else None
 
 
-def _split(episode: Episode, reward: str, file: Path) -> Split | None:
+def _split(episode: Episode, terms: Terms, reward: str, file: Path) -> Split | None:
     """The split under a reward that a file names; None for one that is not known here."""
     try:
-        return split(episode, resolve_reward(from_file("reward", reward, file)))
-    except (SpecError, ValueError):
+        function = resolve_reward(from_file("reward", reward, file))
+        return split(replace(episode, rewards=[dict(each) for each in terms]), function)
+    except ValueError:
         return None
 
 

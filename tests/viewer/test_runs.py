@@ -57,6 +57,36 @@ def test_records_that_say_the_same_are_the_same_episodes_under_another_reward(
     assert list(other.episodes[0].paid) == ["igpo", "igpo (d)"]
 
 
+def test_records_that_hold_several_rewards(tmp_path: Path, engine: Engine) -> None:
+    episode = play(engine, 1, SEARCH, RIGHT)
+    other = [{"f1": 0.0}, {"f1": 1.0}]
+    priced = {
+        "igpo": {"return": 1.0, "turns": episode.rewards},
+        "outcome-f1": {"return": 1.0, "turns": other},
+    }
+    both = replace(episode, extra={"priced": priced})
+    (run,) = read_runs([write(tmp_path / "a.jsonl", [both], reward="tips")])
+    paid = run.episodes[0].paid
+    assert list(paid) == ["igpo", "outcome-f1"]
+    assert paid["outcome-f1"].terms == other
+    assert paid["outcome-f1"].split is not None
+
+
+def test_lines_are_about_the_episodes_in_order(tmp_path: Path, engine: Engine) -> None:
+    """Two sets in one file share ids and attempts."""
+    episode = play(engine, 1, SEARCH, RIGHT)
+    first, second = (write(tmp_path / f"{name}.jsonl", [episode], questions=name) for name in "ab")
+    joined = tmp_path / "both.jsonl"
+    joined.write_text(first.read_text() + second.read_text())
+    lines = [
+        priced(tmp_path / f"{n}.p", "x", {("q-birth", 0): [{"x": n}, {"x": n}]}).read_text()
+        for n in (1.0, 2.0)
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(lines))
+    (run,) = read_runs([joined, tmp_path / "p.jsonl"])
+    assert [each.paid["x"].terms[0] for each in run.episodes] == [{"x": 1.0}, {"x": 2.0}]
+
+
 def test_other_messages_are_another_run(tmp_path: Path, engine: Engine) -> None:
     (tmp_path / "later").mkdir()
     first = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, WRONG)])
@@ -101,7 +131,7 @@ def test_what_does_not_belong_is_refused(tmp_path: Path, engine: Engine) -> None
         read_runs([other, recording])
     with pytest.raises(DataError, match="prices no episode of a"):
         read_runs([recording, other])
-    with pytest.raises(DataError, match=r"s\.jsonl, line 1: .*another number of turns"):
+    with pytest.raises(DataError, match=r"s\.jsonl, line 1: .*x pays 1 turns, but there are 2"):
         read_runs([recording, short])
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(DataError, match="no episodes to show"):
