@@ -30,6 +30,7 @@ from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.answers import answer_tree
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.prompts import query_of
 
 TURNS, TURN_TOKENS, PROMPT_TOKENS = 10, 600, 200
 KEY_BLOCK = 512
@@ -231,10 +232,12 @@ def aliases(setting: Setting) -> dict[str, object]:
         for name, answers in asked.items()
     }
     times = alternated(3 * setting.repeats, **ways)
-    probe = framing.text_ids(TAGS.probe.prefix)
-    branches = {name: tuple(map(framing.text_ids, answers)) for name, answers in asked.items()}
-    tokens = {name: len(answer_tree(probe, ids).tokens) for name, ids in branches.items()}
-    alone = {name: len(ids) * (len(probe) - 1) + sum(map(len, ids)) for name, ids in branches.items()}
+    branches = {name: query_of(framing, ask(transcript, answers)).answers for name, answers in asked.items()}
+    tokens = {name: len(answer_tree(branch).tokens) for name, branch in branches.items()}
+    alone = {
+        name: sum(len(answer.before) + len(answer.ids) - 1 for answer in branch)
+        for name, branch in branches.items()
+    }
     figures: dict[str, object] = {"seconds": times}
     for name in [*asked][1:]:
         figures |= {

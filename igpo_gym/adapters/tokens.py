@@ -65,7 +65,7 @@ def placed_rewards(mask: npt.ArrayLike, split: Split, name: str) -> npt.NDArray[
             f"policy wrote, and its outcome is {split.outcome}: it cannot be learned from"
         )
     placed = np.zeros(len(own))
-    placed[starts[: len(split.gains)]] = split.gains
+    placed[starts[: len(split.gains)]] = [gain or 0.0 for gain in split.gains]
     placed[np.flatnonzero(own)[-1]] += split.outcome
     return placed.astype(np.float32)
 

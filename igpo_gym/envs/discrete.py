@@ -100,6 +100,7 @@ class MenuReader:
                     found[i].names,
                     self.engine.protocol.probe,
                     f"the candidates of {origin(episodes[i], len(episodes[i].turns))}",
+                    aliases=False,
                 )
                 for i in asked
             ]

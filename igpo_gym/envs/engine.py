@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, get_args
 
@@ -31,7 +31,7 @@ from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.instruments import Due, Instruments, measure
-from igpo_gym.rewards.interface import Judge
+from igpo_gym.rewards.interface import Judge, State
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.text import well_formed
@@ -40,6 +40,7 @@ from igpo_gym.tools.running import RETRY_DELAYS, run_calls
 
 OnInvalid = Literal["continue", "end"]
 OnLimit = Literal["truncate", "answer"]
+When = Literal["step", "end"]
 
 
 def check_max_turns(number: object) -> int:
@@ -138,14 +139,24 @@ class Engine:
     judge: Judge | None = None
     """Grades every answer, whatever the reward."""
     retry_delays: tuple[float, ...] = RETRY_DELAYS
+    measure: When = "step"
+    """When beliefs and instruments are asked, and turns priced: at each step, as an environment must, or once
+    episodes have ended (:meth:`price`), as a trainer that holds the weights may. The numbers are equal."""
     instruments: Instruments = field(init=False, repr=False, compare=False)
     _due: Due = field(init=False, repr=False, compare=False)
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if self.measure not in get_args(When):
+            raise ValueError(f"measure is 'step' or 'end', not {self.measure!r}")
         specs = tuple(tool.spec for tool in self.tools)
         if self.protocol.tools != specs:
             object.__setattr__(self, "protocol", self.protocol.with_tools(specs))
+        if missing := self.reward.tools.difference(spec.name for spec in specs):
+            raise ValueError(
+                f"reward {self.reward.name!r} pays turns that call {', '.join(sorted(missing))}, but the "
+                f"tools are {', '.join(spec.name for spec in specs) or 'none'}"
+            )
         context = {"engine": self, "policy": self.policy, "judge": self.judge}
         instruments = Instruments(self.scorer, self.reference, self.corpus, self.protocol, context)
         instruments.check(self.reward)
@@ -165,12 +176,15 @@ class Engine:
         ]
 
     def start(self, episodes: Sequence[Episode]) -> None:
-        """Ask for the first beliefs of episodes from :meth:`begin`, all in one call.
+        """Ask for the first beliefs of episodes from :meth:`begin`, all in one call; none where they come at
+        the end.
 
         Whatever is raised, the episodes are then as they were.
         """
+        if self.measure == "end":
+            return
         with undone_on_error(episodes):
-            self._measure(episodes)
+            self._measure([(episode, 0) for episode in episodes])
 
     def play(self, episodes: Sequence[Episode], messages: Sequence[str | Message]) -> list[Move]:
         """Read one message per episode and run all calls of all of them. The episodes stay as they are.
@@ -202,24 +216,47 @@ class Engine:
 
         ``fresh`` are episodes from :meth:`begin`, whose first beliefs are asked for in the same call. A move
         that makes the transcript longer than a scorer's model reads is the episode's last: its context is
-        exhausted, and its belief stays what it was. Returns one reward per move. Whatever is raised
-        (ScoringError, or an error of an instrument or a reward term), all episodes are then as they were.
+        exhausted, and its belief stays what it was. Returns one reward per move; under ``measure="end"`` each
+        is 0, and :meth:`price` tells what an ended episode earned. Whatever is raised (ScoringError, or an
+        error of an instrument or a reward term), all episodes are then as they were.
         """
         episodes = [*fresh, *(move.episode for move in moves)]
         with undone_on_error(episodes):
             for move in moves:
                 move.episode.append(move.turn, move.end)
-            self._measure(episodes)
+            if self.measure == "end":
+                return [0.0 for _ in moves]
+            self._measure([(episode, len(episode.turns)) for episode in episodes])
             return [self._price(move.episode) for move in moves]
+
+    def price(self, episodes: Sequence[Episode]) -> list[float]:
+        """Measure and price ended episodes as a whole, under ``measure="end"``; returns what each earned.
+
+        All states of all episodes are asked in one call to each model and instrument. A transcript that is
+        longer than a scorer's model reads has the belief that it had before. Raises ValueError for an episode
+        that runs or is priced already, and what :meth:`settle` raises; all episodes are then as they were.
+        """
+        for episode in episodes:
+            if not episode.done or episode.beliefs or episode.measured or episode.rewards:
+                problem = "is priced already" if episode.done else "has not ended"
+                raise ValueError(f"the episode on {episode.question.id!r} {problem}")
+        with undone_on_error(episodes):
+            self._measure([(each, turn) for each in episodes for turn in range(len(each.turns) + 1)])
+            for episode in episodes:
+                # An abort is no end that is paid: the turns earn what they earned while the episode ran.
+                paid = replace(episode, end=None) if episode.end is EndReason.ABORTED else episode
+                turns = range(1, len(episode.turns) + 1)
+                episode.rewards.extend([self.reward.price(paid, turn) for turn in turns])
+        return [sum(sum(terms.values()) for terms in episode.rewards) for episode in episodes]
 
     def end(self, episode: Episode, reason: EndReason) -> float:
         """End a running episode from outside, for a reason that only the caller knows.
 
         The last turn that was played becomes the episode's last: it is priced again as such, so that its
         information gain is taken back and the end pays what ends pay. An aborted episode is not priced: it
-        has no outcome. Returns by how much the last turn's reward changed. Raises ValueError for an episode
-        that has ended, or that has no turn yet and is not aborted, and for a reason that only a message of
-        the agent can give.
+        has no outcome. Returns by how much the last turn's reward changed, 0 where :meth:`price` is to come.
+        Raises ValueError for an episode that has ended, or that has no turn yet and is not aborted, and for a
+        reason that only a message of the agent can give.
         """
         if reason in (EndReason.ANSWERED, EndReason.INVALID_MESSAGE):
             raise ValueError(f"only a message of the agent ends an episode for this reason: {reason}")
@@ -231,7 +268,7 @@ class Engine:
             )
         with undone_on_error([episode]):
             episode.end = reason
-            if reason is EndReason.ABORTED:
+            if reason is EndReason.ABORTED or self.measure == "end":
                 return 0.0
             before = sum(episode.rewards[-1].values())
             episode.rewards[-1] = self.reward.price(episode, len(episode.turns))
@@ -246,19 +283,18 @@ class Engine:
         tell = getattr(self.retriever, "facts", None)
         return dict(tell()) if callable(tell) else {}
 
-    def _measure(self, episodes: Sequence[Episode]) -> None:
-        """Add to each episode what is due after its latest turn."""
-        states = [(episode, len(episode.turns)) for episode in episodes]
+    def _measure(self, states: Sequence[State]) -> None:
+        """Add to the episodes what is due of these states, those of an episode in their order."""
         if self._due.views:
             # A message that ended the episode left no state to believe in.
-            running = [state for state in states if not state[0].terminated]
-            beliefs = self.instruments.beliefs(running, self._due.views)
-            for (episode, _), found in zip(running, beliefs, strict=True):
+            believed = [(episode, turn) for episode, turn in states if turn < episode.states]
+            beliefs = self.instruments.beliefs(believed, self._due.views)
+            for (episode, _), found in zip(believed, beliefs, strict=True):
                 if not episode.believe(found):
                     episode.end = episode.end or EndReason.CONTEXT_EXHAUSTED
         if self._due.instruments:
             measured = measure(states, self._due.instruments)
-            for episode, values in zip(episodes, measured, strict=True):
+            for (episode, _), values in zip(states, measured, strict=True):
                 episode.note(values, self._due.versions)
 
     def _price(self, episode: Episode) -> float:

@@ -53,6 +53,11 @@ class RewardFunction:
         """Whether the last turn of an episode has a gain: a term says that it pays there."""
         return any(term.last_turn and not term.outcome for _, term in self.terms)
 
+    @property
+    def tools(self) -> frozenset[str]:
+        """The tools that its terms ask for by name."""
+        return frozenset(tool for _, term in self.terms for tool in term.tools)
+
     def price(self, episode: Episode, turn: int) -> dict[str, float]:
         """The weighted terms of a turn (counted from 1) by name; the reward is their sum.
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, TypeAlias, get_args
 
 import igpo_gym.specs as specs
-from igpo_gym.episode import Aliases, Answer, Belief, BeliefView, Episode
+from igpo_gym.episode import Aliases, Answer, Belief, BeliefView, Episode, ToolCalls
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards.interface import Price, RewardTerm
 
@@ -65,30 +66,68 @@ def _prob(view: BeliefView, aliases: Aliases) -> Price:
     return lambda episode, turn: math.exp(log_prob(episode, turn))
 
 
-def gain(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
-    """The change of the length-normalized probability of the gold answer."""
-    view = BeliefView(context)
-    b = _prob(view, aliases)
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Which turns a gain counts: those that call one of ``tools`` (any turn where there are none), and whose
+    number ``every`` divides. What happened to the belief since the last of them is the gain of the next."""
+
+    tools: frozenset[str]
+    every: int
+
+    def __call__(self, episode: Episode, turn: int) -> bool:
+        action = episode.turns[turn - 1].action
+        called = {call.tool for call in action.calls} if isinstance(action, ToolCalls) else set()
+        return turn % self.every == 0 and (not self.tools or bool(self.tools & called))
+
+    def change(self, value: Price) -> Price:
+        """The change of ``value`` since the last turn that counts (the prompt, before the first)."""
+
+        def price(episode: Episode, turn: int) -> float:
+            if not self(episode, turn):
+                return 0.0
+            before = next((past for past in range(turn - 1, 0, -1) if self(episode, past)), 0)
+            return value(episode, turn) - value(episode, before)
+
+        return price
+
+
+def _gain(name: str, value: Price, view: BeliefView, tools: str, every: int, symbol: str) -> RewardTerm:
+    """The change of ``value`` over a turn, or since the last turn that counts."""
+    if every < 1:
+        raise SpecError(f"every must be at least 1, not {every}")
+    counted = _Counted(frozenset(tool.strip() for tool in tools.split("+") if tool.strip()), every)
+    all_count = not counted.tools and every == 1
     return RewardTerm(
-        "gain",
-        _unless_last(lambda episode, turn: b(episode, turn) - b(episode, turn - 1)),
+        name,
+        _unless_last(counted.change(value)),
         (view,),
-        formula="b_t - b_{t-1}",
-        source="IGPO, 2510.14967",
+        counts=None if all_count else counted,
+        tools=counted.tools,
+        formula=f"{symbol}_t - {symbol}_{{t-1}}",
+        source={"gain": "IGPO, 2510.14967", "log-gain": "Delta-Belief, 2602.12342"}[name],
     )
 
 
-def log_gain(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
-    """The change of the mean log-probability of the gold answer's tokens, in nats."""
+def gain(context: Context = "full", aliases: Aliases = "max", tools: str = "", every: int = 1) -> RewardTerm:
+    """The change of the length-normalized probability of the gold answer.
+
+    With ``tools`` (``open``, ``search+open``) only turns that call one of these have a gain, with ``every``
+    only every so many turns: the change since the last of them (DR-Venus, 2604.19859). Raises SpecError for
+    an ``every`` below 1.
+    """
     view = BeliefView(context)
-    log_b = _log_prob(view, aliases)
-    return RewardTerm(
-        "log-gain",
-        _unless_last(lambda episode, turn: log_b(episode, turn) - log_b(episode, turn - 1)),
-        (view,),
-        formula="log b_t - log b_{t-1}",
-        source="Delta-Belief, 2602.12342",
-    )
+    return _gain("gain", _prob(view, aliases), view, tools, every, "b")
+
+
+def log_gain(
+    context: Context = "full", aliases: Aliases = "max", tools: str = "", every: int = 1
+) -> RewardTerm:
+    """The change of the mean log-probability of the gold answer's tokens, in nats.
+
+    ``tools`` and ``every`` are those of :func:`gain`.
+    """
+    view = BeliefView(context)
+    return _gain("log-gain", _log_prob(view, aliases), view, tools, every, "log b")
 
 
 def new_best(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:

@@ -96,6 +96,11 @@ class RewardTerm:
     last_turn: bool = False
     """Of a term that is no outcome: whether it pays on the last turn of an episode too. A reward without such
     a term has no gain there: the outcome alone pays that turn, and a 0 is not averaged in."""
+    counts: Callable[[Episode, int], bool] | None = None
+    """Of a term that is no outcome: whether it says anything of a turn. One that no term counts has no gain,
+    and is a member of no set that gains are normalized in. None: it counts all turns."""
+    tools: frozenset[str] = frozenset()
+    """The tools that it asks for by name; an environment without one of them refuses the reward."""
     formula: str = ""
     source: str = ""
     """Where the formula comes from: an arXiv number, or words."""

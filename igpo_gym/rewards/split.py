@@ -17,8 +17,10 @@ class Split:
     (3, (0.3, 0.1, 1.0))
     """
 
-    gains: tuple[float, ...]
-    """g_1 .. g_{T-1}, and g_T where it exists: for each turn the sum of its terms that are no outcome."""
+    gains: tuple[float | None, ...]
+    """g_1 .. g_{T-1}, and g_T where it exists: for each turn the sum of its terms that are no outcome. None
+    for a turn that no such term counts (``gain(tools=open)``, say): like the last turn without a gain, it is
+    a member of no set."""
     outcome: float | None
     """The sum of the outcome terms over all turns; None for an episode that did not end by itself. Such an
     episode is no member of its group."""
@@ -34,7 +36,7 @@ class Split:
     @property
     def rewards(self) -> tuple[float, ...]:
         """The reward of each turn as one number: its gain, with the outcome on the last one (none: 0)."""
-        paid = [*self.gains, 0.0][: self.turns]
+        paid = [gain or 0.0 for gain in (*self.gains, 0.0)][: self.turns]
         if paid:
             paid[-1] += self.outcome or 0.0
         return tuple(paid)
@@ -45,8 +47,8 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
 
     An outcome term may pay anywhere in the episode (a penalty for a malformed message, say): all that the
     outcome terms paid is summed. A gain is the sum of the turn's other terms. The last turn has one only if
-    the reward has a term that declares that it pays there. An episode that has not ended, or was aborted, has
-    no last turn and no outcome.
+    the reward has a term that declares that it pays there, and a turn that all of these terms leave out has
+    none. An episode that has not ended, or was aborted, has no last turn and no outcome.
 
     Raises ValueError for turns that were not priced, for terms that are not those of ``reward``, and for a
     value that is no finite number.
@@ -68,7 +70,9 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
         )
     outcomes = {term.name for _, term in reward.terms if term.outcome}
     names = outcomes | set(reward.gains)
-    gains, outcome = [], 0.0
+    filters = [term.counts for _, term in reward.terms if not term.outcome]
+    gains: list[float | None] = []
+    outcome = 0.0
     for turn, terms in enumerate(episode.rewards, 1):
         if terms.keys() != names:
             raise ValueError(
@@ -77,7 +81,9 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
                 f"{', '.join(sorted(names))}"
             )
         paid = {name: finite(value, name, episode, turn) for name, value in terms.items()}
-        gains.append(sum(value for name, value in paid.items() if name not in outcomes) + 0.0)
+        left_out = filters and not any(counts is None or counts(episode, turn) for counts in filters)
+        gain = sum(value for name, value in paid.items() if name not in outcomes) + 0.0
+        gains.append(None if left_out else gain)
         outcome += sum(value for name, value in paid.items() if name in outcomes)
     if not episode.done or episode.end is EndReason.ABORTED:
         return Split(tuple(gains), None, last_gain=True)

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import igpo_gym.specs as specs
 from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.scores import JUDGE, Metric, judged, resolve_metric, score
-from igpo_gym.episode import BELIEF, EndReason, Episode, Invalid
+from igpo_gym.episode import BELIEF, Answer, EndReason, Episode, Invalid
 from igpo_gym.parameters import Parameter, defaults, make
 from igpo_gym.rewards.gains import (
     document_gain,
@@ -105,6 +105,12 @@ def _search_cost(episode: Episode, turn: int) -> float:
     return float(bool(queries(episode.turns[turn - 1].action)))
 
 
+def _no_search(episode: Episode, turn: int) -> float:
+    """1 for an answer in an episode without any search; it is the last turn."""
+    answered = isinstance(episode.turns[turn - 1].action, Answer)
+    return float(answered and not any(queries(played.action) for played in episode.turns[:turn]))
+
+
 def _f1(metric: str = "f1") -> RewardTerm:
     """The F1 of the answer, on the last turn, or another ``metric`` of it."""
     return RewardTerm(
@@ -141,6 +147,13 @@ _PLAIN = (
         outcome=True,
         formula="1 for the first invalid message, or for an end without an answer: subtract it",
         source="common",
+    ),
+    RewardTerm(
+        "no-search",
+        _no_search,
+        outcome=True,
+        formula="1 for an answer without any search before it: subtract it",
+        source="torchtitan's search example",
     ),
     RewardTerm(
         "em",

@@ -9,6 +9,7 @@ from itertools import accumulate, pairwise
 import torch
 
 from igpo_gym.episode import Belief
+from igpo_gym.scorers.prompts import AnswerIds, belief_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,7 +19,7 @@ class AnswerTree:
     An answer's last token predicts nothing that is asked, so it is only there if another answer goes on
     after it.
 
-    >>> tree = answer_tree((1, 2), ((5, 6), (5, 7)))  # two answers that begin alike
+    >>> tree = answer_tree((AnswerIds((1, 2), (5, 6)), AnswerIds((1, 2), (5, 7))))  # they begin alike
     >>> tree.tokens, tree.targets
     ((1, 2, 5), (5, 6, 5, 7))
     """
@@ -42,26 +43,25 @@ class AnswerTree:
 
     def belief(self, log_probs: Sequence[float]) -> Belief:
         """The belief of which these are the log-probabilities of ``targets``."""
-        answers = tuple(tuple(log_probs[start:stop]) for start, stop in pairwise(self.bounds))
-        return Belief(tuple(sum(answer) / len(answer) for answer in answers), answers)
+        return belief_of([log_probs[start:stop] for start, stop in pairwise(self.bounds)])
 
 
-def answer_tree(probe: tuple[int, ...], answers: tuple[tuple[int, ...], ...]) -> AnswerTree:
-    """The tree of ``answers`` (at least one, none of them empty) behind ``probe`` (not empty)."""
-    tokens = list(probe)
-    parents = list(range(-1, len(probe) - 1))
+def answer_tree(answers: tuple[AnswerIds, ...]) -> AnswerTree:
+    """The tree of ``answers``, at least one."""
+    tokens: list[int] = []
+    parents: list[int] = []
     branches: dict[tuple[int, int], int] = {}
     predictors: list[int] = []
     for answer in answers:
-        row = len(probe) - 1
-        for token in answer[:-1]:
-            predictors.append(row)
+        row, path = -1, [-1]
+        for token in (*answer.before, *answer.ids[:-1]):
             if (row, token) not in branches:
                 branches[row, token] = len(tokens)
                 tokens.append(token)
                 parents.append(row)
             row = branches[row, token]
-        predictors.append(row)
+            path.append(row)
+        predictors += path[-len(answer.ids) :]
     sees = torch.eye(len(tokens), dtype=torch.bool)
     for row, parent in enumerate(parents):
         if parent >= 0:
@@ -71,6 +71,6 @@ def answer_tree(probe: tuple[int, ...], answers: tuple[tuple[int, ...], ...]) ->
         depths=tuple((sees.sum(1) - 1).tolist()),
         sees=sees,
         predictors=tuple(predictors),
-        targets=tuple(token for answer in answers for token in answer),
-        bounds=tuple(accumulate((len(answer) for answer in answers), initial=0)),
+        targets=tuple(token for answer in answers for token in answer.ids),
+        bounds=tuple(accumulate((len(answer.ids) for answer in answers), initial=0)),
     )

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError
-from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
+from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask, most_aliases
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +68,11 @@ class BatchingScorer:
         self._worker = threading.Thread(target=self._service.run, name="igpo_gym-scorer", daemon=True)
         self._worker.start()
         weakref.finalize(self, self._service.closing.set)
+
+    @property
+    def max_aliases(self) -> int | None:
+        """Of how many aliases the scorer tells; None for all."""
+        return most_aliases(self.scorer)
 
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         """One belief per request, in order; blocks until they are there."""

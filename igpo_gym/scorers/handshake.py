@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from igpo_gym.lm.framing import Framing
-from igpo_gym.scorers.wire import Prompt, Scores
+from igpo_gym.scorers.prompts import Prompt
+from igpo_gym.scorers.wire import Scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from numbers import Real
 from typing import Protocol
 
 from igpo_gym.episode import Belief, Segment
 from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import AnswerProbe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,16 @@ class BeliefRequest:
     """What stands around the answer."""
     origin: str = field(default="", compare=False)
     """The question's id and the turn, for messages: these never show answers."""
+    aliases: bool = True
+    """Whether the answers are names of one thing, of which a scorer may leave out the later ones."""
+
+    def asked(self, max_aliases: int | None) -> tuple[str, ...]:
+        """The answers that a scorer is asked about that takes so many aliases: the first; None is all.
+
+        >>> BeliefRequest((), ("Danzig", "Gdańsk", "Gedanum"), AnswerProbe("", "")).asked(2)
+        ('Danzig', 'Gdańsk')
+        """
+        return self.answers[:max_aliases] if self.aliases else self.answers
 
 
 class AnswerScorer(Protocol):
@@ -56,19 +70,33 @@ class AnswerScorer(Protocol):
         ...
 
 
+def most_aliases(scorer: AnswerScorer) -> int | None:
+    """Of how many aliases a scorer tells: its ``max_aliases``; None, or without it, of all."""
+    return getattr(scorer, "max_aliases", None)
+
+
+@cache
+def _tell_left_out(most: int) -> None:
+    logger.warning("of questions with more than %d answers the first %d are asked about", most, most)
+
+
 def ask(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief]:
     """The scorer's beliefs: the way in for every scorer's answer.
 
-    Raises ScoringError, with the scorer and the request, for what no belief can be: another number of beliefs
-    than of requests, or of log-probabilities than of answers, and a log-probability that is no number, is
-    nan, or is above 0.
+    A scorer that leaves out aliases (see :func:`most_aliases`) is logged once. Raises ScoringError, with the
+    scorer and the request, for what no belief can be: another number of beliefs than of requests, or of
+    log-probabilities than of answers, and a log-probability that is no number, is nan, or is above 0.
     """
+    most = most_aliases(scorer)
+    counts = [len(request.asked(most)) for request in requests]
+    if most is not None and sum(counts) < sum(len(request.answers) for request in requests):
+        _tell_left_out(most)
     beliefs = scorer.score(requests)
     name = f"the scorer {type(scorer).__name__}"
     if len(beliefs) != len(requests):
         raise ScoringError(f"{name} gave {len(beliefs)} beliefs for {len(requests)} requests")
-    for place, (request, belief) in enumerate(zip(requests, beliefs, strict=True), 1):
-        if problem := _flaw(belief, len(request.answers)):
+    for place, (request, count, belief) in enumerate(zip(requests, counts, beliefs, strict=True), 1):
+        if problem := _flaw(belief, count):
             origin = f" ({request.origin})" if request.origin else ""
             raise ScoringError(f"{name} answered request {place} of {len(requests)}{origin} with {problem}")
     return beliefs

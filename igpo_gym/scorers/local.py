@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,8 +20,9 @@ from igpo_gym.lm.cache import PrefixTree, TokenCount
 from igpo_gym.lm.framing import Framing, Ids
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow
-from igpo_gym.scorers.answers import AnswerTree, answer_tree
-from igpo_gym.scorers.interface import BeliefRequest, ScorerStats, check_tokens
+from igpo_gym.scorers.answers import answer_tree
+from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
+from igpo_gym.scorers.prompts import AnswerIds, Query, query_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,20 +34,7 @@ LOGIT_ROWS = 256
 """How many positions' logits are turned to float32 at a time: a vocabulary is wide."""
 
 
-class Query(NamedTuple):
-    """A request in token ids. Equal queries have equal beliefs."""
-
-    context: Ids
-    probe: Ids
-    answers: tuple[Ids, ...]
-
-    @property
-    def tree(self) -> AnswerTree:
-        """The probe and the answers as the model reads them."""
-        return _answer_tree(self.probe, self.answers)
-
-
-_answer_tree = lru_cache(maxsize=1024)(answer_tree)
+tree_of = lru_cache(maxsize=1024)(answer_tree)
 
 
 @dataclass(slots=True)
@@ -163,7 +151,7 @@ class TransformersScorer:
         with self.reader.lock:
             started = time.perf_counter()
             self.reader.refresh()
-            queries = [self._query(request) for request in requests]
+            queries = [query_of(self.framing, request) for request in requests]
             self._check_lengths(queries)
             beliefs = self._beliefs(queries)
             self._count(requests=len(requests), seconds=time.perf_counter() - started)
@@ -177,16 +165,8 @@ class TransformersScorer:
         totals = {name: getattr(self._stats, name) + amount for name, amount in amounts.items()}
         self._stats = replace(self._stats, **totals)
 
-    def _query(self, request: BeliefRequest) -> Query:
-        context, probe = self.framing.ids(request.segments), self.framing.text_ids(request.probe.prefix)
-        if not probe:  # something must predict the answer's first token
-            context, probe = context[:-1], context[-1:]
-        answers = tuple(self.framing.text_ids(answer) for answer in request.answers)
-        check_tokens(request, probe, answers)
-        return Query(context, probe, answers)
-
     def _check_lengths(self, queries: Sequence[Query]) -> None:
-        lengths = [len(query.context) + query.tree.depth for query in queries]
+        lengths = [len(query.context) + tree_of(query.answers).depth for query in queries]
         longest = self.reader.longest or max(lengths, default=0)
         too_long = tuple(place for place, length in enumerate(lengths) if length > longest)
         if too_long:
@@ -202,7 +182,7 @@ class TransformersScorer:
         if self._drops != self.reader.drops:
             self._history.clear()
             self._drops = self.reader.drops
-        asked = sum(len(query.context) + len(query.tree.tokens) for query in queries)
+        asked = sum(len(query.context) + len(tree_of(query.answers).tokens) for query in queries)
         minimum = sum(self._remember(query) for query in pending)
         forwarded = 0
         beliefs: dict[Query, Belief] = {}
@@ -224,7 +204,7 @@ class TransformersScorer:
         if known < len(query.context):
             self._history.extend(node, known, query.context[known:])
             self._history.evict(HISTORY_TOKENS)
-        return len(query.context) - known + len(query.tree.tokens)
+        return len(query.context) - known + len(tree_of(query.answers).tokens)
 
     def _next_row(self, pending: deque[Query]) -> tuple[ReadRow, Asked]:
         """The next forward pass, taking the queries that it completes from ``pending``."""
@@ -236,7 +216,7 @@ class TransformersScorer:
         return row, asked
 
     def _add_answers(self, row: ReadRow, asked: Asked, query: Query, past: Past) -> None:
-        layout, tree = self.reader.layout, query.tree
+        layout, tree = self.reader.layout, tree_of(query.answers)
         rows = row.add(tree.tokens, [len(query.context) + depth for depth in tree.depths])
         mask = torch.zeros(tree.sees.shape, dtype=layout.dtype)
         mask.masked_fill_(~tree.sees, -torch.inf)
@@ -266,8 +246,9 @@ class TransformersScorer:
         beliefs: dict[Query, Belief] = {}
         start = 0
         for query in asked.queries:
-            stop = start + len(query.tree.targets)
-            beliefs[query] = query.tree.belief(log_probs[start:stop])
+            tree = tree_of(query.answers)
+            stop = start + len(tree.targets)
+            beliefs[query] = tree.belief(log_probs[start:stop])
             start = stop
         return beliefs
 
@@ -279,9 +260,11 @@ class TransformersScorer:
         """
         vocabulary = self.reader.view.get_input_embeddings().num_embeddings
         ids = tuple(7 * number % vocabulary for number in range(16))
-        answers = (ids[10:13], ids[10:12] + ids[:1], ids[13:14])
+        answers = tuple(
+            AnswerIds(ids[8:10], answer) for answer in (ids[10:13], ids[10:12] + ids[:1], ids[13:14])
+        )
         first, other, later = (
-            Query(context, ids[8:10], answers) for context in (ids[:8], ids[:5] + ids[9:12], ids[:12])
+            Query(context, answers) for context in (ids[:8], ids[:5] + ids[9:12], ids[:12])
         )
         got = self._beliefs([first, other]) | self._beliefs([later])
         layout = self.reader.layout
@@ -289,7 +272,7 @@ class TransformersScorer:
         tolerance = 0.1 if coarse else 1e-3
         for query, belief in got.items():
             for answer, log_prob in zip(answers, belief.log_probs, strict=True):
-                expected = self._plain_log_prob(query.context + query.probe, answer)
+                expected = self._plain_log_prob(query.context + answer.before, answer.ids)
                 if not abs(log_prob - expected) <= tolerance * max(1.0, abs(expected)):
                     raise SpecError(
                         f"{self.reader.name} cannot be a scorer: with a prefix cache it gives "

@@ -8,22 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.scorers.handshake import flaw, probe
-from igpo_gym.scorers.interface import BeliefRequest, ScorerStats, check_tokens
-from igpo_gym.scorers.wire import DIALECTS, Dialect, Prompt, Scores
+from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
+from igpo_gym.scorers.prompts import Prompt, Query, belief_of, query_of
+from igpo_gym.scorers.wire import DIALECTS, Dialect, Scores
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Prompts: TypeAlias = tuple[Prompt, ...]
-"""A request in token ids, a prompt for each answer. Equal ones have equal beliefs."""
+MAX_ALIASES = 8
+"""About how many of a question's answers a server is asked: it reads the transcript anew for each."""
 
 
 class RemoteScorer:
@@ -37,7 +38,8 @@ class RemoteScorer:
     requests of a call are sent once. A key that the server wants is taken from ``IGPO_GYM_API_KEY``, or from
     the URL (``http://user:password@host``). For ``timeout`` (seconds), ``retries`` and ``backoff`` see
     :class:`transport.Server`. SGLang reads what it has not read yet; vLLM reads a prompt anew whenever it is
-    asked about it, so beliefs after every turn cost it the square of the turns.
+    asked about it, so beliefs after every turn cost it the square of the turns. Of a question with more than
+    ``max_aliases`` answers the first ones are asked about, the same in all of its episodes.
 
     ``model`` is a name that the server knows, needed if it knows several. ``tokenizer`` is the model's, or
     where to load it from: a name on the hub or a local folder; by default the model that the server names.
@@ -62,14 +64,17 @@ class RemoteScorer:
         retries: int = 4,
         backoff: float = 0.5,
         concurrency: int = 16,
+        max_aliases: int = MAX_ALIASES,
     ) -> None:
-        if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1):
+        if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1 and max_aliases >= 1):
             raise SpecError(
-                "timeout must be above 0, retries and backoff at least 0, and concurrency at least 1"
+                "timeout must be above 0, retries and backoff at least 0, concurrency and max_aliases "
+                "at least 1"
             )
         dialects = DIALECTS if kind is None else {kind: choose(DIALECTS, kind, "kind of server")}
         self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
         self._concurrency = concurrency
+        self.max_aliases = max_aliases
         self._lock = Lock()
         self._stats = ScorerStats()
         try:
@@ -103,12 +108,12 @@ class RemoteScorer:
         long, for one), if its answer is not what it should be, and for an answer without tokens.
         """
         started = time.perf_counter()
-        asked = [self._prompts(request) for request in requests]
+        asked = [query_of(self.framing, request, self.max_aliases) for request in requests]
         if self._server.closed:
             raise ScoringError(f"the scorer at {self._server.url} is closed")
         different = list(dict.fromkeys(asked))
         beliefs = dict(zip(different, parallel(self._belief, different, self._concurrency), strict=True))
-        sent = sum(len(prompt.ids) for prompts in beliefs for prompt in prompts)
+        sent = sum(len(prompt.ids) for query in beliefs for prompt in query.prompts)
         with self._lock:
             self._stats = replace(
                 self._stats,
@@ -116,7 +121,7 @@ class RemoteScorer:
                 tokens_forwarded=self._stats.tokens_forwarded + sent,
                 seconds=self._stats.seconds + time.perf_counter() - started,
             )
-        return [beliefs[prompts] for prompts in asked]
+        return [beliefs[query] for query in asked]
 
     def close(self) -> None:
         """Drop the requests that have not begun, and close the connections."""
@@ -136,25 +141,18 @@ class RemoteScorer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._server.url!r}, model={self.model!r}, kind={self.kind!r})"
 
-    def _prompts(self, request: BeliefRequest) -> Prompts:
-        before = self.framing.ids(request.segments) + self.framing.text_ids(request.probe.prefix)
-        answers = [self.framing.text_ids(answer) for answer in request.answers]
-        check_tokens(request, before, answers)
-        return tuple(Prompt(before + answer, len(answer)) for answer in answers)
-
-    def _belief(self, prompts: Prompts) -> Belief:
+    def _belief(self, query: Query) -> Belief:
         try:
-            scores = self._scores(self._dialect, prompts)
+            scores = self._scores(self._dialect, query.prompts)
         except ServerError as problem:
             if self._server.closed:
                 raise ScoringError(f"the scorer at {self._server.url} was closed meanwhile") from None
             raise ScoringError(str(problem)) from None
         except ValueError as problem:
             raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
-        tokens = tuple(tuple(each.log_prob for each in score) for score in scores)
-        return Belief(tuple(sum(answer) / len(answer) for answer in tokens), tokens)
+        return belief_of([[each.log_prob for each in score] for score in scores])
 
-    def _scores(self, dialect: Dialect, prompts: Prompts) -> list[Scores]:
+    def _scores(self, dialect: Dialect, prompts: Sequence[Prompt]) -> list[Scores]:
         most = answer_bytes(sum(len(prompt.ids) for prompt in prompts))
         answer = self._server.post(dialect.path, dialect.ask(self.model, prompts), max_bytes=most)
         return dialect.read(answer, prompts)

@@ -13,20 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from igpo_gym.lm.framing import Ids
+from igpo_gym.scorers.prompts import Prompt
 
 FLOOR = -9999.0
 """What vLLM writes for minus infinity, and in places for NaN."""
 
 ROUNDING = 1e-2
 """How far above 0 a log-probability may lie by rounding, in nats."""
-
-
-class Prompt(NamedTuple):
-    """Token ids, of which the last ``scored`` are asked about; at least one stands before these."""
-
-    ids: Ids
-    scored: int
 
 
 class TokenScore(NamedTuple):

@@ -551,3 +551,8 @@ def test_an_end_from_outside_makes_the_last_turn_the_last(engine: Engine) -> Non
 def test_rules_that_are_none_are_refused(rules: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Rules(**rules)
+
+
+def test_a_reward_for_tools_that_are_not_there_is_refused(engine: Engine) -> None:
+    with pytest.raises(ValueError, match=r"pays turns that call open, but the tools are search"):
+        dataclasses.replace(engine, reward=resolve_reward("gain(tools=open+search) + f1"))

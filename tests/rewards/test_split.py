@@ -5,7 +5,8 @@ import math
 import pytest
 
 from igpo_gym.agents.training.estimators import Turns, resolve_estimator
-from igpo_gym.episode import Action, Answer, Episode, Invalid
+from igpo_gym.episode import Action, Answer, Episode, Invalid, ToolCall, ToolCalls
+from igpo_gym.errors import SpecError
 from igpo_gym.rewards import RewardFunction, RewardTerm, Split, resolve_reward, split
 from tests.rewards.played import SEARCH, play
 
@@ -125,3 +126,58 @@ def test_a_reward_that_is_no_finite_number_is_refused_with_its_episode_and_term(
     episode.rewards[1]["broken"] = value  # type: ignore[assignment]
     with pytest.raises(ValueError, match=problem):
         split(episode, reward)
+
+
+OPEN = ToolCalls((ToolCall("open", {"title": "Danzig"}),))
+
+
+def test_a_turn_that_no_term_counts_is_a_member_of_no_set() -> None:
+    """Two turns search, the third opens: it has the change since the prompt."""
+    beliefs = tuple(math.exp(each) for each in (-4.0, -3.0, -2.5, -1.0))
+    spec = "log-gain(tools=open) + f1"
+    opened = paid(spec, SEARCH, SEARCH, OPEN, RIGHT, beliefs=beliefs)
+    made = split(opened, resolve_reward(spec))
+    assert made.gains == (None, None, pytest.approx(3.0))
+    assert (made.outcome, made.turns) == (1.0, 4)
+    assert made.rewards == (0.0, 0.0, pytest.approx(3.0), 1.0)
+    # The second of two turns that open has the change since the first.
+    twice = paid(spec, OPEN, SEARCH, OPEN, RIGHT, beliefs=beliefs)
+    assert split(twice, resolve_reward(spec)).gains == (pytest.approx(1.0), None, pytest.approx(2.0))
+    turns = Turns.of([made, split(twice, resolve_reward(spec))], groups=["q", "q"])
+    assert turns.exists.tolist() == [False, False, True, False, True, False, True, False]
+    # By hand: gains 3 | 1, 2 have mean 2 and std sqrt(2 / 3); the outcomes are equal. Nothing is accumulated
+    # behind the last gain.
+    z = 1 / math.sqrt(2 / 3)
+    assert resolve_estimator("igpo-separate")(turns).tolist() == pytest.approx(
+        [z, z, z, 0, -z, 0, 0, 0], abs=1e-5
+    )
+    # Jointly the two outcomes of 1 are members too: mean 1.6, variance 0.64; a turn without a gain is none.
+    assert resolve_estimator("igpo-joint")(turns, gamma=0.0).tolist() == pytest.approx(
+        [0, 0, 1.75, -0.75, -0.75, 0, 0.5, -0.75], abs=1e-4
+    )
+
+
+def test_a_gain_every_so_many_turns() -> None:
+    spec = "gain(every=2) + f1"
+    episode = paid(spec, SEARCH, SEARCH, SEARCH, SEARCH, RIGHT, beliefs=(0.1, 0.2, 0.4, 0.3, 0.9))
+    assert split(episode, resolve_reward(spec)).gains == (
+        None,
+        pytest.approx(0.3),
+        None,
+        pytest.approx(0.5),
+    )
+    with pytest.raises(SpecError, match="every must be at least 1"):
+        resolve_reward("gain(every=0)")
+
+
+def test_terms_that_count_all_turns_leave_none_out() -> None:
+    spec = "gain(tools=open) - 0.01*search-cost + f1"
+    episode = paid(spec, SEARCH, OPEN, RIGHT, beliefs=(0.1, 0.2, 0.4))
+    assert split(episode, resolve_reward(spec)).gains == pytest.approx((-0.01, 0.3, 0.0))
+
+
+def test_an_answer_without_any_search_is_an_outcome() -> None:
+    spec = "f1 - 0.5*no-search"
+    lucky, searched = paid(spec, RIGHT), paid(spec, SEARCH, RIGHT)
+    unanswered = paid(spec, BAD, truncated=True)
+    assert [each.outcome for each in splits(spec, lucky, searched, unanswered)] == [0.5, 1.0, 0.0]

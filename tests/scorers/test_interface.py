@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from igpo_gym.episode import Belief, Segment
 from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import ANSWER_PROBE
+from igpo_gym.scorers import interface
 from igpo_gym.scorers.interface import BeliefRequest, ask, check_tokens
 
 PROMPT = (Segment("environment", "user", "Who?"),)
@@ -82,3 +84,28 @@ def test_messages_never_show_answers(before: list[int], answers: list[list[int]]
         check_tokens(REQUESTS[1], before, answers)
     assert str(told.value) == problem
     check_tokens(REQUESTS[1], [1], [[2], [3]])
+
+
+class Brief(Saying):
+    """Tells of the first alias alone."""
+
+    max_aliases = 1
+
+
+def test_a_scorer_that_leaves_out_aliases_is_held_to_its_number_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    interface._tell_left_out.cache_clear()
+    for _ in range(2):
+        assert ask(Brief(GOOD, GOOD), REQUESTS) == [GOOD, GOOD]
+    assert [record.getMessage() for record in caplog.records] == [
+        "of questions with more than 1 answers the first 1 are asked about"
+    ]
+    with pytest.raises(ScoringError, match="2 log-probabilities for 1 answers"):
+        ask(Brief(GOOD, Belief((-1.0, -1.0))), REQUESTS)
+
+
+def test_answers_that_are_not_aliases_are_all_asked_about() -> None:
+    candidates = replace(REQUESTS[1], aliases=False)
+    assert candidates.asked(1) == GOLD
+    assert ask(Brief(Belief((-1.0, -1.0))), [candidates])[0].log_probs == (-1.0, -1.0)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from igpo_gym.episode import Segment
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.protocols import AnswerProbe
 from igpo_gym.scorers import resolve_scorer
-from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.batching import BatchingScorer
+from igpo_gym.scorers.interface import BeliefRequest, ask
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.remote import RemoteScorer
 from igpo_gym.transport import API_KEY
@@ -112,6 +114,20 @@ def test_an_empty_probe_and_sampled_ids_are_sent_as_they_are(plain: Engine, star
     )
     answer = scorer.framing.text_ids("Grass")
     assert tuple(site.posts()[-1]["prompt"][0])[-3 - len(answer) :] == (7, 8, 9, *answer)
+
+
+def test_a_server_is_asked_about_the_first_eight_aliases(plain: Engine, start: Any, connect: Any) -> None:
+    names = tuple(f"name {number}" for number in range(11))
+    url = start(plain.vllm()).url
+    expected = TransformersScorer(plain.model, plain.tokenizer).score([request("Who?", answers=names)])[0]
+    for scorer, most in ((connect(url), 8), (connect(url, max_aliases=2), 2)):
+        for asked in (scorer, BatchingScorer(scorer)):
+            (belief,) = ask(asked, [request("Who?", answers=names)])
+            assert belief.log_probs == pytest.approx(expected.log_probs[:most], abs=1e-5)
+    candidates = replace(request("Who?", answers=names), aliases=False)
+    assert connect(url).score([candidates])[0].log_probs == pytest.approx(expected.log_probs, abs=1e-5)
+    with pytest.raises(SpecError, match="max_aliases at least 1"):
+        connect(url, max_aliases=0)
 
 
 def test_sglang_is_asked_about_the_answers_alone(plain: Engine, start: Any, connect: Any) -> None:

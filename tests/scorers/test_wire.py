@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igpo_gym.scorers.wire import DIALECTS, FLOOR, Prompt
+from igpo_gym.scorers.prompts import Prompt
+from igpo_gym.scorers.wire import DIALECTS, FLOOR
 
 
 @st.composite

@@ -25,7 +25,8 @@ def collect(
     At most ``batch_size`` episodes run at a time; one that ends makes room for the next in the same step, so
     no call to the policy, the search or the scorer is smaller than it need be. The attempts at a question
     are numbered from 0, on from where they were if it comes again; those whose question's id and number are
-    in ``done`` are left out.
+    in ``done`` are left out. Where the engine measures at the end, those that end in one step are priced
+    together.
 
     >>> from igpo_gym.agents.policies import resolve_policy
     >>> from igpo_gym.config import EnvConfig
@@ -47,7 +48,10 @@ def collect(
     while True:
         before = running
         running = advance(engine, policy, before, begin)
-        yield from (episode for episode in before if episode.done)
+        ended = [episode for episode in before if episode.done]
+        if engine.measure == "end":
+            engine.price(ended)
+        yield from ended
         if not running:
             return
 

@@ -73,7 +73,7 @@ RECIPES: Mapping[str, Recipe] = {
     "dr-venus": Recipe(
         {
             **_IGPO,
-            "reward": "log-gain(aliases=first) + judge - format-penalty",
+            "reward": "log-gain(aliases=first, tools=open) + judge - format-penalty",
             "advantages": "igpo-scaled",
             "tools": "search + open",
             "max_turns": 200,
@@ -84,9 +84,8 @@ RECIPES: Mapping[str, Recipe] = {
             "group_size": 8,
         },
         "DR-Venus, 2604.19859",
-        "gains are paid for every turn, where the script pays those that open a page; the penalty falls once "
-        "an episode, where it falls for each malformed message; samples are drawn from all tokens, where it "
-        "has top_p 0.95; one optimizer step a batch. It needs a judge: --judge URL",
+        "the penalty falls once an episode, where it falls for each malformed message; samples are drawn "
+        "from all tokens, where it has top_p 0.95; one optimizer step a batch. It needs a judge: --judge URL",
     ),
 }
 """By name. A reward of ``judge`` needs ``--judge``."""

@@ -1,5 +1,7 @@
 """IGPO (2510.14967) and the later modes of its authors: normalized rewards, accumulated over turns.
 
+``gain_weight`` multiplies the gains after they are normalized.
+
 An ``outcome_floor`` w above 0 takes, in the place of ``gamma``, the discount ``w^(1/T)`` for an episode of T
 turns: the outcome then weighs at least w on the first turn, however long the episode (DR-Venus, 2604.19859).
 """
@@ -13,7 +15,7 @@ from igpo_gym.agents.training.estimators.turns import Floats, Turns, accumulated
 from igpo_gym.errors import SpecError
 
 
-def igpo_joint(outcome_floor: float = 0.0) -> Estimator:
+def igpo_joint(gain_weight: float = 1.0, outcome_floor: float = 0.0) -> Estimator:
     """The paper's: a group's gains and outcomes are normalized together.
 
     >>> from igpo_gym.rewards.split import Split
@@ -24,8 +26,8 @@ def igpo_joint(outcome_floor: float = 0.0) -> Estimator:
     _check(outcome_floor)
 
     def advantages(turns: Turns, gamma: float, weights: tuple[float, float] = (1.0, 1.0)) -> Floats:
-        z = standardized(turns.rewards, turns.turn_groups)
-        weighted = z * np.where(turns.lasts, weights[1], weights[0])
+        z = standardized(turns.rewards, turns.turn_groups, among=turns.exists | turns.lasts)
+        weighted = z * np.where(turns.lasts, weights[1], gain_weight * weights[0])
         return accumulated(turns, weighted, _discount(turns, gamma, outcome_floor))
 
     return Estimator(
@@ -37,7 +39,7 @@ def igpo_joint(outcome_floor: float = 0.0) -> Estimator:
     )
 
 
-def igpo_separate(outcome_floor: float = 0.0) -> Estimator:
+def igpo_separate(gain_weight: float = 1.0, outcome_floor: float = 0.0) -> Estimator:
     """The default of the authors' later code: gains and outcomes are normalized each among themselves.
 
     >>> from igpo_gym.rewards.split import Split
@@ -49,7 +51,7 @@ def igpo_separate(outcome_floor: float = 0.0) -> Estimator:
 
     def advantages(turns: Turns, gamma: float, weights: tuple[float, float] = (1.0, 1.0)) -> Floats:
         gains, outcomes = _normalized(turns)
-        values = weights[0] * gains + turns.at_end(weights[1] * outcomes)
+        values = gain_weight * weights[0] * gains + turns.at_end(weights[1] * outcomes)
         return accumulated(turns, values, _discount(turns, gamma, outcome_floor))
 
     return Estimator(
@@ -61,7 +63,7 @@ def igpo_separate(outcome_floor: float = 0.0) -> Estimator:
     )
 
 
-def igpo_scaled(outcome_floor: float = 0.0) -> Estimator:
+def igpo_scaled(gain_weight: float = 1.0, outcome_floor: float = 0.0) -> Estimator:
     """``scaled_separate``: as igpo-separate, the gains brought to the size of the outcomes over the batch.
 
     >>> from igpo_gym.rewards.split import Split
@@ -76,7 +78,8 @@ def igpo_scaled(outcome_floor: float = 0.0) -> Estimator:
         if turns.exists.any():
             size = np.abs(gains[turns.exists]).mean()
             gains = gains * min(10.0, max(0.3, np.abs(outcomes).mean()) / (size + 1e-6))
-        return accumulated(turns, gains + turns.at_end(outcomes), _discount(turns, gamma, outcome_floor))
+        values = gain_weight * gains + turns.at_end(outcomes)
+        return accumulated(turns, values, _discount(turns, gamma, outcome_floor))
 
     return Estimator(
         "igpo-scaled",

@@ -74,14 +74,13 @@ class Turns:
         for place, each in enumerate(splits):
             if not each.turns and each.outcome is not None:
                 raise ValueError(f"episode {place} has an outcome, but no turn")
-            for value in (*each.gains, *([] if each.outcome is None else [each.outcome])):
-                if not math.isfinite(value):
+            for value in (*each.gains, each.outcome):
+                if value is not None and not math.isfinite(value):
                     raise ValueError(f"episode {place} was paid {value}, which is no finite number: {each}")
-        gains = [[*each.gains, 0.0][: each.turns] for each in splits]
-        exists = [[place < len(each.gains) for place in range(each.turns)] for each in splits]
+        gains = [gain for each in splits for gain in (*each.gains, None)[: each.turns]]
         return cls(
-            gains=np.array([gain for each in gains for gain in each], dtype=np.float64),
-            exists=np.array([known for each in exists for known in each], dtype=np.bool_),
+            gains=np.array([gain or 0.0 for gain in gains], dtype=np.float64),
+            exists=np.array([gain is not None for gain in gains], dtype=np.bool_),
             outcomes=np.array([np.nan if s.outcome is None else s.outcome for s in splits], dtype=np.float64),
             groups=_numbered(groups),
             lengths=np.array([each.turns for each in splits], dtype=np.int64),

@@ -437,3 +437,13 @@ def test_the_order_of_the_episodes_does_not_matter(episodes: list[Played], rando
         plain, shuffled = estimates(range(len(episodes)), name), estimates(order, name)
         for e in order:
             assert shuffled[e] == pytest.approx(plain[e], abs=1e-6)
+
+
+def test_gains_are_weighted_after_they_are_normalized() -> None:
+    turns = Turns.of([Split((0.3, 0.1), 1.0), Split((0.05,), 0.0)], groups=["q", "q"])
+    for name in ("igpo-joint", "igpo-separate", "igpo-scaled", "igpo-raw"):
+        plain, none, double = (
+            resolve_estimator(f"{name}(gain_weight={weight})")(turns) for weight in (1.0, 0.0, 2.0)
+        )
+        assert (double - none).tolist() == pytest.approx((2 * (plain - none)).tolist()), name
+        assert none[turns.lasts].tolist() == plain[turns.lasts].tolist(), name

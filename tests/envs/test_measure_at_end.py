@@ -1,0 +1,130 @@
+"""Beliefs that are asked for once an episode has ended are those that are asked for step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from igpo_gym.agents.rollouts.collect import collect
+from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.episode import Belief, EndReason, Episode
+from igpo_gym.errors import ScoringError
+from igpo_gym.protocols import TAGS
+from igpo_gym.rewards import resolve_reward, split
+from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import Search
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
+
+MESSAGES = (
+    "<search>Tin Drum novel</search>",
+    "<search>Günter Grass writer</search>",
+    "<think>Danzig?</think><search>Danzig</search>",
+    "no tags",
+    "<answer>Danzig</answer>",
+    "<answer>no</answer>",
+)
+REWARD = resolve_reward("ig-search(samples=2) + tips(form=paper) + watermark + value-gain(completions=1)")
+ENDS = (None, EndReason.CONTEXT_EXHAUSTED, EndReason.TURNS_EXHAUSTED, EndReason.ABORTED)
+
+
+class Half:
+    """Answers "Danzig" at every second attempt."""
+
+    def act(self, episodes: Sequence[Episode]) -> list[str]:
+        return [f"<answer>{'Danzig' if episode.attempt % 2 else 'no'}</answer>" for episode in episodes]
+
+
+def whole_engine(index: BM25Index, scorer: MentionScorer, reference: MentionScorer) -> Engine:
+    return Engine(
+        *(TAGS, (Search(index, 2),), REWARD, scorer, Rules(3), reference),
+        corpus=PASSAGES,
+        policy=Half(),
+    )
+
+
+def play(engine: Engine, plans: Sequence[tuple[list[str], EndReason | None]]) -> list[Episode]:
+    """Play each plan's messages on the next question; what has not ended then ends for the plan's reason."""
+    episodes = engine.begin([QUESTIONS[place % 2] for place in range(len(plans))])
+    engine.start(episodes)
+    for turn in range(3):
+        due = [
+            (episode, messages[turn])
+            for episode, (messages, _) in zip(episodes, plans, strict=True)
+            if turn < len(messages) and not episode.done
+        ]
+        engine.settle(engine.play([each for each, _ in due], [message for _, message in due]))
+    for episode, (_, end) in zip(episodes, plans, strict=True):
+        if not episode.done:
+            engine.end(episode, end or EndReason.ABORTED)
+    return episodes
+
+
+plans = st.lists(
+    st.tuples(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=3), st.sampled_from(ENDS)),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(plans)
+def test_the_numbers_are_those_of_the_steps(plans: list[tuple[list[str], EndReason | None]]) -> None:
+    index = BM25Index.build(PASSAGES)
+    by_step = whole_engine(index, MentionScorer(), MentionScorer())
+    at_end = dataclasses.replace(by_step, measure="end")
+    expected, episodes = play(by_step, plans), play(at_end, plans)
+    assert not any(episode.beliefs or episode.rewards for episode in episodes)
+    earned = at_end.price(episodes)
+    for episode, other in zip(episodes, expected, strict=True):
+        assert episode.rewards == other.rewards
+        assert (episode.beliefs, episode.views) == (other.beliefs, other.views)
+        assert (len(episode.measured), episode.turns) == (len(other.measured), other.turns)
+        assert split(episode, REWARD) == split(other, REWARD)
+    assert earned == [sum(sum(terms.values()) for terms in other.rewards) for other in expected]
+
+
+def test_each_model_is_asked_once_for_all_episodes(index: BM25Index) -> None:
+    scorer, reference = MentionScorer(), MentionScorer()
+    engine = dataclasses.replace(whole_engine(index, scorer, reference), measure="end")
+    episodes = play(engine, [([MESSAGES[0], MESSAGES[4]], None), ([MESSAGES[3]] * 3, None)])
+    assert (scorer.calls, reference.calls) == ([], [])
+    engine.price(episodes)
+    # Two and four states, and two draws for the turn that found passages.
+    assert (scorer.calls, reference.calls) == ([6 + 2], [6])
+
+
+def test_a_rollout_prices_what_has_ended(engine: Engine) -> None:
+    at_end = dataclasses.replace(engine, measure="end")
+    expected = list(collect(engine, Half(), QUESTIONS[:2], group_size=2))
+    episodes = list(collect(at_end, Half(), QUESTIONS[:2], group_size=2))
+    assert [episode.rewards for episode in episodes] == [episode.rewards for episode in expected]
+    assert all(episode.rewards for episode in episodes)
+
+
+def test_a_scorer_that_fails_leaves_the_episodes_unpriced(engine: Engine) -> None:
+    class Down(MentionScorer):
+        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+            raise ScoringError("down")
+
+    broken = dataclasses.replace(engine, scorer=Down(), measure="end")
+    episodes = play(broken, [([MESSAGES[4]], None)])
+    with pytest.raises(ScoringError, match="down"):
+        broken.price(episodes)
+    assert (episodes[0].beliefs, episodes[0].rewards, episodes[0].end) == ([], [], EndReason.ANSWERED)
+    mended = dataclasses.replace(engine, measure="end")
+    assert mended.price(episodes) == [0.0]  # a wrong answer
+    with pytest.raises(ValueError, match="is priced already"):
+        mended.price(episodes)
+
+
+def test_what_runs_is_not_priced(engine: Engine) -> None:
+    at_end = dataclasses.replace(engine, measure="end")
+    with pytest.raises(ValueError, match="has not ended"):
+        at_end.price(at_end.begin(QUESTIONS[:1]))
+    with pytest.raises(ValueError, match="measure is 'step' or 'end'"):
+        dataclasses.replace(engine, measure="later")  # type: ignore[arg-type]
