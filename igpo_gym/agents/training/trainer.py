@@ -14,9 +14,10 @@ denominator of rho; messages hold those of the model itself, so at another tempe
 trainer's own forward pass before the first step. ``log_prob_gap`` in the log says how far sampler and trainer
 are from each other then, which should be rounding and nothing else. KL_i is clamped to 10, as verl clamps it.
 
-A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint), and
-the models ``best`` (by validation F1) and ``last``, ordinary transformers folders. Started again, a run goes
-on from its checkpoint, and on a CPU it ends with the very weights of a run that was never stopped.
+A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint),
+``samples`` (episodes of validations), and the models ``best`` (by validation F1) and ``last``, ordinary
+transformers folders. Started again, a run goes on from its checkpoint, and on a CPU it ends with the very
+weights of a run that was never stopped.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from igpo_gym.agents.training.metrics import (
     outage_share,
 )
 from igpo_gym.agents.training.model import TrainedModel
+from igpo_gym.agents.training.samples import SAMPLES, keep_samples
 from igpo_gym.agents.training.settings import Settings, agree, keep, question_sets
 from igpo_gym.config import shown
 from igpo_gym.envs.setup import QuestionStream, assemble
@@ -419,6 +421,9 @@ class Run:
         """Play the validation questions, always with the same random numbers; keep the best model so far."""
         self.policy.sampling = replace(self.sampling, temperature=self.settings.validation_temperature)
         played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
+        keep_samples(
+            self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
+        )
         metrics = episode_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
