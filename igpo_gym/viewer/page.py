@@ -48,7 +48,7 @@ def render(data: Data, title: str) -> str:
     details = [as_json(each) for each in data.details]
     _check_size(title, details)
     environment = Environment(
-        loader=PackageLoader("igpo_gym.viewer", "page"),
+        loader=PackageLoader("igpo_gym.viewer", "web"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -88,4 +88,4 @@ def _script() -> str:
 
 @cache
 def _source(name: str) -> str:
-    return files("igpo_gym.viewer").joinpath("page", name).read_text(encoding="utf-8")
+    return files("igpo_gym.viewer").joinpath("web", name).read_text(encoding="utf-8")
