@@ -1,7 +1,7 @@
 """Draw the pictures of docs/viewer.md: pages of episodes that the bundled model plays, in a real browser.
 
-Needs playwright and a Chromium: ``python scripts/viewer_pictures.py [FOLDER]`` writes PNG files into
-docs/figures, or into FOLDER.
+Needs playwright and a Chromium. ``python scripts/viewer_pictures.py [FOLDER]`` writes into docs/figures.
+What is played stands in FOLDER, if one is given, and is not played again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.viewer.browser import browser, url  # noqa: E402
 LARGEST = 150_000
 """Bytes of a picture."""
 
-EPISODE = "1.w32520009/bridge-0.1"
-ASKED = EPISODE.split(".")[1]
+ASKED = "w32520009%2Fbridge-0"
+EPISODE = f"1.{ASKED}.1"
 
 
 def record(folder: Path) -> tuple[Path, Path]:
@@ -33,24 +33,27 @@ def record(folder: Path) -> tuple[Path, Path]:
         "view warm.jsonl hot.jsonl --out runs.html",
     ]
     for command in commands:
+        if command.startswith("relabel") and (folder / "tips.jsonl").exists():
+            continue
         subprocess.run(["igpo-gym", *command.split()], cwd=folder, check=True)
     return folder / "rewards.html", folder / "runs.html"
 
 
-def main(out: Path) -> None:
-    """Draw all pictures into a folder."""
-    with TemporaryDirectory() as made, browser() as chrome:
-        rewards, runs = record(Path(made))
+def main(folder: Path) -> None:
+    """Draw all pictures."""
+    out = REPOSITORY / "docs" / "figures"
+    rewards, runs = record(folder)
+    with browser() as chrome:
         views = {
-            "list": (rewards, "#/?q=tell&sort=-gain"),
-            "episode": (rewards, f"#/episode/{EPISODE.replace('/', '%2F')}"),
-            "tokens": (rewards, f"#/episode/{EPISODE.replace('/', '%2F')}?tokens=1"),
-            "attempts": (rewards, f"#/attempts/{ASKED.replace('/', '%2F')}"),
-            "rewards": (rewards, f"#/rewards/{EPISODE.replace('/', '%2F')}"),
-            "runs": (runs, "#/runs"),
+            "list": (rewards, "#/?q=tell&sort=-gain", (1060, 600)),
+            "episode": (rewards, f"#/episode/{EPISODE}", (1060, 860)),
+            "tokens": (rewards, f"#/episode/{EPISODE}?tokens=1", (1060, 860)),
+            "attempts": (rewards, f"#/attempts/{ASKED}", (1280, 700)),
+            "rewards": (rewards, f"#/rewards/{EPISODE}", (1280, 640)),
+            "runs": (runs, "#/runs", (1060, 600)),
         }
-        for name, (page, address) in views.items():
-            tab = chrome.new_page(viewport={"width": 1100, "height": 720})
+        for name, (page, address, (width, height)) in views.items():
+            tab = chrome.new_page(viewport={"width": width, "height": height})
             tab.goto(url(page, address))
             tab.locator("main *").first.wait_for()
             picture = out / f"viewer-{name}.png"
@@ -61,4 +64,5 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "docs" / "figures")
+    with TemporaryDirectory() as made:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else made))

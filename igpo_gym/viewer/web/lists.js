@@ -164,6 +164,7 @@ function questionRows() {
     if (!rows.has(asked.key)) rows.set(asked.key, { key: asked.key, asked, attempts: [] });
     rows.get(asked.key).attempts.push(episode);
   }
+  for (const row of rows.values()) row.attempts.sort((one, other) => one.run - other.run || one.attempt - other.attempt);
   return sorted([...rows.values()], sorting(QUESTION_COLUMNS, ""));
 }
 

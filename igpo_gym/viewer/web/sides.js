@@ -63,7 +63,7 @@ function TwoRewards({ episode }) {
   return html`<article class="broad">
     <${QuestionHead} asked=${episode.asked}><p class="path"><a href=${to(["rewards"])}>Two rewards</a> <span class="note">${order.indexOf(episode) + 1} of ${order.length}, <a href=${to(["episode", episode.key])}>attempt ${episode.attempt + 1}</a></span></p><//>
     <form class="filters" onSubmit=${(event) => event.preventDefault()}><${TwoChoices} names=${names} titles=${names} /></form>
-    <table class="sides rewards"><thead>
+    <div class="sideways" tabindex="0" role="region" aria-label="Turns under two rewards"><table class="sides rewards"><thead>
       <tr><td colspan="2"></td>${pair.map((name) => html`<th scope="colgroup" colspan="3">${name}</th>`)}<th scope="col" rowspan="2">advantage, second − first</th></tr>
       <tr><th scope="col">turn</th><th scope="col">belief</th>${pair.map(() => html`<th scope="col">terms</th><th scope="col">reward</th><th scope="col">advantage</th>`)}</tr></thead>
       <tbody>${places.map((place) => html`<tr>
@@ -74,20 +74,20 @@ function TwoRewards({ episode }) {
           <td><${Ink} value=${worth[side] && worth[side][place]} scale=${steepest} digits=${2} /></td>`)}
         <td><${Ink} value=${worth[0] && worth[1] ? worth[1][place] - worth[0][place] : null} scale=${steepest} digits=${2} /></td></tr>`)}
         <tr class="sum"><th scope="row">sum</th><td></td>${pair.map((name) => html`<td></td><td>${signed(episode.returns[name])}</td><td></td>`)}<td></td></tr>
-      </tbody></table>
+      </tbody></table></div>
     <p class="note">Advantages: ${ESTIMATOR}, under each reward within the attempts at this question.</p>
   </article>`;
 }
 
-const sparks = (episodes) => html`<span class="sparks">${episodes.map((one) => html`<a href=${to(["episode", one.key])} aria-label=${`attempt ${one.attempt + 1}, F1 ${fixed(one.scores.f1)}`}><${Sparkline} episode=${one} width=${52} /></a>`)}</span>`;
+const sparks = (episodes) => html`<span class="sparks">${episodes.map((one) => html`<a href=${to(["episode", one.key])} aria-label=${`attempt ${one.attempt + 1}, F1 ${fixed(one.scores.f1)}`}><${Sparkline} episode=${one} width=${34} /></a>`)}</span>`;
 
 // Rows of two values and their difference, the largest in size first.
 function Differences({ label, heading, rows, titles, left, right, link, controls, what, selected }) {
   const scale = largest(rows.map((row) => row.difference));
   const columns = [
     { id: "question", title: "Question", value: (row) => row.asked.text, cell: (row) => html`<a class="title" href=${link(row)}>${row.asked.text}</a><span class="sub">${row.sub}</span>` },
-    { id: "first", title: titles[0], width: "17%", value: (row) => row.first, cell: left },
-    { id: "second", title: titles[1], width: "17%", value: (row) => row.second, cell: right },
+    { id: "first", title: titles[0], width: "22%", value: (row) => row.first, cell: left },
+    { id: "second", title: titles[1], width: "22%", value: (row) => row.second, cell: right },
     { id: "size", title: "Difference", width: "10rem", number: true, value: (row) => Math.abs(row.difference), cell: (row) => html`<${Ink} value=${row.difference} scale=${scale} />` },
   ];
   const sort = sorting(columns, "-size");
