@@ -41,6 +41,7 @@ WITHOUT_TORCH = (
         "agents.rollouts.summary",
         "agents.rollouts.tokens",
     ),
+    *("viewer", "viewer.page"),
 )
 """What can be imported where neither torch nor transformers is."""
 

@@ -60,11 +60,11 @@ def view(
     import webbrowser
 
     from igpo_gym.viewer.page import write_page
-    from igpo_gym.viewer.runs import part, read_runs
+    from igpo_gym.viewer.runs import read_runs
 
     with explained():
         with console.status("reading episodes"):
-            runs = part(read_runs(files), start, count)
+            runs = read_runs(files, start, count)
             names = _token_names(runs, tokenizer)
         target = out or Path(tempfile.mkdtemp(prefix="igpo-gym-view-")) / f"{files[0].stem}.html"
         number = write_page(target, runs, estimator, names)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +24,9 @@ Terms: TypeAlias = Sequence[Mapping[str, float]]
 
 Place: TypeAlias = tuple[str, str, int]
 """The set of questions, the question's id, and which attempt at it an episode is."""
+
+LARGEST, FITTING = 1_000_000_000, 64_000_000
+"""The bytes of a recording that is read as a whole, and of one that a page can hold."""
 
 RECORDED = "as recorded"
 """What a reward is called whose name a record does not tell."""
@@ -94,20 +98,23 @@ class Run:
         return found
 
 
-def read_runs(files: Sequence[str | Path]) -> list[Run]:
-    """The runs of some files, in their order.
+def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = None) -> list[Run]:
+    """The runs of some files, in their order; of each recording ``count`` episodes from number ``start`` on.
 
     A file is a recording, or what ``igpo-gym relabel`` wrote about the recording in front of it: as lines of
     rewards, or as records. The latter are known by their messages: episodes of the same questions and
-    attempts that say the same are not another run, but the same one under another reward. Raises DataError
-    for a file that is neither, and for one that does not belong to a recording.
+    attempts that say the same are not another run, but the same one under another reward. Advantages are
+    those among the episodes that are read. Raises DataError for a file that is neither, for one that does not
+    belong to a recording, and, where all episodes are asked for, for one of more than ``LARGEST`` bytes.
     """
     runs: list[Run] = []
     for file in map(Path, files):
         if _is_priced(file):
-            _add(file, runs[-1] if runs else Run(""), _priced(file, runs))
+            _add(file, runs[-1] if runs else Run(""), _priced(file, runs, start))
             continue
-        run = _recorded(file, {run.name for run in runs})
+        if count is None:
+            _check_size(file)
+        run = _recorded(file, {run.name for run in runs}, start, count)
         original = next((earlier for earlier in runs if _same_messages(run, earlier)), None)
         if original is None:
             runs.append(run)
@@ -115,25 +122,27 @@ def read_runs(files: Sequence[str | Path]) -> list[Run]:
             new = {each.place: each.paid for each in run.episodes}
             _add(file, original, new)
     if not any(run.episodes for run in runs):
-        raise DataError(files[0] if files else "", "there are no episodes to show")
+        behind = f" from number {start} on" if start else ""
+        raise DataError(files[0] if files else "", f"there are no episodes to show{behind}")
     return runs
 
 
-def part(runs: Sequence[Run], start: int, count: int | None) -> list[Run]:
-    """The runs with ``count`` episodes each, from number ``start`` on; None: all.
+def _check_size(file: Path) -> None:
+    size = file.stat().st_size
+    if size > LARGEST:
+        with file.open("rb") as lines:
+            episodes = sum(1 for _ in lines)
+        raise DataError(
+            file,
+            f"{episodes} episodes of {size / 1e9:.1f} GB are more than one page shows: give --count (about "
+            f"{episodes * FITTING // size} fit), and --start for the next",
+        )
 
-    Raises ValueError where nothing is left. Advantages are then those among the episodes that are left.
-    """
-    stop = None if count is None else start + count
-    parts = [replace(run, episodes=run.episodes[start:stop]) for run in runs]
-    if not any(run.episodes for run in parts):
-        raise ValueError(f"--start {start} leaves no episode of {max(len(run.episodes) for run in runs)}")
-    return parts
 
-
-def _recorded(file: Path, names: Iterable[str]) -> Run:
+def _recorded(file: Path, names: Iterable[str], start: int, count: int | None) -> Run:
     run = Run(_unlike(file.stem, names))
-    for settings, episode in read_recordings(file):
+    stop = None if count is None else start + count
+    for settings, episode in islice(read_recordings(file), start, stop):
         run.episodes.append(Shown(settings, episode, _paid(settings, episode, file)))
     return run
 
@@ -177,8 +186,8 @@ def _is_priced(file: Path) -> bool:
     return isinstance(first, dict) and "format" not in first and {"question_id", "rewards"} <= first.keys()
 
 
-def _priced(file: Path, runs: Sequence[Run]) -> dict[Place, dict[str, Paid]]:
-    """What each episode of the latest run is paid, from lines of rewards."""
+def _priced(file: Path, runs: Sequence[Run], start: int) -> dict[Place, dict[str, Paid]]:
+    """What each episode of the latest run is paid, from lines of rewards; the run begins at number ``start``."""
     if not runs:
         raise DataError(file, "holds rewards without episodes: name the recording in front of it")
     shown = runs[-1].episodes
@@ -186,11 +195,12 @@ def _priced(file: Path, runs: Sequence[Run]) -> dict[Place, dict[str, Paid]]:
     found: dict[Place, dict[str, Paid]] = {}
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            at = number - 1 - start
             try:
                 record = json.loads(line)
                 place = record["question_id"], record["attempt"]
                 # Line n is about episode n; several sets in one file may share ids.
-                own = shown[number - 1] if number <= len(shown) else None
+                own = shown[at] if 0 <= at < len(shown) else None
                 if own is None or own.place[1:] != place:
                     own = places.get(place)
                 if own is None:

@@ -102,7 +102,7 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, engine: Engine) -> None:
         ([str(tmp_path / "none.jsonl")], "no such file"),
         ([str(recording), "--estimator", "none"], "unknown advantage estimator 'none'"),
         ([str(recording), "--estimator", "vine"], "vine needs a gain on every last turn"),
-        ([str(recording), "--start", "7"], "--start 7 leaves no episode of 1"),
+        ([str(recording), "--start", "7"], "no episodes to show from number 7 on"),
     ):
         done = RUNNER.invoke(app, ["view", *arguments, "--out", str(tmp_path / "page.html")])
         assert done.exit_code == 2

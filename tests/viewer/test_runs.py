@@ -11,7 +11,8 @@ import pytest
 from igpo_gym.envs.engine import Engine
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import PRESETS
-from igpo_gym.viewer.runs import part, read_runs
+from igpo_gym.viewer import runs
+from igpo_gym.viewer.runs import read_runs
 from tests.conftest import play
 from tests.viewer.pages import RIGHT, SEARCH, WRONG, group, write
 
@@ -139,8 +140,28 @@ def test_what_does_not_belong_is_refused(tmp_path: Path, engine: Engine) -> None
 
 
 def test_a_part_of_the_episodes(tmp_path: Path, engine: Engine) -> None:
-    runs = read_runs([write(tmp_path / "a.jsonl", group(engine))])
-    assert [each.episode.attempt for each in part(runs, 1, 2)[0].episodes] == [1, 2]
-    assert len(part(runs, 0, None)[0].episodes) == 5
-    with pytest.raises(ValueError, match="--start 5 leaves no episode of 5"):
-        part(runs, 5, None)
+    recording = write(tmp_path / "a.jsonl", group(engine))
+    values = {("q-birth", n): [{"x": float(n)}] * turns for n, turns in enumerate((3, 2, 2, 3))}
+    lines = priced(tmp_path / "p.jsonl", "x", values)
+    (run,) = read_runs([recording, lines], 1, 2)
+    assert [(each.episode.attempt, each.paid["x"].terms[0]["x"]) for each in run.episodes] == [
+        (1, 1.0),
+        (2, 2.0),
+    ]
+    assert len(read_runs([recording], 3)[0].episodes) == 2
+    with pytest.raises(DataError, match="no episodes to show from number 5 on"):
+        read_runs([recording], 5)
+
+
+def test_a_large_file_is_refused_before_it_is_read(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = write(tmp_path / "a.jsonl", group(engine))
+    size = recording.stat().st_size
+    monkeypatch.setattr(runs, "LARGEST", size - 1)
+    monkeypatch.setattr(runs, "FITTING", size // 2)
+    with pytest.raises(DataError, match=r"5 episodes of 0\.0 GB .* --count \(about 2 fit\)"):
+        read_runs([recording])
+    assert len(read_runs([recording], 0, 4)[0].episodes) == 4
+    monkeypatch.setattr(runs, "LARGEST", size)
+    assert len(read_runs([recording])[0].episodes) == 5
