@@ -187,7 +187,7 @@ def _is_priced(file: Path) -> bool:
 
 
 def _priced(file: Path, runs: Sequence[Run], start: int) -> dict[Place, dict[str, Paid]]:
-    """What each episode of the latest run is paid, from lines of rewards; the run begins at number ``start``."""
+    """What each episode of the latest run is paid, from lines of rewards; it begins at number ``start``."""
     if not runs:
         raise DataError(file, "holds rewards without episodes: name the recording in front of it")
     shown = runs[-1].episodes

@@ -63,6 +63,7 @@ function Curve({ episode, turn, views, onTurn }) {
     ${Array.from({ length: turns + 1 }, (_, place) => html`<button class="jump" key=${place}
       style=${{ left: `${left(place)}%` }} aria-current=${place === turn ? "step" : null}
       aria-label=${label(place)} title=${label(place)} onClick=${() => onTurn(place)}>${place || "Q"}</button>`)}
+    ${beliefs.length === 0 && html`<p class="legend">the record holds no beliefs: no scorer was at work</p>`}
     ${views.length > 0 && html`<p class="legend">dashed: ${views.map((view) => view.name).join("; ")}</p>`}
   </nav>`;
 }
