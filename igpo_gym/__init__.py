@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from igpo_gym.agents.training import train as train
     from igpo_gym.config import EnvConfig as EnvConfig
     from igpo_gym.data.interface import QuestionSet as QuestionSet
+    from igpo_gym.envs import InformationGain as InformationGain
     from igpo_gym.envs import SearchQADiscreteEnv as SearchQADiscreteEnv
     from igpo_gym.envs import SearchQAEnv as SearchQAEnv
     from igpo_gym.envs import SearchQAVectorEnv as SearchQAVectorEnv
     from igpo_gym.envs import TranscriptObservation as TranscriptObservation
+    from igpo_gym.envs import VectorInformationGain as VectorInformationGain
     from igpo_gym.episode import Answer as Answer
     from igpo_gym.episode import Belief as Belief
     from igpo_gym.episode import EndReason as EndReason
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from igpo_gym.rewards import RewardFunction as RewardFunction
     from igpo_gym.rewards import RewardTerm as RewardTerm
     from igpo_gym.rewards import resolve_reward as resolve_reward
+    from igpo_gym.rewards.pricing import information_gain as information_gain
     from igpo_gym.rewards.relabel import relabel as relabel
     from igpo_gym.rewards.split import Split as Split
     from igpo_gym.rewards.split import split as split
@@ -116,13 +119,16 @@ _SURFACE: dict[str, tuple[str, ...]] = {
         "RewardTerm",
         "resolve_reward",
     ),
+    "igpo_gym.rewards.pricing": ("information_gain",),
     "igpo_gym.rewards.relabel": ("relabel",),
     "igpo_gym.rewards.split": ("Split", "split"),
     "igpo_gym.envs": (
+        "InformationGain",
         "SearchQADiscreteEnv",
         "SearchQAEnv",
         "SearchQAVectorEnv",
         "TranscriptObservation",
+        "VectorInformationGain",
     ),
     "igpo_gym.agents.policies": ("ScriptedAgent", "resolve_policy"),
     "igpo_gym.agents.policies.language_model": ("LanguageModelPolicy",),

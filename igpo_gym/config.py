@@ -138,7 +138,8 @@ class EnvConfig:
     group_size: Annotated[int, "How many episodes in a row are on the same question."] = 1
     oracle_info: Annotated[bool, 'Whether info["gold"] holds the gold answers and evidence.'] = False
     render_mode: Annotated[
-        str | None, "ansi (render returns a string), human (prints after every step), or none."
+        str | None,
+        "ansi (render returns a string), rgb_array (an image), human (prints after every step), or none.",
     ] = None
 
     def __post_init__(self) -> None:

@@ -2,17 +2,22 @@
 
 from igpo_gym.envs.discrete import SearchQADiscreteEnv, SearchQADiscreteVectorEnv
 from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.information_gain import InformationGain, TextEnv, VectorInformationGain
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.envs.vector import SearchQAVectorEnv
-from igpo_gym.envs.wrappers import TranscriptObservation, VectorTranscriptObservation
+from igpo_gym.envs.wrappers import NumericInfo, TranscriptObservation, VectorTranscriptObservation
 
 __all__ = [
     "Engine",
+    "InformationGain",
+    "NumericInfo",
     "Rules",
     "SearchQADiscreteEnv",
     "SearchQADiscreteVectorEnv",
     "SearchQAEnv",
     "SearchQAVectorEnv",
+    "TextEnv",
     "TranscriptObservation",
+    "VectorInformationGain",
     "VectorTranscriptObservation",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -30,6 +30,9 @@ from igpo_gym.rewards.beliefs import origin
 from igpo_gym.rewards.instruments import believe
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.tools import search_call
+
+if TYPE_CHECKING:
+    from igpo_gym.envs.render import Picture
 
 ActionMask: TypeAlias = npt.NDArray[np.int8]
 
@@ -190,7 +193,7 @@ class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
         """Which actions can help in the running episode, shape ``(2 * slots + 1,)``."""
         return self._shown("action_masks").action_mask.astype(np.bool_)
 
-    def render(self) -> str | None:
+    def render(self) -> str | Picture | None:
         """As the text environment renders."""
         return self.text.render()
 
@@ -264,6 +267,7 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
             ended = np.flatnonzero(infos.get("_final_obs", []))
             for index, menu in zip(ended, self.reader.read([played[i] for i in ended]), strict=True):
                 infos["final_obs"][index] = menu.observation
+                infos["final_info"] = self._add_info(infos["final_info"], _menu_info(menu), int(index))
         self.menus = menus
         return self._observations(), rewards, terminations, truncations, self._add_menus(infos, self.menus)
 
@@ -271,7 +275,7 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
         """Which actions can help, shape ``(num_envs, 2 * slots + 1)``."""
         return np.stack([menu.action_mask for menu in self._shown("action_masks")]).astype(np.bool_)
 
-    def render(self) -> tuple[str, ...] | None:
+    def render(self) -> tuple[str | Picture, ...] | None:
         """As the text environment renders."""
         return self.text.render()
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
+from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
 from igpo_gym.episode import Answer, Belief, Episode, Turn
+from igpo_gym.errors import MissingExtraError
 from igpo_gym.text import printable
 
 _BAR_WIDTH = 30
+
+Picture: TypeAlias = "npt.NDArray[np.uint8]"
+"""[height, width, 3], of any episode the same size."""
+
+_COLUMNS, _ROWS, _FONT_SIZE = 100, 40, 14
+_BACKGROUND, _INK = (250, 250, 250), (30, 30, 30)
 
 
 class Screen(Console):
@@ -62,9 +72,40 @@ def belief_bar(belief: Belief, before: Belief | None = None) -> Text:
     return bar
 
 
+def drawn(episode: Episode, mode: str) -> str | Picture:
+    """The dialogue in a render mode: "ansi" or "rgb_array"."""
+    return picture(episode) if mode == "rgb_array" else ansi(episode)
+
+
 def ansi(episode: Episode, width: int = 100) -> str:
     """The dialogue as a string with terminal colors."""
-    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system="standard")
+    return _text(episode, width, colored=True)
+
+
+def picture(episode: Episode) -> Picture:
+    """The end of the dialogue as an image, for libraries that want frames (videos, windows).
+
+    Raises MissingExtraError without matplotlib, whose font it is.
+    """
+    try:
+        from matplotlib import get_data_path
+        from PIL import Image, ImageDraw, ImageFont
+    except ModuleNotFoundError:
+        raise MissingExtraError('render_mode="rgb_array"', "plots") from None
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSansMono.ttf", _FONT_SIZE)
+    lines = _text(episode, _COLUMNS, colored=False).splitlines()[-_ROWS:]
+    advance, height = _FONT_SIZE * 0.6, _FONT_SIZE + 4
+    image = Image.new("RGB", (round(advance * (_COLUMNS + 2)), height * (_ROWS + 1)), _BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    for row, line in enumerate(lines):
+        draw.text((advance, height * (row + 0.5)), line, fill=_INK, font=font)
+    return np.asarray(image)
+
+
+def _text(episode: Episode, width: int, colored: bool) -> str:
+    console = Console(
+        file=io.StringIO(), force_terminal=colored, width=width, color_system="standard" if colored else None
+    )
     with console.capture() as capture:
         console.print(dialogue(episode))
     return capture.get()

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
@@ -23,6 +23,9 @@ from igpo_gym.envs.setup import (
 )
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode
+
+if TYPE_CHECKING:
+    from igpo_gym.envs.render import Picture
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         ScoringError: from ``reset`` and ``step``, when the scorer fails; the episode is as it was before.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"], "render_fps": 4}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 4}  # type: ignore[misc]
 
     @with_signature(
         [
@@ -135,13 +138,13 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
             self.episode, self._place = before
             raise
 
-    def render(self) -> str | None:
-        """The dialogue so far as a string, in mode "ansi"; mode "human" prints it unasked."""
-        if self.render_mode != "ansi" or self.episode is None:
+    def render(self) -> str | Picture | None:
+        """The dialogue so far: a string in mode "ansi", an image in "rgb_array". "human" prints unasked."""
+        if self.render_mode in (None, "human") or self.episode is None:
             return None
-        from igpo_gym.envs.render import ansi
+        from igpo_gym.envs.render import drawn
 
-        return ansi(self.episode)
+        return drawn(self.episode, self.render_mode)
 
     def _show(self) -> None:
         if self.render_mode == "human" and self.episode is not None:

@@ -9,7 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium.error import CustomSpaceError
 from gymnasium.spaces import Space
+from gymnasium.spaces.utils import flatdim, flatten, flatten_space, unflatten
+from gymnasium.vector.utils import create_shared_memory
+from gymnasium.wrappers.utils import create_zero_array
 
 _SURROGATES = range(0xD800, 0xE000)
 _CODE_POINTS = 0x110000 - len(_SURROGATES)
@@ -66,3 +70,35 @@ class UnicodeText(Space[str]):
 
     def __repr__(self) -> str:
         return f"UnicodeText({self.max_length})"
+
+
+# What Gymnasium does with the spaces that it knows, and with others by registration.
+
+
+@flatdim.register(UnicodeText)
+def _no_dimension(space: UnicodeText) -> int:
+    raise ValueError(f"{space} does not flatten to a fixed size: its texts differ in length")
+
+
+@flatten_space.register(UnicodeText)
+def _flat(space: Space[Any]) -> Space[Any]:
+    return space
+
+
+@flatten.register(UnicodeText)
+@unflatten.register(UnicodeText)
+def _as_it_is(space: UnicodeText, x: str) -> str:  # type: ignore[misc]
+    return x
+
+
+@create_zero_array.register(UnicodeText)
+def _empty(space: Space[Any]) -> str:  # type: ignore[misc]
+    return ""
+
+
+@create_shared_memory.register(UnicodeText)
+def _no_shared_memory(space: Space[Any], n: int = 1, ctx: Any = None) -> Any:
+    raise CustomSpaceError(
+        "texts have no fixed size that processes could share: make the vector environment with "
+        "shared_memory=False, or take gym.make_vec, which plays all episodes in one process"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from igpo_gym.envs.setup import (
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode
+
+if TYPE_CHECKING:
+    from igpo_gym.envs.render import Picture
 
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
@@ -55,7 +58,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
     ([0.0, 0.0], [False, False])
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # type: ignore[misc]
 
     @with_signature(
         [
@@ -167,13 +170,13 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             self.episodes, self._seeds, self._places = before
             raise
 
-    def render(self) -> tuple[str, ...] | None:
-        """The dialogue of each environment so far, in mode "ansi"."""
+    def render(self) -> tuple[str | Picture, ...] | None:
+        """The dialogue of each environment so far: strings in mode "ansi", images in "rgb_array"."""
         if self.render_mode is None:
             return None
-        from igpo_gym.envs.render import ansi
+        from igpo_gym.envs.render import drawn
 
-        return tuple(ansi(episode) for episode in self.episodes)
+        return tuple(drawn(episode, self.render_mode) for episode in self.episodes)
 
     def _stepped(
         self,

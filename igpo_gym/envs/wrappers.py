@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -93,3 +93,49 @@ class VectorTranscriptObservation(_VectorWrapper):
         for index in np.flatnonzero(infos["_messages"]):
             self._transcripts[index] = transcript(infos["messages"][index])
         return tuple(self._transcripts)
+
+
+NUMBERS = (
+    *("turn", "belief", "belief_log_prob", "gain", "valid", "failed", "failed_turns", "reply_cut"),
+    *("em", "f1", "cover_em", "tool_turns"),
+)
+"""The numbers in ``info`` that every reward has, see :func:`igpo_gym.envs.info.episode_info`."""
+
+
+def numbers(info: Mapping[str, Any], names: Sequence[str] = NUMBERS) -> dict[str, float]:
+    """The entries of ``info`` with these names as floats; nan for one that is not there.
+
+    >>> numbers({"turn": 1, "valid": True, "messages": []}, ["turn", "valid", "f1"])
+    {'turn': 1.0, 'valid': 1.0, 'f1': nan}
+    """
+    return {name: float(info.get(name, np.nan)) for name in names}
+
+
+class NumericInfo(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Keeps of ``info`` the same numbers in every step, for libraries that stack it: Tianshou, Minari.
+
+    ``names`` are the entries that are kept, by default :data:`NUMBERS`. One that a step does not have (a
+    score before the end, say) is nan.
+
+    >>> import gymnasium as gym, igpo_gym
+    >>> env = NumericInfo(gym.make("SearchQA-Outcome-v0"), names=["turn", "f1"])
+    >>> env.reset(seed=0)[1], env.step("<answer>Danzig</answer>")[-1]
+    ({'turn': 0.0, 'f1': nan}, {'turn': 1.0, 'f1': 0.0})
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], names: Sequence[str] = NUMBERS) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, names=names)
+        gym.Wrapper.__init__(self, env)
+        self._names = tuple(names)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset; ``info`` has numbers alone."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, dict(numbers(info, self._names))
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step; ``info`` has numbers alone."""
+        *rest, info = self.env.step(action)
+        return (*rest, dict(numbers(info, self._names)))

@@ -40,7 +40,7 @@ def _unless_last(value: Price) -> Price:
     return price
 
 
-def information_gain(episode: Episode, turn: int) -> float:
+def measured_gain(episode: Episode, turn: int) -> float:
     """The change of the belief as it was measured, in probability; 0 for an answer and a failed search."""
     played = episode.turns[turn - 1]
     if isinstance(played.action, Answer) or played.failed:

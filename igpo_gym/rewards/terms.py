@@ -35,8 +35,8 @@ from igpo_gym.parameters import Parameter, defaults, make
 from igpo_gym.rewards.gains import (
     document_gain,
     gain,
-    information_gain,
     log_gain,
+    measured_gain,
     new_best,
     shaping,
     teacher_gain,
@@ -215,5 +215,5 @@ def make_term(name: str, **given: Parameter) -> RewardTerm:
 TERMS = {name: make_term(name) for name in MAKERS}
 """The package's terms by name, with their default parameters; b_t is the belief after turn t."""
 
-INFORMATION_GAIN = RewardTerm("gain", information_gain, (BELIEF,), formula="b_t - b_{t-1}")
+INFORMATION_GAIN = RewardTerm("gain", measured_gain, (BELIEF,), formula="b_t - b_{t-1}")
 """The gain as it is measured, the last turn of an episode that runs out of turns included."""

@@ -123,8 +123,7 @@ def test_a_model_is_saved_and_loaded(learner: Any, policy: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize(("learner", "policy"), [(PPO, "MlpPolicy"), (MaskablePPO, MaskableCandidatePolicy)])
 def test_sb3_s_own_vec_envs_do_too(learner: Any, policy: Any) -> None:
-    # SB3's helper asks for render_mode="rgb_array" unless it is told another.
-    envs = make_vec_env(DISCRETE, n_envs=2, seed=0, env_kwargs={"render_mode": None, **SETTINGS})
+    envs = make_vec_env(DISCRETE, n_envs=2, seed=0, env_kwargs=SETTINGS)
     model = learner(policy, envs, **SHORT).learn(32)
     assert model.num_timesteps == 32
     assert model.ep_info_buffer
@@ -166,3 +165,11 @@ def test_it_learns_to_search_and_answer(learner: Any, policy: Any) -> None:
         lambda seen, masks: model.predict(seen, **({"action_masks": masks} if masked else {}))[0]
     )
     assert learned > chance + 0.2
+
+
+def test_an_environment_by_its_name_alone() -> None:
+    """SB3 then makes it with render_mode="rgb_array"."""
+    model = PPO("MlpPolicy", DISCRETE, **SHORT).learn(16)
+    assert model.num_timesteps >= 16
+    frame = model.get_env().render("rgb_array")
+    assert frame.ndim == 3

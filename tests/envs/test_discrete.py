@@ -288,3 +288,15 @@ def test_each_environment_needs_an_action(settings: dict[str, Any]) -> None:
     envs.reset(seed=0)
     with pytest.raises(ValueError, match="3 actions for 2 environments"):
         envs.step([0, 0, 0])
+
+
+def test_the_end_in_the_same_step_has_its_mask_and_candidates(settings: dict[str, Any]) -> None:
+    envs = SearchQADiscreteVectorEnv(2, autoreset_mode="SameStep", **settings)
+    envs.reset(seed=0)
+    infos = envs.step([search(0), search(0)])[-1]
+    before = infos["candidates"][0]
+    infos = envs.step([answer(0), search(0)])[-1]
+    assert infos["_final_info"].tolist() == [True, False]
+    final = infos["final_info"]
+    assert final["action_mask"][0].shape == infos["action_mask"][0].shape
+    assert final["candidates"][0] == before  # an answer adds no candidate

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import re
 
+import gymnasium as gym
+import numpy as np
+
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.render import ansi
 from igpo_gym.episode import Question
@@ -38,3 +41,19 @@ def test_control_characters_do_not_reach_the_terminal(engine: Engine) -> None:
     text = plain(ansi(episode))
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
     assert "�[2Jhm�2J" in text
+
+
+def test_an_image_has_one_size_and_shows_what_is_new() -> None:
+    env = gym.make("SearchQA-Outcome-v0", render_mode="rgb_array")
+    env.reset(seed=0)
+    first = env.render()
+    env.step("<search>river</search>")
+    second = env.render()
+    assert isinstance(first, np.ndarray)
+    assert isinstance(second, np.ndarray)
+    assert first.shape == second.shape == (738, 857, 3)
+    assert first.dtype == np.uint8
+    assert (first != second).any()
+    envs = gym.make_vec("SearchQA-Outcome-v0", num_envs=2, render_mode="rgb_array")
+    envs.reset(seed=0)
+    assert [frame.shape for frame in envs.render()] == [(738, 857, 3)] * 2  # type: ignore[union-attr]

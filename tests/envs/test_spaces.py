@@ -1,7 +1,17 @@
 from __future__ import annotations
 
 import pytest
-from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+from gymnasium.error import CustomSpaceError
+from gymnasium.spaces import Dict, Discrete
+from gymnasium.spaces.utils import flatdim, flatten, flatten_space, unflatten
+from gymnasium.vector.utils import (
+    batch_space,
+    concatenate,
+    create_empty_array,
+    create_shared_memory,
+    iterate,
+)
+from gymnasium.wrappers.utils import create_zero_array
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,3 +64,16 @@ def test_spaces_compare_and_explain() -> None:
         UnicodeText(max_length=3)
     with pytest.raises(ValueError, match="without mask"):
         UnicodeText().sample(mask=())  # type: ignore[arg-type]
+
+
+def test_gymnasium_knows_what_to_do_with_texts() -> None:
+    space = UnicodeText()
+    assert create_zero_array(space) == ""
+    assert flatten_space(space) == space
+    assert unflatten(space, flatten(space, "Günter")) == "Günter"
+    nested = Dict({"text": space, "number": Discrete(3)})
+    assert flatten_space(nested)["text"] == space  # type: ignore[index]
+    with pytest.raises(ValueError, match="does not flatten to a fixed size"):
+        flatdim(space)
+    with pytest.raises(CustomSpaceError, match="shared_memory=False"):
+        create_shared_memory(space, n=2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -9,7 +10,7 @@ import pytest
 import igpo_gym  # noqa: F401
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAVectorEnv, TranscriptObservation, VectorTranscriptObservation
-from igpo_gym.envs.wrappers import transcript
+from igpo_gym.envs.wrappers import NUMBERS, NumericInfo, transcript
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import MentionScorer
 
@@ -62,3 +63,15 @@ def test_vector_transcripts_are_those_of_the_single_form(settings: dict[str, Any
     mask = np.array([False, True])
     observations, _ = envs.reset(options={"reset_mask": mask})
     assert observations[1] == singles[1].reset()[0]
+
+
+def test_numeric_info_has_the_same_numbers_in_every_step() -> None:
+    env = NumericInfo(gym.make("SearchQA-IGPO-v0"))
+    messages = ("<search>river</search>", "no tags", "<answer>Danzig</answer>")
+    infos = [env.reset(seed=0)[1], *(env.step(message)[-1] for message in messages)]
+    assert {tuple(info) for info in infos} == {NUMBERS}
+    assert all(type(value) is float for info in infos for value in info.values())
+    assert [info["turn"] for info in infos] == [0.0, 1.0, 2.0, 3.0]
+    assert [info["valid"] for info in infos[1:]] == [1.0, 0.0, 1.0]
+    assert [math.isnan(info["f1"]) for info in infos] == [True, True, True, False]
+    assert infos[1]["gain"] == pytest.approx(infos[1]["belief"] - infos[0]["belief"])

@@ -1,0 +1,165 @@
+"""The wrapper for a vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from igpo_gym.envs.information_gain.turns import (
+    Answers,
+    Mode,
+    Play,
+    PricedTurns,
+    adds,
+    as_text,
+    check_same,
+    gold_answers,
+    told_info,
+)
+from igpo_gym.envs.spaces import UnicodeText
+from igpo_gym.episode import Episode
+from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
+from igpo_gym.rewards.functions import RewardFunction
+from igpo_gym.rewards.pricing import Pricing
+from igpo_gym.scorers.interface import AnswerScorer
+
+if TYPE_CHECKING:
+    _VectorWrapper = VectorWrapper[Any, Any, Any, Any, npt.NDArray[Any]]
+else:  # before Gymnasium 1.4 some of its classes take no parameters
+    _VectorWrapper = VectorWrapper
+
+
+class VectorInformationGain(_VectorWrapper):
+    """:class:`InformationGain` for a vector environment: all beliefs of a step are one call to the scorer.
+
+    The arguments are the same; ``observation_text`` and ``action_text`` are asked for each environment's own.
+    All autoreset modes are supported. ``answers`` as a function gets the vector environment and the info of
+    one environment. A transcript that grows longer than the scorer reads keeps its belief, and its
+    environment goes on, for only the vector environment itself can end it.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        scorer: str | AnswerScorer,
+        answers: Answers = "answers",
+        *,
+        reward: str | RewardFunction = "gain",
+        mode: Mode = "add",
+        reference: str | AnswerScorer | None = None,
+        probe: AnswerProbe = ANSWER_PROBE,
+        observation_text: Callable[[Any], str] = as_text,
+        action_text: Callable[[Any], str] = as_text,
+    ) -> None:
+        super().__init__(env)
+        pricing = Pricing.of(reward, scorer, reference, probe, adds(mode))
+        self._turns = PricedTurns(pricing, observation_text, action_text)
+        self._answers = answers
+        self._autoreset = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self._owed: tuple[list[Any], Any] | None = None
+        self._number = 0
+        self.reward = pricing.reward
+        self.episodes: list[Episode] = []
+        """The running, or just ended, episode of each environment."""
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset the environments, or those of ``options["reset_mask"]``, and ask for their first beliefs."""
+        self._owed = None
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            self.episodes = []
+        observations, infos = self.env.reset(seed=seed, options=options)
+        chosen = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
+        fresh = self._fresh(chosen, observations, infos)
+        self._turns.step([], list(fresh.values()))
+        self.episodes = [fresh[i] if i in fresh else self.episodes[i] for i in range(self.num_envs)]
+        return observations, self._with_told(infos, fresh)
+
+    def step(
+        self, actions: Any
+    ) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], dict[str, Any]]:
+        """Step the environments, and price what each of them told."""
+        if not self.episodes:
+            raise ResetNeeded("call reset() before step()")
+        own_actions = _each(self.env.single_action_space, self.env.action_space, actions)
+        if self._owed is None:
+            for action in own_actions:
+                self._turns.action_text(action)  # raises before the environments move
+            self._owed = own_actions, self.env.step(actions)
+        asked, (observations, paid, terminations, truncations, infos) = self._owed
+        check_same(asked, own_actions)
+        same_step = self._autoreset is AutoresetMode.SAME_STEP
+        ended = np.asarray(terminations) | np.asarray(truncations)
+        restarted = [place for place, episode in enumerate(self.episodes) if episode.done]
+        told = self._observations(observations)
+        plays = {
+            place: Play(
+                episode,
+                own_actions[place],
+                infos["final_obs"][place] if same_step and ended[place] else told[place],
+                float(paid[place]),
+                bool(terminations[place]),
+                bool(truncations[place]),
+            )
+            for place, episode in enumerate(self.episodes)
+            if place not in restarted
+        }
+        begun = np.flatnonzero(ended).tolist() if same_step else restarted
+        fresh = self._fresh(begun, observations, infos)
+        earned = self._turns.step(list(plays.values()), list(fresh.values()))
+        self._owed = None
+        rewards = np.zeros(self.num_envs, dtype=np.float64)
+        rewards[list(plays)] = [reward for reward, _ in earned]
+        for place, episode in fresh.items():
+            self.episodes[place] = episode
+        infos = self._with_told(infos, fresh)
+        going_on = {place: play.episode for place, play in plays.items() if place not in fresh}
+        infos = self._with_told(infos, going_on)
+        if final := {place: play.episode for place, play in plays.items() if place in fresh}:
+            infos["final_info"] = self._with_told(infos.get("final_info", {}), final)
+        return observations, rewards, terminations, truncations, infos
+
+    def _observations(self, observations: Any) -> list[Any]:
+        return _each(self.env.single_observation_space, self.env.observation_space, observations)
+
+    def _fresh(
+        self, places: Sequence[int], observations: Any, infos: Mapping[str, Any]
+    ) -> dict[int, Episode]:
+        """Episodes that begin with these observations, by the place of their environment."""
+        own = self._observations(observations)
+        fresh = {}
+        for place in places:
+            gold = gold_answers(
+                *(self._answers, self.env, _own_info(infos, place)),
+                lambda name, place=place: self.env.get_attr(name)[place],  # type: ignore[attr-defined,misc]
+            )
+            fresh[place] = self._turns.opened(own[place], gold, f"episode {self._number}")
+            self._number += 1
+        return fresh
+
+    def _with_told(self, infos: dict[str, Any], episodes: Mapping[int, Episode]) -> dict[str, Any]:
+        for place, episode in episodes.items():
+            infos = self.env._add_info(infos, told_info(episode), place)
+        return infos
+
+
+def _each(single: gym.Space[Any], batched: gym.Space[Any], values: Any) -> list[Any]:
+    """What belongs to each environment."""
+    if isinstance(single, gym.spaces.Text | UnicodeText):
+        return list(values)
+    return list(gym.vector.utils.iterate(batched, values))
+
+
+def _own_info(infos: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """The info of one environment out of those of all."""
+    return {
+        name: _own_info(values, place) if isinstance(values, dict) else values[place]
+        for name, values in infos.items()
+        if not name.startswith("_") and infos.get(f"_{name}", {place: True})[place]
+    }

@@ -1,0 +1,253 @@
+"""Information gain of what no environment of this package played: conversations, and turns of others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
+
+from igpo_gym.data.answers import answers_of
+from igpo_gym.episode import (
+    Action,
+    Answer,
+    Episode,
+    Question,
+    Role,
+    Segment,
+    ToolCall,
+    ToolCalls,
+    ToolResult,
+    Turn,
+)
+from igpo_gym.errors import SpecError
+from igpo_gym.protocols import ANSWER_PROBE, TAGS, AnswerProbe
+from igpo_gym.rewards.functions import RewardFunction, resolve_reward
+from igpo_gym.rewards.instruments import Due, Instruments, measure
+from igpo_gym.rewards.interface import RewardTerm, State
+from igpo_gym.scorers import resolve_reference, resolve_scorer
+from igpo_gym.scorers.interface import AnswerScorer
+
+ENVIRONMENT = "environment"
+"""The term of what an environment paid itself."""
+
+CALL = "act"
+"""The tool that an action counts as, where an environment knows no tools."""
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """Prices turns that were played elsewhere, by terms that need no search.
+
+    Every turn is paid, the last one too, if it has an observation: the gains of an episode sum to the whole
+    change of its belief. A turn that ends without one is paid no gain.
+
+    Raises SpecError for a reward with outcome terms (the outcome is what the environment pays), and for terms
+    that read documents, evidence or a policy.
+    """
+
+    reward: RewardFunction
+    scorer: AnswerScorer | None
+    reference: AnswerScorer | None = None
+    probe: AnswerProbe = ANSWER_PROBE
+    _instruments: Instruments = field(init=False, repr=False)
+    _due: Due = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for _, term in self.reward.terms:
+            if term.name != ENVIRONMENT:
+                _check(term)
+        instruments = Instruments(self.scorer, self.reference, protocol=TAGS.with_probe(self.probe))
+        instruments.check(self.reward)
+        object.__setattr__(self, "_instruments", instruments)
+        object.__setattr__(self, "_due", instruments.due([self.reward]))
+
+    @classmethod
+    def of(
+        cls,
+        reward: str | RewardFunction,
+        scorer: str | AnswerScorer | None,
+        reference: str | AnswerScorer | None = None,
+        probe: AnswerProbe = ANSWER_PROBE,
+        environment: bool = False,
+    ) -> Pricing:
+        """From specs. With ``environment`` what an environment pays is a term of the reward: its outcome."""
+        resolved = resolve_reward(reward)
+        terms = tuple((weight, replace(term, last_turn=True)) for weight, term in resolved.terms)
+        own = ((1.0, _OWN),) if environment else ()
+        second = resolve_reference(reference, scorer) if "reference" in resolved.needs else None
+        return cls(RewardFunction(resolved.name, (*terms, *own)), resolve_scorer(scorer), second, probe)
+
+    def measure(self, states: Sequence[State]) -> list[bool]:
+        """Add to the episodes what is due of these states, those of an episode in their order, in one call to
+        each model. Returns for each whether its transcript could be read; else the belief stays what it was.
+        """
+        beliefs = self._instruments.beliefs(states, self._due.views)
+        readable = [episode.believe(found) for (episode, _), found in zip(states, beliefs, strict=True)]
+        if self._due.instruments:
+            measured = measure(states, self._due.instruments)
+            for (episode, _), values in zip(states, measured, strict=True):
+                episode.note(values, self._due.versions)
+        return readable
+
+    def price(self, episode: Episode, turn: int, paid: float = 0.0) -> dict[str, float]:
+        """The weighted terms of a turn for which the environment ``paid`` so much itself.
+
+        It is priced as a turn of an episode that goes on. One without an observation earns what the
+        environment paid, and no more.
+        """
+        if isinstance(episode.turns[turn - 1].action, Answer):
+            earned = {term.name: 0.0 for _, term in self._own.terms}
+        else:
+            earned = self._own.price(replace(episode, end=None), turn)
+        return earned if self._own is self.reward else {**earned, ENVIRONMENT: float(paid)}
+
+    @property
+    def _own(self) -> RewardFunction:
+        """The reward without what the environment pays."""
+        terms = tuple((weight, term) for weight, term in self.reward.terms if term.name != ENVIRONMENT)
+        return self.reward if len(terms) == len(self.reward.terms) else replace(self.reward, terms=terms)
+
+
+def _check(term: RewardTerm) -> None:
+    if term.outcome:
+        raise SpecError(f"{term.name!r} is an outcome, but here the environment's own reward is the outcome")
+    rewritten = any(view.context != "full" or view.draw is not None for view in term.views)
+    if rewritten or not term.needs <= {"scorer", "reference"}:
+        raise SpecError(f"{term.name!r} needs what only a search environment has; take gain or log-gain")
+
+
+_OWN = RewardTerm(
+    ENVIRONMENT,
+    lambda episode, turn: episode.rewards[turn - 1][ENVIRONMENT],
+    outcome=True,
+    formula="what the environment pays itself",
+    source="the environment",
+)
+
+
+def opened(prompt: Sequence[Segment], answers: Any, question_id: str) -> Episode:
+    """An episode on ``answers`` (a text, a number, several) that begins with these segments.
+
+    Raises ValueError, which shows no answer, for what is no answer.
+    """
+    try:
+        gold = answers_of(answers)
+    except ValueError as problem:
+        raise ValueError(f"the answers of {question_id!r} are {problem}") from None
+    text = "".join(segment.text for segment in prompt)
+    return Episode(Question(question_id, text, gold), tuple(prompt))
+
+
+def turn_of(message: str, replies: Sequence[Segment], last: bool) -> Turn:
+    """What an agent wrote and what it was told, as a turn; the ``last`` one without a reply is an answer."""
+    said = Segment("agent", "assistant", message)
+    if last and not replies:
+        return Turn(message, Answer(message), (said,))
+    observation = "".join(segment.text for segment in replies)
+    action: Action = ToolCalls((ToolCall(CALL, {"text": message}),))
+    return Turn(message, action, (said, *replies), (ToolResult(observation),), observation)
+
+
+def information_gain(
+    messages: Sequence[Mapping[str, Any]],
+    answers: Any,
+    scorer: str | AnswerScorer,
+    *,
+    reward: str | RewardFunction = "gain",
+    reference: str | AnswerScorer | None = None,
+    probe: AnswerProbe = ANSWER_PROBE,
+) -> list[float]:
+    """What each of the agent's messages in a conversation earned: the change of a model's belief.
+
+    A turn is a message of the role ``assistant`` and all that follows it up to the next one; the messages
+    before the first are the prompt. All states are asked in one pass over the whole conversation. A last
+    message that nobody answered is paid 0.
+
+    Args:
+        messages: in chat form, with ``role`` and ``content``; ``tool_calls`` are read as JSON behind the
+            content, and contents in parts as their texts.
+        answers: the gold answer, or a list of it and its aliases.
+        scorer: the model whose belief it is, an object or a spec such as ``"nano"`` or a server's URL.
+        reward: terms that need no search, such as ``log-gain`` or ``new-best``.
+        reference: the frozen model that ``teacher-gain`` needs.
+        probe: what is asked behind each state.
+
+    Raises ValueError for a conversation without a message of the agent, or that begins with one, SpecError
+    for a reward that needs more than beliefs, and ScoringError where a scorer fails.
+
+    >>> told = [
+    ...     {"role": "user", "content": "Where was Ira Goldman born? "},
+    ...     {"role": "assistant", "content": "<search>Ira Goldman</search>"},
+    ...     {"role": "user", "content": "Ira Goldman was born in Danzig."},
+    ...     {"role": "assistant", "content": "<answer>Danzig</answer>"},
+    ... ]
+    >>> [round(gain, 1) for gain in information_gain(told, "Danzig", "nano")]  # doctest: +SKIP
+    [0.3, 0.0]
+    """
+    return information_gains([messages], [answers], scorer, reward=reward, reference=reference, probe=probe)[
+        0
+    ]
+
+
+def information_gains(
+    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    answers: Sequence[Any],
+    scorer: str | AnswerScorer,
+    *,
+    reward: str | RewardFunction = "gain",
+    reference: str | AnswerScorer | None = None,
+    probe: AnswerProbe = ANSWER_PROBE,
+) -> list[list[float]]:
+    """:func:`information_gain` of many conversations, all asked in one call to each model."""
+    pricing = Pricing.of(reward, scorer, reference, probe)
+    episodes = [
+        _played(messages, gold, f"conversation {place}")
+        for place, (messages, gold) in enumerate(zip(conversations, answers, strict=True))
+    ]
+    pricing.measure([(episode, turn) for episode in episodes for turn in range(_states(episode))])
+    return [
+        [sum(pricing.price(episode, turn).values()) for turn in range(1, len(episode.turns) + 1)]
+        for episode in episodes
+    ]
+
+
+def _states(episode: Episode) -> int:
+    """How many states have a belief: all but that of a last message without a reply."""
+    return len(episode.turns) + (not isinstance(episode.turns[-1].action, Answer))
+
+
+def _played(messages: Sequence[Mapping[str, Any]], answers: Any, name: str) -> Episode:
+    segments = [_segment(message, name) for message in messages]
+    own = [place for place, segment in enumerate(segments) if segment.role == "assistant"]
+    if not own or own[0] == 0:
+        raise ValueError(f"{name} needs a prompt and a message of the role 'assistant' behind it")
+    episode = opened(segments[: own[0]], answers, name)
+    for start, stop in zip(own, [*own[1:], len(segments)], strict=True):
+        replies = segments[start + 1 : stop]
+        episode.append(turn_of(segments[start].text, replies, last=stop == len(segments)))
+    return episode
+
+
+def _segment(message: Mapping[str, Any], name: str) -> Segment:
+    role, content = message.get("role"), message.get("content")
+    if role not in _ROLES:
+        raise ValueError(f"{name} has a message of the role {role!r}; known: {', '.join(_ROLES)}")
+    texts = [content] if isinstance(content, str) else list(_texts(content or ()))
+    texts += [json.dumps(call, ensure_ascii=False) for call in message.get("tool_calls") or ()]
+    ours = _ROLES[role]
+    return Segment("agent" if ours == "assistant" else "environment", ours, "\n".join(texts))
+
+
+def _texts(parts: Iterable[Any]) -> Iterable[str]:
+    """The texts of a content that comes in parts, as multimodal messages do."""
+    for part in parts:
+        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            yield part["text"]
+
+
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role)} | {
+    "developer": "system",
+    "function": "tool",
+}
+"""The roles of chat messages, and what they are here."""

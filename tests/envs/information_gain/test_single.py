@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import pytest
+from gymnasium.error import ResetNeeded
+
+from igpo_gym.agents.rollouts.records import from_record, to_record
+from igpo_gym.envs.information_gain import InformationGain
+from igpo_gym.episode import Belief, EndReason
+from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.rewards import split
+from igpo_gym.scorers.interface import BeliefRequest
+from tests.envs.information_gain.games import Mentions, Names, p
+
+
+def test_every_step_is_paid_the_change_of_the_belief_the_last_one_too() -> None:
+    env = InformationGain(Names(), Mentions(), mode="replace")
+    prompt, info = env.reset(seed=0)
+    assert (prompt, info["belief"]) == ("Who is it?", pytest.approx(p(0)))
+    earned = []
+    for action in ("tell", "hm", "end"):
+        observation, reward, terminated, truncated, info = env.step(action)
+        earned.append(reward)
+    assert earned == pytest.approx([p(1) - p(0), 0.0, p(2) - p(1)])
+    assert sum(earned) == pytest.approx(p(2) - p(0))
+    assert (observation, terminated, truncated) == ("It was Ada.", True, False)
+    assert info["steps"] == 3  # the environment's own info is kept
+    assert info["gain"] == pytest.approx(earned[-1])
+    assert "Ada" not in str({name: value for name, value in info.items() if name != "answers"})
+    with pytest.raises(ResetNeeded):
+        env.step("tell")
+
+
+def test_the_environments_own_reward_is_the_outcome() -> None:
+    env = InformationGain(Names(), Mentions())
+    env.reset()
+    env.step("tell")
+    *_, info = env.step("end")
+    assert info["reward_terms"] == {"gain": pytest.approx(p(2) - p(1)), "environment": 5.0}
+    assert env.episode is not None
+    divided = split(env.episode, env.reward)
+    assert divided.gains == pytest.approx((p(1) - p(0), p(2) - p(1)))
+    assert (divided.outcome, divided.last_gain) == (5.0, True)
+
+
+def test_a_step_that_ends_without_an_observation_is_paid_no_gain() -> None:
+    env = InformationGain(Names(), Mentions())
+    env.reset()
+    env.step("tell")
+    _, reward, *_, info = env.step("stop")
+    assert (reward, info["gain"], info["end_reason"]) == (5.0, 0.0, "answered")
+    assert env.episode is not None
+    assert split(env.episode, env.reward).gains == pytest.approx((p(1) - p(0), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("game", "answers"),
+    [
+        (Names("Ada"), "answers"),
+        (Names("Ada", where="field"), "name"),
+        (Names("Ada", where="field"), lambda env, info: env.unwrapped.name),
+        (Names("Ada", where="field"), ["Ada", "Countess of Lovelace"]),
+    ],
+)
+def test_answers_come_from_info_a_field_a_function_or_are_given(game: Names, answers: Any) -> None:
+    env = InformationGain(game, Mentions(), answers, mode="replace")
+    env.reset()
+    assert env.step("tell")[1] == pytest.approx(p(1) - p(0))
+    assert env.episode is not None
+    assert env.episode.question.answers[0] == "Ada"
+
+
+def test_what_is_no_answer_is_named_and_not_shown() -> None:
+    with pytest.raises(ValueError, match="neither info nor the environment has 'answers'"):
+        InformationGain(Names(where="field"), Mentions()).reset()
+    with pytest.raises(ValueError, match="the answers of 'episode 0' are an empty list"):
+        InformationGain(Names(), Mentions(), lambda env, info: []).reset()
+
+
+def test_terms_are_those_that_need_no_search() -> None:
+    env = InformationGain(Names(), Mentions(), reward="0.5*log-gain + new-best", mode="replace")
+    env.reset()
+    *_, info = env.step("tell")
+    assert info["reward_terms"]["new-best"] == pytest.approx(p(1) - p(0))
+    for reward in ("igpo", "f1", "evidence-recall", "gain(context=evidence)", "document-gain", "value-gain"):
+        with pytest.raises((SpecError, ValueError)):
+            InformationGain(Names(), Mentions(), reward=reward)
+    with pytest.raises(ValueError, match="mode is 'add' or 'replace'"):
+        InformationGain(Names(), Mentions(), mode="both")  # type: ignore[arg-type]
+
+
+def test_a_transcript_that_grows_too_long_truncates() -> None:
+    env = InformationGain(Names(), Mentions(longest=40))
+    env.reset()
+    _, reward, terminated, truncated, info = env.step("x" * 50)
+    assert (reward, terminated, truncated) == (0.0, False, True)
+    assert info["end_reason"] == EndReason.CONTEXT_EXHAUSTED
+
+
+def test_a_step_whose_scorer_fails_is_repeated_without_a_second_move() -> None:
+    class Flaky(Mentions):
+        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+            beliefs = super().score(requests)
+            if len(self.calls) == 2:
+                raise ScoringError("down")
+            return beliefs
+
+    game = Names()
+    env = InformationGain(game, Flaky(), mode="replace")
+    env.reset()
+    with pytest.raises(ScoringError, match="down"):
+        env.step("tell")
+    with pytest.raises(ValueError, match="repeat the same action"):
+        env.step("end")
+    assert env.step("tell")[1] == pytest.approx(p(1) - p(0))
+    assert game.steps == 1
+
+
+def test_what_is_no_text_is_refused_before_the_environment_moves() -> None:
+    env = InformationGain(Names(), Mentions())
+    env.reset()
+    with pytest.raises(TypeError, match="7 is no text: give observation_text="):
+        env.step(7)
+    assert env.unwrapped.steps == 0  # type: ignore[attr-defined]
+
+
+def test_an_episode_is_recorded_as_any_other() -> None:
+    env = InformationGain(Names(), Mentions())
+    env.reset()
+    env.step("tell")
+    env.step("end")
+    assert env.episode is not None
+    again = from_record(to_record(env.episode, env.reward))
+    assert (again.rewards, again.beliefs, again.turns) == (
+        env.episode.rewards,
+        env.episode.beliefs,
+        env.episode.turns,
+    )
+
+
+def test_an_environment_of_gymnasium_with_texts() -> None:
+    """FrozenLake: the squares that were visited are told by number, and the last one is the goal's."""
+    lake = gym.make("FrozenLake-v1", is_slippery=False)
+    moves = {"left": 0, "down": 1, "right": 2, "up": 3}
+    env = InformationGain(
+        lake,
+        Mentions(),
+        ["square 15"],
+        observation_text=lambda square: f"You are on square {square}.",
+        action_text=lambda move: next(word for word, number in moves.items() if number == move),
+    )
+    env.reset(seed=0)
+    rewards = [env.step(moves[word])[1] for word in ("down", "down", "right", "right", "down", "right")]
+    # Square 15 is told once, with the lake's own reward of 1.
+    assert rewards == pytest.approx([0, 0, 0, 0, 0, p(1) - p(0) + 1])
+    assert env.episode is not None
+    assert env.episode.turns[0].message == "down"

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from igpo_gym.envs.information_gain import InformationGain, VectorInformationGain
+from igpo_gym.errors import ScoringError
+from tests.envs.information_gain.games import Mentions, Names, p
+
+NAMES = ("Ada", "Grace")
+ACTIONS = [("tell", "hm"), ("end", "tell"), ("tell", "tell"), ("tell", "stop"), ("tell", "tell")]
+
+
+def games(mode: AutoresetMode = AutoresetMode.NEXT_STEP, where: str = "info") -> Any:
+    return SyncVectorEnv([lambda name=name: Names(name, where) for name in NAMES], autoreset_mode=mode)
+
+
+def test_a_step_is_one_call_to_the_scorer() -> None:
+    scorer = Mentions()
+    envs = VectorInformationGain(games(), scorer, mode="replace")
+    envs.reset(seed=0)
+    rewards = envs.step(("tell", "hm"))[1]
+    assert scorer.calls == [2, 2]
+    assert rewards.tolist() == pytest.approx([p(1) - p(0), 0.0])
+
+
+@pytest.mark.parametrize("where", ["info", "name"])
+def test_all_is_as_with_single_environments(where: str) -> None:
+    """Each environment for itself, reset by hand where the vector form resets it."""
+    answers = "answers" if where == "info" else "name"
+    envs = VectorInformationGain(games(where=where), Mentions(), answers)
+    alone = [InformationGain(Names(name, where), Mentions(), answers) for name in NAMES]
+    envs.reset(seed=0)
+    for env in alone:
+        env.reset(seed=0)
+    ended = [False, False]
+    for actions in ACTIONS:
+        observations, rewards, terminations, _, infos = envs.step(actions)
+        for place, env in enumerate(alone):
+            if ended[place]:
+                observation, info = env.reset()
+                reward, ended[place] = 0.0, False
+            else:
+                observation, reward, ended[place], _, info = env.step(actions[place])
+            assert (observations[place], rewards[place], terminations[place]) == (
+                observation,
+                pytest.approx(reward),
+                ended[place],
+            )
+            assert infos["belief"][place] == pytest.approx(info["belief"])
+
+
+def test_the_end_of_an_episode_in_the_same_step() -> None:
+    scorer = Mentions()
+    envs = VectorInformationGain(games(AutoresetMode.SAME_STEP), scorer)
+    envs.reset(seed=0)
+    observations, rewards, terminations, _, infos = envs.step(("end", "tell"))
+    # Two turns and the prompt of the next episode, in one call.
+    assert scorer.calls == [2, 3]
+    assert rewards.tolist() == pytest.approx([p(1) - p(0) + 5.0, p(1) - p(0)])
+    assert (observations[0], infos["final_obs"][0]) == ("Who is it?", "It was Ada.")
+    assert infos["final_info"]["belief"][0] == pytest.approx(p(1))
+    assert infos["belief"].tolist() == pytest.approx([p(0), p(1)])
+    assert terminations.tolist() == [True, False]
+    assert [len(episode.turns) for episode in envs.episodes] == [0, 1]
+
+
+def test_environments_are_reset_by_a_mask() -> None:
+    envs = VectorInformationGain(games(AutoresetMode.DISABLED), Mentions())
+    envs.reset(seed=0)
+    envs.step(("end", "tell"))
+    envs.reset(options={"reset_mask": np.array([True, False])})
+    assert [len(episode.turns) for episode in envs.episodes] == [0, 1]
+    assert envs.step(("tell", "tell"))[1].tolist() == pytest.approx([p(1) - p(0), p(2) - p(1)])
+
+
+def test_a_step_whose_scorer_fails_is_repeated_without_a_second_move() -> None:
+    class Flaky(Mentions):
+        def score(self, requests: Any) -> Any:
+            beliefs = super().score(requests)
+            if len(self.calls) == 2:
+                raise ScoringError("down")
+            return beliefs
+
+    envs = VectorInformationGain(games(), Flaky(), mode="replace")
+    envs.reset(seed=0)
+    with pytest.raises(ScoringError, match="down"):
+        envs.step(("tell", "tell"))
+    with pytest.raises(ValueError, match="repeat the same action"):
+        envs.step(("tell", "end"))
+    rewards, *_, infos = envs.step(("tell", "tell"))[1:]
+    assert rewards.tolist() == pytest.approx([p(1) - p(0)] * 2)
+    assert infos["steps"].tolist() == [1, 1]
