@@ -97,6 +97,7 @@ def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
     output = run(*command, "--episodes", "3")
     assert "exact match" in output
     assert "s a step" in output
+    assert output.endswith("igpo-gym view out.jsonl\n")
     first = (files / "out.jsonl").read_bytes()
     run(*command, "--episodes", "6")
     content = (files / "out.jsonl").read_bytes()
