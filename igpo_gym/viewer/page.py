@@ -14,10 +14,7 @@ from igpo_gym.errors import DataError
 from igpo_gym.storage import written_file
 from igpo_gym.text import well_formed
 from igpo_gym.viewer.data import Data, TokenNames, as_json, page_data
-from igpo_gym.viewer.runs import Run
-
-LIMIT = 64_000_000
-"""How many characters of episodes a page holds: browsers open that in about two seconds."""
+from igpo_gym.viewer.runs import LIMIT, Run
 
 SCRIPTS = ("vendor/htm-preact.js", "format.js", "charts.js", "lists.js", "episode.js", "sides.js", "main.js")
 """The page's script is these files one after the other; the first is a library (see its LICENSE)."""

@@ -25,8 +25,11 @@ Terms: TypeAlias = Sequence[Mapping[str, float]]
 Place: TypeAlias = tuple[str, str, int]
 """The set of questions, the question's id, and which attempt at it an episode is."""
 
-LARGEST, FITTING = 1_000_000_000, 64_000_000
-"""The bytes of a recording that is read as a whole, and of one that a page can hold."""
+LIMIT = 64_000_000
+"""How many characters of episodes a page holds: browsers open that in less than two seconds."""
+
+LARGEST = 16 * LIMIT
+"""The bytes of a recording that is read as a whole, to find out whether a page holds it."""
 
 RECORDED = "as recorded"
 """What a reward is called whose name a record does not tell."""
@@ -135,7 +138,7 @@ def _check_size(file: Path) -> None:
         raise DataError(
             file,
             f"{episodes} episodes of {size / 1e9:.1f} GB are more than one page shows: give --count (about "
-            f"{episodes * FITTING // size} fit), and --start for the next",
+            f"{episodes * LIMIT // size} fit), and --start for the next",
         )
 
 
