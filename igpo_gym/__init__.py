@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.collect import collect as collect
     from igpo_gym.agents.rollouts.records import RolloutFile as RolloutFile
     from igpo_gym.agents.rollouts.records import read_rollouts as read_rollouts
+    from igpo_gym.agents.rollouts.transcripts import read_transcripts as read_transcripts
     from igpo_gym.agents.training import Estimator as Estimator
     from igpo_gym.agents.training import Settings as Settings
     from igpo_gym.agents.training import Turns as Turns
@@ -138,6 +139,7 @@ _SURFACE: dict[str, tuple[str, ...]] = {
         "RolloutFile",
         "read_rollouts",
     ),
+    "igpo_gym.agents.rollouts.transcripts": ("read_transcripts",),
     "igpo_gym.agents.training": (
         "Estimator",
         "Settings",

@@ -253,6 +253,9 @@ class Belief:
     token_log_probs: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
     """For each alias, the log-probability of each of its tokens, in nats; empty where the scorer does not
     tell."""
+    joined: tuple[bool, ...] = field(default=(), compare=False)
+    """For each alias, whether its first token holds the end of the probe, too, as the tokenizer joins them;
+    empty where none does."""
 
     def reduced(self, aliases: Aliases = "max") -> float:
         """One log-probability for all aliases: that of the best, of the first, or of their sum.
@@ -414,6 +417,13 @@ class Episode:
     """The version of each instrument in ``measured``; empty for an instrument that does not tell one."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What a record held that this package does not know; it is written again as it was read."""
+
+    @property
+    def imported(self) -> Mapping[str, Any]:
+        """Where an imported transcript comes from: its ``layout``, ``framing`` and ``place``, and what was
+        ``told`` of it; empty for an episode that was played here."""
+        found = self.extra.get("imported")
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def segments(self) -> tuple[Segment, ...]:

@@ -47,7 +47,7 @@ CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
     "command",
     [
         *((), ("play",), ("rollout",), ("eval",), ("index",), ("index", "build"), ("world",)),
-        *(("rewards",), ("relabel",), ("view",)),
+        *(("rewards",), ("relabel",), ("view",), ("import",), ("show",)),
     ],
 )
 def test_help_teaches(command: tuple[str, ...]) -> None:

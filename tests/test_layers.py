@@ -40,6 +40,7 @@ WITHOUT_TORCH = (
         "agents.rollouts.records",
         "agents.rollouts.summary",
         "agents.rollouts.tokens",
+        "agents.rollouts.transcripts",
     ),
     *("viewer", "viewer.page"),
 )

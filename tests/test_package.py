@@ -82,6 +82,7 @@ SURFACE = [
     "collect",
     "information_gain",
     "read_rollouts",
+    "read_transcripts",
     "register",
     "relabel",
     "resolve_estimator",

@@ -4,6 +4,7 @@ import typer
 
 from igpo_gym.cli.bench import credit
 from igpo_gym.cli.bench_training import bench_training
+from igpo_gym.cli.check_model import check_model
 from igpo_gym.cli.compare import compare
 from igpo_gym.cli.corpora import build_index, show_index, world
 from igpo_gym.cli.data import list_sets, show
@@ -14,6 +15,7 @@ from igpo_gym.cli.rewards import relabel, rewards
 from igpo_gym.cli.rollout import rollout
 from igpo_gym.cli.serve import serve_search
 from igpo_gym.cli.train import train
+from igpo_gym.cli.transcripts import import_transcripts, show_episodes
 from igpo_gym.cli.view import view
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ for command in (play, rollout, train, rewards, relabel, view, world):
     app.command()(command)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command("import")(import_transcripts)
+app.command("show")(show_episodes)
 
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes, and look at them.")
 index_app.command("build")(build_index)
@@ -42,6 +46,11 @@ serve_app = typer.Typer(no_args_is_help=True, help="Serve what is here to other 
 serve_app.callback()(lambda: None)
 serve_app.command("search")(serve_search)
 app.add_typer(serve_app, name="serve")
+
+check_app = typer.Typer(no_args_is_help=True, help="Find out whether what is there fits together.")
+check_app.callback()(lambda: None)
+check_app.command("model")(check_model)
+app.add_typer(check_app, name="check")
 
 bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
 bench_app.command("credit")(credit)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,8 @@ from igpo_gym.config import EnvConfig, Names, marks
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.episode import Episode
+    from igpo_gym.rewards import RewardFunction
+    from igpo_gym.rewards.relabel import Priced
 
 
 def rewards() -> None:
@@ -68,7 +69,13 @@ def rewards() -> None:
 
 def relabel(
     file: Annotated[Path, typer.Argument(help="Recorded episodes, as [b]igpo-gym rollout[/b] writes them.")],
-    out: Annotated[Path, typer.Option(help="The JSONL file to write; one that is there is replaced.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The JSONL file to write; one that is there is replaced at the end. What a killed run left "
+            "(OUT.part) is gone on with."
+        ),
+    ],
     reward: Annotated[
         list[str], typer.Option(help="A reward, see [b]igpo-gym rewards[/b]; give it several times.")
     ],
@@ -100,12 +107,19 @@ def relabel(
         str | None, typer.Option(help="The search of the recording, if the file does not tell.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Episodes that are measured in one call.")] = 16,
+    records: Annotated[
+        bool,
+        typer.Option(
+            "--records", help="Write whole records, paid the first reward, to be shown and priced again."
+        ),
+    ] = False,
     trust_imports: TrustImports = False,
 ) -> None:
-    """Tell what recorded episodes would have been paid under any rewards.
+    """Tell what recorded or imported episodes would have been paid under any rewards.
 
     Line n of the output is about episode n: for each reward the [b]return[/b], and for each turn the weighted
-    terms. Every belief is computed once, however many rewards use it.
+    terms. Every belief is computed once, however many rewards use it, and no more than a batch is held in
+    memory.
 
     Examples:
 
@@ -114,13 +128,16 @@ def relabel(
       igpo-gym relabel expert.jsonl --reward "igpo(context=evidence)" --out priced.jsonl
 
       igpo-gym relabel expert.jsonl --reward monte-carlo --policy expert --out priced.jsonl
+
+      igpo-gym relabel records.jsonl --reward igpo --scorer nano --records --out priced.jsonl
     """
     from igpo_gym.agents.rollouts.records import read_settings
+    from igpo_gym.agents.rollouts.resumed import ResumedFile
     from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
-    from igpo_gym.specs import from_file, resolve
-    from igpo_gym.storage import written_file
+    from igpo_gym.specs import fingerprint, from_file, resolve
+    from igpo_gym.text import without_credentials
 
     options = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
     given = {name: value for name, value in options.items() if value is not None}
@@ -136,35 +153,55 @@ def relabel(
         settings |= given
         functions = [resolve_reward(each) for each in reward]
         corpus, context = _world(settings, policy, {need for each in functions for need in each.needs})
-        sets: deque[str] = deque()
-        recorded = _episodes(file, sets, alone=bool(corpus or context))
         if judge is not None:
             context["judge"] = resolve("judge", judge)
         with file.open("rb") as lines:
             total = sum(1 for _ in lines)
         returns = {function.name: Values() for function in functions}
-        priced = priced_episodes(
-            recorded,
-            functions,
-            settings.get("scorer"),
-            reference=settings.get("reference"),
-            corpus=corpus,
-            context=context,
-            protocol=settings.get("protocol", "tags"),
-            batch_size=batch_size,
-        )
-        with written_file(out) as written:
-            for each in progress(priced, "episodes", total):
-                question = f"{sets.popleft()}: {each.episode.question.id}"  # sets may share ids
-                for name, value in each.returns.items():
-                    returns[name].add(value, question)
-                paid = {
-                    name: {"return": each.returns[name], "turns": turns}
-                    for name, turns in each.rewards.items()
-                }
-                of = {"question_id": each.episode.question.id, "attempt": each.episode.attempt}
-                # The terms may give numbers that are not Python's own.
-                written.write(json.dumps({**of, "rewards": paid}, ensure_ascii=False, default=float) + "\n")
+
+        def tell(line: dict[str, Any]) -> None:
+            unit = f"{line['questions']}: {line['question_id']}"  # sets may share ids
+            for name, paid in line["rewards"].items():
+                returns[name].add(paid["return"], unit)
+
+        def tell_again(line: dict[str, Any]) -> None:
+            if records:
+                told = {"questions": _set(line["settings"]), "question_id": line["question"]["id"]}
+                line = {**told, "rewards": line["priced"]}
+            tell(line)
+
+        models = {
+            name: without_credentials(settings[name])
+            for name in ("scorer", "reference")
+            if isinstance(settings.get(name), str)
+        }
+        chosen = {**options, **models, "policy": policy, "judge": judge, "protocol": settings.get("protocol")}
+        made = {
+            "file": file.name,
+            "fingerprint": fingerprint(file),
+            "rewards": list(returns),
+            "records": records,
+            **{f"{name}_fingerprint": fingerprint(settings[name]) for name in models},
+            **{name: without_credentials(text) for name, text in chosen.items() if isinstance(text, str)},
+        }
+        with ResumedFile(out, made, tell_again) as written:
+            recordings: deque[dict[str, Any]] = deque()
+            recorded = _episodes(file, recordings, alone=bool(corpus or context), skip=written.done)
+            priced = priced_episodes(
+                recorded,
+                functions,
+                settings.get("scorer"),
+                reference=settings.get("reference"),
+                corpus=corpus,
+                context=context,
+                protocol=settings.get("protocol", "tags"),
+                batch_size=batch_size,
+            )
+            for each in progress(priced, "episodes", total - written.done):
+                own = recordings.popleft()
+                line = _line(each, own)
+                written.write(_record(each, line, functions[0], own | models) if records else line)
+                tell(line)
     console.print(_table(returns))
 
 
@@ -173,20 +210,54 @@ SPECS = tuple(name for name in NAMES if name not in ("reward", "policy", "judge"
 """The specs of a recording that are used; rewards, policies and judges are those of the command line."""
 
 
-def _episodes(file: Path, sets: deque[str], alone: bool) -> Iterator[Episode]:
-    """The episodes of a file; the set of each is added to ``sets``. ValueError for two where one is asked."""
+def _episodes(file: Path, made: deque[dict[str, Any]], alone: bool, skip: int) -> Iterator[Episode]:
+    """The episodes of a file behind the first ``skip``; the settings of each are added to ``made``.
+
+    ValueError for two sets where one is asked.
+    """
     from igpo_gym.agents.rollouts.records import read_recordings
 
     first: str | None = None
-    for settings, episode in read_recordings(file):
-        sets.append(str(settings.get("questions", "")))
-        first = sets[-1] if first is None else first
-        if alone and sets[-1] != first:
+    for settings, episode in read_recordings(file, skip):
+        made.append(settings)
+        name = _set(settings)
+        first = name if first is None else first
+        if alone and name != first:
             raise ValueError(
-                f"{file} holds episodes of several sets, such as {first} and {sets[-1]}; what needs passages "
+                f"{file} holds episodes of several sets, such as {first} and {name}; what needs passages "
                 "or an agent prices one set"
             )
         yield episode
+
+
+def _set(settings: dict[str, Any]) -> str:
+    return str(settings.get("questions", ""))
+
+
+def _line(priced: Priced, settings: dict[str, Any]) -> dict[str, Any]:
+    """What an episode is paid, as JSON values."""
+    rewards = {
+        name: {"return": priced.returns[name], "turns": turns} for name, turns in priced.rewards.items()
+    }
+    question = priced.episode.question.id
+    return {
+        "questions": _set(settings),
+        "question_id": question,
+        "attempt": priced.episode.attempt,
+        "rewards": rewards,
+    }
+
+
+def _record(
+    priced: Priced, line: dict[str, Any], reward: RewardFunction, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """The episode's record, paid ``reward``, with what each reward would pay beside it (``priced``)."""
+    from igpo_gym.agents.rollouts.records import to_record
+
+    episode = replace(priced.episode, rewards=priced.rewards[reward.name])
+    extra = {name: value for name, value in episode.extra.items() if name not in ("relabeled", "priced")}
+    record = to_record(replace(episode, extra=extra), reward)
+    return {"settings": settings, **record, "priced": line["rewards"]}
 
 
 def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tuple[Any, dict[str, Any]]:

@@ -20,7 +20,7 @@ _MARK = "hidden:"
 _SHOWN = frozenset(
     {
         *("action", "author", "context", "end", "evidence_match", "judge", "kind", "model", "role"),
-        *("source", "span", "tool", "verdict"),
+        *("source", "span", "tool", "verdict", "layout", "framing", "place"),
     }
 )
 """The fields of a record whose texts are names of the package or of the set."""

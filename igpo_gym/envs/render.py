@@ -43,10 +43,11 @@ def moment(episode: Episode, turn: int) -> RenderableType:
     if turn == 0:
         parts.append(Panel(Text(printable(episode.prompt_text.strip()))))
     else:
-        rewards = episode.rewards[turn - 1]
-        terms = ", ".join(f"{name} {value:+.3f}" for name, value in rewards.items())
         parts.append(turn_panel(episode.turns[turn - 1], turn))
-        parts.append(Text(f"reward {sum(rewards.values()):+.3f} ({terms})", style="dim"))
+        if turn <= len(episode.rewards):  # an imported episode was paid nothing
+            rewards = episode.rewards[turn - 1]
+            terms = ", ".join(f"{name} {value:+.3f}" for name, value in rewards.items())
+            parts.append(Text(f"reward {sum(rewards.values()):+.3f} ({terms})", style="dim"))
     if turn < len(episode.beliefs):
         parts.append(belief_bar(episode.beliefs[turn], episode.beliefs[turn - 1] if turn else None))
     return Group(*parts)

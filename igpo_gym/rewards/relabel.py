@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from igpo_gym.data.protection import hidden
-from igpo_gym.episode import BELIEF, Episode
+from igpo_gym.episode import BELIEF, BeliefView, Episode
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
 from igpo_gym.rewards.instruments import Beliefs, Due, Instruments, measure
@@ -58,7 +58,8 @@ def relabel(
     batch is held in memory.
 
     Args:
-        episodes: ended episodes, as :func:`igpo_gym.agents.rollouts.records.read_rollouts` yields them.
+        episodes: ended episodes, as :func:`igpo_gym.agents.rollouts.records.read_rollouts` and
+            :func:`igpo_gym.agents.rollouts.transcripts.read_transcripts` yield them.
         rewards: presets, terms, weighted sums of such, or RewardFunctions, with unlike names.
         scorer: the model that holds the beliefs, or None for the recorded ones.
         reference: the frozen model that some rewards need; by default the scorer, if that is a packaged one.
@@ -163,7 +164,7 @@ def _check(
     batch: Sequence[Episode], functions: Sequence[RewardFunction], instruments: Instruments, due: Due
 ) -> None:
     """Raise ValueError for what is neither to be measured nor recorded, and for what does not fit."""
-    rewritten = any(view.context == "evidence" or view.draw is not None for view in due.views)
+    rewritten = any(map(_rewrites, due.views))
     for episode in batch:
         name = episode.question.id
         if hidden(episode.question):
@@ -174,7 +175,9 @@ def _check(
         known = len(episode.beliefs), len(episode.views), min(len(episode.measured), episode.states)
         if not {*known} <= {0, episode.states} or len(episode.measured) > len(episode.turns) + 1:
             raise ValueError(f"the beliefs recorded for {name!r} are not as many as its turns ask for")
-        if rewritten and episode.prompt != instruments.protocol.prompt(episode.question):
+        if episode.imported:
+            _check_imported(episode, functions, due)
+        elif rewritten and episode.prompt != instruments.protocol.prompt(episode.question):
             raise ValueError(
                 f"the episode of {name!r} was not played with the protocol {instruments.protocol.name!r}; "
                 "give protocol="
@@ -190,3 +193,23 @@ def _check(
             draws = "corpus" in function.needs and instruments.scorer is not None
             if draws or not there:
                 instruments.check(function)
+
+
+def _rewrites(view: BeliefView) -> bool:
+    """Whether a view reads another transcript than the recorded one, which a protocol writes."""
+    return view.context == "evidence" or view.draw is not None
+
+
+def _check_imported(episode: Episode, functions: Sequence[RewardFunction], due: Due) -> None:
+    """Raise ValueError for rewards that need more of an imported transcript than who wrote what."""
+    for function in functions:
+        rewrites = any(
+            _rewrites(view) for _, term in function.terms for view in term.views if view in due.views
+        )
+        if rewrites or "policy" in function.needs:
+            why = "documents and messages written anew" if rewrites else "an agent that plays on"
+            raise ValueError(
+                f"the reward {function.name!r} needs {why}, but {episode.question.id!r} was imported "
+                f"(layout {episode.imported.get('layout')}), and no protocol here writes its form; "
+                "choose a reward that reads the transcript as it stands, such as igpo"
+            )

@@ -31,6 +31,7 @@ ROOMS = (
     "igpo_gym.scorers",
     "igpo_gym.rewards",
     "igpo_gym.agents.policies",
+    "igpo_gym.agents.rollouts.transcripts",
     "igpo_gym.agents.training.estimators",
 )
 """The modules that register what specs of this package can name; imported before others' names are taken."""
@@ -93,6 +94,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "advantage estimator", "advantage estimator", {"name": "name", "uses_gains": "uses_gains"}
         ),
         "policy": Kind("policy", "policy", {"act": "act(episodes)"}),
+        "transcripts": Kind(
+            "layout of transcripts",
+            "layout of transcripts",
+            {"name": "name", "fits": "fits(fields)", "read": "read(row)"},
+        ),
         "judge": Kind("judge", "judge", {"grade": "grade(questions, answers, predictions)"}, kept=4),
         "metric": Kind("metric", "metric", {"name": "name", "score": "score(prediction, answers)"}),
     }

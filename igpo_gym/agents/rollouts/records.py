@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,7 +46,7 @@ FORMAT = 2
 _BEGINNING = b'{"settings": '
 """How every line that a RolloutFile writes begins."""
 
-_MALFORMED = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+MALFORMED = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
 """What values of a wrong shape raise where they are taken apart."""
 
 _ROUNDING = 1e-3
@@ -152,13 +153,14 @@ def _question(record: Mapping[str, Any]) -> Question:
 
 
 def _belief_record(belief: Belief) -> dict[str, Any]:
-    known = {"token_log_probs": belief.token_log_probs} if belief.token_log_probs else {}
-    return {"log_probs": belief.log_probs, **known}
+    known = {"token_log_probs": belief.token_log_probs, "joined": belief.joined}
+    return {"log_probs": belief.log_probs, **{name: value for name, value in known.items() if value}}
 
 
 def _belief(record: Mapping[str, Any]) -> Belief:
     tokens = record.get("token_log_probs", ())
-    belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens))
+    joined = tuple(record.get("joined", ()))
+    belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined)
     if not belief.log_probs or not max(belief.log_probs) < _ROUNDING:
         raise ValueError(f"no log-probabilities of answers: {belief.log_probs!r:.60}")
     return belief
@@ -226,18 +228,18 @@ def read_rollouts(path: str | Path) -> Iterator[Episode]:
     return (episode for _, episode in read_recordings(path))
 
 
-def read_recordings(path: str | Path) -> Iterator[tuple[dict[str, Any], Episode]]:
+def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str, Any], Episode]]:
     """The episodes of a file, in order, each with the settings that its line holds; empty if it holds none.
 
-    Raises DataError with the line that is not an episode.
+    The first ``skip`` lines are left out. Raises DataError with the line that is not an episode.
     """
     with Path(path).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in islice(enumerate(lines, 1), skip, None):
             try:
                 record = json.loads(line)
                 _check_format(record)
                 recording = dict(record.get("settings", {})), from_record(record)
-            except _MALFORMED as problem:
+            except MALFORMED as problem:
                 raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
             yield recording
 
@@ -252,7 +254,7 @@ def read_settings(path: Path) -> dict[str, Any]:
             record = json.loads(next(lines, b"null"))
             _check_format(record)
             return dict(record.get("settings", {}))
-        except _MALFORMED as problem:
+        except MALFORMED as problem:
             raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
 
 
@@ -356,7 +358,7 @@ class RolloutFile:
                 attempt = record["question"]["id"], record.get("attempt", 0)
                 if record["format"] != FORMAT:
                     raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
-            except _MALFORMED as problem:
+            except MALFORMED as problem:
                 raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
             end += len(line)
             if settings.get("questions") in self._others:

@@ -1,0 +1,106 @@
+"""JSON lines about another file's lines, in its order, which a killed run goes on with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from igpo_gym.errors import DataError
+from igpo_gym.storage import changed, lock
+from igpo_gym.text import well_formed
+
+MADE = "relabeled"
+"""The field of a line that says how it was made; what stands in a record under that name is replaced."""
+
+
+class ResumedFile:
+    """A file that is written line by line beside its place (``NAME.part``), and takes it when all is done.
+
+    Opened again with the same settings it goes on behind the lines that are whole: ``done`` says how many.
+    ``seen`` is told of each of these. What was at the place stays there until then. A device or pipe is
+    written as it is.
+
+    Raises BlockingIOError when another run is writing it, and DataError for what a run with other settings
+    left.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name, "priced.jsonl")
+    >>> with ResumedFile(path, {"reward": "f1"}) as file:
+    ...     file.write({"return": 1.0})
+    >>> path.read_text()
+    '{"relabeled": {"reward": "f1"}, "return": 1.0}\\n'
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        settings: Mapping[str, Any],
+        seen: Callable[[dict[str, Any]], None] = lambda line: None,
+    ) -> None:
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder; name a file")
+        self.done = 0
+        self._settings = dict(settings)
+        self._target = target.resolve()
+        self._in_place = target.exists() and not target.is_file()
+        self._part = self._target if self._in_place else self._target.with_name(f"{self._target.name}.part")
+        self._part.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._part.open("wb" if self._in_place else "a+b")
+        if self._in_place:
+            return
+        try:
+            lock(self._file, self._target)
+            self._resume(seen)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Append a line, and do not return before it is with the operating system."""
+        # Terms and retrievers may give numbers that are not Python's own.
+        text = json.dumps({MADE: self._settings, **line}, ensure_ascii=False, default=float)
+        self._file.write(well_formed(text).encode() + b"\n")
+        self._file.flush()
+        self.done += 1
+
+    def __enter__(self) -> ResumedFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._in_place and error is None:
+            self._part.replace(self._target)  # the lock is held until it has its name
+        elif not self._in_place and self.done == 0:
+            self._part.unlink()
+        self._file.close()
+
+    def _resume(self, seen: Callable[[dict[str, Any]], None]) -> None:
+        self._file.seek(0)
+        end = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break  # cut short by a crash
+            try:
+                record = json.loads(line)
+                names = changed(dict(record[MADE]), self._settings)
+            except (KeyError, TypeError, ValueError) as problem:
+                raise DataError(
+                    self._part, f"not what a run left here ({problem!r})", self.done + 1
+                ) from None
+            if names:
+                raise DataError(
+                    self._part,
+                    f"left by a run with other settings ({names}); remove it, or choose another file",
+                )
+            seen(record)
+            self.done += 1
+            end += len(line)
+        self._file.truncate(end)
+        self._file.seek(0, os.SEEK_END)

@@ -1,0 +1,99 @@
+"""What the searches of recorded episodes brought, and whether a gain tells a right answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from igpo_gym.agents.rollouts.summary import Values
+from igpo_gym.data.scores import Metric, score
+from igpo_gym.episode import Episode, ToolCalls
+from igpo_gym.statistics import SHARE, Estimate, auc, estimate, mean_over
+
+RIGHT = 0.5
+"""The score from which an answer counts as right."""
+
+
+@dataclass(slots=True)
+class Searches:
+    """Values of all searches (turns that called tools), and of the episodes that they belong to.
+
+    The unit of every interval is the question. An episode without beliefs is counted and adds no values.
+    """
+
+    episodes: int = 0
+    right: int = 0
+    """How many of them answered rightly."""
+    unmeasured: int = 0
+    """How many have no beliefs."""
+    curves: dict[bool, dict[int, Values]] = field(default_factory=lambda: {True: {}, False: {}})
+    """Of right and of wrong episodes, by turn (0: the prompt) the beliefs."""
+    predictors: dict[str, dict[bool, Values]] = field(default_factory=dict)
+    """By name what may tell a right answer, of right and of wrong episodes."""
+
+    def gained(self) -> Estimate:
+        """The share of the searches that raised the belief."""
+        both = self.predictors.get(GAIN, {})
+        values = [each for side in both.values() for each in side.values]
+        units = [each for side in both.values() for each in side.questions]
+        return mean_over([float(value > 0) for value in values], units, SHARE)
+
+    def auc(self, predictor: str) -> Estimate:
+        """The chance that the predictor is greater in a right episode than in a wrong one."""
+        columns: dict[str, tuple[list[float], list[float]]] = {}
+        for right, found in self.predictors.get(predictor, {}).items():
+            for value, question in zip(found.values, found.questions, strict=True):
+                columns.setdefault(question, ([], []))[not right].append(value)
+        samples = [(np.array(positives), np.array(negatives)) for positives, negatives in columns.values()]
+        return estimate(samples, auc, SHARE)
+
+    def curve(self, right: bool) -> Iterator[tuple[int, Estimate]]:
+        """The mean belief after each turn, over the episodes that got so far."""
+        for turn, found in sorted(self.curves[right].items()):
+            yield turn, mean_over(found.values, found.questions, SHARE)
+
+
+GAIN = "gain of a search"
+PREDICTORS = (GAIN, "all gains of an episode", "last belief")
+"""What may tell a right answer: b_t - b_{t-1} of each search, b_T - b_0, and b_T."""
+
+
+def searches(episodes: Iterable[Episode], metric: str | Metric = "em") -> Searches:
+    """Collect the values of ended episodes, one at a time; ``metric`` says whether an answer is right.
+
+    >>> from igpo_gym.agents.policies import resolve_policy
+    >>> from igpo_gym.agents.rollouts.collect import collect
+    >>> from igpo_gym.config import EnvConfig
+    >>> from igpo_gym.envs.setup import assemble
+    >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer="nano", reward="igpo"))
+    >>> expert = resolve_policy("expert", questions, engine.protocol)
+    >>> found = searches(collect(engine, expert, questions.questions[:3]))
+    >>> found.right, round(found.gained().value, 2), [turn for turn, _ in found.curve(right=True)]
+    (3, 0.71, [0, 1, 2, 3])
+    """
+    found = Searches()
+    for episode in episodes:
+        right = score(metric, episode) >= RIGHT
+        found.episodes += 1
+        found.right += right
+        found.unmeasured += not episode.beliefs
+        beliefs = [belief.prob for belief in episode.beliefs]
+        question = episode.question.id
+        for turn, belief in enumerate(beliefs):
+            found.curves[right].setdefault(turn, Values()).add(belief, question)
+        for name, value in _values(episode, beliefs):
+            sides = found.predictors.setdefault(name, {True: Values(), False: Values()})
+            sides[right].add(value, question)
+    return found
+
+
+def _values(episode: Episode, beliefs: list[float]) -> Iterator[tuple[str, float]]:
+    gains = zip(episode.turns, beliefs, beliefs[1:], strict=False)  # an answer has no belief after it
+    for turn, before, after in gains:
+        if isinstance(turn.action, ToolCalls) and not turn.failed:
+            yield PREDICTORS[0], after - before
+    if beliefs:
+        yield PREDICTORS[1], beliefs[-1] - beliefs[0]
+        yield PREDICTORS[2], beliefs[-1]

@@ -1,0 +1,188 @@
+"""What an agent's message does, in the ways in which agents of many projects write calls and answers."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
+
+TAGS = {
+    "search": "query",
+    "open": "document",
+    "browse": "url",
+    "visit": "url",
+    "access": "url",
+    "code": "code",
+    "python": "code",
+}
+"""The tags around a call of a tool by its name, each with the argument that stands in it."""
+
+_FINAL = frozenset(
+    ("answer", "final_answer", "submit", "submit_answer", "submit_final_answer", "finish", "give_answer")
+)
+"""The tools whose call is the answer."""
+
+_TAG = re.compile(rf"<({'|'.join(TAGS)})>(.*?)</\1>", re.DOTALL)
+_TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_FUNCTION = re.compile(r"<function=([^>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_CODE = re.compile(r"<code>(.*?)</code>", re.DOTALL)
+_ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
+_THOUGHT = re.compile(r"<think>.*?</think>|\A(?:(?!<think>).)*?</think>", re.DOTALL)
+
+
+def action(message: str, calls: Sequence[ToolCall] = (), plain_answers: bool = False) -> Action:
+    """What a message does. ``calls`` are those that a library handed over beside its text.
+
+    What stands in a thought that was closed does nothing. Calls go before answers, an answer being between
+    ``<answer>`` tags, in ``\\boxed{}``, or the argument of a final tool; with ``plain_answers`` a message
+    without any of these is an answer as a whole.
+
+    >>> action('<tool_call>{"name": "web_search", "arguments": {"query": ["Danzig"]}}</tool_call>')
+    ToolCalls(calls=(ToolCall(tool='web_search', arguments={'query': ['Danzig']}),))
+    >>> action("<think>So it is.</think> It is \\\\boxed{Danzig}.")
+    Answer(text='Danzig')
+    >>> action("", [ToolCall("submit", {"answer": "Danzig"})])
+    Answer(text='Danzig')
+    """
+    said = without_thoughts(message)
+    try:
+        found = list(calls) or _tool_calls(said) or _tagged_calls(said)
+    except ValueError as problem:
+        return Invalid(str(problem))
+    if found:
+        final = next((call for call in found if call.tool.lower() in _FINAL), None)
+        text = "" if final is None else _argument(final)
+        return Answer(text) if text else ToolCalls(tuple(found))
+    text = answer(said)
+    if not text and plain_answers:
+        text = said.strip()
+    return Answer(text) if text else Invalid("no call and no answer is found in the message")
+
+
+def without_thoughts(message: str) -> str:
+    """The message without thoughts that it closes, the first of which may have been opened for it."""
+    return _THOUGHT.sub("", message)
+
+
+def answer(text: str) -> str:
+    """The last answer that stands in a text between its marks; empty where there is none.
+
+    >>> answer(r"<answer> The final answer is \\[ \\boxed{San Francisco} \\] </answer>")
+    'San Francisco'
+    """
+    tagged = _ANSWER.findall(text)
+    inner = tagged[-1] if tagged else text
+    return boxed(inner) or (tagged[-1].strip() if tagged else "")
+
+
+def boxed(text: str) -> str:
+    """What stands in the last ``\\boxed{}`` of a text, its braces balanced; empty where there is none."""
+    start = text.rfind("\\boxed{")
+    depth = 0
+    for place in range(start + len("\\boxed"), len(text)) if start >= 0 else ():
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            inner = text[start + len("\\boxed{") : place].strip()
+            return inner.removeprefix("\\text{").removesuffix("}") if inner.startswith("\\text{") else inner
+    return ""
+
+
+def call(name: Any, arguments: Any) -> ToolCall:
+    """A call that a library hands over; arguments may be an object, or JSON as text.
+
+    >>> call("search", '{"query": "Danzig"}').arguments, call("search", "Danzig").arguments
+    ({'query': 'Danzig'}, {'arguments': 'Danzig'})
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError("a call of a tool names no tool")
+    if isinstance(arguments, str):
+        value = _parsed(arguments) if arguments.strip() else {}
+        arguments = value if isinstance(value, dict) else {"arguments": arguments}
+    if arguments is None:
+        return ToolCall(name, {})
+    return ToolCall(name, dict(arguments) if isinstance(arguments, Mapping) else {"arguments": arguments})
+
+
+def written(calls: Sequence[ToolCall]) -> str:
+    """Calls that a library handed over beside the text, as text: JSON between ``<tool_call>`` tags, a line
+    each."""
+    objects = [{"name": each.tool, "arguments": dict(each.arguments)} for each in calls]
+    return "\n".join(
+        f"<tool_call>\n{json.dumps(each, ensure_ascii=False, default=str)}\n</tool_call>" for each in objects
+    )
+
+
+def _tagged_calls(text: str) -> list[ToolCall]:
+    return [
+        ToolCall(name, {TAGS[name]: inner.strip()}) for name, inner in _TAG.findall(text) if inner.strip()
+    ]
+
+
+def _tool_calls(text: str) -> list[ToolCall]:
+    """The calls between ``<tool_call>`` tags. ValueError where one of them cannot be read."""
+    return [each for inner in _TOOL_CALL.findall(text) for each in _calls_in(inner.strip())]
+
+
+def _calls_in(text: str) -> list[ToolCall]:
+    for read in _FORMS:
+        if found := read(text):
+            return found
+    raise ValueError("what stands in <tool_call> is no call: a JSON object with a name and arguments")
+
+
+def _from_json(text: str) -> list[ToolCall]:
+    value = _parsed(text)
+    found = []
+    for each in value if isinstance(value, list) else [value]:
+        if not isinstance(each, dict):
+            return []
+        function = each["function"] if isinstance(each.get("function"), dict) else each
+        name = function.get("name") or function.get("function") or function.get("tool")
+        arguments: Any = next((function[key] for key in _ARGUMENTS if key in function), {})
+        if not isinstance(name, str) or not name:
+            return []
+        made = call(name, arguments)
+        code = _CODE.search(text)
+        found.append(ToolCall(name, {**made.arguments, "code": code[1].strip()}) if code else made)
+    return found
+
+
+def _from_xml(text: str) -> list[ToolCall]:
+    return [
+        ToolCall(name, {key: _scalar(value) for key, value in _PARAMETER.findall(inner)})
+        for name, inner in _FUNCTION.findall(text)
+    ]
+
+
+_FORMS: tuple[Callable[[str], list[ToolCall]], ...] = (_from_json, _from_xml)
+"""The ways in which a call is written between ``<tool_call>`` tags."""
+
+_ARGUMENTS = ("arguments", "parameters", "args", "input")
+
+
+def _scalar(text: str) -> Any:
+    value = _parsed(text) if text.strip().startswith(("[", "{")) else None
+    return text if value is None else value
+
+
+def _parsed(text: str) -> Any:
+    """The value that a text begins with, in JSON or as Python writes it; None for any other text."""
+    text = text.strip()
+    with suppress(ValueError, RecursionError):
+        return json.JSONDecoder(strict=False).raw_decode(text)[0]
+    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        return ast.literal_eval(text) if len(text) < 100_000 else None
+    return None
+
+
+def _argument(final: ToolCall) -> str:
+    """The answer among a final tool's arguments: that of its name, or the first that is a text."""
+    named = [final.arguments[key] for key in ("answer", "final_answer", "result") if key in final.arguments]
+    values = [value for value in (*named, *final.arguments.values()) if isinstance(value, str | int | float)]
+    return next((text for value in values if (text := str(value).strip())), "")

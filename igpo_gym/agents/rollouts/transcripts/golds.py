@@ -1,0 +1,61 @@
+"""Gold answers for transcripts that bring none: the questions of a set, found by id or by text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from igpo_gym.agents.rollouts.transcripts.interface import About
+from igpo_gym.data.metrics import normalize
+from igpo_gym.episode import Passage, Question
+
+
+class Golds:
+    """The questions of a set by id and by text; texts are compared as answers are, in normal form.
+
+    ``passages`` are those of the set: they tell the titles of the evidence.
+
+    >>> golds = Golds([Question("q1", "Where is it?", ("Danzig",)), Question("q2", "Who is it?", ("Oskar",))])
+    >>> golds.question(About("where is it")).id, golds.question(About(id="q2")).answers
+    ('q1', ('Oskar',))
+    >>> golds.question(About("What is it?"))
+    Traceback (most recent call last):
+    ValueError: the set of questions has none of its text, nor of its id
+    """
+
+    def __init__(self, questions: Iterable[Question], passages: Iterable[Passage] = ()) -> None:
+        titles = {passage.id: passage.title for passage in passages}
+        self._by_id: dict[str, Question] = {}
+        self._by_text: dict[str, list[Question]] = {}
+        for question in (_by_title(question, titles) for question in questions):
+            self._by_id[question.id] = question
+            self._by_text.setdefault(normalize(question.text), []).append(question)
+
+    def question(self, told: About) -> Question:
+        """The question that a transcript is about.
+
+        An id counts where the texts agree, or where the transcript tells none. ValueError where there is no
+        such question, and where several have the text and unlike answers.
+        """
+        named = self._by_id.get(told.id)
+        text = normalize(told.question)
+        if named and (not text or normalize(named.text) == text):
+            return named
+        alike = self._by_text.get(text, []) if text else []
+        if len({question.answers for question in alike}) > 1:
+            raise ValueError(
+                f"the set of questions has {len(alike)} of its text, with unlike answers ({alike[0].id!r}, "
+                f"{alike[1].id!r}), and its id is none of theirs"
+            )
+        if not alike:
+            other = ", but its id is that of another text" if named else ", nor of its id"
+            raise ValueError(f"the set of questions has none of its text{other}")
+        return alike[0]
+
+
+def _by_title(question: Question, titles: Mapping[str, str]) -> Question:
+    """The question, whose evidence is found by title: a transcript does not tell the ids of passages."""
+    if not question.evidence:
+        return question
+    named = question.evidence_titles or tuple(titles.get(id_, id_) for id_ in question.evidence)
+    return replace(question, evidence_titles=named, evidence_match="title")

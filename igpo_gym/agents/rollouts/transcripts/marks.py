@@ -1,0 +1,142 @@
+"""Text transcripts: one text, in which the environment's replies stand between the source's own marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from igpo_gym.agents.rollouts.transcripts.fields import about, question_in
+from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
+from igpo_gym.agents.rollouts.transcripts.replies import results
+from igpo_gym.data.reading import Corpus
+from igpo_gym.data.rows import Row
+from igpo_gym.episode import Action, Segment, ToolCalls, Turn
+
+_NAMED = (
+    *("gen_text_store", "output", "response", "responses", "completion", "generated_text", "gen_text"),
+    *("transcript", "trajectory", "full_text", "sequences_str", "solution_str", "text", "content"),
+)
+"""The fields that a transcript is looked for in first."""
+
+_PROMPTS = frozenset(("prompt", "input", "chat_prompt", "system_prompt", "question", "instruction"))
+"""The fields that hold none, for they may name marks."""
+
+
+def reply_between(
+    before: tuple[str, ...], opening: str, closing: str, after: str, agent: tuple[str, ...], also: str = ""
+) -> re.Pattern[str]:
+    """The pattern of replies between two marks.
+
+    A reply begins where one of ``before`` ends, so that what else looks like one is the agent's own text. It
+    ends at its closing mark with the blanks ``after`` that the source puts there; a closing mark without them
+    is one that a document spells, unless there is no other. A reply that the end of the text cuts is one too,
+    if none of the marks ``agent`` follows; one that is not closed elsewhere has the group ``unclosed``.
+    ``also`` is the pattern of other stretches that the environment writes.
+
+    >>> pattern = reply_between(("</search>",), "<result>", "</result>", "!", ("<think>",))
+    >>> pattern.search("<search>a</search> <result>x</result> y</result>!So")[0]
+    ' <result>x</result> y</result>!'
+    """
+    start = "|".join(f"(?<={re.escape(mark)})" for mark in before)
+    opened, close = rf"(?:{start})\s*{re.escape(opening)}", re.escape(closing)
+    acts = "|".join(map(re.escape, (*agent, closing)))
+    forms = (
+        rf"{opened}(?P<body>(?:(?!{re.escape(opening)}).)*?){close}(?:{after})",
+        rf"{opened}(?P<bare>.*?){close}",
+        rf"{opened}(?P<cut>(?:(?!{acts}).)*)\Z",
+        rf"{opened}(?P<unclosed>)",
+        *([also] if also else []),
+    )
+    return re.compile("|".join(forms), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the texts of a project tell who wrote what.
+
+    >>> from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1
+    >>> text = "<search>port</search>\\n\\n<information>Doc 1(Title: Danzig) A port.</information>\\n\\nSo."
+    >>> [segment.author for turn in SEARCH_R1.turns(text) for segment in turn.segments]
+    ['agent', 'environment', 'agent']
+    """
+
+    name: str
+    tells: re.Pattern[str]
+    """A mark that texts of the project have."""
+    reply: re.Pattern[str]
+    """A stretch that the environment wrote, blanks of the source's template included, such as
+    :func:`reply_between` gives. Its last group is what it says, or ``unclosed``."""
+    act: Callable[[str], Action]
+    """What a stretch of the agent does."""
+    bodies: Callable[[str], list[str]] = lambda body: [body]
+    """What a reply says, for each call of the message."""
+    prompt: re.Pattern[str] | None = None
+    """A prompt at the beginning of the text, where the source puts it there."""
+
+    def turns(self, text: str) -> tuple[Turn, ...]:
+        """The agent's stretches, each with the environment's behind it. The text is theirs, without gaps."""
+        corpus, turns, place = Corpus(), list[Turn](), 0
+        for match in self.reply.finditer(text):
+            if match.lastgroup == "unclosed":
+                raise ValueError(
+                    f"a reply, {match[0].strip()!r:.40}, is never closed: who wrote on is unknown"
+                )
+            said, place = text[place : match.start()], match.end()
+            replied = match[0], match[match.lastgroup] if match.lastgroup else ""
+            if said or not turns:
+                turns.append(self._turn(said, corpus, *replied))
+            else:  # two replies in a row
+                last = turns[-1]
+                more = Segment("environment", "assistant", replied[0])
+                joined = last.observation + replied[0]
+                turns[-1] = replace(last, segments=(*last.segments, more), observation=joined)
+        if (rest := text[place:]).strip():
+            turns.append(self._turn(rest, corpus))
+        return tuple(turns)
+
+    def _turn(self, said: str, corpus: Corpus, reply: str = "", body: str = "") -> Turn:
+        action = self.act(said)
+        replied = (Segment("environment", "assistant", reply),) if reply else ()
+        segments = (Segment("agent", "assistant", said), *replied)
+        bodies = self.bodies(body) if body else []
+        found = results(action.calls, bodies, corpus) if isinstance(action, ToolCalls) else ()
+        return Turn(said, action, segments, found, reply)
+
+    def field(self, fields: Mapping[str, Any]) -> str:
+        """The name of the field that holds a text of the project; empty where none does."""
+        names = (*_NAMED, *(name for name in fields if name not in _NAMED))
+        texts = ((name, fields.get(name)) for name in names if name not in _PROMPTS)
+        return next((name for name, text in texts if isinstance(text, str) and self.tells.search(text)), "")
+
+    def fits(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a record holds a text of the project."""
+        return bool(self.field(fields))
+
+    def read(self, row: Row) -> list[Transcript]:
+        """The transcript of a record."""
+        name = self.field(row.fields)
+        if not name:  # a text without a search has no marks
+            held = (each for each in _NAMED if isinstance(row.get(each), str))
+            if (name := next(held, "")) == "":
+                raise ValueError(f"no text with the marks of {self.name} is in it")
+        told = about({key: value for key, value in row.fields.items() if key != name})
+        return [self.transcript(row.fields[name], told)]
+
+    def transcript(self, text: str, told: About, prompt: tuple[Segment, ...] = ()) -> Transcript:
+        """A text as a transcript, behind ``prompt``, or the one that it begins with, or the question."""
+        opening = self.prompt.match(text) if self.prompt else None
+        if opening:
+            prompt, text = (Segment("environment", "user", opening[0]),), text[opening.end() :]
+        asked = next((segment.text for segment in reversed(prompt) if segment.role == "user"), "")
+        question = told.question or question_in(asked)
+        turns = self.turns(text)
+        if not turns:
+            raise ValueError("the transcript has no message of the agent")
+        return Transcript(
+            replace(told, question=question),
+            "text",
+            prompt or (Segment("environment", "user", question),),
+            turns,
+        )

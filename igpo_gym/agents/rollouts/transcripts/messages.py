@@ -1,0 +1,244 @@
+"""Lists of messages with roles, in whatever form a library writes them, as transcripts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from igpo_gym.agents.rollouts.transcripts.actions import action, call, written
+from igpo_gym.agents.rollouts.transcripts.dialects import with_replies
+from igpo_gym.agents.rollouts.transcripts.fields import question_in
+from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
+from igpo_gym.agents.rollouts.transcripts.replies import results
+from igpo_gym.agents.rollouts.transcripts.tool_text import responses
+from igpo_gym.data.reading import Corpus
+from igpo_gym.episode import Role, Segment, ToolCall, ToolCalls, Turn
+
+ROLES: Mapping[str, Role] = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "ai", "gpt", "model", "agent"), "assistant"),
+    **dict.fromkeys(("tool", "function", "observation", "ipython", "environment"), "tool"),
+}
+"""What the roles of many libraries are here."""
+
+_CHATML = re.compile(r"<\|im_start\|>(\w+)\n?(.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL)
+_MARKED = ("<answer>", "\\boxed")
+"""The marks of answers; an agent whose prompt asks for one answers in no other way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message as it was written: its role and text, its calls, and which call it replies to."""
+
+    role: Role
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    ids: tuple[str, ...] = ()
+    """The ids of its calls, where they have some."""
+    replies_to: str = ""
+
+
+def are_messages(value: Any) -> bool:
+    """Whether a value is a list of messages.
+
+    >>> are_messages([{"role": "user", "content": "Where?"}]), are_messages([{"from": "gpt", "value": "."}])
+    (True, True)
+    >>> are_messages([]), are_messages(["Where?"])
+    (False, False)
+    """
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(each, Mapping) and ("role" in each or "from" in each) for each in value)
+    )
+
+
+def said(message: Mapping[str, Any]) -> Said:
+    """One message. A thought beside the text comes first, between tags; calls beside it come last, as JSON.
+
+    ValueError for a role that is none, and for a message of pictures.
+
+    >>> search = {"name": "search", "arguments": '{"query": "Danzig"}'}
+    >>> said({"role": "assistant", "content": "So:", "tool_calls": [{"id": "1", "function": search}]}).text
+    'So:\\n<tool_call>\\n{"name": "search", "arguments": {"query": "Danzig"}}\\n</tool_call>'
+    """
+    name = message.get("role", message.get("from"))
+    role = ROLES.get(name.lower()) if isinstance(name, str) else None
+    if role is None:
+        raise ValueError(f"a message has the role {name!r:.40}, which is none of: {', '.join(ROLES)}")
+    text = _text(message.get("content", message.get("value")))
+    thought = next((message[key] for key in _THOUGHTS if isinstance(message.get(key), str)), "")
+    if thought.strip() and "</think>" not in text:
+        text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"
+    made, ids = _calls(message)
+    if made and role == "assistant" and "<tool_call>" not in text:  # else it shows them already
+        text += "\n" * bool(text.strip() and not text.endswith("\n")) + written(made)
+    return Said(role, text, made, ids, str(message.get("tool_call_id") or ""))
+
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+
+
+def chatml(text: str) -> list[dict[str, str]]:
+    """The messages of a text that a chat template of ChatML rendered.
+
+    >>> chatml("<|im_start|>user\\nWhere?<|im_end|>\\n<|im_start|>assistant\\nHere.<|im_end|>\\n")
+    [{'role': 'user', 'content': 'Where?'}, {'role': 'assistant', 'content': 'Here.'}]
+    """
+    return [
+        {"role": role, "content": content.replace("<|endoftext|>", "")}
+        for role, content in _CHATML.findall(text)
+    ]
+
+
+def dialogue(
+    messages: Iterable[Mapping[str, Any]], told: About, opening: Sequence[Mapping[str, Any]] = ()
+) -> Transcript:
+    """Messages as a transcript: what stands before the agent's first one is the prompt.
+
+    ``opening`` are messages that are the prompt whoever wrote them, such as a shown example.
+
+    The roles of replies are those that chat templates know: a reply is a tool's message where all of it is,
+    else the user's. ValueError where the agent says nothing.
+    """
+    before, rest = [said(each) for each in opening], [said(each) for each in messages]
+    if not before:
+        first = next((place for place, each in enumerate(rest) if each.role == "assistant"), len(rest))
+        before, rest = rest[:first], rest[first:]
+    while rest and rest[0].role != "assistant":
+        before.append(rest.pop(0))
+    while rest and rest[-1].role == "assistant" and not rest[-1].text.strip():
+        rest.pop()  # a template's opening of a message that was never written
+    if not rest:
+        raise ValueError("the transcript has no message of the agent")
+    prompt = _prompt(before, told.question)
+    asked = "".join(segment.text for segment in prompt)
+    question = told.question or next(
+        (question_in(each.text) for each in reversed(before) if each.role == "user"), ""
+    )
+    plain_answers = not any(mark in asked for mark in _MARKED)
+    turns = _turns(rest, plain_answers)
+    inline = any(segment.role == "assistant" for turn in turns for segment in turn.segments[1:])
+    return Transcript(replace(told, question=question), "text" if inline else "chat", prompt, turns)
+
+
+def prompt_of(messages: Iterable[Mapping[str, Any]], question: str) -> tuple[Segment, ...]:
+    """Messages as the prompt of a transcript; ``question`` stands for the user's where there is none."""
+    return _prompt([said(each) for each in messages], question)
+
+
+def _prompt(before: Sequence[Said], question: str) -> tuple[Segment, ...]:
+    """The messages that open the dialogue: at most one of the system, which comes first."""
+    segments = list[Segment]()
+    for each in before:
+        role: Role = each.role
+        if role == "tool" or (role == "system" and any(one.role != "system" for one in segments)):
+            role = "user"
+        segments.append(Segment("environment", role, each.text))
+    segments = [segment for segment in segments if segment.text]
+    place = next((place for place, each in enumerate(segments) if each.role != "system"), len(segments))
+    if question and (place == len(segments) or segments[place].role == "assistant"):
+        segments.insert(place, Segment("environment", "user", question))
+    return tuple(segments)
+
+
+def _turns(rest: Sequence[Said], plain_answers: bool) -> tuple[Turn, ...]:
+    if all(each.role == "assistant" for each in rest):
+        # Nobody else says anything, so replies may stand within the agent's messages.
+        text = "".join(each.text for each in rest)
+        if dialect := with_replies(text):
+            return dialect.turns(text)
+    corpus, turns, place = Corpus(), list[Turn](), 0
+    while place < len(rest):
+        message, place = rest[place], place + 1
+        replies = list[Said]()
+        while place < len(rest) and rest[place].role != "assistant":
+            replies.append(rest[place])
+            place += 1
+        turns.append(_turn(message, replies, corpus, plain_answers and place == len(rest) and not replies))
+    return tuple(turns)
+
+
+def _turn(message: Said, replies: Sequence[Said], corpus: Corpus, plain_answer: bool) -> Turn:
+    does = action(message.text.removesuffix(written(message.calls)), message.calls, plain_answer)
+    role: Role = "tool" if all(each.role == "tool" for each in replies) else "user"
+    texts = [each.text for each in replies if each.text]
+    found = results(does.calls, _bodies(message, replies), corpus) if isinstance(does, ToolCalls) else ()
+    segments = (
+        Segment("agent", "assistant", message.text),
+        *(Segment("environment", role, _ended(text)) for text in texts),
+    )
+    return Turn(message.text, does, segments, found, "\n".join(texts))
+
+
+def _ended(text: str) -> str:
+    """A reply that ends a line, so that the next one does not go on in it."""
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def _bodies(message: Said, replies: Sequence[Said]) -> list[str]:
+    """What the replies say, call by call: by the calls' ids, or in the order of what was replied."""
+    by_id = {each.replies_to: each.text for each in replies if each.replies_to}
+    if message.ids and by_id.keys() & set(message.ids):
+        return [by_id.get(id_, "") for id_ in message.ids]
+    return [body for each in replies for body in responses(each.text) or [each.text]]
+
+
+def _text(content: Any) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ValueError(f"a message's content is a {type(content).__name__}, not a text or a list of parts")
+    return "".join(_part(part) for part in content)
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        raise ValueError(f"a part of a message is a {type(part).__name__}")
+    kind = part.get("type", "text")
+    for name in ("reasoning", "thinking"):
+        if kind == name and isinstance(part.get(name), str):
+            return f"<think>\n{part[name].strip()}\n</think>\n\n" if part[name].strip() else ""
+    if isinstance(part.get("text"), str):
+        return str(part["text"])
+    if kind in ("tool_use", "tool_result", "data"):
+        return _text(part.get("content"))
+    raise ValueError(f"a part of a message is of the type {kind!r:.40}, not text")
+
+
+def _calls(message: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], tuple[str, ...]]:
+    """The calls that stand beside a message's text, and their ids."""
+    given = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
+    content = message.get("content")
+    if isinstance(content, list):
+        given = [
+            *given,
+            *(part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_use"),
+        ]
+    calls, ids = list[ToolCall](), list[str]()
+    for each in given if isinstance(given, list) else ():
+        if isinstance(each, str):
+            each = _json_object(each)
+        if not isinstance(each, Mapping):
+            raise ValueError(f"a call of a tool is a {type(each).__name__}")
+        function = each["function"] if isinstance(each.get("function"), Mapping) else each
+        name = function.get("name") or function.get("function")
+        arguments = next((function[key] for key in ("arguments", "input") if key in function), None)
+        calls.append(call(name, arguments))
+        ids.append(str(each.get("id") or ""))
+    return tuple(calls), tuple(ids) if all(ids) else ()
+
+
+def _json_object(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError("a call of a tool is a text that is no JSON") from None

@@ -1,0 +1,184 @@
+"""Transcripts of any agent, from files of any known layout, as episodes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import igpo_gym.specs as specs
+from igpo_gym.agents.rollouts.transcripts.golds import Golds
+from igpo_gym.agents.rollouts.transcripts.inspect_logs import samples
+from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
+from igpo_gym.data.files import lines, open_bytes, parse_json
+from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.metrics import normalize
+from igpo_gym.data.rows import Row, kind_of, rows
+from igpo_gym.episode import Episode, Question
+from igpo_gym.errors import DataError
+
+KIND = "transcripts"
+"""The kind under which layouts are registered."""
+
+OWN = {
+    "igpo-gym": "own",
+    "inspect": "inspect_logs",
+    "verifiers": "verifiers",
+    "verl": "verl",
+    "chat": "chat",
+    "r1-searcher": "r1_searcher",
+    "research": "research",
+    "tool-text": "tool_text",
+    "search-r1": "search_r1",
+}
+"""The package's layouts and their modules, in the order in which they are tried."""
+
+_HEAD = 256
+
+
+def read_transcripts(
+    path: str | Path,
+    layout: str | Layout = "auto",
+    *,
+    questions: str | QuestionSet | None = None,
+    unread: Callable[[DataError], None] | None = None,
+) -> Iterator[Episode]:
+    """The transcripts of a file as ended episodes, in its order, one record in memory at a time.
+
+    Each says in ``imported`` where it comes from: its ``layout`` and ``framing``, the ``place`` in the file,
+    and in ``told`` the numbers that its source noted.
+
+    Args:
+        path: JSON lines, a JSON array, parquet or a table, plain, ``.gz`` or ``.zst``, or a log of Inspect.
+        layout: a registered name (docs/import.md), ``package.module:attribute``, a :class:`Layout`, or
+            ``auto``: the first one that fits, record by record.
+        questions: a set of questions, in which the gold answers are looked up, by id or by text; by default
+            they are those of the record.
+        unread: is told of each record that cannot be read, with its place and the reason. By default the
+            first one is raised.
+
+    >>> import json, pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name, "logs.jsonl")
+    >>> messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "In Danzig."}]
+    >>> _ = path.write_text(json.dumps({"messages": messages, "answer": "Danzig"}))
+    >>> (episode,) = read_transcripts(path)
+    >>> episode.prediction, episode.question.answers, episode.imported["layout"]
+    ('In Danzig.', ('Danzig',), 'chat')
+    >>> folder.cleanup()
+    """
+    path = Path(path)
+    chosen = None if layout == "auto" else specs.resolve(KIND, layout)
+    golds = None
+    if questions is not None:
+        found = specs.resolve("questions", questions)
+        golds = Golds(found.questions, found.passages)
+    return _episodes(path, chosen, golds, unread or _raised)
+
+
+def _episodes(
+    path: Path, chosen: Layout | None, golds: Golds | None, unread: Callable[[DataError], None]
+) -> Iterator[Episode]:
+    attempts: Counter[str] = Counter()
+    for row in _records(path, unread):
+        try:
+            layout = chosen or layout_of(row)
+            found = layout.read(row)
+            made = [_episode(each, layout, row, golds) for each in found]
+        except (ValueError, TypeError, RecursionError) as problem:
+            unread(row.wrong(path, problem))
+            continue
+        for episode in made:
+            if episode.imported:
+                episode.attempt = attempts[episode.question.id]
+                attempts[episode.question.id] += 1
+            yield episode
+
+
+def layout_of(row: Row) -> Layout:
+    """The layout of a record. ValueError that says what was looked for and what is there."""
+    known = layouts()
+    for layout in known:
+        if layout.fits(row.fields):
+            return layout
+    looked = "; ".join(f"{layout.name}: {layout.tells}" for layout in known)
+    there = ", ".join(map(str, row.fields)) or "nothing"
+    raise ValueError(f"no known layout of transcripts; there is: {there:.200}; looked for {looked}")
+
+
+def layouts() -> tuple[Layout, ...]:
+    """All registered layouts, in the order in which they are tried: those from outside come first.
+
+    >>> [layout.name for layout in layouts()][-2:]
+    ['tool-text', 'search-r1']
+    """
+    names = specs.names(KIND)
+    ordered = (*(name for name in names if name not in OWN), *OWN)
+    return tuple(specs.resolve(KIND, name) for name in ordered)
+
+
+def _episode(found: Transcript | Episode, layout: Layout, row: Row, golds: Golds | None) -> Episode:
+    if isinstance(found, Episode):
+        return found
+    place = f"{row.unit} {row.number}"
+    imported: dict[str, Any] = {"layout": layout.name, "framing": found.framing, "place": place}
+    if found.about.told:
+        imported["told"] = dict(found.about.told)
+    return Episode(
+        _question(found, golds),
+        found.prompt,
+        list(found.turns),
+        end=found.end,
+        extra={"imported": imported},
+    )
+
+
+def _question(found: Transcript, golds: Golds | None) -> Question:
+    told = found.about
+    if golds is not None:
+        return golds.question(told)
+    if not told.question:
+        raise ValueError("the record tells no question")
+    if not told.answers:
+        raise ValueError("the record tells no gold answer; give --questions, a set that holds its question")
+    id_ = told.id or hashlib.sha256(normalize(told.question).encode()).hexdigest()[:16]
+    return Question(id_, told.question, told.answers, source=told.source)
+
+
+def _records(path: Path, unread: Callable[[DataError], None]) -> Iterator[Row]:
+    """The records of a file; a line that is no JSON object is told to ``unread``."""
+    if _is_inspect(path):
+        return samples(path)
+    return _lines(path, unread) if kind_of(path) == "lines" else rows(path)
+
+
+def _lines(path: Path, unread: Callable[[DataError], None]) -> Iterator[Row]:
+    for number, line in lines(path):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            record = parse_json(text) if text else None
+            if text and not isinstance(record, dict):
+                raise ValueError(f"expected a JSON object, found {type(record).__name__}")
+        except (ValueError, RecursionError) as problem:
+            unread(DataError(path, f"not a JSON object in UTF-8: {problem}", number))
+            continue
+        if record is not None:
+            yield Row(record, number)
+
+
+def _is_inspect(path: Path) -> bool:
+    """Whether a file is a log of Inspect: a zip, or an object with a version and a status or an eval."""
+    if path.suffix == ".eval":
+        return True
+    with open_bytes(path) as file:
+        head = file.read(_HEAD)
+    if head.startswith(b"PK\x03\x04"):
+        return True
+    packed = b"".join(head.split())
+    return packed.startswith(b'{"version":') and (b'"status":' in packed or b'"eval":' in packed)
+
+
+def _raised(problem: DataError) -> None:
+    raise problem

@@ -1,0 +1,40 @@
+"""ReSearch (Chen et al., arXiv 2503.19470): ``<search>`` and ``<result>`` in one text, answers in
+``\\boxed{}``.
+
+Its environment searches the last query of a message, at whose end sampling stops.
+"""
+
+from __future__ import annotations
+
+import re
+
+from igpo_gym.agents.rollouts.transcripts.actions import answer
+from igpo_gym.agents.rollouts.transcripts.interface import Layout
+from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between
+from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
+
+_OPEN, _CLOSE = "<search>", "</search>"
+
+
+def act(message: str) -> Action:
+    """A query that ends the message, else the answer in it.
+
+    >>> act("<think> Where? </think> <search> Danzig </search>").calls[0].arguments
+    {'query': 'Danzig'}
+    """
+    said = message.rstrip()
+    if said.endswith(_CLOSE) and _OPEN in said:
+        query = said.removesuffix(_CLOSE).rpartition(_OPEN)[2].strip()
+        return ToolCalls((ToolCall("search", {"query": query}),)) if query else Invalid("the query is empty")
+    text = answer(said)
+    return Answer(text) if text else Invalid("no query and no answer is closed in the message")
+
+
+RESEARCH = Dialect(
+    name="research",
+    tells=re.compile(r"</search>\s*<result>|</result>"),
+    reply=reply_between((_CLOSE,), "<result>", "</result>", "", ("<think>", _OPEN, "<answer>")),
+    act=act,
+    prompt=re.compile(r"\AA conversation between User and Assistant\..*?Assistant:", re.DOTALL),
+)
+LAYOUT = Layout(RESEARCH.name, "a text with <search> and <result>", RESEARCH.fits, RESEARCH.read)

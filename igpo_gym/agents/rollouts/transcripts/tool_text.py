@@ -1,0 +1,45 @@
+"""Text with ``<tool_call>`` and ``<tool_response>``: ReCall, DeepResearcher, IGPO and verl's tool agents.
+
+The control tokens of the chat template were left out when the text was decoded."""
+
+from __future__ import annotations
+
+import re
+
+from igpo_gym.agents.rollouts.transcripts.actions import action
+from igpo_gym.agents.rollouts.transcripts.interface import Layout
+from igpo_gym.agents.rollouts.transcripts.marks import Dialect
+from igpo_gym.episode import Action
+
+_RESPONSE = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+
+
+def responses(text: str) -> list[str]:
+    """What stands in each ``<tool_response>`` of a text.
+
+    >>> responses("<tool_response>\\nA port.\\n</tool_response>\\n<tool_response>A river.</tool_response>")
+    ['A port.', 'A river.']
+    """
+    return [inner.strip() for inner in _RESPONSE.findall(text)]
+
+
+def act(message: str) -> Action:
+    """What a message does (:func:`~igpo_gym.agents.rollouts.transcripts.actions.action`)."""
+    return action(message)
+
+
+TOOL_TEXT = Dialect(
+    name="tool-text",
+    tells=re.compile(r"</tool_call>|<tool_response>"),
+    reply=re.compile(
+        r"(?<=</tool_call>)\s*(?:(?:user|tool)\n\s*)?"
+        r"(?:(?P<body><tool_response>.*?</tool_response>(?:\s*<tool_response>.*?</tool_response>)*)"
+        r"(?:\s*\bassistant\n|\n)?"
+        r"|(?P<cut><tool_response>(?:(?!</tool_response>|<tool_call>|<think>|<answer>).)*)\Z"
+        r"|<tool_response>(?P<unclosed>))",
+        re.DOTALL,
+    ),
+    act=act,
+    bodies=responses,
+)
+LAYOUT = Layout(TOOL_TEXT.name, "a text with <tool_call> and <tool_response>", TOOL_TEXT.fits, TOOL_TEXT.read)

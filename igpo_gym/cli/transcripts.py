@@ -1,0 +1,236 @@
+"""``igpo-gym import`` and ``igpo-gym show``: transcripts of any agent as records, and records to look at."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from igpo_gym.cli.common import ClearText, console, explained, in_cells
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.rollouts.searches import Searches
+    from igpo_gym.episode import Episode
+    from igpo_gym.errors import DataError
+
+LISTED = 20
+"""How many of the records that cannot be read are listed; the rest is counted."""
+
+
+def import_transcripts(
+    file: Annotated[Path, typer.Argument(help="JSON lines, a JSON array, parquet, or a log of Inspect.")],
+    out: Annotated[
+        Path, typer.Option(help="The JSONL file of records to write; one that is there is replaced.")
+    ],
+    layout: Annotated[
+        str,
+        typer.Option(help="How the records are laid out, by default found out by the content of each."),
+    ] = "auto",
+    questions: Annotated[
+        str | None,
+        typer.Option(help="A set of questions in which the gold answers are found, by id or by text."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first record that cannot be read.")
+    ] = False,
+    clear_text: ClearText = False,
+) -> None:
+    """Read the transcripts of any search agent, and write them as records.
+
+    Messages with roles, Search-R1, R1-Searcher, ReSearch, ReCall, DeepResearcher, WebDancer, dumps of verl,
+    traces of verifiers, logs of Inspect. What cannot be read is listed with its place and the reason.
+
+    Examples:
+
+      igpo-gym import logs.jsonl --out records.jsonl
+
+      igpo-gym import dump.jsonl --questions hotpotqa:dev.jsonl --out records.jsonl
+    """
+    from igpo_gym.agents.rollouts.records import to_record
+    from igpo_gym.agents.rollouts.transcripts import read_transcripts
+    from igpo_gym.agents.rollouts.transcripts.own import SETTINGS
+    from igpo_gym.storage import written_file
+    from igpo_gym.text import printable, well_formed, without_credentials
+
+    unread: list[str] = []
+    problems = 0
+
+    def tell(problem: DataError) -> None:
+        nonlocal problems
+        problems += 1
+        if strict:
+            raise problem
+        if len(unread) < LISTED:
+            unread.append(str(problem))
+
+    settings = {} if questions is None else {"questions": without_credentials(questions)}
+    found: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
+    with explained():
+        if out.exists() and file.exists() and out.samefile(file):
+            raise ValueError(f"--out is the file that is read ({file}); name another file")
+        with written_file(out) as written:
+            for episode in read_transcripts(file, layout, questions=questions, unread=tell):
+                made_with = {**episode.extra.pop(SETTINGS, {}), **settings}
+                record = {"settings": made_with, **to_record(episode, clear_text=clear_text)}
+                written.write(well_formed(json.dumps(record, ensure_ascii=False, default=float)) + "\n")
+                found[str(episode.imported.get("layout", "igpo-gym"))] += 1
+                ends[str(episode.end)] += 1
+            if not found:
+                told = f"; {problems} records cannot be read, the first: {unread[0]}" if unread else ""
+                raise ValueError(f"{file} holds no transcript{told}")
+    layouts = ", ".join(f"{count} of the layout {name}" for name, count in found.items())
+    told = ", ".join(f"{count} {name}" for name, count in ends.items())
+    console.print(f"{found.total()} episodes: {layouts} ({told})", markup=False)
+    if problems:
+        console.print(f"{problems} records cannot be read:", markup=False)
+        for problem in unread:
+            console.print(f"  {printable(problem)}", markup=False, soft_wrap=True)
+        if problems > len(unread):
+            console.print(f"  and {problems - len(unread)} more", markup=False)
+
+
+def show_episodes(
+    file: Annotated[Path, typer.Argument(help="Recorded or imported episodes.")],
+    id: Annotated[
+        list[str] | None, typer.Option("--id", help="The id of a question; give it several times.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many episodes to show.")] = 1,
+    worst: Annotated[bool, typer.Option("--worst", help="Those of the lowest value come first.")] = False,
+    best: Annotated[bool, typer.Option("--best", help="Those of the highest value come first.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="The value: reward, gain (of the belief), turns, or an answer metric such as f1; by default "
+            "the reward where the file has rewards, else f1."
+        ),
+    ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Show no episode, but what the searches of all brought.")
+    ] = False,
+    metric: Annotated[str, typer.Option(help="For the summary: by which metric an answer is right.")] = "em",
+) -> None:
+    """Show recorded episodes in the terminal, with the belief after each turn.
+
+    Examples:
+
+      igpo-gym show records.jsonl --worst --n 3
+
+      igpo-gym show records.jsonl --id q7
+
+      igpo-gym show priced.jsonl --summary
+    """
+    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.agents.rollouts.searches import searches
+    from igpo_gym.data.scores import resolve_metric
+
+    with explained():
+        if summary:
+            resolve_metric(metric)
+            _print_summary(searches(read_rollouts(file), metric), metric)
+            return
+        if worst and best:
+            raise ValueError("--worst and --best cannot both come first; give one of them")
+        episodes: Iterable[Episode] = read_rollouts(file)
+        if id:
+            wanted = set(id)
+            episodes = (episode for episode in episodes if episode.question.id in wanted)
+        if worst or best or by:
+            pick = heapq.nlargest if best else heapq.nsmallest
+            value = _value(by, file)
+            chosen = pick(n, episodes, key=value)
+        else:
+            chosen = list(itertools.islice(episodes, n if id is None else None))
+        if not chosen:
+            raise ValueError(f"{file} has no episode" + f" of the question {', '.join(id or ())}" * bool(id))
+        for episode in chosen:
+            _print_episode(episode)
+
+
+def _value(by: str | None, file: Path) -> Callable[[Episode], float]:
+    """What episodes are put in order by."""
+    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.data.scores import resolve_metric, score
+
+    if by is None:
+        by = "reward" if next((bool(episode.rewards) for episode in read_rollouts(file)), False) else "f1"
+    if by in _VALUES:
+        return _VALUES[by]
+    metric = resolve_metric(by)
+    return lambda episode: score(metric, episode)
+
+
+def _reward(episode: Episode) -> float:
+    return sum(sum(terms.values()) for terms in episode.rewards)
+
+
+def _gain(episode: Episode) -> float:
+    return episode.beliefs[-1].prob - episode.beliefs[0].prob if episode.beliefs else 0.0
+
+
+_VALUES: dict[str, Callable[[Episode], float]] = {
+    "reward": _reward,
+    "gain": _gain,
+    "turns": lambda episode: len(episode.turns),
+}
+
+
+def _print_episode(episode: Episode) -> None:
+    from igpo_gym.data.scores import scores
+    from igpo_gym.envs.render import dialogue
+    from igpo_gym.text import printable
+
+    question = episode.question
+    came = episode.imported
+    source = f" (imported: layout {came.get('layout')}, {came.get('place')})" if came else ""
+    console.rule(escape(printable(f"{question.id}, attempt {episode.attempt}{source}")))
+    console.print(dialogue(episode))
+    gold = printable(" or ".join(question.answers))
+    returned = f"; return {_reward(episode):+.3f}" if episode.rewards else ""
+    f1 = scores(episode)["f1"]
+    console.print(f"{episode.end}: F1 {f1:.2f}{returned}; gold answer: {gold}", markup=False)
+
+
+def _print_summary(found: Searches, metric: str) -> None:
+    from igpo_gym.agents.rollouts.searches import GAIN, PREDICTORS
+
+    console.print(f"{found.episodes} episodes, {found.right} right by {metric}", markup=False)
+    if found.unmeasured:
+        console.print(
+            f"{found.unmeasured} have no beliefs: measure them with igpo-gym relabel --records --scorer ...",
+            markup=False,
+        )
+    if not found.predictors:
+        return
+    shares = Table("searches", "value", "95% interval", "questions")
+    shares.add_row("raised the belief", *in_cells(found.gained()))
+    for name in PREDICTORS:
+        if name in found.predictors:
+            shares.add_row(f"AUC: {name} tells a right answer", *in_cells(found.auc(name)))
+    count = sum(len(side.values) for side in found.predictors.get(GAIN, {}).values())
+    console.print(shares, f"{count} searches")
+    curves = Table(
+        "mean belief after turn", "right", "95% interval", "episodes", "wrong", "95% interval", "episodes"
+    )
+    rows = {turn: _cells(found, turn) for side in (True, False) for turn, _ in found.curve(side)}
+    for turn in sorted(rows):
+        curves.add_row(str(turn), *rows[turn])
+    console.print(curves)
+
+
+def _cells(found: Searches, turn: int) -> list[str]:
+    cells: list[str] = []
+    for right in (True, False):
+        estimate = dict(found.curve(right)).get(turn)
+        cells += ["", "", "0"] if estimate is None else in_cells(estimate)[:2]
+        if estimate is not None:
+            cells.append(str(len(found.curves[right][turn].values)))
+    return cells

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igpo_gym.agents.rollouts.resumed import ResumedFile
+from igpo_gym.errors import DataError
+
+SETTINGS = {"reward": "f1"}
+
+
+class KilledError(Exception):
+    pass
+
+
+def stop(path: Path, count: int) -> None:
+    """A run that is stopped after so many lines."""
+    with ResumedFile(path, SETTINGS) as file:
+        for number in range(count):
+            file.write({"n": number})
+        raise KilledError
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line)["n"] for line in path.read_text().splitlines()]
+
+
+def test_what_a_run_left_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("old")
+    with pytest.raises(KilledError):
+        stop(path, 2)
+    part = tmp_path / "out.jsonl.part"
+    assert path.read_text() == "old"
+    with part.open("a") as cut:
+        cut.write('{"relabeled": {"rew')
+    seen: list[int] = []
+    with ResumedFile(path, SETTINGS, lambda line: seen.append(line["n"])) as file:
+        assert (file.done, seen) == (2, [0, 1])
+        file.write({"n": 2})
+    assert lines(path) == [0, 1, 2]
+    assert not part.exists()
+
+
+def test_what_a_run_with_other_settings_left_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with pytest.raises(KilledError):
+        stop(path, 1)
+    with pytest.raises(DataError, match=r"other settings \(reward\); remove it, or choose another file"):
+        ResumedFile(path, {"reward": "em"})
+    assert lines(tmp_path / "out.jsonl.part") == [0]
+    (tmp_path / "out.jsonl.part").write_text('{"n": 0}\n')
+    with pytest.raises(DataError, match="not what a run left here"):
+        ResumedFile(path, SETTINGS)
+
+
+def test_a_run_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        stop(tmp_path / "out.jsonl", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
+    with ResumedFile(tmp_path / "out.jsonl", SETTINGS), pytest.raises(BlockingIOError, match="another run"):
+        ResumedFile(tmp_path / "out.jsonl", SETTINGS)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+
+from igpo_gym.agents.rollouts.searches import GAIN, PREDICTORS, searches
+from igpo_gym.episode import Answer, Belief, EndReason, Episode, Question, Segment, ToolCall, ToolCalls, Turn
+
+CALL = ToolCalls((ToolCall("search", {"query": "x"}),))
+
+
+def episode(question: str, answer: str, *beliefs: float) -> Episode:
+    asked = (Segment("environment", "user", "?"),)
+    turns = [Turn("", CALL) for _ in beliefs[1:]] + [Turn(answer, Answer(answer))]
+    measured = [Belief((math.log(belief),)) for belief in beliefs]
+    return Episode(Question(question, "?", ("right",)), asked, turns, measured, end=EndReason.ANSWERED)
+
+
+EPISODES = [
+    episode("1", "right", 0.1, 0.5, 0.9),
+    episode("2", "right", 0.2, 0.3),
+    episode("3", "wrong", 0.3, 0.2),
+    episode("4", "wrong", 0.1, 0.4),
+    episode("5", "right", 0.4, 0.35),
+    episode("6", "wrong", 0.2, 0.15, 0.2),
+    episode("7", "wrong"),
+]
+
+
+def test_the_figures_are_those_that_counting_gives() -> None:
+    found = searches(EPISODES)
+    right, wrong = [0.4, 0.4, 0.1, -0.05], [-0.1, 0.3, -0.05, 0.05]
+    assert (found.episodes, found.right, found.unmeasured) == (7, 3, 1)
+    assert found.gained().value == pytest.approx(5 / 8)
+    wins = [(a > b) + 0.5 * (abs(a - b) < 1e-9) * (a <= b) for a, b in product(right, wrong)]
+    estimate = found.auc(GAIN)
+    assert estimate.value == pytest.approx(sum(wins) / len(wins), abs=1 / 32)  # a tie, by rounding, is half
+    assert estimate.units == 6
+    assert 0 <= estimate.low < estimate.value < estimate.high <= 1
+    # 0.9, 0.3 and 0.35 against 0.2, 0.4 and 0.2: 3, 2 and 2 of the 9 pairs.
+    assert found.auc(PREDICTORS[2]).value == pytest.approx(7 / 9)
+
+
+def test_the_curves_are_means_of_those_that_got_so_far() -> None:
+    found = searches(EPISODES)
+    curve = {turn: estimate.value for turn, estimate in found.curve(right=True)}
+    assert curve == pytest.approx({0: 0.7 / 3, 1: 1.15 / 3, 2: 0.9})
+    assert [turn for turn, _ in found.curve(right=False)] == [0, 1, 2]
+
+
+def test_another_metric_calls_other_answers_right() -> None:
+    found = searches([episode("1", "it is right", 0.1, 0.2)], "cover_em")
+    assert found.right == 1
+    assert searches([episode("1", "it is right", 0.1, 0.2)]).right == 0

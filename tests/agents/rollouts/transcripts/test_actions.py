@@ -1,0 +1,113 @@
+"""What messages do, and what replies show: any text gives something, and none raises."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igpo_gym.agents.rollouts.transcripts.actions import action, boxed, call, written
+from igpo_gym.agents.rollouts.transcripts.fields import about
+from igpo_gym.agents.rollouts.transcripts.replies import results
+from igpo_gym.data.reading import Corpus
+from igpo_gym.episode import Answer, Invalid, ToolCall, ToolCalls
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+PIECES = st.sampled_from(
+    [
+        *("<tool_call>", "</tool_call>", "<function=a>", "<parameter=b>", "</parameter>", "</function>"),
+        *(
+            "<answer>",
+            "</answer>",
+            "<think>",
+            "</think>",
+            "\\boxed{",
+            "{",
+            "}",
+            "<search>",
+            "</search>",
+            "<code>",
+        ),
+        *('{"name": "a", "arguments": ', '{"title": "t", "text": "x"}', "Doc 1(Title: a) b\n", "[", "]", '"'),
+        *("(1)Title: a Text: b\n", "1. [a](b)\nc", '\n\n"a"\nb', "\n=======\n", "</information>", "(2)c   d"),
+    ]
+)
+TEXT = st.lists(PIECES | st.text(max_size=4), max_size=10).map("".join)
+CALL = ToolCall("search", {"query": "x"})
+
+
+@given(TEXT, st.booleans())
+def test_any_message_is_an_action(text: str, plain_answers: bool) -> None:
+    does = action(text, (), plain_answers)
+    assert isinstance(does, ToolCalls | Answer | Invalid)
+    assert not isinstance(does, Answer) or does.text.strip()
+
+
+@given(st.lists(TEXT, max_size=3), st.integers(1, 3))
+def test_any_reply_is_a_result_for_each_call(replies: list[str], calls: int) -> None:
+    found = results([CALL] * calls, replies, Corpus())
+    assert len(found) == calls
+
+
+@given(st.dictionaries(st.sampled_from(["answer", "gts", "question", "id", "metrics", "target", "x"]), JSON))
+def test_any_record_tells_something_or_says_what_is_wrong(record: dict[str, Any]) -> None:
+    try:
+        told = about(record)
+    except ValueError:
+        return  # something in the place of an answer that is none
+    assert all(answer.strip() for answer in told.answers)
+
+
+@given(st.text(min_size=1, max_size=8), st.dictionaries(st.text(max_size=5), JSON, max_size=3))
+def test_calls_that_are_written_are_read_again(name: str, arguments: dict[str, Any]) -> None:
+    made = call(name, json.dumps(arguments))
+    text = written([made])
+    if text.count("<tool_call>") == text.count("</tool_call>") == 1 and name != "answer":
+        does = action(text)
+        assert does == ToolCalls((made,)) or isinstance(does, Answer)  # a final tool's call is an answer
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('<tool_call>{"name": "s", "arguments": {"q": 1}}</tool_call>', ToolCall("s", {"q": 1})),
+        ('<tool_call>{"name": "s", "parameters": "{\\"q\\": 1}"}</tool_call>', ToolCall("s", {"q": 1})),
+        ("<tool_call>{'name': 's', 'arguments': {'q': True}}</tool_call>", ToolCall("s", {"q": True})),
+        (
+            '<tool_call>\n{"name": "PythonInterpreter", "arguments": {}}\n<code>\n1+1\n</code>\n</tool_call>',
+            ToolCall("PythonInterpreter", {"code": "1+1"}),
+        ),
+        (
+            "<tool_call>\n<function=s>\n<parameter=q>\nport\n</parameter>\n</function>\n</tool_call>",
+            ToolCall("s", {"q": "port"}),
+        ),
+        ("<think>x</think><code>1+1</code>", ToolCall("code", {"code": "1+1"})),
+    ],
+)
+def test_calls_in_every_form(text: str, expected: ToolCall) -> None:
+    assert action(text) == ToolCalls((expected,))
+
+
+def test_what_is_no_call_is_invalid() -> None:
+    does = action("<tool_call>search for it</tool_call>")
+    assert does == Invalid("what stands in <tool_call> is no call: a JSON object with a name and arguments")
+
+
+@pytest.mark.parametrize(
+    ("text", "inner"),
+    [
+        ("\\boxed{a}, no: \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("\\boxed{\\text{New York}}", "New York"),
+        ("\\boxed{never closed", ""),
+        ("none", ""),
+    ],
+)
+def test_boxed_answers(text: str, inner: str) -> None:
+    assert boxed(text) == inner

@@ -1,0 +1,245 @@
+"""Messages with roles, in the forms in which libraries write them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igpo_gym.agents.rollouts.transcripts.chat import LAYOUT
+from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
+from igpo_gym.agents.rollouts.transcripts.messages import ROLES, dialogue
+from igpo_gym.data.rows import Row
+from igpo_gym.episode import Answer, EndReason, Invalid, ToolCall, ToolCalls
+from igpo_gym.lm.framing import Framing
+from igpo_gym.lm.loading import load_model
+
+SEARCH = {"name": "search", "arguments": '{"query": "Danzig"}'}
+
+
+def read(record: dict[str, Any]) -> Transcript:
+    assert LAYOUT.fits(record)
+    (found,) = LAYOUT.read(Row(record, 1))
+    assert isinstance(found, Transcript)
+    return found
+
+
+def test_openai_calls_and_results_by_their_ids() -> None:
+    found = read(
+        {
+            "messages": [
+                {"role": "developer", "content": "Use tools."},
+                {"role": "user", "content": [{"type": "text", "text": "Where is it?"}]},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {"id": "a", "type": "function", "function": SEARCH},
+                        {"id": "b", "type": "function", "function": {"name": "python", "arguments": "1+1"}},
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "b", "content": "2"},
+                {"role": "tool", "tool_call_id": "a", "content": '[{"title": "Danzig", "text": "A port."}]'},
+                {"role": "assistant", "content": "It is in <answer>Danzig</answer>"},
+            ],
+            "answer": "Danzig",
+        }
+    )
+    assert [segment.role for segment in found.prompt] == ["system", "user"]
+    first, last = found.turns
+    assert first.action == ToolCalls(
+        (ToolCall("search", {"query": "Danzig"}), ToolCall("python", {"arguments": "1+1"}))
+    )
+    assert [result.text for result in first.results] == ["", "2"]
+    assert [passage.title for passage in first.passages] == ["Danzig"]
+    assert [segment.role for segment in first.segments] == ["assistant", "tool", "tool"]
+    assert last.action == Answer("Danzig")
+    assert (found.about.question, found.about.answers, found.end) == (
+        "Where is it?",
+        ("Danzig",),
+        EndReason.ANSWERED,
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "answer"),
+    [
+        ({"content": "In Danzig."}, "In Danzig."),
+        ({"content": "<think>Where? <answer>no</answer></think>In Danzig."}, "In Danzig."),
+        ({"content": "So \\boxed{\\text{Danzig}}."}, "Danzig"),
+        (
+            {"content": "", "tool_calls": [{"function": {"name": "submit", "arguments": {"answer": "X"}}}]},
+            "X",
+        ),
+        ({"content": "", "tool_calls": [{"function": {"name": "final_answer", "arguments": {"a": 3}}}]}, "3"),
+        ({"content": "Danzig", "reasoning_content": "<answer>no</answer>"}, "Danzig"),
+    ],
+)
+def test_answers_in_every_form(last: dict[str, Any], answer: str) -> None:
+    found = read({"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", **last}]})
+    assert found.turns[-1].action == Answer(answer)
+
+
+def test_an_agent_that_was_asked_for_marks_answers_in_no_other_way() -> None:
+    asked = {"role": "user", "content": "Write <answer>answer</answer>. Question: Where?"}
+    found = read({"messages": [asked, {"role": "assistant", "content": "No answer found."}]})
+    assert isinstance(found.turns[-1].action, Invalid)
+    assert (found.end, found.about.question) == (EndReason.TURNS_EXHAUSTED, "Where?")
+
+
+@pytest.mark.parametrize(
+    ("field", "told", "end"),
+    [
+        ("termination", "generate an answer as token limit reached", EndReason.CONTEXT_EXHAUSTED),
+        ("finish_reason", "length", EndReason.CONTEXT_EXHAUSTED),
+        ("status", "error", EndReason.ABORTED),
+        ("termination", "exceed available llm calls", EndReason.TURNS_EXHAUSTED),
+    ],
+)
+def test_why_it_ended_is_what_the_source_says(field: str, told: str, end: EndReason) -> None:
+    call = {"role": "assistant", "content": '<tool_call>{"name": "search", "arguments": {}}</tool_call>'}
+    assert read({"messages": [{"role": "user", "content": "Where?"}, call], field: told}).end is end
+
+
+def test_webdancers_responses_and_sharegpts_names() -> None:
+    call = {"name": "search", "arguments": {"query": ["a", "b"]}}
+    results = (
+        "A Google search for 'a' found 1 results:\n\n## Web Results\n1. [Danzig](https://x.org/d)\n\nA port."
+    )
+    other = results.replace("Danzig", "Vistula").replace("/d", "/o").replace("'a'", "'b'")
+    found = read(
+        {
+            "conversations": [
+                {"from": "human", "value": "Solve it with tools.\n\nUser: Where is it?"},
+                {"from": "gpt", "value": f"<think>?</think>\n<tool_call>\n{json.dumps(call)}\n</tool_call>"},
+                {"from": "human", "value": f"<tool_response>\n{results}\n=======\n{other}\n</tool_response>"},
+                {"from": "gpt", "value": "<think>!</think>\n<answer>\nIn Danzig\n</answer>"},
+            ],
+            "answer": [["Danzig", "Gdańsk"]],
+        }
+    )
+    assert (found.about.question, found.about.answers) == ("Where is it?", ("Danzig", "Gdańsk"))
+    groups = found.turns[0].results[0].passages
+    assert [[(each.id, each.title, each.text) for each in group] for group in groups] == [
+        [("https://x.org/d", "Danzig", "A port.")],
+        [("https://x.org/o", "Vistula", "A port.")],
+    ]
+    assert found.turns[1].action == Answer("In Danzig")
+    assert found.framing == "chat"
+
+
+def test_deepresearchers_results_are_json() -> None:
+    page = {"title": "Danzig", "url": "https://x.org", "quick_summary": "A port."}
+    body = json.dumps([{"search_query": "a", "web_page_info_list": [page]}, {"web_page_info_list": []}])
+    call = {"type": "function", "function": {"name": "web_search", "arguments": {"query": ["a", "b"]}}}
+    messages = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": "<think>?</think>", "tool_calls": [call]},
+        {"role": "tool", "name": "web_search", "content": body},
+        {"role": "assistant", "content": "<think>!</think><answer>Danzig</answer>"},
+    ]
+    found = read({"messages": messages})
+    assert [len(group) for group in found.turns[0].results[0].passages] == [1, 0]
+    assert found.turns[0].message.endswith("</tool_call>")
+    assert "web_search" in found.turns[0].message
+
+
+def test_chatml_in_one_text() -> None:
+    text = (
+        "<|im_start|>system\nUse tools.<|im_end|>\n<|im_start|>user\nWhere?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+        '<think>a</think><tool_call>{"name": "search", "arguments": {"q": "x"}}</tool_call><|im_end|>\n'
+        "<|im_start|>user\n<tool_response>A port.</tool_response><|im_end|>\n<|im_start|>assistant\n"
+        "<think>b</think> \\boxed{Danzig}<|im_end|><|endoftext|>"
+    )
+    found = read({"solution": text, "answer": "Danzig"})
+    assert [segment.text for segment in found.prompt] == ["Use tools.", "Where?"]
+    assert [turn.observation for turn in found.turns] == ["<tool_response>A port.</tool_response>", ""]
+    assert found.turns[0].results[0].text == "A port."
+    assert found.turns[1].action == Answer("Danzig")
+
+
+def test_messages_as_json_in_one_text() -> None:
+    messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]
+    assert read({"messages": json.dumps(messages)}).turns[0].message == "Here."
+
+
+def test_replies_within_the_only_message_of_the_agent_are_the_environments() -> None:
+    text = "<search>a</search>\n\n<information>Doc 1(Title: X) y</information>\n\n<answer>b</answer>"
+    messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": text}]
+    found = read({"messages": messages})
+    assert found.framing == "text"
+    assert [segment.author for turn in found.turns for segment in turn.segments] == [
+        "agent",
+        "environment",
+        "agent",
+    ]
+
+
+def test_a_response_that_the_agent_made_up_is_the_agents() -> None:
+    made_up = '<tool_call>{"name": "a"}</tool_call>\n<tool_response>mine</tool_response>'
+    messages = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": made_up},
+        {"role": "user", "content": "<tool_response>theirs</tool_response>"},
+        {"role": "assistant", "content": "Here."},
+    ]
+    first = read({"messages": messages}).turns[0]
+    assert first.message == made_up
+    assert first.results[0].text == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        ({"role": "narrator", "content": "x"}, "narrator"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "image_url"),
+        ({"role": "assistant", "content": "x", "tool_calls": [3]}, "a call of a tool is a int"),
+    ],
+)
+def test_what_is_no_text_is_said(message: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        dialogue([{"role": "assistant", "content": "x"}, message], About("Where?"))
+
+
+CONTENT = st.text(max_size=8) | st.sampled_from(
+    ["<tool_call>{}</tool_call>", '<tool_call>{"name": "a"}</tool_call>', "<answer>x</answer>", "<|im_end|>"]
+)
+MESSAGES = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(sorted(ROLES)), "content": CONTENT}),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(MESSAGES)
+def test_any_order_of_roles_is_one_that_chat_templates_have(messages: list[dict[str, str]]) -> None:
+    try:
+        found = dialogue(messages, About("Where?"))
+    except ValueError:
+        return  # the agent says nothing
+    said = [each["content"] for each in messages if ROLES[each["role"]] == "assistant"]
+    while said and not said[-1].strip():
+        said.pop()
+    assert [turn.message for turn in found.turns][: len(said)] == said[: len(found.turns)]
+    order: list[str] = []
+    for segment in (*found.prompt, *(each for turn in found.turns for each in turn.segments)):
+        order += [segment.role] * (not order or order[-1] != segment.role)
+    after = {
+        None: {"system", "user"},
+        "system": {"user"},
+        "user": {"assistant"},
+        "tool": {"assistant"},
+        "assistant": {"user", "tool"},
+    }
+    for before, role in zip([None, *order], order, strict=False):
+        assert role in after[before], order
+
+
+def test_a_model_reads_it() -> None:
+    framing = Framing(load_model("nano")[1])
+    found = read({"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "x"}]})
+    assert framing.ids([*found.prompt, *found.turns[0].segments])

@@ -1,0 +1,162 @@
+"""``igpo-gym import``, ``show``, and ``relabel`` of what was imported."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from igpo_gym.agents.rollouts.records import read_rollouts
+from igpo_gym.agents.rollouts.transcripts import read_transcripts
+from igpo_gym.cli import app
+from igpo_gym.rewards.relabel import relabel
+
+runner = CliRunner()
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def transcript(number: int, answer: str) -> dict[str, Any]:
+    text = (
+        f"<search>port {number}</search>\n\n<information>Doc 1(Title: Port {number}) It is in Salman.\n"
+        f"</information>\n\n<answer>{answer}</answer>"
+    )
+    return {
+        "id": f"q{number}",
+        "question": f"Where is port {number}?",
+        "golden_answers": ["Salman"],
+        "text": text,
+    }
+
+
+@pytest.fixture
+def logs(place: Path) -> Path:
+    records = [transcript(number, "Salman" if number % 2 else "Vistula") for number in range(6)]
+    Path("logs.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + "broken\n")
+    return place / "logs.jsonl"
+
+
+def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
+    told = run("import", "logs.jsonl", "--out", "records.jsonl")
+    assert "6 episodes: 6 of the layout search-r1 (6 answered)" in told
+    assert "1 records cannot be read: logs.jsonl, line 7: not a JSON object" in told
+    shown = run("show", "records.jsonl", "--id", "q1")
+    assert "imported: layout search-r1, line 2" in shown
+    assert "Where is port 1?" in shown
+    assert "F1 1.00; gold answer: Salman" in shown
+    assert "reward" not in shown
+
+    run("relabel", "records.jsonl", "--reward", "igpo", "--reward", "f1", "--scorer", "nano", "--records",
+        "--out", "priced.jsonl", "--batch-size", "4")  # fmt: skip
+    priced = list(read_rollouts("priced.jsonl"))
+    anew = list(relabel(read_transcripts(logs, unread=lambda problem: None), ["igpo", "f1"], "nano"))
+    for record, each in zip(priced, anew, strict=True):
+        assert record.rewards == [pytest.approx(terms, abs=1e-6) for terms in each.rewards["igpo"]]
+        assert len(record.beliefs) == 2
+        assert record.extra["priced"]["f1"]["return"] == each.returns["f1"]
+    worst = run("show", "priced.jsonl", "--worst")
+    assert "F1 0.00" in worst
+    assert "belief" in worst
+    assert "reward" in worst
+    assert "F1 1.00" in run("show", "priced.jsonl", "--best", "--by", "f1")
+    run("import", "priced.jsonl", "--out", "again.jsonl")
+    first, again = (
+        json.loads(Path(name).read_text().splitlines()[0]) for name in ("priced.jsonl", "again.jsonl")
+    )
+    assert again == first
+    table = run("show", "priced.jsonl", "--summary")
+    assert "6 episodes, 3 right by em" in table
+    assert "AUC: gain of a search tells a right answer" in table
+    assert "6 have no beliefs" in run("show", "records.jsonl", "--summary")
+
+
+def test_strict_stops_at_the_first_record_that_cannot_be_read(logs: Path) -> None:
+    assert "logs.jsonl, line 7" in run("import", "logs.jsonl", "--strict", "--out", "records.jsonl", code=2)
+    assert not Path("records.jsonl").exists()
+
+
+def test_mistakes_are_explained(logs: Path) -> None:
+    run("import", "logs.jsonl", "--out", "records.jsonl")
+    assert "--out is the file that is read" in run("import", "logs.jsonl", "--out", "./logs.jsonl", code=2)
+    Path("none.jsonl").write_text('{"a": 1}\n')
+    assert "holds no transcript; 1 records cannot" in run("import", "none.jsonl", "--out", "o.jsonl", code=2)
+    assert "no such file" in run("import", "missing.jsonl", "--out", "o.jsonl", code=2)
+    assert "has no episode of the question q9" in run("show", "records.jsonl", "--id", "q9", code=2)
+    assert "give one of them" in run("show", "records.jsonl", "--worst", "--best", code=2)
+    assert "did you mean" in run("show", "records.jsonl", "--worst", "--by", "f11", code=2)
+
+
+@pytest.mark.parametrize("reward", ["igpo(context=evidence)", "ig-search", "monte-carlo"])
+def test_what_needs_more_than_the_transcript_is_refused_by_name(logs: Path, reward: str) -> None:
+    run("import", "logs.jsonl", "--out", "records.jsonl")
+    command = [
+        "relabel",
+        "records.jsonl",
+        "--reward",
+        reward,
+        "--out",
+        "p.jsonl",
+        "--questions",
+        "world:test",
+    ]
+    more = ["--policy", "expert"] if reward == "monte-carlo" else []
+    told = run(*command, "--scorer", "nano", *more, code=2)
+    assert "'q0' was imported (layout search-r1)" in told
+    assert reward in told
+
+
+def test_gold_answers_from_a_set(place: Path) -> None:
+    messages = [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "Danzig"}]
+    Path("logs.json").write_text(json.dumps([{"messages": messages}]))
+    Path("golds.jsonl").write_text(json.dumps({"id": "g", "question": "where is it", "answers": ["Danzig"]}))
+    run("import", "logs.json", "--questions", "golds.jsonl", "--out", "records.jsonl")
+    (episode,) = read_rollouts("records.jsonl")
+    assert (episode.question.id, episode.prediction) == ("g", "Danzig")
+
+
+@pytest.mark.slow
+def test_a_killed_relabeling_goes_on_where_it_was(place: Path) -> None:
+    records = [transcript(number, "Salman") for number in range(120)]
+    Path("logs.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    run("import", "logs.jsonl", "--out", "records.jsonl")
+    command = [sys.executable, "-c", "from igpo_gym.cli import app; app()", "relabel", "records.jsonl"]
+    command += ["--reward", "igpo", "--scorer", "nano", "--batch-size", "2"]
+    subprocess.run([*command, "--out", "whole.jsonl"], check=True, stdout=subprocess.DEVNULL)
+    part = place / "out.jsonl.part"
+    with subprocess.Popen([*command, "--out", "out.jsonl"], stdout=subprocess.DEVNULL) as process:
+        while not (part.exists() and part.stat().st_size):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                assert process.wait(0.02) is None, "it ended before it could be killed"
+        process.kill()
+    left = [line for line in part.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    assert 0 < len(left) < 120
+    told = subprocess.run([*command, "--out", "out.jsonl"], check=True, capture_output=True, text=True)
+    assert not part.exists()
+    lines = Path("out.jsonl").read_bytes().splitlines(keepends=True)
+    assert lines[: len(left)] == left
+    whole = [json.loads(line) for line in Path("whole.jsonl").read_text().splitlines()]
+    assert len(lines) == len(whole) == 120
+    for line, expected in zip(map(json.loads, lines), whole, strict=True):
+        assert line["question_id"] == expected["question_id"]
+        assert line["rewards"]["igpo"]["return"] == pytest.approx(
+            expected["rewards"]["igpo"]["return"], abs=1e-5
+        )
+    assert "120" in told.stdout  # the table is over all episodes, those of the first run too
