@@ -26,7 +26,7 @@ Place: TypeAlias = tuple[str, str, int]
 """The set of questions, the question's id, and which attempt at it an episode is."""
 
 LIMIT = 64_000_000
-"""How many characters of episodes a page holds: browsers open that in less than two seconds."""
+"""How many characters of episodes a page holds: browsers open that in about two seconds."""
 
 LARGEST = 16 * LIMIT
 """The bytes of a recording that is read as a whole, to find out whether a page holds it."""
