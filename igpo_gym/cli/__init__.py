@@ -17,6 +17,7 @@ from igpo_gym.cli.rollout import rollout
 from igpo_gym.cli.serve import serve_search
 from igpo_gym.cli.train import train
 from igpo_gym.cli.transcripts import import_transcripts, show_episodes
+from igpo_gym.cli.view import view
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search question answering as Gymnasium environments whose step pays information gain.",
 )
-for command in (play, rollout, train, rewards, relabel, world):
+for command in (play, rollout, train, rewards, relabel, view, world):
     app.command()(command)
 app.command("eval")(evaluate)
 app.command()(compare)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.cli import app
 from tests.cli.tiny import TINY_RUN, as_arguments
@@ -56,6 +57,12 @@ def test_a_run_from_the_command_line(tmp_path: Path) -> None:
     assert {"update", "reward", "tools", "sample", "learn"} <= set(head.split())
     assert "valid." in text
     assert [line["update"] for line in read_log(tmp_path / "log.jsonl")] == [0, 1]
+    kept = [tmp_path / "samples" / name for name in ("000000.jsonl", "000001.jsonl")]
+    assert text.rstrip().endswith(f"igpo-gym view {kept[0]} {kept[1]}")
+    for file in kept:
+        episodes = list(read_rollouts(file))
+        assert len(episodes) == 2
+        assert all(len(each.beliefs) == each.states for each in episodes)
 
 
 def test_a_start_that_fails_leaves_no_settings_behind(

@@ -22,9 +22,10 @@ min(p_i / mu_i, importance_cap) before the first step: truncated importance samp
 The batch's tensors are made in ``batches``, logits in ``logits``, optimizers in ``optimizers``, what fits in
 ``memory``; sampling through a vLLM server is in ``sampler``.
 
-A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint), and
-the models ``best`` (by validation F1) and ``last``, ordinary transformers folders. Started again, a run goes
-on from its checkpoint, and on a CPU it ends with the very weights of a run that was never stopped.
+A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint),
+``samples`` (episodes of validations), and the models ``best`` (by validation F1) and ``last``, ordinary
+transformers folders. Started again, a run goes on from its checkpoint, and on a CPU it ends with the very
+weights of a run that was never stopped.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ from igpo_gym.agents.training.metrics import (
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.agents.training.optimizers import learning_rate, make_learner
 from igpo_gym.agents.training.sampler import ServedSampler
+from igpo_gym.agents.training.samples import SAMPLES, keep_samples
 from igpo_gym.agents.training.settings import Settings, agree, keep, question_sets
 from igpo_gym.config import shown
 from igpo_gym.envs.setup import QuestionStream, assemble
@@ -354,6 +356,9 @@ class Run:
         self.publish()
         self.policy.sampling = replace(self.sampling, temperature=self.settings.validation_temperature)
         played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
+        keep_samples(
+            self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
+        )
         metrics = episode_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
