@@ -18,7 +18,8 @@ from transformers import PreTrainedTokenizerFast
 
 from igpo_gym.lm.loading import quiet
 from igpo_gym.protocols import PROTOCOLS
-from igpo_gym.scorers.checkup import Checked, check_model
+from igpo_gym.scorers.check_model import check_model
+from igpo_gym.scorers.findings import Finding
 
 CONTROL = re.compile(
     r"<\|[^|<>\s]+\|>|<｜[^<>\s]+｜>|</?s>|<bos>|<sop>|\[gMASK\]|<(?:start|end)_of_(?:turn|utterance)>"
@@ -49,14 +50,14 @@ def tokenizer_for(template: str) -> PreTrainedTokenizerFast:
     return made
 
 
-def findings(template: str) -> list[Checked]:
+def findings(template: str) -> list[Finding]:
     """What is found with the protocol that the template has all messages of, the first of three."""
     tokenizer = tokenizer_for(template)
     tried = [check_model(tokenizer, PROTOCOLS[name]) for name in ("tool_call", "tags-chat")]
     return next((found for found in tried if found[-1].good), tried[-1])
 
 
-def row(found: list[Checked]) -> tuple[str, ...]:
+def row(found: list[Finding]) -> tuple[str, ...]:
     """The cells of a template, its name apart."""
     told = {line.what: line.found for line in found}
     cells = [told.get(what, "") for what in COLUMNS.values()]

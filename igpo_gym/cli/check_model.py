@@ -9,11 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
 
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import console, explained, findings_table
 from igpo_gym.errors import SpecError
-from igpo_gym.text import printable
 
 
 def check_model(
@@ -45,7 +43,7 @@ def check_model(
     with explained():
         from igpo_gym.lm.loading import load_model, load_tokenizer
         from igpo_gym.protocols import resolve_protocol
-        from igpo_gym.scorers.checkup import check_model as findings
+        from igpo_gym.scorers.check_model import check_model as findings
 
         played, loaded = resolve_protocol(protocol), "without the weights"
         with console.status(f"loading {escape(model)}"):
@@ -61,12 +59,5 @@ def check_model(
     if as_json:
         console.print_json(json.dumps([asdict(line) for line in found]))
     else:
-        found_column = Column("found", overflow="fold", ratio=1)
-        table = Table("", found_column, "", title=f"{escape(model)} with the protocol {played.name}")
-        for line in found:
-            table.add_row(line.what, escape(printable(line.found)), _VERDICTS[line.good])
-        console.print(table)
+        console.print(findings_table(found, f"{escape(model)} with the protocol {played.name}"))
     raise typer.Exit(int(not found[-1].good))
-
-
-_VERDICTS = {True: "ok", False: "[bold red]WRONG[/bold red]", None: ""}

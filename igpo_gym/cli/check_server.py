@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import console, explained, findings_table
 from igpo_gym.errors import SpecError, choose
+from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
     from igpo_gym.scorers.interface import AnswerScorer
@@ -40,31 +41,24 @@ def check_server(
     same model here, and at the end of the server's context. The exit status is 1 if anything is wrong.
     """
     with explained():
-        from rich.markup import escape
-        from rich.table import Table
-
         from igpo_gym.scorers import resolve_scorer
-        from igpo_gym.scorers.checking import TOLERANCE
-        from igpo_gym.scorers.checking import check_server as findings
+        from igpo_gym.scorers.check_server import TOLERANCE
+        from igpo_gym.scorers.check_server import check_server as findings
         from igpo_gym.scorers.remote import RemoteScorer
         from igpo_gym.specs import Spec
 
         choose(TOLERANCE, dtype, "dtype")
         spec = Spec.parse(url)
         if not spec.place.lower().startswith(("http://", "https://")):
-            raise SpecError(f"{url!r} is no server; give its URL, such as http://127.0.0.1:8000")
+            raise SpecError(
+                f"{without_credentials(url)!r} is no server; give its URL, such as http://127.0.0.1:8000"
+            )
         options = {"tokenizer": model, **spec.options} if model else spec.options
         scorer = resolve_scorer(str(Spec(spec.place, options)))
         assert isinstance(scorer, RemoteScorer)
-        table, good = Table("", "found", ""), True
-        for finding in findings(scorer, _local(model, device, dtype), dtype):
-            table.add_row(finding.what, escape(finding.found), _VERDICT[finding.good])
-            good &= finding.good is not False
-        console.print(table)
-    raise typer.Exit(int(not good))
-
-
-_VERDICT = {True: "ok", False: "[bold red]WRONG[/bold red]", None: ""}
+        found = list(findings(scorer, _local(model, device, dtype), dtype))
+        console.print(findings_table(found))
+    raise typer.Exit(int(any(each.good is False for each in found)))
 
 
 def _local(model: str | None, device: str, dtype: str) -> AnswerScorer | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Column, Table
 
 from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
 from igpo_gym.specs import joined
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.lm.policy import Policy, Sampling
+    from igpo_gym.scorers.findings import Finding
     from igpo_gym.statistics import Estimate
 
 console = Console()
@@ -86,6 +88,17 @@ def tell_cache(facts: Mapping[str, str | int]) -> None:
 def tell_view(*files: Path) -> None:
     """A line with the command that shows what was recorded."""
     console.print(shlex.join(["igpo-gym", "view", *map(str, files)]), markup=False, soft_wrap=True)
+
+
+def findings_table(findings: Iterable[Finding], title: str | None = None) -> Table:
+    """What a check has found, a row a finding."""
+    table = Table("", Column("found", overflow="fold", ratio=1), "", title=title)
+    for each in findings:
+        table.add_row(each.what, escape(printable(each.found)), _VERDICTS[each.good])
+    return table
+
+
+_VERDICTS = {True: "ok", False: "[bold red]WRONG[/bold red]", None: ""}
 
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:

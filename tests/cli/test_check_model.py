@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from igpo_gym.cli import app
 from igpo_gym.protocols import TAGS, TOOL_CALL
-from igpo_gym.scorers.checkup import check_model
+from igpo_gym.scorers.check_model import check_model
 from tests.lm.sentencepiece import LLAMA2, PHI3
 from tests.lm.sentencepiece import make_tokenizer as sentencepiece
 from tests.lm.test_templates import CLOSED, OPENED, SHOWS_EMPTY

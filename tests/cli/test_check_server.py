@@ -34,6 +34,7 @@ def test_a_server_of_the_same_model_is_good_and_one_of_another_is_not(folder: Pa
 
 def test_what_is_no_server_is_refused_with_what_to_give() -> None:
     assert check("nano") == (2, "error 'nano' is no server; give its URL, such as http://127.0.0.1:8000\n")
+    assert "secret" not in check("ftp://me:secret@host/v1")[1]
     code, told = check("http://127.0.0.1:8000", "--dtype", "float8")
     assert code == 2
     assert "unknown dtype 'float8'; choose one of: bfloat16, float16, float32" in told

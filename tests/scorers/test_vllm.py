@@ -11,7 +11,7 @@ import pytest
 
 import igpo_gym
 from igpo_gym.envs import SearchQAVectorEnv
-from igpo_gym.scorers.checking import check_server, requests_of
+from igpo_gym.scorers.check_server import check_server, requests_of
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.remote import RemoteScorer
 from tests.conftest import REPOSITORY

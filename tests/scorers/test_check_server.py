@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from igpo_gym.scorers.checking import check_server, requests_of
+from igpo_gym.scorers.check_server import check_server, requests_of
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.remote import RemoteScorer
 from tests.lm.tiny import make_model, make_tokenizer

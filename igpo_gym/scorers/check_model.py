@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.texts import control_tokens
 from igpo_gym.protocols import PROTOCOLS, TextProtocol
 from igpo_gym.protocols.grammar import THINK, THOUGHT
+from igpo_gym.scorers.findings import Finding
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.prompts import query_of
 
@@ -32,19 +32,9 @@ _ANY_LENGTH = 10**9
 _OPENED = {"none": "", "open": ", within a thought", "closed": ", behind a closed thought"}
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What one look has found."""
-
-    what: str
-    found: str
-    good: bool | None = None
-    """Whether it is as IGPO needs it; None for what is told alone, or was not looked at."""
-
-
 def check_model(
     tokenizer: PreTrainedTokenizerBase, protocol: TextProtocol, model: PreTrainedModel | str = ""
-) -> list[Checked]:
+) -> list[Finding]:
     """Everything that is found out about a model with ``protocol``; the last line says whether it fits.
 
     ``model`` is the model, or why there is none: what needs its weights is then not looked at.
@@ -55,18 +45,18 @@ def check_model(
     >>> [line.what for line in check_model(tokenizer, TAGS, model) if line.good is False]
     []
     """
-    found: list[Checked] = []
+    found: list[Finding] = []
     try:
         framing = Framing(tokenizer)
         found += _texts(tokenizer, framing, protocol)
         found += _weights(tokenizer, framing, protocol, model)
     except (SpecError, ScoringError) as problem:
-        found.append(Checked("refused", str(problem), False))
+        found.append(Finding("refused", str(problem), False))
     wrong = [line.what for line in found if line.good is False]
     verdict = f"no: {', '.join(wrong)}" if wrong else "yes"
     if not wrong and isinstance(model, str):
         verdict = "yes, as far as was checked"
-    return [*found, Checked("can be trained with IGPO", verdict, not wrong)]
+    return [*found, Finding("can be trained with IGPO", verdict, not wrong)]
 
 
 def episode(protocol: TextProtocol, aside: str = "") -> list[tuple[Segment, ...]]:
@@ -91,39 +81,39 @@ def _plays(framing: Framing, protocol: TextProtocol) -> bool:
         return False
 
 
-def _texts(tokenizer: PreTrainedTokenizerBase, framing: Framing, protocol: TextProtocol) -> Iterator[Checked]:
+def _texts(tokenizer: PreTrainedTokenizerBase, framing: Framing, protocol: TextProtocol) -> Iterator[Finding]:
     """What the tokenizer and the template alone tell."""
     fit = [each.name for each in PROTOCOLS.values() if _plays(framing, each)]
-    yield Checked("protocols whose messages it has", ", ".join(fit) or "none", protocol.name in fit)
+    yield Finding("protocols whose messages it has", ", ".join(fit) or "none", protocol.name in fit)
     states = episode(protocol)
     ids = [framing.ids(segments) for segments in states]
     grows = all(later[: len(earlier)] == earlier for earlier, later in pairwise(ids))
-    yield Checked("the transcript only grows", "yes" if grows else "no", grows)
+    yield Finding("the transcript only grows", "yes" if grows else "no", grows)
     yield from _template(tokenizer, framing)
 
     thoughts = {_open_thoughts(framing, _request(protocol, segments)) for segments in states}
     counts = ", ".join(map(str, sorted(thoughts)))
     thinks = THOUGHT in protocol.probe.prefix
-    yield Checked("open thoughts before the probe's sentence", counts, thoughts == {1} if thinks else None)
+    yield Finding("open thoughts before the probe's sentence", counts, thoughts == {1} if thinks else None)
 
     control = control_tokens(tokenizer)
     ends = ", ".join(repr(framing.token_text(number)) for number in sorted(framing.end_ids))
-    yield Checked("control tokens", f"{len(control)}: {_listed(list(control.values()))}")
-    yield Checked("a message ends with", ends or "no token of its own", bool(ends))
+    yield Finding("control tokens", f"{len(control)}: {_listed(list(control.values()))}")
+    yield Finding("a message ends with", ends or "no token of its own", bool(ends))
     yield _spelling(framing, protocol, control)
     text = framing.text(ids[-1])
     again = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     kept = "no" if again == ids[-1] else f"yes ({len(ids[-1])} ids become {len(again)})"
-    yield Checked("tokenizing the transcript again changes ids", f"{kept}; ids are kept, never made again")
+    yield Finding("tokenizing the transcript again changes ids", f"{kept}; ids are kept, never made again")
 
 
-def _template(tokenizer: PreTrainedTokenizerBase, framing: Framing) -> Iterator[Checked]:
+def _template(tokenizer: PreTrainedTokenizerBase, framing: Framing) -> Iterator[Finding]:
     """What the chat template does with a conversation, and what is made of it here."""
     if not tokenizer.chat_template:
-        yield Checked("chat template", "none: segments follow each other")
+        yield Finding("chat template", "none: segments follow each other")
         return
     opening = f"{framing.template.opening!r}{_OPENED[framing.template.thought]}"
-    yield Checked("the template opens the agent's message", opening)
+    yield Finding("the template opens the agent's message", opening)
     messages: list[dict[str, Any]] = []
     rendered = []
     for number in range(1, TURNS + 1):
@@ -136,16 +126,16 @@ def _template(tokenizer: PreTrainedTokenizerBase, framing: Framing) -> Iterator[
         )
         rendered.append(_rendered(tokenizer, messages))
     if None in rendered:
-        yield Checked("the template with thoughts", "cannot show them")
+        yield Finding("the template with thoughts", "cannot show them")
         return
     texts = [text or "" for text in rendered]
     grows = all(later.startswith(earlier) for earlier, later in pairwise(texts))
-    yield Checked("the template itself only adds", "yes" if grows else "no; here it is made to")
+    yield Finding("the template itself only adds", "yes" if grows else "no; here it is made to")
     kept = [f"idea{number}" in texts[-1] for number in range(1, TURNS + 1)]
     says = "yes" if all(kept) else "the latest alone" if kept[-1] else "no"
-    yield Checked("the template keeps thoughts", says if all(kept) else f"{says}; here all are kept")
+    yield Finding("the template keeps thoughts", says if all(kept) else f"{says}; here all are kept")
     if "strftime_now" in str(tokenizer.chat_template):
-        yield Checked("the template tells the date", "yes: ids differ from day to day")
+        yield Finding("the template tells the date", "yes: ids differ from day to day")
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]]) -> str | None:
@@ -161,7 +151,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]]
     return None
 
 
-def _spelling(framing: Framing, protocol: TextProtocol, control: Mapping[int, str]) -> Checked:
+def _spelling(framing: Framing, protocol: TextProtocol, control: Mapping[int, str]) -> Finding:
     """Whether retrieved text can spell what parts messages: it is tried."""
     marks = list(framing.marks)
     plain, tried = (
@@ -176,7 +166,7 @@ def _spelling(framing: Framing, protocol: TextProtocol, control: Mapping[int, st
         found = f"no: {_listed(marks)} would be written with a wider sign"
     else:
         found = "no: they are control tokens" if framing.template.opening else "no: there are none"
-    return Checked("retrieved text can spell the turn marks", found, not spelled)
+    return Finding("retrieved text can spell the turn marks", found, not spelled)
 
 
 def _weights(
@@ -184,24 +174,24 @@ def _weights(
     framing: Framing,
     protocol: TextProtocol,
     model: PreTrainedModel | str,
-) -> Iterator[Checked]:
+) -> Iterator[Finding]:
     """What the model itself tells."""
     if isinstance(model, str):
-        yield Checked("weights", f"not loaded: {model}" if model else "not loaded")
+        yield Finding("weights", f"not loaded: {model}" if model else "not loaded")
         most = tokenizer.model_max_length
         told = f"{most:,} tokens, as the tokenizer says" if most < _ANY_LENGTH else "not checked"
-        yield Checked("longest transcript", told)
-        yield Checked("the scorer agrees with a plain pass", "not checked")
+        yield Finding("longest transcript", told)
+        yield Finding("the scorer agrees with a plain pass", "not checked")
         return
     from igpo_gym.scorers.local import TransformersScorer
 
     scorer = TransformersScorer(model, tokenizer)
     requests = [_request(protocol, segments) for segments in episode(protocol)]
     longest = scorer.reader.longest
-    yield Checked("longest transcript", f"{longest:,} tokens" if longest else "the model does not say")
+    yield Finding("longest transcript", f"{longest:,} tokens" if longest else "the model does not say")
     apart = _difference(scorer, requests)
     most = TOLERANCE.get(str(scorer.reader.layout.dtype).removeprefix("torch."), 0.1)
-    yield Checked("the scorer agrees with a plain pass", f"within {apart:.1e} nats", apart <= most)
+    yield Finding("the scorer agrees with a plain pass", f"within {apart:.1e} nats", apart <= most)
 
 
 def _difference(scorer: TransformersScorer, requests: Sequence[BeliefRequest]) -> float:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from igpo_gym.episode import Belief, Passage, Question, Segment
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
+from igpo_gym.scorers.findings import Finding
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 from igpo_gym.scorers.prompts import query_of
 from igpo_gym.scorers.remote import RemoteScorer, length_of
@@ -38,16 +39,6 @@ engines sum in other orders, and half precision feels it."""
 
 MOST_TOKENS = 4096
 """How long a transcript is sent to try the end of a server's context: longer ones cost too much."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    found: str
-    good: bool | None = None
-    """None where there is nothing to judge."""
 
 
 def requests_of(scorer: RemoteScorer, seed: int = 0) -> list[BeliefRequest]:
