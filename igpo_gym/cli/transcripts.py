@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -54,11 +53,11 @@ def import_transcripts(
 
       igpo-gym import dump.jsonl --questions hotpotqa:dev.jsonl --out records.jsonl
     """
-    from igpo_gym.agents.rollouts.records import to_record
+    from igpo_gym.agents.rollouts.records import record_line
     from igpo_gym.agents.rollouts.transcripts import read_transcripts
     from igpo_gym.agents.rollouts.transcripts.own import SETTINGS
     from igpo_gym.storage import written_file
-    from igpo_gym.text import printable, well_formed, without_credentials
+    from igpo_gym.text import printable, without_credentials
 
     unread: list[str] = []
     problems = 0
@@ -80,8 +79,7 @@ def import_transcripts(
         with written_file(out) as written:
             for episode in read_transcripts(file, layout, questions=questions, unread=tell):
                 made_with = {**episode.extra.pop(SETTINGS, {}), **settings}
-                record = {"settings": made_with, **to_record(episode, clear_text=clear_text)}
-                written.write(well_formed(json.dumps(record, ensure_ascii=False, default=float)) + "\n")
+                written.write(record_line(made_with, episode, clear_text=clear_text))
                 found[str(episode.imported.get("layout", "igpo-gym"))] += 1
                 ends[str(episode.end)] += 1
             if not found:

@@ -288,7 +288,17 @@ def record_line(
     clear_text: bool = False,
 ) -> str:
     """The line of a recording that holds an ended episode; the arguments are those of :func:`to_record`."""
-    record = {"settings": settings, **to_record(episode, reward, clear_text=clear_text)}
+    return json_line({"settings": settings, **to_record(episode, reward, clear_text=clear_text)})
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """A record as a line of JSON; numbers of other types are written as floats, and what is no text in UTF-8
+    is replaced.
+
+    >>> from fractions import Fraction
+    >>> json_line({"f1": Fraction(1, 2), "text": "Gdańsk"})
+    '{"f1": 0.5, "text": "Gdańsk"}\\n'
+    """
     # Retrievers and reward terms may give numbers that are not Python's own.
     return well_formed(json.dumps(record, ensure_ascii=False, default=float)) + "\n"
 

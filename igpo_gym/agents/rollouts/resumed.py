@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from igpo_gym.agents.rollouts.records import json_line
 from igpo_gym.errors import DataError
 from igpo_gym.storage import changed, lock
-from igpo_gym.text import well_formed
 
 MADE = "relabeled"
 """The field of a line that says how it was made; what stands in a record under that name is replaced."""
@@ -63,9 +63,7 @@ class ResumedFile:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append a line, and do not return before it is with the operating system."""
-        # Terms and retrievers may give numbers that are not Python's own.
-        text = json.dumps({MADE: self._settings, **line}, ensure_ascii=False, default=float)
-        self._file.write(well_formed(text).encode() + b"\n")
+        self._file.write(json_line({MADE: self._settings, **line}).encode())
         self._file.flush()
         self.done += 1
 
