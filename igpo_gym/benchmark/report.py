@@ -135,16 +135,14 @@ def _plain(text: str) -> str:
 
 def require_extra() -> None:
     """Raise MissingExtraError where a report could not be made, before anything is measured for it."""
-    if any(find_spec(name) is None for name in ("jinja2", "matplotlib")):
+    if find_spec("matplotlib") is None:
         raise MissingExtraError("a benchmark's report", "bench")
 
 
 def render(page: Page) -> str:
-    """The page as self-contained HTML. Raises MissingExtraError without jinja2."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as missing:
-        raise MissingExtraError("a benchmark's report", "bench") from missing
+    """The page as self-contained HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("igpo_gym.benchmark", ""),
         autoescape=True,
