@@ -7,13 +7,15 @@ With rho_i the importance ratio of a token that the agent wrote (or of its turn)
 turn and w_i its weight in the mean, a step descends
 
     loss = - sum_i w_i min(rho_i A_i, clip(rho_i, 1 - low_i, 1 + high_i) A_i) + kl_coef * sum_i w_i KL_i
+           - entropy_coef * sum_i w_i H_i
     KL_i = exp(d_i) - d_i - 1,  d_i = log p_reference - log p       (the k3 estimator, as in GRPO)
 
-Prompts and search results carry no loss. All p are those of the policy that samples: logits are divided by
-the temperature. The tokens are those that were sampled. At temperature 1 so are the log-probabilities in the
-denominator of rho; messages hold those of the model itself, so at another temperature the denominator is the
-trainer's own forward pass before the first step. ``log_prob_gap`` in the log says how far sampler and trainer
-are from each other then, which should be rounding and nothing else. KL_i is clamped to 10, as verl clamps it.
+with H_i the policy's entropy at the token. Prompts and search results carry no loss. All p are those of
+the policy that samples: logits are divided by the temperature. The tokens are those that were sampled. At
+temperature 1 so are the log-probabilities in the denominator of rho; messages hold those of the model
+itself, so at another temperature the denominator is the trainer's own forward pass before the first step.
+``log_prob_gap`` in the log says how far sampler and trainer are from each other then, which should be
+rounding and nothing else. KL_i is clamped to 10, as verl clamps it.
 
 In 16 bits, and where a server samples, that rounding is no longer small. The denominator of rho is then the
 trainer's own forward pass too, and with mu_i the sampler's probability A_i is multiplied by
