@@ -89,13 +89,16 @@ def turn_advantages(
 # Gains and outcome on the tokens of a row, for verl, where an estimator gets rewards and a mask alone. A run
 # of tokens with mask 1 is a turn, since the environment replies between two turns.
 
+NO_GAIN = -0.0
+"""What stands for the gain of a turn that no term counts: 0 in every sum, and told from a gain of 0."""
+
 
 def placed_rewards(mask: npt.ArrayLike, split: Split, name: str) -> npt.NDArray[np.float32]:
     """The rewards of an episode on the tokens of its row, [tokens].
 
-    A turn's gain lies on the first token of its run, the outcome on the last token of the last run; where
-    that run has one token, it carries the sum. Raises ValueError, with the ``name`` of the episode, where
-    there are not as many runs as turns, and for an episode without an outcome.
+    A turn's gain (``NO_GAIN`` where it has none) lies on the first token of its run, the outcome on the last
+    token of the last run; where that run has one token, it carries the sum. Raises ValueError, with the
+    ``name`` of the episode, where there are not as many runs as turns, and for an episode without an outcome.
 
     >>> placed_rewards([1, 1, 0, 1, 1, 1], Split((0.5,), 1.0), "q").tolist()
     [0.5, 0.0, 0.0, 0.0, 0.0, 1.0]
@@ -107,10 +110,13 @@ def placed_rewards(mask: npt.ArrayLike, split: Split, name: str) -> npt.NDArray[
             f"the episode {name!r} has {split.turns} turns and {len(starts)} stretches of tokens that the "
             f"policy wrote, and its outcome is {split.outcome}: it cannot be learned from"
         )
-    placed = np.zeros(len(own))
+    placed, last = np.zeros(len(own)), np.flatnonzero(own)[-1]
     placed[starts[: len(split.gains)]] = [gain or 0.0 for gain in split.gains]
-    placed[np.flatnonzero(own)[-1]] += split.outcome
-    return placed.astype(np.float32)
+    placed[last] += split.outcome
+    rounded = placed.astype(np.float32) + np.float32(0.0)  # a gain that is rounded to 0 is not NO_GAIN
+    without = [start for start, gain in zip(starts, split.gains, strict=False) if gain is None]
+    rounded[[start for start in without if start != last]] = NO_GAIN
+    return rounded
 
 
 def found_split(mask: npt.ArrayLike, rewards: npt.ArrayLike, last_gain: bool) -> Split:
@@ -132,7 +138,9 @@ def found_split(mask: npt.ArrayLike, rewards: npt.ArrayLike, last_gain: bool) ->
             "rewards lie on tokens where neither a gain nor an outcome belongs: algorithm.use_kl_in_reward "
             "must be off, and a reward that pays the last turn a gain needs the estimator NAME-last"
         )
-    return Split(tuple(paid[with_gain].tolist()), float(paid[last]), bool(exists))
+    none = (paid == 0) & np.signbit(paid)  # NO_GAIN
+    gains = [None if none[place] else float(paid[place]) for place in with_gain]
+    return Split(tuple(gains), float(paid[last]), bool(exists))
 
 
 def row_advantages(

@@ -22,8 +22,11 @@ from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Question, Tool
 from igpo_gym.rewards import RewardFunction, resolve_reward, split
 from igpo_gym.tools import search_call
 
-REWARDS = {name: resolve_reward(name) for name in ("igpo", "igpo - 0.1*search-cost")}
-"""Without a gain on the last turn, and with one."""
+REWARDS = {
+    name: resolve_reward(name)
+    for name in ("igpo", "igpo - 0.1*search-cost", "gain(every=2) + f1 - 2*format-penalty")
+}
+"""Without a gain on the last turn, with one, and with turns that have none."""
 
 
 def played(
@@ -49,7 +52,7 @@ def played(
             "search-cost": -0.1 * isinstance(actions[turn], ToolCalls),
         }
         names = [term.name for _, term in reward.terms]
-        episode.rewards.append({name: terms[name] for name in names})
+        episode.rewards.append({name: terms[name.partition("(")[0]] for name in names})
     return episode
 
 
@@ -96,12 +99,12 @@ def test_trainer_and_adapters_agree_on_a_thousand_batches() -> None:
     draw = np.random.default_rng(0)
     malformed = 0
     for number in range(1000):
-        reward = list(REWARDS.values())[number % 2]
+        reward = list(REWARDS.values())[number % 3]
         episodes = random_batch(draw, reward)
         malformed += any(
             isinstance(turn.action, Invalid) for episode in episodes for turn in episode.turns[1:-1]
         )
-        estimator = resolve_estimator(NAMES[number // 2 % len(NAMES)])
+        estimator = resolve_estimator(NAMES[number // 3 % len(NAMES)])
         if estimator.needs_last_gain and not reward.last_gain:
             continue
         expected = by_trainer(episodes, reward, estimator, 0.9)
@@ -118,8 +121,7 @@ def test_trainer_and_adapters_agree_on_a_thousand_batches() -> None:
         spread = row_advantages(estimator, masks, rewards, groups, reward.last_gain, gamma=0.9)
         # verl keeps rewards in float32; beyond that rounding nothing differs.
         rounded = [
-            Split(tuple(map(float32, each.gains)), float32(each.outcome or 0.0), each.last_gain)
-            for each in splits
+            Split(tuple(map(float32, each.gains)), float32(each.outcome), each.last_gain) for each in splits
         ]
         turns = Turns.of(rounded, groups)
         exact = np.stack(per_token(turns, estimator(turns, 0.9), numbers))
@@ -127,8 +129,8 @@ def test_trainer_and_adapters_agree_on_a_thousand_batches() -> None:
     assert malformed > 900
 
 
-def float32(value: float) -> float:
-    return float(np.float32(value))
+def float32(value: float | None) -> float | None:
+    return None if value is None else float(np.float32(value))
 
 
 SEPARATE = resolve_estimator("igpo-separate")
@@ -155,6 +157,17 @@ def test_gain_and_outcome_lie_on_the_ends_of_runs() -> None:
     row = placed_rewards(mask, Split((0.5, 0.25, -2.0), 1.0, True), "q")
     assert row.tolist() == [0, 0.5, 0, 0, 0, 0.25, 0, -2, 0, 1, 0]
     assert found_split(mask, row, last_gain=True) == Split((0.5, 0.25, -2.0), 1.0, True)
+
+
+def test_a_gain_of_0_and_no_gain_are_told_apart() -> None:
+    mask = [1, 1, 0, 1, 0, 1, 1]
+    for gains in ((0.0, None), (None, -0.0), (-1e-50, None)):  # the last is 0 in float32
+        row = placed_rewards(mask, Split(gains, 1.0), "q")
+        assert row.sum() == 1.0
+        found = found_split(mask, row, last_gain=False).gains
+        assert [gain is None for gain in found] == [gain is None for gain in gains]
+    # on a last token that is the first of its run too, the outcome stands alone
+    assert placed_rewards([1, 0, 1], Split((0.5, None), 0.0, True), "q").tolist() == [0.5, 0.0, 0.0]
 
 
 def test_a_last_run_of_one_token_carries_the_sum_as_outcome() -> None:

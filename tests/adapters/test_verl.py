@@ -129,8 +129,15 @@ def test_a_prompt_without_room_is_refused() -> None:
         asyncio.run(loop.run({}, **ROW))
 
 
+def float32(value: float) -> float:
+    """As verl keeps it; -0 is not a gain of 0, but none."""
+    return float(np.float32(value)) + 0.0
+
+
 episodes = st.lists(
-    st.lists(st.tuples(st.integers(2, 4), st.integers(1, 3), st.floats(-2, 1)), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(st.integers(2, 4), st.integers(1, 3), st.floats(-2, 1).map(float32)), min_size=1, max_size=4
+    ),
     min_size=4,
     max_size=4,
 )
@@ -160,8 +167,7 @@ def test_estimators_give_what_they_give_outside_verl(drawn: Any, name: str, gamm
     )
     config = OmegaConf.create({"gamma": gamma})
     result = compute_advantage(data, adv_estimator=name, gamma=gamma, config=config).batch["advantages"]
-    # verl keeps rewards in float32.
-    exact = [[float(np.float32(paid)) for _, _, paid in episode] for episode in drawn]
+    exact = [[paid for _, _, paid in episode] for episode in drawn]
     splits = [Split(tuple(each[:-1]), each[-1]) for each in exact]
     values = iter(resolve_estimator(name)(Turns.of(splits, groups), gamma))
     assert not result[4].any()

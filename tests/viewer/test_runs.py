@@ -14,7 +14,7 @@ from igpo_gym.rewards import PRESETS
 from igpo_gym.viewer import runs
 from igpo_gym.viewer.runs import read_runs
 from tests.conftest import play
-from tests.viewer.pages import RIGHT, SEARCH, WRONG, group, write
+from tests.viewer.pages import AGAIN, RIGHT, SEARCH, WRONG, group, write
 
 
 def priced(path: Path, reward: str, values: dict[tuple[str, int], list[dict[str, float]]]) -> Path:
@@ -165,3 +165,15 @@ def test_a_large_file_is_refused_before_it_is_read(
     assert len(read_runs([recording], 0, 4)[0].episodes) == 4
     monkeypatch.setattr(runs, "LARGEST", size)
     assert len(read_runs([recording])[0].episodes) == 5
+
+
+def test_a_recorded_split_may_leave_turns_without_a_gain(tmp_path: Path, engine: Engine) -> None:
+    episode = play(engine, 1, SEARCH, AGAIN, RIGHT)
+    recording = write(tmp_path / "a.jsonl", [episode], None, reward="a term of somebody's own")
+    record = json.loads(recording.read_text())
+    record["split"] = {"gains": [None, 0.25], "outcome": 1.0, "last_gain": False}
+    recording.write_text(json.dumps(record) + "\n")
+    (run,) = read_runs([recording])
+    (paid,) = run.episodes[0].paid.values()
+    assert paid.split is not None
+    assert paid.split.gains == (None, 0.25)
