@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.agents.rollouts.transcripts import read_transcripts
 from igpo_gym.cli import app
+from igpo_gym.cli.common import console
 from igpo_gym.rewards.relabel import relabel
 
 runner = CliRunner()
@@ -30,7 +31,7 @@ def run(*arguments: str, code: int = 0) -> str:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     return tmp_path
 
 
