@@ -106,7 +106,9 @@ def sampler_of(url: str, **options: Any) -> ServedSampler:
 
 
 def test_a_run_samples_with_the_weights_of_each_update(served: Served, site: Site, tmp_path: Path) -> None:
-    settings = Settings(**{**SMALL, "updates": 3}, sampler=site.url, learning_rate=0.003)
+    settings = Settings(
+        **{**SMALL, "updates": 3, "validation_questions": 1}, sampler=site.url, learning_rate=0.003
+    )
     train(tmp_path, settings)
     log = read_log(tmp_path / "log.jsonl")
     # Weights that were an update behind would be off by a hundred times as much.
@@ -128,7 +130,7 @@ def test_a_run_samples_with_the_weights_of_each_update(served: Served, site: Sit
 
 def test_messages_carry_the_version_of_their_weights(site: Site, tmp_path: Path) -> None:
     for where in (site.url, "local"):
-        run = Run(tmp_path, Settings(**SMALL, sampler=where, epochs=1))
+        run = Run(tmp_path, Settings(**{**SMALL, "max_tokens": 4}, sampler=where))
         versions = []
         for _ in range(2):
             said = [s for each in run.rollouts() for s in each.segments if s.author == "agent"]
