@@ -26,7 +26,7 @@ class Example:
     """The titles of the passages found."""
     pay: float
     trajectory: Trajectory = field(repr=False)
-    """Its texts are in the clear, those of protected questions too."""
+    """Whole, texts of protected questions too: not to be shown."""
     turn: int
     """Its number, from 1."""
 
