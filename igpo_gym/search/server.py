@@ -191,7 +191,7 @@ def serve(
     """
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="warning" if patience else "critical",  # without patience, what is cut off is no error
         access_log=False,
         proxy_headers=False,
         timeout_graceful_shutdown=patience,

@@ -36,7 +36,7 @@ function ActionForm({ name, title, fields, send, busy, label, shortcut }) {
         ? html`<textarea id=${`${name}-${field.name}`} name=${field.name} rows="2"></textarea>`
         : html`<input id=${`${name}-${field.name}`} name=${field.name} required=${field.required} autocomplete="off" inputmode=${field.kind === "number" ? "numeric" : "text"}
             list=${field.name === "document" ? "documents" : null} aria-keyshortcuts=${place ? null : shortcut} />`}</label>`)}
-    <button class="button" disabled=${busy}>${label}</button></form>`;
+    <button class="button" aria-disabled=${busy}>${label}</button></form>`;
 }
 function parsed(text) {
   try {
@@ -46,6 +46,14 @@ function parsed(text) {
   }
 }
 
+// How the episode ended, and, only now, the gold answer.
+function Verdict({ state: { question, episode } }) {
+  const { f1 } = episode.scores;
+  return html`<p class="verdict">${episode.prediction === null ? `No answer: ${episode.end}` : html`Answer “${episode.prediction}”`}
+      <strong class=${f1 === 1 ? "good" : "bad"}>${f1 === 1 ? "✓ right" : f1 > 0 ? "≈ partly right" : "✗ wrong"}</strong> <span class="note">F1 ${fixed(f1)}, reward in all ${Object.values(episode.returns).map((value) => signed(value)).join(", ")}</span></p>
+    <p class="gold-line"><span class="tag">gold</span> ${question.answers.map((answer, place) => html`${place > 0 && " / "}<mark class="answer">${answer}</mark>`)}</p>`;
+}
+
 const titled = (text) => text[0].toUpperCase() + text.slice(1);
 const SHORTCUTS = { search: "/", open: "o" };
 
@@ -53,31 +61,23 @@ function Controls({ state, busy, problem, send, begin }) {
   const { episode, own, only_answer: onlyAnswer, left } = state;
   const ended = episode.end !== "running";
   const documents = [...new Set(own.turns.flatMap((turn) => turn.passages.map(([title]) => title)))];
+  const fields = onlyAnswer ? [] : TOOLS.filter(({ name }) => SHORTCUTS[name]).map(({ name }) => [SHORTCUTS[name], name]);
+  const keys = [...(ended || AGENT ? [] : [...fields, ["a", "answer"], ["Esc", "leave a field"]]), ["n", "new question"]];
   return html`<div class="controls" role="region" aria-label="What to do">
     <p class="problem" role="alert">${problem}</p>
+    ${ended && html`<${Verdict} state=${state} />`}
     ${!ended && AGENT && html`<form onSubmit=${(event) => { event.preventDefault(); send({}); }}>
-      <button id="next" class="button" disabled=${busy}>${busy ? "Playing…" : "Next message"}</button></form>`}
+      <button id="next" class="button" aria-disabled=${busy}>${busy ? "Playing…" : "Next message"}</button></form>`}
     ${!ended && !AGENT && html`
       ${!onlyAnswer && TOOLS.map((tool) => html`<${ActionForm} key=${tool.name} name=${tool.name} title=${titled(tool.name)} label=${titled(tool.name)} fields=${tool.fields} busy=${busy}
         shortcut=${SHORTCUTS[tool.name]} send=${(given) => send({ tool: tool.name, arguments: given })} />`)}
       <${ActionForm} key="answer" name="answer" title="Answer" label="Answer" fields=${[{ name: "text", kind: "text", required: true }]} busy=${busy} shortcut="a" send=${({ text }) => send({ answer: text })} />
       <details><summary>A whole message</summary><${ActionForm} name="message" title="Message" label="Send" fields=${[{ name: "text", kind: "text", long: true }]} busy=${busy} send=${({ text = "" }) => send({ message: text })} /></details>
       <datalist id="documents">${documents.map((title) => html`<option value=${title} />`)}</datalist>`}
-    <p class="note"><button id="new" class="button" disabled=${busy} onClick=${begin}>New question</button>
+    <p class="note"><button id="new" class="button" aria-disabled=${busy} onClick=${begin}>New question</button>
       ${" "}${ended ? "The episode has ended." : onlyAnswer ? "Only an answer is still allowed." : `${counted(left, "message")} left.`}
-      ${" "}Keys: ${AGENT ? "" : html`<kbd>/</kbd> search, ${TOOLS.some(({ name }) => name === "open") && html`<kbd>o</kbd> open, `}<kbd>a</kbd> answer, `}<kbd>n</kbd> new question, <kbd>←</kbd> <kbd>→</kbd> turns.</p>
+      ${" "}Keys: ${keys.map(([key, what]) => html`<kbd>${key}</kbd> ${what}, `)}<kbd>←</kbd> <kbd>→</kbd> turns.</p>
   </div>`;
-}
-
-function Head({ state: { question, episode } }) {
-  const ended = episode.end !== "running";
-  const f1 = episode.scores.f1;
-  return html`<header class="head"><h1 tabindex="-1">${question.text}</h1>
-    ${AGENT && html`<p class="note">${AGENT} plays</p>`}
-    ${ended && html`<p class="verdict">${episode.prediction === null ? `No answer: ${episode.end}` : html`Answer “${episode.prediction}”`}
-        <strong class=${f1 === 1 ? "good" : "bad"}>${f1 === 1 ? "✓ right" : f1 > 0 ? "≈ partly right" : "✗ wrong"}</strong> <span class="note">F1 ${fixed(f1)}, reward ${Object.values(episode.returns).map((value) => signed(value)).join(", ")}</span></p>
-      <p class="gold-line"><span class="tag">gold</span> ${question.answers.map((answer, place) => html`${place > 0 && " / "}<mark class="answer">${answer}</mark>`)}</p>`}
-  </header>`;
 }
 
 // What a screen reader is told after each message.
@@ -156,7 +156,8 @@ function Play() {
   const { episode, own } = state;
   const scales = { gain: largest(gains(episode)), advantage: null };
   return html`<main><article class="play" aria-busy=${busy}>
-      <${Head} state=${state} />
+      <h1 tabindex="-1">${state.question.text}</h1>
+      ${AGENT && html`<p class="note">${AGENT} plays</p>`}
       <${Curve} episode=${episode} turn=${turn} views=${own.views} onTurn=${setTurn} />
       <${Told} state=${state} />
       <section id="prompt" class="prompt"><details><summary>Prompt</summary>
