@@ -49,7 +49,8 @@ def test_beliefs_gains_and_terms(played: Episodes) -> None:
 
 def test_the_gold_answer_is_told_at_the_end_alone(played: Episodes) -> None:
     key = played.begin()
-    for turns, action in enumerate([SEARCH, {"message": "nonsense"}]):
+    actions: list[dict[str, Any]] = [SEARCH, {"message": "nonsense"}]
+    for turns, action in enumerate(actions):
         played.play(key, turns, action)
         state = played.state(key)
         assert GOLD not in state

@@ -156,9 +156,9 @@ function Play() {
   const { episode, own } = state;
   const scales = { gain: largest(gains(episode)), advantage: null };
   return html`<main><article class="play" aria-busy=${busy}>
-      <h1 tabindex="-1">${state.question.text}</h1>
+      <div class="top"><h1 tabindex="-1">${state.question.text}</h1>
       ${AGENT && html`<p class="note">${AGENT} plays</p>`}
-      <${Curve} episode=${episode} turn=${turn} views=${own.views} onTurn=${setTurn} />
+      <${Curve} episode=${episode} turn=${turn} views=${own.views} onTurn=${setTurn} /></div>
       <${Told} state=${state} />
       <section id="prompt" class="prompt"><details><summary>Prompt</summary>
         ${own.prompt.map((piece) => html`<p class="speaker">${piece.role}</p><div class="text">${piece.text}</div>`)}</details>
