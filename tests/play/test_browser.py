@@ -110,6 +110,9 @@ def test_search_open_answer_and_the_belief_moves(tab: Any, url: str, heard: list
     assert width(tab, "#turn-3 .belief-now") > width(tab, "#turn-2 .belief-now")
     assert tab.locator("#turn-3 .ink .number").inner_text() == "+0.082"
     assert tab.locator("nav.curve .dot").count() == 4
+    curve, dot = tab.locator("nav.curve").bounding_box(), tab.locator("nav.curve .dot").last.bounding_box()
+    assert dot["y"] + 4.5 == pytest.approx(curve["y"] + 108 - 96 * 2 / 11, abs=1)  # the dot is on its curve
+    assert tab.locator("h1").bounding_box()["y"] >= 0  # the question stays in sight
     assert tab.get_by_role("status").inner_text() == "Turn 3: belief 0.182, gain +0.082"
     assert "format-penalty" in tab.locator("#turn-3 .pay").inner_text()
     assert "Neustadt" not in heard[0].texts()
