@@ -50,6 +50,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+_UNKNOWN = "this episode is not here any more; begin a new one"
+
 
 class _Refused(Exception):  # noqa: N818
     """A request that is answered with this status and these words."""
@@ -105,8 +107,8 @@ def make_app(episodes: Episodes, port: int, agent: str = "") -> FastAPI:
         try:
             check(request)
             answer = await go_on(request)
-        except _Refused as refused:
-            answer = _refusal(refused)
+        except _Refused as problem:
+            answer = _refusal(problem)
         answer.headers.update(_HEADERS)
         return answer
 
@@ -114,29 +116,23 @@ def make_app(episodes: Episodes, port: int, agent: str = "") -> FastAPI:
         return Response(html, media_type="text/html")
 
     async def begin() -> Response:
-        try:
-            return _json(episodes.state(await _told(worker.run(episodes.begin))), 201)
-        except _Refused as refused:
-            return _refusal(refused)
+        return _json(episodes.state(await _told(worker.run(episodes.begin))), 201)
 
     async def state(key: str) -> Response:
-        try:
-            return _json(episodes.state(key))
-        except UnknownEpisodeError:
-            return _refusal(_unknown())
+        return _json(episodes.state(key))
 
     async def play(key: str, request: Request) -> Response:
-        try:
-            turns, action = _asked(await _body(request))
-            await _told(worker.run(lambda: episodes.play(key, turns, action)))
-            return _json(episodes.state(key))
-        except UnknownEpisodeError:
-            return _refusal(_unknown())
-        except _Refused as refused:
-            return _refusal(refused)
+        turns, action = _asked(await _body(request))
+        await _told(worker.run(lambda: episodes.play(key, turns, action)))
+        return _json(episodes.state(key))
+
+    async def refused(_: Request, problem: Exception) -> Response:
+        return _refusal(problem if isinstance(problem, _Refused) else _Refused(404, _UNKNOWN))
 
     app = FastAPI(title="igpo-gym play", docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(guarded)
+    app.add_exception_handler(_Refused, refused)
+    app.add_exception_handler(UnknownEpisodeError, refused)
     app.add_api_route("/", page, methods=["GET"])
     app.add_api_route("/episodes", begin, methods=["POST"])
     app.add_api_route("/episodes/{key}", state, methods=["GET"])
@@ -197,10 +193,6 @@ def _asked(content: bytes) -> tuple[int, dict[str, Any]]:
     except (ValueError, RecursionError):
         pass
     raise _Refused(422, 'the body must be JSON: {"turns": NUMBER, "action": {...}}')
-
-
-def _unknown() -> _Refused:
-    return _Refused(404, "this episode is not here any more; begin a new one")
 
 
 def _refusal(refused: _Refused) -> Response:
