@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/viewer.md: pages of episodes that the bundled model plays, in a real browser.
+"""Draw the pictures of docs/viewer.md in a real browser, of episodes that the bundled model plays or scores.
 
 Needs playwright and a Chromium. ``python scripts/viewer_pictures.py [FOLDER]`` writes into docs/figures.
 What is played stands in FOLDER, if one is given, and is not played again.
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))
@@ -56,11 +57,32 @@ def main(folder: Path) -> None:
             tab = chrome.new_page(viewport={"width": width, "height": height})
             tab.goto(url(page, address))
             tab.locator("main *").first.wait_for()
-            picture = out / f"viewer-{name}.png"
-            tab.screenshot(path=picture)
-            assert picture.stat().st_size < LARGEST, f"{picture} has {picture.stat().st_size} bytes"
-            tab.close()
-            print(picture, picture.stat().st_size)
+            draw(tab, out / f"viewer-{name}.png")
+        draw_play(chrome, out / "viewer-play.png")
+
+
+def draw_play(chrome: Any, picture: Path) -> None:
+    """Two turns of an episode that is played in the browser."""
+    command = ["igpo-gym", "play", "--web", "--no-open", "--tools", "search + open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        told = next(line for line in server.stdout if "play at" in line)
+        tab = chrome.new_page(viewport={"width": 1060, "height": 900})
+        tab.goto(told.split()[2])
+        for number, query in enumerate(("Ringia Chronicle", "Bumdor Derjor"), 1):
+            tab.locator("#search-query").fill(query)
+            tab.keyboard.press("Enter")
+            tab.locator(f"#turn-{number}").wait_for()
+        draw(tab, picture)
+        server.terminate()
+
+
+def draw(tab: Any, picture: Path) -> None:
+    """Take a picture of a tab, and close it."""
+    tab.screenshot(path=picture)
+    assert picture.stat().st_size < LARGEST, f"{picture} has {picture.stat().st_size} bytes"
+    tab.close()
+    print(picture, picture.stat().st_size)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ ROOMS = (
     *("episode", "text", "errors", "storage", "statistics"),
     *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
-    *("benchmark", "viewer", "models", "cli"),
+    *("benchmark", "viewer", "play", "models", "cli"),
 )
 """From the ground up. Names that :mod:`igpo_gym.specs` imports lazily are texts, and no imports."""
 
@@ -42,7 +42,7 @@ WITHOUT_TORCH = (
         "agents.rollouts.tokens",
         "agents.rollouts.transcripts",
     ),
-    *("viewer", "viewer.page"),
+    *("viewer", "viewer.page", "play", "play.episodes"),
 )
 """What can be imported where neither torch nor transformers is."""
 

@@ -1,4 +1,4 @@
-"""``igpo-gym play``: an episode in the terminal."""
+"""``igpo-gym play``: an episode in the terminal, or episodes in a browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from igpo_gym.cli.rollout import NOT_OF_AN_EPISODE
 from igpo_gym.config import EnvConfig, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from igpo_gym.envs.engine import Engine
+    from igpo_gym.episode import Episode
 
 
 @configured(EnvConfig, without=("group_size",))
@@ -40,8 +43,15 @@ def play(
         Path | None,
         typer.Option(help="Record the episode in this JSONL file; one that is there is replaced."),
     ] = None,
+    web: Annotated[bool, typer.Option("--web", help="Play in a browser, on a page of this machine.")] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the page of --web is; 0 takes a free port.")
+    ] = 0,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Whether --web opens the page in a browser.")
+    ] = True,
 ) -> None:
-    """Play an episode in the terminal, or watch one.
+    """Play an episode in the terminal or in a browser, or watch one.
 
     Type a query to search, [b]/answer TEXT[/b] to answer, [b]/quit[/b] to leave, or a whole message of the
     protocol.
@@ -55,19 +65,36 @@ def play(
       igpo-gym play --agent nano --temperature 0
 
       igpo-gym play --agent nano --out episode.jsonl
+
+      igpo-gym play --web
     """
+    if web:
+        from igpo_gym.play.server import serve_page  # tells what is missing before anything is loaded
     from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.agents.rollouts.records import write_episodes
     from igpo_gym.data.scores import score
     from igpo_gym.envs.render import moment
     from igpo_gym.envs.setup import QuestionStream
     from igpo_gym.lm.policy import Sampling
+    from igpo_gym.play.episodes import Episodes
     from igpo_gym.text import printable
 
     question_set, engine = assemble(played_by(agent, config))
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
     policy = make_policy(agent, question_set, engine, sampling) if agent else None
     stream = QuestionStream(question_set.questions, seed, order=config.order)
+    kept = {name: value for name, value in shown(config).items() if name not in NOT_OF_AN_EPISODE}
+
+    def record(ended: Sequence[Episode]) -> None:
+        if out is not None:
+            write_episodes(out, ended, {"agent": agent or "a person", **kept}, engine.reward)
+
+    if web:
+        episodes = Episodes(engine, stream, policy, record)
+        serve_page(episodes, port, agent or "", lambda url: _announced(url, open_browser))
+        if out is not None and episodes.ended:
+            tell_view(out)
+        return
     (episode,) = engine.begin([stream[0]])
     engine.start([episode])
     console.print(moment(episode, 0))
@@ -79,10 +106,19 @@ def play(
         console.print(moment(episode, len(episode.turns)))
     gold = printable(" or ".join(episode.question.answers))
     console.print(f"{episode.end}: F1 {score('f1', episode):.2f}; gold answer: {gold}", markup=False)
+    record([episode])
     if out is not None:
-        kept = {name: value for name, value in shown(config).items() if name not in NOT_OF_AN_EPISODE}
-        write_episodes(out, [episode], {"agent": agent or "a person", **kept}, engine.reward)
         tell_view(out)
+
+
+def _announced(url: str, open_browser: bool) -> None:
+    """Say where the page is, and open it, without waiting for the browser."""
+    import webbrowser
+    from threading import Thread
+
+    console.print(f"play at {url} (Ctrl-C ends)", markup=False, highlight=False, soft_wrap=True)
+    if open_browser:
+        Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
 def _typed(engine: Engine) -> str | None:

@@ -182,17 +182,19 @@ def bound(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(app: FastAPI, sock: socket.socket, announce: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are finished first.
+def serve(
+    app: FastAPI, sock: socket.socket, announce: Callable[[], None], patience: int = LONGEST_SHUTDOWN
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are finished first, for at most ``patience`` seconds.
 
     ``announce`` is called as soon as clients can connect.
     """
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="warning" if patience else "critical",  # without patience, what is cut off is no error
         access_log=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=LONGEST_SHUTDOWN,
+        timeout_graceful_shutdown=patience,
     )
     # uvicorn raises the signal again when it has shut down, which would end the process with its number.
     signal.signal(signal.SIGTERM, lambda *_: None)

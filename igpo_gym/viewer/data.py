@@ -52,7 +52,7 @@ def page_data(
             question = each.episode.question
             if (question.id, question.text) not in questions:
                 questions[question.id, question.text] = len(questions)
-                told.append(_question(question))
+                told.append(asked(question))
             advantages = {name: values[place] for name, values in worth.items() if values[place]}
             data.summary.setdefault("episodes", []).append(
                 {
@@ -123,7 +123,8 @@ def details(
     }
 
 
-def _question(question: Question) -> dict[str, Any]:
+def asked(question: Question) -> dict[str, Any]:
+    """What is shown of a question."""
     return {
         "id": question.id,
         "text": question.text,

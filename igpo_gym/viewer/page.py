@@ -16,8 +16,11 @@ from igpo_gym.text import well_formed
 from igpo_gym.viewer.data import Data, TokenNames, as_json, page_data
 from igpo_gym.viewer.runs import LIMIT, Run
 
-SCRIPTS = ("vendor/htm-preact.js", "format.js", "charts.js", "lists.js", "episode.js", "sides.js", "main.js")
-"""The page's script is these files one after the other; the first is a library (see its LICENSE)."""
+PARTS = ("vendor/htm-preact.js", "format.js", "charts.js", "turn.js")
+"""The scripts that every page with episodes needs; the first is a library (see its LICENSE)."""
+
+SCRIPTS = (*PARTS, "data.js", "lists.js", "episode.js", "sides.js", "main.js")
+"""The page's script is these files one after the other."""
 
 
 def write_page(
@@ -39,11 +42,21 @@ def write_page(
 
 def render(data: Data, title: str) -> str:
     """The page as HTML. Raises DataError for more than it holds."""
+    details = [as_json(each) for each in data.details]
+    _check_size(title, details)
+    return document(title, _script(), web("style.css"), as_json(data.summary), details)
+
+
+def document(
+    title: str, script: str, style: str, summary: str, details: Sequence[str] = (), live: bool = False
+) -> str:
+    """A page that runs no other script than its own. ``summary`` and ``details`` are from :func:`as_json`.
+
+    It asks for nothing, or, where it is ``live``, for what its own server says.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    details = [as_json(each) for each in data.details]
-    _check_size(title, details)
     environment = Environment(
         loader=PackageLoader("igpo_gym.viewer", "web"),
         autoescape=True,
@@ -51,14 +64,14 @@ def render(data: Data, title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("page.html.jinja").render(
         title=title,
+        live=live,
         script=Markup(script),
         script_hash=digest,
-        style=Markup(_source("style.css")),
-        summary=Markup(as_json(data.summary)),  # it holds no "<"
+        style=Markup(style),
+        summary=Markup(summary),  # it holds no "<"
         details=[Markup(each) for each in details],
     )
     return well_formed(page)
@@ -76,13 +89,18 @@ def _check_size(title: str, details: Sequence[str]) -> None:
             )
 
 
-@cache
-def _script() -> str:
-    """The whole script; the library's file keeps its own scope, and the rest is one function."""
-    library, *own = map(_source, SCRIPTS)
+def joined(sources: Sequence[str]) -> str:
+    """Scripts as one: the first, a library, keeps its own scope, and the rest is one function."""
+    library, *own = sources
     return library + '\n(() => {\n"use strict";\n' + "\n".join(own) + "\n})();\n"
 
 
 @cache
-def _source(name: str) -> str:
-    return files("igpo_gym.viewer").joinpath("web", name).read_text(encoding="utf-8")
+def _script() -> str:
+    return joined([web(name) for name in SCRIPTS])
+
+
+@cache
+def web(name: str, package: str = "igpo_gym.viewer") -> str:
+    """The text of a file of a package's folder ``web``."""
+    return files(package).joinpath("web", name).read_text(encoding="utf-8")

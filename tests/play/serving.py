@@ -1,0 +1,82 @@
+"""The page's server on loopback, and questions that show whether it keeps a secret."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import uvicorn
+
+from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.setup import QuestionStream
+from igpo_gym.episode import Belief, Episode, Passage, Question
+from igpo_gym.errors import ScoringError
+from igpo_gym.lm.policy import Policy
+from igpo_gym.play.episodes import Episodes
+from igpo_gym.play.server import HOST, make_app
+from igpo_gym.protocols import TAGS
+from igpo_gym.rewards import PRESETS
+from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.search import BM25Index
+from igpo_gym.search.server import bound
+from igpo_gym.tools import Open, Search
+from tests.conftest import MentionScorer
+from tests.viewer.pages import EVIL
+
+GOLD = "Wejherowo"
+"""A gold answer that stands in no passage that the first searches find."""
+
+PASSAGES = (
+    Passage("drum", "The Tin Drum", f"The Tin Drum is a novel of 1959. {EVIL}"),
+    Passage("grass", "Günter Grass", "Günter Grass was a writer."),
+    Passage("secret", "Archive", f"The hidden place is {GOLD}."),
+)
+QUESTIONS = (Question("q-place", "Which place does The Tin Drum hide?", (GOLD, "Neustadt"), ("secret",), 1),)
+
+
+@dataclass
+class Moody(MentionScorer):
+    """Counts mentions, unless it is told to fail."""
+
+    fails: bool = False
+    calls: list[int] = field(default_factory=list)
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        if self.fails:
+            raise ScoringError("the scorer at\nhttp://name:secret@127.0.0.1:9/v1 does not answer")
+        return super().score(requests)
+
+
+class Follower:
+    """An agent that searches on and on."""
+
+    def act(self, episodes: Sequence[Episode]) -> list[str]:
+        return [f"<search>novel {len(episode.turns)}</search>" for episode in episodes]
+
+
+def episodes(scorer: Moody, max_turns: int = 4, policy: Policy | None = None) -> Episodes:
+    """What a person plays over ``PASSAGES``."""
+    index = BM25Index.build(PASSAGES)
+    engine = Engine(TAGS, (Search(index, 2), Open(index)), PRESETS["igpo"], scorer, Rules(max_turns))
+    return Episodes(engine, QuestionStream(QUESTIONS, seed=0), policy)
+
+
+@contextlib.contextmanager
+def serving(played: Episodes, agent: str = "") -> Iterator[str]:
+    """The URL of the page while it is served by a thread."""
+    with bound(HOST, 0) as sock:
+        port = sock.getsockname()[1]
+        config = uvicorn.Config(
+            make_app(played, port, agent), log_level="critical", timeout_graceful_shutdown=0
+        )
+        server = uvicorn.Server(config)
+        sock.listen(config.backlog)  # from now on clients wait instead of being refused
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://{HOST}:{port}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=60)
