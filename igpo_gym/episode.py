@@ -253,6 +253,9 @@ class Belief:
     token_log_probs: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
     """For each alias, the log-probability of each of its tokens, in nats; empty where the scorer does not
     tell."""
+    joined: tuple[bool, ...] = field(default=(), compare=False)
+    """For each alias, whether its first token holds the end of the probe, too, as the tokenizer joins them;
+    empty where none does."""
 
     def reduced(self, aliases: Aliases = "max") -> float:
         """One log-probability for all aliases: that of the best, of the first, or of their sum.

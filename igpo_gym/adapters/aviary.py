@@ -12,6 +12,7 @@ or calls them wrongly, is what the protocol takes it for.
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 from igpo_gym.adapters.session import Sessions
@@ -73,11 +74,13 @@ def written(protocol: TextProtocol, action: Message) -> str:
 class SearchQADataset(TaskDataset[SearchQA]):
     """An environment for every question, all on one index and one scorer.
 
-    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``NATIVE`` unless given.
+    ``settings`` are the arguments of :class:`SearchQAEnv`; the protocol is ``NATIVE`` unless given. ``seed``
+    decides which questions :meth:`get_new_env` draws.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, seed: int | None = None, **settings: Any) -> None:
         self._sessions = Sessions(**{"protocol": NATIVE, **settings})
+        self._random = random.Random(seed)
 
     def __len__(self) -> int:
         return len(self._sessions.questions.questions)
@@ -85,3 +88,7 @@ class SearchQADataset(TaskDataset[SearchQA]):
     def get_new_env_by_idx(self, idx: int) -> SearchQA:
         """The environment of the question at this place."""
         return SearchQA(self._sessions(), self._sessions.questions.questions[idx].id)
+
+    def get_new_env(self) -> SearchQA:
+        """The environment of a question drawn at random."""
+        return self.get_new_env_by_idx(self._random.randrange(len(self)))

@@ -17,7 +17,10 @@ Client::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
+
+from gymnasium.error import ResetNeeded
 
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.envs.single import SearchQAEnv
@@ -29,10 +32,9 @@ try:
     from openenv.core.env_server import Action, Environment, Observation, State, create_fastapi_app
 except ModuleNotFoundError as missing:
     raise MissingExtraError("igpo_gym.adapters.openenv", "openenv") from missing
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import Field
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 
 class SearchQAAction(Action):
@@ -91,7 +93,11 @@ class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State
 
 
 def server(max_concurrent_envs: int = 256, **settings: Any) -> FastAPI:
-    """An app for uvicorn. ``settings`` are the arguments of :class:`SearchQAEnv`; all sessions share them."""
+    """An app for uvicorn. ``settings`` are the arguments of :class:`SearchQAEnv`; all sessions share them.
+
+    An episode lives in a session (``/ws``, the client's way). A plain POST has none: ``/reset`` shows a
+    prompt, and ``/step`` is answered with 409. An unknown question is answered with 422.
+    """
     sessions = Sessions(**settings)
     app: FastAPI = create_fastapi_app(
         lambda: SearchQAEnvironment(sessions()),
@@ -99,7 +105,20 @@ def server(max_concurrent_envs: int = 256, **settings: Any) -> FastAPI:
         SearchQAObservation,
         max_concurrent_envs=max_concurrent_envs,
     )
+    app.add_exception_handler(
+        ResetNeeded, _refusing(409, "there is no episode: play in a session, as SearchQAClient does")
+    )
+    app.add_exception_handler(ValueError, _refusing(422))
     return app
+
+
+def _refusing(status: int, reason: str = "") -> Callable[[Request, Exception], Response]:
+    """Answers an error of the caller with a status and a line, where it would else be a traceback and 500."""
+
+    def refuse(request: Request, problem: Exception) -> Response:
+        return JSONResponse({"detail": reason or str(problem)}, status)
+
+    return refuse
 
 
 class SearchQAClient(EnvClient[SearchQAAction, SearchQAObservation, State]):

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import igpo_gym.specs as specs
-from igpo_gym.config import EnvConfig, make_config
+from igpo_gym.config import EnvConfig, SpecOrObject, kinds, make_config, meanings
 from igpo_gym.data import resolve_questions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook
@@ -123,6 +123,34 @@ class _Setting:
 def _sessions(settings: tuple[_Setting, ...]) -> Sessions:
     names = (field.name for field in fields(EnvConfig))
     return Sessions(**{name: setting.value for name, setting in zip(names, settings, strict=True)})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An argument of an environment, as a library's own configuration declares it."""
+
+    kind: Any
+    """Its type, where what takes objects takes texts."""
+    default: Any
+    meaning: str
+
+
+def declared_settings(*without: str) -> dict[str, Setting]:
+    """The arguments of :class:`SearchQAEnv` by name, but for some.
+
+    >>> declared_settings()["top_k"]
+    Setting(kind=<class 'int'>, default=3, meaning='Passages that a query brings.')
+    """
+    types, words = kinds(EnvConfig), meanings(EnvConfig)
+    return {
+        field.name: Setting(
+            str | None if types[field.name] is SpecOrObject else types[field.name],
+            field.default,
+            words[field.name],
+        )
+        for field in fields(EnvConfig)
+        if field.name not in without
+    }
 
 
 class _Nowhere:

@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from igpo_gym.agents.training.estimators import Estimator, Floats, Turns, per_token
+from igpo_gym.agents.training.estimators import (
+    DEFAULT,
+    Estimator,
+    Floats,
+    Turns,
+    per_token,
+    resolve_estimator,
+)
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import EndReason, Episode
-from igpo_gym.rewards.split import Split
+from igpo_gym.errors import SpecError
+from igpo_gym.rewards.functions import RewardFunction
+from igpo_gym.rewards.split import Split, split
 
 
 def end_unfinished(engine: Engine, episodes: Sequence[Episode]) -> None:
@@ -26,12 +35,22 @@ def turn_rewards(episode: Episode) -> list[float]:
     return [sum(terms.values()) for terms in episode.rewards]
 
 
-# Gains and outcome handed over as numbers, by libraries that carry columns of our own (TRL, verifiers).
+# Gains and outcome handed over as numbers, by libraries that carry values of our own.
 
 
 def split_fields(split: Split) -> dict[str, Any]:
     """A split as JSON values: ``turn_gains``, ``outcome`` and ``last_gain``."""
     return {"turn_gains": list(split.gains), "outcome": split.outcome, "last_gain": split.last_gain}
+
+
+def episode_fields(episode: Episode, reward: RewardFunction) -> dict[str, Any]:
+    """An ended episode as JSON values: its split, ``turn_rewards``, and ``beliefs``, as levels: b_0 and one
+    more for each turn that did not answer, so that whoever differences them does so once."""
+    return {
+        **split_fields(split(episode, reward)),
+        "turn_rewards": turn_rewards(episode),
+        "beliefs": [belief.prob for belief in episode.beliefs],
+    }
 
 
 def read_split(fields: Mapping[str, Any]) -> Split:
@@ -41,6 +60,30 @@ def read_split(fields: Mapping[str, Any]) -> Split:
     True
     """
     return Split(tuple(fields["turn_gains"]), fields["outcome"], fields["last_gain"])
+
+
+def turn_advantages(
+    splits: Sequence[Split],
+    groups: Sequence[Hashable],
+    estimator: str | Estimator = DEFAULT,
+    gamma: float = 1.0,
+) -> list[Floats]:
+    """The advantage of each turn of a batch of episodes, an array [turns] for each episode.
+
+    ``groups`` has a name for each episode: those of one name are compared. Raises SpecError for an estimator
+    that there is not, that needs states, or that ignores gains which were paid.
+
+    >>> splits = [Split((0.3, 0.1), 1.0), Split((0.05,), 0.0)]
+    >>> [own.round(3).tolist() for own in turn_advantages(splits, ["q", "q"])]
+    [[1.926, 0.537, 1.0], [-1.926, -1.0]]
+    """
+    estimate = resolve_estimator(estimator)
+    if estimate.needs_states:
+        raise SpecError(f"{estimate.name} compares states, which are not handed over")
+    turns = Turns.of(splits, groups)
+    if turns.gains.any() and not estimate.uses_gains:
+        raise SpecError(f"{estimate.name} takes the outcome alone, but these episodes were paid gains")
+    return turns.by_episode(estimate(turns, gamma))
 
 
 # Gains and outcome on the tokens of a row, for verl, where an estimator gets rewards and a mask alone. A run

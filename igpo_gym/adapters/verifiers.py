@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
-from igpo_gym.adapters.session import Sessions, question_messages
-from igpo_gym.adapters.tokens import end_unfinished, read_split, split_fields, turn_rewards
-from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
-from igpo_gym.config import EnvConfig, SpecOrObject, kinds, meanings
+from igpo_gym.adapters.session import Sessions, declared_settings, question_messages, shared_sessions
+from igpo_gym.adapters.tokens import end_unfinished, episode_fields, read_split, turn_advantages
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator
+from igpo_gym.config import EnvConfig
 from igpo_gym.data.scores import scores
-from igpo_gym.episode import Episode
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.episode import Answer, Episode
+from igpo_gym.errors import MissingExtraError
 from igpo_gym.protocols import CHAT
-from igpo_gym.rewards import RewardFunction, split
+from igpo_gym.rewards import RewardFunction
 
 try:
     import verifiers.v1 as vf
@@ -41,20 +41,11 @@ NOT_HERE = ("protocol", "probe", "order", "group_size", "oracle_info", "render_m
 """The arguments of an environment that the taskset decides itself, or that change nothing in a trace."""
 
 
-def _fields() -> dict[str, Any]:
-    """A field of pydantic's for every other argument; what takes objects takes texts here."""
-    taken = [field for field in fields(EnvConfig) if field.name not in NOT_HERE]
-    types, words = kinds(EnvConfig), meanings(EnvConfig)
-    return {
-        field.name: (
-            str | None if types[field.name] is SpecOrObject else types[field.name],
-            Field(field.default, description=words[field.name]),
-        )
-        for field in taken
-    }
-
-
-_Arguments: Any = create_model("_Arguments", __base__=vf.TasksetConfig, __module__=__name__, **_fields())
+_SETTINGS = declared_settings(*NOT_HERE)
+_fields: dict[str, Any] = {
+    name: (each.kind, Field(each.default, description=each.meaning)) for name, each in _SETTINGS.items()
+}
+_Arguments: Any = create_model("_Arguments", __base__=vf.TasksetConfig, __module__=__name__, **_fields)
 
 
 class SearchQAConfig(_Arguments):
@@ -63,8 +54,7 @@ class SearchQAConfig(_Arguments):
     @property
     def environment(self) -> EnvConfig:
         """The environment, in the protocol ``CHAT``."""
-        names = (field.name for field in fields(EnvConfig) if field.name not in NOT_HERE)
-        return EnvConfig(protocol=CHAT, **{name: getattr(self, name) for name in names})
+        return EnvConfig(protocol=CHAT, **{name: getattr(self, name) for name in _SETTINGS})
 
 
 class SearchQAData(vf.TaskData):
@@ -82,6 +72,29 @@ class SearchQATask(vf.Task[SearchQAData]):
         question_id: str = self.data.question_id
         return question_id
 
+    environment: EnvConfig | None = None
+    """Where the task comes from; it does not travel."""
+
+    async def validate(self, runtime: vf.Runtime) -> bool | None:
+        """Whether the gold answer is right in the environment; None for a task without one.
+
+        No model is loaded: the answer is played with the outcome alone.
+        """
+        if self.environment is None:
+            return None
+        plain = replace(
+            self.environment, scorer=None, reward="outcome-em", reference=None, policy=None, judge=None
+        )
+        return await asyncio.to_thread(_gold_answer_is_right, plain, self.data.question_id)
+
+
+def _gold_answer_is_right(environment: EnvConfig, question_id: str) -> bool:
+    env = shared_sessions(environment)()
+    env.reset(options={"question_id": question_id})
+    assert env.episode is not None
+    env.step(CHAT.write(Answer(env.episode.question.answers[0])))
+    return env.episode.done and scores(env.episode)["em"] == 1.0
+
 
 class SearchQATaskset(vf.Taskset[SearchQATask, SearchQAConfig]):
     """A task for every question."""
@@ -91,7 +104,9 @@ class SearchQATaskset(vf.Taskset[SearchQATask, SearchQAConfig]):
         for question, (prompt,) in question_messages(self.config.environment):
             name = question.id
             data = SearchQAData(id=name, name=name, question_id=name, prompt=prompt["content"])
-            yield SearchQATask(data, self.config.task)
+            task = SearchQATask(data, self.config.task)
+            task.environment = self.config.environment
+            yield task
 
 
 class ChatHarness(vf.Harness[vf.HarnessConfig]):
@@ -163,10 +178,8 @@ def record(trace: vf.Trace, episode: Episode, reward: RewardFunction) -> None:
         trace.record_reward(term.name, float(sum(terms[term.name] for terms in episode.rewards)))
     trace.record_metrics({**scores(episode), "tool_turns": float(episode.tool_turns)})
     trace.info["igpo"] = {
-        **split_fields(split(episode, reward)),
-        "turn_rewards": turn_rewards(episode),
+        **episode_fields(episode, reward),
         "reward_terms": episode.rewards,
-        "beliefs": [belief.prob for belief in episode.beliefs],
     }
 
 
@@ -179,15 +192,12 @@ def assign_advantages(
     trace id. Raises SpecError for an estimator that there is not, that needs states, or that ignores gains
     which were paid; ValueError for a trace whose messages are not those that were rewarded.
     """
-    estimate = resolve_estimator(estimator)
-    if estimate.needs_states:
-        raise SpecError(f"{estimate.name} compares states, which traces do not hold")
-    turns = Turns.of(
-        [read_split(trace.info["igpo"]) for trace in traces], groups=[trace.task.key for trace in traces]
+    values = turn_advantages(
+        [read_split(trace.info["igpo"]) for trace in traces],
+        [trace.task.key for trace in traces],
+        estimator,
+        gamma,
     )
-    if turns.gains.any() and not estimate.uses_gains:
-        raise SpecError(f"{estimate.name} takes the outcome alone, but these traces were paid gains")
-    values = turns.by_episode(estimate(turns, gamma))
     for trace, own in zip(traces, values, strict=True):
         nodes = [node for node in trace.nodes if node.sampled]
         if len(own) != len(nodes):

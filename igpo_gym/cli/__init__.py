@@ -4,6 +4,7 @@ import typer
 
 from igpo_gym.cli.bench import credit
 from igpo_gym.cli.bench_training import bench_training
+from igpo_gym.cli.check_model import check_model
 from igpo_gym.cli.compare import compare
 from igpo_gym.cli.corpora import build_index, show_index, world
 from igpo_gym.cli.data import list_sets, show
@@ -44,6 +45,11 @@ serve_app = typer.Typer(no_args_is_help=True, help="Serve what is here to other 
 serve_app.callback()(lambda: None)
 serve_app.command("search")(serve_search)
 app.add_typer(serve_app, name="serve")
+
+check_app = typer.Typer(no_args_is_help=True, help="Find out whether what is there fits together.")
+check_app.callback()(lambda: None)
+check_app.command("model")(check_model)
+app.add_typer(check_app, name="check")
 
 bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
 bench_app.command("credit")(credit)

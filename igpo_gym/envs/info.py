@@ -19,8 +19,9 @@ def episode_info(
     Always: ``question_id``, ``turn`` (0 after a reset), ``messages`` (the transcript in chat form), where the
     question names gold evidence ``evidence_match`` (how it is found in the corpus: "id", "title", "id or
     title" where that cannot be told, or "none"), and with a scorer ``belief`` (in [0, 1]) and
-    ``belief_log_prob`` (nats per token). With ``facts`` of the retriever, ``search``: what it tells about
-    itself as of now, such as ``cache_hits`` (see :class:`igpo_gym.search.interface.Reporting`).
+    ``belief_log_prob`` (nats per token), and where the tokenizer joins the end of the probe with an answer
+    ``belief_joined`` (for each alias, whether it does). With ``facts`` of the retriever, ``search``: what it
+    tells about itself as of now, such as ``cache_hits`` (see :class:`igpo_gym.search.interface.Reporting`).
 
     After a turn: ``action`` ("tools", "answer" or "invalid"), ``valid``, ``problem`` (why not), ``tools``
     (the names of the tools that were called), ``queries``, ``passage_ids``, ``passage_titles``, ``failed``
@@ -49,6 +50,8 @@ def episode_info(
     if episode.beliefs:
         info["belief"] = episode.beliefs[-1].prob
         info["belief_log_prob"] = episode.beliefs[-1].log_prob
+        if episode.beliefs[-1].joined:
+            info["belief_joined"] = episode.beliefs[-1].joined
     if facts:
         info["search"] = dict(facts)
     if oracle:

@@ -24,6 +24,7 @@ from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
+from igpo_gym.scorers.prompts import check_probe
 from igpo_gym.search import corpus_of, resolve_search
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
@@ -200,12 +201,15 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     if config.policy is not None:
         told = {"questions": questions, "protocol": protocol, "sampling": Sampling()}
         policy = specs.resolve("policy", config.policy, **told)
+    scorer = resolve_scorer(config.scorer)
+    if framing := getattr(scorer, "framing", None):
+        check_probe(framing, protocol.probe.prefix)
     engine = Engine(
         protocol,
         tools,
         paid,
         rules=rules,
-        scorer=resolve_scorer(config.scorer),
+        scorer=scorer,
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
         corpus=(corpus_of(retriever) if retriever is not None else None) or questions.passages,
         retriever=retriever,

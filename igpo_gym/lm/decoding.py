@@ -41,6 +41,8 @@ class Draft:
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
     """Of ``ids``, under the model itself, in nats."""
+    thinking: bool = False
+    """Whether it begins within a thought that the chat template has opened."""
 
 
 class DecodingBatch:

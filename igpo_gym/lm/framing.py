@@ -7,37 +7,62 @@ where the agent wrote before, so that a prefix cache hits.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
-from itertools import product
-from typing import TYPE_CHECKING, TypeAlias, get_args
+import re
+import string
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from igpo_gym.episode import Role, Segment
 from igpo_gym.errors import SpecError
+from igpo_gym.lm.templates import Place, Template, chat_template, no_template, without_thought
+from igpo_gym.lm.texts import Ids, TextTokenizer, control_tokens
+from igpo_gym.protocols.grammar import THINK, THOUGHT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Ids: TypeAlias = tuple[int, ...]
-Seams: TypeAlias = Mapping[tuple[Role | None, Role], Ids]
-"""What stands between a message of one role and the next; None is the beginning of the transcript."""
+__all__ = ["AnswerIds", "Framing", "Ids"]
 
 REMEMBERED_TEXTS = 4096
 """How many texts' ids a framing remembers, so that a step tokenizes only what is new."""
+
+
+class AnswerIds(NamedTuple):
+    """An answer behind its probe, in token ids."""
+
+    before: Ids
+    """The tokens between the transcript and the answer: the probe's."""
+    ids: Ids
+    """The answer's own, which are asked about; at least one."""
+    joined: bool = False
+    """Whether the first of them holds the end of the probe, too."""
+
+
+class Seam(NamedTuple):
+    """What stands between two messages."""
+
+    ids: Ids
+    lead: str = ""
+    """The blank at its end, where the tokenizer joins it with the text that follows."""
 
 
 class Framing:
     """Turns segments into token ids for one tokenizer.
 
     With a chat template, consecutive segments of one role are one message, and the control tokens between
-    messages are those of the template, cut out of its own rendering once (see :func:`chat_seams`). Without
+    messages are those of the template, cut out of its own rendering once (see :func:`chat_template`). Without
     one, the segments follow each other, after what the tokenizer puts in front of a text (a BOS, or nothing).
 
+    A template may open the agent's message with a thought, open or closed: the agent continues it. A thought
+    that text opens (a probe, the environment, a message without ids) stands in its place, not within it.
+
+    Where the template parts messages by plain text alone (``[/INST]``, ``ASSISTANT:``), the environment's
+    texts cannot spell it: a sign in it is replaced by a wider one, in the ids alone.
+
     ``tokenizer`` is a fast tokenizer of transformers; it is left as it is. Raises SpecError if it is a slow
-    one, if text could spell its control tokens, or if its chat template rewrites a plain conversation.
+    one, if text could spell its control tokens or turn marks, or if its chat template rewrites a plain
+    conversation.
 
     >>> from igpo_gym.lm.loading import load_model
     >>> framing = Framing(load_model("nano")[1])
@@ -51,55 +76,71 @@ class Framing:
             raise SpecError(
                 f"{type(tokenizer).__name__} is a slow tokenizer; one with a tokenizer.json is needed"
             )
-        # A private copy: this setting, and the padding and truncation of a shared tokenizer, are state.
-        self._backend = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._backend.encode_special_tokens = True
-        self._backend.no_padding()
-        self._backend.no_truncation()
+        self.name = str(tokenizer.name_or_path or type(tokenizer).__name__)
+        """The tokenizer's name, for messages."""
+        self._texts = TextTokenizer(tokenizer)
         self._size = len(tokenizer)
-        self._control = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._control = control_tokens(tokenizer).keys()
         self._end_of_text = frozenset(() if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,))
-        self.text_ids = lru_cache(maxsize=REMEMBERED_TEXTS)(self._tokenize)
+        self.text_ids = lru_cache(maxsize=REMEMBERED_TEXTS)(self._texts.ids)
         self.token_text = lru_cache(maxsize=None)(lambda number: self.text((number,)))
         """What one id spells, for people to read."""
+        self.behind = lru_cache(maxsize=REMEMBERED_TEXTS)(self._behind)
         _refuse_spelled_control_tokens(tokenizer, self.text_ids)
-        self._seams = chat_seams(tokenizer) if tokenizer.chat_template else plain_seams(tokenizer)
-        seam = self._seams.get(("assistant", "user"), ())
-        end_of_turn = [number for number in seam if number in self._control][:1]
-        self._ends = frozenset(end_of_turn) | self._end_of_text
-
-    def _tokenize(self, text: str) -> Ids:
-        """The ids of ``text`` alone, in which no special token is ever matched."""
-        return tuple(self._backend.encode(text, add_special_tokens=False).ids)
+        self.template = chat_template(tokenizer) if tokenizer.chat_template else no_template()
+        """The texts between messages."""
+        cut = partial(_seam, tokenizer, self._texts)
+        self._seams = {place: cut(place, text) for place, text in self.template.seams.items()}
+        self._bare = {
+            place: cut(place, without_thought(text))
+            for place, text in self.template.seams.items()
+            if place[1] == "assistant" and THINK in text
+        }
+        end_of_turn = [number for number in self._ids_between("assistant", "user") if number in self._control]
+        self._ends = frozenset(end_of_turn[:1]) | self._end_of_text
+        self.marks = turn_marks(tokenizer, self.template, self.text_ids, self.text)
+        """The plain texts that part messages, and what stands in their place in the environment's texts."""
+        self._mark = re.compile("|".join(map(re.escape, self.marks))) if self.marks else None
 
     def text(self, ids: Sequence[int]) -> str:
         """What the ids spell, control tokens too."""
-        return str(self._backend.decode(list(ids), skip_special_tokens=False))
+        return self._texts.text(ids)
 
     @cached_property
     def vocabulary(self) -> str:
         """A fingerprint of what each id spells: equal where two tokenizers mean the same by all ids."""
-        entries = sorted(self._backend.get_vocab(with_added_tokens=True).items())
-        return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16]
+        return self._texts.vocabulary
 
     @property
     def end_ids(self) -> frozenset[int]:
         """The control tokens that can end the agent's message: the end of a turn, and of a text."""
         return self._ends
 
-    def ids(self, segments: Sequence[Segment]) -> Ids:
+    def ids(self, segments: Sequence[Segment], text: str | None = None) -> Ids:
         """The transcript's token ids, up to where the agent writes next (its message is open).
 
-        Raises SpecError as :meth:`pieces` does.
+        ``text`` is what will stand there, if that is text and not what a policy samples: it decides about the
+        template's thought. Raises SpecError as :meth:`pieces` does.
         """
         ids = [number for piece in self.pieces(segments) for part in piece for number in part]
         role = segments[-1].role if segments else None
-        return (*ids, *self._seam(role, "assistant")) if role != "assistant" else tuple(ids)
+        return (*ids, *self._seam(role, "assistant", text).ids) if role != "assistant" else tuple(ids)
 
-    def _joined(self, last: int | None, before: Role | None, after: Role) -> Ids:
-        """The seam behind a message whose last sampled token may be the one that the seam begins with."""
-        seam = self._seam(before, after)
-        return seam[1:] if seam and last == seam[0] and last in self.end_ids else seam
+    def opens_thought(self, segments: Sequence[Segment]) -> bool:
+        """Whether what the agent writes next begins within a thought that the template has opened."""
+        return self.template.thought == "open" and not (segments and segments[-1].role == "assistant")
+
+    def _behind(self, prefix: str, text: str) -> AnswerIds:
+        """``text`` as it stands behind ``prefix``, of which it is one text: tokenized with it, and cut.
+
+        A token across the cut counts to the text. The ids are the same after every transcript.
+        """
+        if self._texts.apart:
+            return AnswerIds(self.text_ids(prefix), self.text_ids(text))
+        tokens = self._texts.tokens(prefix + text)
+        cut = next((place for place, token in enumerate(tokens) if token[2] > len(prefix)), len(tokens))
+        ids = tuple(number for number, _, _ in tokens)
+        return AnswerIds(ids[:cut], ids[cut:], cut < len(tokens) and tokens[cut][1] < len(prefix))
 
     def pieces(self, segments: Sequence[Segment]) -> Iterator[tuple[Ids, Ids]]:
         """For each segment, the control tokens in front of it and its own ids: together the transcript.
@@ -112,11 +153,26 @@ class Framing:
         role: Role | None = None
         last: int | None = None
         for segment in segments:
-            seam = self._joined(last, role, segment.role) if segment.role != role else ()
-            role = segment.role
             sampled = self.sampled(segment)
-            last = sampled[-1] if sampled else None
-            yield seam, self.text_ids(segment.text) if sampled is None else sampled
+            text = self._told(segment, begins=segment.role != role) if sampled is None else ""
+            seam = Seam(())
+            if segment.role != role:
+                seam = self._seam(role, segment.role, text if segment.author == "environment" else None)
+            # The token that ended a message may be the one that the seam begins with.
+            twice = seam.ids and last == seam.ids[0] and last in self.end_ids
+            role, last = segment.role, sampled[-1] if sampled else None
+            own = self.text_ids(seam.lead + text) if sampled is None else sampled
+            yield seam.ids[1:] if twice else seam.ids, own
+
+    def _told(self, segment: Segment, begins: bool) -> str:
+        """The text of a segment as it is read. The environment's cannot spell what parts messages; the
+        agent's does not open the thought that the template has opened, if it ``begins`` a message."""
+        text = segment.text
+        if segment.author == "environment":
+            return self._mark.sub(lambda found: self.marks[found[0]], text) if self._mark else text
+        if begins and self.template.thought == "open" and text.startswith(THINK):
+            return text.removeprefix(THINK).removeprefix("\n")
+        return text
 
     def sampled(self, segment: Segment) -> Ids | None:
         """The ids that a policy sampled; None where it sampled none, or in another vocabulary.
@@ -132,96 +188,87 @@ class Framing:
             )
         return segment.ids
 
-    def _seam(self, before: Role | None, after: Role) -> Ids:
-        try:
-            return self._seams[before, after]
-        except KeyError:
-            place = f"after a {before} message" if before else "at the beginning"
-            raise SpecError(f"the tokenizer's chat template has no {after} message {place}") from None
+    def _seam(self, before: Role | None, after: Role, text: str | None = None) -> Seam:
+        """What stands between two messages, the later of which begins with ``text``, if that is known."""
+        place = (before, after)
+        if place not in self._seams:
+            where = f"after a {before} message" if before else "at the beginning"
+            raise SpecError(f"the tokenizer's chat template has no {after} message {where}")
+        alone = text is not None and place in self._bare and not self._continues(text)
+        return (self._bare if alone else self._seams)[place]
+
+    def _continues(self, text: str) -> bool:
+        """Whether a message of this text goes on where the template's thought has begun, or ended."""
+        if self.template.thought == "closed":
+            return not text.lstrip().startswith(THINK)
+        opening, closing = text.find(THINK), text.find(THOUGHT)
+        return closing >= 0 and not 0 <= opening < closing
+
+    def _ids_between(self, before: Role, after: Role) -> Ids:
+        return self._seams.get((before, after), Seam(())).ids
 
 
-def plain_seams(tokenizer: PreTrainedTokenizerBase) -> Seams:
-    """The seams without a chat template: what the tokenizer puts in front of a text, at the beginning."""
-    text = "a"
-    alone = tokenizer(text, add_special_tokens=False)["input_ids"]
-    framed = tokenizer(text)["input_ids"]
-    starts = (start for start in range(len(framed)) if framed[start : start + len(alone)] == alone)
-    front = tuple(framed[: next(starts, 0)])
-    roles = get_args(Role)
-    return dict.fromkeys(product(roles, roles), ()) | {(None, role): front for role in roles}
+def _seam(tokenizer: PreTrainedTokenizerBase, texts: TextTokenizer, place: Place, text: str) -> Seam:
+    """A seam of this text, tokenized as it stands; at the beginning, with what the tokenizer puts there."""
+    plain, start = not tokenizer.chat_template, place[0] is None
+    letter = "a"
+
+    def ids(written: str) -> Ids:
+        if start or not texts.changed:
+            return tuple(tokenizer(written, add_special_tokens=plain and start)["input_ids"])
+        for head in ("\n", ".", "0"):  # behind which no blank is inserted, the first that stays apart
+            encoded = tokenizer(head + written, add_special_tokens=False, return_offsets_mapping=True)
+            spans = encoded["offset_mapping"]
+            first = next((n for n, (_, stop) in enumerate(spans) if stop > len(head)), len(spans))
+            if first == len(spans) or spans[first][0] >= len(head):
+                break
+        return tuple(encoded["input_ids"][first:])
+
+    if texts.byte_level and not texts.changed and not plain:
+        return Seam(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))
+    if not text and not start:
+        return Seam(())
+    whole = ids(text + letter)
+    for lead in (" ", ""):
+        behind = texts.ids(lead + letter)
+        found = [n for n in range(len(whole)) if whole[n : n + len(behind)] == behind]
+        if found and not (lead and (place[1] == "assistant" or texts.apart)):
+            return Seam(whole[: found[-1]], lead)
+    return Seam(ids(text))
 
 
-def chat_seams(tokenizer: PreTrainedTokenizerBase) -> Seams:
-    """Cut the control tokens between messages out of the chat template's own rendering.
+def turn_marks(
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    text_ids: Callable[[str], Ids],
+    spelled: Callable[[Ids], str],
+) -> dict[str, str]:
+    """What parts messages where no control token does, and the text that takes its place: one sign is wider.
 
-    The template is rendered on messages whose contents are marks, and cut at the marks. What it does to later
-    conversations (dropping old thoughts, for one) no longer matters: the pieces are put around every
-    transcript alike. What it puts before a first user message (a default system prompt, for one) is kept.
-    A template may open the agent's message with more than the header that it shows later (with ``<think>``,
-    for one); all of the agent's messages are then opened so, for that is what the agent continues.
-
-    Raises SpecError if the pieces do not make up the template's rendering of a plain conversation.
+    Raises SpecError where it cannot be told from any text.
     """
-
-    def cut(*roles: Role) -> list[str]:
-        marks = [f"mark{number}of{len(roles)}" for number in range(1, len(roles) + 1)]
-        messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-        rest = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        pieces = []
-        for mark in marks:
-            piece, found, rest = rest.partition(mark)
-            if not found or mark in rest:
-                raise SpecError(f"the chat template does not show each message of {', '.join(roles)} once")
-            pieces.append(piece)
-        return [*pieces, rest]
-
-    try:
-        start, header, close, header_again, close_again, opening = cut(
-            "user", "assistant", "user", "assistant", "user"
-        )
-        single_start, single_opening = cut("user")
-    except SpecError:
-        raise
-    except Exception as problem:  # a template is a program: it may raise anything
-        raise SpecError(f"the chat template cannot render a plain conversation: {problem}") from problem
-    if (start, header, close, opening) != (single_start, header_again, close_again, single_opening):
-        raise SpecError("the chat template writes a conversation's later turns in another way than its first")
-    if not opening.startswith(header.rstrip()):
-        raise SpecError(
-            f"the chat template opens the agent's message with {opening!r}, but shows it with {header!r}"
-        )
-    pieces: dict[tuple[Role | None, Role], str] = {
-        (None, "user"): start,
-        ("user", "assistant"): opening,
-        ("assistant", "user"): close,
-    }
-    try:
-        pieces[None, "system"], pieces["system", "user"], system_opening = cut("system", "user")
-    except Exception:  # Some templates refuse a system message; so does the framing, when one comes.
-        system_opening = opening
-    if system_opening != opening:
-        raise SpecError("the chat template opens the agent's message in another way after a system message")
-    pieces |= _tool_seams(cut, close, opening)
-    return {
-        seam: tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for seam, text in pieces.items()
-    }
-
-
-def _tool_seams(
-    cut: Callable[..., list[str]], close: str, opening: str
-) -> dict[tuple[Role | None, Role], str]:
-    """The seams around a tool's message. A template without that role shows it as a user's message."""
-    try:
-        _, _, tool_close, tool_opening = cut("user", "assistant", "tool")
-    except Exception:  # a template is a program: it may raise anything
-        tool_close, tool_opening = close, opening
-    return {("assistant", "tool"): tool_close, ("tool", "assistant"): tool_opening}
+    between = re.compile("|".join(map(re.escape, control_tokens(tokenizer).values())) or "(?!)")
+    turns = [without_thought(text) for place, text in template.seams.items() if "assistant" in place]
+    if not tokenizer.chat_template or all(between.search(text) for text in turns):
+        return {}
+    marks: dict[str, str] = {}
+    for text in turns:
+        for mark in filter(None, map(str.strip, between.split(text))):
+            sign = next((sign for sign in mark if sign in string.punctuation), "")
+            wider = mark.replace(sign, chr(ord(sign) + 0xFEE0), 1) if sign else mark
+            if mark not in spelled(text_ids(wider)):
+                marks[mark] = wider
+        if not between.search(text) and text.strip() not in marks:
+            raise SpecError(
+                f"the chat template parts messages by the plain text {text!r}, which any text could spell"
+            )
+    return marks
 
 
 def _refuse_spelled_control_tokens(
     tokenizer: PreTrainedTokenizerBase, text_ids: Callable[[str], Ids]
 ) -> None:
     """Special tokens are split when text is tokenized; here that is put to the proof, one by one."""
-    for number, token in tokenizer.added_tokens_decoder.items():
-        if token.special and number != tokenizer.unk_token_id and number in text_ids(token.content):
-            raise SpecError(f"text could spell the control token {token.content!r} with this tokenizer")
+    for number, text in control_tokens(tokenizer).items():
+        if number != tokenizer.unk_token_id and number in text_ids(text):
+            raise SpecError(f"text could spell the control token {text!r} with this tokenizer")

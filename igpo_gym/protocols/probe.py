@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class AnswerProbe:
     """What stands around a gold answer when a scorer is asked about it (docs/METHOD.md, section 1).
 
-    Prefix, answer and suffix are tokenized apart, so that the answer's tokens are the same after any
-    transcript.
+    Prefix and answer are tokenized as one text, apart from the transcript, so that the answer's tokens are
+    the same after any transcript. A prefix best ends with a newline, which tokenizers do not join with what
+    follows.
 
     >>> probe = AnswerProbe("The answer is ", ".")
     >>> probe.around("Danzig")

@@ -35,6 +35,8 @@ class AnswerTree:
     """The tokens of all answers, one answer after the other."""
     bounds: tuple[int, ...]
     """Where in ``targets`` each answer begins, and at last where they end."""
+    answers: tuple[AnswerIds, ...]
+    """What it was made of."""
 
     @property
     def depth(self) -> int:
@@ -43,7 +45,7 @@ class AnswerTree:
 
     def belief(self, log_probs: Sequence[float]) -> Belief:
         """The belief of which these are the log-probabilities of ``targets``."""
-        return belief_of([log_probs[start:stop] for start, stop in pairwise(self.bounds)])
+        return belief_of([log_probs[start:stop] for start, stop in pairwise(self.bounds)], self.answers)
 
 
 def answer_tree(answers: tuple[AnswerIds, ...]) -> AnswerTree:
@@ -73,4 +75,5 @@ def answer_tree(answers: tuple[AnswerIds, ...]) -> AnswerTree:
         predictors=tuple(predictors),
         targets=tuple(token for answer in answers for token in answer.ids),
         bounds=tuple(accumulate((len(answer.ids) for answer in answers), initial=0)),
+        answers=answers,
     )

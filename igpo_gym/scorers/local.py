@@ -20,9 +20,10 @@ from igpo_gym.lm.cache import PrefixTree, TokenCount
 from igpo_gym.lm.framing import Framing, Ids
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow
+from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers.answers import answer_tree
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
-from igpo_gym.scorers.prompts import AnswerIds, Query, query_of
+from igpo_gym.scorers.prompts import AnswerIds, Query, check_probe, query_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -98,6 +99,7 @@ class TransformersScorer:
         )
         """What the model has read; a policy of the same model may share it."""
         self.framing = Framing(tokenizer)
+        check_probe(self.framing, ANSWER_PROBE.prefix)
         self._history = PrefixTree(TokenCount)
         self._drops = self.reader.drops
         self._stats = ScorerStats()
@@ -272,7 +274,7 @@ class TransformersScorer:
         tolerance = 0.1 if coarse else 1e-3
         for query, belief in got.items():
             for answer, log_prob in zip(answers, belief.log_probs, strict=True):
-                expected = self._plain_log_prob(query.context + answer.before, answer.ids)
+                expected = self.plain_log_prob(query.context + answer.before, answer.ids)
                 if not abs(log_prob - expected) <= tolerance * max(1.0, abs(expected)):
                     raise SpecError(
                         f"{self.reader.name} cannot be a scorer: with a prefix cache it gives "
@@ -281,7 +283,9 @@ class TransformersScorer:
         self.clear()
         self._stats = ScorerStats()
 
-    def _plain_log_prob(self, context: Ids, answer: Ids) -> float:
+    @torch.no_grad()
+    def plain_log_prob(self, context: Ids, answer: Ids) -> float:
+        """The mean log-probability of ``answer`` by the model's own pass over both, in nats."""
         ids = torch.tensor([context + answer], device=self.reader.layout.device)
         logits = self.reader.view(input_ids=ids, use_cache=False).logits[0, len(context) - 1 : -1].float()
         return float(logits.log_softmax(-1).gather(1, ids[0, len(context) :, None]).mean())

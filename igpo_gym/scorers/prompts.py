@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from igpo_gym.episode import Belief
-from igpo_gym.lm.framing import Framing, Ids
+from igpo_gym.errors import SpecError
+from igpo_gym.lm.framing import AnswerIds, Framing, Ids
 from igpo_gym.scorers.interface import BeliefRequest, check_tokens
+
+__all__ = ["AnswerIds", "Prompt", "Query", "belief_of", "check_probe", "query_of"]
+
+STARTS = ("Paris", "the", "a", "X", "7", "1959", "É", "北", "(", '"')
+"""How answers begin, to find out whether a tokenizer joins whatever answer with what stands before it."""
 
 
 class Prompt(NamedTuple):
@@ -15,15 +21,6 @@ class Prompt(NamedTuple):
 
     ids: Ids
     scored: int
-
-
-class AnswerIds(NamedTuple):
-    """An answer behind its probe."""
-
-    before: Ids
-    """The tokens between the transcript and the answer: the probe's, at least one."""
-    ids: Ids
-    """The answer's own, which are asked about; at least one."""
 
 
 class Query(NamedTuple):
@@ -45,7 +42,7 @@ def query_of(framing: Framing, request: BeliefRequest, max_aliases: int | None =
     """What ``request`` is in token ids.
 
     ``max_aliases`` is how many of a question's answers are asked about (see :meth:`BeliefRequest.asked`).
-    Raises ScoringError for an answer without tokens, and SpecError as ``framing`` does.
+    Raises ScoringError for an answer without tokens, and SpecError as ``framing`` and :func:`check_probe` do.
 
     >>> from igpo_gym.episode import Segment
     >>> from igpo_gym.lm.loading import load_tokenizer
@@ -54,21 +51,38 @@ def query_of(framing: Framing, request: BeliefRequest, max_aliases: int | None =
     >>> prompt = Segment("environment", "user", "Where is Danzig?")
     >>> query = query_of(framing, BeliefRequest((prompt,), ("Poland", "in Poland"), ANSWER_PROBE))
     >>> [framing.text(answer.ids) for answer in query.answers], [prompt.scored for prompt in query.prompts]
-    (['Poland', 'in Poland'], [2, 3])
+    ([' Poland', ' in Poland'], [3, 4])
     """
-    context, probe = framing.ids(request.segments), framing.text_ids(request.probe.prefix)
-    if not probe:  # something must predict the answer's first token
-        context, probe = context[:-1], context[-1:]
-    answers = [framing.text_ids(answer) for answer in request.asked(max_aliases)]
-    check_tokens(request, probe, answers)
-    return Query(context, tuple(AnswerIds(probe, answer) for answer in answers))
+    prefix = request.probe.prefix
+    check_probe(framing, prefix)
+    context = framing.ids(request.segments, prefix)
+    answers = [framing.behind(prefix, answer) for answer in request.asked(max_aliases)]
+    if not all(answer.before for answer in answers):  # something must predict the answer's first token
+        answers = [answer._replace(before=context[-1:] + answer.before) for answer in answers]
+        context = context[:-1]
+    before = min((answer.before for answer in answers), key=len, default=())
+    check_tokens(request, before, [answer.ids for answer in answers])
+    return Query(context, tuple(answers))
 
 
-def belief_of(tokens: Sequence[Sequence[float]]) -> Belief:
+def check_probe(framing: Framing, prefix: str) -> None:
+    """Raise SpecError if the tokenizer joins whatever answer with the end of a probe's ``prefix``."""
+    if prefix and all(framing.behind(prefix, start).joined for start in STARTS):
+        raise SpecError(
+            f"the tokenizer {framing.name!r} joins {prefix[-1]!r}, the end of the answer probe, with every "
+            "answer; give a probe that ends otherwise: probe=AnswerProbe(prefix, suffix)"
+        )
+
+
+def belief_of(tokens: Sequence[Sequence[float]], asked: Sequence[AnswerIds] = ()) -> Belief:
     """The belief of which these are, for each answer, the log-probabilities of its tokens, in nats.
+
+    ``asked`` are the answers in token ids.
 
     >>> belief_of([[-1.0, -3.0], [-0.5]]).log_probs
     (-2.0, -0.5)
     """
     answers = tuple(tuple(answer) for answer in tokens)
-    return Belief(tuple(sum(answer) / len(answer) for answer in answers), answers)
+    joined = tuple(answer.joined for answer in asked)
+    means = tuple(sum(answer) / len(answer) for answer in answers)
+    return Belief(means, answers, joined if any(joined) else ())

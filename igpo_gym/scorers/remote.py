@@ -14,9 +14,10 @@ from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.served import served_model, served_tokenizer
+from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
-from igpo_gym.scorers.prompts import Prompt, Query, belief_of, query_of
+from igpo_gym.scorers.prompts import Prompt, Query, belief_of, check_probe, query_of
 from igpo_gym.scorers.wire import DIALECTS, Dialect, Scores
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
@@ -82,6 +83,7 @@ class RemoteScorer:
             self.model = served.name
             tokenizer = served_tokenizer(self._server, served, tokenizer)
             self.framing = Framing(tokenizer)
+            check_probe(self.framing, ANSWER_PROBE.prefix)
             self._dialect = self._find_dialect(dialects.values(), tokenizer)
         except ServerError as problem:
             self.close()
@@ -150,7 +152,7 @@ class RemoteScorer:
             raise ScoringError(str(problem)) from None
         except ValueError as problem:
             raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
-        return belief_of([[each.log_prob for each in score] for score in scores])
+        return belief_of([[each.log_prob for each in score] for score in scores], query.answers)
 
     def _scores(self, dialect: Dialect, prompts: Sequence[Prompt]) -> list[Scores]:
         most = answer_bytes(sum(len(prompt.ids) for prompt in prompts))

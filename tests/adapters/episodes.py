@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 import igpo_gym  # noqa: F401
+from igpo_gym.adapters.session import Sessions
+from igpo_gym.agents.training.estimators import Turns, resolve_estimator
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Answer, ToolCalls
 from igpo_gym.protocols import TextProtocol
+from igpo_gym.rewards import split
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import search_call
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
@@ -77,3 +80,28 @@ def played(given: dict[str, Any], script: Sequence[Act]) -> tuple[list[dict[str,
         observation, reward, terminated, truncated, _ = env.step(text(protocol, act))
         steps.append(Step(protocol.body(observation), float(reward), terminated or truncated))
     return prompt, steps
+
+
+def trained(
+    given: dict[str, Any], scripts: Sequence[Sequence[str]], estimator: str = "igpo-separate"
+) -> list[list[float]]:
+    """The yardstick of credit: each turn's advantage as the engine's split and the estimator give it, for
+    attempts at one question that write these messages."""
+    sessions, splits = Sessions(**given), []
+    for script in scripts:
+        env = sessions()
+        env.reset(options={"question_id": QUESTION})
+        for message in script:
+            env.step(message)
+        assert env.episode is not None
+        splits.append(split(env.episode, sessions.engine.reward))
+    turns = Turns.of(splits, ["q"] * len(splits))
+    return [own.tolist() for own in turns.by_episode(resolve_estimator(estimator)(turns))]
+
+
+ATTEMPTS = (
+    ("<think>who?</think><search>Günter Grass writer</search>", "<answer>Danzig</answer>"),
+    ("<search>Odra</search>", "I do not know.", "<answer>Cologne</answer>"),
+    ("<search>The Tin Drum</search>", "<search>Günter Grass writer</search>", "<search>Vistula</search>"),
+)
+"""Messages of three attempts at the question: right, wrong after a malformed message, and out of turns."""

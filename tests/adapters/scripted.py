@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from igpo_gym.lm.framing import Framing
@@ -36,10 +39,57 @@ class ScriptedEngine:
         return [*ids, *([] if closes else self.framing.end_ids), *self.framing.text_ids(TAIL)]
 
 
+class ScriptedCompleter:
+    """A policy of the Tinker cookbook. Each rollout, a task of its own, follows the next script."""
+
+    def __init__(self, *scripts: Sequence[str], tail: str = "") -> None:
+        self.tokenizer = make_tokenizer(CHATML)
+        self.framing = Framing(self.tokenizer)
+        self.scripts = list(scripts)
+        self.tail = tail
+        self.running: dict[Any, list[str]] = {}
+
+    async def __call__(self, model_input: Any, stop: Any, *, max_tokens: int | None = None) -> Any:
+        from tinker_cookbook.completers import TokensWithLogprobs
+
+        task = asyncio.current_task()
+        if task not in self.running:
+            self.running[task] = list(self.scripts.pop(0))
+        message = self.running[task].pop(0)
+        end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        ids = [*self.framing.text_ids(message + self.tail), end]
+        return TokensWithLogprobs(tokens=ids, maybe_logprobs=[-0.5] * len(ids))
+
+
+class ScriptedGenerate:
+    """The route ``/generate`` of Atropos' inference server; each transcript follows one of the scripts."""
+
+    def __init__(self, *scripts: Sequence[str]) -> None:
+        self.tokenizer = make_tokenizer(CHATML)
+        self.framing = Framing(self.tokenizer)
+        self.scripts = scripts
+        self.begun = iter(scripts)
+        self.lock = threading.Lock()
+
+    def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
+        transcript = self.tokenizer.decode(body["prompt"]["prompt_token_ids"])
+        turn = transcript.count("<|im_start|>assistant") - 1
+        with self.lock:
+            script = next(
+                script
+                for script in (self.scripts if turn else self.begun)
+                if all(message in transcript for message in script[:turn])
+            )
+        end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        ids = [*self.framing.text_ids(script[turn]), end][: body["max_tokens"]]
+        return {"logprobs": [[[{str(number): -0.5}] for number in ids]], "finish_reasons": ["stop"]}
+
+
 class ScriptedTrainer(ScriptedEngine):
     """As much of TRL's trainer as a rollout function uses."""
 
     max_completion_length = 1000
+    state = SimpleNamespace(global_step=7)
 
     @property
     def processing_class(self) -> Any:

@@ -82,3 +82,13 @@ def test_what_the_advice_names_are_tools_of_the_environment() -> None:
             assert not isinstance(NATIVE.parse(written(NATIVE, action)), Invalid)
 
     asyncio.run(check())
+
+
+def test_environments_are_drawn_as_the_seed_says() -> None:
+    async def drawn(seed: int) -> list[str]:
+        data = SearchQADataset(seed=seed, **settings(NATIVE))
+        return [await data.get_new_env().get_id() for _ in range(20)]
+
+    first, again, other = (asyncio.run(drawn(seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert set(first) == {"q-author", "q-birth", "q-river", "q-writer"}

@@ -13,6 +13,7 @@ EXAMPLES = {
     "sb3_ppo.py": ("sb3_contrib", ["--steps", "1024", "--test-steps", "4"], "after:"),
     "cleanrl_ppo.py": ("torch", ["--updates", "1"], "update  1: exact match"),
     "torchrl_ppo.py": ("torchrl", ["--batches", "1"], "batch  1: reward"),
+    "tinker_search.py": ("tinker_cookbook", [], "3 datums"),
     "rllib_ppo.py": ("ray.rllib", ["--iterations", "1", "--batch", "256"], "iteration  1: return"),
 }
 """By file: the library that it needs, arguments that make it short, and what it prints."""

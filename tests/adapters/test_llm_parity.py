@@ -102,11 +102,11 @@ def trl_tools(given: dict[str, Any], script: Sequence[Act]) -> Any:
         if isinstance(act, str):
             pytest.skip("TRL calls tools; what is no call does not reach the environment")
         bodies.append(env.answer(act.text) if isinstance(act, Answer) else env.search(*queries(act)))
+    assert env.get_reward() == pytest.approx(sum(env.rewards))
     steps = [
         Step(body, reward, place == len(script))
         for place, (body, reward) in enumerate(zip(bodies, env.rewards, strict=True), 1)
     ]
-    assert env.get_reward() == pytest.approx(sum(step.reward for step in steps))
     return [plain(message) for message in rows[QUESTION]["prompt"]], steps
 
 
@@ -165,6 +165,74 @@ def verl(given: dict[str, Any], script: Sequence[Act]) -> Any:
     return rows[QUESTION]["prompt"], steps
 
 
+def tinker(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    pytest.importorskip("tinker_cookbook", reason="Tinker cookbook is not installed")
+    from tinker_cookbook.rl.rollouts import do_single_rollout
+
+    from igpo_gym.adapters.session import Sessions
+    from igpo_gym.adapters.tinker import SearchQA
+    from tests.adapters.scripted import ScriptedCompleter, user_messages
+
+    policy = ScriptedCompleter([text(given["protocol"], act) for act in script])
+    env = SearchQA(Sessions(**given), policy.framing, QUESTION, sorted(policy.framing.end_ids))
+    trajectory = asyncio.run(do_single_rollout(policy, env))
+    said = user_messages(policy.tokenizer.decode(trajectory.final_ob.to_ints()), 1 + len(script))
+    steps = [
+        Step(given["protocol"].body(reply), transition.reward, transition.episode_done)
+        for reply, transition in zip(said[1:], trajectory.transitions, strict=False)
+    ]
+    return [{"role": "user", "content": said[0]}], steps
+
+
+def swift(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    from tests.adapters.test_swift import rollout
+
+    output = rollout([text(given["protocol"], act) for act in script], given)
+    said = [plain(message) for message in output.messages]
+    bodies = [message["content"] for message in said[1:] if message["role"] == "user"] + [""]
+    rewards = output.rollout_infos["step_rewards"]
+    steps = [
+        Step(given["protocol"].body(body), reward, place == len(script))
+        for place, (body, reward) in enumerate(zip(bodies, rewards, strict=True), 1)
+    ]
+    return said[:1], steps
+
+
+def nemo(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    from tests.adapters.serving import serving
+    from tests.adapters.test_nemo import requests, response, row_of, server
+
+    row, steps = row_of(given), []
+    with serving(server(given)) as url, requests.Session() as session:
+        session.post(f"{url}/reset", json=row).raise_for_status()
+        for act in script:
+            body = {**row, "response": response(text(given["protocol"], act))}
+            step = session.post(f"{url}/step", json=body).json()
+            reply = given["protocol"].body(step["observation"] or "")
+            steps.append(Step(reply, step["reward"], step["terminated"] or step["truncated"]))
+    return row["responses_create_params"]["input"], steps
+
+
+def atropos(given: dict[str, Any], script: Sequence[Act]) -> Any:
+    from igpo_gym.adapters.tokens import turn_rewards
+    from tests.adapters.scripted import ScriptedGenerate, user_messages
+    from tests.adapters.test_atropos import used
+
+    async def play(env: Any) -> Any:
+        (episode,) = await env._play([env.sessions.questions.find(QUESTION)])
+        (row,) = env.group([episode])["tokens"]
+        return turn_rewards(episode), episode.done, row
+
+    generate = ScriptedGenerate([text(given["protocol"], act) for act in script])
+    rewards, done, row = used(generate, play, max_token_length=4000)
+    said = user_messages(generate.tokenizer.decode(row), 1 + len(script))
+    steps = [
+        Step(given["protocol"].body(body), reward, done and place == len(script))
+        for place, (body, reward) in enumerate(zip(said[1:], rewards, strict=False), 1)
+    ]
+    return [{"role": "user", "content": said[0]}], steps
+
+
 def plain(message: dict[str, str]) -> dict[str, str]:
     return {name: message[name] for name in ("role", "content")}
 
@@ -178,6 +246,10 @@ DRIVERS: dict[str, tuple[Driver, TextProtocol]] = {
     "verl": (verl, CHAT),
     "trl tools": (trl_tools, NATIVE),
     "trl rollouts": (trl_rollouts, CHAT),
+    "tinker": (tinker, CHAT),
+    "swift": (swift, CHAT),
+    "nemo": (nemo, CHAT),
+    "atropos": (atropos, CHAT),
 }
 
 

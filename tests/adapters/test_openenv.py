@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import requests
 
 pytest.importorskip("openenv.core", reason="OpenEnv is not installed")
 
@@ -12,6 +18,7 @@ from igpo_gym.adapters.openenv import SearchQAAction, SearchQAClient, server
 from igpo_gym.protocols import TAGS
 from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.serving import serving
+from tests.conftest import REPOSITORY
 
 SEARCH = SearchQAAction(message="<search>Günter Grass writer</search>")
 
@@ -48,3 +55,24 @@ def test_a_mistake_reaches_the_client_and_ends_nothing(url: str) -> None:
             client.reset(question_id="nope")
         client.reset(question_id=QUESTION)
         assert client.step(SEARCH).reward == pytest.approx(2 / 11 - 1 / 10)
+
+
+def test_requests_without_a_session_are_refused_in_a_line(url: str) -> None:
+    prompt = requests.post(f"{url}/reset", json={"seed": 0}, timeout=30)
+    assert prompt.json()["observation"]["text"]
+    step = requests.post(f"{url}/step", json={"action": {"message": "<search>x</search>"}}, timeout=30)
+    assert (step.status_code, step.json()) == (
+        409,
+        {"detail": "there is no episode: play in a session, as SearchQAClient does"},
+    )
+    unknown = requests.post(f"{url}/reset", json={"question_id": "nope"}, timeout=30)
+    assert (unknown.status_code, "no question has the id 'nope'" in unknown.json()["detail"]) == (422, True)
+
+
+@pytest.mark.slow
+def test_the_example_is_what_the_command_line_calls_valid(tmp_path: Path, url: str) -> None:
+    folder = shutil.copytree(REPOSITORY / "examples" / "openenv", tmp_path / "openenv")
+    (folder / "uv.lock").touch()  # what `uv lock` makes on the machine that builds the container
+    for place in ([folder], ["--url", url]):
+        command = [Path(sys.executable).with_name("openenv"), "validate", *place]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})

@@ -100,16 +100,30 @@ def test_sessions_share_what_is_expensive_and_nothing_else() -> None:
         shared_sessions(**world, top=3)
 
 
-@pytest.mark.parametrize("library", ["aviary", "gem", "openenv", "skyrl", "trl", "verifiers", "verl"])
-def test_a_missing_library_names_its_extra(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+LIBRARIES = (
+    ("atropos", "atroposlib"),
+    ("aviary", "aviary"),
+    ("gem", "gem"),
+    ("nemo", "nemo_gym"),
+    ("openenv", "openenv"),
+    ("skyrl", "skyrl_gym"),
+    ("swift", "swift"),
+    ("tinker", "tinker_cookbook"),
+    ("trl", "trl"),
+    ("verifiers", "verifiers"),
+    ("verl", "verl"),
+)
+
+
+@pytest.mark.parametrize(("library", "root"), LIBRARIES)
+def test_a_missing_library_names_its_extra(library: str, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib
     import sys
 
-    roots = {"skyrl": "skyrl_gym"}
     name = f"igpo_gym.adapters.{library}"
-    for module in [each for each in sys.modules if each.split(".")[0] == roots.get(library, library)]:
+    for module in [each for each in sys.modules if each.split(".")[0] == root]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, roots.get(library, library), None)
+    monkeypatch.setitem(sys.modules, root, None)
     with pytest.raises(MissingExtraError, match=rf"igpo-gym\[{library}\]"):
         importlib.import_module(name)

@@ -98,8 +98,10 @@ def test_a_conversation_without_an_answer_is_priced_as_one() -> None:
     assert env.get_reward() == pytest.approx(-2.0)
     env.reset(question_id=QUESTION)
     env.search("Grass")
-    gain = env.rewards[0]
+    assert env.rewards == []  # beliefs are asked when the conversation has ended
+    gain = 2 / 11 - 1 / 10  # Danzig is mentioned once in what is found
     assert env.get_reward() == env.get_reward() == pytest.approx(gain - 2.0)
+    assert env.rewards == pytest.approx([gain, -2.0])
 
 
 def play_rollouts(scorer: MentionScorer) -> None:

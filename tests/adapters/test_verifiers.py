@@ -26,6 +26,8 @@ from tests.scorers.servers import running
 RIGHT = ["<think>who?</think><search>Günter Grass writer</search>", "<answer>Danzig</answer>"]
 WRONG = ["<search>Odra</search>", "<answer>Cologne</answer>"]
 
+PLUGIN_PATH = {**os.environ, "PYTHONPATH": f"{PLUGINS}{os.pathsep}{REPOSITORY}"}
+
 
 @pytest.fixture
 def sessions() -> Sessions:
@@ -109,6 +111,27 @@ def test_wrong_uses_are_explained(sessions: Sessions) -> None:
 
 
 @pytest.mark.slow
+def test_vf_validate_checks_the_gold_answers(tmp_path: Path) -> None:
+    questions = tmp_path / "one.jsonl"
+    row = {"question": "Who wrote The Tin Drum?", "golden_answers": ["Günter Grass"], "id": "q"}
+    questions.write_text(json.dumps(row))
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(json.dumps({"id": "0", "contents": "Günter Grass\nA writer."}) + "\n")
+    command = [Path(sys.executable).with_name("vf-validate"), "searchqa-igpo", "--only-gold"]
+    options = {
+        "--taskset.questions": questions,
+        "--taskset.search": f"bm25:{corpus}",
+        "--output-dir": tmp_path,
+        "--runtime.type": "subprocess",
+    }
+    arguments = [str(part) for option in options.items() for part in option]
+    subprocess.run([*command, *arguments], cwd=tmp_path, env=PLUGIN_PATH)
+    (written,) = tmp_path.rglob("results.jsonl")
+    rows = [json.loads(line) for line in written.read_text().splitlines()]
+    assert [(row["name"], row["reason"]) for row in rows] == [("q", "valid")]
+
+
+@pytest.mark.slow
 def test_vf_eval_finds_the_plugin(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("vf-eval")
     with running({"/v1/chat/completions": lambda body: completion(body, RIGHT)}) as site:
@@ -124,7 +147,7 @@ def test_vf_eval_finds_the_plugin(tmp_path: Path) -> None:
             [command, "searchqa-igpo", "-n", "1", "-r", "2", "-m", "scripted", "--no-rich", *arguments],
             check=True,
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": f"{PLUGINS}{os.pathsep}{REPOSITORY}"},
+            env=PLUGIN_PATH,
         )
     (traces,) = tmp_path.rglob("traces.jsonl")
     records = [json.loads(line) for line in traces.read_text().splitlines()]

@@ -101,7 +101,8 @@ def running(routes: Mapping[str, Route]) -> Iterator[Site]:
 def send(handler: Handler, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
     """A whole answer."""
     handler.send_response(status)
-    for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+    usual = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+    for name, value in {**usual, **(headers or {})}.items():
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(content)

@@ -143,16 +143,21 @@ class LanguageModelPolicy:
         context = self.framing.ids(episode.segments)
         longest = self.reader.longest or len(context) + self.sampling.max_tokens
         room = min(self.sampling.max_tokens, longest - len(context))
-        return Draft(context, room, self.sampling.turn_seed(episode))
+        thinking = self.framing.opens_thought(episode.segments)
+        return Draft(context, room, self.sampling.turn_seed(episode), thinking=thinking)
 
     def _complete(self, draft: Draft, token: int) -> bool:
         """Whether the draft is complete with its latest token: one that ends a text, a turn or an action."""
         if token in self._ends:
             return True
-        return token in self._closers and self._protocol.end(self.framing.text(draft.ids)) is not None
+        if token not in self._closers:
+            return False
+        return self._protocol.end(self.framing.text(draft.ids), draft.thinking) is not None
 
     def _message(self, draft: Draft) -> Message:
-        return sampled_message(self.framing, self._protocol, draft.ids, draft.log_probs, self._ends)
+        return sampled_message(
+            self.framing, self._protocol, draft.ids, draft.log_probs, self._ends, thinking=draft.thinking
+        )
 
     def _decode(self, drafts: Sequence[Draft]) -> int:
         """Sample the drafts; returns how many tokens had to be read for it."""

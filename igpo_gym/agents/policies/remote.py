@@ -142,20 +142,30 @@ class RemotePolicy:
             room = min(room, self._served.longest - len(context))
         if room < 1:
             return Message("", (), (), self._framing.vocabulary)
-        body = {
-            **self._body(episode, room),
-            "prompt": list(context),
-            "add_special_tokens": False,
-            "skip_special_tokens": False,
-            "logprobs": 1,
-            "return_tokens_as_token_ids": True,
-        }
+        thinking = self._framing.opens_thought(episode.segments)
         most = answer_bytes(len(context) + room)
-        choice = _choice(self._server.post("/v1/completions", body, max_bytes=most))
-        sampled = sampled_tokens(choice.get("logprobs"))
-        if sampled is None:
-            return self._closed(_text(choice.get("text")), choice)
-        return sampled_message(self._framing, self._protocol, *sampled)
+        ids: tuple[int, ...] = ()
+        log_probs: tuple[float, ...] = ()
+        while True:
+            body = {
+                **self._body(episode, room - len(ids)),
+                "prompt": [*context, *ids],
+                "add_special_tokens": False,
+                "skip_special_tokens": False,
+                "logprobs": 1,
+                "return_tokens_as_token_ids": True,
+            }
+            choice = _choice(self._server.post("/v1/completions", body, max_bytes=most))
+            sampled = sampled_tokens(choice.get("logprobs"))
+            if sampled is None:
+                return self._closed(_text(choice.get("text")), choice)
+            ids, log_probs = ids + sampled[0], log_probs + sampled[1]
+            stopped = any(choice.get(key) in self._protocol.stops for key in STOPPED_BY)
+            ended = self._protocol.end(self._framing.text(ids), thinking) is not None
+            # A server stops at a tag within a thought, too, which ends nothing.
+            if ended or not stopped or not sampled[0] or len(ids) >= room:
+                break
+        return sampled_message(self._framing, self._protocol, ids, log_probs, thinking=thinking)
 
     def _chat(self, episode: Episode) -> str:
         """A message by ``/v1/chat/completions``."""

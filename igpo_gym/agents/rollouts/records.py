@@ -153,13 +153,14 @@ def _question(record: Mapping[str, Any]) -> Question:
 
 
 def _belief_record(belief: Belief) -> dict[str, Any]:
-    known = {"token_log_probs": belief.token_log_probs} if belief.token_log_probs else {}
-    return {"log_probs": belief.log_probs, **known}
+    known = {"token_log_probs": belief.token_log_probs, "joined": belief.joined}
+    return {"log_probs": belief.log_probs, **{name: value for name, value in known.items() if value}}
 
 
 def _belief(record: Mapping[str, Any]) -> Belief:
     tokens = record.get("token_log_probs", ())
-    belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens))
+    joined = tuple(record.get("joined", ()))
+    belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined)
     if not belief.log_probs or not max(belief.log_probs) < _ROUNDING:
         raise ValueError(f"no log-probabilities of answers: {belief.log_probs!r:.60}")
     return belief

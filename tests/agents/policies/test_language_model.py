@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.episode import Episode, Message
+from igpo_gym.episode import Episode, Message, ToolCalls
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.reader import CausalReader
@@ -26,6 +26,7 @@ from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS
+from tests.lm.test_templates import CLOSED, OPENED
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 from tests.scorers.test_local import FAMILIES
 
@@ -232,6 +233,28 @@ def test_a_message_ends_with_the_closing_tag_of_an_action() -> None:
         assert (message.text, message.ids) == (text, ids)
         assert message.vocabulary == policy.framing.vocabulary
         assert message.log_probs == pytest.approx([0.0] * len(ids), abs=1e-6)
+
+
+IN_THOUGHT = "use <search>q</search>, then</think><search>real</search>"
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "kept"),
+    [
+        (OPENED, IN_THOUGHT, IN_THOUGHT),
+        (CHATML, IN_THOUGHT, "use <search>q</search>"),
+        (CHATML, f"<think>{IN_THOUGHT}", f"<think>{IN_THOUGHT}"),
+        (CLOSED, IN_THOUGHT, "use <search>q</search>"),
+    ],
+)
+def test_a_tag_within_a_thought_ends_nothing(template: str, text: str, kept: str) -> None:
+    """Whether the message or the template has opened the thought: what stops and what parses agree."""
+    ids = make_policy().framing.text_ids(text + " more")
+    message = scripted_message(ids, template)
+    assert message.text == kept
+    action = TAGS.parse(message.text)
+    assert isinstance(action, ToolCalls)
+    assert action.calls[0].arguments["query"] == ("real" if kept.endswith("real</search>") else "q")
 
 
 def test_what_the_last_token_spells_after_the_tag_is_not_in_the_text() -> None:

@@ -19,6 +19,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Message
 from igpo_gym.errors import SamplingError, SpecError
+from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS
@@ -26,6 +27,7 @@ from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
 from igpo_gym.transport import API_KEY
 from tests.conftest import PASSAGES, QUESTIONS
+from tests.lm.test_templates import OPENED
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 from tests.scorers.servers import Refusal, Route, Site, running
 
@@ -168,6 +170,27 @@ def test_the_token_that_ended_a_text_is_kept_as_an_id(start: Any, connect: Any) 
     (message,) = policy.act(make_engine().begin(QUESTIONS[:1]))
     assert isinstance(message, Message)
     assert (message.text, message.ids, message.log_probs) == ("m", (80, 3), (-0.5, -0.1))
+
+
+def test_a_server_that_stops_within_a_thought_is_asked_to_go_on(start: Any, connect: Any) -> None:
+    tokenizer = make_tokenizer(OPENED)
+    parts = ["use <search>q</search>", ", then</think><search>real</search>"]
+    texts = [Framing(tokenizer).text_ids(part) for part in parts]
+
+    def answer(body: Any) -> Any:
+        ids = texts[len(body["prompt"]) > length]
+        told = {"tokens": [f"token_id:{n}" for n in ids], "token_logprobs": [-0.5] * len(ids)}
+        return says("", logprobs=told, stop_reason="</search>")(body)
+
+    site = start(site_of(answer))
+    policy = connect(site.url, tokenizer=tokenizer, sampling=Sampling(temperature=0, max_tokens=99))
+    episodes = make_engine().begin(QUESTIONS[:1])
+    length = len(Framing(tokenizer).ids(episodes[0].segments))
+    (message,) = policy.act(episodes)
+    assert (message.text, message.ids) == ("".join(parts), texts[0] + texts[1])
+    first, second = site.posts()
+    assert second["prompt"] == [*first["prompt"], *texts[0]]
+    assert second["max_tokens"] == 99 - len(texts[0])
 
 
 def test_a_transcript_longer_than_the_model_reads_gets_an_empty_message(start: Any, connect: Any) -> None:

@@ -1,0 +1,72 @@
+"""``igpo-gym check model``: does a model fit a protocol?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from igpo_gym.cli.common import console, explained
+from igpo_gym.errors import SpecError
+from igpo_gym.text import printable
+
+
+def check_model(
+    model: Annotated[str, typer.Argument(help="A packaged model, a hub name, a folder or a GGUF file.")],
+    protocol: Annotated[str, typer.Option(help="The protocol that is played.")] = "tool_call",
+    template: Annotated[
+        Path | None,
+        typer.Option(help="A file with the chat template to use in the place of the model's own."),
+    ] = None,
+    weights: Annotated[
+        bool, typer.Option(help="Load the weights too, where they are there; else the tokenizer alone.")
+    ] = True,
+    device: Annotated[str, typer.Option(help="For the model.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Find out whether a model can score and be trained with IGPO: its template, tokens and beliefs.
+
+    Examples:
+
+      igpo-gym check model nano --protocol tags
+
+      igpo-gym check model Qwen/Qwen3-4B --no-weights
+
+      igpo-gym check model ./SmolLM2 --template training.jinja --json
+
+    A scripted episode of three turns is played in the model's chat template. The exit status is 1 if anything
+    is wrong. What needs the weights is not checked without them, and the table says so.
+    """
+    with explained():
+        from igpo_gym.lm.loading import load_model, load_tokenizer
+        from igpo_gym.protocols import resolve_protocol
+        from igpo_gym.scorers.checkup import check_model as findings
+
+        played, loaded = resolve_protocol(protocol), "without the weights"
+        with console.status(f"loading {escape(model)}"):
+            tokenizer = load_tokenizer(model)
+            if weights:
+                try:
+                    loaded = load_model(model, device)[0]
+                except SpecError as problem:
+                    loaded = str(problem)
+        if template is not None:
+            tokenizer.chat_template = template.read_text(encoding="utf-8")
+        found = findings(tokenizer, played, loaded)
+    if as_json:
+        console.print_json(json.dumps([asdict(line) for line in found]))
+    else:
+        found_column = Column("found", overflow="fold", ratio=1)
+        table = Table("", found_column, "", title=f"{escape(model)} with the protocol {played.name}")
+        for line in found:
+            table.add_row(line.what, escape(printable(line.found)), _VERDICTS[line.good])
+        console.print(table)
+    raise typer.Exit(int(not found[-1].good))
+
+
+_VERDICTS = {True: "ok", False: "[bold red]WRONG[/bold red]", None: ""}
