@@ -65,8 +65,9 @@ class ResumedFile:
         """Append a line, and do not return before it is with the operating system."""
         # Terms and retrievers may give numbers that are not Python's own.
         text = json.dumps({MADE: self._settings, **line}, ensure_ascii=False, default=float)
-        self._file.write(well_formed(text).encode() + b"\n")
-        self._file.flush()
+        with full_disk_named(self._target):
+            self._file.write(well_formed(text).encode() + b"\n")
+            self._file.flush()
         self.done += 1
 
     def __enter__(self) -> ResumedFile:
