@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from igpo_gym.errors import DataError
-from igpo_gym.storage import changed, lock
+from igpo_gym.storage import changed, full_disk_named, lock
 from igpo_gym.text import well_formed
 
 MADE = "relabeled"
