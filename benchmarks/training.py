@@ -9,7 +9,8 @@
 the turn has.
 
 ``scoring``: what beliefs add to the time of an update, rollouts and learning together, when the policy is the
-scorer and they share a prefix cache. Both ways play the same episodes and learn from them alike.
+scorer and they share a prefix cache, and beliefs are asked for once an episode has ended. Both ways play the
+same episodes and learn from them alike.
 
 ``update``: tokens per second of the forward and backward passes over a batch of rollouts, against the bare
 matrix products of the same tokens: of the linear layers and of causal attention, forward and backward, and of
@@ -35,8 +36,9 @@ from transformers import PreTrainedModel
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import token_rows
+from igpo_gym.agents.training.batches import Sample, micro_batches, samples, turns_of
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.agents.training.trainer import Run, Sample, learn, micro_batches, samples, turns_of
+from igpo_gym.agents.training.trainer import Run, learn
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode
@@ -114,7 +116,7 @@ def run(model: str, batch: int, max_tokens: int, scorer: str) -> Run:
 
 
 def batches(run: Run, episodes: Sequence[Episode]) -> list[Sample]:
-    rows = [token_rows(episode, run.policy.framing) for episode in episodes]
+    rows = [token_rows(episode, run.framing) for episode in episodes]
     turns = turns_of(episodes, run.engine.reward, run.settings.group_size)
     ones = np.ones(len(turns))
     made = samples(rows, turns, ones, (0.2 * ones, 0.2 * ones), run.settings.loss)
@@ -122,7 +124,7 @@ def batches(run: Run, episodes: Sequence[Episode]) -> list[Sample]:
 
 
 def step(run: Run, episodes: Sequence[Episode]) -> None:
-    learn(run.model, run.optimizer, batches(run, episodes), run.settings, run.reference)
+    learn(run.model, run.optimizer, [batches(run, episodes)], run.settings, run.reference)
 
 
 def scoring(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, object]:
@@ -205,7 +207,7 @@ def update(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, o
     times: dict[str, list[float]] = {"update": [], "products": []}
     for repeat in range(repeats + 1):
         taken = {
-            "update": seconds(lambda: learn(way.model, way.optimizer, made, settings)),
+            "update": seconds(lambda: learn(way.model, way.optimizer, [made], settings)),
             "products": products(way.model, lengths, written),
         }
         if repeat:

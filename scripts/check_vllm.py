@@ -1,12 +1,12 @@
-"""Start a real vLLM on this machine's CPU and compare its beliefs with those of the local scorer.
+"""Start a real vLLM on this machine's CPU and let ``igpo-gym check server`` look at it.
 
     python scripts/check_vllm.py                          # SmolLM2-135M, which scripts/smollm2.py gets
-    python scripts/check_vllm.py FOLDER --dtype bfloat16
+    python scripts/check_vllm.py --model FOLDER --dtype bfloat16
+    python scripts/check_vllm.py --no-enable-prefix-caching    # other options are vLLM's
 
 vLLM has an environment of its own in the package's cache (3.5 GB; made at the first run, in about three
 minutes), for its dependencies clash with others. The server listens on loopback alone, is ready after one or
-two minutes, and is stopped at the end; its log is in the same folder. The exit status is that of
-``examples/check_server.py``.
+two minutes, and is stopped at the end; its log is in the same folder. The exit status is that of the command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,8 +51,8 @@ def vllm_python() -> Path:
 
 
 @contextmanager
-def vllm_server(model: str, dtype: str) -> Iterator[str]:
-    """The URL of a vLLM server that serves ``model`` while the block runs.
+def vllm_server(model: str, dtype: str, arguments: Sequence[str] = ()) -> Iterator[str]:
+    """The URL of a vLLM server that serves ``model`` while the block runs; ``arguments`` are for vLLM.
 
     Raises RuntimeError if it ends early, and TimeoutError if it is not ready after ``READY_SECONDS``.
     """
@@ -71,6 +71,7 @@ def vllm_server(model: str, dtype: str) -> Iterator[str]:
         dtype,
     ]
     command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--max-model-len", "2048"]
+    command += arguments
     settings = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     search = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     log = FOLDER / "server.log"
@@ -110,15 +111,16 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("model", nargs="?", help="a folder or a name on the hub; SmolLM2-135M by default")
+    parser.add_argument("--model", help="a folder or a name on the hub; SmolLM2-135M by default")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of both scorers")
-    options = parser.parse_args()
+    options, arguments = parser.parse_known_args()
     model = options.model
     if model is None:
         model = str(runpy.run_path(str(ROOT / "scripts" / "smollm2.py"))["smollm2_folder"]())
-    with vllm_server(model, options.dtype) as url:
-        check = [sys.executable, ROOT / "examples" / "check_server.py", url, model, "--dtype", options.dtype]
-        return subprocess.run([*check, "--device", "cpu"]).returncode
+    with vllm_server(model, options.dtype, arguments) as url:
+        check = [sys.executable, "-c", "from igpo_gym.cli import app; app()", "check", "server", url]
+        check += ["--model", model, "--dtype", options.dtype, "--device", "cpu"]
+        return subprocess.run(check).returncode
 
 
 if __name__ == "__main__":

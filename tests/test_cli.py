@@ -47,7 +47,7 @@ CHEAP = (*SETTINGS, "--scorer", "none", "--reward", "outcome-f1")
     "command",
     [
         *((), ("play",), ("rollout",), ("eval",), ("index",), ("index", "build"), ("world",)),
-        *(("rewards",), ("relabel",), ("import",), ("show",)),
+        *(("rewards",), ("relabel",), ("view",), ("import",), ("show",)),
     ],
 )
 def test_help_teaches(command: tuple[str, ...]) -> None:
@@ -64,6 +64,18 @@ def test_an_index_is_built_and_a_person_plays(files: Path) -> None:
     assert "Doc 1(Title: The Tin Drum)" in output
     assert "answered: F1" in output
     assert "gold answer:" in output
+
+
+def test_an_episode_that_is_played_can_be_recorded(files: Path) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    output = run("play", *CHEAP, "--out", "mine.jsonl", input="Tin Drum novel\n/answer Günter Grass\n")
+    assert output.endswith("igpo-gym view mine.jsonl\n")
+    (episode,) = read_rollouts("mine.jsonl")
+    assert episode.prediction == "Günter Grass"
+    assert json.loads(Path("mine.jsonl").read_text())["settings"]["agent"] == "a person"
+    assert "1 episodes" in run("view", "mine.jsonl", "--out", "page.html")
+    run("play", *CHEAP, "--out", "none.jsonl", input="/quit\n")
+    assert not Path("none.jsonl").exists()
 
 
 @pytest.mark.parametrize("typed", ["/quit\n", ""])
@@ -85,6 +97,7 @@ def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
     output = run(*command, "--episodes", "3")
     assert "exact match" in output
     assert "s a step" in output
+    assert output.endswith("igpo-gym view out.jsonl\n")
     first = (files / "out.jsonl").read_bytes()
     run(*command, "--episodes", "6")
     content = (files / "out.jsonl").read_bytes()

@@ -42,6 +42,7 @@ WITHOUT_TORCH = (
         "agents.rollouts.tokens",
         "agents.rollouts.transcripts",
     ),
+    *("viewer", "viewer.page"),
 )
 """What can be imported where neither torch nor transformers is."""
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import igpo_gym.specs as specs
-from igpo_gym.config import EnvConfig, SpecOrObject, kinds, make_config, meanings
+from igpo_gym.config import EnvConfig, SpecOrObject, kinds, make_config, meanings, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook
@@ -78,6 +78,11 @@ class Sessions:
     def questions(self) -> QuestionBook:
         """The questions that all of them draw from."""
         return self._original.questions
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The settings as they are shown and stored: without the credentials of URLs."""
+        return shown(self._original.config)
 
     def _front(self, scorer: AnswerScorer | None) -> AnswerScorer | None:
         if scorer is None or isinstance(scorer, BatchingScorer):

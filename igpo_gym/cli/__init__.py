@@ -5,6 +5,7 @@ import typer
 from igpo_gym.cli.bench import credit
 from igpo_gym.cli.bench_training import bench_training
 from igpo_gym.cli.check_model import check_model
+from igpo_gym.cli.check_server import check_server
 from igpo_gym.cli.compare import compare
 from igpo_gym.cli.corpora import build_index, show_index, world
 from igpo_gym.cli.data import list_sets, show
@@ -16,6 +17,7 @@ from igpo_gym.cli.rollout import rollout
 from igpo_gym.cli.serve import serve_search
 from igpo_gym.cli.train import train
 from igpo_gym.cli.transcripts import import_transcripts, show_episodes
+from igpo_gym.cli.view import view
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search question answering as Gymnasium environments whose step pays information gain.",
 )
-for command in (play, rollout, train, rewards, relabel, world):
+for command in (play, rollout, train, rewards, relabel, view, world):
     app.command()(command)
 app.command("eval")(evaluate)
 app.command()(compare)
@@ -49,6 +51,7 @@ app.add_typer(serve_app, name="serve")
 check_app = typer.Typer(no_args_is_help=True, help="Find out whether what is there fits together.")
 check_app.callback()(lambda: None)
 check_app.command("model")(check_model)
+check_app.command("server")(check_server)
 app.add_typer(check_app, name="check")
 
 bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")

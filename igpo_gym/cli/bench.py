@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from igpo_gym.cli.common import console, progress
+from igpo_gym.cli.common import console, progress, tell_view
 from igpo_gym.cli.options import configured
 from igpo_gym.config import EnvConfig
 
@@ -60,6 +60,7 @@ def credit(
 
     from igpo_gym.benchmark.credit.files import credit_files
     from igpo_gym.benchmark.credit.page import cost_table, findings, overview
+    from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
     from igpo_gym.benchmark.credit.run import FULL, QUICK, run_credit
     from igpo_gym.benchmark.report import require_extra, rich_table, write_files
 
@@ -74,12 +75,13 @@ def credit(
         seed=seed,
         track=progress,
     )
-    write_files(out, credit_files(result))
+    write_files(out, credit_files(result) | mispriced_files(result, config.scorer))
     for table in (*overview(result), cost_table(result)):
         console.print(rich_table(table))
     for finding in findings(result):
         console.print(f"- {finding}", markup=False)
     console.print(f"the whole report: {out / 'report.html'}", markup=False)
+    tell_view(out / RECORDS, out / REWARDS)
 
 
 def _policy_maker(spec: str | None, config: EnvConfig) -> PolicyMaker | None:

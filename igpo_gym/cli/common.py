@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,11 @@ def tell_cache(facts: Mapping[str, str | int]) -> None:
     """A line about how often the search cache helped, of what an engine's retriever tells."""
     if "cache_hits" in facts:
         console.print(f"search cache: {facts['cache_hits']} hits, {facts['cache_misses']} misses")
+
+
+def tell_view(*files: Path) -> None:
+    """A line with the command that shows what was recorded."""
+    console.print(shlex.join(["igpo-gym", "view", *map(str, files)]), markup=False, soft_wrap=True)
 
 
 def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling: Sampling) -> Policy:

@@ -23,6 +23,7 @@ from igpo_gym.cli.common import (
     explained,
     make_policy,
     tell_cache,
+    tell_view,
 )
 from igpo_gym.cli.options import NO_OPTIONS, PANEL, configured, preset
 from igpo_gym.cli.rollout import Recording, record
@@ -165,6 +166,7 @@ def evaluate(
         console.print("episodes that were there before were played with other versions of packages")
     card.write_card(card.card_of(out), settings, decided, tables.as_json(scores))
     console.print(f"card: {card.card_of(out)}", markup=False)
+    tell_view(out)
     if like is not None:
         _print_differences(like, decided, tables.as_json(scores))
 

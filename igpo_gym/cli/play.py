@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,9 +15,11 @@ from igpo_gym.cli.common import (
     assemble,
     console,
     make_policy,
+    tell_view,
 )
 from igpo_gym.cli.options import configured
-from igpo_gym.config import EnvConfig
+from igpo_gym.cli.rollout import NOT_OF_AN_EPISODE
+from igpo_gym.config import EnvConfig, shown
 
 if TYPE_CHECKING:
     from igpo_gym.envs.engine import Engine
@@ -33,6 +36,10 @@ def play(
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
     seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Record the episode in this JSONL file; one that is there is replaced."),
+    ] = None,
 ) -> None:
     """Play an episode in the terminal, or watch one.
 
@@ -46,8 +53,11 @@ def play(
       igpo-gym play --agent expert --seed 3
 
       igpo-gym play --agent nano --temperature 0
+
+      igpo-gym play --agent nano --out episode.jsonl
     """
     from igpo_gym.agents.policies.bounds import played_by
+    from igpo_gym.agents.rollouts.records import write_episodes
     from igpo_gym.data.scores import score
     from igpo_gym.envs.render import moment
     from igpo_gym.envs.setup import QuestionStream
@@ -69,6 +79,10 @@ def play(
         console.print(moment(episode, len(episode.turns)))
     gold = printable(" or ".join(episode.question.answers))
     console.print(f"{episode.end}: F1 {score('f1', episode):.2f}; gold answer: {gold}", markup=False)
+    if out is not None:
+        kept = {name: value for name, value in shown(config).items() if name not in NOT_OF_AN_EPISODE}
+        write_episodes(out, [episode], {"agent": agent or "a person", **kept}, engine.reward)
+        tell_view(out)
 
 
 def _typed(engine: Engine) -> str | None:

@@ -27,6 +27,7 @@ from igpo_gym.cli.common import (
     make_policy,
     progress,
     tell_cache,
+    tell_view,
 )
 from igpo_gym.cli.options import NO_OPTIONS, configured
 from igpo_gym.config import EnvConfig, Names, marks, shown
@@ -83,6 +84,7 @@ def rollout(
         tokens = f"{stats.tokens_forwarded} tokens read and {stats.tokens_reused} reused"
         console.print(f"scorer: {stats.requests} requests in {stats.seconds:.1f} s, {tokens}")
     tell_cache(engine.facts())
+    tell_view(out)
 
 
 @dataclass(frozen=True, slots=True)

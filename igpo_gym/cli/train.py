@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,7 @@ from rich.table import Table
 
 from igpo_gym.agents.training.recipes import RECIPES, recipe
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import console, explained, tell_cache
+from igpo_gym.cli.common import console, explained, tell_cache, tell_view
 from igpo_gym.cli.options import configured
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def train(
     Each update plays [b]batch-questions[/b] x [b]group-size[/b] episodes, prices every turn with
     [b]reward[/b], compares the turns of a group by [b]advantages[/b], and takes [b]epochs[/b] clipped
     policy-gradient steps. The folder holds the log ([b]log.jsonl[/b], and [b]tensorboard[/b] if it is
-    installed), the checkpoint, and the models [b]best[/b] and [b]last[/b], which every [b]--model[/b] and
-    [b]--scorer[/b] takes. The same command goes on where a run was stopped.
+    installed), episodes of validations ([b]samples[/b]), the checkpoint, and the models [b]best[/b] and
+    [b]last[/b], which every [b]--model[/b] and [b]--scorer[/b] takes. The same command goes on where a run
+    was stopped.
 
     Examples:
 
@@ -76,12 +78,15 @@ def train(
       igpo-gym train runs/qwen --model Qwen/Qwen2.5-7B-Instruct --lora 16 --questions hotpotqa:train.json
       --validation hotpotqa:dev.json --search bm25:wiki-index --group-size 16 --learning-rate 1e-6
     """
+    from igpo_gym.agents.training.samples import SAMPLES, samples
     from igpo_gym.agents.training.trainer import train
 
     with display(settings.updates) as show:
-        facts = train(out, settings, show, wandb)
+        facts = train(out, settings, show, wandb, partial(console.print, markup=False, highlight=False))
     tell_cache(facts)
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
+    kept = samples(out / SAMPLES)
+    tell_view(*dict.fromkeys((kept[0], kept[-1])))
 
 
 SHOWN = {

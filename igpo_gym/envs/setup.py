@@ -143,13 +143,18 @@ class QuestionBook:
         """The question with this id. Raises ValueError when there is none, TypeError for no text."""
         if not isinstance(question_id, str):
             raise TypeError(f"a question_id is a text, not a {type(question_id).__name__}")
-        place = self._places.get(question_id)
-        if place is None:
+        question = self.get(question_id)
+        if question is None:
             raise ValueError(
                 f"no question has the id {question_id!r}; the first of {len(self.questions)} is "
                 f"{self.questions[0].id!r}"
             )
-        return self.questions[place]
+        return question
+
+    def get(self, question_id: str) -> Question | None:
+        """The question with this id; None where there is none."""
+        place = self._places.get(question_id)
+        return None if place is None else self.questions[place]
 
 
 def check_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> Mapping[str, Any]:

@@ -7,7 +7,6 @@ a few tokens, and what is not known to be right is refused by name.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,16 +34,6 @@ REFUSED_ARGUMENTS = {
 
 REFUSED_ROTATIONS = {"dynamic", "longrope"}
 """Rotary embeddings that change as a transcript grows, so that keys of earlier turns are no longer right."""
-
-
-def shared_view(model: PreTrainedModel) -> PreTrainedModel:
-    """The same weights in modules and a config of their own, in evaluation mode.
-
-    What is set on the view (its attention function, its mode) does not reach other users of ``model``, such
-    as a policy in training; what an optimizer does to the weights reaches the view.
-    """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared).eval()
 
 
 def compile_between_attention(view: PreTrainedModel) -> None:

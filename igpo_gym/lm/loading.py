@@ -63,6 +63,18 @@ def load_model(
     return model.to(place).eval(), tokenizer
 
 
+def load_shape(spec: str | Path) -> PreTrainedModel:
+    """The model that is named as in :func:`load_model`, on the device "meta": all its shapes and no weights.
+
+    Raises SpecError with the reason if there is none.
+    """
+    with specs.LOCK:
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        with _explained("model", spec) as where, quiet(), torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(**where))
+
+
 def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model that is named as in :func:`load_model`, without the model.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import RLock
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
 
@@ -16,13 +16,10 @@ from igpo_gym.lm.families import (
     attention_function,
     compile_between_attention,
     key_value_layout,
-    shared_view,
 )
 from igpo_gym.lm.framing import Ids
 from igpo_gym.lm.weights import WeightWatch
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from igpo_gym.lm.wrappers import settle_adapters, shared_view, unwrapped
 
 CACHE_BYTES = 2 << 30
 ROW_TOKENS = 4096
@@ -53,20 +50,23 @@ class ReadRow:
 class CausalReader:
     """A causal language model with a prefix cache of at most ``cache_bytes`` between calls.
 
-    ``model`` may be shared with a trainer: it is not changed, not even its attention function or its mode.
-    When its weights have changed (see ``weights``), :meth:`refresh` drops the cache. A forward pass takes
-    ``row_tokens`` transcript tokens at most. ``cache_dtype`` keeps keys and values in another dtype than they
-    are computed in; ``compile`` lets torch.compile fuse what stands between the matrix products.
+    ``model`` may be shared with a trainer: it is not changed, not even its attention function or its mode. It
+    may be wrapped (see ``wrappers``); ``self.model`` is the one inside, with its adapters. When its weights
+    have changed or its adapters were switched (see ``weights``), :meth:`refresh` drops the cache. A forward
+    pass takes ``row_tokens`` transcript tokens at most. ``cache_dtype`` keeps keys and values in another
+    dtype than they are computed in; ``compile`` lets torch.compile fuse what stands between the matrix
+    products.
 
     Whoever uses it holds ``lock`` from :meth:`refresh` to :meth:`evict`, and calls :meth:`clear` if anything
     is raised in between: the cache may then hold tokens whose keys and values were never computed.
 
-    Raises SpecError if the model's attention cannot be replaced (see ``families``).
+    Raises SpecError if the model's attention cannot be replaced (see ``families``), and for wrappers that one
+    process cannot see through.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: torch.nn.Module,
         *,
         cache_bytes: int = CACHE_BYTES,
         row_tokens: int = ROW_TOKENS,
@@ -75,9 +75,10 @@ class CausalReader:
     ) -> None:
         if cache_bytes < 0 or row_tokens < 1:
             raise SpecError("cache_bytes must be at least 0, and row_tokens at least 1")
-        self.model = model
-        self.name = type(model).__name__
-        self.longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.model = unwrapped(model)
+        self.name = type(self.model).__name__
+        config = self.model.config.get_text_config()
+        self.longest: int | None = getattr(config, "max_position_embeddings", None)
         """How many tokens the model reads, if it tells."""
         self.cache_bytes = cache_bytes
         self.row_tokens = row_tokens
@@ -86,13 +87,14 @@ class CausalReader:
         self.lock = RLock()
         self.drops = 0
         """How often the cache was dropped."""
-        self._watch = WeightWatch(model)
+        self._watch = WeightWatch(self.model)
         self._adopt()
 
     def _adopt(self) -> None:
         """Make a view of the model as it is now, with an empty cache."""
+        settle_adapters(self.model)
+        self.view = shared_view(unwrapped(self.model))
         self._weights = self._watch.state()
-        self.view = shared_view(self.model)
         if self._compile:
             compile_between_attention(self.view)
         self.layout = layout = replace(key_value_layout(self.view), stored_dtype=self._cache_dtype)
@@ -112,8 +114,9 @@ class CausalReader:
 
     def refresh(self) -> None:
         """Drop what was computed with weights that the model no longer has."""
+        settle_adapters(self.model)
         before, now = self._weights, self._watch.state()
-        if now.places != before.places:
+        if (now.places, now.settings) != (before.places, before.settings):
             self._adopt()
         elif now != before:
             self._weights = now

@@ -39,9 +39,10 @@ def served_model(server: Server, model: str | None) -> Served:
         raise SpecError(f"{server.url} {served}; give model=")
     name = model or next(iter(cards))
     card = choose(cards, name, f"model at {server.url}") if cards else {}
+    base = cards.get(str(card.get("parent")), {})  # what vLLM serves an adapter on
     info = told(server, "/get_model_info")  # SGLang's
-    sources = [info.get("tokenizer_path"), info.get("model_path"), card.get("root"), name]
-    longest = card.get("max_model_len")
+    sources = [info.get("tokenizer_path"), info.get("model_path"), card.get("root"), base.get("root"), name]
+    longest = card.get("max_model_len") or base.get("max_model_len")
     return Served(
         name,
         tuple(source for source in dict.fromkeys(sources) if isinstance(source, str)),

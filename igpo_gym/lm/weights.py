@@ -1,4 +1,4 @@
-"""Noticing that a model's weights are no longer what they were, whoever changed them."""
+"""Noticing that a model is no longer what it was, whoever changed its weights or switched its adapters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from igpo_gym.lm.wrappers import modules_of, settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,13 +23,16 @@ class WeightState(NamedTuple):
     """PyTorch's counts of the changes made to them in place."""
     steps: int
     """How often an optimizer has stepped on any of them: fused ones do not count as changes in place."""
+    settings: tuple[object, ...]
+    """What its modules are set to: which adapters are on, merged, and how much they weigh."""
 
 
 class WeightWatch:
     """Tells the state of a model's weights: parameters and buffers.
 
-    Sees changes in place, loading, moving, replaced tensors, and the steps of every ``torch.optim`` optimizer
-    made while it exists. Does not see a write through ``tensor.data``.
+    Sees changes in place, loading, moving, replaced tensors, the steps of every ``torch.optim`` optimizer
+    made while it exists, and adapters that are switched, merged or weighted. Does not see another write
+    through ``tensor.data``.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -43,11 +48,18 @@ class WeightWatch:
 
     def state(self) -> WeightState:
         """The state now."""
-        tensors = [*self._model.parameters(), *self._model.buffers()]
+        modules = modules_of(self._model)
+        tensors = [
+            tensor
+            for module in modules
+            for tensor in (*module._parameters.values(), *module._buffers.values())
+            if tensor is not None
+        ]
         return WeightState(
             places=tuple((id(tensor), tensor.data_ptr()) for tensor in tensors),
             versions=tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors),
             steps=self._steps,
+            settings=settings(modules),
         )
 
     def _note(self, optimizer: torch.optim.Optimizer) -> None:

@@ -20,13 +20,14 @@ from igpo_gym.lm.cache import PrefixTree, TokenCount
 from igpo_gym.lm.framing import Framing, Ids
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow
+from igpo_gym.lm.wrappers import copy_weights
 from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers.answers import answer_tree
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
 from igpo_gym.scorers.prompts import AnswerIds, Query, check_probe, query_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 HISTORY_TOKENS = 1 << 19
 """How many tokens are remembered, ids alone, to tell what an unlimited cache would have forwarded."""
@@ -82,7 +83,7 @@ class TransformersScorer:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: torch.nn.Module,
         tokenizer: PreTrainedTokenizerBase,
         *,
         cache_bytes: int = CACHE_BYTES,
@@ -133,12 +134,15 @@ class TransformersScorer:
         """What has been done so far."""
         return replace(self._stats, cache_bytes=self.reader.size)
 
-    def copy_weights(self, model: PreTrainedModel) -> None:
-        """Take over the weights of ``model``, of the same shapes: a periodically refreshed scorer (TIPS)."""
-        with self.reader.lock, torch.no_grad():
-            theirs = dict(model.named_parameters())
-            for name, weight in self.reader.model.named_parameters():
-                weight.copy_(theirs[name])
+    def copy_weights(self, model: torch.nn.Module) -> None:
+        """Take over the weights of ``model``, of the same shapes: a periodically refreshed scorer (TIPS).
+
+        ``model`` may be wrapped (DDP, torch.compile, FSDP2 if every process calls this), and its adapters
+        that are on are merged in. Raises SpecError, by name, for a weight that is missing, left over or of
+        another shape; nothing is changed then.
+        """
+        with self.reader.lock:
+            copy_weights(self.reader.model, model)
 
     def clear(self) -> None:
         """Drop the cache."""
@@ -260,7 +264,7 @@ class TransformersScorer:
 
         Raises SpecError if they differ by more than rounding explains.
         """
-        vocabulary = self.reader.view.get_input_embeddings().num_embeddings
+        vocabulary = len(self.reader.view.get_input_embeddings().weight)
         ids = tuple(7 * number % vocabulary for number in range(16))
         answers = tuple(
             AnswerIds(ids[8:10], answer) for answer in (ids[10:13], ids[10:12] + ids[:1], ids[13:14])

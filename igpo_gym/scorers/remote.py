@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from igpo_gym.episode import Belief
-from igpo_gym.errors import ScoringError, SpecError, choose
+from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
 from igpo_gym.scorers.prompts import Prompt, Query, belief_of, check_probe, query_of
-from igpo_gym.scorers.wire import DIALECTS, Dialect, Scores
+from igpo_gym.scorers.wire import DIALECTS, TOO_LONG, Dialect, Scores
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
 if TYPE_CHECKING:
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 MAX_ALIASES = 8
 """About how many of a question's answers a server is asked: it reads the transcript anew for each."""
+
+GENERATED = 1
+"""For how many tokens behind a prompt a server wants room, though nobody wants them."""
+
+REFUSED = (400, 413, 422)
+"""The statuses of a server that will not read this prompt, now or later."""
 
 
 class RemoteScorer:
@@ -81,6 +87,8 @@ class RemoteScorer:
         try:
             served = served_model(self._server, model)
             self.model = served.name
+            self.longest = None if served.longest is None else served.longest - GENERATED
+            """How many tokens a transcript with its probe and an answer may have, if the server tells."""
             tokenizer = served_tokenizer(self._server, served, tokenizer)
             self.framing = Framing(tokenizer)
             check_probe(self.framing, ANSWER_PROBE.prefix)
@@ -106,15 +114,20 @@ class RemoteScorer:
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         """One belief per request, in order.
 
-        Raises ScoringError if the server fails after its retries, if it refuses (a transcript that is too
-        long, for one), if its answer is not what it should be, and for an answer without tokens.
+        Raises TranscriptTooLongError for transcripts longer than the model reads; where the server tells how
+        long these may be, nothing is sent. Raises ScoringError if the server fails after its retries, if it
+        refuses, if its answer is not what it should be, and for an answer without tokens.
         """
         started = time.perf_counter()
         asked = [query_of(self.framing, request, self.max_aliases) for request in requests]
         if self._server.closed:
             raise ScoringError(f"the scorer at {self._server.url} is closed")
+        self._check_lengths(asked)
         different = list(dict.fromkeys(asked))
-        beliefs = dict(zip(different, parallel(self._belief, different, self._concurrency), strict=True))
+        answers = dict(zip(different, parallel(self._ask, different, self._concurrency), strict=True))
+        beliefs = {query: answer for query, answer in answers.items() if isinstance(answer, Belief)}
+        if too_long := tuple(place for place, query in enumerate(asked) if query not in beliefs):
+            raise TranscriptTooLongError(str(answers[asked[too_long[0]]]), too_long)
         sent = sum(len(prompt.ids) for query in beliefs for prompt in query.prompts)
         with self._lock:
             self._stats = replace(
@@ -143,12 +156,28 @@ class RemoteScorer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._server.url!r}, model={self.model!r}, kind={self.kind!r})"
 
-    def _belief(self, query: Query) -> Belief:
+    def _check_lengths(self, queries: Sequence[Query]) -> None:
+        lengths = [length_of(query) for query in queries]
+        longest = self.longest
+        if longest is not None and max(lengths, default=0) > longest:
+            too_long = tuple(place for place, length in enumerate(lengths) if length > longest)
+            raise TranscriptTooLongError(
+                f"a transcript with its probe and answer has {lengths[too_long[0]]} tokens, but "
+                f"{self.model!r} at {self._server.url} reads at most {longest}",
+                too_long,
+            )
+
+    def _ask(self, query: Query) -> Belief | str:
+        """The belief, or the server's words for a transcript that is too long."""
         try:
             scores = self._scores(self._dialect, query.prompts)
         except ServerError as problem:
             if self._server.closed:
                 raise ScoringError(f"the scorer at {self._server.url} was closed meanwhile") from None
+            if problem.status in REFUSED and (said := TOO_LONG.search(str(problem))):
+                if said[1] and length_of(query) >= int(said[1]):  # another prompt of this length is not sent
+                    self.longest = int(said[1]) - GENERATED
+                return str(problem)
             raise ScoringError(str(problem)) from None
         except ValueError as problem:
             raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
@@ -181,3 +210,8 @@ class RemoteScorer:
             "that is sent as token ids. vLLM and SGLang do; the servers of llama.cpp and llama-cpp-python "
             f"do not. Asked {'; '.join(problems)}"
         )
+
+
+def length_of(query: Query) -> int:
+    """How many tokens the longest prompt of a query has."""
+    return max(len(prompt.ids) for prompt in query.prompts)

@@ -9,6 +9,7 @@ that it is a log-probability is checked, and a ValueError says what was wrong.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,6 +21,16 @@ FLOOR = -9999.0
 
 ROUNDING = 1e-2
 """How far above 0 a log-probability may lie by rounding, in nats."""
+
+
+TOO_LONG = re.compile(
+    r"(?:maximum context length|maximum model length"  # vLLM, and most that follow OpenAI
+    r"|model's context length|maximum allowed length"  # SGLang: the model's, and what its cache holds
+    r"|available context size)(?:\D{0,9}(\d+))?"  # llama.cpp
+    r"|max_tokens must be at least 1, got 0"  # vLLM, of a prompt as long as what it reads
+    r"|context_length_exceeded"  # OpenAI's code
+)
+"""How servers say that a prompt is longer than their model reads, and how much it reads where they tell."""
 
 
 class TokenScore(NamedTuple):

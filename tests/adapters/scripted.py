@@ -132,15 +132,17 @@ class ScriptedServer(ScriptedEngine):
         return TokenOutput(token_ids=ids, log_probs=[-0.5] * len(ids))
 
 
-def agent_loop(server: ScriptedServer, settings: dict[str, Any], **lengths: int) -> Any:
-    """The adapter's agent loop, made as verl makes one."""
+def agent_loop(
+    server: ScriptedServer, settings: dict[str, Any], arguments: dict[str, Any] | None = None, **rollout: Any
+) -> Any:
+    """The adapter's agent loop, made as verl makes one; ``rollout`` changes verl's settings of that name."""
     from omegaconf import OmegaConf
     from verl.experimental.agent_loop.agent_loop import DictConfigWrap
     from verl.utils.dataset.rl_dataset import RLHFDataset
 
     from igpo_gym.adapters.verl import SearchAgentLoop
 
-    rollout = {"name": "vllm", "prompt_length": 512, "response_length": 2000, **lengths}
+    rollout = {"name": "vllm", "prompt_length": 512, "response_length": 2000, **rollout}
     return SearchAgentLoop(
         trainer_config=DictConfigWrap(OmegaConf.create({"actor_rollout_ref": {"rollout": rollout}})),
         server_manager=server,
@@ -149,4 +151,5 @@ def agent_loop(server: ScriptedServer, settings: dict[str, Any], **lengths: int)
         dataset_cls=RLHFDataset,
         data_config=DictConfigWrap(OmegaConf.create({})),
         settings=settings,
+        **(arguments or {}),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from igpo_gym.adapters.tokens import found_split, placed_rewards, read_split, row_advantages, split_fields
+from igpo_gym.agents.training.batches import turns_of
 from igpo_gym.agents.training.estimators import (
     ESTIMATORS,
     Estimator,
@@ -17,7 +18,6 @@ from igpo_gym.agents.training.estimators import (
     per_token,
     resolve_estimator,
 )
-from igpo_gym.agents.training.trainer import turns_of
 from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Question, ToolCalls, Turn
 from igpo_gym.rewards import RewardFunction, resolve_reward, split
 from igpo_gym.tools import search_call

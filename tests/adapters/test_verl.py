@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,10 +23,15 @@ from verl import DataProto
 from verl.experimental.agent_loop import AgentLoopWorker
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import compute_advantage
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from igpo_gym.adapters.verl import REGISTERED, check_algorithm, dataset, stop_params
+from igpo_gym.adapters.verl.check import agent_loop as agent_loop_entry
+from igpo_gym.adapters.verl.check import configuration
+from igpo_gym.adapters.verl.published import loop_settings, overrides
 from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
+from igpo_gym.agents.training.recipes import RECIPES
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
 from igpo_gym.rewards import resolve_reward
@@ -55,7 +63,16 @@ def test_gains_lie_on_first_tokens_and_the_outcome_on_the_last() -> None:
     assert rewards.sum().item() == pytest.approx(output.reward_score)
     assert fields["rollout_log_probs"][mask.bool()].tolist() == [-0.5] * int(mask.sum())
     assert server.tokenizer.decode(fields["responses"][mask.bool()]).startswith(SCRIPT[0])
-    assert output.extra_fields["reward_extra_info"] == {"em": 1.0, "f1": 1.0, "cover_em": 1.0}
+    assert output.extra_fields["reward_extra_info"] == pytest.approx(
+        {
+            "acc": 1.0,
+            "em": 1.0,
+            "f1": 1.0,
+            "cover_em": 1.0,
+            "information_gain": 2 / 11 - 1 / 10,
+            "mixed_weights": 0.0,
+        }
+    )
     assert server.params == {
         "temperature": 1.0,
         "max_tokens": 512,
@@ -193,22 +210,117 @@ def test_verl_reads_the_rows_from_a_file(tmp_path: Path) -> None:
     assert read[0]["agent_name"] == "searchqa"
 
 
-def overrides() -> list[str]:
-    """What the launch script sets, a line each between the command and the caller's own."""
-    script = (REPOSITORY / "examples" / "verl" / "run.sh").read_text()
-    _, command = script.split("verl.trainer.main_ppo")
-    lines = [line.strip().removesuffix(" \\").replace("'", "") for line in command.strip().splitlines()]
-    return [re.sub(r'"(?:\$\{\w+:-([^}]*)\}|\$PWD/(.*))"', r"\1\2", line) for line in lines[1:-1]]
+LOOPS = ("igpo.yaml", "dr_venus.yaml", "grpo.yaml")
 
 
-def test_verl_takes_the_settings_of_the_launch_script() -> None:
-    with initialize_config_module("verl.trainer.config", version_base=None):
-        config = compose("ppo_trainer", overrides())
-    assert config.algorithm.adv_estimator == "igpo-separate"
-    assert config.actor_rollout_ref.rollout.n == 16
-    assert config.trainer.use_v1
-    loops = OmegaConf.load(REPOSITORY / "examples" / "verl" / "agent_loop.yaml")
-    assert [loop.name for loop in loops] == [config.actor_rollout_ref.rollout.agent.default_agent_loop]
+def given(loop: str, environment: dict[str, str], folder: Path) -> list[str]:
+    """What the launch script hands to verl: it is run with a python that prints its arguments."""
+    (folder / "bin").mkdir()
+    printing = folder / "bin" / "python"
+    printing.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in "-m igpo_gym.adapters.verl "*) exec {sys.executable} "$@";; esac\n'
+        'printf "%s\\n" "$@"\n'
+    )
+    printing.chmod(0o755)
+    (folder / "data" / "tests" / "nq").mkdir(parents=True)
+    (folder / "data" / "manifest.json").touch()
+    (folder / "data" / "tests" / "nq" / "train.parquet").touch()
+    settings = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
+        **environment,
+    }
+    script = [REPOSITORY / "examples" / "verl" / "run.sh", "trainer.total_epochs=2"]
+    ran = subprocess.run(
+        script,
+        env={**os.environ, "DATA": str(folder / "data"), "LOOP": loop, **settings},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    module, *overrides = ran.stdout.splitlines()[1:]
+    assert module == "verl.trainer.main_ppo"
+    return overrides
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", LOOPS)
+def test_verl_takes_what_the_launch_script_gives(loop: str, tmp_path: Path) -> None:
+    overrides = given(loop, {"GPUS": "7", "LOGGER": "wandb"}, tmp_path)
+    config = configuration(overrides)  # composed and validated by verl
+    published = {
+        "igpo.yaml": ("igpo-joint", 32, 16, 1.0),
+        "dr_venus.yaml": ("igpo-scaled", 16, 8, 0.95),
+        "grpo.yaml": ("grpo", 32, 16, 1.0),
+    }
+    algorithm, rollout, actor = (
+        config.algorithm,
+        config.actor_rollout_ref.rollout,
+        config.actor_rollout_ref.actor,
+    )
+    assert published[loop] == (
+        algorithm.adv_estimator,
+        config.data.train_batch_size,
+        rollout.n,
+        algorithm.gamma,
+    )
+    assert (actor.optim.lr, actor.kl_loss_coef, actor.use_kl_loss) == (1e-6, 0.001, True)
+    assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.ppo_epochs) == (0.2, 0.2, 1)
+    assert actor.loss_agg_mode == "token-mean"
+    assert actor.ppo_mini_batch_size == config.data.train_batch_size  # one optimizer step a batch
+    assert rollout.max_model_len > config.data.max_prompt_length + config.data.max_response_length
+    trainer = config.trainer
+    assert trainer.save_freq > 0
+    assert trainer.test_freq > 0
+    assert (trainer.n_gpus_per_node, trainer.total_epochs, trainer.resume_mode) == (7, 2, "auto")
+    assert list(trainer.logger) == ["console", "wandb"]
+    data = config.data
+    assert str(data.train_files).endswith("train.parquet")
+    assert [Path(file).parent.name for file in data.val_files] == ["data", "nq"]
+    assert agent_loop_entry(config)["_target_"] == "igpo_gym.adapters.verl.SearchAgentLoop"
+
+
+def test_a_recipe_says_in_verls_words_what_it_says_in_ours() -> None:
+    for name, recipe in RECIPES.items():
+        made = dict(line.split("=", 1) for line in overrides(name, {}))
+        assert float(made["actor_rollout_ref.actor.optim.lr"]) == recipe.settings["learning_rate"]
+        assert made["algorithm.adv_estimator"] == recipe.settings["advantages"]
+        chosen, tokens = loop_settings(name, {})
+        assert tokens == recipe.settings["max_tokens"]
+        assert chosen["reward"] == recipe.settings["reward"]
+        assert chosen["protocol"] == "igpo"
+    assert overrides("paper", {"reward": "potential"})[0] == "algorithm.adv_estimator=igpo-joint-last"
+
+
+def test_the_answers_metric_is_verls_core_metric_of_each_data_set() -> None:
+    """verl's own code sorts the metrics of an agent loop's outputs into val-core and val-aux."""
+    infos: dict[str, list[float]] = {"reward": []}
+    sources, uids = ["nq", "nq", "bamboogle"], ["a", "b", "c"]
+    for answer in ("Danzig", "Cologne", "Danzig"):
+        server = ScriptedServer([f"<answer>{answer}</answer>"])
+        output = asyncio.run(agent_loop(server, settings(CHAT), {"accuracy": "igpo_f1"}).run({}, **ROW))
+        infos["reward"].append(output.reward_score)
+        for name, value in output.extra_fields["reward_extra_info"].items():
+            infos.setdefault(name, []).append(value)
+    told = PPOTrainer._val_metrics_update(SimpleNamespace(), sources, uids, infos, [2, 2, 2])
+    core = {name: value for name, value in told.items() if name.startswith("val-core/")}
+    assert core == {"val-core/nq/acc/mean@1": 0.5, "val-core/bamboogle/acc/mean@1": 1.0}
+    assert told["val-aux/nq/em/mean@1"] == 0.5
+    assert {"val-aux/nq/information_gain/mean@1", "val-aux/nq/mixed_weights/mean@1"} <= told.keys()
+
+
+def test_a_batch_without_gains_raises_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
+    mask = torch.tensor([[1, 1, 0, 1, 1], [1, 1, 0, 1, 1]])
+    outcomes = torch.tensor([[0, 0, 0, 0, 1.0], [0, 0, 0, 0, 0.0]])
+    estimate = get_adv_estimator_fn("igpo-separate")
+    groups = np.array(["a", "a"], dtype=object)
+    estimate(token_level_rewards=outcomes, response_mask=mask, index=groups)
+    assert "no turn of a batch has a gain" in caplog.text
+    caplog.clear()
+    outcomes[0, 0] = 0.1
+    estimate(token_level_rewards=outcomes, response_mask=mask, index=groups)
+    assert not caplog.text
 
 
 @pytest.mark.slow
@@ -227,13 +339,15 @@ def test_verls_own_worker_plays_episodes(tmp_path: Path) -> None:
     ]
     OmegaConf.save(OmegaConf.create(loops), tmp_path / "loops.yaml")
     changes = {
+        "algorithm.adv_estimator": "igpo-separate",
+        "actor_rollout_ref.rollout.name": "vllm",
         "actor_rollout_ref.model.path": tmp_path / "model",
         "actor_rollout_ref.rollout.agent.agent_loop_config_path": tmp_path / "loops.yaml",
         "actor_rollout_ref.rollout.prompt_length": 256,
         "actor_rollout_ref.rollout.response_length": 1200,
     }
     with initialize_config_module("verl.trainer.config", version_base=None):
-        config = compose("ppo_trainer", [*overrides(), *(f"{key}={value}" for key, value in changes.items())])
+        config = compose("ppo_trainer", [f"{key}={value}" for key, value in changes.items()])
     worker = AgentLoopWorker(config, server)
     rows = dataset(questions=world)[:3]
 

@@ -21,6 +21,7 @@ from igpo_gym.benchmark.credit.examples import mispriced
 from igpo_gym.benchmark.credit.files import credit_files
 from igpo_gym.benchmark.credit.page import best_of, findings, overview
 from igpo_gym.benchmark.credit.pricing import Cost
+from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
 from igpo_gym.benchmark.credit.run import TURN_NUMBER, VARIANTS, CreditResult, Size, run_credit
 from igpo_gym.benchmark.credit.trajectories import hasty
 from igpo_gym.benchmark.report import Cell, Table, csv_text, markdown_table, rich_table
@@ -30,6 +31,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 from igpo_gym.statistics import Estimate, over_seeds
+from igpo_gym.viewer.runs import read_runs
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 TINY = QuestionSet("tiny", QUESTIONS, PASSAGES)
@@ -155,6 +157,30 @@ def test_mispriced_turns_are_the_extremes(result: CreditResult) -> None:
     worthless = [play.pays("hacking", "irrelevant", "redundant") for p in result.plays["igpo"] for play in p]
     assert most[0].pay == max(value for pays in worthless for value in pays)
     assert len({each.question for each in most}) == len(most)
+
+
+def test_mispriced_turns_can_be_looked_at(result: CreditResult, tmp_path: Path) -> None:
+    texts = mispriced_files(result, MentionScorer())
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (run,) = read_runs([tmp_path / RECORDS, tmp_path / REWARDS])
+    least, most = mispriced(result.plays["igpo"], count=1)
+    for example in (*least, *most):
+        (shown,) = [
+            each
+            for each in run.episodes
+            if each.settings["agent"] == example.agent
+            and each.episode.turns == example.trajectory.episode.turns
+            and each.episode.question.id == example.trajectory.episode.question.id
+            and f"igpo ({example.pay:+.3f})" in str(each.episode.measured)
+        ][:1]
+        assert shown.paid["igpo"].terms[example.turn - 1]["igpo"] == pytest.approx(example.pay)
+        told = shown.episode.measured[example.turn]
+        assert example.label == told["oracle"]
+        assert len(shown.episode.beliefs) == shown.episode.states
+    assert len({each.place for each in run.episodes}) == len(run.episodes)
+    bare = mispriced_files(result, None)
+    assert '"beliefs": []' in bare[RECORDS]
 
 
 class Addresses(HTMLParser):

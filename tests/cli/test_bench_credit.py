@@ -48,6 +48,8 @@ def test_the_quick_size_from_end_to_end(tmp_path: Path) -> None:
         "measures.csv",
         "turns.csv",
         "credit.json",
+        "mispriced.jsonl",
+        "mispriced-rewards.jsonl",
     }
     data = json.loads((tmp_path / "credit.json").read_text())
     found = {(row["measure"], row["variant"]): row["value"] for row in data["estimates"]}

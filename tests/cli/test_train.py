@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.cli import app
 from tests.cli.tiny import TINY_RUN, as_arguments
@@ -56,6 +57,12 @@ def test_a_run_from_the_command_line(tmp_path: Path) -> None:
     assert {"update", "reward", "tools", "sample", "learn"} <= set(head.split())
     assert "valid." in text
     assert [line["update"] for line in read_log(tmp_path / "log.jsonl")] == [0, 1]
+    kept = [tmp_path / "samples" / name for name in ("000000.jsonl", "000001.jsonl")]
+    assert text.rstrip().endswith(f"igpo-gym view {kept[0]} {kept[1]}")
+    for file in kept:
+        episodes = list(read_rollouts(file))
+        assert len(episodes) == 2
+        assert all(len(each.beliefs) == each.states for each in episodes)
 
 
 def test_a_start_that_fails_leaves_no_settings_behind(
@@ -89,7 +96,7 @@ def test_a_recipe_sets_what_the_command_line_leaves_open(tmp_path: Path) -> None
     arguments = as_arguments(TINY_RUN)
     code, text = run(str(tmp_path), "--recipe", "authors", *arguments)
     assert code == 0, text
-    assert "recipe authors (the later script of IGPO's authors); otherwise here: one optimizer step" in text
+    assert "recipe authors (the later script of IGPO's authors); otherwise here: on a GPU the weights" in text
     kept = json.loads((tmp_path / "settings.json").read_text())
     assert kept["reward"] == "log-gain(aliases=first) + f1(metric=igpo) - 2*format-penalty"
     assert (kept["entropy_coef"], kept["weight_decay"], kept["on_invalid"]) == (0.001, 0.01, "end")

@@ -112,6 +112,19 @@ def _missing() -> Any:
     raise Refusal(404, {"detail": "Not Found"})
 
 
+VLLM_TOO_LONG = (
+    "This model's maximum context length is {longest} tokens. However, your prompt contains {length} input "
+    "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input "
+    "prompt."
+)
+SGLANG_TOO_LONG = "The input ({length} tokens) is longer than the model's context length ({longest} tokens)."
+OPENAI_TOO_LONG = (
+    "This model's maximum context length is {longest} tokens, however you requested {length} tokens. Please "
+    "reduce your prompt; or completion length."
+)
+"""What these servers answer with status 400."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """A model behind the wire formats of the servers that are known, as these were recorded."""
@@ -120,6 +133,10 @@ class Engine:
     tokenizer: PreTrainedTokenizerBase
     source: str
     """What the server says the model was loaded from."""
+    longest: int | None = None
+    """Its max_model_len: how many tokens it reads and generates; None is no limit."""
+    tells: bool = True
+    """Whether its list of models has the limit."""
 
     @torch.no_grad()
     def _log_probs(self, ids: Sequence[int]) -> torch.Tensor:
@@ -153,13 +170,23 @@ class Engine:
 
     def _models(self, owner: str) -> Any:
         card = {"id": "tiny", "object": "model", "owned_by": owner, "root": self.source}
+        if self.tells and self.longest is not None:
+            card["max_model_len"] = self.longest
         return {"object": "list", "data": [card]}
+
+    def _check_lengths(self, prompts: Sequence[Sequence[int]], words: str) -> None:
+        """Refuse a prompt behind which nothing can be generated."""
+        for length in map(len, prompts):
+            if self.longest is not None and length >= self.longest:
+                message = words.format(length=length, longest=self.longest)
+                raise Refusal(400, {"error": {"message": message, "type": "BadRequestError", "code": 400}})
 
     def _completions(self, body: Any) -> Any:
         if body["model"] != "tiny":
             raise Refusal(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
         if body.get("echo"):
             return self._echo(body, 0, True)
+        self._check_lengths(body["prompt"], VLLM_TOO_LONG)
         choices = []
         for index, ids in enumerate(body["prompt"]):
             table = None
@@ -179,6 +206,7 @@ class Engine:
         return {"object": "text_completion", "model": "tiny", "choices": choices}
 
     def _generate(self, body: Any) -> Any:
+        self._check_lengths(body["input_ids"], SGLANG_TOO_LONG)
         answers = []
         for ids, start in zip(body["input_ids"], body["logprob_start_len"], strict=True):
             rows = self._log_probs(ids)
@@ -195,6 +223,7 @@ class Engine:
         return answers
 
     def _echo(self, body: Any, shift: int, echoes: bool) -> Any:
+        self._check_lengths(body["prompt"], OPENAI_TOO_LONG)
         choices = []
         for index, ids in enumerate(body["prompt"]):
             rows = self._log_probs(ids)

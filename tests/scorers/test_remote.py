@@ -18,13 +18,16 @@ import gymnasium as gym
 import pytest
 
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs import SearchQAVectorEnv
 from igpo_gym.episode import Segment
-from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
 from igpo_gym.protocols import AnswerProbe
+from igpo_gym.rewards.instruments import believe
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.scorers.interface import BeliefRequest, ask
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.prompts import query_of
 from igpo_gym.scorers.remote import RemoteScorer
 from igpo_gym.transport import API_KEY
 from tests.lm.tiny import CHATML, make_model, make_tokenizer, request
@@ -218,6 +221,118 @@ def test_an_answer_without_tokens(plain: Engine, start: Any, connect: Any) -> No
     with pytest.raises(ScoringError, match="answer 2 of 2 has no tokens") as told:
         connect(start(plain.vllm()).url).score([request("Who?", answers=["Grass", ""])])
     assert "Grass" not in str(told.value)
+
+
+# Transcripts that are longer than the model reads.
+
+
+def longest_prompts(scorer: RemoteScorer) -> list[int]:
+    """How long the longest prompt of each request of ``REQUESTS`` is, in tokens."""
+    queries = [query_of(scorer.framing, asked, scorer.max_aliases) for asked in REQUESTS]
+    return [max(len(prompt.ids) for prompt in query.prompts) for query in queries]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_transcripts_that_are_too_long_are_named(
+    kind: str, tells: bool, plain: Engine, start: Any, connect: Any
+) -> None:
+    lengths = longest_prompts(connect(start(plain.vllm()).url))
+    longest = max(lengths)  # so that the request with that many tokens has no room for one behind it
+    narrow = replace(plain, longest=longest, tells=tells)
+    site = start(routes(narrow, kind))
+    scorer = connect(site.url, retries=3)
+    before = len(site.posts())
+    with pytest.raises(TranscriptTooLongError, match=str(longest)) as told:
+        scorer.score(REQUESTS)
+    assert told.value.requests == tuple(place for place, length in enumerate(lengths) if length == longest)
+    sent = len(site.posts()) - before
+    assert sent == (0 if tells else len(set(REQUESTS))), "nothing is sent for nothing, and nothing twice"
+    # The limit is known from the refusal on.
+    before = len(site.posts())
+    with pytest.raises(TranscriptTooLongError, match=f"reads at most {longest - 1}"):
+        scorer.score(REQUESTS)
+    assert len(site.posts()) == before
+    expected = TransformersScorer(plain.model, plain.tokenizer).score(REQUESTS)
+    for place, belief in enumerate(believe(scorer, REQUESTS)):
+        if lengths[place] == longest:
+            assert belief is None
+        else:
+            assert belief is not None
+            assert belief.log_probs == pytest.approx(expected[place].log_probs, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the decoder prompt (length 71) is longer than the maximum model length of 64. Make sure that ...",
+        "Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens). Use a shorter input",
+        "Requested token count exceeds the model's maximum context length of 64 tokens. You requested",
+        "the request exceeds the available context size, try increasing it",
+        "request (80 tokens) exceeds the available context size (64 tokens), try increasing it",
+        "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)",
+        {"code": "context_length_exceeded"},
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_servers_say_it_in_many_words(
+    words: Any, status: int, plain: Engine, start: Any, connect: Any
+) -> None:
+    site = start(plain.vllm())
+    scorer = connect(site.url, retries=3)
+    site.routes["/v1/completions"] = raising(Refusal(status, {"error": {"message": words}}))
+    before = len(site.posts())
+    with pytest.raises(TranscriptTooLongError, match=str(status)) as told:
+        scorer.score(REQUESTS[:2])
+    assert told.value.requests == (0, 1)
+    assert len(site.posts()) == before + 2, "a refusal is not asked for again"
+
+
+@pytest.mark.parametrize("refusal", [Refusal(400, {"error": "no logprobs today"}), Refusal(503, "context")])
+def test_other_refusals_are_not_taken_for_it(
+    refusal: Refusal, plain: Engine, start: Any, connect: Any
+) -> None:
+    site = start(plain.vllm())
+    scorer = connect(site.url)
+    site.routes["/v1/completions"] = raising(refusal)
+    with pytest.raises(ScoringError) as told:
+        scorer.score(REQUESTS[:2])
+    assert not isinstance(told.value, TranscriptTooLongError)
+
+
+def test_an_adapter_reads_as_much_as_the_model_it_is_served_on(
+    plain: Engine, start: Any, connect: Any
+) -> None:
+    base = {"id": "base", "root": plain.source, "max_model_len": 99}
+    adapter = {"id": "tiny", "root": "/somewhere", "parent": "base", "max_model_len": None}
+    site = start(plain.vllm() | {"/v1/models": lambda _: {"data": [base, adapter]}})
+    assert connect(site.url, model="tiny").longest == 98
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_vector_environment_goes_on_without_the_episode_that_is_too_long(
+    kind: str, tells: bool, plain: Engine, question_set: QuestionSet, start: Any
+) -> None:
+    site = start(routes(replace(plain, longest=900, tells=tells), kind))
+    settings: dict[str, Any] = {"questions": question_set, "max_turns": 3}
+    served = SearchQAVectorEnv(3, scorer=site.url, autoreset_mode="SameStep", **settings)
+    long = f"<think>{'hm ' * 300}</think><search>drum</search>"
+    messages = ["<search>The Tin Drum</search>", long, "<search>Vistula</search>"]
+    reader = TransformersScorer(plain.model, plain.tokenizer)
+    reader.reader.longest = 899
+    local = SearchQAVectorEnv(3, scorer=reader, autoreset_mode="SameStep", **settings)
+    for envs in (served, local):
+        envs.reset(seed=0)
+    for _ in range(2):
+        (seen, paid, ended, cut, _), (right, due, over, truncated, _) = (
+            envs.step(messages) for envs in (served, local)
+        )
+        assert list(seen) == list(right)
+        assert paid == pytest.approx(due, abs=1e-4)
+        assert ended.tolist() == over.tolist() == [False] * 3
+        assert cut.tolist() == truncated.tolist() == [False, True, False]
+    served.close()
 
 
 # Specs, models and tokenizers.

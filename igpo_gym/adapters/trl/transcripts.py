@@ -30,13 +30,13 @@ class Verbatim(Framing):
         """The vocabulary of pieces whose ids include the control tokens around them."""
         return f"{self.vocabulary} with control tokens"
 
-    def ids(self, segments: Sequence[Segment]) -> Ids:
-        """The transcript's token ids, up to where the agent writes next."""
+    def ids(self, segments: Sequence[Segment], text: str | None = None) -> Ids:
+        """The transcript's token ids, up to where the agent writes next. ``text`` is as in Framing."""
         known = (self.vocabulary, self.written)
         if not segments or segments[0].vocabulary != self.written:
-            return super().ids(segments)
+            return super().ids(segments, text)
         if any(segment.ids is None or segment.vocabulary not in known for segment in segments):
-            return super().ids(segments)
+            return super().ids(segments, text)
         return tuple(number for segment in segments for number in segment.ids or ())
 
 

@@ -71,7 +71,7 @@ class LanguageModelPolicy:
 
     def __init__(
         self,
-        model: PreTrainedModel | CausalReader,
+        model: torch.nn.Module | CausalReader,
         tokenizer: PreTrainedTokenizerBase,
         protocol: TextProtocol = TAGS,
         sampling: Sampling = Sampling(),  # noqa: B008  (it is frozen)
@@ -81,6 +81,8 @@ class LanguageModelPolicy:
         self.reader = model if isinstance(model, CausalReader) else CausalReader(model)
         self.framing = Framing(tokenizer)
         self.sampling = sampling
+        self.weights = ""
+        """The version of the weights that its messages carry, for whoever trains them to set."""
         self._protocol = protocol
         self._ends = self.framing.end_ids | end_ids(self.reader.model)
         # A tag can close only with such a token: few are, and to spell a message after each would cost more.
@@ -155,9 +157,8 @@ class LanguageModelPolicy:
         return self._protocol.end(self.framing.text(draft.ids), draft.thinking) is not None
 
     def _message(self, draft: Draft) -> Message:
-        return sampled_message(
-            self.framing, self._protocol, draft.ids, draft.log_probs, self._ends, thinking=draft.thinking
-        )
+        sampled = draft.ids, draft.log_probs, self._ends, self.weights
+        return sampled_message(self.framing, self._protocol, *sampled, thinking=draft.thinking)
 
     def _decode(self, drafts: Sequence[Draft]) -> int:
         """Sample the drafts; returns how many tokens had to be read for it."""
@@ -194,7 +195,7 @@ class LanguageModelPolicy:
 
         Raises SpecError if they differ by more than rounding explains.
         """
-        vocabulary = self.reader.view.get_input_embeddings().num_embeddings
+        vocabulary = len(self.reader.view.get_input_embeddings().weight)
         drafts = [
             Draft(tuple(7 * number % vocabulary for number in range(length)), room, seed=length)
             for length, room in ((4, 2), (9, 5), (6, 4))

@@ -75,6 +75,8 @@ class RemotePolicy:
             {"completions": self._completion, "chat": self._chat}, kind, "kind of policy at a server"
         )
         self.sampling = sampling
+        self.weights = ""
+        """The version of the weights that its messages carry, for whoever trains them to set."""
         self._protocol = protocol
         self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
         self._concurrency = concurrency
@@ -165,7 +167,9 @@ class RemotePolicy:
             # A server stops at a tag within a thought, too, which ends nothing.
             if ended or not stopped or not sampled[0] or len(ids) >= room:
                 break
-        return sampled_message(self._framing, self._protocol, ids, log_probs, thinking=thinking)
+        return sampled_message(
+            self._framing, self._protocol, ids, log_probs, weights=self.weights, thinking=thinking
+        )
 
     def _chat(self, episode: Episode) -> str:
         """A message by ``/v1/chat/completions``."""

@@ -38,8 +38,8 @@ from igpo_gym.episode import (
 )
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import RewardFunction, split
-from igpo_gym.storage import changed, full_disk_named, lock
-from igpo_gym.text import well_formed
+from igpo_gym.storage import changed, full_disk_named, lock, written_file
+from igpo_gym.text import well_formed, without_credentials
 
 FORMAT = 2
 
@@ -265,6 +265,34 @@ def _check_format(record: Any) -> None:
         raise ValueError(f"format {record['format']}; this version reads formats 1 and {FORMAT}")
 
 
+def write_episodes(
+    path: Path, episodes: Iterable[Episode], settings: Mapping[str, Any], reward: RewardFunction | None = None
+) -> None:
+    """Write ended episodes to a file, in place of one that is there; texts of protected questions as hashes.
+
+    ``settings`` are what they were made with; credentials in URLs are left out. ``reward`` is what they were
+    paid.
+    """
+    told = {
+        key: without_credentials(each) if isinstance(each, str) else each for key, each in settings.items()
+    }
+    with written_file(path) as file:
+        file.writelines(record_line(told, episode, reward) for episode in episodes)
+
+
+def record_line(
+    settings: Mapping[str, Any],
+    episode: Episode,
+    reward: RewardFunction | None = None,
+    *,
+    clear_text: bool = False,
+) -> str:
+    """The line of a recording that holds an ended episode; the arguments are those of :func:`to_record`."""
+    record = {"settings": settings, **to_record(episode, reward, clear_text=clear_text)}
+    # Retrievers and reward terms may give numbers that are not Python's own.
+    return well_formed(json.dumps(record, ensure_ascii=False, default=float)) + "\n"
+
+
 class RolloutFile:
     """A file that grows by one episode a line; what was written survives a crash.
 
@@ -316,11 +344,9 @@ class RolloutFile:
 
     def write(self, episode: Episode) -> None:
         """Append an episode, and do not return before it is with the operating system."""
-        record = {"settings": self.settings, **to_record(episode, self.reward, clear_text=self.clear_text)}
-        # Retrievers and reward terms may give numbers that are not Python's own.
-        text = json.dumps(record, ensure_ascii=False, default=float)
+        line = record_line(self.settings, episode, self.reward, clear_text=self.clear_text)
         with full_disk_named(self.path):
-            self._file.write(well_formed(text).encode() + b"\n")
+            self._file.write(line.encode())
             self._file.flush()
         self.done.add((episode.question.id, episode.attempt))
 

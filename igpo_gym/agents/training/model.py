@@ -19,25 +19,32 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
 class TrainedModel:
     """A causal language model of which all weights learn, or LoRA adapters on its linear layers.
 
     The adapters begin as ``seed`` draws them, whatever the process drew before.
 
     ``model`` is what is forwarded, adapters included; policies and scorers may share it. It attends packed
-    (see ``packing``). On a GPU all weights are float32, to be computed with in bfloat16 (autocast), but those
-    that LoRA leaves as they are: they are bfloat16. Dropout is off, so that the same tokens always have the
-    same log-probabilities.
+    (see ``packing``). All weights are of one ``precision``, "fp32" or "bf16", and so is all that is computed
+    with them, by whoever does it. Dropout is off, so that the same tokens always have the same
+    log-probabilities.
 
     Raises SpecError if there is no such model, and MissingExtraError without peft where ``lora`` is not 0.
     """
 
     def __init__(
-        self, spec: str, device: str = "auto", lora: int = 0, checkpointing: bool = False, seed: int = 0
+        self,
+        spec: str,
+        device: str = "auto",
+        lora: int = 0,
+        checkpointing: bool = False,
+        seed: int = 0,
+        precision: str = "fp32",
     ) -> None:
-        place = choose_device(device)
-        halved = lora and place.type == "cuda"
-        self.model, self.tokenizer = load_model(spec, str(place), torch.bfloat16 if halved else torch.float32)
+        self.model, self.tokenizer = load_model(spec, str(choose_device(device)), DTYPES[precision])
         attend_packed(self.model)
         self._adapted: Any = _with_adapters(self.model, lora, seed) if lora else None
         self._turn_dropout_off()
@@ -57,13 +64,29 @@ class TrainedModel:
         with self._adapted.disable_adapter():
             yield self.model
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """All weights by name, as a model without adapters has them: these are merged in, one at a
+        time, on the CPU."""
+        if self._adapted is None:
+            whole: dict[str, torch.Tensor] = self.model.state_dict()
+            return whole
+        state = {
+            name.replace(".base_layer.", "."): weight
+            for name, weight in self.model.state_dict().items()
+            if "lora_" not in name
+        }
+        with torch.no_grad():
+            for name, module in self.model.named_modules():
+                if hasattr(module, "get_delta_weight"):
+                    weight = state[f"{name}.weight"]
+                    delta = sum(module.get_delta_weight(adapter) for adapter in module.active_adapters)
+                    state[f"{name}.weight"] = (weight.float() + delta).to("cpu", weight.dtype)
+        return state
+
     def save(self, folder: Path) -> None:
         """Write an ordinary transformers folder, adapters merged in, whole or not at all."""
-        model = self.model
-        if self._adapted is not None:
-            model = copy.deepcopy(self._adapted).merge_and_unload()
         with written_whole(folder) as new, quiet():
-            model.save_pretrained(new)
+            self.model.save_pretrained(new, state_dict=None if self._adapted is None else self.state())
             self.tokenizer.save_pretrained(new)
 
     def _turn_dropout_off(self) -> None:
@@ -83,4 +106,4 @@ def _with_adapters(model: PreTrainedModel, rank: int, seed: int) -> Any:
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
+        return get_peft_model(model, config, autocast_adapter_dtype=False)  # all of one precision

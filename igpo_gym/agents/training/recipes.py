@@ -40,6 +40,7 @@ _IGPO = {
     "group_size": 16,
     "temperature": 1.0,
     "epochs": 1,
+    "minibatches": 16,
     "learning_rate": 1e-6,
     "weight_decay": 0.01,
     "clip": 0.2,
@@ -49,7 +50,7 @@ _IGPO = {
 }
 """What the paper and its script have in common: policy_optimization.sh and the trainer's own defaults."""
 
-_STEPS = "one optimizer step a batch, where the script makes one for each 32 rollouts"
+_PRECISION = "on a GPU the weights are bfloat16 beside float32 masters, where the script casts float32 ones"
 
 RECIPES: Mapping[str, Recipe] = {
     "paper": Recipe(
@@ -59,7 +60,7 @@ RECIPES: Mapping[str, Recipe] = {
             "advantages": "igpo-joint",
         },
         "IGPO, 2510.14967",
-        _STEPS,
+        _PRECISION,
     ),
     "authors": Recipe(
         {
@@ -68,7 +69,7 @@ RECIPES: Mapping[str, Recipe] = {
             "advantages": "igpo-separate",
         },
         "the later script of IGPO's authors",
-        _STEPS,
+        _PRECISION,
     ),
     "dr-venus": Recipe(
         {
@@ -82,6 +83,7 @@ RECIPES: Mapping[str, Recipe] = {
             "gamma": 0.95,
             "batch_questions": 16,
             "group_size": 8,
+            "minibatches": 1,
         },
         "DR-Venus, 2604.19859",
         "the penalty falls once an episode, where it falls for each malformed message; samples are drawn "

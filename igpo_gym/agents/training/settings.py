@@ -6,9 +6,10 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
 from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
@@ -20,6 +21,7 @@ from igpo_gym.rewards import resolve_reward
 from igpo_gym.search.cache import CacheSetting
 from igpo_gym.specs import Spec, fingerprint
 from igpo_gym.storage import changed, written_file
+from igpo_gym.text import without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,13 @@ class Settings(EnvConfig):
     temperature: Annotated[float, ROLLOUTS, "Of sampling in training, and of the policy that learns."] = 1.0
     max_tokens: Annotated[int, ROLLOUTS, "Tokens the agent may write in a turn."] = 64
     seed: Annotated[int, ROLLOUTS, "Draws the questions and the samples."] = 0
+    sampler: Annotated[
+        str,
+        ROLLOUTS,
+        Names("policy", ("local",)),
+        "What samples the messages: local (the model in training), or the URL of a vLLM server, which is "
+        "given the weights before every batch (http://127.0.0.1:8000).",
+    ] = "local"
     max_outage_share: Annotated[
         float,
         ROLLOUTS,
@@ -91,7 +100,21 @@ class Settings(EnvConfig):
     epochs: Annotated[
         int, LEARNING, "Optimizer steps on each batch; clipping is at work from the second on."
     ] = 2
-    learning_rate: Annotated[float, LEARNING, "Of AdamW, constant."] = 3e-4
+    minibatches: Annotated[
+        int, LEARNING, "Parts of a batch, drawn anew for each; an optimizer step is taken on each of them."
+    ] = 1
+    learning_rate: Annotated[float, LEARNING, "Of AdamW, at its highest."] = 3e-4
+    warmup: Annotated[int, LEARNING, "Updates in which the learning rate rises to its highest."] = 0
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine"],
+        LEARNING,
+        "How the learning rate goes on after that; linear and cosine end at 0 with the run.",
+    ] = "constant"
+    optimizer: Annotated[
+        Literal["adamw", "adamw-offload", "adamw-8bit"],
+        LEARNING,
+        "AdamW; with all its numbers in the CPU's memory; with its moments in 8 bits (bitsandbytes).",
+    ] = "adamw"
     clip: Annotated[
         float,
         LEARNING,
@@ -103,6 +126,12 @@ class Settings(EnvConfig):
         "The importance ratio of each token, or its geometric mean over the turn (as GSPO's over sequences); "
         "auto: what the estimator asks for, or token.",
     ] = "auto"
+    importance_cap: Annotated[
+        float,
+        LEARNING,
+        "Where sampler and trainer round unlike (16 bits, or a sampler at a server), a token counts by the "
+        "ratio of their probabilities, up to this (truncated importance sampling); 0: not corrected.",
+    ] = 2.0
     loss: Annotated[
         Literal["token-mean", "sequence-mean"],
         LEARNING,
@@ -121,6 +150,18 @@ class Settings(EnvConfig):
     micro_batch: Annotated[int, MACHINE, "Tokens in one forward and backward pass; bounds the memory."] = 8192
     gradient_checkpointing: Annotated[bool, MACHINE, "Less memory for a third more time."] = False
     device: Annotated[str, MACHINE, "auto, cpu, cuda or mps."] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        MACHINE,
+        "Of weights and of all that is computed with them, in rollouts and updates alike; the optimizer's "
+        "own numbers are float32. auto: bf16 on CUDA, else fp32.",
+    ] = "auto"
+    cache_gib: Annotated[
+        float, MACHINE, "Keys and values that are kept between turns, in GiB; 0: by what is free."
+    ] = 0.0
+    batch_gib: Annotated[
+        float, MACHINE, "Keys and values of messages that are sampled together, in GiB; 0: by what is free."
+    ] = 0.0
 
     validate_every: Annotated[int, VALIDATION, "Updates between validations; each leaves a checkpoint."] = 10
     validation_questions: Annotated[int, VALIDATION, "How many of the validation questions to use."] = 100
@@ -139,6 +180,8 @@ class Settings(EnvConfig):
                 )
             if field.name in NOT_TRAINED and value != field.default:
                 raise SpecError(f"{field.name} is no setting of a training run")
+        if self.sampler != "local":
+            sampler_options(self.sampler)
         estimator = resolve_estimator(self.advantages)
         resolve_protocol(self.protocol)
         paid = resolve_reward(self.reward)
@@ -152,7 +195,7 @@ class Settings(EnvConfig):
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("seed", "kl_coef", "entropy_coef", "weight_decay", "lora", "validation_temperature"):
+        for name in _AT_LEAST_ZERO:
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must not be negative, and {getattr(self, name)} is")
         if not self.temperature > 0:
@@ -191,6 +234,29 @@ class Settings(EnvConfig):
         """After how many updates the scorer takes over the policy's weights; None if it never does."""
         match = re.fullmatch(r"refreshed:([1-9]\d*)", str(self.scorer))
         return int(match[1]) if match else None
+
+
+def sampler_options(spec: str) -> tuple[str, dict[str, Any]]:
+    """The URL of a server that samples, and what stands behind it. Raises SpecError for anything else.
+
+    >>> sampler_options("http://127.0.0.1:8000#sleep=yes,concurrency=512")
+    ('http://127.0.0.1:8000', {'sleep': True, 'concurrency': 512})
+    """
+    parsed = Spec.parse(spec)
+    shown = without_credentials(parsed.place)
+    form = "a sampler is local, or URL#folder=FOLDER,sleep=yes,concurrency=N,model=NAME"
+    if not parsed.place.startswith(("http://", "https://")):
+        raise SpecError(f"sampler {shown!r} is neither local nor a URL; {form}")
+    read: dict[str, Callable[[str], Any]] = {
+        "folder": str,
+        "model": str,
+        "sleep": {"yes": True, "no": False}.__getitem__,
+        "concurrency": int,
+    }
+    try:
+        return parsed.place, {name: read[name](value) for name, value in parsed.options.items()}
+    except (KeyError, ValueError):
+        raise SpecError(f"sampler {shown!r} has options that it does not know; {form}") from None
 
 
 def question_sets(settings: Settings) -> tuple[QuestionSet, QuestionSet]:
@@ -232,7 +298,11 @@ def _hash(text: str) -> bytes:
 
 def fingerprints(settings: Settings) -> dict[str, str]:
     """What tells that a model, questions or an index of the same name are others by the time of a resume."""
-    named = {name: getattr(settings, name) for name, names in NAMES.items() if names.kind in WITH_FILES}
+    named = {
+        name: getattr(settings, name)
+        for name, names in NAMES.items()
+        if names.kind in WITH_FILES and name not in NOT_OF_A_RUN
+    }
     return {
         f"{name}_fingerprint": fingerprint(value if NAMES[name].is_spec(value) else None)
         for name, value in named.items()
@@ -242,14 +312,16 @@ def fingerprints(settings: Settings) -> dict[str, str]:
 def agree(out: Path, settings: Settings) -> None:
     """Raise ValueError if the folder holds a run with other settings, or whose files are others by now.
 
-    A run may be made longer, unless its curriculum depends on its length, and it may have another search
-    cache. Fingerprints that it does not hold are not compared.
+    A run may be made longer, unless its curriculum or its learning rate depends on its length, and what it
+    finds its answers, its samples and its memory in may be another. Fingerprints that it does not hold are
+    not compared.
     """
     path, now = out / "settings.json", fingerprints(settings)
     if not path.exists():
         return
-    ours, theirs = shown(settings) | now, json.loads(path.read_text())
-    if not settings.curriculum:
+    theirs = {field.name: field.default for field in fields(settings)} | json.loads(path.read_text())
+    ours = shown(settings) | now
+    if not settings.curriculum and settings.schedule == "constant":
         theirs["updates"] = settings.updates
     theirs |= {name: ours[name] for name in NOT_OF_A_RUN}
     if names := changed(theirs, ours, now):
@@ -265,18 +337,31 @@ def keep(out: Path, settings: Settings) -> None:
 NOT_TRAINED = ("policy", "probe", "oracle_info", "render_mode")
 """The arguments of an environment that are no settings of a run: its policy is the one that learns."""
 
-NOT_OF_A_RUN = ("search_cache",)
-"""The arguments that decide where answers come from, and not what they are."""
+NOT_OF_A_RUN = ("search_cache", "sampler", "cache_gib", "batch_gib")
+"""The arguments that decide where something comes from or lies, and not what it is."""
 
 NAMES = marks(Settings, Names)
 WITH_FILES = ("questions", "search", "scorer", "policy", "tool")
 """The kinds whose specs may name files."""
 
+_AT_LEAST_ZERO = (
+    "seed",
+    "kl_coef",
+    "entropy_coef",
+    "weight_decay",
+    "lora",
+    "validation_temperature",
+    "warmup",
+    "importance_cap",
+    "cache_gib",
+    "batch_gib",
+)
 _AT_LEAST_ONE = (
     "updates",
     "batch_questions",
     "max_tokens",
     "epochs",
+    "minibatches",
     "micro_batch",
     "validate_every",
     "validation_questions",

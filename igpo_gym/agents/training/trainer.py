@@ -1,6 +1,7 @@
 """The reference trainer: policy gradients with an advantage for every turn, in one file.
 
-    rollouts of batch_questions x group_size episodes -> an advantage per turn -> epochs optimizer steps
+    rollouts of batch_questions x group_size episodes -> an advantage per turn
+    -> epochs x minibatches optimizer steps
 
 With rho_i the importance ratio of a token that the agent wrote (or of its turn), A_i the advantage of its
 turn and w_i its weight in the mean, a step descends
@@ -14,9 +15,17 @@ denominator of rho; messages hold those of the model itself, so at another tempe
 trainer's own forward pass before the first step. ``log_prob_gap`` in the log says how far sampler and trainer
 are from each other then, which should be rounding and nothing else. KL_i is clamped to 10, as verl clamps it.
 
-A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint), and
-the models ``best`` (by validation F1) and ``last``, ordinary transformers folders. Started again, a run goes
-on from its checkpoint, and on a CPU it ends with the very weights of a run that was never stopped.
+In 16 bits, and where a server samples, that rounding is no longer small. The denominator of rho is then the
+trainer's own forward pass too, and with mu_i the sampler's probability A_i is multiplied by
+min(p_i / mu_i, importance_cap) before the first step: truncated importance sampling, as TRL and verl have it.
+
+The batch's tensors are made in ``batches``, logits in ``logits``, optimizers in ``optimizers``, what fits in
+``memory``; sampling through a vLLM server is in ``sampler``.
+
+A run is a folder: ``settings.json``, ``log.jsonl`` (a line per update), ``state.pt`` (the checkpoint),
+``samples`` (episodes of validations), and the models ``best`` (by validation F1) and ``last``, ordinary
+transformers folders. Started again, a run goes on from its checkpoint, and on a CPU it ends with the very
+weights of a run that was never stopped.
 """
 
 from __future__ import annotations
@@ -25,29 +34,30 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
-from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
+from igpo_gym.agents.rollouts.tokens import token_rows
+from igpo_gym.agents.training.batches import Sample, micro_batches, minibatches, samples, turns_of
 from igpo_gym.agents.training.checkpoint import read_checkpoint, write_checkpoint
 from igpo_gym.agents.training.estimators import (
     Floats,
     Turns,
     collapse_rate,
-    per_token,
     resolve_estimator,
     zero_std_rate,
 )
+from igpo_gym.agents.training.logits import Reading, log_probs, read
 from igpo_gym.agents.training.logs import Metrics, sinks
+from igpo_gym.agents.training.memory import Plan, check_plan, plan_run
 from igpo_gym.agents.training.metrics import (
     Stopwatch,
     TimedPolicy,
@@ -56,13 +66,18 @@ from igpo_gym.agents.training.metrics import (
     outage_share,
 )
 from igpo_gym.agents.training.model import TrainedModel
+from igpo_gym.agents.training.optimizers import learning_rate, make_learner
+from igpo_gym.agents.training.sampler import ServedSampler
+from igpo_gym.agents.training.samples import SAMPLES, keep_samples
 from igpo_gym.agents.training.settings import Settings, agree, keep, question_sets
 from igpo_gym.config import shown
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
+from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
+from igpo_gym.lm.reader import CausalReader
 from igpo_gym.protocols import resolve_protocol
-from igpo_gym.rewards import RewardFunction, curriculum_weights, resolve_reward, split
+from igpo_gym.rewards import curriculum_weights, resolve_reward
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.scorers.local import TransformersScorer
@@ -70,8 +85,6 @@ from igpo_gym.storage import held, tidy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from igpo_gym.lm.reader import CausalReader
 
 logger = logging.getLogger(__name__)
 
@@ -82,140 +95,7 @@ WIDE_GAP = 0.05
 """A difference between the sampler's log-probability of a token and the trainer's that is worth a warning."""
 
 
-# The batch: what a policy did, in tokens.
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What is learned from one episode, or from several that stand one behind the other."""
-
-    ids: Tensor
-    """[tokens], up to the last one that the agent wrote."""
-    lengths: tuple[int, ...]
-    """How many of the tokens belong to each episode."""
-    written: Tensor
-    """[tokens], which the agent wrote. All other fields have a number for each of these."""
-    turns: Tensor
-    """The number of the token's turn, counted through all episodes."""
-    sampled: Tensor
-    """The log-probability with which the token was sampled, in nats."""
-    advantages: Tensor
-    low: Tensor
-    high: Tensor
-    """Ratios count between 1 - low and 1 + high."""
-    weights: Tensor
-    """Sum to 1 over the whole batch, so that it may be cut into micro-batches of any size."""
-
-
-def turns_of(episodes: Sequence[Episode], reward: RewardFunction, group_size: int) -> Turns:
-    """The turns of episodes that stand group after group.
-
-    The state before a turn is what the environment said last, as GiGPO takes it.
-    """
-    return Turns.of(
-        [split(episode, reward) for episode in episodes],
-        groups=[place // group_size for place in range(len(episodes))],
-        states=[
-            ["", *(turn.observation for turn in episode.turns)][: len(episode.turns)] for episode in episodes
-        ],
-    )
-
-
-def samples(
-    rows: Sequence[TokenRow], turns: Turns, advantages: Floats, clips: tuple[Floats, Floats], loss: str
-) -> list[Sample]:
-    """A sample for each row.
-
-    Under ``loss`` "token-mean" each token of the batch has the same weight, under "sequence-mean" each
-    episode has. ``clips`` are how far below and above 1 the ratios of each turn count.
-    """
-    counts = [int(row.mask.sum()) for row in rows]
-    means = [sum(counts)] * len(rows) if loss == "token-mean" else [len(rows) * each for each in counts]
-    numbers = [row.turn for row in rows]
-    spread = [per_token(turns, values, numbers) for values in (advantages, *clips)]
-    made = []
-    for row, count, mean, advantage, low, high in zip(rows, counts, means, *spread, strict=True):
-        stop = int(np.flatnonzero(row.mask)[-1]) + 1 if count else 1
-        made.append(
-            Sample(
-                ids=torch.from_numpy(row.ids[:stop]),
-                lengths=(stop,),
-                written=torch.from_numpy(row.mask[:stop]),
-                turns=torch.from_numpy(row.turn[row.mask]),
-                sampled=torch.from_numpy(row.log_probs[row.mask]),
-                advantages=torch.from_numpy(advantage[row.mask]).float(),
-                low=torch.from_numpy(low[row.mask]).float(),
-                high=torch.from_numpy(high[row.mask]).float(),
-                weights=torch.full((count,), 1.0 / max(mean, 1)),
-            )
-        )
-    return made
-
-
-def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device) -> list[Sample]:
-    """Episodes one behind the other: in each sample at most ``tokens``, but at least one episode."""
-    groups: list[list[Sample]] = []
-    room = 0
-    for episode in episodes:
-        room -= len(episode.ids)
-        if room < 0:
-            groups.append([])
-            room = tokens - len(episode.ids)
-        groups[-1].append(episode)
-    return [_joined(group, device) for group in groups]
-
-
-def _joined(group: Sequence[Sample], device: torch.device) -> Sample:
-    names = [field.name for field in fields(Sample) if field.name not in ("lengths", "turns")]
-    tensors = {name: torch.cat([getattr(each, name) for each in group]).to(device) for name in names}
-    turns = [each.turns + (place << 32) for place, each in enumerate(group)]
-    return Sample(
-        lengths=tuple(length for each in group for length in each.lengths),
-        turns=torch.unique(torch.cat(turns), return_inverse=True)[1].to(device),
-        **tensors,
-    )
-
-
 # The loss.
-
-
-def token_logits(model: PreTrainedModel, batch: Sample) -> Tensor:
-    """The logits that predict each token that the agent wrote: [tokens, vocabulary].
-
-    The model attends packed. Logits are computed where such a token is predicted and nowhere else.
-    """
-    places = batch.written.nonzero()[:, 0]
-    positions = torch.cat([torch.arange(length) for length in batch.lengths]).to(batch.ids.device)
-    logits: Tensor = model(
-        input_ids=batch.ids[None],
-        position_ids=positions[None],
-        use_cache=False,
-        logits_to_keep=places - 1,
-        lengths=batch.lengths,
-    ).logits[0]
-    return logits.float()
-
-
-def chosen_log_probs(logits: Tensor, batch: Sample, temperature: float = 1.0) -> Tensor:
-    """The log-probability of each token that the agent wrote, in nats, with logits over the temperature."""
-    tempered = logits if temperature == 1 else logits / temperature
-    ids = batch.ids[batch.written]
-    return tempered.gather(1, ids[:, None])[:, 0] - tempered.logsumexp(-1)
-
-
-def log_probs(model: PreTrainedModel, batch: Sample, temperature: float = 1.0) -> Tensor:
-    """The log-probability of each token that the agent wrote, in nats, by a model that attends packed."""
-    return chosen_log_probs(token_logits(model, batch), batch, temperature)
-
-
-def entropies(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """The entropy of each distribution, in nats, with logits over the temperature: [tokens].
-
-    >>> entropies(torch.zeros(1, 4)).exp().tolist()
-    [4.0...]
-    """
-    log_p = (logits / temperature).log_softmax(-1)
-    return -(log_p.exp() * log_p).sum(-1)
 
 
 def objective(
@@ -264,55 +144,90 @@ def _turn_means(values: Tensor, turns: Tensor) -> Tensor:
     return (sums.index_add(0, turns, values) / torch.bincount(turns))[turns]
 
 
+def anchored(batch: Sample, before: Reading, settings: Settings, cap: float) -> tuple[Sample, Metrics]:
+    """The batch with the denominators of its ratios, from what the model says ``before`` the first step.
+
+    With a ``cap`` its advantages are corrected for the sampler's rounding. The metrics are sums over tokens,
+    but for ``log_prob_gap``, the largest.
+    """
+    if not len(batch.sampled):
+        return batch, {}
+    log_ratio = before.plain - batch.sampled
+    gap = log_ratio.abs()
+    metrics = {"log_prob_gap": float(gap.max()), "log_prob_gap_mean": float(gap.sum())}
+    if settings.temperature != 1:
+        batch = replace(batch, sampled=before.log_probs.detach())
+    elif cap:
+        ratio = log_ratio.exp()
+        batch = replace(batch, sampled=before.plain, advantages=batch.advantages * ratio.clamp(max=cap))
+        metrics |= {"importance_ratio": float(ratio.sum()), "importance_capped": float((ratio > cap).sum())}
+    return batch, metrics | {"entropy": -float(batch.sampled.sum())}
+
+
 def learn(
     model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
-    batches: Sequence[Sample],
+    steps: Sequence[Sequence[Sample]],
     settings: Settings,
     reference: Callable[[Sample], Tensor] | None = None,
+    cap: float = 0.0,
 ) -> Metrics:
-    """Make ``settings.epochs`` steps on a batch.
+    """Make ``settings.epochs`` rounds of optimizer steps, one on the micro-batches of each of ``steps``.
 
-    Returns the means of the last of them (see :func:`objective`), ``grad_norm`` before it is clipped,
-    ``entropy`` of the policy that sampled (nats per token, as its own samples tell it), and ``log_prob_gap``,
-    the largest distance of a token's log-probability before the first step from the one in its message, in
-    nats. Raises RuntimeError for a gradient that is not finite, before it does harm.
+    Returns the means over the last round (see :func:`objective`), with ``grad_norm`` before it is clipped.
+    Of the model before its first step: ``entropy`` of the policy that sampled (nats a token, as its own
+    samples tell it), ``log_prob_gap`` and ``log_prob_gap_mean``, the largest and the mean distance of a
+    token's log-probability from the one in its message (nats), and with a ``cap``, at temperature 1,
+    ``importance_ratio``, the mean ratio that corrects for it, and ``importance_capped``, the share above the
+    cap. Raises RuntimeError for a gradient that is not finite, before it does harm.
     """
-    device = batches[0].ids.device
-    precision = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    references: list[Tensor | None] = [None] * len(batches)
-    played = list(batches)  # with the log-probabilities of the policy that sampled
-    gap = surprise = 0.0
-    tokens = sum(len(batch.sampled) for batch in batches)
-    metrics: Metrics = {}
-    for epoch in range(settings.epochs):
-        metrics = {}
-        for place, batch in enumerate(batches):
-            with precision:
-                logits = token_logits(model, batch)
-                now = chosen_log_probs(logits, batch, settings.temperature)
-                if reference is not None and epoch == 0:
+    references: dict[int, Tensor] = {}
+    played: dict[int, Sample] = {}  # with the log-probabilities of the policy that sampled
+    before: Metrics = {}
+
+    def anchor(batch: Sample, reading: Reading) -> None:
+        played[id(batch)], told = anchored(batch, reading, settings, cap)
+        gap = max(before.get("log_prob_gap", 0.0), told.get("log_prob_gap", 0.0))
+        before.update({name: before.get(name, 0.0) + value for name, value in told.items()}, log_prob_gap=gap)
+
+    if len(steps) > 1:  # the second step's model is not the one that sampled
+        with torch.no_grad():
+            for batch in (batch for batches in steps for batch in batches):
+                anchor(batch, read(model, batch, settings.temperature))
+    for _ in range(settings.epochs):
+        metrics: Metrics = {}
+        for batches in steps:
+            for batch in batches:
+                reading = read(model, batch, settings.temperature, bool(settings.entropy_coef))
+                if reference is not None and id(batch) not in references:
                     with torch.no_grad():
-                        references[place] = reference(batch)
-            if epoch == 0 and len(now):
-                own = now.detach()
-                if settings.temperature != 1:
-                    played[place] = replace(batch, sampled=own)
-                    own = chosen_log_probs(logits.detach(), batch)
-                gap = max(gap, float((own - batch.sampled).abs().max()))
-                surprise -= float(played[place].sampled.sum()) / tokens
-            entropy = entropies(logits, settings.temperature) if settings.entropy_coef else None
-            loss, parts = objective(now, references[place], played[place], settings, entropy)
-            loss.backward()  # type: ignore[no-untyped-call]
-            metrics = {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
-        norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
-        metrics["grad_norm"] = float(norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+                        references[id(batch)] = reference(batch)
+                if id(batch) not in played:
+                    anchor(batch, reading)
+                loss, parts = objective(
+                    reading.log_probs,
+                    references.get(id(batch)),
+                    played[id(batch)],
+                    settings,
+                    reading.entropies,
+                )
+                loss.backward()  # type: ignore[no-untyped-call]
+                metrics |= {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
+            norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
+            metrics["grad_norm"] = metrics.get("grad_norm", 0.0) + float(norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    metrics = {name: value / len(steps) for name, value in metrics.items()}
+    tokens = max(1, sum(len(batch.sampled) for batches in steps for batch in batches))
+    told = {name: value if name == "log_prob_gap" else value / tokens for name, value in before.items()}
+    gap = told.get("log_prob_gap_mean" if cap else "log_prob_gap", 0.0)
     if gap > WIDE_GAP:
-        logger.warning("sampler and trainer differ by %.3f nats on a token: ratios are off by as much", gap)
-    return metrics | {"entropy": surprise, "log_prob_gap": gap}
+        logger.warning(
+            "sampler and trainer differ by %.3f nats on %s: ratios are off by as much",
+            *(gap, "the mean token" if cap else "a token"),
+        )
+    return {**metrics, "entropy": 0.0, "log_prob_gap_mean": 0.0, **told}
 
 
 # The run.
@@ -321,22 +236,26 @@ def learn(
 class Run:
     """A run's model, environments and progress. Raises what its parts raise for settings that do not fit."""
 
-    def __init__(self, out: Path, settings: Settings) -> None:
+    def __init__(self, out: Path, settings: Settings, plan: Plan | None = None) -> None:
         s = self.settings = settings
         self.out, self.watch = out, Stopwatch()
-        self.trained = TrainedModel(s.model, s.device, s.lora, s.gradient_checkpointing, s.seed)
-        self.model = self.trained.model
-        self.optimizer = torch.optim.AdamW(
-            self.trained.weights.values(), lr=s.learning_rate, weight_decay=s.weight_decay
+        self.plan = plan or plan_run(s)
+        self.trained = TrainedModel(
+            s.model, s.device, s.lora, s.gradient_checkpointing, s.seed, self.plan.precision
         )
+        self.model = self.trained.model
+        self.learner = make_learner(self.trained.weights, s)
+        self.optimizer = self.learner.optimizer
         begun = cache(self.trained.copy)  # one copy, if any is needed, of the model before it learns
         self.reference = self._reference(begun) if s.kl_coef else None
         self.copy = self.trained.copy() if s.refresh_every else None
         self.scorer = self._scorer(begun)
         self.sampling = Sampling(temperature=s.temperature, max_tokens=s.max_tokens)
-        protocol = resolve_protocol(s.protocol)
-        self.policy = LanguageModelPolicy(self._reader(), self.trained.tokenizer, protocol, self.sampling)
+        self.policy = self._policy()
+        self.framing = Framing(self.trained.tokenizer)
         self.actor = TimedPolicy(self.policy, self.watch)
+        self.cap = s.importance_cap if s.sampler != "local" or self.plan.precision == "bf16" else 0.0
+        """Where sampler and trainer round unlike, the cap of the correction."""
         needs = resolve_reward(s.reward).needs
         self.reference_scorer = self._reference_scorer(begun) if "reference" in needs else None
         scorer, reference = (
@@ -350,7 +269,8 @@ class Run:
             reference=reference,
             policy=self.actor if "policy" in needs else None,
         )
-        questions, self.engine = assemble(task)
+        questions, engine = assemble(task)
+        self.engine = replace(engine, measure="end")  # beliefs in one pass over each episode that has ended
         self.estimator = resolve_estimator(s.advantages)
         self.stream = QuestionStream(questions.questions, s.seed, order=s.order)
         outcome = replace(task, questions=unseen, scorer=None, reference=None, policy=None)
@@ -379,7 +299,7 @@ class Run:
         episodes = self.rollouts()
         turns = turns_of(episodes, self.engine.reward, s.group_size)
         advantages = self._advantages(turns)
-        rows = [token_rows(episode, self.policy.framing) for episode in episodes]
+        rows = [token_rows(episode, self.framing) for episode in episodes]
         outages = outage_share(episodes)
         skipped = outages > s.max_outage_share
         learned: Metrics = {}
@@ -392,8 +312,7 @@ class Run:
         else:
             batch = samples(rows, turns, advantages, self.estimator.clips(turns, s.clip), s.loss)
             with self.watch("update"):
-                batches = micro_batches(batch, s.micro_batch, self.model.device)
-                learned = learn(self.model, self.optimizer, batches, s, self.reference)
+                learned = self._learn(batch)
         self.updates += 1
         if self.copy is not None and s.refresh_every and self.updates % s.refresh_every == 0:
             self.copy.load_state_dict(self.model.state_dict())
@@ -404,6 +323,7 @@ class Run:
         return {
             **episode_metrics(episodes),
             **learned,
+            "learning_rate": learning_rate(s, self.updates - 1),
             "outage_share": outages,
             "batches_skipped": float(skipped),
             "collapsed_groups": collapse_rate(turns, advantages),
@@ -415,10 +335,30 @@ class Run:
             **{f"share_{what}": seconds / spent for what, seconds in self.watch.seconds.items()},
         }
 
+    def _learn(self, batch: Sequence[Sample]) -> Metrics:
+        s = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(s, self.updates)
+        self._forget()  # what an update needs has the place of what rollouts keep
+        parts = minibatches(batch, s.minibatches, (s.seed, self.updates))
+        with self.policy.resting() if isinstance(self.policy, ServedSampler) else nullcontext():
+            steps = [micro_batches(part, s.micro_batch, self.model.device) for part in parts]
+            return learn(self.model, self.optimizer, steps, s, self.reference, self.cap)
+
+    def publish(self) -> None:
+        """Tell whatever samples which weights it samples with; a server is given them, if it has others."""
+        self.policy.weights = str(self.updates)
+        if isinstance(self.policy, ServedSampler):
+            self.policy.publish(self.trained)
+
     def validate(self) -> Metrics:
         """Play the validation questions, always with the same random numbers; keep the best model so far."""
+        self.publish()
         self.policy.sampling = replace(self.sampling, temperature=self.settings.validation_temperature)
         played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
+        keep_samples(
+            self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
+        )
         metrics = episode_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
@@ -428,8 +368,7 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint."""
         state = {
-            "weights": {name: weight.detach() for name, weight in self.trained.weights.items()},
-            "optimizer": self.optimizer.state_dict(),
+            **self.learner.state(),
             "scorer": self.copy.state_dict() if self.copy is not None else None,
             "progress": (self.updates, self.tokens, self.seconds, self.best),
         }
@@ -440,11 +379,8 @@ class Run:
         path = self.out / "state.pt"
         if not path.exists():
             return False
-        state = read_checkpoint(path, self.model.device)
-        with torch.no_grad():
-            for name, weight in self.trained.weights.items():
-                weight.copy_(state["weights"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        state = read_checkpoint(path)  # on the CPU, where there is room for what an optimizer may keep there
+        self.learner.load(state)
         if self.copy is not None:
             self.copy.load_state_dict(state["scorer"])
         self.updates, self.tokens, self.seconds, self.best = state["progress"]
@@ -453,11 +389,8 @@ class Run:
     def rollouts(self) -> list[Episode]:
         """The next batch of episodes, group after group."""
         s = self.settings
-        # A resumed run begins with empty caches, and must round as one that was never stopped.
-        self.policy.reader.clear()
-        for scorer in (self.scorer, self.reference_scorer):
-            if isinstance(scorer, TransformersScorer):
-                scorer.clear()
+        self.publish()
+        self._forget()  # a resumed run begins with empty caches, and must round as one that was never stopped
         first = self.updates * s.batch_questions
         questions = [self.stream[first + place] for place in range(s.batch_questions)]
         self.policy.sampling = replace(self.sampling, seed=(s.seed << 32) + self.updates)
@@ -465,12 +398,25 @@ class Run:
         groups = collect_groups(self.engine, self.actor, questions, s.group_size, size)
         return [episode for group in groups for episode in group]
 
+    def close(self) -> None:
+        """Leave a server that samples; what else there is needs no end."""
+        if isinstance(self.policy, ServedSampler):
+            self.policy.close()
+
     def facts(self) -> dict[str, int]:
         """What the retrievers of training and validation tell about themselves in numbers, added up."""
         total = Counter[str]()
         for engine in (self.engine, self.referee):
             total.update({name: fact for name, fact in engine.facts().items() if isinstance(fact, int)})
         return dict(total)
+
+    def _forget(self) -> None:
+        """Empty all prefix caches."""
+        if isinstance(self.policy, LanguageModelPolicy):
+            self.policy.reader.clear()
+        for scorer in (self.scorer, self.reference_scorer):
+            if isinstance(scorer, TransformersScorer):
+                scorer.clear()
 
     def _advantages(self, turns: Turns) -> Floats:
         weights = {}
@@ -498,23 +444,34 @@ class Run:
     def _scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:
         spec = self.settings.scorer
         if spec == "policy":
-            return TransformersScorer(self.model, self.trained.tokenizer)
+            return self._reading(self.model)
         if spec == "frozen":
-            return TransformersScorer(begun(), self.trained.tokenizer)
+            return self._reading(begun())
         if self.copy is not None:
-            return TransformersScorer(self.copy, self.trained.tokenizer)
+            return self._reading(self.copy)
         return resolve_scorer(spec)
 
     def _reference_scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:
         if self.settings.reference is None:
-            return TransformersScorer(begun(), self.trained.tokenizer)
+            return self._reading(begun())
         return resolve_scorer(self.settings.reference)
 
-    def _reader(self) -> PreTrainedModel | CausalReader:
-        """What the policy reads with: where it is the scorer too, with the scorer's prefix cache."""
-        if self.settings.scorer == "policy" and isinstance(self.scorer, TransformersScorer):
-            return self.scorer.reader
-        return self.model
+    def _reading(self, model: PreTrainedModel) -> TransformersScorer:
+        return TransformersScorer(model, self.trained.tokenizer, cache_bytes=self.plan.cache_bytes)
+
+    def _policy(self) -> LanguageModelPolicy | ServedSampler:
+        """What samples; a model that is the scorer too shares the scorer's prefix cache."""
+        s = self.settings
+        protocol = resolve_protocol(s.protocol)
+        if s.sampler != "local":
+            return ServedSampler.of(s.sampler, self.trained.tokenizer, protocol, self.sampling)
+        if s.scorer == "policy" and isinstance(self.scorer, TransformersScorer):
+            reader = self.scorer.reader
+        else:
+            reader = CausalReader(self.model, cache_bytes=self.plan.cache_bytes)
+        return LanguageModelPolicy(
+            reader, self.trained.tokenizer, protocol, self.sampling, batch_bytes=self.plan.batch_bytes
+        )
 
     def _reference(self, begun: Callable[[], PreTrainedModel]) -> Callable[[Sample], Tensor]:
         """The log-probabilities of the model as it began; with adapters that is the model without them."""
@@ -534,18 +491,24 @@ def train(
     settings: Settings,
     report: Callable[[Metrics], None] = lambda metrics: None,
     wandb: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, int]:
     """Run to the end, or on from where an earlier call stopped; returns :meth:`Run.facts` of its retrievers.
 
-    ``report`` gets what the log gets: the metrics of each update (see :meth:`Run.update`), with those of a
-    validation where there was one. Raises ValueError if the folder holds a run with other settings, and
+    ``tell`` gets the plan of the memory before anything is loaded, and ``report`` what the log gets: the
+    metrics of each update (see :meth:`Run.update`), with those of a validation where there was one. Raises
+    SpecError where the run cannot fit, ValueError if the folder holds a run with other settings, and
     BlockingIOError if another process is at work in it.
     """
-    with held(out):
+    with ExitStack() as stack:
+        stack.enter_context(held(out))
         agree(out, settings)
         for name in ("best", "last"):
             tidy(out / name)
-        run = Run(out, settings)
+        plan = plan_run(settings)
+        tell(str(plan))
+        check_plan(plan)
+        run = stack.enter_context(closing(Run(out, settings, plan)))
         resumed = run.resume()
         write = [*sinks(out, shown(settings), run.updates if resumed else -1, wandb), report]
         keep(out, settings)  # the last of what a start does: one that fails leaves no settings behind

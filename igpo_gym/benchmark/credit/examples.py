@@ -25,6 +25,9 @@ class Example:
     found: tuple[str, ...]
     """The titles of the passages found."""
     pay: float
+    trajectory: Trajectory
+    turn: int
+    """Its number, from 1."""
 
 
 def mispriced(groups: Sequence[Plays], count: int = 5) -> tuple[list[Example], list[Example]]:
@@ -63,4 +66,6 @@ def _example(trajectory: Trajectory, turn: int, pay: float) -> Example:
         query="; ".join(shown(question, query) for query in queries(played.action)),
         found=tuple(shown(question, passage.title) for passage in played.passages),
         pay=pay,
+        trajectory=trajectory,
+        turn=turn + 1,
     )

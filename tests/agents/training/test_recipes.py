@@ -21,6 +21,8 @@ GAINS = {"paper": "gain(aliases=first)", "authors": "log-gain(aliases=first)"}
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_what_was_published(name: str) -> None:
     settings = Settings(**recipe(name).settings)
+    if name != "dr-venus":  # a step for each 32 rollouts
+        assert settings.batch_questions * settings.group_size / settings.minibatches == 32
     for field, value in {**COMMON, **PUBLISHED[name]}.items():
         assert getattr(settings, field) == value, field
     assert settings.advantages == ESTIMATORS[name]

@@ -13,30 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from igpo_gym import specs
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import TokenRow
+from igpo_gym.agents.training import trainer
+from igpo_gym.agents.training.batches import Sample, micro_batches, minibatches, samples, turns_of
 from igpo_gym.agents.training.estimators import Estimator, Split, Turns
+from igpo_gym.agents.training.logits import chosen_log_probs, log_probs, read
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.agents.training.settings import Settings, agree, keep
-from igpo_gym.agents.training.trainer import (
-    Run,
-    Sample,
-    chosen_log_probs,
-    entropies,
-    k3,
-    learn,
-    log_probs,
-    micro_batches,
-    objective,
-    samples,
-    token_logits,
-    train,
-    turns_of,
-)
+from igpo_gym.agents.training.trainer import Run, k3, learn, objective, train
 from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Question, Turn
+from igpo_gym.errors import SpecError
 from igpo_gym.lm.packing import attend_packed
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.scorers.local import TransformersScorer
@@ -47,6 +38,8 @@ CPU = torch.device("cpu")
 SETTINGS = Settings(epochs=1, max_norm=1e9, learning_rate=0.1)
 LAYOUTS = ((0, 0, 1, 1, 1, 0, 2, 2), (0, 1, 0, 0, 2, 0, 0, 0, 3, 3, 3), (0, 0, 0, 1, 1))
 """The turn of each token of three episodes."""
+LAYOUTS_READ = [layout[: max(place for place, turn in enumerate(layout) if turn) + 1] for layout in LAYOUTS]
+"""What is read of them: nothing after the agent's last token."""
 
 
 @pytest.fixture
@@ -143,10 +136,9 @@ def test_the_bonus_for_entropy_is_that_of_the_formula(model: PreTrainedModel) ->
     settings = replace(SETTINGS, entropy_coef=0.2, kl_coef=0.0, temperature=0.7)
     rows = make_rows(model)
     (batch,) = micro_batches(make_samples(rows, "token-mean"), 1000, CPU)
-    logits = token_logits(model, batch)
-    now = chosen_log_probs(logits, batch, 0.7)
-    plain, _ = objective(now, None, batch, settings)
-    with_bonus, _ = objective(now, None, batch, settings, entropies(logits, 0.7))
+    reading = read(model, batch, 0.7, entropy=True)
+    plain, _ = objective(reading.log_probs, None, batch, settings)
+    with_bonus, _ = objective(reading.log_probs, None, batch, settings, reading.entropies)
     expected = []
     for row in rows:
         for place in np.flatnonzero(row.mask):
@@ -190,7 +182,7 @@ def test_a_micro_batched_update_is_that_of_the_whole_batch(loss: str) -> None:
             reference.lm_head.weight.mul_(1.1)
         settings = replace(SETTINGS, loss=loss, ratio="turn", epochs=2)
         metrics.append(
-            learn(model, optimizer, batches, settings, lambda batch, m=reference: log_probs(m, batch))
+            learn(model, optimizer, [batches], settings, lambda batch, m=reference: log_probs(m, batch))
         )
         after.append([weight.detach().clone() for weight in model.parameters()])
         assert len(batches) == {1000: 1, 16: 2, 1: 3}[tokens]
@@ -206,11 +198,11 @@ def test_the_gap_to_the_sampled_log_probabilities_is_measured(model: PreTrainedM
         exact = [replace(batch, sampled=log_probs(model, batch)) for batch in batches]
         gap = max(float((batch.sampled - log_probs(model, batch)).abs().max()) for batch in batches)
     still = torch.optim.SGD(model.parameters(), lr=0.0)
-    assert learn(model, still, exact, SETTINGS)["log_prob_gap"] < 1e-5
-    assert learn(model, still, exact, SETTINGS)["loss"] == pytest.approx(
+    assert learn(model, still, [exact], SETTINGS)["log_prob_gap"] < 1e-5
+    assert learn(model, still, [exact], SETTINGS)["loss"] == pytest.approx(
         -sum(float((b.weights * b.advantages).sum()) for b in exact), abs=1e-6
     )
-    assert learn(model, still, batches, SETTINGS)["log_prob_gap"] == pytest.approx(gap, rel=1e-4)
+    assert learn(model, still, [batches], SETTINGS)["log_prob_gap"] == pytest.approx(gap, rel=1e-4)
 
 
 def test_turns_of_episodes_have_their_groups_and_states() -> None:
@@ -254,7 +246,7 @@ def test_ratios_and_gradients_are_those_of_the_policy_that_samples(
         entropy, count = entropy - float(own.detach().sum()), count + len(own)
     expected.backward()
     before = [weight.detach().clone() for weight in model.parameters()]
-    metrics = learn(model, torch.optim.SGD(model.parameters(), lr=0.1), batches, settings)
+    metrics = learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [batches], settings)
     assert metrics["clipped"] == 0
     assert metrics["log_prob_gap"] < 1e-5
     assert metrics["entropy"] == pytest.approx(entropy / count, rel=1e-5)
@@ -271,10 +263,9 @@ def test_a_constant_advantage_does_not_move_a_policy_at_any_temperature() -> Non
     draw = torch.Generator().manual_seed(0)
     logits, tau = torch.tensor([2.0, 0.0, -1.0]), 2.0
     ids = torch.multinomial((logits / tau).softmax(-1), 200_000, replacement=True, generator=draw)
-    sample = Sample(ids, (len(ids),), torch.ones(len(ids), dtype=torch.bool), *[torch.zeros(0)] * 6)
     for temperature, still in ((tau, True), (1.0, False)):
         weight = logits.clone().requires_grad_()
-        chosen_log_probs(weight.expand(len(ids), 3), sample, temperature).mean().backward()
+        chosen_log_probs(weight.expand(len(ids), 3), ids, temperature).mean().backward()
         assert (weight.grad.abs().max() < 5e-3) == still
 
 
@@ -329,14 +320,74 @@ def test_a_gradient_that_is_no_number_stops_the_run(model: PreTrainedModel) -> N
     broken = replace(batch, advantages=batch.advantages * math.nan)
     before = [weight.clone() for weight in model.parameters()]
     with pytest.raises(RuntimeError, match="non-finite"):
-        learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [broken], SETTINGS)
+        learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [[broken]], SETTINGS)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_a_wide_gap_is_warned_of(model: PreTrainedModel, caplog: pytest.LogCaptureFixture) -> None:
     batches = micro_batches(make_samples(make_rows(model)), 1000, CPU)
-    learn(model, torch.optim.SGD(model.parameters(), lr=0.0), batches, SETTINGS)
+    learn(model, torch.optim.SGD(model.parameters(), lr=0.0), [batches], SETTINGS)
     assert "sampler and trainer differ" in caplog.text
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_minibatches_hold_each_episode_once_with_weights_of_their_own(
+    model: PreTrainedModel, parts: int
+) -> None:
+    episodes = make_samples(make_rows(model))
+    made = minibatches(episodes, parts, (0, 7))
+    assert [len(part) for part in made] == {1: [3], 2: [2, 1], 3: [1, 1, 1]}[parts]
+    assert sorted(len(each.ids) for part in made for each in part) == sorted(map(len, LAYOUTS_READ))
+    for part in made:
+        assert sum(float(each.weights.sum()) for each in part) == pytest.approx(1)
+    again = minibatches(episodes, parts, (0, 7))
+    same = [a.ids is b.ids for x, y in zip(made, again, strict=True) for a, b in zip(x, y, strict=True)]
+    assert all(same)
+
+
+def test_minibatches_are_steps_one_after_the_other(model: PreTrainedModel) -> None:
+    """At another temperature the denominators are those of the model before the first of the steps."""
+    settings = replace(SETTINGS, temperature=0.7, kl_coef=0.0)
+    parts = minibatches(make_samples(make_rows(model)), 3, (0, 0))
+    steps = [micro_batches(part, 1000, CPU) for part in parts]
+    slow = packed_model()
+    with torch.no_grad():
+        before = [log_probs(slow, batch, 0.7) for (batch,) in steps]
+    optimizer = torch.optim.SGD(slow.parameters(), lr=0.1)
+    losses = []
+    for (batch,), old in zip(steps, before, strict=True):
+        loss, _ = objective(log_probs(slow, batch, 0.7), None, replace(batch, sampled=old), settings)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    metrics = learn(model, torch.optim.SGD(model.parameters(), lr=0.1), steps, settings)
+    assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert all(
+        torch.allclose(a, b, atol=1e-6) for a, b in zip(model.parameters(), slow.parameters(), strict=True)
+    )
+
+
+def test_a_samplers_rounding_is_corrected_by_the_truncated_ratio(model: PreTrainedModel) -> None:
+    """The gradient before the first step is that under truncated importance weights."""
+    cap = 1.1
+    (batch,) = micro_batches(make_samples(make_rows(model)), 1000, CPU)
+    slow = copy.deepcopy(model).double()
+    own = log_probs(slow, batch).double()
+    ratios = (own.detach() - batch.sampled.double()).exp()
+    assert (ratios > cap).any()
+    assert (ratios < 1).any()
+    (-(batch.weights * ratios.clamp(max=cap) * batch.advantages * own).sum()).backward()
+    before = [weight.detach().clone() for weight in model.parameters()]
+    settings = replace(SETTINGS, kl_coef=0.0)
+    metrics = learn(model, torch.optim.SGD(model.parameters(), lr=0.1), [[batch]], settings, cap=cap)
+    assert metrics["importance_ratio"] == pytest.approx(float(ratios.mean()), rel=1e-5)
+    assert metrics["importance_capped"] == pytest.approx(float((ratios > cap).double().mean()))
+    gaps = (own.detach() - batch.sampled.double()).abs()
+    assert metrics["log_prob_gap_mean"] == pytest.approx(float(gaps.mean()), rel=1e-4)
+    assert metrics["clipped"] == 0
+    for old, new, theirs in zip(before, model.parameters(), slow.parameters(), strict=True):
+        assert ((old - new).double() / 0.1 - theirs.grad).abs().max() <= 1e-4 * theirs.grad.abs().max() + 1e-6
 
 
 def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTrainedModel) -> None:
@@ -350,7 +401,7 @@ def test_an_episode_in_which_the_agent_wrote_nothing_is_no_trouble(model: PreTra
             metrics = learn(
                 model,
                 torch.optim.SGD(model.parameters(), lr=0.0),
-                micro_batches(made, tokens, CPU),
+                [micro_batches(made, tokens, CPU)],
                 replace(SETTINGS, ratio="turn"),
             )
             assert math.isfinite(metrics["loss"])
@@ -413,7 +464,8 @@ def test_all_that_reads_and_plays_for_a_reward_is_timed_and_begins_with_an_empty
 
     run = Run(tmp_path, Settings(**settings, reward="monte-carlo(completions=1)"))
     assert run.engine.policy is not None
-    run.engine.start(run.engine.begin([run.unseen[0]]))
+    stepwise = replace(run.engine, measure="step")
+    stepwise.start(stepwise.begin([run.unseen[0]]))
     assert run.watch.seconds["sampling"] > 0
 
 
@@ -453,6 +505,81 @@ def test_a_policy_that_pays_for_searching_stops_searching(tmp_path: Path) -> Non
     run = Run(tmp_path, settings)
     searches = [run.update()["tool_turns"] for _ in range(4)]
     assert searches[-1] < 0.5 * searches[0]
+
+
+def test_a_run_goes_as_it_did_before_there_was_a_choice(tmp_path: Path) -> None:
+    """Figures of four updates, as they were with one optimizer, one rate and local sampling alone."""
+    train(tmp_path, Settings(**SMALL, learning_rate=0.001))
+    log = read_log(tmp_path / "log.jsonl")[1:]
+    for name, expected in BEFORE.items():
+        assert [line[name] for line in log] == pytest.approx(expected, rel=1e-3)
+
+
+BEFORE = {
+    "reward": [-1.503062583882902, -1.498984336655026, -1.7597241869972016, -1.6919611875815894],
+    "loss": [0.005214994307607412, 0.00521811144426465, 0.05108407139778137, -0.016035379841923714],
+    "grad_norm": [0.0008795739850029349, 0.0019087656401097775, 0.018497362732887268, 0.04036438465118408],
+    "kl": [0.10853277146816254, 0.09865304082632065, 0.21915164589881897, 0.29300421476364136],
+    "entropy": [0.08505326565180983, 0.11444856486189256, 0.1808356810151861, 0.3640953911675347],
+    "gain": [0.4313005681795864, 0.449539770780695, 0.7386103235244923, 0.727118631875212],
+}
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+def test_rollouts_and_updates_are_of_one_precision(tmp_path: Path, lora: int) -> None:
+    if lora:
+        pytest.importorskip("peft")
+    settings = Settings(**SMALL, precision="bf16", lora=lora, learning_rate=1e-3, minibatches=2)
+    run = Run(tmp_path, settings)
+    assert {weight.dtype for weight in run.model.parameters()} == {torch.bfloat16}
+    assert {master.dtype for master in run.learner.masters.values()} == {torch.float32}
+    first, second = run.update(), run.update()
+    for metrics in (first, second):
+        # What is left are sums in another order, of 8 bits: a few hundredths of a nat, and no bias.
+        assert metrics["log_prob_gap_mean"] < 0.05
+        assert metrics["importance_ratio"] == pytest.approx(1, abs=0.05)
+    assert second["kl"] != first["kl"]
+    run.save()
+    again = Run(tmp_path, settings)
+    assert again.resume()
+    for name, master in run.learner.masters.items():
+        assert torch.equal(again.learner.masters[name], master)
+        assert torch.equal(again.learner.weights[name], master.bfloat16())
+    run.trained.save(tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
+
+
+def test_beliefs_at_the_end_are_those_of_the_steps(tmp_path: Path) -> None:
+    rewards, beliefs = [], []
+    for measure in ("end", "step"):
+        run = Run(tmp_path, Settings(**SMALL))
+        assert run.engine.measure == "end"
+        run.engine = replace(run.engine, measure=measure)
+        episodes = run.rollouts()
+        rewards.append([sum(turn.values()) for episode in episodes for turn in episode.rewards])
+        beliefs.append([belief.prob for episode in episodes for belief in episode.beliefs])
+    assert rewards[0] == pytest.approx(rewards[1], abs=1e-5)
+    assert beliefs[0] == pytest.approx(beliefs[1], abs=1e-5)
+    assert len(set(beliefs[0])) > 4
+
+
+def test_a_rate_that_ends_with_the_run_forbids_a_longer_one(tmp_path: Path) -> None:
+    keep(tmp_path, Settings(**SMALL, schedule="cosine"))
+    with pytest.raises(ValueError, match="updates"):
+        agree(tmp_path, Settings(**{**SMALL, "updates": 9}, schedule="cosine"))
+    agree(tmp_path, Settings(**SMALL, schedule="cosine", cache_gib=1.0, sampler="http://127.0.0.1:8000"))
+
+
+def test_the_plan_is_told_before_a_run_and_one_that_cannot_fit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(trainer, "Run", lambda *arguments: pytest.fail("loaded"))
+    with pytest.raises(SpecError, match=r"the run cannot fit: it needs .*; it would with --batch-gib 1\.0"):
+        train(tmp_path, Settings(**SMALL, batch_gib=1e6), tell=told.append)
+    assert told[0].startswith("memory of nano in fp32 on cpu, in GiB: at most ")
+    assert not (tmp_path / "settings.json").exists()
 
 
 RUN = """

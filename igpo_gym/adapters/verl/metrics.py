@@ -1,0 +1,25 @@
+"""What verl's validation tells of an answer, by data set."""
+
+from __future__ import annotations
+
+from igpo_gym.data.scores import JUDGE, METRICS, score, scores
+from igpo_gym.episode import Episode
+
+ACCURACY = "acc"
+"""What verl calls the metric that stands under ``val-core``; all others stand under ``val-aux``."""
+
+
+def answer_metrics(episode: Episode, accuracy: str, judged: bool) -> dict[str, float]:
+    """The scores of an ended episode's answer, under the same names for every episode of a run.
+
+    ``accuracy`` names the metric that is also told as ``acc``; ``judge`` is the verdict of the judge, who has
+    to be there then (``judged``). Where the beliefs are known, ``information_gain`` is their last less their
+    first.
+    """
+    known = scores(episode)
+    own = {name: known[name] for name in METRICS}
+    if judged:
+        own[JUDGE] = known.get(JUDGE, 0.0)
+    core = own[accuracy] if accuracy in own else score(accuracy, episode)
+    gain = episode.beliefs[-1].prob - episode.beliefs[0].prob if episode.beliefs else 0.0
+    return {ACCURACY: core, **own, "information_gain": gain}

@@ -1,0 +1,88 @@
+"""The page: its data, its style and its script in one file that asks for nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator
+from igpo_gym.errors import DataError
+from igpo_gym.storage import written_file
+from igpo_gym.text import well_formed
+from igpo_gym.viewer.data import Data, TokenNames, as_json, page_data
+from igpo_gym.viewer.runs import LIMIT, Run
+
+SCRIPTS = ("vendor/htm-preact.js", "format.js", "charts.js", "lists.js", "episode.js", "sides.js", "main.js")
+"""The page's script is these files one after the other; the first is a library (see its LICENSE)."""
+
+
+def write_page(
+    out: str | Path,
+    runs: Sequence[Run],
+    estimator: str | Estimator = DEFAULT,
+    token_names: TokenNames | None = None,
+) -> int:
+    """Write a page about some runs to a file; returns how many episodes it shows.
+
+    Raises DataError for more than a page holds, with the number of episodes that fit.
+    """
+    data = page_data(runs, estimator, token_names)
+    page = render(data, ", ".join(run.name for run in runs))
+    with written_file(Path(out)) as file:
+        file.write(page)
+    return len(data.details)
+
+
+def render(data: Data, title: str) -> str:
+    """The page as HTML. Raises DataError for more than it holds."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    details = [as_json(each) for each in data.details]
+    _check_size(title, details)
+    environment = Environment(
+        loader=PackageLoader("igpo_gym.viewer", "web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template("page.html.jinja").render(
+        title=title,
+        script=Markup(script),
+        script_hash=digest,
+        style=Markup(_source("style.css")),
+        summary=Markup(as_json(data.summary)),  # it holds no "<"
+        details=[Markup(each) for each in details],
+    )
+    return well_formed(page)
+
+
+def _check_size(title: str, details: Sequence[str]) -> None:
+    room = LIMIT
+    for fit, each in enumerate(details):
+        room -= len(each)
+        if room < 0:
+            raise DataError(
+                title,
+                f"{len(details)} episodes are more than one page holds ({LIMIT // 1_000_000} MB); the first "
+                f"{fit} fit: give --count {fit}, and --start {fit} for a page of the next",
+            )
+
+
+@cache
+def _script() -> str:
+    """The whole script; the library's file keeps its own scope, and the rest is one function."""
+    library, *own = map(_source, SCRIPTS)
+    return library + '\n(() => {\n"use strict";\n' + "\n".join(own) + "\n})();\n"
+
+
+@cache
+def _source(name: str) -> str:
+    return files("igpo_gym.viewer").joinpath("web", name).read_text(encoding="utf-8")

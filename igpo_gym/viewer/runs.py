@@ -1,0 +1,270 @@
+"""What a page shows: recorded runs, with what their episodes are paid under any rewards."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from igpo_gym.agents.rollouts.records import read_recordings
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
+from igpo_gym.episode import Episode
+from igpo_gym.errors import DataError
+from igpo_gym.rewards import resolve_reward
+from igpo_gym.rewards.split import Split, split
+from igpo_gym.specs import from_file
+from igpo_gym.text import without_credentials
+
+Terms: TypeAlias = Sequence[Mapping[str, float]]
+"""For each turn the weighted terms that it is paid."""
+
+Place: TypeAlias = tuple[str, str, int]
+"""The set of questions, the question's id, and which attempt at it an episode is."""
+
+LIMIT = 64_000_000
+"""How many characters of episodes a page holds: browsers open that in about two seconds."""
+
+LARGEST = 16 * LIMIT
+"""The bytes of a recording that is read as a whole, to find out whether a page holds it."""
+
+RECORDED = "as recorded"
+"""What a reward is called whose name a record does not tell."""
+
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+"""What values of a wrong shape raise where they are taken apart."""
+
+_NOISE = 1e-3
+"""By how much a term may differ that is computed anew with the same model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """An episode under one reward."""
+
+    terms: Terms
+    split: Split | None
+    """Gains and outcome; None where the reward is not known here, and there is no advantage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An episode of a page."""
+
+    settings: Mapping[str, Any]
+    """What its record says that it was made with."""
+    episode: Episode
+    paid: dict[str, Paid]
+    """By reward, the recorded one first."""
+
+    @property
+    def place(self) -> Place:
+        """By which relabeled episodes are found again."""
+        return str(self.settings.get("questions", "")), self.episode.question.id, self.episode.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The episodes of one file."""
+
+    name: str
+    episodes: list[Shown] = field(default_factory=list)
+
+    def advantages(self, reward: str, estimator: str | Estimator = DEFAULT) -> list[list[float]]:
+        """For each episode the advantage of each turn under a reward; empty for one whose split is not known.
+
+        The batch is the whole run, a group is all attempts at one question. Raises ValueError where the
+        estimator does not take such turns.
+        """
+        found: list[list[float]] = [[] for _ in self.episodes]
+        known = [
+            (place, each, paid.split)
+            for place, each in enumerate(self.episodes)
+            if (paid := each.paid.get(reward)) and paid.split
+        ]
+        if not known:
+            return found
+        turns = Turns.of(
+            [divided for _, _, divided in known],
+            groups=[(each.settings.get("questions"), each.episode.question.id) for _, each, _ in known],
+            states=[
+                ["", *(turn.observation for turn in each.episode.turns)][: len(each.episode.turns)]
+                for _, each, _ in known
+            ],
+        )
+        values = turns.by_episode(resolve_estimator(estimator)(turns))
+        for (place, _, _), own in zip(known, values, strict=True):
+            found[place] = own.tolist()
+        return found
+
+
+def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = None) -> list[Run]:
+    """The runs of some files, in their order; of each recording ``count`` episodes from number ``start`` on.
+
+    A file is a recording, or what ``igpo-gym relabel`` wrote about the recording in front of it: as lines of
+    rewards, or as records. The latter are known by their messages: episodes of the same questions and
+    attempts that say the same are not another run, but the same one under another reward. Advantages are
+    those among the episodes that are read. Raises DataError for a file that is neither, for one that does not
+    belong to a recording, and, where all episodes are asked for, for one of more than ``LARGEST`` bytes.
+    """
+    runs: list[Run] = []
+    for file in map(Path, files):
+        if _is_priced(file):
+            _add(file, runs[-1] if runs else Run(""), _priced(file, runs, start))
+            continue
+        if count is None:
+            _check_size(file)
+        run = _recorded(file, {run.name for run in runs}, start, count)
+        original = next((earlier for earlier in runs if _same_messages(run, earlier)), None)
+        if original is None:
+            runs.append(run)
+        else:
+            new = {each.place: each.paid for each in run.episodes}
+            _add(file, original, new)
+    if not any(run.episodes for run in runs):
+        behind = f" from number {start} on" if start else ""
+        raise DataError(files[0] if files else "", f"there are no episodes to show{behind}")
+    return runs
+
+
+def _check_size(file: Path) -> None:
+    size = file.stat().st_size
+    if size > LARGEST:
+        with file.open("rb") as lines:
+            episodes = sum(1 for _ in lines)
+        raise DataError(
+            file,
+            f"{episodes} episodes of {size / 1e9:.1f} GB are more than one page shows: give --count (about "
+            f"{episodes * LIMIT // size} fit), and --start for the next",
+        )
+
+
+def _recorded(file: Path, names: Iterable[str], start: int, count: int | None) -> Run:
+    run = Run(_unlike(file.stem, names))
+    stop = None if count is None else start + count
+    for settings, episode in islice(read_recordings(file), start, stop):
+        run.episodes.append(Shown(settings, episode, _paid(settings, episode, file)))
+    return run
+
+
+def _paid(settings: Mapping[str, Any], episode: Episode, file: Path) -> dict[str, Paid]:
+    """What a record says that its episode was paid, and would be paid under other rewards."""
+    if not episode.rewards:
+        return {}
+    if "priced" in episode.extra:  # the first of these is what the record's episode was paid
+        try:
+            turns = _turns(episode.extra["priced"], episode)
+        except _MALFORMED as problem:
+            raise DataError(
+                file, f"the rewards of {episode.question.id!r} are malformed: {problem}"
+            ) from None
+        return {name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()}
+    name = without_credentials(str(settings.get("reward") or RECORDED))
+    divided = _recorded_split(episode) or _split(episode, episode.rewards, name, file)
+    return {name: Paid(episode.rewards, divided)}
+
+
+def _turns(rewards: Mapping[str, Any], episode: Episode) -> dict[str, list[dict[str, float]]]:
+    """By reward what ``igpo-gym relabel`` says of each turn. Raises what a wrong shape raises."""
+    turns = {
+        name: [{term: float(value) for term, value in terms.items()} for terms in paid["turns"]]
+        for name, paid in rewards.items()
+    }
+    for name, each in turns.items():
+        if len(each) != len(episode.turns):
+            raise ValueError(f"{name} pays {len(each)} turns, but there are {len(episode.turns)}")
+    return turns
+
+
+def _is_priced(file: Path) -> bool:
+    """Whether a file's lines hold rewards alone."""
+    with file.open("rb") as lines:
+        try:
+            first = json.loads(next(lines, b"null"))
+        except ValueError:
+            return False
+    return isinstance(first, dict) and "format" not in first and {"question_id", "rewards"} <= first.keys()
+
+
+def _priced(file: Path, runs: Sequence[Run], start: int) -> dict[Place, dict[str, Paid]]:
+    """What each episode of the latest run is paid, from lines of rewards; it begins at number ``start``."""
+    if not runs:
+        raise DataError(file, "holds rewards without episodes: name the recording in front of it")
+    shown = runs[-1].episodes
+    places = {(each.episode.question.id, each.episode.attempt): each for each in shown}
+    found: dict[Place, dict[str, Paid]] = {}
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            at = number - 1 - start
+            try:
+                record = json.loads(line)
+                place = record["question_id"], record["attempt"]
+                # Line n is about episode n; several sets in one file may share ids.
+                own = shown[at] if 0 <= at < len(shown) else None
+                if own is None or own.place[1:] != place:
+                    own = places.get(place)
+                if own is None:
+                    continue
+                turns = _turns(record["rewards"], own.episode)
+            except _MALFORMED as problem:
+                raise DataError(file, f"not what igpo-gym relabel writes ({problem!r})", number) from problem
+            found[own.place] = {
+                name: Paid(terms, _split(own.episode, terms, name, file)) for name, terms in turns.items()
+            }
+    return found
+
+
+def _add(file: Path, run: Run, paid: Mapping[Place, Mapping[str, Paid]]) -> None:
+    """Add what a file says of a run's episodes. Raises DataError where it says nothing of any."""
+    if not any(each.place in paid for each in run.episodes):
+        raise DataError(file, f"prices no episode of {run.name}, the recording in front of it")
+    for each in run.episodes:
+        for name, one in paid.get(each.place, {}).items():
+            known = each.paid.get(name)
+            if known is None or not _close(known.terms, one.terms):
+                each.paid[name if known is None else _unlike(f"{name} ({file.stem})", each.paid)] = one
+
+
+def _close(ours: Terms, theirs: Terms) -> bool:
+    """Whether two payments differ by no more than what computing beliefs anew may."""
+    return len(ours) == len(theirs) and all(
+        one.keys() == other.keys() and all(math.isclose(one[n], other[n], abs_tol=_NOISE) for n in one)
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def _same_messages(run: Run, other: Run) -> bool:
+    """Whether a run's episodes are all those of another, told by their messages."""
+    said = {each.place: [turn.message for turn in each.episode.turns] for each in other.episodes}
+    return bool(run.episodes) and all(
+        said.get(each.place) == [turn.message for turn in each.episode.turns] for each in run.episodes
+    )
+
+
+def _recorded_split(episode: Episode) -> Split | None:
+    told: Any = episode.extra.get("split")
+    try:
+        divided = Split(tuple(map(float, told["gains"])), told["outcome"], told["last_gain"])
+    except _MALFORMED:
+        return None
+    return divided if divided.turns == len(episode.turns) else None
+
+
+def _split(episode: Episode, terms: Terms, reward: str, file: Path) -> Split | None:
+    """The split under a reward that a file names; None for one that is not known here."""
+    try:
+        function = resolve_reward(from_file("reward", reward, file))
+        return split(replace(episode, rewards=[dict(each) for each in terms]), function)
+    except ValueError:
+        return None
+
+
+def _unlike(name: str, names: Iterable[str]) -> str:
+    """The name, or the name with the first number that makes it another than all these."""
+    taken, number, made = set(names), 2, name
+    while made in taken:
+        made, number = f"{name} {number}", number + 1
+    return made

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from igpo_gym.viewer.marks import blocks, marked
+
+TEXTS = st.text(alphabet="ab <>\n./", max_size=60)
+
+
+@settings(deadline=None)
+@given(TEXTS, st.lists(TEXTS, max_size=3), st.lists(TEXTS.filter(str.strip), max_size=3))
+def test_pieces_joined_are_the_text(text: str, passages: list[str], answers: list[str]) -> None:
+    assert "".join(piece for piece, _ in marked(text, passages, answers)) == text
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_blocks_lose_no_letter(text: str) -> None:
+    shown = "".join(tag + inside for tag, inside in blocks(text))
+    assert set("ab") & set(text) <= set(shown)
+
+
+def test_a_passage_is_marked_as_far_as_it_is_shown() -> None:
+    passage = "Danzig is a port at the mouth of the Vistula. " * 4
+    reply = f"Doc 1(Title: Danzig) {passage[:100]}[... 84 characters cut]\nDoc 2(Title: Odra) A river."
+    pieces = marked(reply, [passage], [])
+    assert pieces[0] == (f"Doc 1(Title: Danzig) {passage[:100]}", "g")
+    assert {mark for _, mark in pieces[1:]} == {""}
+
+
+def test_foreign_text_is_found_as_it_was_shown() -> None:
+    assert marked("Doc 1 p ‹ 0.05 it is", ["p < 0.05 it is"], ["p < 0.05"]) == [
+        ("Doc 1 ", "g"),
+        ("p ‹ 0.05", "ga"),
+        (" it is", "g"),
+    ]
+
+
+def test_answers_are_whole_words_in_any_letter_case() -> None:
+    assert [
+        piece
+        for piece, mark in marked("GRASS, grasses; Günter\nGrass", [], ["Günter Grass", "Grass"])
+        if mark
+    ] == [
+        "GRASS",
+        "Günter\nGrass",
+    ]
+    assert marked("no, it is not", [], ["no"]) == [("no, it is not", "")]
+
+
+def test_blocks_of_a_message() -> None:
+    assert blocks('Well. <open page="2">Danzig</open> <think>unfinished') == [
+        ("", "Well."),
+        ('open page="2"', "Danzig"),
+        ("think", "unfinished"),
+    ]

@@ -1,0 +1,167 @@
+"""Which files are a run, and which say what its episodes are paid."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from igpo_gym.envs.engine import Engine
+from igpo_gym.errors import DataError
+from igpo_gym.rewards import PRESETS
+from igpo_gym.viewer import runs
+from igpo_gym.viewer.runs import read_runs
+from tests.conftest import play
+from tests.viewer.pages import RIGHT, SEARCH, WRONG, group, write
+
+
+def priced(path: Path, reward: str, values: dict[tuple[str, int], list[dict[str, float]]]) -> Path:
+    """Lines as ``igpo-gym relabel`` writes them."""
+    lines = [
+        {"question_id": question, "attempt": attempt, "rewards": {reward: {"return": 0.0, "turns": turns}}}
+        for (question, attempt), turns in values.items()
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_lines_of_rewards_belong_to_the_recording_in_front(tmp_path: Path, engine: Engine) -> None:
+    episodes = [play(engine, 1, SEARCH, RIGHT), play(engine, 0, SEARCH, WRONG)]
+    recording = write(tmp_path / "a.jsonl", episodes)
+    f1 = [[{"f1": 0.0}, {"f1": 1.0}], [{"f1": 0.0}, {"f1": 0.0}]]
+    lines = priced(tmp_path / "p.jsonl", "outcome-f1", {("q-birth", 0): f1[0], ("q-author", 0): f1[1]})
+    (run,) = read_runs([recording, lines])
+    assert run.name == "a"
+    assert [list(each.paid) for each in run.episodes] == [["igpo", "outcome-f1"]] * 2
+    told = run.episodes[0].paid["outcome-f1"]
+    assert told.terms == f1[0]
+
+
+def test_records_that_say_the_same_are_the_same_episodes_under_another_reward(
+    tmp_path: Path, engine: Engine
+) -> None:
+    episodes = group(engine)
+    first = write(tmp_path / "a.jsonl", episodes)
+    again = [
+        replace(each, rewards=[{"f1": 2.0 * terms["f1"]} for terms in each.rewards]) for each in episodes
+    ]
+    second = write(tmp_path / "b.jsonl", again, PRESETS["outcome-f1"])
+    (run,) = read_runs([first, second])
+    assert list(run.episodes[0].paid) == ["igpo", "outcome-f1"]
+    # the same again, but for rounding, is nothing new
+    (same,) = read_runs([first, write(tmp_path / "c.jsonl", episodes)])
+    assert list(same.episodes[0].paid) == ["igpo"]
+    # under the same name, but otherwise: a name of its own
+    (other,) = read_runs([first, write(tmp_path / "d.jsonl", again, None, reward="igpo")])
+    assert list(other.episodes[0].paid) == ["igpo", "igpo (d)"]
+
+
+def test_records_that_hold_several_rewards(tmp_path: Path, engine: Engine) -> None:
+    episode = play(engine, 1, SEARCH, RIGHT)
+    other = [{"f1": 0.0}, {"f1": 1.0}]
+    priced = {
+        "igpo": {"return": 1.0, "turns": episode.rewards},
+        "outcome-f1": {"return": 1.0, "turns": other},
+    }
+    both = replace(episode, extra={"priced": priced})
+    (run,) = read_runs([write(tmp_path / "a.jsonl", [both], reward="tips")])
+    paid = run.episodes[0].paid
+    assert list(paid) == ["igpo", "outcome-f1"]
+    assert paid["outcome-f1"].terms == other
+    assert paid["outcome-f1"].split is not None
+
+
+def test_lines_are_about_the_episodes_in_order(tmp_path: Path, engine: Engine) -> None:
+    """Two sets in one file share ids and attempts."""
+    episode = play(engine, 1, SEARCH, RIGHT)
+    first, second = (write(tmp_path / f"{name}.jsonl", [episode], questions=name) for name in "ab")
+    joined = tmp_path / "both.jsonl"
+    joined.write_text(first.read_text() + second.read_text())
+    lines = [
+        priced(tmp_path / f"{n}.p", "x", {("q-birth", 0): [{"x": n}, {"x": n}]}).read_text()
+        for n in (1.0, 2.0)
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(lines))
+    (run,) = read_runs([joined, tmp_path / "p.jsonl"])
+    assert [each.paid["x"].terms[0] for each in run.episodes] == [{"x": 1.0}, {"x": 2.0}]
+
+
+def test_other_messages_are_another_run(tmp_path: Path, engine: Engine) -> None:
+    (tmp_path / "later").mkdir()
+    first = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, WRONG)])
+    second = write(tmp_path / "later" / "a.jsonl", [play(engine, 1, SEARCH, RIGHT)])
+    assert [run.name for run in read_runs([first, second])] == ["a", "a 2"]
+
+
+def test_advantages_are_those_of_the_group(tmp_path: Path, engine: Engine) -> None:
+    """METHOD's own example: gains .3 .1 | .05 and outcomes 1 | 0."""
+    long, short = play(engine, 1, SEARCH, SEARCH, RIGHT), play(engine, 1, SEARCH, WRONG)
+    short.attempt = 1
+    terms = ({"gain": 0.3, "f1": 0.0}, {"gain": 0.1, "f1": 0.0}, {"gain": 0.0, "f1": 1.0})
+    long.rewards[:] = [{**each, "format-penalty": 0.0} for each in terms]
+    short.rewards[:] = [
+        {"gain": 0.05, "f1": 0.0, "format-penalty": 0.0},
+        {"gain": 0.0, "f1": 0.0, "format-penalty": 0.0},
+    ]
+    (run,) = read_runs([write(tmp_path / "a.jsonl", [long, short])])
+    found = run.advantages("igpo", "igpo-separate")
+    assert found[0] == pytest.approx([1.926, 0.537, 1.0], abs=2e-3)
+    assert found[1] == pytest.approx([-1.926, -1.0], abs=2e-3)
+    assert run.advantages("igpo", "grpo") == [
+        pytest.approx([1.0] * 3, abs=1e-3),
+        pytest.approx([-1.0] * 2, abs=1e-3),
+    ]
+    assert run.advantages("tips") == [[], []]
+
+
+def test_a_reward_that_is_not_known_here_has_no_advantage(tmp_path: Path, engine: Engine) -> None:
+    recording = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, RIGHT)])
+    lines = priced(tmp_path / "p.jsonl", "os:system", {("q-birth", 0): [{"x": 0.0}, {"x": 1.0}]})
+    (run,) = read_runs([recording, lines])
+    assert run.episodes[0].paid["os:system"].split is None
+    assert run.advantages("os:system") == [[]]
+
+
+def test_what_does_not_belong_is_refused(tmp_path: Path, engine: Engine) -> None:
+    recording = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, RIGHT)])
+    other = priced(tmp_path / "o.jsonl", "x", {("else", 0): [{"x": 1.0}]})
+    short = priced(tmp_path / "s.jsonl", "x", {("q-birth", 0): [{"x": 1.0}]})
+    with pytest.raises(DataError, match="holds rewards without episodes"):
+        read_runs([other, recording])
+    with pytest.raises(DataError, match="prices no episode of a"):
+        read_runs([recording, other])
+    with pytest.raises(DataError, match=r"s\.jsonl, line 1: .*x pays 1 turns, but there are 2"):
+        read_runs([recording, short])
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DataError, match="no episodes to show"):
+        read_runs([tmp_path / "empty.jsonl"])
+
+
+def test_a_part_of_the_episodes(tmp_path: Path, engine: Engine) -> None:
+    recording = write(tmp_path / "a.jsonl", group(engine))
+    values = {("q-birth", n): [{"x": float(n)}] * turns for n, turns in enumerate((3, 2, 2, 3))}
+    lines = priced(tmp_path / "p.jsonl", "x", values)
+    (run,) = read_runs([recording, lines], 1, 2)
+    assert [(each.episode.attempt, each.paid["x"].terms[0]["x"]) for each in run.episodes] == [
+        (1, 1.0),
+        (2, 2.0),
+    ]
+    assert len(read_runs([recording], 3)[0].episodes) == 2
+    with pytest.raises(DataError, match="no episodes to show from number 5 on"):
+        read_runs([recording], 5)
+
+
+def test_a_large_file_is_refused_before_it_is_read(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = write(tmp_path / "a.jsonl", group(engine))
+    size = recording.stat().st_size
+    monkeypatch.setattr(runs, "LARGEST", size - 1)
+    monkeypatch.setattr(runs, "LIMIT", size // 2)
+    with pytest.raises(DataError, match=r"5 episodes of 0\.0 GB .* --count \(about 2 fit\)"):
+        read_runs([recording])
+    assert len(read_runs([recording], 0, 4)[0].episodes) == 4
+    monkeypatch.setattr(runs, "LARGEST", size)
+    assert len(read_runs([recording])[0].episodes) == 5
