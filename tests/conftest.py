@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from igpo_gym.data.interface import QuestionSet
@@ -22,6 +23,10 @@ from igpo_gym.tools import Search
 
 # Before anything imports huggingface_hub, which would otherwise retry for a minute without a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A busy machine is no mistake of what is tested.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 REPOSITORY = Path(__file__).parents[1]
 

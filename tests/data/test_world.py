@@ -91,7 +91,7 @@ def test_the_splits_share_no_word():
 
 
 @given(st.integers(20, 120), st.sampled_from(sorted(SPLITS)), st.floats(0, 1), st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_world_keeps_its_promises(documents, split, coupling, seed):
     world = World(documents=documents, split=split, coupling=coupling, seed=seed, hops=(1, 4), questions=20)
     for number in range(documents):

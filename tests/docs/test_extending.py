@@ -194,7 +194,7 @@ lines = (
     .map(lambda text: " ".join(neutralize(text).split()))
     .filter(lambda text: any(letter.isalnum() for letter in text))
 )
-unlimited = settings(deadline=None, suppress_health_check=list(HealthCheck))
+unlimited = settings(suppress_health_check=list(HealthCheck))
 
 
 @unlimited

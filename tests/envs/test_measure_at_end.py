@@ -71,7 +71,7 @@ plans = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(plans)
 def test_the_numbers_are_those_of_the_steps(plans: list[tuple[list[str], EndReason | None]]) -> None:
     index = BM25Index.build(PASSAGES)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.lm.decoding import DecodingBatch, pick
@@ -42,7 +42,6 @@ def test_tokens_come_as_often_as_they_are_likely() -> None:
     np.testing.assert_allclose(shares(temperature=0), [1, 0, 0, 0, 0])
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=6),
     st.floats(0, 1, width=32, exclude_max=True),

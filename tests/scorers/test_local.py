@@ -127,7 +127,7 @@ def test_beliefs_equal_a_plain_forward_pass_without_the_private_kernel(
 SCORERS = [make_scorer(), make_scorer(cache_bytes=40_000), make_scorer(row_tokens=30)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.lists(

@@ -272,7 +272,7 @@ SCORES = st.floats() | st.sampled_from([-0.0, math.inf, 5e-324])
 FOUND = st.lists(st.builds(Passage, TEXTS, TEXTS, TEXTS, SCORES), max_size=3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(TEXTS, FOUND, min_size=1, max_size=4), st.integers(1, 10**30))
 def test_any_text_any_passages_and_any_k_come_back(library: dict[str, list[Passage]], k: int) -> None:
     class Known(Library):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.envs.engine import Engine
@@ -25,7 +25,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_json_stands_in_a_script_and_says_the_same(value: object) -> None:
     text = as_json(value)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.viewer.marks import blocks, marked
@@ -8,13 +8,11 @@ from igpo_gym.viewer.marks import blocks, marked
 TEXTS = st.text(alphabet="ab <>\n./", max_size=60)
 
 
-@settings(deadline=None)
 @given(TEXTS, st.lists(TEXTS, max_size=3), st.lists(TEXTS.filter(str.strip), max_size=3))
 def test_pieces_joined_are_the_text(text: str, passages: list[str], answers: list[str]) -> None:
     assert "".join(piece for piece, _ in marked(text, passages, answers)) == text
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_blocks_lose_no_letter(text: str) -> None:
     shown = "".join(tag + inside for tag, inside in blocks(text))

@@ -172,7 +172,7 @@ def test_a_complete_message_takes_no_part_in_a_pass() -> None:
     assert decoding == [sum(count > step for count in drawn) for step in range(max(drawn))]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6, unique=True),
     st.sampled_from([{}, {"batch_bytes": 0}, {"batch_bytes": 200_000}]),

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
@@ -35,7 +35,6 @@ class Patient:
 INDEX = BM25Index.build(PASSAGES)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 7))
 def test_every_question_is_played_to_its_end_with_full_batches(places: list[int], batch_size: int) -> None:
     engine = Engine(TAGS, (Search(INDEX, 2),), PRESETS["igpo"], MentionScorer(), Rules(6))

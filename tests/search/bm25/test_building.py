@@ -43,7 +43,7 @@ def bm25s_ranking(passages: list[Passage], query: str) -> list[tuple[int, float]
     return sorted((pair for pair in pairs if pair[1] > 0), key=lambda pair: (-pair[1], pair[0]))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(corpora, st.lists(vocabulary, max_size=8), st.integers(1, 40))
 def test_equals_bm25s_to_the_last_bit(corpus: list[tuple[str, str]], query: list[str], k: int) -> None:
     passages = numbered(corpus)

@@ -21,7 +21,7 @@ def postings(rng: np.random.Generator, passages: int, share: float, levels: int)
     return Postings(numbers, scores, float(scores.max()))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
     passages=st.one_of(st.integers(1, 40), st.integers(1, 2000)),
