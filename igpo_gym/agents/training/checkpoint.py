@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -48,8 +49,11 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         if damaged is None:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             return state
-    except (OSError, torch.OutOfMemoryError):
+    except torch.OutOfMemoryError:
         raise
     except Exception as problem:  # zipfile and torch raise half a dozen classes over damage
+        # A place that lies before the file's beginning is an OSError too.
+        if isinstance(problem, OSError) and problem.errno != errno.EINVAL:
+            raise
         raise DataError(path, f"the checkpoint is damaged; {_CURE}") from problem
     raise DataError(path, f"the checkpoint is damaged in {damaged}; {_CURE}")
