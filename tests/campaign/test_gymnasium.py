@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -38,7 +39,7 @@ def made(question_set: QuestionSet, index: BM25Index) -> Any:
             "questions": question_set,
             "search": index,
             "scorer": MentionScorer(),
-            "max_turns": draw.randrange(1, 5),
+            "max_turns": draw.randrange(2, 6),
             "top_k": draw.randrange(1, 4),
             "group_size": draw.randrange(1, 3),
             "order": draw.choice(("random", "epoch")),
@@ -47,10 +48,8 @@ def made(question_set: QuestionSet, index: BM25Index) -> Any:
         }
         if "Discrete" not in name:
             settings["protocol"] = draw.choice(sorted(PROTOCOLS))
-        print(
-            name,
-            {key: value for key, value in settings.items() if key not in ("questions", "search", "scorer")},
-        )
+        told = {key: value for key, value in settings.items() if isinstance(value, str | int)}
+        print(name, told)
         return name, settings
 
     return drawn
@@ -72,10 +71,10 @@ def test_vector_forms_are_what_single_environments_are(rounds: Rounds, made: Any
         settings |= {"group_size": 1, "order": "random"}
         mode = draw.choice((AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP))
         count, seed = draw.randrange(1, 4), draw.randrange(1000)
-        ours = gym.make_vec(
-            name, count, vectorization_mode="vector_entry_point", autoreset_mode=mode, **settings
-        )
-        theirs = gym.vector.SyncVectorEnv([lambda: gym.make(name, **settings)] * count, autoreset_mode=mode)
+        how: Any = {"num_envs": count, "autoreset_mode": mode, **settings}
+        ours = gym.make_vec(name, vectorization_mode="vector_entry_point", **how)
+        single = partial(gym.make, name, **settings)
+        theirs = gym.vector.SyncVectorEnv([single] * count, autoreset_mode=mode)
         np.testing.assert_array_equal(ours.reset(seed=seed)[0], theirs.reset(seed=seed)[0])
         for _ in range(15):
             if "Discrete" in name:

@@ -83,7 +83,8 @@ def blocks(episode: Episode) -> list[str]:
 
 
 def test_retrieved_text_does_nothing(rounds: Rounds) -> None:
-    framings = {name: Framing(each) for name, each in tokenizers().items()}
+    made = tokenizers()
+    framings = {name: Framing(each) for name, each in made.items()}
     single = [protocol for protocol in EVERY if len(protocol.tools) == 1]
     for draw in rounds():
         protocol, name = draw.choice(single), draw.choice(sorted(framings))
@@ -94,7 +95,7 @@ def test_retrieved_text_does_nothing(rounds: Rounds) -> None:
         assert hostile.end is None
         assert len(hostile.turns) == 1
         framing = framings[name]
-        special = set(framing.tokenizer.all_special_ids) - {framing.tokenizer.unk_token_id}
+        special = set(made[name].all_special_ids) - {made[name].unk_token_id}
         counts = [
             Counter(token for token in framing.ids(episode.segments) if token in special)
             for episode in (hostile, plain)

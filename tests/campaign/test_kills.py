@@ -1,4 +1,4 @@
-"""Processes that are killed at random moments: what is left is the old thing or the new one, and work goes on."""
+"""Processes that are killed at random moments: the old thing is left or the new one, and work goes on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ with RolloutFile(Path(sys.argv[1]), {}) as file:
 
 
 def killed(seconds: float, program: str, *arguments: object) -> bool:
-    """Run a program, and kill it so many seconds after it says that it is ready; whether it was still at work."""
+    """Kill a program so many seconds after it says that it is ready; whether it was still at work."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -86,17 +86,16 @@ def test_a_recording_goes_on_where_it_was(rounds: Rounds, tmp_path: Path) -> Non
 
 def test_a_training_goes_on_where_it_was(rounds: Rounds, tmp_path: Path) -> None:
     program = "print('ready', flush=True)\n" + RUN
-    settings = json.dumps(
-        {**SMALL, "reward": "igpo", "scorer": "policy", "learning_rate": 0.001, "updates": 3}
-    )
+    settings = {**SMALL, "reward": "igpo", "scorer": "policy", "learning_rate": 0.001, "updates": 3}
+    arguments = json.dumps(settings), -1
     started = time.monotonic()
-    assert not killed(600, program, tmp_path / "whole", settings, -1)
+    assert not killed(600, program, tmp_path / "whole", *arguments)
     whole = time.monotonic() - started
     expected = (tmp_path / "whole" / "last" / "model.safetensors").read_bytes()
     for number, draw in enumerate(rounds()):
         out = tmp_path / str(number)
         for _ in range(2):
-            killed(draw.uniform(0, whole), program, out, settings, -1)
-        assert not killed(600, program, out, settings, -1)
+            killed(draw.uniform(0, whole), program, out, *arguments)
+        assert not killed(600, program, out, *arguments)
         assert (out / "last" / "model.safetensors").read_bytes() == expected
         assert not list(out.glob(".*part")) + list(out.glob(".best-*")) + list(out.glob(".last-*"))

@@ -80,8 +80,9 @@ def play(protocol: TextProtocol, question: Any, said: list[str], data: Any) -> N
     assert episode.end is not None
     divided = split(episode, reward)
     assert math.isfinite(divided.outcome + sum(divided.gains))
-    record = to_record(episode, reward)
+    record = json.loads(json.dumps(to_record(episode, reward)))
     assert from_record(json.loads(json.dumps(record))) == from_record(record)
+    assert from_record(record).turns == episode.turns
 
 
 def test_any_messages_make_an_episode(rounds: Rounds) -> None:
