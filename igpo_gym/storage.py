@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -85,13 +86,40 @@ def written_whole(target: Path) -> Iterator[Path]:
     with _scratch(target) as scratch:
         folder = scratch / "new"
         folder.mkdir()
-        try:
+        with full_disk_named(target):
             yield folder
-        except OSError as problem:
-            if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and problem.filename is None:
-                problem.filename = str(target)
-            raise
         _replace(target, folder, scratch)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def full_disk_named(target: Path) -> Iterator[None]:
+    """Where the block finds no room on the disk, raise OSError that names ``target``.
+
+    Libraries raise errors of their own about that: safetensors puts the system's number into a text, and
+    torch raises RuntimeError after the OSError.
+    """
+    try:
+        yield
+    except Exception as problem:
+        number = _full(problem)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(target)) from problem
+
+
+def _full(problem: BaseException | None) -> int | None:
+    """The system's number of the error by which an exception, or one before it, says that a disk is full."""
+    while problem is not None:
+        number = problem.errno if isinstance(problem, OSError) else None
+        if told := re.search(r"\(os error (\d+)\)", str(problem)):  # in the words of Rust's libraries
+            number = int(told[1])
+        if number in _FULL:
+            return number
+        problem = problem.__cause__ or problem.__context__
+    return None
 
 
 def tidy(target: Path) -> None:

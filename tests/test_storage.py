@@ -189,6 +189,28 @@ def test_a_disk_that_is_full_is_named_with_the_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_a_disk_that_is_full_while_a_model_is_saved_is_named(tmp_path: Path) -> None:
+    """safetensors raises an error of its own; a limit on a file's size stands for the disk."""
+    script = (
+        "import resource, signal, sys, torch\n"
+        "from pathlib import Path\n"
+        "from safetensors.torch import save_file\n"
+        "from igpo_gym.storage import written_whole\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "try:\n"
+        "    with written_whole(Path(sys.argv[1])) as folder:\n"
+        "        save_file({'w': torch.zeros(50_000)}, folder / 'model.safetensors')\n"
+        "except OSError as problem:\n"
+        "    print(problem.filename, problem.strerror)\n"
+    )
+    target = tmp_path / "model"
+    run = subprocess.run([sys.executable, "-c", script, target], capture_output=True, text=True, check=True)
+    assert run.stdout == f"{target} File too large\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "file"
     with written_file(target) as file:

@@ -142,7 +142,9 @@ def _explained(what: str, spec: str | Path) -> Iterator[dict[str, Any]]:
     }
     try:
         yield where
-    except (OSError, ValueError, KeyError) as problem:
+    except (ImportError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as problem:  # a parser of damaged files may fail in any way: tokenizers raise Exception
         reason = str(problem).strip().partition("\n")[0]
         if problem_of_hub:
             reason = f"it is not in the local cache, and {problem_of_hub}"

@@ -41,9 +41,13 @@ def _unless_last(value: Price) -> Price:
 
 
 def measured_gain(episode: Episode, turn: int) -> float:
-    """The change of the belief as it was measured, in probability; 0 for an answer and a failed search."""
+    """The change of the belief as it was measured, in probability; 0 for an answer and a failed search.
+
+    It is 0 for an invalid message that ends the episode too: nothing is measured after it.
+    """
     played = episode.turns[turn - 1]
-    if isinstance(played.action, Answer) or played.failed:
+    ended = episode.terminated and turn == len(episode.turns)
+    if ended or isinstance(played.action, Answer) or played.failed:
         return 0.0
     return episode.beliefs[turn].prob - episode.beliefs[turn - 1].prob
 

@@ -161,7 +161,7 @@ def test_each_question_comes_once_before_any_comes_again() -> None:
 
 
 def test_an_evaluation_is_written_down(tmp_path: Path) -> None:
-    answers = [(f"<answer>{place}</answer>",) for place in range(100)]
+    answers = [("<answer>1</answer>",)] * 100  # whichever question is asked first
 
     async def evaluate(env: SearchQA) -> dict[str, list[float]]:
         await env.evaluate()

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +12,6 @@ import pytest
 pytest.importorskip("trl", reason="TRL is not installed")
 pytest.importorskip("vllm", reason="vLLM is not installed")
 
-import httpx
 import torch
 from trl import GRPOConfig
 
@@ -28,13 +21,12 @@ from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards.beliefs import score_trajectories
 from igpo_gym.scorers.local import TransformersScorer
+from tests.integration.vllm import vllm_server
 
 pytestmark = pytest.mark.slow
 
 WORLD: dict[str, Any] = {"questions": "world#documents=60,questions=20", "protocol": TAGS, "max_turns": 3}
 ENDS = {"max_tokens": 40, "stop": ["</search>", "</answer>"], "include_stop_str_in_output": True}
-READY = 300.0
-"""Seconds within which the server is up."""
 
 
 def nano(folder: Path) -> str:
@@ -135,37 +127,9 @@ def test_a_colocated_vllm_believes_what_the_model_in_training_believes(
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        nano(tmp_path / "served"),
-    ]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager"]
-    command += ["--max-model-len", "2048", "--logprobs-mode", "processed_logprobs"]
-    settings = {"VLLM_SERVER_DEV_MODE": "1", "HF_HUB_OFFLINE": "1"}
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + READY
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                if httpx.get(f"{url}/health").is_success:
-                    break
-            except httpx.HTTPError:
-                time.sleep(1.0)
-        else:
-            pytest.fail((tmp_path / "server.log").read_text()[-2000:])
+    settings = ("--max-model-len", "2048", "--logprobs-mode", "processed_logprobs")
+    with vllm_server(nano(tmp_path / "served"), tmp_path / "server.log", *settings) as url:
         yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
 
 
 def test_a_server_believes_what_the_model_in_training_believes(

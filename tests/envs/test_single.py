@@ -81,6 +81,13 @@ def test_an_invalid_action_says_why(settings: dict[str, Any]) -> None:
     assert reward == pytest.approx(-2.0)
 
 
+def test_an_invalid_message_that_ends_the_episode_has_no_gain(settings: dict[str, Any]) -> None:
+    env = gym.make("SearchQA-IGPO-v0", on_invalid="end", **settings)
+    env.reset(seed=0)
+    *_, terminated, truncated, info = env.step("hm")
+    assert (terminated, truncated, info["gain"]) == (True, False, 0.0)
+
+
 def test_gold_is_told_only_on_request(settings: dict[str, Any]) -> None:
     for oracle in (False, True):
         env = SearchQAEnv(**settings, oracle_info=oracle)

@@ -163,6 +163,19 @@ def test_a_folder_that_needs_code_of_its_own_is_refused_by_name(
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"]
+)
+def test_a_damaged_model_is_told_in_a_line(name: str, folder: Path) -> None:
+    content = (folder / name).read_bytes()
+    for spoiled in (content[: len(content) // 2], content.replace(b"single_word", b"single_worD"), b"[]"):
+        (folder / name).write_bytes(spoiled)
+        if spoiled != content:
+            with pytest.raises(SpecError) as caught:
+                load_model(folder, "cpu")
+            assert "\n" not in str(caught.value)
+
+
 def test_the_hub_is_asked_once_whether_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

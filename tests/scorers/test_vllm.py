@@ -1,8 +1,9 @@
-"""A real vLLM on this machine's CPU, where ``scripts/check_vllm.py`` has made its environment."""
+"""Beliefs of a real vLLM on this machine's CPU."""
 
 from __future__ import annotations
 
-import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,29 @@ from igpo_gym.envs import SearchQAVectorEnv
 from igpo_gym.scorers.check_server import check_server, requests_of
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.remote import RemoteScorer
-from tests.conftest import REPOSITORY
+from tests.integration.vllm import needs_vllm, vllm_server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_vllm]
 
 NANO = str(Path(igpo_gym.__file__).parent / "models" / "nano")
 
 
 @pytest.fixture(scope="module", params=["--enable-prefix-caching", "--no-enable-prefix-caching"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    script = runpy.run_path(str(REPOSITORY / "scripts" / "check_vllm.py"))
-    if not (script["FOLDER"] / script["VLLM"] / "complete").exists():
-        pytest.skip("vLLM's environment is not there: python scripts/check_vllm.py makes it")
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # Prompts are read in pieces of 256 tokens, and several of them at once.
     arguments = [request.param, "--max-model-len", "1024", "--max-num-batched-tokens", "256"]
-    with script["vllm_server"](NANO, "float32", arguments) as url:
+    with vllm_server(NANO, tmp_path_factory.mktemp("vllm") / "server.log", *arguments) as url:
         yield url
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_smollm2_passes_the_check_of_servers(dtype: str, smollm2: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from igpo_gym.cli import app; app()", "check", "server"]
+    with vllm_server(smollm2, tmp_path / "server.log", "--max-model-len", "2048", dtype=dtype) as url:
+        options = [url, "--model", str(smollm2), "--dtype", dtype, "--device", "cpu"]
+        checked = subprocess.run([*command, *options], capture_output=True, text=True)
+    print(checked.stdout)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_beliefs_are_the_models_in_every_order(url: str) -> None:

@@ -38,7 +38,7 @@ from igpo_gym.episode import (
 )
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import RewardFunction, split
-from igpo_gym.storage import changed, lock, written_file
+from igpo_gym.storage import changed, full_disk_named, lock, written_file
 from igpo_gym.text import well_formed, without_credentials
 
 FORMAT = 2
@@ -333,10 +333,12 @@ class RolloutFile:
         self._fingerprints = {name: settings[name] for name in fingerprints}
         self.done: set[tuple[str, int]] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        device = path.exists() and not path.is_file()  # or a pipe: nothing can be read back
+        self._file = path.open("ab" if device else "a+b")
         try:
             lock(self._file, path)
-            self._resume()
+            if not device:
+                self._resume()
         except BaseException:
             self._file.close()
             raise
@@ -347,13 +349,15 @@ class RolloutFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with full_disk_named(self.path):  # what the disk did not take is written again on closing
+            self._file.close()
 
     def write(self, episode: Episode) -> None:
         """Append an episode, and do not return before it is with the operating system."""
         line = record_line(self.settings, episode, self.reward, clear_text=self.clear_text)
-        self._file.write(line.encode())
-        self._file.flush()
+        with full_disk_named(self.path):
+            self._file.write(line.encode())
+            self._file.flush()
         self.done.add((episode.question.id, episode.attempt))
 
     def _resume(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.records import json_line
 from igpo_gym.errors import DataError
-from igpo_gym.storage import changed, lock
+from igpo_gym.storage import changed, full_disk_named, lock
 
 MADE = "relabeled"
 """The field of a line that says how it was made; what stands in a record under that name is replaced."""
@@ -63,8 +63,9 @@ class ResumedFile:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append a line, and do not return before it is with the operating system."""
-        self._file.write(json_line({MADE: self._settings, **line}).encode())
-        self._file.flush()
+        with full_disk_named(self._target):
+            self._file.write(json_line({MADE: self._settings, **line}).encode())
+            self._file.flush()
         self.done += 1
 
     def __enter__(self) -> ResumedFile:

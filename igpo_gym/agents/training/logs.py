@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from igpo_gym.errors import MissingExtraError
-from igpo_gym.storage import written_file
+from igpo_gym.storage import full_disk_named, written_file
 
 Metrics: TypeAlias = dict[str, float]
 Sink: TypeAlias = Callable[[Metrics], None]
@@ -41,8 +41,9 @@ def json_lines(path: Path, done: int) -> Sink:
     file = path.open("a")
 
     def write(metrics: Metrics) -> None:
-        file.write(json.dumps(metrics) + "\n")
-        file.flush()
+        with full_disk_named(path):
+            file.write(json.dumps(metrics) + "\n")
+            file.flush()
 
     return write
 

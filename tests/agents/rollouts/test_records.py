@@ -119,6 +119,19 @@ def test_a_file_keeps_what_it_has_and_goes_on(engine: Engine, tmp_path: Path) ->
         assert file.done == {("q-author", 0), ("q-birth", 0), ("q-birth", 1)}
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs devices")
+def test_a_device_is_written_and_never_read(engine: Engine) -> None:
+    """Reading /dev/full or /dev/zero to its end would take for ever."""
+    with RolloutFile(Path("/dev/null"), SETTINGS) as file:
+        file.write(play(engine))
+        assert file.done == {("q-birth", 0)}
+    with (
+        pytest.raises(OSError, match="No space left on device: '/dev/full'"),
+        RolloutFile(Path("/dev/full"), SETTINGS) as file,
+    ):
+        file.write(play(engine))
+
+
 def test_a_file_of_other_settings_is_refused_and_kept(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
     with RolloutFile(path, SETTINGS) as file:

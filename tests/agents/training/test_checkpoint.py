@@ -1,5 +1,8 @@
 """Checkpoints: what was written is read, or refused; never something else."""
 
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,31 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "state.pt", STATE)
     assert same(read_checkpoint(tmp_path / "state.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_a_full_disk_is_named_and_the_checkpoint_before_it_stays(tmp_path: Path) -> None:
+    """The limit is on a file's size, which a writer meets as it does a disk that is full."""
+    path = tmp_path / "state.pt"
+    write_checkpoint(path, STATE)
+    program = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from pathlib import Path
+        import torch
+        from igpo_gym.agents.training.checkpoint import write_checkpoint
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+        try:
+            write_checkpoint(Path(sys.argv[1]), {"weights": torch.zeros(50_000)})
+        except OSError as problem:
+            print(problem.filename, problem.strerror)
+        """
+    )
+    run = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert run.stdout == f"{path} File too large\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+    assert same(read_checkpoint(path))
 
 
 def test_a_turned_byte_or_a_cut_is_found_or_does_no_harm(tmp_path: Path) -> None:

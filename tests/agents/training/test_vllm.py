@@ -1,12 +1,7 @@
-"""The reference trainer with a real vLLM that samples; ``IGPO_GYM_VLLM_PYTHON`` names its interpreter."""
+"""The reference trainer with a real vLLM that samples."""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,14 +19,9 @@ from igpo_gym.errors import SamplingError
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import TAGS
 from tests.agents.training.test_trainer import SMALL
+from tests.integration.vllm import needs_vllm, vllm_server
 
-PYTHON = os.environ.get("IGPO_GYM_VLLM_PYTHON", "")
-READY_SECONDS = 400.0
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not PYTHON, reason="IGPO_GYM_VLLM_PYTHON names no interpreter with vLLM"),
-]
+pytestmark = [pytest.mark.slow, needs_vllm]
 
 
 @pytest.fixture(scope="module")
@@ -44,71 +34,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     trained.tokenizer.save_pretrained(folder)
     state = {name: weight.detach().clone() for name, weight in trained.state().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [
-        PYTHON,
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        str(folder),
-        "--dtype",
-        "float32",
-    ]
-    command += [
-        "--dtype",
-        "float32",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--enforce-eager",
-        "--max-model-len",
-        "1024",
-    ]
-    settings = {
-        "VLLM_SERVER_DEV_MODE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PATH": f"{Path(PYTHON).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    log = folder / "server.log"
-    with log.open("w") as file:
-        server = subprocess.Popen(
-            command,
-            env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | settings,
-            cwd=folder,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        found = f"http://127.0.0.1:{port}"
-        _wait(server, found, log)
+    with vllm_server(folder, folder / "server.log", "--max-model-len", "1024") as found:
         yield found
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
 
 
-def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()[-2000:]
-        try:
-            if requests.get(f"{url}/health", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            pass
-        time.sleep(0.5)
-    raise TimeoutError(log.read_text()[-2000:])
-
-
-@pytest.mark.parametrize("lora", [0, 4])
 def test_each_batch_is_sampled_with_the_weights_of_its_update(url: str, tmp_path: Path, lora: int) -> None:
     if lora:
         pytest.importorskip("peft")
