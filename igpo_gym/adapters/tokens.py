@@ -89,13 +89,17 @@ def turn_advantages(
 # Gains and outcome on the tokens of a row, for verl, where an estimator gets rewards and a mask alone. A run
 # of tokens with mask 1 is a turn, since the environment replies between two turns.
 
+_NO_GAIN = -0.0
+"""On the first token of a turn that has no gain. A gain of 0 is +0.0, and a sum is the same with either."""
+
 
 def placed_rewards(mask: npt.ArrayLike, split: Split, name: str) -> npt.NDArray[np.float32]:
     """The rewards of an episode on the tokens of its row, [tokens].
 
     A turn's gain lies on the first token of its run, the outcome on the last token of the last run; where
-    that run has one token, it carries the sum. Raises ValueError, with the ``name`` of the episode, where
-    there are not as many runs as turns, and for an episode without an outcome.
+    that run has one token, it carries the sum. A turn without a gain has -0.0 there, so that it is not taken
+    for one of gain 0. Raises ValueError, with the ``name`` of the episode, where there are not as many runs
+    as turns, and for an episode without an outcome.
 
     >>> placed_rewards([1, 1, 0, 1, 1, 1], Split((0.5,), 1.0), "q").tolist()
     [0.5, 0.0, 0.0, 0.0, 0.0, 1.0]
@@ -109,8 +113,13 @@ def placed_rewards(mask: npt.ArrayLike, split: Split, name: str) -> npt.NDArray[
         )
     placed = np.zeros(len(own))
     placed[starts[: len(split.gains)]] = [gain or 0.0 for gain in split.gains]
-    placed[np.flatnonzero(own)[-1]] += split.outcome
-    return placed.astype(np.float32)
+    last = np.flatnonzero(own)[-1]
+    placed[last] += split.outcome
+    rounded = placed.astype(np.float32) + np.float32(0.0)  # a gain that rounds to -0 is one of +0
+    for start, gain in zip(starts, split.gains, strict=False):
+        if gain is None and start != last:
+            rounded[start] = _NO_GAIN
+    return rounded
 
 
 def found_split(mask: npt.ArrayLike, rewards: npt.ArrayLike, last_gain: bool) -> Split:
@@ -132,7 +141,9 @@ def found_split(mask: npt.ArrayLike, rewards: npt.ArrayLike, last_gain: bool) ->
             "rewards lie on tokens where neither a gain nor an outcome belongs: algorithm.use_kl_in_reward "
             "must be off, and a reward that pays the last turn a gain needs the estimator NAME-last"
         )
-    return Split(tuple(paid[with_gain].tolist()), float(paid[last]), bool(exists))
+    absent = (paid[with_gain] == 0) & np.signbit(paid[with_gain])
+    gains = [None if no else gain for gain, no in zip(paid[with_gain].tolist(), absent, strict=True)]
+    return Split(tuple(gains), float(paid[last]) + 0.0, bool(exists))
 
 
 def row_advantages(

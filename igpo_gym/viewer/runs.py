@@ -247,7 +247,8 @@ def _same_messages(run: Run, other: Run) -> bool:
 def _recorded_split(episode: Episode) -> Split | None:
     told: Any = episode.extra.get("split")
     try:
-        divided = Split(tuple(map(float, told["gains"])), told["outcome"], told["last_gain"])
+        gains = tuple(None if gain is None else float(gain) for gain in told["gains"])
+        divided = Split(gains, told["outcome"], told["last_gain"])
     except _MALFORMED:
         return None
     return divided if divided.turns == len(episode.turns) else None
