@@ -184,6 +184,19 @@ def test_a_loss_without_a_place_for_the_estimators_ratios_is_refused(
         tiny(tmp_path, "a2tgpo", **config)
 
 
+def test_episodes_of_another_rollout_function_are_refused_by_name(tmp_path: Path) -> None:
+    run = tiny(tmp_path, "igpo-separate", per_device_train_batch_size=2, num_generations=2, max_steps=1)
+
+    def foreign(prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        ids = [[5, 6] for _ in prompts]
+        told = {"prompt_ids": ids, "completion_ids": ids, "logprobs": None}
+        return {**told, "turn_rewards": [[float(place)] for place in range(len(prompts))]}
+
+    run.rollout_func = foreign
+    with pytest.raises(SpecError, match="the episodes tell no turn_gains: play them with"):
+        run.train()
+
+
 def engine(**trainer: Any) -> str:
     args = SimpleNamespace(vllm_mode="colocate", vllm_tensor_parallel_size=1)
     vars(args).update({name: trainer.pop(name) for name in list(trainer) if name.startswith("vllm")})
