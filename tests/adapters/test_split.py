@@ -107,6 +107,23 @@ def test_rewards_on_tokens_tell_which_turns_have_no_gain(
     assert [gain or 0.0 for gain in (*found.gains, found.outcome)] == told
 
 
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_an_episode_aborted_before_it_was_priced_is_left_out_everywhere(name: str) -> None:
+    """It has no rewards, and changes nothing for its group."""
+    estimator, reward = resolve_estimator(name), resolve_reward("f1 - 0.1*search-cost")
+    cut = Episode(Question("q", "Who?", ("Grass",)), ())
+    cut.append(Turn("m", search_call("x")))
+    cut.end, cut.rewards = EndReason.ABORTED, [{}]
+    aborted = split(cut, reward)
+    assert (aborted.gains, aborted.outcome, aborted.turns) == ((None,), None, 1)
+    assert read_split(json.loads(json.dumps(split_fields(aborted)))) == aborted
+    whole = [Split((0.3, 0.1, 0.2), 1.0, True), Split((0.0, 0.5), 0.0, True)]
+    states = [[1, 2, 3], [1, 2], [1]]
+    alone = estimator(Turns.of(whole, ["q"] * 2, states[:2]), 0.9)
+    beside = estimator(Turns.of([*whole, aborted], ["q"] * 3, states), 0.9)
+    assert beside.tolist() == [*alone.tolist(), 0.0]
+
+
 NAMES = [name for name in ESTIMATORS if not resolve_estimator(name).needs_states]
 
 

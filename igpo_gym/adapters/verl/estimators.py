@@ -58,8 +58,8 @@ def check_algorithm(algorithm: Any, reward: RewardFunction) -> None:
     if name in REGISTERED:
         if (algorithm.get("rollout_correction") or {}).get("rollout_rs"):
             raise SpecError(
-                "algorithm.rollout_correction.rollout_rs takes rejected tokens out of the mask by which turns "
-                "are told apart: set it to null; rollout_is may stay"
+                "algorithm.rollout_correction.rollout_rs takes rejected tokens out of the mask by which "
+                "turns are told apart: set it to null; rollout_is may stay"
             )
         check_reward(resolve_estimator(name), reward)
         if spec != fitting(name, reward):
