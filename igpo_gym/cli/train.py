@@ -85,8 +85,8 @@ def train(
         facts = train(out, settings, show, wandb, partial(console.print, markup=False, highlight=False))
     tell_cache(facts)
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
-    kept = samples(out / SAMPLES)
-    tell_view(*dict.fromkeys((kept[0], kept[-1])))
+    if kept := samples(out / SAMPLES):
+        tell_view(*dict.fromkeys((kept[0], kept[-1])))
 
 
 SHOWN = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from igpo_gym.cli.common import ClearText, console, explained, in_cells
 
@@ -210,7 +210,7 @@ def _print_summary(found: Searches, metric: str) -> None:
         )
     if not found.predictors:
         return
-    shares = Table("searches", "value", "95% interval", "questions")
+    shares = Table(Column("searches", no_wrap=True), "value", "95% interval", "questions")
     shares.add_row("raised the belief", *in_cells(found.gained()))
     for name in PREDICTORS:
         if name in found.predictors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from igpo_gym.benchmark.credit.labels import USEFUL, USELESS, Label
 from igpo_gym.benchmark.credit.pricing import Plays
@@ -25,7 +25,8 @@ class Example:
     found: tuple[str, ...]
     """The titles of the passages found."""
     pay: float
-    trajectory: Trajectory
+    trajectory: Trajectory = field(repr=False)
+    """Whole, texts of protected questions too: not to be shown."""
     turn: int
     """Its number, from 1."""
 
