@@ -235,10 +235,10 @@ def check(overrides: Sequence[str], model: str, tell: Callable[[str], None]) -> 
     plays = trial(config, loop, data["training"][0], _folder(model))
     check_rewards(plays, sessions)
     for play in plays:
-        tell(f"ok  {told(play, sessions.engine.reward)}")
+        tell(f"ok  {line_of(play, sessions.engine.reward)}")
 
 
-def told(play: Play, reward: RewardFunction) -> str:
+def line_of(play: Play, reward: RewardFunction) -> str:
     """An episode's gains and outcome, and how many tokens carry them."""
     episode, own = play.episode, split(play.episode, reward)
     gains = ["none" if gain is None else f"{gain:.4g}" for gain in own.gains]
