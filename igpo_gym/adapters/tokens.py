@@ -140,7 +140,7 @@ def found_split(mask: npt.ArrayLike, rewards: npt.ArrayLike, last_gain: bool) ->
         )
     none = (paid == 0) & np.signbit(paid)  # NO_GAIN
     gains = [None if none[place] else float(paid[place]) for place in with_gain]
-    return Split(tuple(gains), float(paid[last]), bool(exists))
+    return Split(tuple(gains), float(paid[last]) + 0.0, bool(exists))
 
 
 def row_advantages(

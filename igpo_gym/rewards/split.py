@@ -48,7 +48,8 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
     An outcome term may pay anywhere in the episode (a penalty for a malformed message, say): all that the
     outcome terms paid is summed. A gain is the sum of the turn's other terms. The last turn has one only if
     the reward has a term that declares that it pays there, and a turn that all of these terms leave out has
-    none. An episode that has not ended, or was aborted, has no last turn and no outcome.
+    none. An episode that has not ended, or was aborted, has no last turn and no outcome; one that was aborted
+    before it was priced (turns paid for nothing at all) has no gain either.
 
     Raises ValueError for turns that were not priced, for terms that are not those of ``reward``, and for a
     value that is no finite number.
@@ -68,6 +69,8 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
             f"the episode on {episode.question.id!r} has {len(episode.turns)} turns, but "
             f"{len(episode.rewards)} were rewarded"
         )
+    if episode.end is EndReason.ABORTED and not any(episode.rewards):
+        return Split((None,) * len(episode.turns), None, last_gain=True)
     outcomes = {term.name for _, term in reward.terms if term.outcome}
     names = outcomes | set(reward.gains)
     filters = [term.counts for _, term in reward.terms if not term.outcome]

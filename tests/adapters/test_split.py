@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from igpo_gym.adapters.tokens import found_split, placed_rewards, read_split, row_advantages, split_fields
 from igpo_gym.agents.training.batches import turns_of
@@ -90,6 +92,39 @@ def token_turns(draw: np.random.Generator, episode: Episode) -> np.ndarray[Any, 
         least = 2 if turn == len(episode.turns) else 1
         numbers += [turn] * int(draw.integers(least, 5)) + [0] * int(draw.integers(1, 3))
     return np.array([*numbers, *[0] * (60 - len(numbers))])
+
+
+@given(
+    st.lists(st.none() | st.floats(-2, 2), max_size=5),
+    st.floats(-2, 2),
+    st.booleans(),
+)
+def test_rewards_on_tokens_tell_which_turns_have_no_gain(
+    gains: list[float | None], outcome: float, last_gain: bool
+) -> None:
+    own = Split(tuple(gains), outcome, last_gain and bool(gains))
+    mask = [1, 1, 0] * own.turns
+    found = found_split(mask, placed_rewards(mask, own, "q"), own.last_gain)
+    assert [gain is None for gain in found.gains] == [gain is None for gain in own.gains]
+    told = [0.0 if gain is None else float32(gain) for gain in (*own.gains, own.outcome)]
+    assert [gain or 0.0 for gain in (*found.gains, found.outcome)] == told
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_an_episode_aborted_before_it_was_priced_is_left_out_everywhere(name: str) -> None:
+    """It has no rewards, and changes nothing for its group."""
+    estimator, reward = resolve_estimator(name), resolve_reward("f1 - 0.1*search-cost")
+    cut = Episode(Question("q", "Who?", ("Grass",)), ())
+    cut.append(Turn("m", search_call("x")))
+    cut.end, cut.rewards = EndReason.ABORTED, [{}]
+    aborted = split(cut, reward)
+    assert (aborted.gains, aborted.outcome, aborted.turns) == ((None,), None, 1)
+    assert read_split(json.loads(json.dumps(split_fields(aborted)))) == aborted
+    whole = [Split((0.3, 0.1, 0.2), 1.0, True), Split((0.0, 0.5), 0.0, True)]
+    states = [[1, 2, 3], [1, 2], [1]]
+    alone = estimator(Turns.of(whole, ["q"] * 2, states[:2]), 0.9)
+    beside = estimator(Turns.of([*whole, aborted], ["q"] * 3, states), 0.9)
+    assert beside.tolist() == [*alone.tolist(), 0.0]
 
 
 NAMES = [name for name in ESTIMATORS if not resolve_estimator(name).needs_states]

@@ -18,10 +18,13 @@ import torch
 from trl import GRPOConfig
 
 from igpo_gym.adapters.trl import PolicyScorer, Rollouts, TurnGRPOTrainer, dataset, episode_reward, published
-from igpo_gym.adapters.trl.policy import engine_of
+from igpo_gym.adapters.trl.policy import ColocatedScorer, engine_of
 from igpo_gym.agents.rollouts.records import read_rollouts, read_settings
 from igpo_gym.agents.training.recipes import RECIPES
+from igpo_gym.episode import Segment
 from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.protocols import AnswerProbe
+from igpo_gym.scorers.interface import BeliefRequest
 from tests.adapters.trl_run import WORLD, trainer
 from tests.conftest import REPOSITORY
 from tests.lm.tiny import make_model, make_tokenizer
@@ -182,6 +185,34 @@ def test_a_loss_without_a_place_for_the_estimators_ratios_is_refused(
 ) -> None:
     with pytest.raises(SpecError, match=problem):
         tiny(tmp_path, "a2tgpo", **config)
+
+
+def test_episodes_of_another_rollout_function_are_refused_by_name(tmp_path: Path) -> None:
+    run = tiny(tmp_path, "igpo-separate", per_device_train_batch_size=2, num_generations=2, max_steps=1)
+
+    def foreign(prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        ids = [[5, 6] for _ in prompts]
+        told = {"prompt_ids": ids, "completion_ids": ids, "logprobs": None}
+        return {**told, "turn_rewards": [[float(place)] for place in range(len(prompts))]}
+
+    run.rollout_func = foreign
+    with pytest.raises(SpecError, match="the episodes tell no turn_gains: play them with"):
+        run.train()
+
+
+def test_a_token_that_joins_probe_and_answer_is_told_by_vllm_in_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=1000))
+    generation = SimpleNamespace(llm=SimpleNamespace(llm_engine=engine))
+    trainer: Any = SimpleNamespace(processing_class=make_tokenizer(), vllm_generation=generation)
+    monkeypatch.setattr(
+        ColocatedScorer, "_ask", lambda self, prompts: [[-1.0] * prompt.scored for prompt in prompts]
+    )
+    scorer = ColocatedScorer(trainer, max_aliases=8)
+    prompt = (Segment("environment", "user", "Where?"),)
+    (belief,) = scorer.score([BeliefRequest(prompt, ("anzig", "Danzig"), AnswerProbe("So: ", ""))])
+    assert belief.joined == (True, False)
 
 
 def engine(**trainer: Any) -> str:

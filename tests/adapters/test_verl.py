@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
+from igpo_gym.adapters.tokens import placed_rewards
 from igpo_gym.adapters.verl import REGISTERED, check_algorithm, dataset, stop_params
 from igpo_gym.adapters.verl.check import agent_loop as agent_loop_entry
 from igpo_gym.adapters.verl.check import configuration
@@ -105,6 +107,11 @@ def test_an_episode_whose_row_does_not_show_its_turns_is_aborted(caplog: pytest.
     ("algorithm", "reward", "problem"),
     [
         ({"use_kl_in_reward": True}, "igpo", r"algorithm\.use_kl_in_reward writes a penalty"),
+        (
+            {"adv_estimator": "igpo-separate", "rollout_correction": {"rollout_rs": "token_k1"}},
+            "igpo",
+            r"algorithm\.rollout_correction\.rollout_rs takes rejected tokens out of the mask",
+        ),
         ({"adv_estimator": "igpo-separate-last"}, "igpo", "does not pay .* to igpo-separate, not"),
         ({"adv_estimator": "rebn"}, "potential", "pays the last turn a gain: .* to rebn-last, not rebn"),
         ({"adv_estimator": "vine-last"}, "igpo", "vine needs a gain on the last turn"),
@@ -120,6 +127,9 @@ def test_settings_of_verl_that_do_not_fit_the_reward_are_refused(
 def test_settings_of_verl_that_fit_are_taken() -> None:
     for name, reward in {"igpo-separate": "igpo", "rebn-last": "potential", "grpo": "igpo"}.items():
         check_algorithm(OmegaConf.create({"adv_estimator": name}), resolve_reward(reward))
+    correction = {"rollout_is": "token", "rollout_rs": None}
+    algorithm = {"adv_estimator": "igpo-separate", "rollout_correction": correction}
+    check_algorithm(OmegaConf.create(algorithm), resolve_reward("igpo"))
     check_algorithm(None, resolve_reward("igpo"))
 
 
@@ -187,6 +197,26 @@ def test_verl_knows_the_estimators_by_name() -> None:
         assert callable(get_adv_estimator_fn(name))
         assert callable(get_adv_estimator_fn(f"{name}-last"))
     assert get_adv_estimator_fn("grpo").__module__.startswith("verl.")
+
+
+def test_a_turn_without_a_gain_is_none_of_gain_0_in_verl() -> None:
+    """By hand: gains 3 | 0, 3 have mean 2 and std sqrt(2), the outcomes are equal; two turns have no gain."""
+    splits = [Split((None, 3.0), 1.0), Split((0.0, 3.0, None), 1.0)]
+    mask, rewards = torch.zeros(2, 12), torch.zeros(2, 12)
+    for row, own in enumerate(splits):
+        for turn in range(own.turns):
+            mask[row, 3 * turn : 3 * turn + 2] = 1
+        rewards[row] = torch.from_numpy(placed_rewards(mask[row], own, "q"))
+    data = DataProto.from_dict(
+        tensors={"token_level_rewards": rewards, "response_mask": mask},
+        non_tensors={"uid": np.array(["a", "a"], dtype=object)},
+    )
+    config = OmegaConf.create({"gamma": 0.0})
+    result = compute_advantage(data, adv_estimator="igpo-separate", gamma=0.0, config=config).batch
+    z = 1 / math.sqrt(2)
+    assert result["advantages"][:, ::3].numpy() == pytest.approx(
+        np.array([[0, z, 0, 0], [-2 * z, z, 0, 0]]), abs=1e-5
+    )
 
 
 def test_engines_are_told_to_stop_in_their_own_words() -> None:

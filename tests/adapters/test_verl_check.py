@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("verl.experimental.agent_loop.agent_loop", reason="verl is not installed")
@@ -15,8 +16,12 @@ pytest.importorskip("transfer_queue", reason="TransferQueue is not installed")
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
-from igpo_gym.adapters.verl.check import main
+from igpo_gym.adapters.tokens import placed_rewards
+from igpo_gym.adapters.verl.check import Play, line_of, main
 from igpo_gym.cli import app
+from igpo_gym.episode import Answer, EndReason, Episode, Question, Turn
+from igpo_gym.rewards import resolve_reward, split
+from igpo_gym.tools import search_call
 from tests.conftest import REPOSITORY
 
 NANO = REPOSITORY / "igpo_gym" / "models" / "nano"
@@ -62,6 +67,21 @@ MISTAKES = {
     "trainer.use_v1=False": "the older trainer sees the sum of an episode's",
     "actor_rollout_ref.actor.no_such=1": "no_such",
 }
+
+
+def test_a_turn_without_a_gain_is_told() -> None:
+    """A search under a reward that counts opened pages alone, as that of DR-Venus does."""
+    reward = resolve_reward("log-gain(tools=open) + f1")
+    episode = Episode(Question("q", "Where?", ("Danzig",)), ())
+    episode.append(Turn("a", search_call("Danzig")))
+    episode.append(Turn("b", Answer("Danzig")), EndReason.ANSWERED)
+    episode.rewards += [{reward.gains[0]: 0.0, "f1": 0.0}, {reward.gains[0]: 0.0, "f1": 1.0}]
+    mask = np.array([True, True, False, True, True])
+    seen = placed_rewards(mask, split(episode, reward), "q")
+    assert line_of(Play(episode, mask, seen), reward) == (
+        "episode 1: 2 turns, answered, gains [none], outcome 1: 1 of 4 tokens of the policy carry them in "
+        "token_level_rewards"
+    )
 
 
 @pytest.mark.parametrize("change", MISTAKES)

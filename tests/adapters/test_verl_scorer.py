@@ -22,7 +22,7 @@ from igpo_gym.adapters.verl.scorer import (
 from igpo_gym.agents.rollouts.records import read_recordings
 from igpo_gym.episode import Belief, EndReason, Segment
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
-from igpo_gym.protocols import ANSWER_PROBE, CHAT
+from igpo_gym.protocols import ANSWER_PROBE, CHAT, AnswerProbe
 from igpo_gym.rewards.beliefs import trajectory_requests
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.prompts import Prompt
@@ -84,6 +84,16 @@ def test_beliefs_are_those_of_the_answers_tokens_in_both_engines_shapes(shape: A
         "max_tokens": 1,
         "prompt_logprobs": 0,
     }
+
+
+def test_a_token_that_joins_probe_and_answer_is_told() -> None:
+    server = TellingServer()
+    probe = AnswerProbe("So: ", "")
+    asked = BeliefRequest(PROMPT, ("anzig", "Danzig"), probe)
+    expected = tuple(server.framing.behind(probe.prefix, answer).joined for answer in asked.answers)
+    assert expected == (True, False)
+    ((belief,), _) = beliefs(server, (asked,))
+    assert belief.joined == expected
 
 
 def test_rows_that_are_not_about_what_was_sent_are_refused() -> None:
@@ -211,19 +221,29 @@ def test_an_update_within_an_episode_is_counted_and_its_gains_are_of_one_version
 
 
 def test_an_episode_without_one_version_is_aborted(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("igpo_gym.adapters.verl.loop.PAUSE", 0.0)
     server = TellingServer(SCRIPT)
     server.aborts = 1000
-    output = asyncio.run(agent_loop(server, settings(CHAT, scorer="policy")).run({}, **ROW))
+    loop = agent_loop(server, settings(CHAT, scorer="policy"), arguments={"records": str(tmp_path)})
+    output = asyncio.run(loop.run({}, **ROW))
+    check_record_of_aborted(tmp_path, turns=3)
     fields = output.as_dict()
     assert not fields["response_mask"].any()
     assert not fields["rm_scores"].any()
     assert f"the episode on '{QUESTION}' is aborted: the weights changed" in caplog.text
 
 
-def test_an_episode_that_verl_aborts_is_not_priced() -> None:
+def check_record_of_aborted(folder: Path, turns: int) -> None:
+    """The record of the one episode tells that it was aborted, and no gain that nobody measured."""
+    ((_, episode),) = read_recordings(next(folder.glob("*.jsonl")))
+    assert episode.end is EndReason.ABORTED
+    assert not episode.beliefs
+    assert episode.extra["split"] == {"gains": [None] * turns, "outcome": None, "last_gain": True}
+
+
+def test_an_episode_that_verl_aborts_is_not_priced(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     server = TellingServer(SCRIPT)
     generate = server.generate
 
@@ -234,7 +254,10 @@ def test_an_episode_that_verl_aborts_is_not_priced() -> None:
         return output
 
     server.generate = aborted  # type: ignore[method-assign]
-    output = asyncio.run(agent_loop(server, settings(CHAT, scorer="policy")).run({}, **ROW))
+    loop = agent_loop(server, settings(CHAT, scorer="policy"), arguments={"records": str(tmp_path)})
+    output = asyncio.run(loop.run({}, **ROW))
+    check_record_of_aborted(tmp_path, turns=1)
+    assert "its outcome is None" in caplog.text
     assert not any(output.response_mask)
     assert not server.about
     assert output.num_turns == 2

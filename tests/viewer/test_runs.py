@@ -11,6 +11,7 @@ import pytest
 from igpo_gym.envs.engine import Engine
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import PRESETS
+from igpo_gym.rewards.split import Split
 from igpo_gym.viewer import runs
 from igpo_gym.viewer.runs import read_runs
 from tests.conftest import play
@@ -56,6 +57,15 @@ def test_records_that_say_the_same_are_the_same_episodes_under_another_reward(
     # under the same name, but otherwise: a name of its own
     (other,) = read_runs([first, write(tmp_path / "d.jsonl", again, None, reward="igpo")])
     assert list(other.episodes[0].paid) == ["igpo", "igpo (d)"]
+
+
+def test_a_recorded_split_keeps_turns_without_a_gain(tmp_path: Path, engine: Engine) -> None:
+    """The reward is not known here, so that what the record tells is all there is."""
+    episode = play(engine, 1, SEARCH, SEARCH, RIGHT)
+    episode.extra["split"] = {"gains": [None, 0.5], "outcome": 1.0, "last_gain": False}
+    (run,) = read_runs([write(tmp_path / "a.jsonl", [episode], None, reward="my.module:reward")])
+    (paid,) = run.episodes[0].paid.values()
+    assert paid.split == Split((None, 0.5), 1.0)
 
 
 def test_records_that_hold_several_rewards(tmp_path: Path, engine: Engine) -> None:

@@ -157,7 +157,7 @@ class ColocatedScorer:
             )
         prompts = list(dict.fromkeys(prompt for query in queries for prompt in query.prompts))
         scores = dict(zip(prompts, self._ask(prompts), strict=True))
-        return [belief_of([scores[prompt] for prompt in query.prompts]) for query in queries]
+        return [belief_of([scores[prompt] for prompt in query.prompts], query.answers) for query in queries]
 
     def _ask(self, prompts: Sequence[Prompt]) -> list[list[float]]:
         from vllm import SamplingParams  # type: ignore[import-not-found, unused-ignore]

@@ -124,6 +124,11 @@ class TurnGRPOTrainer(GRPOTrainer):
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         training = self.model.training
         size = self.num_generations if training else self.num_generations_eval
+        if missing := [name for name in _GATHERED if name not in inputs[0]]:
+            raise SpecError(
+                f"the episodes tell no {missing[0]}: play them with igpo_gym.adapters.trl.Rollouts, or with "
+                "environment_factory(...)"
+            )
         rows = gather_object([{name: row[name] for name in _GATHERED} for row in inputs])
         turns = Turns.of(list(map(read_split, rows)), groups=[place // size for place in range(len(rows))])
         values = self._estimator(turns, self._gamma)

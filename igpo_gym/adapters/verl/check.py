@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -41,7 +40,7 @@ from igpo_gym.episode import Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.names import PACKAGED
-from igpo_gym.rewards import split
+from igpo_gym.rewards import RewardFunction, split
 
 EPISODES = 2
 READ = 200
@@ -235,13 +234,19 @@ def check(overrides: Sequence[str], model: str, tell: Callable[[str], None]) -> 
         tell(f"ok  {name} data: {told}; longest of the first prompts {longest} tokens")
     plays = trial(config, loop, data["training"][0], _folder(model))
     check_rewards(plays, sessions)
-    for episode, mask, rewards in plays:
-        gains, outcome, _ = astuple(split(episode, sessions.engine.reward))
-        tell(
-            f"ok  episode {episode.attempt + 1}: {len(episode.turns)} turns, {episode.end}, gains "
-            f"{[round(gain, 4) for gain in gains]}, outcome {outcome:g}: {np.count_nonzero(rewards)} of "
-            f"{mask.sum()} tokens of the policy carry them in token_level_rewards"
-        )
+    for play in plays:
+        tell(f"ok  {line_of(play, sessions.engine.reward)}")
+
+
+def line_of(play: Play, reward: RewardFunction) -> str:
+    """An episode's gains and outcome, and how many tokens carry them."""
+    episode, own = play.episode, split(play.episode, reward)
+    gains = ["none" if gain is None else f"{gain:.4g}" for gain in own.gains]
+    return (
+        f"episode {episode.attempt + 1}: {len(episode.turns)} turns, {episode.end}, gains "
+        f"[{', '.join(gains)}], outcome {own.outcome:g}: {np.count_nonzero(play.rewards)} of "
+        f"{play.mask.sum()} tokens of the policy carry them in token_level_rewards"
+    )
 
 
 def _folder(model: str) -> str:

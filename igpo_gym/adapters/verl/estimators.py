@@ -42,8 +42,9 @@ def fitting(name: str, reward: RewardFunction) -> str:
 def check_algorithm(algorithm: Any, reward: RewardFunction) -> None:
     """Raise SpecError for verl settings (``algorithm``, if they can be seen) that do not fit the reward.
 
-    A KL penalty in the reward would lie on the tokens that carry gains; an estimator NAME is for rewards
-    that pay the last turn no gain, NAME-last for those that do.
+    A KL penalty in the reward would lie on the tokens that carry gains; rejected tokens would leave the mask,
+    by which turns are told apart; an estimator NAME is for rewards that pay the last turn no gain, NAME-last
+    for those that do.
     """
     if algorithm is None:
         return
@@ -55,6 +56,11 @@ def check_algorithm(algorithm: Any, reward: RewardFunction) -> None:
     spec = str(algorithm.get("adv_estimator", ""))
     name = spec.removesuffix(LAST)
     if name in REGISTERED:
+        if (algorithm.get("rollout_correction") or {}).get("rollout_rs"):
+            raise SpecError(
+                "algorithm.rollout_correction.rollout_rs takes rejected tokens out of the mask by which "
+                "turns are told apart: set it to null; rollout_is may stay"
+            )
         check_reward(resolve_estimator(name), reward)
         if spec != fitting(name, reward):
             pays = "pays" if reward.last_gain else "does not pay"

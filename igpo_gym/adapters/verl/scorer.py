@@ -78,6 +78,7 @@ class PolicyScorer:
         """
         queries = [query_of(self.framing, request, self.max_aliases) for request in requests]
         prompts = [query.prompts for query in queries]
+        answers = [query.answers for query in queries]
         if self.longest is not None:
             room = self.longest - 1
             too_long = [i for i, each in enumerate(prompts) if max(len(prompt.ids) for prompt in each) > room]
@@ -89,7 +90,7 @@ class PolicyScorer:
                 )
         flat = [prompt for each in prompts for prompt in each]
         scored = iter(asyncio.run_coroutine_threadsafe(self._of_one_version(flat), self.loop).result())
-        return [belief_of([next(scored).log_probs for _ in each]) for each in prompts]
+        return [belief_of([next(scored).log_probs for _ in each], each) for each in answers]
 
     async def _of_one_version(self, prompts: Sequence[Prompt]) -> list[Scored]:
         for attempt in range(ATTEMPTS):

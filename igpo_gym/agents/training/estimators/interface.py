@@ -59,7 +59,8 @@ class Estimator:
         """
         if self.needs_states and turns.states is None:
             raise ValueError(f"{self.name} compares turns from equal states: give Turns its states")
-        if self.needs_last_gain and not (turns.exists | ~turns.lasts).all():
+        ends = turns.lasts & np.repeat(turns.ended, turns.lengths)
+        if self.needs_last_gain and not turns.exists[ends].all():
             raise ValueError(
                 f"{self.name} needs a gain on every last turn: a reward such as f1 + value-gain(terminal=1)"
             )
