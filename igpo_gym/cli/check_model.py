@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from igpo_gym.cli.common import console, explained
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import DataError, SpecError
 from igpo_gym.text import printable
 
 
@@ -56,7 +56,10 @@ def check_model(
                 except SpecError as problem:
                     loaded = str(problem)
         if template is not None:
-            tokenizer.chat_template = template.read_text(encoding="utf-8")
+            try:
+                tokenizer.chat_template = template.read_text(encoding="utf-8")
+            except UnicodeDecodeError as problem:
+                raise DataError(template, f"not UTF-8: {problem.reason}") from None
         found = findings(tokenizer, played, loaded)
     if as_json:
         console.print_json(json.dumps([asdict(line) for line in found]))
