@@ -28,8 +28,10 @@ def cache_dir() -> Path:
 def held(folder: Path) -> Iterator[None]:
     """Keep a folder, which is made if it is missing, to this block alone.
 
-    Raises BlockingIOError where another process has it. What is killed lets go of it.
+    Raises BlockingIOError where another process has it. What is killed lets go of it. A folder that was made
+    here and in which nothing was written is removed again.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -42,6 +44,9 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if made and [path.name for path in folder.iterdir()] == [".lock"]:
+            (folder / ".lock").unlink()
+            folder.rmdir()
 
 
 def lock(file: IO[Any], path: Path) -> None:

@@ -292,3 +292,16 @@ def test_an_open_file_is_locked_until_it_is_closed(tmp_path: Path) -> None:
             lock(second, path)
         first.close()
         lock(second, path)
+
+
+def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path: Path) -> None:
+    with held(tmp_path / "new"):
+        pass
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    with held(tmp_path / "mine"):
+        pass
+    assert (tmp_path / "mine").is_dir()
+    with held(tmp_path / "run"):
+        (tmp_path / "run" / "log.jsonl").write_text("{}\n")
+    assert (tmp_path / "run" / "log.jsonl").exists()

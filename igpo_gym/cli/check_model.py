@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from igpo_gym.cli.common import console, explained, findings_table
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import DataError, SpecError
 
 
 def check_model(
@@ -46,6 +46,10 @@ def check_model(
         from igpo_gym.scorers.check_model import check_model as findings
 
         played, loaded = resolve_protocol(protocol), "without the weights"
+        try:
+            text = None if template is None else template.read_text(encoding="utf-8")
+        except UnicodeDecodeError as problem:
+            raise DataError(str(template), f"not UTF-8: {problem.reason}") from None
         with console.status(f"loading {escape(model)}"):
             tokenizer = load_tokenizer(model)
             if weights:
@@ -53,8 +57,8 @@ def check_model(
                     loaded = load_model(model, device)[0]
                 except SpecError as problem:
                     loaded = str(problem)
-        if template is not None:
-            tokenizer.chat_template = template.read_text(encoding="utf-8")
+        if text is not None:
+            tokenizer.chat_template = text
         found = findings(tokenizer, played, loaded)
     if as_json:
         console.print_json(json.dumps([asdict(line) for line in found]))

@@ -33,7 +33,8 @@ BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 def require_file(path: Path) -> None:
     """Raise DataError unless ``path`` is a file."""
     if not path.is_file():
-        raise DataError(path, "is a folder, not a file" if path.is_dir() else "no such file")
+        other = "is a pipe or device; name a file" if path.exists() else "no such file"
+        raise DataError(path, "is a folder, not a file" if path.is_dir() else other)
 
 
 def open_bytes(path: Path) -> IO[bytes]:

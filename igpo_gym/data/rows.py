@@ -9,7 +9,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,16 +109,23 @@ class Row:
         return DataError(path, f"{self.unit} {self.number}: {problem}")
 
 
-def rows(path: Path, within: str = "") -> Iterator[Row]:
+def raised(problem: DataError) -> None:
+    """Raise it."""
+    raise problem
+
+
+def rows(path: Path, within: str = "", unread: Callable[[DataError], None] = raised) -> Iterator[Row]:
     """The records of a file. ``within`` is the field of a JSON object that holds them all, if there is one.
+
+    ``unread`` is told of an entry of an array that is no object; by default the first one is raised.
 
     Raises DataError for what is wrong with the file, and MissingExtraError for parquet without pyarrow.
     """
     kind = kind_of(path, within)
     if kind == "array":
-        return _entries(path, "")
+        return _entries(path, "", unread)
     if kind == "object":
-        return _entries(path, within)
+        return _entries(path, within, unread)
     return {"parquet": parquet_rows, "table": table_rows, "lines": _lines}[kind](path)
 
 
@@ -127,7 +134,7 @@ Kind = Literal["parquet", "array", "object", "table", "lines"]
 
 def kind_of(path: Path, within: str = "") -> Kind:
     """What kind of file it is, found out by its beginning; see :func:`rows` for ``within``."""
-    head = _head(path, 4096)
+    head = head_of(path, 4096)
     if head.startswith(b"PAR1"):
         return "parquet"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -142,7 +149,7 @@ def kind_of(path: Path, within: str = "") -> Kind:
 
 def first_row(path: Path, within: str = "") -> Row | None:
     """The first record of a file, without reading all of a large array; None where there is none."""
-    text = _head(path, _HEAD).decode("utf-8-sig", "ignore").lstrip()
+    text = head_of(path, _HEAD).decode("utf-8-sig", "ignore").lstrip()
     if text.startswith("["):
         with suppress(ValueError, RecursionError):
             record, _ = json.JSONDecoder().raw_decode(text, len(text) - len(text[1:].lstrip()))
@@ -218,7 +225,7 @@ def _lines(path: Path) -> Iterator[Row]:
     return (Row(record, number) for number, record in json_lines(path))
 
 
-def _entries(path: Path, within: str) -> Iterator[Row]:
+def _entries(path: Path, within: str, unread: Callable[[DataError], None]) -> Iterator[Row]:
     """The entries of a JSON array, or of the one in a field of a JSON object."""
     try:
         found = parse_json(whole(path).decode("utf-8-sig"))
@@ -234,11 +241,12 @@ def _entries(path: Path, within: str) -> Iterator[Row]:
     for number, record in enumerate(entries, 1):
         if not isinstance(record, dict):
             problem = f"expected a JSON object, found {type(record).__name__}"
-            raise Row({}, number, "entry").wrong(path, problem)
+            unread(Row({}, number, "entry").wrong(path, problem))
+            continue
         yield Row(record, number, "entry")
 
 
-def _head(path: Path, size: int) -> bytes:
+def head_of(path: Path, size: int) -> bytes:
     """The first bytes of a file; what is damaged within them is found out by its reader."""
     with open_bytes(path) as file, suppress(*BROKEN):
         return file.read(size)

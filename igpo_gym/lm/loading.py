@@ -26,9 +26,16 @@ HUB_SECONDS = 5.0
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """``device``, where "auto" is the first of CUDA, MPS and CPU that is there."""
+    """``device``, where "auto" is the first of CUDA, MPS and CPU that is there. SpecError where it is not."""
     if device != "auto":
-        return torch.device(device)
+        try:
+            place = torch.device(device)
+        except RuntimeError:
+            raise SpecError(f"unknown device {device!r}; choose auto, cpu, cuda or mps") from None
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there.get(place.type, True):
+            raise SpecError(f"there is no device {device!r} for torch on this machine; choose auto or cpu")
+        return place
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

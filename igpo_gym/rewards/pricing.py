@@ -218,7 +218,7 @@ def _states(episode: Episode) -> int:
 
 
 def _played(messages: Sequence[Mapping[str, Any]], answers: Any, name: str) -> Episode:
-    segments = [_segment(message, name) for message in messages]
+    segments = [_segment(message, f"message {place} of {name}") for place, message in enumerate(messages)]
     own = [place for place, segment in enumerate(segments) if segment.role == "assistant"]
     if not own or own[0] == 0:
         raise ValueError(f"{name} needs a prompt and a message of the role 'assistant' behind it")
@@ -230,9 +230,15 @@ def _played(messages: Sequence[Mapping[str, Any]], answers: Any, name: str) -> E
 
 
 def _segment(message: Mapping[str, Any], name: str) -> Segment:
+    if not isinstance(message, Mapping):
+        raise ValueError(f"{name} is no object with role and content, but a {type(message).__name__}")
     role, content = message.get("role"), message.get("content")
     if role not in _ROLES:
-        raise ValueError(f"{name} has a message of the role {role!r}; known: {', '.join(_ROLES)}")
+        raise ValueError(f"{name} has the role {role!r}; known: {', '.join(_ROLES)}")
+    if content is not None and not isinstance(content, str | list | tuple):
+        raise ValueError(
+            f"{name} has a {type(content).__name__} as its content, not a text or a list of parts"
+        )
     texts = [content] if isinstance(content, str) else list(_texts(content or ()))
     texts += [json.dumps(call, ensure_ascii=False) for call in message.get("tool_calls") or ()]
     ours = _ROLES[role]

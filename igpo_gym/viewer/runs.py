@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from igpo_gym.agents.rollouts.records import read_recordings
+from igpo_gym.agents.rollouts.records import read_recordings, what_is_wrong
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
 from igpo_gym.episode import Episode
 from igpo_gym.errors import DataError
@@ -210,7 +210,9 @@ def _priced(file: Path, runs: Sequence[Run], start: int) -> dict[Place, dict[str
                     continue
                 turns = _turns(record["rewards"], own.episode)
             except _MALFORMED as problem:
-                raise DataError(file, f"not what igpo-gym relabel writes ({problem!r})", number) from problem
+                raise DataError(
+                    file, f"not what igpo-gym relabel writes ({what_is_wrong(problem)})", number
+                ) from problem
             found[own.place] = {
                 name: Paid(terms, _split(own.episode, terms, name, file)) for name, terms in turns.items()
             }

@@ -211,3 +211,15 @@ def test_what_can_be_no_name_is_not_asked_for(
     monkeypatch.setattr(loading, "_unreachable", lambda: pytest.fail("the hub is asked"))
     with pytest.raises(SpecError, match=re.escape(problem)):
         load_model(spec)
+
+
+@pytest.mark.parametrize("device", ["gpu", "nowhere", ""])
+def test_an_unknown_device_is_a_wrong_setting(device: str) -> None:
+    with pytest.raises(SpecError, match="unknown device"):
+        choose_device(device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_that_is_not_there_is_a_wrong_setting() -> None:
+    with pytest.raises(SpecError, match="no device 'cuda' for torch on this machine"):
+        choose_device("cuda")

@@ -53,7 +53,9 @@ def test_many_conversations_are_one_call() -> None:
     [
         ([USER], "conversation 0 needs a prompt and a message of the role 'assistant'"),
         ([said("a")], "conversation 0 needs a prompt"),
-        ([USER, {"role": "robot", "content": "?"}], "conversation 0 has a message of the role 'robot'"),
+        ([USER, {"role": "robot", "content": "?"}], "message 1 of conversation 0 has the role 'robot'"),
+        ([USER, {"role": "assistant", "content": 3}], "message 1 of conversation 0 has a int as its content"),
+        ("Who is it?", "message 0 of conversation 0 is no object with role and content, but a str"),
     ],
 )
 def test_what_is_no_conversation_is_told(messages: list[dict[str, Any]], problem: str) -> None:

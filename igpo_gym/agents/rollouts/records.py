@@ -240,7 +240,9 @@ def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str,
                 _check_format(record)
                 recording = dict(record.get("settings", {})), from_record(record)
             except MALFORMED as problem:
-                raise DataError(path, f"not a recorded episode ({problem!r})", number) from problem
+                raise DataError(
+                    path, f"not a recorded episode ({what_is_wrong(problem)})", number
+                ) from problem
             yield recording
 
 
@@ -250,17 +252,29 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises DataError for a file that does not begin with a recorded episode.
     """
     with path.open("rb") as lines:
+        if (line := next(lines, None)) is None:
+            raise DataError(path, "not a recorded episode (the file is empty)", 1)
         try:
-            record = json.loads(next(lines, b"null"))
+            record = json.loads(line)
             _check_format(record)
             return dict(record.get("settings", {}))
         except MALFORMED as problem:
-            raise DataError(path, f"not a recorded episode ({problem!r})", 1) from problem
+            raise DataError(path, f"not a recorded episode ({what_is_wrong(problem)})", 1) from problem
+
+
+def what_is_wrong(problem: Exception) -> str:
+    """What is wrong with a line, without what stands in it: that may be a gold answer."""
+    if isinstance(problem, UnicodeDecodeError):
+        return f"not UTF-8: {problem.reason}"
+    return f"no field {problem}" if isinstance(problem, KeyError) else str(problem)
 
 
 def _check_format(record: Any) -> None:
     if not isinstance(record, dict) or "format" not in record:
-        raise ValueError("it names no format, as every line does that igpo-gym rollout writes")
+        raise ValueError(
+            "it names no format, as every line does that igpo-gym rollout or igpo-gym import writes; import "
+            "reads transcripts of other programs"
+        )
     if record["format"] not in (1, FORMAT):
         raise ValueError(f"format {record['format']}; this version reads formats 1 and {FORMAT}")
 
@@ -373,7 +387,9 @@ class RolloutFile:
                 if record["format"] != FORMAT:
                     raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
             except MALFORMED as problem:
-                raise DataError(self.path, f"not a recorded episode ({problem!r})", number) from problem
+                raise DataError(
+                    self.path, f"not a recorded episode ({what_is_wrong(problem)})", number
+                ) from problem
             end += len(line)
             if settings.get("questions") in self._others:
                 continue

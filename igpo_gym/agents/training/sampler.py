@@ -62,10 +62,10 @@ class ServedSampler(RemotePolicy):
         concurrency: int = 256,
         model: str | None = None,
     ) -> None:
-        super().__init__(url, protocol, sampling, tokenizer=tokenizer, model=model, concurrency=concurrency)
         # A reload that failed must not be tried again on the half of it.
         self._control = Server(url, timeout=1800.0, retries=0, backoff=0.0, connections=1)
-        self._own = None
+        self._own = None  # both before the server is asked: where it refuses, all of this is closed
+        super().__init__(url, protocol, sampling, tokenizer=tokenizer, model=model, concurrency=concurrency)
         if folder is None:
             place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
             self._own = tempfile.TemporaryDirectory(prefix="igpo-gym-weights-", dir=place)

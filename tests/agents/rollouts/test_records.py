@@ -285,3 +285,30 @@ def test_a_line_that_is_nested_too_deeply_is_told(tmp_path: Path, line: str) -> 
             read()
     with pytest.raises(DataError, match="line 1: not a recorded episode"):
         RolloutFile(path, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b'{"answer": "D\xfcren"}', "not UTF-8"),
+        (b'{"format": 2}', "no field '"),
+        (b'{"question": "Where?", "answer": "Danzig"}', "it names no format, .* igpo-gym import"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told_in_words_and_without_it(
+    tmp_path: Path, line: bytes, told: str
+) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_bytes(line + b"\n")
+    with pytest.raises(DataError, match=told) as raised:
+        list(read_rollouts(path))
+    assert "Error(" not in str(raised.value)
+    assert "ren" not in str(raised.value).partition("not UTF-8")[2]
+    assert "Danzig" not in str(raised.value)
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.touch()
+    with pytest.raises(DataError, match="the file is empty"):
+        read_settings(path)

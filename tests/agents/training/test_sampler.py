@@ -240,3 +240,11 @@ def test_what_a_settings_file_says_of_the_sampler_holds_no_password(tmp_path: Pa
 
     settings = replace(Settings(), sampler="http://me:secret@host:8000")
     assert shown(settings)["sampler"] == "http://host:8000"
+
+
+def test_a_server_that_is_not_there_is_told_as_such() -> None:
+    """What the sampler holds is closed before the server has ever answered."""
+    with pytest.raises((SpecError, SamplingError), match=r"127\.0\.0\.1:9"):
+        ServedSampler(
+            "http://127.0.0.1:9", TAGS, Sampling(max_tokens=8), tokenizer=load_model("nano", "cpu")[1]
+        )

@@ -78,12 +78,15 @@ def gold(fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def numbers(fields: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that a source noted: those of the record itself, and of its metrics and rewards."""
+    """The numbers that a source noted: those of the record itself, and of its metrics and rewards.
+
+    An id is none of them, nor is a gold answer that is a number.
+    """
     found: dict[str, float] = {}
     groups = [("", fields), *((name, fields.get(name)) for name in _NUMBERS)]
     for group, values in groups:
         for name, value in values.items() if isinstance(values, Mapping) else ():
-            if isinstance(value, bool | int | float) and name not in _ID and math.isfinite(value):
+            if isinstance(value, bool | int | float) and name not in (*_ID, *_GOLD) and math.isfinite(value):
                 found[f"{group}.{name}" if group else str(name)] = float(value)
     return found
 

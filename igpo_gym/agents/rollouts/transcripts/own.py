@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from igpo_gym.agents.rollouts.records import MALFORMED, from_record
+from igpo_gym.agents.rollouts.records import MALFORMED, from_record, what_is_wrong
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Episode
@@ -26,7 +26,7 @@ def read(row: Row) -> list[Episode]:
         if settings := dict(row.fields.get("settings", {})):
             episode.extra[SETTINGS] = settings
     except MALFORMED as problem:
-        raise ValueError(f"not a recorded episode ({problem!r})") from None
+        raise ValueError(f"not a recorded episode ({what_is_wrong(problem)})") from None
     return [episode]
 
 

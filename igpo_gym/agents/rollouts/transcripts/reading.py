@@ -12,10 +12,10 @@ import igpo_gym.specs as specs
 from igpo_gym.agents.rollouts.transcripts.golds import Golds
 from igpo_gym.agents.rollouts.transcripts.inspect_logs import samples
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
-from igpo_gym.data.files import lines, open_bytes, parse_json
+from igpo_gym.data.files import lines, parse_json
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.metrics import normalize
-from igpo_gym.data.rows import Row, kind_of, rows
+from igpo_gym.data.rows import Row, head_of, kind_of, raised, rows
 from igpo_gym.episode import Episode, Question
 from igpo_gym.errors import DataError
 
@@ -75,7 +75,7 @@ def read_transcripts(
     if questions is not None:
         found = specs.resolve("questions", questions)
         golds = Golds(found.questions, found.passages)
-    return _episodes(path, chosen, golds, unread or _raised)
+    return _episodes(path, chosen, golds, unread or raised)
 
 
 def _episodes(
@@ -148,10 +148,10 @@ def _question(found: Transcript, golds: Golds | None) -> Question:
 
 
 def _records(path: Path, unread: Callable[[DataError], None]) -> Iterator[Row]:
-    """The records of a file; a line that is no JSON object is told to ``unread``."""
+    """The records of a file; a line or entry that is no JSON object is told to ``unread``."""
     if _is_inspect(path):
         return samples(path)
-    return _lines(path, unread) if kind_of(path) == "lines" else rows(path)
+    return _lines(path, unread) if kind_of(path) == "lines" else rows(path, unread=unread)
 
 
 def _lines(path: Path, unread: Callable[[DataError], None]) -> Iterator[Row]:
@@ -172,13 +172,8 @@ def _is_inspect(path: Path) -> bool:
     """Whether a file is a log of Inspect: a zip, or an object with a version and a status or an eval."""
     if path.suffix == ".eval":
         return True
-    with open_bytes(path) as file:
-        head = file.read(_HEAD)
+    head = head_of(path, _HEAD)
     if head.startswith(b"PK\x03\x04"):
         return True
     packed = b"".join(head.split())
     return packed.startswith(b'{"version":') and (b'"status":' in packed or b'"eval":' in packed)
-
-
-def _raised(problem: DataError) -> None:
-    raise problem

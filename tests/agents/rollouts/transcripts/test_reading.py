@@ -236,3 +236,53 @@ def test_real_trajectories_in_chat_form() -> None:
         assert episode.question.text == record["messages"][1]["content"].rpartition("User:")[2].strip()
         assert [[answer] for answer in episode.question.answers] == record["answer"]
         assert len(episode.turns[0].passages) > 5
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_a_packed_file_that_is_cut_off_is_named(tmp_path: Path, packing: str) -> None:
+    path = tmp_path / f"logs.jsonl{packing}"
+    path.write_bytes(gzip.compress(b'{"question": "Where?"}')[:-9] if packing == ".gz" else b"(\xb5/\xfd")
+    with pytest.raises(DataError, match=f"logs.jsonl{packing}, line 1: not a whole"):
+        list(read_transcripts(path))
+
+
+def test_a_plain_file_with_the_name_of_a_packed_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "logs.jsonl.gz"
+    path.write_text("{}")
+    with pytest.raises(DataError, match=r"logs.jsonl.gz, line 1: not a whole gzip file"):
+        list(read_transcripts(path))
+
+
+def test_an_entry_of_an_array_that_is_no_object_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "logs.json"
+    good = {"question": "Where?", "golden_answers": ["Danzig"], "response": "<answer>Danzig</answer>"}
+    path.write_text(json.dumps([3, good, None]))
+    told: list[DataError] = []
+    assert len(list(read_transcripts(path, unread=told.append))) == 1
+    assert [str(each).partition(": ")[2] for each in told] == [
+        "entry 1: expected a JSON object, found int",
+        "entry 3: expected a JSON object, found NoneType",
+    ]
+    with pytest.raises(DataError, match="entry 1"):
+        list(read_transcripts(path))
+
+
+@pytest.mark.parametrize("where", ["record", "metrics"])
+def test_a_number_that_is_the_gold_answer_is_no_number_of_the_source(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "logs.jsonl"
+    gold = {"golden_answers": 1917, "target": 1917, "reward": 0.5}
+    record = {"question": "When?", "response": "<answer>1918</answer>", **gold}
+    if where == "metrics":
+        record = {**record, "metrics": {"answer": 1917, "f1": 0.0}}
+    path.write_text(json.dumps(record))
+    (episode,) = read_transcripts(path)
+    assert episode.question.answers == ("1917",)
+    assert 1917.0 not in episode.imported["told"].values()
+    assert episode.imported["told"]["reward"] == 0.5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_not_called_missing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "logs.jsonl")
+    with pytest.raises(DataError, match="is a pipe or device; name a file"):
+        list(read_transcripts(tmp_path / "logs.jsonl"))
