@@ -57,6 +57,7 @@ def test_a_search_that_was_not_recorded_ends_the_command(tmp_path: Path) -> None
     assert "search cache" not in text
 
 
+@pytest.mark.slow
 def test_a_training_run_tells_its_counts(tmp_path: Path) -> None:
     settings = {
         **TINY_RUN,

@@ -80,7 +80,11 @@ RULES = {
 IN_NFC = {"em": published.squad1_em, "f1": published.hotpotqa_f1}
 
 
-@pytest.mark.parametrize("cut", CUTS)
+SLOW = ("deepresearcher",)
+"""The largest."""
+
+
+@pytest.mark.parametrize("cut", [pytest.param(cut, marks=[pytest.mark.slow] * (cut in SLOW)) for cut in CUTS])
 def test_every_metric_is_its_owners(cut: str) -> None:
     rows, said = CUTS[cut](), said_by_an_agent()
     assert rows

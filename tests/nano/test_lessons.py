@@ -236,6 +236,7 @@ def test_the_names_in_a_query_weigh_more_than_its_other_words(episodes, encode):
     assert ACT in row.weights
 
 
+@pytest.mark.slow
 def test_chunks_are_functions_of_seed_and_number(encode):
     for lesson in LESSONS:
         first, again = (lesson_rows(lesson, 0, 3, encode) for _ in range(2))

@@ -104,6 +104,7 @@ def test_a_recorded_run_replays_offline_to_the_same_trajectories(
         train(tmp_path / "other", replace(replay, seed=1))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_cache(remote: Any, tmp_path: Path) -> None:
     base = {**SMALL, "updates": 2, "validate_every": 1, "search": f"test-remote:{remote.url}/search"}
     train(tmp_path / "run", Settings(**{**base, "updates": 1}))

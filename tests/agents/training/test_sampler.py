@@ -21,6 +21,7 @@ from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import TAGS
+from igpo_gym.transport import Server
 from tests.agents.training.test_trainer import SMALL
 from tests.scorers.servers import Refusal, Site, running
 
@@ -105,6 +106,7 @@ def sampler_of(url: str, **options: Any) -> ServedSampler:
     return ServedSampler(url, TAGS, Sampling(max_tokens=8), tokenizer=tokenizer, **options)
 
 
+@pytest.mark.slow
 def test_a_run_samples_with_the_weights_of_each_update(served: Served, site: Site, tmp_path: Path) -> None:
     settings = Settings(
         **{**SMALL, "updates": 3, "validation_questions": 1}, sampler=site.url, learning_rate=0.003
@@ -242,8 +244,9 @@ def test_what_a_settings_file_says_of_the_sampler_holds_no_password(tmp_path: Pa
     assert shown(settings)["sampler"] == "http://host:8000"
 
 
-def test_a_server_that_is_not_there_is_told_as_such() -> None:
+def test_a_server_that_is_not_there_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the sampler holds is closed before the server has ever answered."""
+    monkeypatch.setattr(Server, "_pause", lambda self, attempt: 0.0)
     with pytest.raises((SpecError, SamplingError), match=r"127\.0\.0\.1:9"):
         ServedSampler(
             "http://127.0.0.1:9", TAGS, Sampling(max_tokens=8), tokenizer=load_model("nano", "cpu")[1]

@@ -526,7 +526,8 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("lora", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [0, 2])
 def test_rollouts_and_updates_are_of_one_precision(tmp_path: Path, lora: int) -> None:
     if lora:
         pytest.importorskip("peft")
