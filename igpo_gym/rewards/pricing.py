@@ -52,11 +52,14 @@ class Pricing:
     probe: AnswerProbe = ANSWER_PROBE
     _instruments: Instruments = field(init=False, repr=False)
     _due: Due = field(init=False, repr=False)
+    _own: RewardFunction = field(init=False, repr=False)
+    """The reward without what the environment pays."""
 
     def __post_init__(self) -> None:
-        for _, term in self.reward.terms:
-            if term.name != ENVIRONMENT:
-                _check(term)
+        terms = tuple((weight, term) for weight, term in self.reward.terms if term.name != ENVIRONMENT)
+        for _, term in terms:
+            _check(term)
+        object.__setattr__(self, "_own", replace(self.reward, terms=terms))
         instruments = Instruments(self.scorer, self.reference, protocol=TAGS.with_probe(self.probe))
         instruments.check(self.reward)
         object.__setattr__(self, "_instruments", instruments)
@@ -100,13 +103,7 @@ class Pricing:
             earned = {term.name: 0.0 for _, term in self._own.terms}
         else:
             earned = self._own.price(replace(episode, end=None), turn)
-        return earned if self._own is self.reward else {**earned, ENVIRONMENT: float(paid)}
-
-    @property
-    def _own(self) -> RewardFunction:
-        """The reward without what the environment pays."""
-        terms = tuple((weight, term) for weight, term in self.reward.terms if term.name != ENVIRONMENT)
-        return self.reward if len(terms) == len(self.reward.terms) else replace(self.reward, terms=terms)
+        return earned if self._own == self.reward else {**earned, ENVIRONMENT: float(paid)}
 
 
 def _check(term: RewardTerm) -> None:
@@ -182,8 +179,9 @@ def information_gain(
     ...     {"role": "user", "content": "Ira Goldman was born in Danzig."},
     ...     {"role": "assistant", "content": "<answer>Danzig</answer>"},
     ... ]
-    >>> [round(gain, 1) for gain in information_gain(told, "Danzig", "nano")]  # doctest: +SKIP
-    [0.3, 0.0]
+    >>> gains = information_gain(told, "Danzig", "nano")
+    >>> len(gains), gains[-1]
+    (2, 0.0)
     """
     return information_gains([messages], [answers], scorer, reward=reward, reference=reference, probe=probe)[
         0

@@ -24,17 +24,6 @@ def chrome() -> Iterator[Any]:
         yield opened
 
 
-@pytest.fixture
-def scorer() -> Moody:
-    return Moody()
-
-
-@pytest.fixture
-def url(scorer: Moody) -> Iterator[str]:
-    with serving(episodes(scorer)) as url:
-        yield url
-
-
 class Heard:
     """What a tab asked for, was answered, and complained of."""
 

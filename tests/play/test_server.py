@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,6 @@ from igpo_gym.play.server import MAX_BYTES
 from tests.play.serving import GOLD, PASSAGES, QUESTIONS, Follower, Moody, episodes, serving
 
 SEARCH = {"tool": "search", "arguments": {"query": "The Tin Drum"}}
-
-
-@pytest.fixture
-def scorer() -> Moody:
-    return Moody()
-
-
-@pytest.fixture
-def url(scorer: Moody) -> Iterator[str]:
-    with serving(episodes(scorer)) as url:
-        yield url
 
 
 def post(url: str, path: str, body: Any = None, **headers: str) -> requests.Response:

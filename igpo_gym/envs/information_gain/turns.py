@@ -11,6 +11,7 @@ import numpy as np
 from igpo_gym.envs.engine import undone_on_error
 from igpo_gym.episode import EndReason, Episode, Segment
 from igpo_gym.rewards.pricing import Pricing, opened, turn_of
+from igpo_gym.rewards.terms import INFORMATION_GAIN
 
 Mode = Literal["add", "replace"]
 Answers: TypeAlias = str | Sequence[str] | Callable[[Any, Mapping[str, Any]], Any]
@@ -117,8 +118,7 @@ def told_info(episode: Episode) -> dict[str, Any]:
         told["belief_log_prob"] = episode.beliefs[-1].log_prob
     if episode.rewards:
         told["reward_terms"] = dict(episode.rewards[-1])
-        measured = len(episode.beliefs) == len(episode.turns) + 1
-        told["gain"] = episode.beliefs[-1].prob - episode.beliefs[-2].prob if measured else 0.0
+        told["gain"] = INFORMATION_GAIN.price(episode, len(episode.turns)) if episode.beliefs else 0.0
     if episode.end is not None:
         told["end_reason"] = episode.end.value
     return told

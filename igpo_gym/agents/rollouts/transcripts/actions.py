@@ -65,6 +65,21 @@ def action(message: str, calls: Sequence[ToolCall] = (), plain_answers: bool = F
     return Answer(text) if text else Invalid("no call and no answer is found in the message")
 
 
+def last_query(message: str, opening: str, closing: str, problem: str) -> Action:
+    """The last query of a message that ends with one, for agents whose sampling stops there; else the answer
+    in it. ``problem`` is the reason where there is neither.
+
+    >>> last_query("<q>one</q> or <q> two </q>", "<q>", "</q>", "nothing").calls[0].arguments
+    {'query': 'two'}
+    """
+    said = message.rstrip()
+    if said.endswith(closing) and opening in said:
+        query = said.removesuffix(closing).rpartition(opening)[2].strip()
+        return ToolCalls((ToolCall("search", {"query": query}),)) if query else Invalid("the query is empty")
+    text = answer(said)
+    return Answer(text) if text else Invalid(problem)
+
+
 def without_thoughts(message: str) -> str:
     """The message without thoughts that it closes, the first of which may have been opened for it."""
     return _THOUGHT.sub("", message)

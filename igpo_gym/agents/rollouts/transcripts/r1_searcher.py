@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.actions import answer
+from igpo_gym.agents.rollouts.transcripts.actions import last_query
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between
-from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
+from igpo_gym.episode import Action
 
 _OPEN, _CLOSE = "<|begin_of_query|>", "<|end_of_query|>"
 
@@ -27,12 +27,7 @@ def act(message: str) -> Action:
     >>> act("So it is.\\n </think>\\n\\n <answer> Home Rule League </answer>")
     Answer(text='Home Rule League')
     """
-    said = message.rstrip()
-    if said.endswith(_CLOSE) and _OPEN in said:
-        query = said.removesuffix(_CLOSE).rpartition(_OPEN)[2].strip()
-        return ToolCalls((ToolCall("search", {"query": query}),)) if query else Invalid("the query is empty")
-    text = answer(said)
-    return Answer(text) if text else Invalid("no query and no <answer> is closed in the message")
+    return last_query(message, _OPEN, _CLOSE, "no query and no <answer> is closed in the message")
 
 
 R1_SEARCHER = Dialect(

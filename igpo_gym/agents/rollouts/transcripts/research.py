@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from igpo_gym.agents.rollouts.transcripts.actions import answer
+from igpo_gym.agents.rollouts.transcripts.actions import last_query
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between
-from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
+from igpo_gym.episode import Action
 
 _OPEN, _CLOSE = "<search>", "</search>"
 
@@ -22,12 +22,7 @@ def act(message: str) -> Action:
     >>> act("<think> Where? </think> <search> Danzig </search>").calls[0].arguments
     {'query': 'Danzig'}
     """
-    said = message.rstrip()
-    if said.endswith(_CLOSE) and _OPEN in said:
-        query = said.removesuffix(_CLOSE).rpartition(_OPEN)[2].strip()
-        return ToolCalls((ToolCall("search", {"query": query}),)) if query else Invalid("the query is empty")
-    text = answer(said)
-    return Answer(text) if text else Invalid("no query and no answer is closed in the message")
+    return last_query(message, _OPEN, _CLOSE, "no query and no answer is closed in the message")
 
 
 RESEARCH = Dialect(
