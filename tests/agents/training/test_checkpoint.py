@@ -57,22 +57,19 @@ def test_a_full_disk_is_named_and_the_checkpoint_before_it_stays(tmp_path: Path)
     assert same(read_checkpoint(path))
 
 
-def test_a_turned_byte_or_a_cut_is_found_or_does_no_harm(tmp_path: Path) -> None:
+def test_any_turned_bit_and_any_cut_is_found(tmp_path: Path) -> None:
+    """Bits of the archive's own records too: of some of those ``torch.load`` makes values of its own."""
     path = tmp_path / "state.pt"
     write_checkpoint(path, STATE)
     whole = path.read_bytes()
     draw = np.random.default_rng(0)
-    refused = 0
     for place in draw.integers(len(whole), size=300):
         turned = bytearray(whole)
         turned[place] ^= 1 << int(draw.integers(8))
         path.write_bytes(turned)
-        try:
-            assert same(read_checkpoint(path))
-        except DataError:
-            refused += 1
-    assert refused > 100
-    for length in (0, 1, len(whole) // 2, len(whole) - 1):
+        with pytest.raises(DataError, match="the checkpoint is damaged"):
+            read_checkpoint(path)
+    for length in (0, 1, 32, len(whole) // 2, len(whole) - 32, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match="the checkpoint is damaged"):
             read_checkpoint(path)
