@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +44,34 @@ def test_mistakes_are_explained(arguments: tuple[str, ...], problem: str, tmp_pa
     code, text = run(str(tmp_path / "run"), *arguments)
     assert code == 2
     assert problem in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--sampler", "http://127.0.0.1:9"), "no answer from http://127.0.0.1:9"),
+        (("--optimizer", "adamw-8bit"), "igpo-gym[8bit]"),
+        (("--lora", "8"), "igpo-gym[lora]"),
+    ],
+)
+def test_what_is_not_there_is_told_before_torch_is_imported(
+    arguments: tuple[str, ...], problem: str, tmp_path: Path
+) -> None:
+    code = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in ("bitsandbytes", "peft") else find(name, *rest)
+from igpo_gym.cli import app
+try:
+    app(["train", *sys.argv[1:]])
+except SystemExit as ended:
+    print(ended.code, "torch" in sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "run"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert problem in done.stderr
+    assert done.stdout.split() == ["2", "False"]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_from_the_command_line(tmp_path: Path) -> None:
