@@ -53,9 +53,9 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 def test_a_wrong_name_is_told_with_the_nearest() -> None:
-    told = runner.invoke(app, ["vew"])
+    told = runner.invoke(app, ["rollouts"])
     assert told.exit_code == 2
-    assert "Did you mean 'view'?" in told.output
+    assert "Did you mean 'rollout'?" in told.output
 
 
 @pytest.mark.parametrize(
