@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
+import pytest
 import yaml
 
 import igpo_gym
@@ -66,3 +69,41 @@ def test_the_parts_of_ci_that_workflows_and_pages_name_exist() -> None:
     }
     assert named
     assert named <= known
+
+
+POSIX = {
+    *("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"),
+    *("os.fork", "os.getuid", "os.killpg", "os.mkfifo", "os.setsid", "os.sched_getaffinity", "os.uname"),
+    *("signal.SIGALRM", "signal.SIGHUP", "signal.SIGKILL", "signal.SIGUSR1", "signal.setitimer"),
+}
+"""What Windows does not have."""
+
+
+def posix_names(file: Path) -> set[str]:
+    """The names of ``POSIX`` that a file uses."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found.add(f"{node.value.id}.{node.attr}")
+    return found & POSIX
+
+
+def test_what_windows_lacks_is_used_where_there_is_a_fallback() -> None:
+    package = Path(igpo_gym.__file__).parent
+    used = {file.relative_to(package).as_posix(): posix_names(file) for file in package.rglob("*.py")}
+    assert {name: names for name, names in used.items() if names} == {"storage.py": {"fcntl"}}
+
+
+def test_no_file_of_the_project_has_a_name_that_windows_refuses() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True)
+    names = [part for path in listed.stdout.split("\0") for part in path.split("/") if part]
+    if not names:
+        pytest.skip("not a checkout")
+    reserved = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
+    assert not [name for name in names if re.search(r'[<>:"|?*\\]|[ .]$', name) or reserved.fullmatch(name)]
+    folded = [path.casefold() for path in listed.stdout.split("\0")]
+    assert len(folded) == len(set(folded))
