@@ -1,10 +1,11 @@
-"""How long the first ``gym.make`` of a process takes, beside the two imports that it cannot do without.
+"""The first ``gym.make`` of a process, beside the two imports that it cannot do without; and commands.
 
     python benchmarks/startup.py
 
 Each figure is the CPU time of a process of its own, from its start: one that imports torch and transformers
-and transformers' model class, and one that makes ``SearchQA-IGPO-v0``, resets it and makes a step. They take
-turns. Prints one JSON object with the medians in seconds and their ratio.
+and transformers' model class, one that makes ``SearchQA-IGPO-v0``, resets it and makes a step, and one for
+each of some commands that need no model. They take turns. Prints one JSON object with the medians in
+seconds, and the ratio of the first two.
 """
 
 from __future__ import annotations
@@ -20,6 +21,21 @@ PROCESSES = {
     "imports": f"import torch, transformers; transformers.LlamaForCausalLM; {COUNTED}",
     "first_step": "import gymnasium as gym, igpo_gym; env = gym.make('SearchQA-IGPO-v0'); env.reset(seed=0); "
     f"env.step('<search>Salman</search>'); {COUNTED}",
+}
+COMMANDS = (
+    "--version",
+    "--help",
+    "rewards",
+    "data list",
+    "data show world:test",
+    "view --help",
+    "train --help",
+)
+PROCESSES |= {
+    command: "import contextlib, io\nfrom igpo_gym.cli import app\n"
+    f"with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+    f"    app({command.split()!r})\n{COUNTED}"
+    for command in COMMANDS
 }
 
 
