@@ -4,8 +4,9 @@
     python benchmarks/run.py startup env_steps       # these alone; the others stay as they are committed
 
 Writes ``benchmarks/results.json`` and ``benchmarks/results.md``. Each figure stands beside the same one of
-the ``results.json`` that git has at HEAD, as a ratio: 1.00 is no change. Figures that are ratios themselves, to a
-baseline in the same run, can be compared between machines; times only on one. Run it where nothing else does.
+the ``results.json`` that git has at HEAD, as a ratio: 1.00 is no change. Figures that are ratios themselves,
+to a baseline in the same run, can be compared between machines; times only on one. Run it where nothing else
+does.
 """
 
 from __future__ import annotations

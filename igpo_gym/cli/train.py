@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,7 +84,7 @@ def train(
     from igpo_gym.agents.training.trainer import train
 
     with display(settings.updates) as show:
-        facts = train(out, settings, show, wandb, partial(console.print, markup=False, highlight=False))
+        facts = train(out, settings, show, wandb, plainly)
     tell_cache(facts)
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
     if kept := samples(out / SAMPLES):
