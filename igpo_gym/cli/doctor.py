@@ -27,6 +27,7 @@ PURPOSES = {
     "serve": "igpo-gym serve search, igpo-gym play --web",
     "web": "search on the web: text out of pages",
     "dense": "search by meaning: dense and hybrid indexes",
+    "mcp": "tools of MCP servers, and a search as one",
     "data": "parquet files, .zst files, hf:NAME",
     "gguf": "models from GGUF files",
     "lora": "training an adapter: igpo-gym train --lora",
