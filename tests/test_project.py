@@ -107,3 +107,26 @@ def test_no_file_of_the_project_has_a_name_that_windows_refuses() -> None:
     assert not [name for name in names if re.search(r'[<>:"|?*\\]|[ .]$', name) or reserved.fullmatch(name)]
     folded = [path.casefold() for path in listed.stdout.split("\0")]
     assert len(folded) == len(set(folded))
+
+
+def test_ci_goes_on_after_a_part_that_fails_and_says_how_long_each_took(tmp_path: Path) -> None:
+    """With an environment in which one linter fails, and in which there is no mypy."""
+    programs = tmp_path / ("Scripts" if sys.platform == "win32" else "bin")
+    programs.mkdir()
+    (tmp_path / "complete").touch()
+    ruff = programs / "ruff"
+    ruff.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    ruff.chmod(0o755)
+    if sys.platform == "win32":
+        pytest.skip("a script is no program there")
+    command = [sys.executable, str(REPOSITORY / ".ci" / "run"), "--keep", str(tmp_path), "types", "lint"]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": ""})
+    assert done.returncode == 1
+    summary = [line.split() for line in done.stdout.split("minutes\n")[1].splitlines()]
+    assert [line[:2] for line in summary] == [
+        ["environment", "passed"],
+        ["lint", "FAILED"],
+        ["types", "FAILED"],
+        ["all", "0.0"],
+    ]
+    assert "there is no mypy in the environment" in done.stdout
