@@ -60,11 +60,20 @@ def resolve_search(
     With ``search_cache``, ``"FOLDER"`` or ``"replay:FOLDER"``, it stands behind a cache
     (:class:`igpo_gym.search.cache.CachedSearch`), and is not constructed where answers are replayed.
 
+    Questions that say what their search lacks (``flaws``) get it around whatever is named here.
+
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
     wrong with a corpus, an index or a cache.
     """
-    spec = "bm25" if search is None else search
+    found = _resolved("bm25" if search is None else search, questions, search_cache)
+    if questions is not None and questions.flaws:
+        from igpo_gym.search.flawed import Flawed
 
+        return Flawed(found, questions.flaws)
+    return found
+
+
+def _resolved(spec: str | Retriever, questions: QuestionSet, search_cache: str | Path | None) -> Retriever:
     def make() -> Retriever:
         found: Retriever = specs.resolve("search", spec, questions=questions)
         return found
@@ -102,10 +111,14 @@ def corpus_of(retriever: Retriever) -> Corpus | None:
 
     Of several that are joined, those of the first that does.
     """
+    from igpo_gym.search.flawed import Beginnings, Flawed
     from igpo_gym.search.hybrid import Hybrid
 
     if isinstance(retriever, CachedSearch):
         return retriever.corpus
+    if isinstance(retriever, Flawed):
+        corpus = corpus_of(retriever.retriever)
+        return None if corpus is None else Beginnings(corpus, retriever)
     if isinstance(retriever, Hybrid):
         return next((corpus for part in retriever.parts if (corpus := corpus_of(part)) is not None), None)
     return retriever if _is_corpus(retriever) else None

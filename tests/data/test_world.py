@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import tracemalloc
@@ -42,6 +43,23 @@ def test_a_world_is_the_same_on_every_machine():
 PINNED = "db2d2e0de88aa3ff"
 
 
+@pytest.mark.parametrize(
+    ("split", "first", "whole"),
+    [
+        ("train", "w9e54b98b/bridge-0", "4e2eeda6dfdf4df8"),
+        ("validation", "w6203bb8e/bridge-0", "16a1d056c15ca91d"),
+        ("test", "w17987be4/bridge-0", "10651950271d74b4"),
+    ],
+)
+def test_without_dials_documents_questions_and_ids_are_what_they_were(split, first, whole):
+    world, digest = load_world(split, hops="1-4"), hashlib.sha256()
+    for p in world.passages:
+        digest.update(repr((p.id, p.title, p.text)).encode())
+    for q in world.questions:
+        digest.update(repr((q.id, q.text, q.answers, q.evidence, q.hops, q.source)).encode())
+    assert (world.questions[0].id, digest.hexdigest()[:16]) == (first, whole)
+
+
 def test_worlds_share_no_question_id():
     worlds = [
         World(questions=20, **{name: value})
@@ -52,6 +70,8 @@ def test_worlds_share_no_question_id():
             ("hops", (2, 3)),
             ("coupling", 0.5),
             ("seed", 1),
+            ("long_names", 0.5),
+            ("shown", 2),
         )
     ]
     assert len({q.id for world in worlds for q in world.all_questions()}) == 20 * len(worlds)
@@ -214,7 +234,10 @@ def test_a_world_is_named_by_its_spec(spec):
     [
         ("world:tset", "the splits train, validation, test, and 'tset' is none of them"),
         ("world:test,hops=2", "settings stand behind '#', as in world:test#documents=5000,hops=2-3"),
-        ("world#docs=5", "no option 'docs'; it has: split, documents, questions, hops, coupling, seed"),
+        (
+            "world#docs=5",
+            "no option 'docs'; it has: split, documents, questions, hops, coupling, seed, long_names, shown",
+        ),
         ("world#documentz=5", "no option 'documentz' (did you mean documents?)"),
         ("world#documents=many", "'many' is no int, which documents of the questions 'world' must be"),
         ("world#documents=3", "documents must be"),
@@ -225,6 +248,8 @@ def test_a_world_is_named_by_its_spec(spec):
         ("world#coupling=nan", "'nan' is no float"),
         ("world#questions=0", "questions must be"),
         ("world#seed=-1", "seed must"),
+        ("world#long_names=2", "long_names must be a share from 0 to 1"),
+        ("world#shown=0", "shown must be at least 1: how many sentences of a document a search shows"),
         ("world#seed=1,seed=2", "the option 'seed' twice"),
     ],
 )

@@ -18,16 +18,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
-from igpo_gym.data.evidence import check_evidence
+from igpo_gym.data.evidence import check_evidence, named_evidence
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import WorldQuestions
 from igpo_gym.data.world.generator import Lead
 from igpo_gym.data.world.language import QUERY_FORMS
 from igpo_gym.data.world.oracle import known_hops, retrieved
 from igpo_gym.episode import Answer, Episode, Passage, Question, ToolCalls
-from igpo_gym.errors import choose
+from igpo_gym.errors import SpecError, choose
 from igpo_gym.protocols import TAGS, TextProtocol
-from igpo_gym.tools import search_call
+from igpo_gym.tools import open_call, search_call
+from igpo_gym.tools.opening import OPEN
 
 _IDLE_SEARCHES = 3
 """How many searches an agent makes that is not after the evidence, before it answers."""
@@ -43,6 +44,11 @@ class Knowledge:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_titles", {p.id: p.title for p in self.questions.passages})
+
+    @property
+    def opens(self) -> bool:
+        """Whether searches show too little, and documents can be opened."""
+        return self.questions.flaws.shown is not None and OPEN in self.protocol.tools
 
     def leads(self, question: Question) -> tuple[Lead, ...]:
         """What to look up, hop by hop: a world's own leads, or else the titles of the evidence."""
@@ -86,6 +92,10 @@ class Knowledge:
             thought = f"I need the {lead.keyword}" if lead.keyword else f"I need {lead.name}"
         return self.protocol.write(search_call(query), thought)
 
+    def open(self, title: str) -> str:
+        """The message that opens a document."""
+        return self.protocol.write(open_call(title), f"I read {title}")
+
     def answer(self, text: str) -> str:
         """The message that answers, in the very form in which the answer probe asks."""
         message = self.protocol.probe.around(text)
@@ -97,17 +107,29 @@ Script: TypeAlias = Callable[[Knowledge, Episode, Random], str]
 
 
 def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
-    """Searches for the first hop whose evidence is missing; answers rightly once none is, or it gives up."""
+    """Searches for the first hop whose evidence is missing, and opens its document where too little of it was
+    shown; answers rightly once nothing is missing, or it gives up."""
     question = episode.question
     if not question.evidence:
         return scripted(know, episode, rng)
     leads = know.leads(question)
-    missing = [
-        lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known
-    ]
-    if not missing or episode.tool_turns >= 2 * len(leads) + 2:
+    hops = zip(leads, question.evidence, known_hops(question, retrieved(episode)), strict=True)
+    missing = [(lead, evidence) for lead, evidence, known in hops if not known]
+    if not missing or episode.tool_turns >= (2 + know.opens) * len(leads) + 2:
         return know.answer(question.answers[0])
-    return know.search(missing[0], rng)
+    lead, evidence = missing[0]
+    title = _partly_shown(episode, evidence) if know.opens else None
+    return know.search(lead, rng) if title is None else know.open(title)
+
+
+def _partly_shown(episode: Episode, evidence: str) -> str | None:
+    """The title of a piece of evidence, if the episode has seen a part of it and has not opened it."""
+    for turn in episode.turns:
+        for passage in turn.passages:
+            if evidence in named_evidence(episode.question, [passage]):
+                opened = any(turn.action == open_call(passage.title) for turn in episode.turns)
+                return None if opened else passage.title
+    return None
 
 
 def redundant(know: Knowledge, episode: Episode, rng: Random) -> str:
@@ -173,7 +195,10 @@ def _sidetrack(know: Knowledge, episode: Episode, rng: Random) -> str:
     titles = [passage.title for turn in episode.turns for passage in turn.passages[1:]]
     if not titles:
         return _astray(know, episode, rng)
-    return know.protocol.write(search_call(rng.choice(titles)), "I read on")
+    title = rng.choice(titles)
+    if know.opens and rng.random() < 0.5:
+        return know.open(title)
+    return know.protocol.write(search_call(title), "I read on")
 
 
 def _in_vain(know: Knowledge, episode: Episode, rng: Random) -> str:
@@ -216,8 +241,8 @@ _WITHOUT_EVIDENCE = (irrelevant, guesser, leaker, scripted)
 class ScriptedAgent:
     """A policy that follows a script.
 
-    Raises SpecError for a name that is not in ``SCRIPTED``, and for a script that looks up evidence where
-    that of a question is nowhere in the corpus.
+    Raises SpecError for a name that is not in ``SCRIPTED``, for a script that looks up evidence where that of
+    a question is nowhere in the corpus, and where searches show too little and the protocol has no ``open``.
 
     >>> from igpo_gym.data.world import load_world
     >>> world = load_world("test")
@@ -237,6 +262,11 @@ class ScriptedAgent:
         self._knowledge = Knowledge(questions, protocol)
         if self._script not in _WITHOUT_EVIDENCE and not isinstance(questions, WorldQuestions):
             check_evidence(f"the agent {script if isinstance(script, str) else 'that is given'!r}", questions)
+        if self._script not in _WITHOUT_EVIDENCE and questions.flaws.shown and OPEN not in protocol.tools:
+            raise SpecError(
+                f"a search over {questions.name!r} shows the beginnings of documents, and this agent has to "
+                "open them; take tools='search + open'"
+            )
         self._seed = seed
 
     def act(self, episodes: Sequence[Episode]) -> list[str]:

@@ -70,6 +70,8 @@ def load_world(
     hops: str | int = "1-3",
     coupling: float = World.coupling,
     seed: int = World.seed,
+    long_names: float = World.long_names,
+    shown: int | None = World.shown,
 ) -> WorldQuestions:
     """A generated world as a question set, held in memory: its split's name, and the settings of World.
 
@@ -84,7 +86,7 @@ def load_world(
             f"a generated world has the splits {', '.join(SPLITS)}, and {split!r} is none of them; its "
             "settings stand behind '#', as in world:test#documents=5000,hops=2-3"
         )
-    world = World(documents, questions, read_hops(hops), coupling, seed, split)
+    world = World(documents, questions, read_hops(hops), coupling, seed, split, long_names, shown)
     passages = tuple(world.passages())
     digest = hashlib.sha256()
     for passage in passages:
@@ -94,6 +96,7 @@ def load_world(
         questions=tuple(world.all_questions()),
         passages=passages,
         fingerprint=digest.hexdigest(),
+        flaws=world.flaws,
         world=world,
     )
 
@@ -115,7 +118,7 @@ def world_spec(world: World) -> str:
     usual = World()
     changed = {
         name: str(value) for name, value in settings.items() if getattr(world, name) != getattr(usual, name)
-    }
+    } | {name: str(value) for name, value in world.dials.items()}
     return str(Spec("world" if world.split == usual.split else f"world:{world.split}", changed))
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from random import Random
+from typing import Any
 
+from igpo_gym.data.flaws import Flaws
 from igpo_gym.data.world import language
 from igpo_gym.data.world.language import DATED, KINDS, RELATIONS, RELATIONS_OF
 from igpo_gym.data.world.names import SPLITS, word
@@ -86,6 +88,10 @@ _TRIES, _CHOICE_TRIES = 10_000, 100
 drawn before it is given another relation: in a small world all may have the same."""
 
 
+_DIALS_FROM = 6
+"""The place of the first field of World that stands in ``code`` only where it is not the default."""
+
+
 @dataclass(frozen=True)
 class World:
     """A generated world. Raises SpecError for settings outside their range.
@@ -106,6 +112,11 @@ class World:
     seed: int = 0
     split: str = "train"
     """Which names are used: "train", "validation" or "test" share none."""
+    long_names: float = 0.0
+    """Which share of the names' words has three syllables, in [0, 1], though two would do: a world has more
+    names than short words from some 600 documents in the test split."""
+    shown: int | None = None
+    """How many sentences of a document a search shows; the tool ``open`` shows the rest. None for all."""
 
     def __post_init__(self) -> None:
         low, high = self.hops
@@ -115,10 +126,12 @@ class World:
             (1 <= low <= high <= 4, "hops must be a number or a range within 1-4, such as 2-3"),
             (0.0 <= self.coupling <= 1.0, "coupling must be a number from 0 to 1"),
             (self.seed >= 0, "seed must not be negative"),
+            (0.0 <= self.long_names <= 1.0, "long_names must be a share from 0 to 1"),
             (self.split in SPLITS, f"split must be one of: {', '.join(SPLITS)}"),
         ):
             if not ok:
                 raise SpecError(f"{problem} in a generated world")
+        _ = self.flaws  # which checks its own
 
     # Entities and their facts, each a function of the seed and the entity's number.
 
@@ -149,7 +162,7 @@ class World:
         neighborhood, slot = divmod(number, len(SLOTS))
         about = KINDS[SLOTS[slot]]
         first = neighborhood * _WORDS_BEFORE[-1] + _WORDS_BEFORE[slot]
-        words = [word(first + i, self.split, self.seed) for i in range(about.words)]
+        words = [word(first + i, self.split, self.seed, self.long_names) for i in range(about.words)]
         if about.types:
             words.append(self._random("type", number).choice(about.types))
         return Entity(number, SLOTS[slot], " ".join(words))
@@ -188,27 +201,36 @@ class World:
 
     def passage(self, number: int) -> Passage:
         """The document about entity ``number``: its facts and some asides, 3 to 6 sentences."""
+        return Passage(
+            str(number), self.entity(number).name, " ".join(text for _, text in self._sentences(number))
+        )
+
+    def statement(self, number: int, relation: str) -> str:
+        """The sentence in which the document of entity ``number`` states a relation, or the "year"."""
+        return next(text for what, text in self._sentences(number) if what == relation)
+
+    def _sentences(self, number: int) -> list[tuple[str, str]]:
+        """The sentences of a document in order, each with the relation that it states, "year", or ""."""
         entity = self.entity(number)
         about = KINDS[entity.kind]
         rng = self._random("passage", number)
         stated = [
-            (rng.choice(RELATIONS[name].sentences), {"y": self.entity(target).phrase})
+            (name, rng.choice(RELATIONS[name].sentences), {"y": self.entity(target).phrase})
             for name, target in self.targets(number).items()
         ]
         if (year := self.year(number)) is not None:
-            stated.append((rng.choice(DATED[entity.kind]), {"year": str(year)}))
+            stated.append(("year", rng.choice(DATED[entity.kind]), {"year": str(year)}))
         length = rng.randint(max(3, len(stated) + 1), 5 if rng.random() < 0.8 else 6) - 1
         asides = rng.sample(about.asides, max(0, min(length - len(stated), len(about.asides))))
-        stated += [(aside, self._passing_mentions(rng, number)) for aside in asides]
+        stated += [("", aside, self._passing_mentions(rng, number)) for aside in asides]
         rng.shuffle(stated)
         pronouns = (rng.choice(about.pronouns),) if entity.kind == "person" else about.pronouns
         sentences = []
-        for place, (template, filling) in enumerate(stated):
+        for place, (what, template, filling) in enumerate(stated):
             named = place == 0 or not template.startswith("{x}") or rng.random() < 0.35
             x = entity.phrase if named else rng.choice(pronouns)
-            sentences.append(language.capitalized(template.format(x=x, **filling)))
-        sentences.append(self._see_also(rng, number))
-        return Passage(str(number), entity.name, " ".join(sentences))
+            sentences.append((what, language.capitalized(template.format(x=x, **filling))))
+        return [*sentences, ("", self._see_also(rng, number))]
 
     def _passing_mentions(self, rng: Random, number: int) -> dict[str, str]:
         mentions = {kind: self.entity(self._draw(rng, kind, number)).phrase for kind in KINDS}
@@ -242,7 +264,24 @@ class World:
         """
         low, high = self.hops
         settings = f"{self.split}/{self.documents}/{low}-{high}/{float(self.coupling)!r}/{self.seed}"
+        settings += "".join(f"/{name}={value!r}" for name, value in self.dials.items())
         return hashlib.sha256(settings.encode()).hexdigest()[:8]
+
+    @property
+    def dials(self) -> dict[str, Any]:
+        """The settings beyond size, hops, coupling, seed and split that are not the default ones, by name.
+
+        >>> World(shown=2).dials
+        {'shown': 2}
+        """
+        later = fields(self)[_DIALS_FROM:]
+        values = {each.name: getattr(self, each.name) for each in later}
+        return {each.name: values[each.name] for each in later if values[each.name] != each.default}
+
+    @property
+    def flaws(self) -> Flaws:
+        """What the search of this world lacks."""
+        return Flaws(self.shown)
 
     def number(self, question: Question) -> int:
         """The number of a question of this world. Raises SpecError for one of another world."""
@@ -312,6 +351,7 @@ class World:
             evidence=tuple(map(str, evidence)),
             hops=len(evidence),
             source="world",
+            evidence_texts=tuple(self.statement(*fact) for fact in self._facts(plan)) if self.shown else (),
         )
 
     def _bridge_text(self, rng: Random, plan: Chain) -> str:
@@ -330,10 +370,13 @@ class World:
 
     def leads(self, number: int) -> tuple[Lead, ...]:
         """What has to be looked up for question ``number``, hop by hop."""
-        plan = self.plan(number)
+        return tuple(self.lead(*fact) for fact in self._facts(self.plan(number)))
+
+    def _facts(self, plan: Chain | Choice) -> list[tuple[int, str]]:
+        """The facts that decide a question: whose, and which relation, or "year"."""
         if isinstance(plan, Choice):
-            return tuple(self.lead(option, plan.relation) for option in plan.options)
-        return tuple(self.lead(*hop) for hop in zip(plan.entities, plan.relations, strict=False))
+            return [(option, plan.relation) for option in plan.options]
+        return list(zip(plan.entities, plan.relations, strict=False))
 
     def lead(self, number: int, relation: str) -> Lead:
         """How to ask for one relation, or the "year", of entity ``number``."""
