@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from igpo_gym.errors import SpecError
+from igpo_gym.specs import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +17,49 @@ class Flaws:
 
     >>> bool(Flaws()), bool(Flaws(shown=2))
     (False, True)
+    >>> flaws = Flaws(miss=0.3)
+    >>> [flaws.misses(query) for query in ("Danzig", "the port of Danzig", "danzig  ")]
+    [False, True, False]
     """
 
     shown: int | None = None
     """How many sentences of a document a search shows; the tool ``open`` shows the rest. None for all."""
+    miss: float = 0.0
+    """Which share of the queries misses, in [0, 1]: what would be found first is left out."""
+    seed: int = 0
+    """Decides, together with the query's words, which queries miss."""
 
     def __post_init__(self) -> None:
-        if self.shown is not None and self.shown < 1:
-            raise SpecError("shown must be at least 1: how many sentences of a document a search shows")
+        for ok, problem in (
+            (
+                self.shown is None or self.shown >= 1,
+                "shown must be at least 1: how many sentences of a document a search shows",
+            ),
+            (
+                0.0 <= self.miss <= 1.0,
+                "miss must be a share from 0 to 1: how many of the queries find nothing",
+            ),
+        ):
+            if not ok:
+                raise SpecError(problem)
 
     def __bool__(self) -> bool:
-        return self != Flaws()
+        return self.shown is not None or self.miss > 0
+
+    def misses(self, query: str) -> bool:
+        """Whether this query misses: always the same for the same words, in any letter case."""
+        words = " ".join(query.casefold().split())
+        digest = hashlib.blake2b(f"{self.seed}/{words}".encode("utf-8", "surrogatepass"), digest_size=8)
+        return int.from_bytes(digest.digest(), "big") < self.miss * 2**64
+
+
+def flawed_spec(search: str, flaws: Flaws) -> str:
+    """The spec of a search with flaws.
+
+    >>> flawed_spec("bm25:index", Flaws(shown=2, miss=0.2))
+    'flawed:bm25:index#miss=0.2,shown=2'
+    """
+    usual = Flaws()
+    values = {name: getattr(flaws, name) for name in ("shown", "miss", "seed")}
+    changed = {name: str(value) for name, value in values.items() if value != getattr(usual, name)}
+    return str(Spec(f"flawed:{search}", changed))

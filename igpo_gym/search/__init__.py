@@ -34,6 +34,13 @@ specs.register(
     form='"hybrid:PART,PART#k=60" (their rankings joined, as in hybrid:bm25:FOLDER,dense:FOLDER)',
     parts=True,
 )
+specs.register(
+    "search",
+    "flawed",
+    "igpo_gym.search.flawed:flawed",
+    form='"flawed:PART#shown=2,miss=0.2" (shows beginnings of documents, misses a share of queries)',
+    parts=True,
+)
 for _name in ("http", "https"):
     specs.register(
         "search",

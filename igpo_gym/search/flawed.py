@@ -5,6 +5,8 @@
 >>> search = Flawed(index, Flaws(shown=1))
 >>> search.search(["Pomerania"], k=1)[0][0].text, search.documents(["1"])[0][0].text
 ('It is a port.', 'It is a port. It lies in Pomerania.')
+>>> Flawed(index, Flaws(miss=1.0)).search(["Pomerania"], k=1)
+[[]]
 """
 
 from __future__ import annotations
@@ -12,18 +14,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import igpo_gym.specs as specs
 from igpo_gym.data.flaws import Flaws
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
+from igpo_gym.errors import SpecError
 from igpo_gym.search.identity import identity_of
 from igpo_gym.search.interface import Corpus, Retriever
-from igpo_gym.text import first_sentences
+from igpo_gym.text import first_sentences, without_credentials
+
+
+def flawed(
+    place: str, /, *, questions: QuestionSet, shown: int | None = None, miss: float = 0.0, seed: int = 0
+) -> Flawed:
+    """What the spec ``flawed`` calls: the retriever that stands behind the colon, with flaws."""
+    parts = specs.parts(place)
+    if len(parts) != 1:
+        raise SpecError(f"flawed takes one search: flawed:bm25:INDEX, not {without_credentials(place)!r}")
+    return Flawed(specs.resolve("search", parts[0], questions=questions), Flaws(shown, miss, seed))
 
 
 @dataclass(frozen=True)
 class Flawed:
-    """A retriever that finds what ``retriever`` finds, and shows the beginnings of it.
+    """A retriever that shows the beginnings of what ``retriever`` finds, or misses it.
 
-    It searches whole documents, and gives whole documents to the tool ``open``.
+    It searches whole documents, and gives whole documents to the tool ``open``. A query that misses brings
+    what the retriever ranks behind the passages that were wanted: places k + 1 to 2k, which may be none.
     """
 
     retriever: Retriever
@@ -31,7 +47,12 @@ class Flawed:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query at most ``k`` passages, best first."""
-        return [[self.beginning(passage) for passage in found] for found in self.retriever.search(queries, k)]
+        missed = [query for query in queries if self.flaws.misses(query)]
+        hit = [query for query in queries if not self.flaws.misses(query)]
+        found = dict(zip(hit, self.retriever.search(hit, k) if hit else (), strict=True))
+        deep = self.retriever.search(missed, 2 * k) if missed else ()
+        found |= {query: passages[k:] for query, passages in zip(missed, deep, strict=True)}
+        return [[self.beginning(passage) for passage in found[query]] for query in queries]
 
     def beginning(self, passage: Passage) -> Passage:
         """What a search shows of a passage."""
@@ -42,7 +63,7 @@ class Flawed:
     @property
     def documents(self) -> Callable[[Sequence[str]], list[tuple[Passage, ...]]]:
         """Gives whole documents. AttributeError where the retriever does not."""
-        found: Callable[[Sequence[str]], list[tuple[Passage, ...]]] = self.retriever.documents  # type: ignore[attr-defined]
+        found: Callable[[Sequence[str]], list[tuple[Passage, ...]]] = getattr(self.retriever, "documents")  # noqa: B009
         return found
 
     @property
@@ -52,9 +73,11 @@ class Flawed:
         return f"{self.flaws} [{own}]" if own else ""
 
     def facts(self) -> dict[str, str | int]:
-        """What ``info["search"]`` shows: the retriever's own facts."""
+        """What ``info["search"]`` shows: the retriever's own facts, and the flaws."""
         report = getattr(self.retriever, "facts", None)
-        return report() if callable(report) else {"backend": type(self.retriever).__name__}
+        told = report() if callable(report) else {"backend": type(self.retriever).__name__}
+        shown = {} if self.flaws.shown is None else {"shown": self.flaws.shown}
+        return {**told, **shown, **({"miss": str(self.flaws.miss)} if self.flaws.miss else {})}
 
 
 @dataclass(frozen=True)
