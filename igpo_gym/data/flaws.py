@@ -37,7 +37,7 @@ class Flaws:
             ),
             (
                 0.0 <= self.miss <= 1.0,
-                "miss must be a share from 0 to 1: how many of the queries find nothing",
+                "miss must be a share from 0 to 1: how many of the queries miss",
             ),
         ):
             if not ok:
@@ -57,7 +57,7 @@ def flawed_spec(search: str, flaws: Flaws) -> str:
     """The spec of a search with flaws.
 
     >>> flawed_spec("bm25:index", Flaws(shown=2, miss=0.2))
-    'flawed:bm25:index#miss=0.2,shown=2'
+    'flawed:bm25:index#shown=2,miss=0.2'
     """
     usual = Flaws()
     values = {name: getattr(flaws, name) for name in ("shown", "miss", "seed")}

@@ -151,13 +151,12 @@ def _untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
 def write_world(
     out: Path, world: World, track: Callable[[Iterable[Any], str, int], Iterable[Any]] = _untracked
 ) -> int:
-    """Stream ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``: any size, little memory. Returns the
-    number of documents.
+    """Stream ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``: any size, little memory.
 
     They are what ``read_corpus`` and ``load_jsonl`` read. Each file appears under its name only once it is
     whole; a file that is there is replaced. ``track`` is put around what is written, with its name and
     number, to show how far it is; how many former documents there will be is an estimate. What the search
-    lacks (``world.flaws``) is not in the files.
+    lacks (``world.flaws``) is not in the files. Returns the number of documents.
     """
     about = round(world.documents * (1 + world.outdated + world.distractors))
     passages = track(world.passages(), "documents", about)
