@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from igpo_gym.errors import SpecError
 from igpo_gym.specs import Spec
@@ -46,6 +46,12 @@ class Flaws:
     def __bool__(self) -> bool:
         return self.shown is not None or self.miss > 0
 
+    @property
+    def changed(self) -> dict[str, str]:
+        """The settings that are not at their default, as a spec has them."""
+        values = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
+        return {name: str(value) for name, value, usual in values if value != usual}
+
     def misses(self, query: str) -> bool:
         """Whether this query misses: always the same for the same words, in any letter case."""
         words = " ".join(query.casefold().split())
@@ -59,7 +65,4 @@ def flawed_spec(search: str, flaws: Flaws) -> str:
     >>> flawed_spec("bm25:index", Flaws(shown=2, miss=0.2))
     'flawed:bm25:index#shown=2,miss=0.2'
     """
-    usual = Flaws()
-    values = {name: getattr(flaws, name) for name in ("shown", "miss", "seed")}
-    changed = {name: str(value) for name, value in values.items() if value != getattr(usual, name)}
-    return str(Spec(f"flawed:{search}", changed))
+    return str(Spec(f"flawed:{search}", flaws.changed))

@@ -105,12 +105,19 @@ def _corpus_named(search: str, questions: QuestionSet) -> Corpus | None:
     spec = specs.Spec.parse(search)
     if inner := specs.made_of("search", spec.place):
         named = (_corpus_named(part, questions) for part in inner)
-        return next((corpus for corpus in named if corpus is not None), None)
+        first = next((corpus for corpus in named if corpus is not None), None)
+        if first is not None and spec.place.startswith("flawed:"):
+            return Unopened(partial(_opened, search, questions))
+        return first
     place = index_place(search)
     if place is None and spec.place.startswith("dense:"):
         place = spec.place.removeprefix("dense:")
     there = place is not None and (Path(place).exists() if place else bool(questions.passages))
     return Unopened(partial(resolve_search, search, questions)) if there else None
+
+
+def _opened(search: str, questions: QuestionSet) -> Corpus | None:
+    return corpus_of(resolve_search(search, questions))
 
 
 def corpus_of(retriever: Retriever) -> Corpus | None:

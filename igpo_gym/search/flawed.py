@@ -70,14 +70,13 @@ class Flawed:
     def identity(self) -> str:
         """What the results depend on; empty where the retriever does not tell its own."""
         own = identity_of(self.retriever)
-        return f"{self.flaws} [{own}]" if own else ""
+        return f"flawed {self.flaws.changed} [{own}]" if own else ""
 
     def facts(self) -> dict[str, str | int]:
         """What ``info["search"]`` shows: the retriever's own facts, and the flaws."""
         report = getattr(self.retriever, "facts", None)
         told = report() if callable(report) else {"backend": type(self.retriever).__name__}
-        shown = {} if self.flaws.shown is None else {"shown": self.flaws.shown}
-        return {**told, **shown, **({"miss": str(self.flaws.miss)} if self.flaws.miss else {})}
+        return {**told, "flaws": ",".join(f"{name}={value}" for name, value in self.flaws.changed.items())}
 
 
 @dataclass(frozen=True)
