@@ -47,6 +47,9 @@ class WorldQuestions(QuestionSet):
 
     world: World = field(default_factory=World)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flaws", self.world.flaws)
+
     def leads(self, question: Question) -> tuple[Lead, ...]:
         """What has to be looked up for a question of this world, hop by hop."""
         return self.world.leads(self.world.number(question))
@@ -118,7 +121,6 @@ def load_world(
         questions=tuple(world.all_questions()),
         passages=passages,
         fingerprint=digest.hexdigest(),
-        flaws=world.flaws,
         world=world,
     )
 
