@@ -71,7 +71,12 @@ def test_worlds_share_no_question_id():
             ("coupling", 0.5),
             ("seed", 1),
             ("long_names", 0.5),
+            ("distractors", 1),
+            ("outdated", 0.5),
+            ("several", 0.5),
+            ("unanswerable", 0.5),
             ("shown", 2),
+            ("miss", 0.5),
         )
     ]
     assert len({q.id for world in worlds for q in world.all_questions()}) == 20 * len(worlds)
@@ -234,10 +239,7 @@ def test_a_world_is_named_by_its_spec(spec):
     [
         ("world:tset", "the splits train, validation, test, and 'tset' is none of them"),
         ("world:test,hops=2", "settings stand behind '#', as in world:test#documents=5000,hops=2-3"),
-        (
-            "world#docs=5",
-            "no option 'docs'; it has: split, documents, questions, hops, coupling, seed, long_names, shown",
-        ),
+        ("world#docs=5", "no option 'docs'; it has: split, documents, questions, hops, coupling, seed"),
         ("world#documentz=5", "no option 'documentz' (did you mean documents?)"),
         ("world#documents=many", "'many' is no int, which documents of the questions 'world' must be"),
         ("world#documents=3", "documents must be"),
@@ -248,7 +250,14 @@ def test_a_world_is_named_by_its_spec(spec):
         ("world#coupling=nan", "'nan' is no float"),
         ("world#questions=0", "questions must be"),
         ("world#seed=-1", "seed must"),
-        ("world#long_names=2", "long_names must be a share from 0 to 1"),
+        ("world#long_names=2", "long_names must be a number from 0 to 1"),
+        ("world#distractors=5", "distractors must be 0 to 4 for each document in a generated world"),
+        ("world#outdated=-0.1", "outdated must be a number from 0 to 1 in a generated world"),
+        ("world#several=2", "several must be a number from 0 to 1 in a generated world"),
+        ("world#unanswerable=nan", "'nan' is no float"),
+        ("world#several=0.6,unanswerable=0.6", "are shares of all questions and must not sum to more than 1"),
+        ("world#documents=30,several=0.5", "distractors, outdated and several need at least 40 documents"),
+        ("world#miss=1.1", "miss must be a share from 0 to 1: how many of the queries miss"),
         ("world#shown=0", "shown must be at least 1: how many sentences of a document a search shows"),
         ("world#seed=1,seed=2", "the option 'seed' twice"),
     ],

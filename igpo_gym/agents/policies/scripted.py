@@ -70,17 +70,17 @@ class Knowledge:
             text = rng.choice(self.questions.questions).text
             return Lead(text, "", (text,))
         passage = rng.choice(passages)
-        world = self.questions.world if isinstance(self.questions, WorldQuestions) else None
-
-        def gold(id_: str) -> bool:
-            return (id_ if world is None else str(about(id_))) in question.evidence
-
-        while gold(passage.id) and len(passages) > len(question.evidence):
+        while self._is_gold(passage, question) and len(passages) > len(question.evidence):
             passage = rng.choice(passages)
-        if world is not None:
-            number = about(passage.id)
+        if isinstance(self.questions, WorldQuestions):
+            world, number = self.questions.world, about(passage.id)
             return world.lead(number, rng.choice(tuple(world.targets(number))))
         return Lead(passage.title, "", (passage.title,))
+
+    def _is_gold(self, passage: Passage, question: Question) -> bool:
+        """Whether who looks for this passage would find evidence, as with a former document of its entity."""
+        of_world = isinstance(self.questions, WorldQuestions)
+        return (str(about(passage.id)) if of_world else passage.id) in question.evidence
 
     def guess(self, question: Question, rng: Random) -> str:
         """An answer to some question of the set, seldom the right one."""
@@ -90,7 +90,8 @@ class Knowledge:
         """The message that looks a lead up, in one of an expert's wordings: if it can be, one that was not
         ``asked`` yet."""
         forms = QUERY_FORMS if lead.keyword else ("{name}",)
-        query = _worded(rng.choice(forms), lead, rng.choice(lead.phrases))
+        form = rng.choice(forms) if lead.keyword else "{name}"
+        query = _worded(form, lead, rng.choice(lead.phrases))
         if query in asked:
             every = dict.fromkeys(_worded(form, lead, phrase) for form in forms for phrase in lead.phrases)
             query = rng.choice([each for each in every if each not in asked] or [query])

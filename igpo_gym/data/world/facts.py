@@ -60,7 +60,9 @@ class Facts:
 
     >>> facts = Facts(Settings(split="test"))
     >>> facts.entity(3).name, facts.targets(3)
-    ('Salman', {'region': 9, 'mayor': 1})
+    ('Zumlel', {'region': 9, 'mayor': 2})
+    >>> facts.entity(9).phrase, facts.year(3)
+    ('the Kermus Highlands', None)
     """
 
     settings: Settings
