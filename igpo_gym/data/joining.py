@@ -30,7 +30,7 @@ def join(sets: Sequence[QuestionSet]) -> QuestionSet:
     name = " + ".join(each.name for each in sets)
     if len({each.flaws for each in sets}) > 1:
         raise SpecError(
-            f"the sets of {name!r} are not searched alike: give all of them or none the same shown="
+            f"the sets of {name!r} are not searched alike: give shown= and miss= to all of them or to none"
         )
     passages: dict[str, Passage] = {}
     sets = [_within(passages, each) for each in sets]

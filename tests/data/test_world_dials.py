@@ -347,6 +347,13 @@ def test_whoever_knows_what_to_look_up_is_right_with_every_dial(dials, settings,
     assert right(played(f"world:test#hops=1-4,questions=100,{dials}", **settings)) >= least
 
 
+def test_a_share_is_the_same_however_it_is_written():
+    assert World(miss=1, outdated=1).code == World(miss=1.0, outdated=1.0).code
+    made = resolve_questions("world#questions=3,documents=60,outdated=1,several=0,distractors=2")
+    assert made.name == "world#documents=60,questions=3,distractors=2,outdated=1.0"
+    assert resolve_questions(made.name) == made
+
+
 def test_the_expert_says_that_a_question_cannot_be_answered():
     episodes = played("world:test#questions=60,unanswerable=1")
     assert {episode.prediction for episode in episodes} == {"unanswerable"}

@@ -98,11 +98,15 @@ class Settings:
     def dials(self) -> dict[str, Any]:
         """The dials that are not at their default, by name.
 
-        >>> Settings(shown=2, seed=3).dials
-        {'shown': 2}
+        >>> Settings(shown=2, miss=1, seed=3).dials
+        {'shown': 2, 'miss': 1.0}
         """
-        values = {each.name: (getattr(self, each.name), each.default) for each in fields(self)[_DIALS_FROM:]}
-        return {name: value for name, (value, usual) in values.items() if value != usual}
+        found = ((each.name, getattr(self, each.name), each.default) for each in fields(self)[_DIALS_FROM:])
+        return {
+            name: float(value) if isinstance(usual, float) else value
+            for name, value, usual in found
+            if value != usual
+        }
 
     @cached_property
     def code(self) -> str:
