@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import igpo_gym.specs as specs
 from igpo_gym.data.flaws import Flaws
@@ -20,7 +21,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.search.identity import identity_of
-from igpo_gym.search.interface import Corpus, Retriever
+from igpo_gym.search.interface import Corpus, DocumentSource, Retriever
 from igpo_gym.text import first_sentences, without_credentials
 
 
@@ -63,8 +64,7 @@ class Flawed:
     @property
     def documents(self) -> Callable[[Sequence[str]], list[tuple[Passage, ...]]]:
         """Gives whole documents. AttributeError where the retriever does not."""
-        found: Callable[[Sequence[str]], list[tuple[Passage, ...]]] = getattr(self.retriever, "documents")  # noqa: B009
-        return found
+        return cast(DocumentSource, self.retriever).documents
 
     @property
     def identity(self) -> str:

@@ -186,6 +186,7 @@ def _question_line(question: Question) -> dict[str, Any]:
 def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> int:
     written = 0
     with written_file(path) as file:
-        for written, record in enumerate(records, start=1):  # noqa: B007
+        for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            written += 1
     return written
