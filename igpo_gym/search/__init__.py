@@ -80,7 +80,11 @@ def resolve_search(
     return found
 
 
-def _resolved(spec: str | Retriever, questions: QuestionSet, search_cache: str | Path | None) -> Retriever:
+def _resolved(
+    spec: str | Retriever, questions: QuestionSet, search_cache: str | Path | None = None
+) -> Retriever:
+    """The retriever of a spec, without what the questions say that it lacks."""
+
     def make() -> Retriever:
         found: Retriever = specs.resolve("search", spec, questions=questions)
         return found
@@ -113,11 +117,11 @@ def _corpus_named(search: str, questions: QuestionSet) -> Corpus | None:
     if place is None and spec.place.startswith("dense:"):
         place = spec.place.removeprefix("dense:")
     there = place is not None and (Path(place).exists() if place else bool(questions.passages))
-    return Unopened(partial(resolve_search, search, questions)) if there else None
+    return Unopened(partial(_resolved, search, questions)) if there else None
 
 
 def _opened(search: str, questions: QuestionSet) -> Corpus | None:
-    return corpus_of(resolve_search(search, questions))
+    return corpus_of(_resolved(search, questions))
 
 
 def corpus_of(retriever: Retriever) -> Corpus | None:

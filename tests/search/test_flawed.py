@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from igpo_gym.config import EnvConfig
+from igpo_gym.data import resolve_questions
 from igpo_gym.data.flaws import Flaws, flawed_spec
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.setup import assemble
@@ -139,6 +140,20 @@ def test_random_documents_are_shown_as_found_ones_are(tmp_path: Path) -> None:
         ]
         if not str(settings.get("search_cache", "")).startswith("replay"):
             search.search(["port"], 2)
+
+
+def test_a_world_that_shows_beginnings_can_be_replayed(tmp_path: Path) -> None:
+    world = resolve_questions("world:test#documents=40,questions=3,shown=1")
+    recorded = resolve_search(None, world, tmp_path)
+    found = recorded.search(["mayor"], 2)
+    replayed = resolve_search(None, world, f"replay:{tmp_path}")
+    assert replayed.search(["mayor"], 2) == found
+    assert [passage.text.count(".") for passage in found[0]] == [1, 1]
+    for search in (recorded, replayed):
+        corpus = corpus_of(search)
+        assert corpus is not None
+        assert (len(corpus), corpus[0].text) == (40, world.passages[0].text.partition(". ")[0] + ".")
+        assert Flawed(search, Flaws()).documents(["0"]) == [(world.passages[0],)]
 
 
 def test_questions_say_what_their_search_lacks() -> None:
