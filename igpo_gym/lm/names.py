@@ -32,6 +32,11 @@ def check_name(spec: str) -> None:
     """
     if spec in PACKAGED or Path(spec).exists():
         return
+    if spec.lower().startswith(("http://", "https://")):
+        raise SpecError(
+            f"{without_credentials(spec)!r} is a server, and what is needed is a model on this machine: "
+            f"{MODEL_FORMS}. igpo-gym check server URL looks at a server"
+        )
     if spec.endswith(".gguf"):
         raise SpecError(f"there is no file {spec!r}; give {MODEL_FORMS}")
     if near := get_close_matches(spec.lower(), PACKAGED, 1, specs.NEAR):

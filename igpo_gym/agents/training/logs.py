@@ -38,7 +38,7 @@ def json_lines(path: Path, done: int) -> Sink:
     kept = [line for line in read_log(path) if line["update"] <= done] if path.exists() else []
     with written_file(path) as whole:
         whole.writelines(json.dumps(line) + "\n" for line in kept)
-    file = path.open("a")
+    file = path.open("a", encoding="utf-8")
 
     def write(metrics: Metrics) -> None:
         with full_disk_named(path):
@@ -50,7 +50,8 @@ def json_lines(path: Path, done: int) -> Sink:
 
 def read_log(path: Path) -> list[Metrics]:
     """The lines of a run's ``log.jsonl``; one that a crash cut short is left out."""
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def tensorboard(folder: Path, done: int) -> Sink:

@@ -205,7 +205,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
     now = fingerprints(settings) if settings else {}
     if not path.exists():
         return
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             continue  # cut short by a crash; the run itself is whole, and is summarized again
         try:
