@@ -1,0 +1,173 @@
+"""Draw the pictures of README.md and docs/concepts.md, of episodes that are played here and scored by the bundled model.
+
+``python scripts/concept_pictures.py [FOLDER]`` writes SVG files, into docs/figures by default. Needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+from igpo_gym import EnvConfig, Episode, Turns, collect, resolve_estimator, resolve_policy, split
+from igpo_gym.agents.rollouts.collect import collect_groups
+from igpo_gym.envs.setup import assemble
+from igpo_gym.tools.searching import queries
+
+LARGEST = 150_000
+"""Bytes of a picture."""
+
+INK, BLUE, ORANGE, GRAY = "#333333", "#3f51b5", "#e07b39", "#b0b4c0"
+NAMES = {"tools": "search"}
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GRAY,
+    "figure.facecolor": "white",
+    "svg.hashsalt": "igpo_gym",
+    "svg.fonttype": "none",
+}
+
+
+def play(agent: str, number: int, questions: str = "world:test#hops=3", reward: str = "igpo") -> Episode:
+    """One episode of a scripted agent on the question at that place of a set."""
+    book, engine = assemble(EnvConfig(questions=questions, reward=reward))
+    (episode,) = collect(engine, resolve_policy(agent, book, engine.protocol), [book.questions[number]])
+    return episode
+
+
+def labels(episode: Episode) -> list[str]:
+    """What stands below each belief: the prompt, the queries, the answer."""
+    told = [f"search:\n{', '.join(queries(turn.action))}" for turn in episode.turns[:-1]]
+    return ["the question", *("\n".join(textwrap.wrap(each, 22)) for each in told)]
+
+
+def belief(episode: Episode) -> Any:
+    """The belief after each turn of an episode, and the gains between."""
+    beliefs = [each.prob for each in episode.beliefs]
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    places = range(len(beliefs))
+    axes.fill_between(places, beliefs, color=BLUE, alpha=0.12)
+    axes.plot(places, beliefs, marker="o", color=BLUE, linewidth=2)
+    for place in places[1:]:
+        gain = beliefs[place] - beliefs[place - 1]
+        axes.annotate(
+            f"{gain:+.2f}",
+            (place - 0.5, (beliefs[place] + beliefs[place - 1]) / 2 + 0.06),
+            ha="right",
+            color=ORANGE,
+            fontweight="bold",
+        )
+    axes.set_xticks(places, labels(episode))
+    axes.set_ylim(0, 1.05)
+    axes.set_xlim(-0.3, len(beliefs) - 0.7)
+    axes.set_ylabel("probability of the\ngold answer")
+    axes.set_title(textwrap.fill(episode.question.text, 90), loc="left", color=INK, fontsize=10)
+    return figure
+
+
+def transcript(episode: Episode) -> Any:
+    """The segments of an episode in a row, by who wrote them, and where beliefs are asked for."""
+    figure, axes = plt.subplots(figsize=(7.2, 2.2))
+    shown = [("question", GRAY, "prompt")]
+    for number, turn in enumerate(episode.turns, 1):
+        shown.append((f"turn {number}:\n{NAMES.get(turn.action.kind, turn.action.kind)}", BLUE, "agent"))
+        if number < len(episode.turns):
+            shown.append(("documents", GRAY, "environment"))
+    left = 0.0
+    asked = []
+    for text, color, author in shown:
+        width = {"agent": 1.25, "environment": 1.35, "prompt": 1.25}[author]
+        axes.barh(0, width - 0.06, left=left, color=color, alpha=0.9 if author == "agent" else 0.55)
+        ink = "white" if author == "agent" else INK
+        axes.text(left + width / 2 - 0.03, 0, text, ha="center", va="center", color=ink, fontsize=8.5)
+        left += width
+        if author != "agent":
+            asked.append(left - 0.03)
+    for place, value in zip(asked, episode.beliefs, strict=True):
+        axes.annotate(
+            f"belief\n{value.prob:.2f}",
+            (place, -0.42),
+            (place, -1.15),
+            ha="center",
+            color=ORANGE,
+            fontsize=9,
+            arrowprops={"arrowstyle": "->", "color": ORANGE},
+        )
+    axes.text(left, 0.55, "paid: F1 of the answer", ha="right", color=INK, fontsize=9)
+    axes.set_ylim(-1.3, 0.75)
+    axes.axis("off")
+    return figure
+
+
+def views(honest: Episode, leaking: Episode) -> Any:
+    """What two agents are paid under the view of all and under the view of the evidence."""
+    figure, rows = plt.subplots(1, 2, figsize=(7.2, 2.6), sharey=True)
+    for axes, episode, title in zip(rows, (honest, leaking), ("searches well", "guesses in its thoughts"), strict=True):
+        for shift, (term, color, name) in enumerate(
+            [("gain", BLUE, "igpo"), ("gain(context=evidence)", ORANGE, "igpo(context=evidence)")]
+        ):
+            paid = [terms.get(term, 0.0) for terms in episode.rewards[:-1]]
+            axes.bar([each + 0.4 * shift for each in range(len(paid))], paid, 0.38, color=color, label=name)
+            axes.set_xticks([each + 0.2 for each in range(len(paid))], [f"turn {each + 1}" for each in range(len(paid))])
+        axes.set_title(title, fontsize=10, color=INK)
+        axes.axhline(0, color=GRAY, linewidth=0.8)
+    rows[0].set_ylabel("gain")
+    rows[0].legend(frameon=False, fontsize=8.5, loc="upper left")
+    return figure
+
+
+def advantages(group: list[Episode], reward: Any) -> Any:
+    """The advantages of all turns of a group under two estimators."""
+    divided = [split(episode, reward) for episode in group]
+    turns = Turns.of(divided, groups=["q"] * len(group))
+    figure, rows = plt.subplots(1, 2, figsize=(7.2, 2.4), sharey=True)
+    for axes, name in zip(rows, ("grpo", "igpo-separate"), strict=True):
+        values = iter(resolve_estimator(name)(turns))
+        for row, each in enumerate(divided):
+            for place in range(each.turns):
+                value = next(values)
+                axes.add_patch(
+                    mpl.patches.Rectangle((place, row - 0.4), 0.94, 0.8, color=BLUE if value > 0 else ORANGE, alpha=min(1.0, abs(value) / 2.5))
+                )
+                axes.text(place + 0.47, row, f"{value:+.1f}", ha="center", va="center", fontsize=8.5, color=INK)
+        axes.set_xlim(0, max(each.turns for each in divided))
+        axes.set_ylim(len(divided) - 0.5, -0.5)
+        axes.set_xticks([place + 0.47 for place in range(max(each.turns for each in divided))], [f"turn {place + 1}" for place in range(max(each.turns for each in divided))])
+        axes.set_yticks(range(len(divided)), [f"F1 {each.outcome:.0f}" for each in divided])
+        axes.set_title(name, fontsize=10, color=INK)
+        axes.tick_params(length=0)
+        for side in axes.spines.values():
+            side.set_visible(False)
+    return figure
+
+
+def main(folder: Path) -> None:
+    """Draw and write all pictures."""
+    mpl.use("svg")
+    mpl.rcParams.update(STYLE)
+    found = play("expert", 2)
+    both = "igpo + gain(context=evidence)"
+    pictures = {
+        "belief": belief(found),
+        "episode": transcript(found),
+        "views": views(play("expert", 1, reward=both), play("leaker", 1, reward=both)),
+    }
+    book, engine = assemble(EnvConfig(questions="world:test#hops=3"))
+    (group,) = collect_groups(engine, resolve_policy("hasty", book, engine.protocol), book.questions[2:3], group_size=4)
+    pictures["advantages"] = advantages(group, engine.reward)
+    for name, figure in pictures.items():
+        path = folder / f"{name}.svg"
+        figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+        if path.stat().st_size > LARGEST:
+            raise SystemExit(f"{path} has {path.stat().st_size} bytes; at most {LARGEST} are allowed")
+        print(path, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "figures"))
