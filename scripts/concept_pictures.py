@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from igpo_gym import EnvConfig, Episode, Turns, collect, resolve_estimator, resolve_policy, split
+from igpo_gym import EnvConfig, Episode, Sampling, Turns, collect, resolve_estimator, resolve_policy, split
 from igpo_gym.agents.rollouts.collect import collect_groups
 from igpo_gym.envs.setup import assemble
 from igpo_gym.tools.searching import queries
@@ -151,7 +151,7 @@ def main(folder: Path) -> None:
     """Draw and write all pictures."""
     mpl.use("svg")
     mpl.rcParams.update(STYLE)
-    found = play("expert", 2)
+    found = play("expert", 0)
     both = "igpo + gain(context=evidence)"
     pictures = {
         "belief": belief(found),
@@ -159,7 +159,7 @@ def main(folder: Path) -> None:
         "views": views(play("expert", 1, reward=both), play("leaker", 1, reward=both)),
     }
     book, engine = assemble(EnvConfig(questions="world:test#hops=3"))
-    (group,) = collect_groups(engine, resolve_policy("hasty", book, engine.protocol), book.questions[2:3], group_size=4)
+    (group,) = collect_groups(engine, resolve_policy("nano", book, engine.protocol, Sampling(temperature=1.0)), book.questions[8:9], group_size=4)
     pictures["advantages"] = advantages(group, engine.reward)
     for name, figure in pictures.items():
         path = folder / f"{name}.svg"

@@ -42,9 +42,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made: the reference, notebooks, and pages from outside of docs/."""
     for name in modules():
-        heading = f"# {name} {{ #{name} }}\n\n"
-        body = f"::: {name}\n" if name != "igpo_gym" else f"::: {name}\n\n{surface()}"
-        files.append(File.generated(config, page_of(name), content=heading + body))
+        content = f"::: {name}\n" if name != "igpo_gym" else f"::: {name}\n\n{surface()}"
+        files.append(File.generated(config, page_of(name), content=content))
     for source, target in OUTSIDE.items():
         files.append(File.generated(config, target, content=(ROOT / source).read_text(encoding="utf-8")))
     for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
