@@ -1,6 +1,7 @@
-"""Draw the pictures of README.md and docs/concepts.md, of episodes that are played here and scored by the bundled model.
+"""Draw the pictures of README.md and docs/concepts.md, of episodes that are played here.
 
-``python scripts/concept_pictures.py [FOLDER]`` writes SVG files, into docs/figures by default. Needs matplotlib.
+The bundled model holds the beliefs. ``python scripts/concept_pictures.py [FOLDER]`` writes SVG files, into
+docs/figures by default. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from igpo_gym import EnvConfig, Episode, Sampling, Turns, collect, resolve_estimator, resolve_policy, split
+from igpo_gym import (
+    EnvConfig,
+    Episode,
+    RewardFunction,
+    Sampling,
+    Turns,
+    collect,
+    relabel,
+    resolve_estimator,
+    resolve_policy,
+    split,
+)
 from igpo_gym.agents.rollouts.collect import collect_groups
 from igpo_gym.envs.setup import assemble
 from igpo_gym.tools.searching import queries
@@ -34,11 +46,19 @@ STYLE = {
 }
 
 
-def play(agent: str, number: int, questions: str = "world:test#hops=3", reward: str = "igpo") -> Episode:
-    """One episode of a scripted agent on the question at that place of a set."""
-    book, engine = assemble(EnvConfig(questions=questions, reward=reward))
-    (episode,) = collect(engine, resolve_policy(agent, book, engine.protocol), [book.questions[number]])
+def found() -> Episode:
+    """An episode of the expert, on the question of docs/quickstart.md."""
+    book, engine = assemble(EnvConfig(questions="world:test#hops=3"))
+    (episode,) = collect(engine, resolve_policy("expert", book, engine.protocol), book.questions[:1])
     return episode
+
+
+def attempts() -> tuple[list[Episode], RewardFunction]:
+    """Four attempts of the bundled model at a question, some of them right, and what they were paid by."""
+    book, engine = assemble(EnvConfig(questions="world:test#hops=3"))
+    policy = resolve_policy("nano", book, engine.protocol, Sampling(temperature=1.0))
+    (group,) = collect_groups(engine, policy, book.questions[8:9], group_size=4)
+    return group, engine.reward
 
 
 def labels(episode: Episode) -> list[str]:
@@ -105,40 +125,52 @@ def transcript(episode: Episode) -> Any:
     return figure
 
 
-def views(honest: Episode, leaking: Episode) -> Any:
-    """What two agents are paid under the view of all and under the view of the evidence."""
-    figure, rows = plt.subplots(1, 2, figsize=(7.2, 2.6), sharey=True)
-    for axes, episode, title in zip(rows, (honest, leaking), ("searches well", "guesses in its thoughts"), strict=True):
-        for shift, (term, color, name) in enumerate(
-            [("gain", BLUE, "igpo"), ("gain(context=evidence)", ORANGE, "igpo(context=evidence)")]
-        ):
-            paid = [terms.get(term, 0.0) for terms in episode.rewards[:-1]]
-            axes.bar([each + 0.4 * shift for each in range(len(paid))], paid, 0.38, color=color, label=name)
-            axes.set_xticks([each + 0.2 for each in range(len(paid))], [f"turn {each + 1}" for each in range(len(paid))])
-        axes.set_title(title, fontsize=10, color=INK)
-        axes.axhline(0, color=GRAY, linewidth=0.8)
-    rows[0].set_ylabel("gain")
-    rows[0].legend(frameon=False, fontsize=8.5, loc="upper left")
+def views(count: int = 8) -> Any:
+    """What an honest agent and a forger earn by their gains, under two views, on average over questions."""
+    rewards = {"igpo": BLUE, "igpo(context=evidence)": ORANGE}
+    agents = {"expert": "finds the documents", "forger": "makes documents up\nin its thoughts"}
+    book, engine = assemble(EnvConfig(questions="world:test#hops=2", scorer=None, reward="outcome-f1"))
+    figure, axes = plt.subplots(figsize=(7.2, 2.6))
+    for place, agent in enumerate(agents):
+        policy = resolve_policy(agent, book, engine.protocol)
+        priced = list(relabel(collect(engine, policy, book.questions[:count]), list(rewards), "nano"))
+        for row, (reward, color) in enumerate(rewards.items()):
+            terms = [turn for each in priced for turn in each.rewards[reward]]
+            mean = (
+                sum(value for turn in terms for name, value in turn.items() if name.startswith("gain"))
+                / count
+            )
+            axes.bar(place + 0.3 * row, mean, 0.28, color=color, label=None if place else reward)
+            axes.text(
+                place + 0.3 * row, max(mean, 0) + 0.01, f"{mean:.2f}", ha="center", fontsize=9, color=INK
+            )
+    axes.set_xticks([0.15, 1.15], list(agents.values()))
+    axes.axhline(0, color=GRAY, linewidth=0.8)
+    axes.set_ylabel("gains of an episode")
+    axes.legend(frameon=False, loc="upper right")
     return figure
 
 
-def advantages(group: list[Episode], reward: Any) -> Any:
-    """The advantages of all turns of a group under two estimators."""
+def advantages(group: list[Episode], reward: RewardFunction) -> Any:
+    """The advantages of all turns of a group under two estimators: blue above 0, orange below."""
     divided = [split(episode, reward) for episode in group]
     turns = Turns.of(divided, groups=["q"] * len(group))
+    most = range(max(each.turns for each in divided))
     figure, rows = plt.subplots(1, 2, figsize=(7.2, 2.4), sharey=True)
     for axes, name in zip(rows, ("grpo", "igpo-separate"), strict=True):
         values = iter(resolve_estimator(name)(turns))
         for row, each in enumerate(divided):
             for place in range(each.turns):
-                value = next(values)
-                axes.add_patch(
-                    mpl.patches.Rectangle((place, row - 0.4), 0.94, 0.8, color=BLUE if value > 0 else ORANGE, alpha=min(1.0, abs(value) / 2.5))
+                value = float(next(values))
+                color = BLUE if value > 0 else ORANGE
+                shade = min(1.0, abs(value) / 2.5)
+                axes.add_patch(mpl.patches.Rectangle((place, row - 0.4), 0.94, 0.8, color=color, alpha=shade))
+                axes.text(
+                    place + 0.47, row, f"{value:+.1f}", ha="center", va="center", fontsize=8.5, color=INK
                 )
-                axes.text(place + 0.47, row, f"{value:+.1f}", ha="center", va="center", fontsize=8.5, color=INK)
-        axes.set_xlim(0, max(each.turns for each in divided))
+        axes.set_xlim(0, len(most))
         axes.set_ylim(len(divided) - 0.5, -0.5)
-        axes.set_xticks([place + 0.47 for place in range(max(each.turns for each in divided))], [f"turn {place + 1}" for place in range(max(each.turns for each in divided))])
+        axes.set_xticks([place + 0.47 for place in most], [f"turn {place + 1}" for place in most])
         axes.set_yticks(range(len(divided)), [f"F1 {each.outcome:.0f}" for each in divided])
         axes.set_title(name, fontsize=10, color=INK)
         axes.tick_params(length=0)
@@ -151,16 +183,13 @@ def main(folder: Path) -> None:
     """Draw and write all pictures."""
     mpl.use("svg")
     mpl.rcParams.update(STYLE)
-    found = play("expert", 0)
-    both = "igpo + gain(context=evidence)"
+    episode = found()
     pictures = {
-        "belief": belief(found),
-        "episode": transcript(found),
-        "views": views(play("expert", 1, reward=both), play("leaker", 1, reward=both)),
+        "belief": belief(episode),
+        "episode": transcript(episode),
+        "views": views(),
+        "advantages": advantages(*attempts()),
     }
-    book, engine = assemble(EnvConfig(questions="world:test#hops=3"))
-    (group,) = collect_groups(engine, resolve_policy("nano", book, engine.protocol, Sampling(temperature=1.0)), book.questions[8:9], group_size=4)
-    pictures["advantages"] = advantages(group, engine.reward)
     for name, figure in pictures.items():
         path = folder / f"{name}.svg"
         figure.savefig(path, bbox_inches="tight", metadata={"Date": None})

@@ -1,7 +1,7 @@
 """What the site has beside the pages of docs/: the reference, notebooks that have been run, and checks.
 
-mkdocs.yml names this file. ``mkdocs build --strict`` builds and checks everything without a network; a warning
-of these hooks is an error there.
+mkdocs.yml names this file. ``mkdocs build --strict`` builds and checks everything without a network; a
+warning of these hooks is an error there.
 """
 
 from __future__ import annotations

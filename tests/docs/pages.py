@@ -21,7 +21,8 @@ from tests.conftest import REPOSITORY
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
 
 _BLOCK = re.compile(
-    r"(?:^<!-- (?:skip: (?P<skip>[^\n]+)|(?P<slow>slow)) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
+    r"(?:^<!-- (?:skip: (?P<skip>[^\n]+)|(?P<slow>slow)) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.M | re.S,
 )
 _SAVED = re.compile(r"[Ss]ave this as\s+`(mine/\w+\.py)`:\s*\Z")
 
@@ -101,8 +102,10 @@ def inputs(folder: Path) -> None:
                 file.write(episode)
     passages = [{"id": p.id, "title": p.title, "text": p.text} for p in questions.passages]
     asked = [{"id": q.id, "question": q.text, "answers": q.answers} for q in questions.questions[:20]]
-    said = "<search>river</search>\n<information>Doc 1(Title: A) A river.</information>\n<answer>Danzig</answer>"
-    logs = [{"question": "Which port?", "golden_answers": ["Danzig"], "response": said}]
+    said = (
+        "<search>river</search>\n<information>Doc 1(Title: A) A river.</information>\n<answer>Danzig</answer>"
+    )
+    logs = [{"question": "Which port?", "golden_answers": ["A"], "response": said}]
     for name, rows in (("corpus", passages), ("dev", asked), ("logs", logs)):
         lines = [json.dumps(row) + "\n" for row in rows]
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
