@@ -64,7 +64,7 @@ def attempts() -> tuple[list[Episode], RewardFunction]:
 def labels(episode: Episode) -> list[str]:
     """What stands below each belief: the prompt, the queries, the answer."""
     told = [f"search:\n{', '.join(queries(turn.action))}" for turn in episode.turns[:-1]]
-    return ["the question", *("\n".join(textwrap.wrap(each, 22)) for each in told)]
+    return ["the question", *("\n".join(textwrap.wrap(each, 18)) for each in told)]
 
 
 def belief(episode: Episode) -> Any:
@@ -163,7 +163,7 @@ def advantages(group: list[Episode], reward: RewardFunction) -> Any:
             for place in range(each.turns):
                 value = float(next(values))
                 color = BLUE if value > 0 else ORANGE
-                shade = min(1.0, abs(value) / 2.5)
+                shade = min(1.0, abs(value) / 4)
                 axes.add_patch(mpl.patches.Rectangle((place, row - 0.4), 0.94, 0.8, color=color, alpha=shade))
                 axes.text(
                     place + 0.47, row, f"{value:+.1f}", ha="center", va="center", fontsize=8.5, color=INK
