@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 import posixpath
 import re
 from collections.abc import Iterator
@@ -148,7 +149,8 @@ def executed(notebook: str) -> tuple[str, dict[str, bytes]]:
     from nbconvert import MarkdownExporter
 
     cells = nbformat.reads(notebook, as_version=4)
-    NotebookClient(cells, timeout=600, kernel_name="python3").execute()
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}  # warnings of libraries show paths of this machine
+    NotebookClient(cells, timeout=600, kernel_name="python3").execute(env=quiet)
     page, resources = MarkdownExporter().from_notebook_node(cells)
     return page, dict(resources.get("outputs") or {})
 
