@@ -135,11 +135,8 @@ def views(count: int = 8) -> Any:
         policy = resolve_policy(agent, book, engine.protocol)
         priced = list(relabel(collect(engine, policy, book.questions[:count]), list(rewards), "nano"))
         for row, (reward, color) in enumerate(rewards.items()):
-            terms = [turn for each in priced for turn in each.rewards[reward]]
-            mean = (
-                sum(value for turn in terms for name, value in turn.items() if name.startswith("gain"))
-                / count
-            )
+            terms = [term for each in priced for turn in each.rewards[reward] for term in turn.items()]
+            mean = sum(value for name, value in terms if name.startswith("gain")) / count
             axes.bar(place + 0.3 * row, mean, 0.28, color=color, label=None if place else reward)
             axes.text(
                 place + 0.3 * row, max(mean, 0) + 0.01, f"{mean:.2f}", ha="center", fontsize=9, color=INK

@@ -32,9 +32,14 @@ OUTSIDE = {
 }
 """Pages of the repository outside of docs/, and where the site has them."""
 
+COLLECTED = "<!-- collected: not verified -->"
+"""Where a page shows what all pages say to be unverified."""
+
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the modules of the package into the navigation, room by room."""
+    """Put the modules of the package into the navigation."""
     (reference,) = (entry["Reference"] for entry in config.nav or [] if "Reference" in entry)
     reference.extend(navigation(sorted(modules())))
     return config
@@ -60,8 +65,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Show why a block is not run, lead links out of docs/ to pages of the site, and fill in collections."""
     markdown = re.sub(r"<!-- skip: (.+) -->\n", r"*Not run by the tests: \1.*{.skipped}\n\n", markdown)
     markdown = re.sub(r"<!-- slow -->\n", "", markdown)
-    markdown = markdown.replace("<!-- collected: not verified -->", collected(page))
-    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", lambda link: inside(link[1], link[2], page), markdown)
+    if COLLECTED in markdown:
+        markdown = markdown.replace(COLLECTED, collected())
+    parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)  # every second one is code, and stays
+    for place in range(0, len(parts), 2):
+        parts[place] = _LINK.sub(lambda link: inside(link[1], link[2], page), parts[place])
+    return "".join(parts)
 
 
 def on_post_build(config: MkDocsConfig) -> None:
@@ -155,7 +164,7 @@ def executed(notebook: str) -> tuple[str, dict[str, bytes]]:
     return page, dict(resources.get("outputs") or {})
 
 
-def collected(page: Page) -> str:
+def collected() -> str:
     """What the pages say under the heading "Not verified", each part with a link to where it stands."""
     parts = []
     for path in sorted((ROOT / "docs").rglob("*.md")):
