@@ -18,7 +18,8 @@ from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from tests.conftest import REPOSITORY
 
-PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
+OUTSIDE = ("README.md", "SECURITY.md", "examples/verl/README.md", "igpo_gym/models/nano/README.md")
+PAGES = (*(REPOSITORY / page for page in OUTSIDE), *sorted((REPOSITORY / "docs").rglob("*.md")))
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?:skip: (?P<skip>[^\n]+)|(?P<slow>slow)) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$",

@@ -88,6 +88,7 @@ REASONS = (
     "needs the extra ",
     "needs files of ",
     "takes minutes",
+    "takes hours",
     "opens a browser",
     "a person plays",
     "installs",
