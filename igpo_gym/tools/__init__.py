@@ -8,10 +8,10 @@ from typing import Any
 import igpo_gym.specs as specs
 from igpo_gym.tools.evidence import GOLD_EVIDENCE, GoldEvidence
 from igpo_gym.tools.interface import Tool, ToolSpec
-from igpo_gym.tools.opening import Open
+from igpo_gym.tools.opening import Open, open_call
 from igpo_gym.tools.searching import Search, queries, search_call
 
-__all__ = ["Open", "Search", "Tool", "ToolSpec", "queries", "resolve_tools", "search_call"]
+__all__ = ["Open", "Search", "Tool", "ToolSpec", "open_call", "queries", "resolve_tools", "search_call"]
 
 specs.register("tool", "search", Search)
 specs.register("tool", "open", Open)
