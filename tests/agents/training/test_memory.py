@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen2Config
@@ -15,7 +16,8 @@ from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.agents.training.optimizers import make_learner
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.packing import attend_packed
+from igpo_gym.lm.packed import attend_packed
+from igpo_gym.lm.packing import pack
 from igpo_gym.lm.reader import CausalReader
 
 QWEN_3B = Shape(
@@ -83,7 +85,7 @@ def kept_for_backward(config: PreTrainedConfig, dtype: torch.dtype, tokens: int)
             input_ids=torch.arange(tokens)[None] % 90,
             position_ids=torch.arange(tokens)[None],
             use_cache=False,
-            lengths=(100, tokens - 100),
+            packing=pack([np.arange(100), np.arange(1, tokens - 99)])[0],
         )
     assert out.last_hidden_state.requires_grad
     return sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
