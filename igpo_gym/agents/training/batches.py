@@ -124,15 +124,18 @@ def minibatches(episodes: Sequence[Sample], parts: int, seed: Sequence[int]) -> 
 def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device) -> list[Batch]:
     """Episodes packed into rows: in each at most ``tokens``, but at least one episode.
 
-    Tokens that episodes of a row begin with alike count once.
+    On a CPU, tokens that episodes of a row begin with alike count once. Elsewhere attention lays the keys of
+    each episode side by side, so that a token takes memory for each.
     """
     groups: list[list[Sample]] = []
     room = 0
     for episode in episodes:
         ids = episode.ids.numpy()
-        if groups:
-            room -= len(ids) - longest_prefix(ids, [each.ids.numpy() for each in groups[-1]])[1]
-        if not groups or room < 0:
+        shared = 0
+        if groups and device.type == "cpu":
+            _, shared = longest_prefix(ids, [each.ids.numpy() for each in groups[-1]])
+        room -= len(ids) - shared
+        if room < 0:
             groups.append([])
             room = tokens - len(ids)
         groups[-1].append(episode)
