@@ -121,6 +121,15 @@ def minibatches(episodes: Sequence[Sample], parts: int, seed: Sequence[int]) -> 
     return made
 
 
+def taught(episodes: Sequence[Sample]) -> list[Sample]:
+    """The episodes of which a turn has an advantage; all, where none has.
+
+    Without a term in the loss for every token, the others change no gradient. Where there is no gradient at
+    all an optimizer still steps, by its moments.
+    """
+    return [each for each in episodes if each.advantages.any()] or list(episodes)
+
+
 def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device) -> list[Batch]:
     """Episodes packed into rows: in each at most ``tokens``, but at least one episode.
 

@@ -48,7 +48,15 @@ from torch import Tensor
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.tokens import token_rows
-from igpo_gym.agents.training.batches import Batch, Sample, micro_batches, minibatches, samples, turns_of
+from igpo_gym.agents.training.batches import (
+    Batch,
+    Sample,
+    micro_batches,
+    minibatches,
+    samples,
+    taught,
+    turns_of,
+)
 from igpo_gym.agents.training.checkpoint import read_checkpoint, write_checkpoint
 from igpo_gym.agents.training.estimators import (
     Floats,
@@ -343,6 +351,8 @@ class Run:
             group["lr"] = learning_rate(s, self.updates)
         self._forget()  # what an update needs has the place of what rollouts keep
         parts = minibatches(batch, s.minibatches, (s.seed, self.updates))
+        if not (s.kl_coef or s.entropy_coef):
+            parts = [taught(part) for part in parts]
         with self.policy.resting() if isinstance(self.policy, ServedSampler) else nullcontext():
             steps = [micro_batches(part, s.micro_batch, self.model.device) for part in parts]
             return learn(self.model, self.optimizer, steps, s, self.reference, self.cap)

@@ -20,7 +20,15 @@ from igpo_gym import specs
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import TokenRow
 from igpo_gym.agents.training import trainer
-from igpo_gym.agents.training.batches import Batch, Sample, micro_batches, minibatches, samples, turns_of
+from igpo_gym.agents.training.batches import (
+    Batch,
+    Sample,
+    micro_batches,
+    minibatches,
+    samples,
+    taught,
+    turns_of,
+)
 from igpo_gym.agents.training.estimators import Estimator, Split, Turns
 from igpo_gym.agents.training.logits import chosen_log_probs, log_probs, read
 from igpo_gym.agents.training.logs import read_log
@@ -365,6 +373,24 @@ def test_minibatches_are_steps_one_after_the_other(model: PreTrainedModel) -> No
     assert all(
         torch.allclose(a, b, atol=1e-6) for a, b in zip(model.parameters(), slow.parameters(), strict=True)
     )
+
+
+def test_episodes_without_an_advantage_change_no_gradient(model: PreTrainedModel) -> None:
+    episodes = make_samples(make_rows(model))
+    mute = [episodes[0], replace(episodes[1], advantages=0 * episodes[1].advantages), episodes[2]]
+    assert [each.ids is own.ids for each, own in zip(taught(mute), mute[::2], strict=True)] == [True, True]
+    settings = replace(SETTINGS, kl_coef=0.0)
+    told, after = [], []
+    for chosen in (mute, taught(mute)):
+        learner = packed_model()
+        batches = [micro_batches(chosen, 1000, CPU)]
+        told.append(learn(learner, torch.optim.SGD(learner.parameters(), lr=0.1), batches, settings))
+        after.append(list(learner.parameters()))
+    assert told[0]["loss"] == pytest.approx(told[1]["loss"], abs=1e-7)
+    assert told[0]["grad_norm"] == pytest.approx(told[1]["grad_norm"], rel=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*after, strict=True))
+    silent = [replace(each, advantages=0 * each.advantages) for each in episodes]
+    assert taught(silent) == silent  # an optimizer's step is due all the same
 
 
 def test_a_samplers_rounding_is_corrected_by_the_truncated_ratio(model: PreTrainedModel) -> None:
