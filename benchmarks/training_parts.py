@@ -45,7 +45,7 @@ def timed(spent: Counter[str], part: str, work: Callable[..., Any]) -> Callable[
     return run
 
 
-def worker(model: str) -> None:
+def worker(model: str, questions: int) -> None:
     """Answer each line of the input with an update's seconds and numbers; the last line with the limit."""
     import torch
 
@@ -54,7 +54,7 @@ def worker(model: str) -> None:
     from igpo_gym.agents.training.trainer import Run
 
     spent: Counter[str] = Counter()
-    run = Run(Path(), Settings(model=model, learning_rate=0.0, device="cpu"))
+    run = Run(Path(), Settings(model=model, batch_questions=questions, learning_rate=0.0, device="cpu"))
     assert run.reference is not None
     assert run.scorer is not None
     places: tuple[tuple[Any, str, str], ...] = (
@@ -114,10 +114,10 @@ def deeper(layers: int, folder: str) -> str:
 class Side:
     """A checkout and its process."""
 
-    def __init__(self, root: Path, model: str) -> None:
+    def __init__(self, root: Path, model: str, questions: int) -> None:
         paths = os.pathsep.join([str(root), str(HERE / "benchmarks")])
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", model],
+            [sys.executable, __file__, "--worker", model, "--questions", str(questions)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -141,13 +141,14 @@ class Side:
         self.numbers.append(numbers)
 
 
-def compare(before: Path, model: str, repeats: int) -> dict[str, object]:
+def compare(before: Path, model: str, questions: int, repeats: int) -> dict[str, object]:
     """Alternate the updates of two checkouts, after one that warms up."""
-    sides = {"before": Side(before, model), "here": Side(HERE, model)}
+    sides = {"before": Side(before, model, questions), "here": Side(HERE, model, questions)}
     for _ in range(repeats + 1):
         for side in sides.values():
             side.update()
-            print({part: round(value, 2) for part, value in side.spent[-1].items()}, file=sys.stderr)
+            told = {part: round(value, 2) for part, value in side.spent[-1].items()}
+            print(told, side.numbers[-1], file=sys.stderr, flush=True)
     seconds = {
         name: {
             part: [round(f(each[part] for each in side.spent[1:]), 3) for f in (statistics.median, min, max)]
@@ -175,15 +176,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--before", type=Path, help="another checkout of this repository")
     parser.add_argument("--layers", type=int, default=0, help="of the model; 0: nano-base as it is")
+    parser.add_argument("--questions", type=int, default=4, help="of a batch; each is played eight times")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        worker(options.worker)
+        worker(options.worker, options.questions)
         return
     with tempfile.TemporaryDirectory() as folder:
         model = deeper(options.layers, folder) if options.layers else "nano-base"
-        print(json.dumps({"layers": options.layers, **compare(options.before, model, options.repeats)}))
+        told = compare(options.before, model, options.questions, options.repeats)
+        print(json.dumps({"layers": options.layers, "questions": options.questions, **told}))
 
 
 if __name__ == "__main__":
