@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parents[1]
 COMPARED = ("loss", "kl", "grad_norm", "entropy", "reward", "gain", "completion_tokens")
 
 
-def timed(spent: Counter[str], part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+def timed(spent: defaultdict[str, float], part: str, work: Callable[..., Any]) -> Callable[..., Any]:
     """``work``, which adds its CPU seconds to those of ``part``."""
 
     def run(*arguments: Any, **named: Any) -> Any:
@@ -53,7 +53,7 @@ def worker(model: str, questions: int) -> None:
     from igpo_gym.agents.training.settings import Settings
     from igpo_gym.agents.training.trainer import Run
 
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     run = Run(Path(), Settings(model=model, batch_questions=questions, learning_rate=0.0, device="cpu"))
     assert run.reference is not None
     assert run.scorer is not None
@@ -67,14 +67,15 @@ def worker(model: str, questions: int) -> None:
     )
     for place, name, part in places:
         setattr(place, name, timed(spent, part, getattr(place, name)))
-    learn = sys.modules[type(run)._learn.__module__].learn  # type: ignore[attr-defined]
+    trainer: Any = sys.modules[Run.__module__]
+    learn = trainer.learn
     batches: list[Any] = []
 
     def watched(model: Any, optimizer: Any, steps: Any, *rest: Any) -> Any:
         batches[:] = steps[0]
         return learn(model, optimizer, steps, *rest)
 
-    sys.modules[type(run)._learn.__module__].learn = watched  # type: ignore[attr-defined]
+    trainer.learn = watched
     for line in sys.stdin:
         if line.strip() == "limit":
             from training import products

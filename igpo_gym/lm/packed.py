@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -124,11 +125,13 @@ def stretched_attention(
         seen = [rows for stretch in stretches for rows in (*stretch.before, stretch.rows)]
         rows = torch.cat([torch.arange(each.start, each.stop) for each in seen]).to(query.device)
         key, value = key[:, :, rows], value[:, :, rows]
-    queries = query.split([stretch.stop - stretch.start for stretch in stretches], dim=2)
-    keys, values = (each.split([stretch.stop for stretch in stretches], dim=2) for each in (key, value))
+    queries = torch.split(query, [stretch.stop - stretch.start for stretch in stretches], dim=2)
+    keys, values = (
+        torch.split(each, [stretch.stop for stretch in stretches], dim=2) for each in (key, value)
+    )
     out = [
-        masked_attention(own, seen_by, (), None, scaling)
-        for own, *seen_by in zip(queries, keys, values, strict=True)
+        masked_attention(own, (seen, shown), (), None, scaling)
+        for own, seen, shown in zip(queries, keys, values, strict=True)
     ]
     return torch.cat(out, dim=2)
 
@@ -137,11 +140,12 @@ def chunked_attention(
     query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, last: bool = False
 ) -> Tensor:
     """The same on a CPU; where it is the ``last`` layer's, 0 for the rows that the packing does not want."""
-    query, key, value = (each if each.stride(-1) == 1 else each.contiguous() for each in (query, key, value))
+    query, key, value = map(_side_by_side, (query, key, value))
     if not last or packing.wanted is None:
-        out: Tensor = _Chunked.apply(query, key, value, packing, scaling, False)
+        out: Tensor = _Chunked.apply(query, key, value, packing, scaling, False)  # type: ignore[no-untyped-call]
         return out
-    some = _Chunked.apply(query[:, :, packing.wanted], key, value, packing, scaling, True)
+    wanted = query[:, :, packing.wanted]
+    some = _Chunked.apply(wanted, key, value, packing, scaling, True)  # type: ignore[no-untyped-call]
     return torch.zeros_like(query).index_copy(2, packing.wanted, some)
 
 
@@ -180,26 +184,25 @@ class _Chunked(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         query, key, value, out, totals = ctx.saved_tensors
+        gradient = _side_by_side(gradient)
         packing, scaling, wanted = ctx.of
-        of_query, of_key, of_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        of_query = torch.empty_like(query)
+        of_key, of_value = (torch.zeros_like(each, dtype=totals.dtype) for each in (key, value))
         for stretch, chunks in zip(packing.stretches, packing.chunks(query.dtype, wanted), strict=True):
             keys, values = (_transcript(each, stretch) for each in (key, value))
-            of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
+            of_keys, of_values = (torch.zeros_like(each, dtype=totals.dtype) for each in (keys, values))
             for chunk in chunks:
-                rows, seen = (
-                    (slice(None), slice(None), chunk.rows),
-                    (slice(None), slice(None), slice(chunk.keys)),
-                )
+                rows, seen = (..., chunk.rows, slice(None)), (..., slice(chunk.keys), slice(None))
                 of_query[rows], of_seen, of_shown = kernel(
                     gradient[rows],
                     query[rows],
                     keys[seen],
                     values[seen],
                     out[rows],
-                    totals[rows],
+                    totals[:, :, chunk.rows],
                     0.0,
                     False,
                     attn_mask=chunk.mask,
@@ -209,7 +212,12 @@ class _Chunked(torch.autograd.Function):
                 of_values[seen] += of_shown
             _add(of_key, stretch, of_keys)
             _add(of_value, stretch, of_values)
-        return of_query, of_key, of_value, None, None, None
+        return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None, None
+
+
+def _side_by_side(heads: Tensor) -> Tensor:
+    """The same with a head's numbers side by side, which the kernels take for granted, unasked."""
+    return heads if heads.stride(-1) == 1 else heads.contiguous()
 
 
 def _transcript(row: Tensor, stretch: Stretch) -> Tensor:
@@ -238,14 +246,16 @@ def _is_last(module: Any) -> bool:
 def chunks_work() -> bool:
     """Whether this PyTorch has the CPU kernels with the meaning that is relied on, grouped heads included."""
     draw = torch.Generator().manual_seed(0)
-    packing, rows = pack([torch.arange(5).numpy(), torch.tensor([0, 1, 7]).numpy()])
-    packing = packing.reading(torch.tensor(rows[1]))
-    tensors = [torch.randn(1, heads, 6, 8, generator=draw).requires_grad_() for heads in (4, 2, 2)]
+    packing, _ = pack([np.arange(5), np.array([0, 1, 7])])
+    query, key, value = (torch.randn(1, heads, 6, 8, generator=draw) for heads in (4, 2, 2))
     told = []
     try:
-        for way in (chunked_attention, stretched_attention):
-            out = way(*tensors, packing, 0.3)
-            told.append([out, *torch.autograd.grad(out.square().sum(), tensors)])
+        # It may be asked for the first time where no gradient is wanted.
+        with torch.inference_mode(False), torch.enable_grad():
+            tensors = [each.clone().requires_grad_() for each in (query, key, value)]
+            for way in (chunked_attention, stretched_attention):
+                out = way(tensors[0], tensors[1], tensors[2], packing, 0.3)
+                told.append([out, *torch.autograd.grad(out.square().sum(), tensors)])
     except (AttributeError, RuntimeError, TypeError):
         return False
     return all(torch.allclose(ours, theirs, atol=1e-4) for ours, theirs in zip(*told, strict=True))

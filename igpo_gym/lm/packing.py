@@ -32,12 +32,12 @@ class Stretch:
     @property
     def start(self) -> int:
         """The position of the first of them in the transcript."""
-        return sum(each.stop - each.start for each in self.before)
+        return sum(int(each.stop - each.start) for each in self.before)
 
     @property
     def stop(self) -> int:
         """The position after the last."""
-        return self.start + self.rows.stop - self.rows.start
+        return self.start + int(self.rows.stop - self.rows.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Packing:
             taken = 0
             for stretch in self.stretches:
                 made.append([])
-                for positions in self._queries(stretch, wanted).split(CHUNK):
+                for positions in torch.split(self._queries(stretch, wanted), CHUNK):
                     count, first, keys = len(positions), int(positions[0]), int(positions[-1]) + 1
                     if keys - first == count:
                         mask = triangle[:count, longest - first : longest - first + keys]
@@ -109,10 +109,11 @@ class Packing:
 
     def _queries(self, stretch: Stretch, wanted: bool) -> torch.Tensor:
         """The positions in its transcript of the stretch's tokens, or of the wanted ones."""
-        rows = torch.arange(stretch.rows.start, stretch.rows.stop)
+        begin, end = stretch.rows.start, stretch.rows.stop
+        rows = torch.arange(begin, end)
         if wanted and self.wanted is not None:
-            rows = self.wanted[(self.wanted >= rows[0]) & (self.wanted <= rows[-1])]
-        return rows - stretch.rows.start + stretch.start
+            rows = self.wanted[(self.wanted >= begin) & (self.wanted < end)]
+        return torch.add(rows, stretch.start - begin)
 
 
 def pack(transcripts: Sequence[Ids]) -> tuple[Packing, list[Ids]]:

@@ -108,6 +108,15 @@ def test_the_last_mlp_reads_what_is_asked_about_and_no_more() -> None:
         assert torch.equal(together(model), together(other))  # a copy has hooks of its own
 
 
+def test_the_kernels_are_checked_wherever_they_are_first_asked_for() -> None:
+    packed.chunks_work.cache_clear()
+    with torch.no_grad():
+        assert packed.chunks_work()
+    packed.chunks_work.cache_clear()
+    with torch.inference_mode():
+        assert packed.chunks_work()
+
+
 def test_without_a_packing_a_row_is_a_transcript() -> None:
     slow, model = make_model(), make_model()
     attend_packed(model)

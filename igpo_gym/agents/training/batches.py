@@ -136,19 +136,22 @@ def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device)
     On a CPU, tokens that episodes of a row begin with alike count once. Elsewhere attention lays the keys of
     each episode side by side, so that a token takes memory for each.
     """
+    return [_packed(group, device) for group in grouped(episodes, tokens, device.type == "cpu")]
+
+
+def grouped(episodes: Sequence[Sample], tokens: int, shared: bool) -> list[list[Sample]]:
+    """The episodes in groups of at most ``tokens``; ``shared``: those of a common beginning count once."""
     groups: list[list[Sample]] = []
     room = 0
     for episode in episodes:
         ids = episode.ids.numpy()
-        shared = 0
-        if groups and device.type == "cpu":
-            _, shared = longest_prefix(ids, [each.ids.numpy() for each in groups[-1]])
-        room -= len(ids) - shared
+        others = [each.ids.numpy() for each in groups[-1]] if groups and shared else []
+        room -= len(ids) - longest_prefix(ids, others)[1]
         if room < 0:
             groups.append([])
             room = tokens - len(ids)
         groups[-1].append(episode)
-    return [_packed(group, device) for group in groups]
+    return groups
 
 
 def _packed(group: Sequence[Sample], device: torch.device) -> Batch:
