@@ -95,7 +95,8 @@ class Packing:
             taken = 0
             for stretch in self.stretches:
                 made.append([])
-                for positions in torch.split(self._queries(stretch, wanted), CHUNK):
+                queries = self._queries(stretch, wanted)
+                for positions in torch.split(queries, CHUNK) if len(queries) else ():
                     count, first, keys = len(positions), int(positions[0]), int(positions[-1]) + 1
                     if keys - first == count:
                         mask = triangle[:count, longest - first : longest - first + keys]
@@ -116,16 +117,17 @@ class Packing:
         return torch.add(rows, stretch.start - begin)
 
 
-def pack(transcripts: Sequence[Ids]) -> tuple[Packing, list[Ids]]:
+def pack(transcripts: Sequence[Ids], shared: bool = True) -> tuple[Packing, list[Ids]]:
     """Put transcripts, of at least one token each, into a row; returns for each in which rows its tokens are.
 
-    Of a transcript that is the beginning of one before it, nothing is added.
+    Of a transcript that is the beginning of one before it, nothing is added. Not ``shared``, all stand in
+    full.
     """
     stretches: list[Stretch] = []
     rows: list[Ids] = []
     tokens = 0
     for number, ids in enumerate(transcripts):
-        like, known = longest_prefix(ids, transcripts[:number])
+        like, known = longest_prefix(ids, transcripts[:number] if shared else ())
         new = len(ids) - known
         before = rows[like][:known] if known else np.empty(0, np.int64)
         rows.append(np.concatenate([before, np.arange(tokens, tokens + new)]))

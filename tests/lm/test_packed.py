@@ -108,6 +108,18 @@ def test_the_last_mlp_reads_what_is_asked_about_and_no_more() -> None:
         assert torch.equal(together(model), together(other))  # a copy has hooks of its own
 
 
+def test_a_row_of_which_little_or_nothing_is_asked_about_is_no_trouble() -> None:
+    slow, model = make_model(), make_model()
+    attend_packed(model)
+    packing, ids, _ = row()
+    for places in (torch.tensor([4]), torch.tensor([], dtype=torch.long)):
+        arguments = {"position_ids": packing.positions[None], "packing": packing.reading(places)}
+        got = model(ids[None], use_cache=False, logits_to_keep=places, **arguments).logits[0]
+        got.sum().backward()
+        expected = slow(torch.from_numpy(TRANSCRIPTS[0])[None]).logits[0, places]
+        assert torch.allclose(got, expected, atol=2e-5)
+
+
 def test_the_kernels_are_checked_wherever_they_are_first_asked_for() -> None:
     packed.chunks_work.cache_clear()
     with torch.no_grad():

@@ -33,6 +33,15 @@ def test_a_stretch_knows_its_transcript(transcripts: list[list[int]]) -> None:
     assert [s.rows.start for s in packing.stretches] == [0, *(s.rows.stop for s in packing.stretches)][:-1]
 
 
+@given(FEW)
+def test_transcripts_may_stand_in_full(transcripts: list[list[int]]) -> None:
+    packing, rows = pack([np.array(ids) for ids in transcripts], shared=False)
+    assert packing.tokens == sum(map(len, transcripts))
+    assert not any(stretch.before for stretch in packing.stretches)
+    assert [each.stop for each in packing.stretches] == list(map(len, transcripts))
+    assert np.concatenate(rows).tolist() == list(range(packing.tokens))
+
+
 def test_the_longest_beginning_is_found() -> None:
     ids = np.array([1, 2, 3, 4])
     others = [np.array([1, 2]), np.array([1, 2, 3]), np.array([5, 2, 3, 4])]

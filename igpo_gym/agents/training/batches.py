@@ -133,10 +133,11 @@ def taught(episodes: Sequence[Sample]) -> list[Sample]:
 def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device) -> list[Batch]:
     """Episodes packed into rows: in each at most ``tokens``, but at least one episode.
 
-    On a CPU, tokens that episodes of a row begin with alike count once. Elsewhere attention lays the keys of
-    each episode side by side, so that a token takes memory for each.
+    On a CPU, tokens that episodes of a row begin with alike stand there once. Elsewhere episodes stand in
+    full, since attention would lay the keys of each side by side all the same.
     """
-    return [_packed(group, device) for group in grouped(episodes, tokens, device.type == "cpu")]
+    shared = device.type == "cpu"
+    return [_packed(group, device, shared) for group in grouped(episodes, tokens, shared)]
 
 
 def grouped(episodes: Sequence[Sample], tokens: int, shared: bool) -> list[list[Sample]]:
@@ -154,8 +155,8 @@ def grouped(episodes: Sequence[Sample], tokens: int, shared: bool) -> list[list[
     return groups
 
 
-def _packed(group: Sequence[Sample], device: torch.device) -> Batch:
-    packing, rows = pack([each.ids.numpy() for each in group])
+def _packed(group: Sequence[Sample], device: torch.device, shared: bool) -> Batch:
+    packing, rows = pack([each.ids.numpy() for each in group], shared)
     ids = torch.empty(packing.tokens, dtype=torch.long)
     for each, own in zip(group, rows, strict=True):
         ids[own] = each.ids

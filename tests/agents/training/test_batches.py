@@ -52,7 +52,7 @@ def test_what_episodes_begin_with_alike_stands_in_a_row_once() -> None:
     assert [len(each.ids) for each in micro_batches(group(), TOKENS - 1, CPU)] == [TOKENS - 3, 3]
 
 
-def test_elsewhere_than_on_a_cpu_each_counts_its_own_tokens() -> None:
+def test_episodes_that_share_nothing_count_in_full() -> None:
     whole = sum(map(len, EPISODES))
     assert len(grouped(group(), whole, shared=False)) == 1
     assert list(map(len, grouped(group(), whole - 1, shared=False))) == [4, 1]
