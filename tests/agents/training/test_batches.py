@@ -47,8 +47,8 @@ def test_what_episodes_begin_with_alike_stands_in_a_row_once() -> None:
     (batch,) = micro_batches(group(), TOKENS, CPU)
     assert len(batch.ids) == TOKENS
     assert batch.targets.tolist() == [token for ids in EPISODES for token in ids if token >= 50]
-    befores = [ids[at - 1] for ids in EPISODES for at, token in enumerate(ids) if token >= 50]
-    assert batch.ids[batch.places].tolist() == befores
+    read = [ids[at - 1] for ids in EPISODES for at, token in enumerate(ids) if token >= 50]
+    assert batch.ids[batch.places].tolist() == read
     assert [len(each.ids) for each in micro_batches(group(), TOKENS - 1, CPU)] == [TOKENS - 3, 3]
 
 
