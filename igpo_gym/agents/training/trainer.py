@@ -48,7 +48,15 @@ from torch import Tensor
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.tokens import token_rows
-from igpo_gym.agents.training.batches import Sample, micro_batches, minibatches, samples, turns_of
+from igpo_gym.agents.training.batches import (
+    Batch,
+    Sample,
+    micro_batches,
+    minibatches,
+    samples,
+    taught,
+    turns_of,
+)
 from igpo_gym.agents.training.checkpoint import read_checkpoint, write_checkpoint
 from igpo_gym.agents.training.estimators import (
     Floats,
@@ -101,7 +109,7 @@ WIDE_GAP = 0.05
 
 
 def objective(
-    now: Tensor, reference: Tensor | None, batch: Sample, settings: Settings, entropy: Tensor | None = None
+    now: Tensor, reference: Tensor | None, batch: Batch, settings: Settings, entropy: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
     """The batch's share of the loss, of log-probabilities ``now`` and of the reference model's, [tokens].
 
@@ -146,7 +154,7 @@ def _turn_means(values: Tensor, turns: Tensor) -> Tensor:
     return (sums.index_add(0, turns, values) / torch.bincount(turns))[turns]
 
 
-def anchored(batch: Sample, before: Reading, settings: Settings, cap: float) -> tuple[Sample, Metrics]:
+def anchored(batch: Batch, before: Reading, settings: Settings, cap: float) -> tuple[Batch, Metrics]:
     """The batch with the denominators of its ratios, from what the model says ``before`` the first step.
 
     With a ``cap`` its advantages are corrected for the sampler's rounding. The metrics are sums over tokens,
@@ -169,9 +177,9 @@ def anchored(batch: Sample, before: Reading, settings: Settings, cap: float) -> 
 def learn(
     model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
-    steps: Sequence[Sequence[Sample]],
+    steps: Sequence[Sequence[Batch]],
     settings: Settings,
-    reference: Callable[[Sample], Tensor] | None = None,
+    reference: Callable[[Batch], Tensor] | None = None,
     cap: float = 0.0,
 ) -> Metrics:
     """Make ``settings.epochs`` rounds of optimizer steps, one on the micro-batches of each of ``steps``.
@@ -185,10 +193,10 @@ def learn(
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     references: dict[int, Tensor] = {}
-    played: dict[int, Sample] = {}  # with the log-probabilities of the policy that sampled
+    played: dict[int, Batch] = {}  # with the log-probabilities of the policy that sampled
     before: Metrics = {}
 
-    def anchor(batch: Sample, reading: Reading) -> None:
+    def anchor(batch: Batch, reading: Reading) -> None:
         played[id(batch)], told = anchored(batch, reading, settings, cap)
         gap = max(before.get("log_prob_gap", 0.0), told.get("log_prob_gap", 0.0))
         before.update({name: before.get(name, 0.0) + value for name, value in told.items()}, log_prob_gap=gap)
@@ -343,6 +351,8 @@ class Run:
             group["lr"] = learning_rate(s, self.updates)
         self._forget()  # what an update needs has the place of what rollouts keep
         parts = minibatches(batch, s.minibatches, (s.seed, self.updates))
+        if not (s.kl_coef or s.entropy_coef):
+            parts = [taught(part) for part in parts]
         with self.policy.resting() if isinstance(self.policy, ServedSampler) else nullcontext():
             steps = [micro_batches(part, s.micro_batch, self.model.device) for part in parts]
             return learn(self.model, self.optimizer, steps, s, self.reference, self.cap)
@@ -475,13 +485,13 @@ class Run:
             reader, self.trained.tokenizer, protocol, self.sampling, batch_bytes=self.plan.batch_bytes
         )
 
-    def _reference(self, begun: Callable[[], PreTrainedModel]) -> Callable[[Sample], Tensor]:
+    def _reference(self, begun: Callable[[], PreTrainedModel]) -> Callable[[Batch], Tensor]:
         """The log-probabilities of the model as it began; with adapters that is the model without them."""
         temperature = self.settings.temperature
         if not self.settings.lora:
             return partial(log_probs, begun(), temperature=temperature)
 
-        def without_adapters(batch: Sample) -> Tensor:
+        def without_adapters(batch: Batch) -> Tensor:
             with self.trained.without_adapters() as model:
                 return log_probs(model, batch, temperature)
 
