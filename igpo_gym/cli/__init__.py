@@ -10,6 +10,7 @@ from igpo_gym.cli.compare import compare
 from igpo_gym.cli.corpora import build_index, show_index, world
 from igpo_gym.cli.data import list_sets, show
 from igpo_gym.cli.evaluate import evaluate
+from igpo_gym.cli.export import export
 from igpo_gym.cli.play import play
 from igpo_gym.cli.prepare import prepare_files
 from igpo_gym.cli.rewards import relabel, rewards
@@ -31,6 +32,7 @@ app.command("eval")(evaluate)
 app.command()(compare)
 app.command("import")(import_transcripts)
 app.command("show")(show_episodes)
+app.command()(export)
 
 index_app = typer.Typer(no_args_is_help=True, help="Build search indexes, and look at them.")
 index_app.command("build")(build_index)
