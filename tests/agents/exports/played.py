@@ -59,9 +59,7 @@ def written(folder: Path, form: Callable[[int], dict[str, object]]) -> list[Epis
     return list(read_transcripts(logs))
 
 
-def priced(
-    folder: Path, form: Callable[[int], dict[str, object]] = inside, name: str = "priced.jsonl"
-) -> Path:
+def priced(folder: Path, form: Callable[[int], dict[str, object]] = inside) -> Path:
     """A file of records whose beliefs are ``BELIEFS``, paid ``igpo``."""
     reward = resolve_reward("igpo")
     lines = []
@@ -70,5 +68,6 @@ def priced(
         episode = replace(episode, beliefs=beliefs, attempt=place % 2)
         episode.rewards += [reward.price(episode, turn) for turn in (1, 2)]
         lines.append(record_line({"questions": "mine", "reward": "igpo"}, episode, reward))
-    (folder / name).write_text("".join(lines), encoding="utf-8")
-    return folder / name
+    path = folder / "priced.jsonl"
+    path.write_text("".join(lines), encoding="utf-8")
+    return path

@@ -1,4 +1,4 @@
-"""From logs of another agent to two steps of TRL's trainers, and on which tokens their losses have gradients."""
+"""From logs of another agent to two steps of TRL's trainers, and which tokens these have gradients on."""
 
 from __future__ import annotations
 
