@@ -24,14 +24,14 @@ Lookup: TypeAlias = Callable[[str], Any]
 LONGEST = 1000
 """The longest condition, in characters."""
 
-_ORDER: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+_ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_EQUAL: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
-_WITHIN: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+_EQUAL: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
+_WITHIN: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.In: lambda value, among: value in among,
     ast.NotIn: lambda value, among: value not in among,
 }

@@ -71,7 +71,7 @@ def test_filters(filters: dict[str, str], kept: list[int], place: Path) -> None:
     [
         ("sft", {"where": "f1 == 0.5"}, "--where 'f1 == 0.5' leaves none of the 4 episodes"),
         ("sft", {"where": "judge == 1"}, "priced.jsonl, line 1: the episode has no judge"),
-        ("sft", {"where": "serches < 1"}, "did you mean searches?"),
+        ("sft", {"where": "serch < 1"}, "did you mean searches?"),
         ("sft", {"best": "0"}, "a whole number from 1"),
         ("sft", {"best": "1 by end"}, "end is no number"),
         ("sft", {"top": "20%"}, "write AMOUNT by NAME"),
