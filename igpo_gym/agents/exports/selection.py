@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from igpo_gym.agents.exports.filters import Condition, kind_of
 from igpo_gym.agents.exports.values import TURN, Told, Value, episode_values, kinds, value_of
@@ -17,6 +17,8 @@ from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resol
 from igpo_gym.episode import Episode
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.rewards.split import Split
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +111,16 @@ class Selection:
         advantages = _advantages(lines, self.estimator)
         for number, (_, episode) in enumerate(read_recordings(path), 1):
             if number in chosen:
-                line, known = lines[number - 1], advantages and advantages[number - 1]
-                yield self._chosen(f"{path}, line {number}", episode, line.split, known)
+                known = None if advantages is None else advantages[number - 1]
+                yield self._chosen(f"{path}, line {number}", episode, lines[number - 1].split, known)
 
     def _chosen(
         self, place: str, episode: Episode, split: Split | None, known: tuple[float, ...] | None
     ) -> Chosen:
         told = Told(episode, split, known)
-        kept = [True] * len(episode.turns)
-        if self.turns:
-            for turn in range(len(kept)):
-                at = (told, turn + 1)
-                kept[turn] = self.turns(lambda name, at=at: value_of(TURN, name, at, place))
-        return Chosen(episode, place, split, known, tuple(kept))
+        looks = [_lookup(TURN, (told, turn), place) for turn in range(1, len(episode.turns) + 1)]
+        kept = tuple(self.turns is None or self.turns(look) for look in looks)
+        return Chosen(episode, place, split, known, kept)
 
     def _lines(self, path: Path) -> Iterator[_Line]:
         """What is decided by, of each line of the file."""
@@ -174,11 +173,11 @@ class _Line:
     passes: bool
     ranks: dict[str, float]
     split: Split | None
-    states: list[Hashable] | None
+    states: Sequence[Hashable] | None
 
 
-def _lookup(values: Mapping[str, Value[Told]], told: Told, place: str) -> Callable[[str], Any]:
-    return lambda name: value_of(values, name, told, place)
+def _lookup(values: Mapping[str, Value[T]], thing: T, place: str) -> Callable[[str], Any]:
+    return lambda name: value_of(values, name, thing, place)
 
 
 def _most(lines: Sequence[_Line], rank: Rank, count: float) -> list[_Line]:
@@ -192,7 +191,7 @@ def _group(settings: Mapping[str, Any], episode: Episode) -> Hashable:
     return (str(settings.get("questions", "")), episode.question.id, *map(str, steps))
 
 
-def _states(episode: Episode) -> list[Hashable]:
+def _states(episode: Episode) -> Sequence[Hashable]:
     """The state before each turn is what the environment said last, as the trainer takes it."""
     return [hash(text) for text in ("", *(turn.observation for turn in episode.turns))][: len(episode.turns)]
 
