@@ -78,7 +78,9 @@ def export(
             turns=turns,
             estimator=estimator,
         )
-    console.print(f"{made.rows} {made.what} of {made.episodes} episodes: {out}", markup=False, soft_wrap=True)
+    console.print(
+        f"{made.rows} {made.what}, of {made.episodes} chosen episodes: {out}", markup=False, soft_wrap=True
+    )
     if made.unlike:
         console.print(
             f"{made.unlike} of them are tokenized otherwise by {tokenizer} than the agent wrote them, since "
