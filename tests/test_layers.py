@@ -22,7 +22,7 @@ ROOMS = (
 )
 """From the ground up. Names that :mod:`igpo_gym.specs` imports lazily are texts, and no imports."""
 
-AGENTS = ("policies", "rollouts", "training")
+AGENTS = ("policies", "rollouts", "training", "exports")
 """The same within ``agents``."""
 
 SHARED = {"session", "tokens", "candidates"}
@@ -41,6 +41,7 @@ WITHOUT_TORCH = (
         "agents.rollouts.summary",
         "agents.rollouts.tokens",
         "agents.rollouts.transcripts",
+        "agents.exports",
     ),
     *("viewer", "viewer.page", "play", "play.episodes", "search.server", "agents.training.readiness"),
     *(

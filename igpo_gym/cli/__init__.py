@@ -45,6 +45,10 @@ COMMANDS = {
         "igpo_gym.cli.transcripts:show_episodes",
         "Show recorded episodes in the terminal, with the belief after each turn.",
     ),
+    "export": Command(
+        "igpo_gym.cli.export:export",
+        "Write recorded episodes as training data: sft, dpo, kto, verl, hf or minari.",
+    ),
     "doctor": Command(
         "igpo_gym.cli.doctor:doctor",
         "Show what is installed and what is missing: versions, devices, extras, models, caches.",

@@ -36,6 +36,7 @@ PURPOSES = {
     "plots": "render_mode='rgb_array'",
     "tensorboard": "the trainer's log in TensorBoard",
     "wandb": "igpo-gym train --wandb",
+    "minari": "igpo-gym export --format minari",
     "sb3": "stable-baselines3",
     "torchrl": "TorchRL",
     "rllib": "RLlib",
