@@ -330,6 +330,7 @@ class Run:
             "batches_skipped": float(skipped),
             "collapsed_groups": collapse_rate(turns, advantages),
             "frac_reward_zero_std": zero_std_rate(turns),
+            **(self.estimator.tells(turns) if self.estimator.tells else {}),
             **self._alarm(turns),
             "tokens": self.tokens,
             "tokens_per_second": written / spent,
@@ -421,10 +422,12 @@ class Run:
                 scorer.clear()
 
     def _advantages(self, turns: Turns) -> Floats:
-        weights = {}
+        given: dict[str, tuple[float, float]] = {}
         if self.settings.curriculum:
-            weights["weights"] = curriculum_weights(self.updates / self.settings.updates)
-        return self.estimator(turns, self.settings.gamma, **weights)
+            given["weights"] = curriculum_weights(self.updates / self.settings.updates)
+        if self.estimator.draws:
+            given["seed"] = (self.settings.seed, self.updates)
+        return self.estimator(turns, self.settings.gamma, **given)
 
     def _alarm(self, turns: Turns) -> Metrics:
         """Whether the batch has no gain at all, where reward and estimator use gains; warns once.
