@@ -108,6 +108,17 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
     }
 
 
+def hop_metrics(episodes: Sequence[Episode]) -> Metrics:
+    """Means over ended episodes of each number of hops: ``f1_hops_2``, ``em_hops_2``; none if unknown."""
+    hops = sorted({each.question.hops for each in episodes if each.question.hops is not None})
+    found: Metrics = {}
+    for number in hops:
+        summary = summarize([each for each in episodes if each.question.hops == number])
+        found[f"f1_hops_{number}"] = float(np.mean(summary.f1s))
+        found[f"em_hops_{number}"] = float(np.mean(summary.exact_matches))
+    return found
+
+
 def outage_share(episodes: Sequence[Episode]) -> float:
     """The share of episodes with a turn in which a tool was unavailable."""
     return sum(any(turn.failed for turn in episode.turns) for episode in episodes) / len(episodes)

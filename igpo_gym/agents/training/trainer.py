@@ -65,6 +65,7 @@ from igpo_gym.agents.training.metrics import (
     TimedPolicy,
     TimedScorer,
     episode_metrics,
+    hop_metrics,
     outage_share,
 )
 from igpo_gym.agents.training.model import TrainedModel
@@ -362,7 +363,7 @@ class Run:
         keep_samples(
             self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
         )
-        metrics = episode_metrics(played)
+        metrics = episode_metrics(played) | hop_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
             self.trained.save(self.out / "best")
@@ -497,8 +498,11 @@ def train(
     report: Callable[[Metrics], None] = lambda metrics: None,
     wandb: bool = False,
     tell: Callable[[str], None] = lambda text: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, int]:
     """Run to the end, or on from where an earlier call stopped; returns :meth:`Run.facts` of its retrievers.
+
+    ``stop`` is asked before every update: where it says yes, the checkpoint is written and nothing is lost.
 
     ``tell`` gets the plan of the memory before anything is loaded, and ``report`` what the log gets: the
     metrics of each update (see :meth:`Run.update`), with those of a validation where there was one. Raises
@@ -526,6 +530,9 @@ def train(
             log(run.validate())
             run.save()
         while run.updates < settings.updates:
+            if stop():
+                run.save()
+                return run.facts()
             metrics = run.update()
             due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
             log(metrics | (run.validate() if due else {}))
