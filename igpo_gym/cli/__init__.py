@@ -3,6 +3,7 @@
 import typer
 
 from igpo_gym.cli.bench import credit
+from igpo_gym.cli.bench_study import bench_study
 from igpo_gym.cli.bench_training import bench_training
 from igpo_gym.cli.check_model import check_model
 from igpo_gym.cli.check_server import check_server
@@ -57,4 +58,5 @@ app.add_typer(check_app, name="check")
 bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
 bench_app.command("credit")(credit)
 bench_app.command("train")(bench_training)
+bench_app.command("study")(bench_study)
 app.add_typer(bench_app, name="bench")
