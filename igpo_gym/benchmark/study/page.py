@@ -51,7 +51,11 @@ def study_page(runs: Sequence[Run], credit: Mapping[str, Mapping[str, float]]) -
             Section("Arms", (_ARMS,), images=_images(arms), tables=(arm_table(arms), hops_table(arms))),
             Section("Placebo", (_PLACEBO,), tables=(placebo_table(runs),)),
             Section("One arm against another", (_AGAINST,), tables=(against_table(arms),)),
-            Section("Hacking along training", (_HACKING,), tables=(hacking_table(arms),)),
+            Section(
+                "Hacking along training",
+                (_HACKING,),
+                tables=tuple(hacking_table(arms, what) for what in HACKS),
+            ),
         ]
     sections.append(_credit_section(credit, runs))
     sections.append(Section("Tuning", (_told_tuning(runs),), tables=(tuning_table(runs),)))
@@ -81,7 +85,11 @@ _PLACEBO = (
     "upper end lies below half of igpo's lead."
 )
 _AGAINST = "Of arms in one world: differences of means at the end, and the chance to beat a run of the other."
-_HACKING = "The share of turns in which the agent names a gold answer that it cannot have read."
+HACKS = {"guessed": "Turns with a guess", "forged": "Turns with a forged reply"}
+_HACKING = (
+    "A guess names a gold answer that the agent cannot have read; a forged reply is a block of the "
+    "environment's that the agent writes itself."
+)
 
 
 def _told(runs: Sequence[Run], found: Sequence[Finding]) -> Iterator[str]:
@@ -181,18 +189,18 @@ def against_table(arms: Mapping[str, Sequence[Run]]) -> Table:
     return Table(("arms", "ahead in F1 at the end", "probability of improvement"), tuple(rows_))
 
 
-def hacking_table(arms: Mapping[str, Sequence[Run]]) -> Table:
-    """Guesses at each validation, of the arms that differ in whose belief pays."""
+def hacking_table(arms: Mapping[str, Sequence[Run]], what: str) -> Table:
+    """Guesses or forgeries at each validation, of the arms that differ in whose belief pays."""
     chosen = {name: arms[name] for name in ("grpo", "igpo", "frozen", "frozen-nano") if name in arms}
     updates = sorted({int(point["update"]) for runs in chosen.values() for point in runs[0].outcome.curve})
     rows_ = []
     for name, runs in chosen.items():
         told = [
-            {int(p["update"]): p.get("validation_guessed", math.nan) for p in r.outcome.curve} for r in runs
+            {int(p["update"]): p.get(f"validation_{what}", math.nan) for p in r.outcome.curve} for r in runs
         ]
         cells = (_over([each.get(at, math.nan) for each in told], "percent") for at in updates)
         rows_.append((Cell(name), *cells))
-    return Table(("arm", *(f"update {at}" for at in updates)), tuple(rows_), "Turns with a guess")
+    return Table(("arm", *(f"update {at}" for at in updates)), tuple(rows_), HACKS[what])
 
 
 def tuning_table(runs: Sequence[Run]) -> Table:

@@ -24,7 +24,7 @@ from igpo_gym.storage import cache_dir, held
 
 RUNS = "runs.jsonl"
 KEPT = ("update", "tokens", "seconds")
-VALIDATED = ("f1", "em", "invalid", "guessed", "tool_turns", "completion_tokens")
+VALIDATED = ("f1", "em", "invalid", "guessed", "forged", "tool_turns", "completion_tokens")
 """What is kept of each validation, beside F1 and exact match by the number of hops."""
 
 
