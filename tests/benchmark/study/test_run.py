@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from igpo_gym.benchmark.study.run import (
     core_hours,
     equal_curves,
     read_runs,
+    record,
     run_study,
     tuned,
 )
+from igpo_gym.benchmark.training.run import Job, trained
 from igpo_gym.errors import DataError, SpecError
 
 TINY = (
@@ -132,3 +135,29 @@ def test_a_run_that_was_stopped_by_the_clock_goes_on_to_the_same_end(tmp_path: P
     train(tmp_path / "parts", settings)
     one, two = (tmp_path / name / "last" / "model.safetensors" for name in ("whole", "parts"))
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("placebo", "reward_placebo-gain"),
+        ("noise", "noisy_episodes"),
+        ("permuted-3", "unmoved_episodes"),
+        ("last-gain", "reward_gain"),
+        ("frozen-nano", "gain"),
+        ("tips", "reward_teacher-gain"),
+    ],
+)
+def test_arms_train(name: str, told: str, tmp_path: Path) -> None:
+    study = Study(tmp_path, tmp_path / "starts", TINY)
+    row = replace(next(row for row in rows() if row.arm.name == name), learning_rate=RATES[0])
+    settings = study.settings(row)
+    assert settings is not None
+    job = Job(tmp_path / "run", settings)
+    assert list(trained([job], threads=1)) == [job]
+    record_ = record(row, job)
+    assert told in record_["outcome"]["means"]
+    assert [point["update"] for point in record_["outcome"]["curve"]] == [0, 1, 2]
+    assert any("validation_f1_hops_" in key for key in record_["outcome"]["curve"][-1])
+    assert record_["core_seconds"] > 0
