@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from igpo_gym.agents.training.settings import NOT_OF_A_RUN, NOT_TRAINED, Settings, fingerprints
 from igpo_gym.config import shown
-from igpo_gym.lm.names import PACKAGED
+from igpo_gym.lm.names import PACKAGED, packaged_folder
 from igpo_gym.specs import fingerprint
 
 RATES = (1e-4, 3e-4, 1e-3)
@@ -223,8 +223,4 @@ def command(settings: Settings, folder: str) -> str:
 
 @cache
 def _files(model: Any) -> str:
-    if model not in PACKAGED:
-        return ""
-    import igpo_gym.models
-
-    return fingerprint(Path(igpo_gym.models.__path__[0]) / str(model))
+    return fingerprint(packaged_folder(model)) if model in PACKAGED else ""
