@@ -122,6 +122,10 @@ GROUPS = {
                 "igpo_gym.cli.bench_training:bench_training",
                 "Which reward trains best? Learning curves of rewards and estimators, over seeds.",
             ),
+            "study": Command(
+                "igpo_gym.cli.bench_study:bench_study",
+                "Does information gain train better agents? Make the study, a row of it, or its page.",
+            ),
         },
     ),
 }

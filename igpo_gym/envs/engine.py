@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, get_args
 
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import (
     Action,
     Answer,
@@ -132,6 +133,8 @@ class Engine:
     """A frozen model, for the rewards that need one; may be the scorer itself."""
     corpus: Corpus = ()
     """Where random documents come from, for the rewards that need them."""
+    questions: QuestionSet | None = None
+    """The set that the episodes' questions are from, for the rewards that need others of it."""
     policy: Policy | None = None
     """Completes episodes, for the rewards that need it."""
     retriever: Retriever | None = None
@@ -157,7 +160,12 @@ class Engine:
                 f"reward {self.reward.name!r} pays turns that call {', '.join(sorted(missing))}, but the "
                 f"tools are {', '.join(spec.name for spec in specs) or 'none'}"
             )
-        context = {"engine": self, "policy": self.policy, "judge": self.judge}
+        context = {
+            "engine": self,
+            "questions": self.questions,
+            "policy": self.policy,
+            "judge": self.judge,
+        }
         instruments = Instruments(self.scorer, self.reference, self.corpus, self.protocol, context)
         instruments.check(self.reward)
         object.__setattr__(self, "instruments", instruments)

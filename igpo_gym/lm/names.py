@@ -22,6 +22,15 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 """What a model on the hub is called: owner/name, or a bare word."""
 
 
+def packaged_folder(name: str) -> Path:
+    """Where the files of a packaged model are.
+
+    >>> packaged_folder("nano").name
+    'nano'
+    """
+    return Path(__file__).parents[1] / "models" / name
+
+
 def check_name(spec: str) -> None:
     """Raise SpecError for what can be no model: a file or folder that is not there, or a name mistyped.
 

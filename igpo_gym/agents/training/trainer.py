@@ -73,6 +73,7 @@ from igpo_gym.agents.training.metrics import (
     TimedPolicy,
     TimedScorer,
     episode_metrics,
+    hop_metrics,
     outage_share,
 )
 from igpo_gym.agents.training.model import TrainedModel
@@ -338,6 +339,7 @@ class Run:
             "batches_skipped": float(skipped),
             "collapsed_groups": collapse_rate(turns, advantages),
             "frac_reward_zero_std": zero_std_rate(turns),
+            **(self.estimator.tells(turns) if self.estimator.tells else {}),
             **self._alarm(turns),
             "tokens": self.tokens,
             "tokens_per_second": written / spent,
@@ -371,7 +373,7 @@ class Run:
         keep_samples(
             self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
         )
-        metrics = episode_metrics(played)
+        metrics = episode_metrics(played) | hop_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
             self.trained.save(self.out / "best")
@@ -431,10 +433,12 @@ class Run:
                 scorer.clear()
 
     def _advantages(self, turns: Turns) -> Floats:
-        weights = {}
+        given: dict[str, tuple[float, float]] = {}
         if self.settings.curriculum:
-            weights["weights"] = curriculum_weights(self.updates / self.settings.updates)
-        return self.estimator(turns, self.settings.gamma, **weights)
+            given["weights"] = curriculum_weights(self.updates / self.settings.updates)
+        if self.estimator.draws:
+            given["seed"] = (self.settings.seed, self.updates)
+        return self.estimator(turns, self.settings.gamma, **given)
 
     def _alarm(self, turns: Turns) -> Metrics:
         """Whether the batch has no gain at all, where reward and estimator use gains; warns once.
@@ -504,8 +508,11 @@ def train(
     report: Callable[[Metrics], None] = lambda metrics: None,
     wandb: bool = False,
     tell: Callable[[str], None] = lambda text: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, int]:
     """Run to the end, or on from where an earlier call stopped; returns :meth:`Run.facts` of its retrievers.
+
+    ``stop`` is asked before every update: where it says yes, the checkpoint is written and nothing is lost.
 
     ``tell`` gets the plan of the memory before anything is loaded, and ``report`` what the log gets: the
     metrics of each update (see :meth:`Run.update`), with those of a validation where there was one. Raises
@@ -533,6 +540,9 @@ def train(
             log(run.validate())
             run.save()
         while run.updates < settings.updates:
+            if stop():
+                run.save()
+                return run.facts()
             metrics = run.update()
             due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
             log(metrics | (run.validate() if due else {}))
