@@ -37,7 +37,7 @@ except ModuleNotFoundError as missing:
     raise MissingExtraError("igpo_gym.adapters.verifiers", "verifiers") from missing
 
 
-NOT_HERE = ("protocol", "probe", "order", "group_size", "oracle_info", "render_mode")
+NOT_HERE = ("protocol", "probe", "order", "group_size", "info", "oracle_info", "render_mode")
 """The arguments of an environment that the taskset decides itself, or that change nothing in a trace."""
 
 

@@ -99,7 +99,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         super().reset(seed=seed)
         self.episode, self._place = episode, place + 1
         self._show()
-        return episode.prompt_text, episode_info(episode, self.config.oracle_info, facts)
+        return episode.prompt_text, self._info(episode, facts)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one message."""
@@ -110,7 +110,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         facts = self.engine.facts()  # a retriever that raises here has not yet changed the episode
         (reward,) = self.engine.settle(moves)
         self._show()
-        info = episode_info(episode, self.config.oracle_info, facts)
+        info = self._info(episode, facts)
         return episode.turns[-1].observation, reward, episode.terminated, episode.truncated, info
 
     def fork(self) -> SearchQAEnv:
@@ -145,6 +145,9 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         from igpo_gym.envs.render import drawn
 
         return drawn(self.episode, self.render_mode)
+
+    def _info(self, episode: Episode, facts: Mapping[str, str | int]) -> dict[str, Any]:
+        return episode_info(episode, self.config.oracle_info, facts, self.config.info)
 
     def _show(self) -> None:
         if self.render_mode == "human" and self.episode is not None:
