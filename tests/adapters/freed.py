@@ -21,7 +21,7 @@ def assert_freed(use: Callable[[MentionScorer], object]) -> None:
     use(scorer)
     del scorer
     gc.collect()
-    begun = {thread for thread in threading.enumerate() if thread.name == "igpo_gym-scorer"} - before
+    begun = {thread for thread in threading.enumerate() if thread.name.startswith("igpo_gym-")} - before
     for thread in begun:
         thread.join(PATIENCE)
     assert not [thread for thread in begun if thread.is_alive()]
