@@ -27,6 +27,8 @@ class _Order(Generic[A, B]):
 
     asked: Sequence[A]
     promise: Future[list[B]] = field(default_factory=Future)
+    placed: float = field(default_factory=time.monotonic)
+    """When it came."""
 
 
 class Batches(Generic[A, B]):
@@ -39,7 +41,7 @@ class Batches(Generic[A, B]):
     Args:
         answer: gives an answer for each thing that is asked, in order; only this should call it.
         size: how many things a batch holds, unless a single order has more.
-        wait: seconds to wait for more orders once one has come; 0 takes what is there.
+        wait: seconds that an order waits for others at most; 0 takes what is there.
         orders: how many orders may wait, a caller beyond that blocks until there is room; 0 for any number.
         closed: what callers are told when it is closed.
         name: that of the thread.
@@ -134,7 +136,7 @@ class _Service(Generic[A, B]):
         except queue.Empty:
             return []
         count = len(batch[0].asked)
-        deadline = time.monotonic() + self.wait
+        deadline = batch[0].placed + self.wait
         while count < self.size:
             try:
                 batch.append(self.orders.get(timeout=max(0.0, deadline - time.monotonic())))

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from igpo_gym.batching import Batches
 from igpo_gym.config import EnvConfig, with_signature
@@ -24,7 +24,7 @@ from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Episode, Message
 
 MAX_WAIT = 0.002
-"""Seconds that a step waits for others at most, once the thread is free."""
+"""Seconds that a step waits for others at most."""
 MAX_BATCH = 256
 """How many steps a batch holds."""
 
@@ -50,6 +50,8 @@ class Told:
     facts: Mapping[str, str | int]
     """What the retriever told about itself."""
 
+
+T = TypeVar("T")
 
 Steps: TypeAlias = Batches[Ask, Told]
 
@@ -89,8 +91,8 @@ class AsyncSearchQA:
     more.
 
     Args:
-        max_wait: seconds that a step waits for others at most. While a batch is at work the next one gathers,
-            so a step is begun at the latest ``max_wait`` after the batch that was at work when it came.
+        max_wait: seconds that a step waits for others at most: it is begun ``max_wait`` after it came, or as
+            soon as the batch that was at work then is done, whichever is later.
         max_batch: how many steps a batch holds; more wait for the one behind it.
 
     A batch that fails is played again one by one, so an error reaches the episode that caused it and no
@@ -209,7 +211,7 @@ class AsyncSearchQA:
             self._busy = False
 
 
-async def answered(promise: Future[list[Any]]) -> Any:
+async def answered(promise: Future[list[T]]) -> T:
     """The one answer of an order. Cancelled, it takes the order back where its batch has not begun."""
     try:
         (answer,) = await asyncio.wrap_future(promise)

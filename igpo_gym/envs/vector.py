@@ -106,7 +106,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         question_ids = self._each("question ids", chosen.get("question_id"), str)
         turns = self._each("max_turns", chosen.get("max_turns"), int)
         seeds, places = self._seeds_and_places(seed, mask)
-        fresh = self._begin(np.flatnonzero(mask), seeds, places, question_ids)
+        fresh = self._begin(np.flatnonzero(mask).tolist(), seeds, places, question_ids)
         for index, episode in fresh.items():
             number = None if turns is None else turns[index]
             episode.max_turns = None if number is None else check_max_turns(number)
@@ -211,7 +211,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
 
     def _begin(
         self,
-        indices: Sequence[int] | npt.NDArray[Any],
+        indices: Sequence[int],
         seeds: Sequence[int],
         places: Sequence[int],
         chosen: Sequence[str | None] | None = None,
@@ -223,8 +223,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             leader = index - index % self.config.group_size
             stream = QuestionStream(self.questions.questions, seeds[leader], order=self.config.order)
             questions.append(stream[places[index]] if wanted is None else self.questions.find(wanted))
-        episodes = self.engine.begin(questions, [int(index) % self.config.group_size for index in indices])
-        return {int(index): episode for index, episode in zip(indices, episodes, strict=True)}
+        episodes = self.engine.begin(questions, [index % self.config.group_size for index in indices])
+        return dict(zip(indices, episodes, strict=True))
 
     def _install(self, fresh: dict[int, Episode]) -> None:
         if not self.episodes:
@@ -271,8 +271,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         if (groups.any(1) != groups.all(1)).any():
             raise ValueError("a seeded reset must reset whole groups: their environments share one seed")
         seeds = list(seeds)
-        for index in np.flatnonzero(mask):
-            chosen = given[int(index)]
+        for index in np.flatnonzero(mask).tolist():
+            chosen = given[index]
             if chosen is None:
                 continue
             if chosen < 0:

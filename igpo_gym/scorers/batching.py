@@ -19,7 +19,7 @@ class BatchingScorer:
     Args:
         scorer: what gives the beliefs; only this front should call it.
         max_batch: requests in a batch, unless a single order has more.
-        max_wait: seconds to wait for more orders once one has come; 0 takes what is there.
+        max_wait: seconds that an order waits for others at most; 0 takes what is there.
         max_orders: orders that may wait; a caller beyond that blocks until there is room.
 
     Use it as a context manager, or :meth:`close` it: orders that still wait then fail with ScoringError, as

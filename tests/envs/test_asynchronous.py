@@ -46,7 +46,7 @@ class Gated(MentionScorer):
         self.busy.clear()
         task = asyncio.ensure_future(calls())
         assert await asyncio.to_thread(self.busy.wait, PATIENCE)
-        return task  # type: ignore[return-value]
+        return task
 
 
 class Asked:
@@ -262,9 +262,10 @@ def test_misuse_is_told(settings: dict[str, Any], scorer: Gated) -> None:
         asyncio.run(play(env))
     with pytest.raises(RuntimeError, match="closed"):
         asyncio.run(env.reset(seed=0))
-    for bounds, named in ({"max_wait": -1}, "max_wait"), ({"max_batch": 0}, "max_batch"):
-        with pytest.raises(ValueError, match=named):
-            AsyncSearchQA(**settings, **bounds)
+    with pytest.raises(ValueError, match="max_wait must not be negative"):
+        AsyncSearchQA(**settings, max_wait=-1)
+    with pytest.raises(ValueError, match="max_batch must be at least 1"):
+        AsyncSearchQA(**settings, max_batch=0)
 
 
 def test_an_environment_that_nobody_holds_leaves_no_thread_and_no_scorer(settings: dict[str, Any]) -> None:
