@@ -172,7 +172,7 @@ class AsyncSearchQA:
         episode, place = self._env.opened(seed, options)
         told = await self._told(Ask(episode, begins=True))
         self._env.install(episode, place, seed)
-        return episode.prompt_text, self._env.info(episode, told.facts)
+        return episode.prompt_text, self._env.tell(episode, told.facts)
 
     async def step(self, action: str | Message) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one message, as :meth:`SearchQAEnv.step` does."""

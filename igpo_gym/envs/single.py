@@ -86,7 +86,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         facts = self.engine.facts()
         self.engine.start([episode])
         self.install(episode, place, seed)
-        return episode.prompt_text, self.info(episode, facts)
+        return episode.prompt_text, self.tell(episode, facts)
 
     def opened(self, seed: int | None, options: Mapping[str, Any] | None) -> tuple[Episode, int]:
         """The episode that a reset begins, without its first belief, and the place of the one behind it."""
@@ -129,7 +129,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """What a step tells when its turn is settled."""
         self._show()
-        info = self.info(episode, facts)
+        info = self.tell(episode, facts)
         return episode.turns[-1].observation, reward, episode.terminated, episode.truncated, info
 
     def fork(self) -> SearchQAEnv:
@@ -165,7 +165,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
 
         return drawn(self.episode, self.render_mode)
 
-    def info(self, episode: Episode, facts: Mapping[str, str | int]) -> dict[str, Any]:
+    def tell(self, episode: Episode, facts: Mapping[str, str | int]) -> dict[str, Any]:
         """What is told about an episode as it stands."""
         return episode_info(episode, self.config.oracle_info, facts, self.config.info)
 
