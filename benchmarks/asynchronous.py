@@ -3,7 +3,7 @@
 All play the same scripted episodes of a generated world, so many at a time; repeats are interleaved. Prints
 JSON: steps a CPU second and a second of each, the ratio of the CPU seconds to the vector environment's, how
 long a step waits for its batch (the whole of it, and the part beyond the batch that was at work, which
-``max_wait`` bounds), and what cancelled steps leave behind.
+``max_wait`` bounds), and what canceled steps leave behind.
 
     python benchmarks/asynchronous.py
 """
@@ -106,8 +106,8 @@ async def in_coroutines(envs: Sequence[AsyncSearchQA], seed: int) -> None:
     await asyncio.gather(*(play(env, number) for number, env in enumerate(envs)))
 
 
-async def cancelled(env: AsyncSearchQA, count: int, folder: Path) -> dict[str, int]:
-    """What is left of so many steps that were cancelled at any time, beyond what was there before."""
+async def canceled(env: AsyncSearchQA, count: int, folder: Path) -> dict[str, int]:
+    """What is left of so many steps that were canceled at any time, beyond what was there before."""
     envs = [env.another() for _ in range(count)]
     await asyncio.gather(*(each.reset(seed=number) for number, each in enumerate(envs)))
     files = sorted(folder.iterdir())
@@ -123,7 +123,7 @@ async def cancelled(env: AsyncSearchQA, count: int, folder: Path) -> dict[str, i
     gc.collect()
     alive = sum(isinstance(thing, Episode) for thing in gc.get_objects())
     return {
-        "cancelled": sum(isinstance(end, asyncio.CancelledError) for end in ends),
+        "canceled": sum(isinstance(end, asyncio.CancelledError) for end in ends),
         "tasks_left": len(asyncio.all_tasks()) - 1,
         "orders_left": env._steps.waiting,
         "files_left": len(sorted(folder.iterdir())) - len(files),
@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--cancelled", type=int, default=1000)
+    parser.add_argument("--canceled", type=int, default=1000)
     options = parser.parse_args()
     torch.set_num_threads(1)
     envs = SearchQAVectorEnv(options.count, **SETTINGS)
@@ -159,7 +159,7 @@ def main() -> None:
     wall = {name: statistics.median(second for _, second in own) for name, own in spent.items()}
     whole, beyond = np.percentile(np.array(steps.waits), 99, axis=0)
     with tempfile.TemporaryDirectory() as folder, AsyncSearchQA(**SETTINGS, search_cache=folder) as env:
-        left = asyncio.run(cancelled(env, options.cancelled, Path(folder)))
+        left = asyncio.run(canceled(env, options.canceled, Path(folder)))
     results = {
         "steps_per_cpu_second": {name: round(number / seconds, 1) for name, seconds in cpu.items()},
         "steps_per_second": {name: round(number / seconds, 1) for name, seconds in wall.items()},

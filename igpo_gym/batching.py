@@ -36,7 +36,7 @@ class Batches(Generic[A, B]):
 
     One thread of its own calls ``answer``. While it is busy, new orders gather, and all of them make the next
     batch: a lone caller waits for nobody, and a crowd is served together. An order is never split, and one
-    that is cancelled before its batch begins is never asked.
+    that is canceled before its batch begins is never asked.
 
     Args:
         answer: gives an answer for each thing that is asked, in order; only this should call it.

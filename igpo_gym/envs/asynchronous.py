@@ -96,7 +96,7 @@ class AsyncSearchQA:
         max_batch: how many steps a batch holds; more wait for the one behind it.
 
     A batch that fails is played again one by one, so an error reaches the episode that caused it and no
-    other. Cancelled before its batch begins, a step has not happened, and nothing was asked; cancelled later,
+    other. Canceled before its batch begins, a step has not happened, and nothing was asked; canceled later,
     the episode is dropped, and the environment must be reset. Use it as a context manager, or :meth:`close`
     it, to end the thread at once; where nobody holds an environment any more it ends by itself.
 
@@ -204,7 +204,7 @@ class AsyncSearchQA:
             return await answered(promise)
         except asyncio.CancelledError:
             # What has begun goes on in its thread, and whether it happened nobody can tell any more.
-            if not promise.cancelled() and not asked.begins:
+            if not promise.cancel() and not asked.begins:
                 self._env.episode = None
             raise
         finally:
@@ -212,7 +212,7 @@ class AsyncSearchQA:
 
 
 async def answered(promise: Future[list[T]]) -> T:
-    """The one answer of an order. Cancelled, it takes the order back where its batch has not begun."""
+    """The one answer of an order. Canceled, it takes the order back where its batch has not begun."""
     try:
         (answer,) = await asyncio.wrap_future(promise)
     except asyncio.CancelledError:

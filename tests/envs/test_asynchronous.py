@@ -1,4 +1,4 @@
-"""Episodes of coroutines: what they play, how they are joined, and what a cancelled one leaves behind."""
+"""Episodes of coroutines: what they play, how they are joined, and what a canceled one leaves behind."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_failure_leaves_everything_as_it_was(settings: dict[str, Any], scorer:
         asyncio.run(play(env))
 
 
-def test_cancelled_before_its_batch_begins_it_has_not_happened(
+def test_canceled_before_its_batch_begins_it_has_not_happened(
     settings: dict[str, Any], scorer: Gated, retriever: Asked, tmp_path: Path
 ) -> None:
     async def play(first: AsyncSearchQA) -> None:
@@ -202,7 +202,7 @@ def test_cancelled_before_its_batch_begins_it_has_not_happened(
         asyncio.run(play(env))
 
 
-def test_cancelled_later_the_episode_is_dropped(settings: dict[str, Any], scorer: Gated) -> None:
+def test_canceled_later_the_episode_is_dropped(settings: dict[str, Any], scorer: Gated) -> None:
     async def play(env: AsyncSearchQA) -> None:
         await env.reset(seed=0)
         held = await scorer.held(lambda: env.step(MESSAGES[0]))
@@ -217,7 +217,7 @@ def test_cancelled_later_the_episode_is_dropped(settings: dict[str, Any], scorer
         single.reset(seed=0)
         assert await env.reset() == single.reset()
 
-        # A reset that is cancelled has not been called, whenever that was.
+        # A reset that is canceled has not been called, whenever that was.
         before = env.episode
         held = await scorer.held(lambda: env.reset(seed=9))
         held.cancel()
