@@ -125,9 +125,8 @@ class _Service(Generic[A, B]):
     def run(self) -> None:
         """Serve orders until it is closed."""
         while not self.closing.is_set():
-            batch = self._gather()
-            if batch:
-                self._fulfil([order for order in batch if order.promise.set_running_or_notify_cancel()])
+            # Nothing here may keep an answered order: through its promise it holds whoever waited for it.
+            self._fulfil([order for order in self._gather() if order.promise.set_running_or_notify_cancel()])
 
     def _gather(self) -> list[_Order[A, B]]:
         """The orders of the next batch; none when a moment passed without any."""
