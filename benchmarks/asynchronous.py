@@ -106,28 +106,34 @@ async def in_coroutines(envs: Sequence[AsyncSearchQA], seed: int) -> None:
     await asyncio.gather(*(play(env, number) for number, env in enumerate(envs)))
 
 
+def episodes() -> int:
+    """How many there are in memory."""
+    gc.collect()
+    return sum(type(thing) is Episode for thing in gc.get_objects())
+
+
 async def canceled(env: AsyncSearchQA, count: int, folder: Path) -> dict[str, int]:
     """What is left of so many steps that were canceled at any time, beyond what was there before."""
     envs = [env.another() for _ in range(count)]
     await asyncio.gather(*(each.reset(seed=number) for number, each in enumerate(envs)))
-    files = sorted(folder.iterdir())
-    tasks = [asyncio.ensure_future(each.step("<search>river</search>")) for each in envs]
-    order = random.Random(0).sample(tasks, count)
+    files, before = sorted(folder.iterdir()), episodes()
+    tasks: list[Any] = [asyncio.ensure_future(each.step("<search>river</search>")) for each in envs]
+    order: list[Any] = random.Random(0).sample(tasks, count)
     for number, task in enumerate(order):
         task.cancel()
         if number % 100 == 0:
             await asyncio.sleep(0.01)
-    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    ends = [type(end) for end in await asyncio.gather(*tasks, return_exceptions=True)]
     await env.another().reset(seed=0)  # behind whatever batch was at work
-    held = sum(each.episode is not None for each in envs)
-    gc.collect()
-    alive = sum(isinstance(thing, Episode) for thing in gc.get_objects())
+    tasks, order, task = [], [], None  # what they raised holds their frames
+    dropped = sum(each.episode is None for each in envs)
     return {
-        "canceled": sum(isinstance(end, asyncio.CancelledError) for end in ends),
+        "canceled": ends.count(asyncio.CancelledError),
+        "of_them_amid_a_batch": dropped,
         "tasks_left": len(asyncio.all_tasks()) - 1,
         "orders_left": env._steps.waiting,
         "files_left": len(sorted(folder.iterdir())) - len(files),
-        "episodes_left": alive - held,
+        "episodes_left": episodes() - (before - dropped),
     }
 
 
@@ -141,6 +147,7 @@ def main() -> None:
     envs = SearchQAVectorEnv(options.count, **SETTINGS)
     sessions = Sessions(**SETTINGS)
     single = SearchQAEnv(**SETTINGS)
+    scorer: Any = single.engine.scorer
     steps: Any = TimedSteps(single)
     coroutines = [AsyncSearchQA.of(copy.copy(single), steps) for _ in range(options.count)]
     ways: dict[str, Callable[[int], object]] = {
@@ -151,6 +158,7 @@ def main() -> None:
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for repeat in range(options.repeats + 1):
         for name, way in ways.items():
+            scorer.clear()  # all share the bundled model, and play the same
             seconds = timed(partial(way, 10_000 * repeat))
             if repeat:  # the first is not counted
                 spent[name].append(seconds)
