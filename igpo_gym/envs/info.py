@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -98,37 +99,44 @@ def _texts(episode: Episode, facts: Mapping[str, str | int] | None) -> dict[str,
     return told
 
 
-def columns(infos: Mapping[int, Mapping[str, Any]], count: int) -> dict[str, Any]:
-    """The ``infos`` of a vector environment of ``count`` places, from the ``info`` of some of them.
+CHUNK = 64
+"""How many dictionaries are held at a time: thousands of them keep Python's garbage collector busy."""
+
+
+def columns(infos: Iterable[tuple[int, Mapping[str, Any]]], count: int) -> dict[str, Any]:
+    """The ``infos`` of a vector environment of ``count`` places, from pairs of a place and its ``info``.
 
     It is what Gymnasium's ``VectorEnv._add_info`` makes of them one after another, made a column at a time:
     for each key an array with a value for each place, and under ``_key`` the mask of the places that have
     one. The dtype is that of the first value where this is a number, else object. A value that is a
     dictionary becomes a dictionary of columns.
 
-    >>> told = columns({0: {"turn": 1}, 2: {"turn": 3, "queries": ("Danzig",)}}, 3)
+    >>> told = columns([(0, {"turn": 1}), (2, {"turn": 3, "queries": ("Danzig",)})], 3)
     >>> told["turn"], told["_turn"], told["queries"].tolist()
     (array([1, 0, 3]), array([ True, False,  True]), [None, None, ('Danzig',)])
     """
+    told: dict[str, Any] = {}
+    pairs = iter(infos)
+    while some := dict(islice(pairs, CHUNK)):
+        _add(told, some, count)
+    return told
+
+
+def _add(told: dict[str, Any], infos: Mapping[int, Mapping[str, Any]], count: int) -> None:
+    """Write the infos of some places into the columns."""
     alike: dict[tuple[str, ...], list[int]] = {}
     for place, info in infos.items():
         alike.setdefault(tuple(info), []).append(place)
-    told: dict[str, Any] = {}
-    nested: dict[str, dict[int, Mapping[str, Any]]] = {}
     for keys, places in alike.items():
-        here = np.zeros(count, dtype=np.bool_)
-        here[places] = True
         of_places = zip(*[infos[place].values() for place in places], strict=True)
         for key, values in zip(keys, of_places, strict=True):
-            told[f"_{key}"] = told[f"_{key}"] | here if key in told else here.copy()
+            told.setdefault(f"_{key}", np.zeros(count, dtype=np.bool_))[places] = True
             if isinstance(values[0], dict):
-                told.setdefault(key, {})
-                nested.setdefault(key, {}).update(zip(places, values, strict=True))
+                _add(told.setdefault(key, {}), dict(zip(places, values, strict=True)), count)
                 continue
             column = told.setdefault(key, _empty(values[0], count))
             # A tuple among objects is one value, no row of them.
             column[places] = np.fromiter(values, column.dtype, len(values))
-    return told | {key: columns(inner, count) for key, inner in nested.items()}
 
 
 def _empty(value: Any, count: int) -> npt.NDArray[Any]:

@@ -115,8 +115,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._seeds, self._places = seeds, places
         self._install(fresh)
-        infos = {index: self._info(episode, facts) for index, episode in fresh.items()}
-        return self._observations(), columns(infos, self.num_envs)
+        return self._observations(), columns(self._infos({}, fresh, facts), self.num_envs)
 
     def step(self, actions: Sequence[str]) -> Stepped:
         """Play one message in every environment.
@@ -191,14 +190,23 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         rewards[played] = earned
         terminations[played] = [move.episode.terminated for move in moves.values()]
         truncations[played] = [move.episode.truncated for move in moves.values()]
-        infos = {index: self._info(move.episode, facts) for index, move in moves.items()}
-        for index, episode in fresh.items():
-            info = self._info(episode, facts)
-            if index in moves:
-                info |= {"final_obs": moves[index].turn.observation, "final_info": infos[index]}
-            infos[index] = info
+        infos = columns(self._infos(moves, fresh, facts), self.num_envs)
         self._install(fresh)
-        return self._observations(), rewards, terminations, truncations, columns(infos, self.num_envs)
+        return self._observations(), rewards, terminations, truncations, infos
+
+    def _infos(
+        self, moves: Mapping[int, Move], fresh: Mapping[int, Episode], facts: Mapping[str, str | int]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What is told of each environment, by its index."""
+        for index, move in moves.items():
+            info = self._info(move.episode, facts)
+            if index in fresh:
+                final = {"final_obs": move.turn.observation, "final_info": info}
+                info = final | self._info(fresh[index], facts)
+            yield index, info
+        for index, episode in fresh.items():
+            if index not in moves:
+                yield index, self._info(episode, facts)
 
     def _info(self, episode: Episode, facts: Mapping[str, str | int]) -> dict[str, Any]:
         return episode_info(episode, self.config.oracle_info, facts, self.config.info)

@@ -127,4 +127,4 @@ def test_columns_are_those_that_gymnasium_makes(infos: dict[int, dict[str, Any]]
     expected: dict[str, Any] = {}
     for place, info in infos.items():
         expected = envs._add_info(expected, info, place)
-    assert plain(columns(infos, COUNT)) == plain(expected)
+    assert plain(columns(infos.items(), COUNT)) == plain(expected)
