@@ -86,13 +86,18 @@ def bench_training(
         training_files,
     )
     from igpo_gym.benchmark.training.run import SUITE, Variant, run_training, shared
+    from igpo_gym.storage import check_writable
 
     require_extra()
+    check_writable(out, folder=True)
     variants = tuple(dict.fromkeys(map(Variant.parse, variant))) if variant else SUITE
     with _progress(len(variants) * seeds * base.updates) as bar:
 
         def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
             done = metrics["update"] > 0
+            if not console.is_terminal and "validation_f1" in metrics:
+                told = f"update {int(metrics['update'])}, validation F1 {metrics['validation_f1']:.3f}"
+                console.print(f"{chosen}, seed {seed}: {told}", highlight=False, soft_wrap=True)
             bar.update(bar.task_ids[0], advance=float(done), description=f"{chosen}, seed {seed}")
 
         outcomes = run_training(out, base, variants, seeds, show, jobs)

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
+from igpo_gym.search.progress import in_lines
 from igpo_gym.specs import joined
 from igpo_gym.text import printable, without_credentials
 
@@ -110,10 +111,13 @@ def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling:
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """The items, with a progress bar."""
+    """The items, with a progress bar; where there is no terminal, with a line at each tenth of them."""
     from rich.progress import track
 
-    yield from track(items, description=what, total=total, console=console)
+    if console.is_terminal:
+        yield from track(items, description=what, total=total, console=console)
+        return
+    yield from in_lines(items, what, total, lambda line: console.print(line, highlight=False, markup=False))
 
 
 def in_cells(estimate: Estimate) -> tuple[str, str, str]:

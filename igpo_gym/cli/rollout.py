@@ -70,7 +70,9 @@ def rollout(
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
+    from igpo_gym.storage import check_writable
 
+    check_writable(out)
     config = played_by(agent, config)
     question_set, engine = assemble(config)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)

@@ -106,7 +106,13 @@ SHOWN = {
 
 @contextmanager
 def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
-    """A progress bar over a table of the latest updates; yields what takes an update's metrics."""
+    """A progress bar over a table of the latest updates; yields what takes an update's metrics.
+
+    Where there is no terminal, each update is a line.
+    """
+    if not console.is_terminal:
+        yield lambda metrics: console.print(_line(metrics, updates), highlight=False, soft_wrap=True)
+        return
     bar = Progress(
         TextColumn("update"),
         BarColumn(),
@@ -127,23 +133,24 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
             made.add_row(str(int(metrics["update"])), *(_shown(name, metrics) for name in SHOWN))
         return made
 
-    try:
-        with Live(Group(table(), bar), console=console) as live:
+    with Live(Group(table(), bar), console=console) as live:
 
-            def show(metrics: Metrics) -> None:
-                latest.append(metrics)
-                del latest[:-10]
-                bar.update(task, completed=int(metrics["update"]))
-                live.update(Group(table(), bar))
+        def show(metrics: Metrics) -> None:
+            latest.append(metrics)
+            del latest[:-10]
+            bar.update(task, completed=int(metrics["update"]))
+            live.update(Group(table(), bar))
 
-            try:
-                yield show
-            except BaseException:
-                live.transient = not latest  # an empty table says nothing about what went wrong
-                raise
-    finally:
-        if not console.is_terminal:
-            console.print()  # there the last line is left open
+        try:
+            yield show
+        except BaseException:
+            live.transient = not latest  # an empty table says nothing about what went wrong
+            raise
+
+
+def _line(metrics: Metrics, updates: int) -> str:
+    told = ", ".join(f"{what} {_shown(name, metrics)}" for name, what in SHOWN.items() if name in metrics)
+    return f"update {int(metrics['update'])} of {updates}: {told}"
 
 
 def _shown(name: str, metrics: Metrics) -> str:

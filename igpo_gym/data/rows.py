@@ -18,6 +18,7 @@ from typing import Any, Literal
 from igpo_gym.data.answers import answers_of
 from igpo_gym.data.files import (
     BROKEN,
+    LINE_BYTES,
     WHOLE_BYTES,
     field,
     id_field,
@@ -169,6 +170,7 @@ def table_rows(path: Path) -> Iterator[Row]:
     texts = _decoded(path)
     first = next(texts, "")
     delimiter = "\t" if "\t" in first else ","
+    csv.field_size_limit(max(csv.field_size_limit(), LINE_BYTES))  # its own limit is 131,072 characters
     reader = csv.reader(_chained(first, texts), delimiter=delimiter, strict=True)
     try:
         for cells in reader:

@@ -7,6 +7,7 @@ into an episode here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +23,8 @@ from igpo_gym.rewards.functions import RewardFunction
 from igpo_gym.rewards.interface import Instrument, State, instrument_needs
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 from igpo_gym.search.interface import Corpus
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,46 @@ Beliefs = dict[BeliefView, Belief | None]
 """The beliefs of a state; None where the transcript was longer than the model reads."""
 
 
+UNREAD = 1e-4
+"""A probability of an answer's token, on average, that a model which reads the questions stays above now and
+then: one of a few thousand tokens guessed blindly has more."""
+
+LOOKED_AT = 4
+"""How many beliefs are seen before anything is said of them."""
+
+
+@dataclass(slots=True)
+class Legibility:
+    """Warns once where a scorer cannot read the questions: every gain is then 0 to three digits, for ever.
+
+    >>> seen = Legibility()
+    >>> seen.see([1e-7, 0.3])
+    >>> seen.settled, seen.highest
+    (True, 0.3)
+    """
+
+    count: int = 0
+    highest: float = 0.0
+    settled: bool = False
+    """Whether it is known that the scorer reads the questions, or was said that it does not."""
+
+    def see(self, probs: Sequence[float]) -> None:
+        """Take the beliefs of further states, of prompts as of later ones."""
+        if self.settled or not probs:
+            return
+        self.count += len(probs)
+        self.highest = max(self.highest, *probs)
+        self.settled = self.highest >= UNREAD or self.count >= LOOKED_AT
+        if self.settled and self.highest < UNREAD:
+            logger.warning(
+                "the scorer cannot read these questions: of the first %d beliefs in their answers none is "
+                "above %.0e, so that gains say nothing. nano reads the generated world alone: take another "
+                'scorer, such as "smollm2", a small real one (python -m igpo_gym.lm.smollm2 gets it), or a '
+                "larger one by its folder, hub name or URL",
+                *(self.count, self.highest),
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Instruments:
     """What there is to measure with."""
@@ -55,6 +98,7 @@ class Instruments:
     """The one that the episodes are played with."""
     context: Mapping[str, Any] = field(default_factory=dict)
     """What named instruments are made from beside these: an ``engine``, a ``policy``, a ``judge``."""
+    _reads: Legibility = field(default_factory=Legibility, init=False, repr=False, compare=False)
 
     def check(self, reward: RewardFunction) -> None:
         """Raise ValueError, with what to give, if the reward needs anything that is not there."""
@@ -96,6 +140,8 @@ class Instruments:
             asked.setdefault(id(self.model(view)), []).append(view)
         for of_one_model in asked.values():
             self._ask(states, of_one_model, found)
+        plain = [beliefs.get(BELIEF) for beliefs in found] if self.scorer is not None else []
+        self._reads.see([belief.prob for belief in plain if belief is not None])
         for (episode, turn), beliefs in zip(states, found, strict=True):
             for view in views:
                 if view.draw is not None and beliefs.get(view) is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,27 @@ def test_a_killed_relabeling_goes_on_where_it_was(place: Path) -> None:
             expected["rewards"]["igpo"]["return"], abs=1e-5
         )
     assert "120" in told.stdout  # the table is over all episodes, those of the first run too
+
+
+def test_the_messages_of_a_prompt_stand_apart(place: Path) -> None:
+    told = [("system", "You search."), ("user", "Where is it?"), ("assistant", "In Danzig.")]
+    messages = [{"role": role, "content": text} for role, text in told]
+    Path("chat.jsonl").write_text(json.dumps({"messages": messages, "answer": "Danzig"}))
+    run("import", "chat.jsonl", "--out", "records.jsonl")
+    shown = runner.invoke(app, ["show", "records.jsonl"]).output
+    lines = [line.strip("│ ") for line in shown.splitlines()]
+    start = lines.index("You search.")
+    assert lines[start : start + 3] == ["You search.", "", "Where is it?"]
+
+
+def test_a_pipe_that_nobody_writes_into_is_said_to_be_waited_for(place: Path) -> None:
+    os.mkfifo("pipe")
+    program = [sys.executable, "-c", "from igpo_gym.cli import app; app()"]
+    command = [*program, "import", "pipe", "--out", "records.jsonl"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "waiting for what writes into the pipe pipe\n"
+        with Path("pipe").open("w") as pipe:
+            pipe.write(json.dumps(transcript(1, "Salman")) + "\n")
+        assert process.wait() == 0
+    assert [episode.prediction for episode in read_rollouts("records.jsonl")] == ["Salman"]

@@ -25,6 +25,7 @@ from igpo_gym.specs import Spec
 from igpo_gym.storage import written_file
 
 __all__ = [
+    "FILES",
     "Chain",
     "Choice",
     "Entity",
@@ -123,6 +124,10 @@ def _untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     return items
 
 
+FILES = ("corpus.jsonl", "questions.jsonl")
+"""What a world that is written consists of."""
+
+
 def write_world(
     out: Path, world: World, track: Callable[[Iterable[Any], str, int], Iterable[Any]] = _untracked
 ) -> None:
@@ -133,9 +138,9 @@ def write_world(
     number, to show how far it is.
     """
     passages = track(world.passages(), "documents", world.documents)
-    _write_lines(out / "corpus.jsonl", map(_corpus_line, passages))
+    _write_lines(out / FILES[0], map(_corpus_line, passages))
     questions = track(world.all_questions(), "questions", world.questions)
-    _write_lines(out / "questions.jsonl", map(_question_line, questions))
+    _write_lines(out / FILES[1], map(_question_line, questions))
 
 
 def _corpus_line(passage: Passage) -> dict[str, Any]:
