@@ -153,6 +153,8 @@ def record(
         began, turns = time.perf_counter(), 0
         played = collect(engine, policy, questions, batch_size, group_size, frozenset(file.done))
         for episode in progress(played, "episodes", remaining):
+            if not episode.turns:  # aborted before its first turn, of which it was told
+                continue
             file.write(episode)
             turns += len(episode.turns)
         seconds = time.perf_counter() - began

@@ -78,6 +78,9 @@ def train(
       igpo-gym train runs/qwen --model Qwen/Qwen2.5-7B-Instruct --lora 16 --questions hotpotqa:train.json
       --validation hotpotqa:dev.json --search bm25:wiki-index --group-size 16 --learning-rate 1e-6
     """
+    from igpo_gym.storage import check_writable
+
+    check_writable(out, folder=True)  # before torch is imported
     from igpo_gym.agents.training.samples import SAMPLES, samples
     from igpo_gym.agents.training.trainer import train
 

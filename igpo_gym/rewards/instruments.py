@@ -15,7 +15,7 @@ from typing import Any
 import igpo_gym.specs as specs
 from igpo_gym.data.scores import JUDGE
 from igpo_gym.episode import BELIEF, Belief, BeliefView
-from igpo_gym.errors import ScoringError, TranscriptTooLongError
+from igpo_gym.errors import PromptTooLongError, ScoringError, TranscriptTooLongError
 from igpo_gym.parameters import read_call
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.rewards.beliefs import belief_request, found_documents
@@ -131,8 +131,8 @@ class Instruments:
     def beliefs(self, states: Sequence[State], views: Sequence[BeliefView]) -> list[Beliefs]:
         """The beliefs of every state by all of ``views``, whose models must be there.
 
-        Raises ScoringError when a scorer fails or cannot read a prompt, and ValueError when there are too few
-        passages to draw from.
+        Raises ScoringError when a scorer fails, PromptTooLongError when it cannot read a prompt, and
+        ValueError when there are too few passages to draw from.
         """
         found: list[Beliefs] = [{} for _ in states]
         asked: dict[int, list[BeliefView]] = {}
@@ -142,12 +142,16 @@ class Instruments:
             self._ask(states, of_one_model, found)
         plain = [beliefs.get(BELIEF) for beliefs in found] if self.scorer is not None else []
         self._reads.see([belief.prob for belief in plain if belief is not None])
+        unread: list[str] = []
         for (episode, turn), beliefs in zip(states, found, strict=True):
             for view in views:
                 if view.draw is not None and beliefs.get(view) is None:
                     beliefs[view] = beliefs[replace(view, draw=None)]
             if turn == 0 and None in beliefs.values():
-                raise ScoringError(f"the prompt of {episode.question.id!r} is longer than the scorer reads")
+                unread.append(episode.question.id)
+        if unread:
+            told = f"the prompt of {unread[0]!r} is longer than the scorer reads"
+            raise PromptTooLongError(told, tuple(unread))
         return found
 
     def _made(self, instruments: Sequence[Instrument | str]) -> dict[str, Instrument]:
