@@ -96,7 +96,7 @@ def log_beliefs(scorer: AnswerScorer, asked: Sequence[BeliefRequest], alias: str
     return np.array([max(each) if alias == "max" else each[0] for each in found])
 
 
-def ranks(values: Sequence[float]) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """The place of each value in their order."""
     return np.argsort(np.argsort(values)).astype(float)
 
@@ -162,7 +162,9 @@ def main(arguments: Iterable[str] | None = None) -> None:
     if given.aliases is not None:
         print(json.dumps(aliases(scorer, given.aliases, 20), indent=1), flush=True)
     either = [np.concatenate([np.diff(f(each)) for each in found["tags"]]) for f in (lambda x: x, np.exp)]
-    print(f"rank correlation of log gains and gains (tags): {np.corrcoef(*map(ranks, either))[0, 1]:.3f}")
+    print(
+        f"rank correlation of log gains and gains (tags): {np.corrcoef(ranks(either[0]), ranks(either[1]))[0, 1]:.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -77,8 +76,6 @@ def import_transcripts(
     with explained():
         if out.exists() and file.exists() and out.samefile(file):
             raise ValueError(f"--out is the file that is read ({file}); name another file")
-        if file.is_fifo():
-            Console(stderr=True).print(f"waiting for what writes into the pipe {file}", markup=False)
         with written_file(out) as written:
             for episode in read_transcripts(file, layout, questions=questions, unread=tell):
                 made_with = {**episode.extra.pop(SETTINGS, {}), **settings}

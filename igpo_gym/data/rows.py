@@ -249,7 +249,12 @@ def _entries(path: Path, within: str, unread: Callable[[DataError], None]) -> It
 
 
 def head_of(path: Path, size: int) -> bytes:
-    """The first bytes of a file; what is damaged within them is found out by its reader."""
+    """The first bytes of a file; what is damaged within them is found out by its reader.
+
+    DataError for a pipe: it is gone once its beginning is read, and one without a writer never begins.
+    """
+    if path.is_fifo():
+        raise DataError(path, "a pipe, which cannot be read twice: write what it gives into a file first")
     with open_bytes(path) as file, suppress(*BROKEN):
         return file.read(size)
     return b""

@@ -175,14 +175,9 @@ def test_the_messages_of_a_prompt_stand_apart(place: Path) -> None:
     assert lines[start : start + 3] == ["You search.", "", "Where is it?"]
 
 
-def test_a_pipe_that_nobody_writes_into_is_said_to_be_waited_for(place: Path) -> None:
-    os.mkfifo("pipe")
-    program = [sys.executable, "-c", "from igpo_gym.cli import app; app()"]
-    command = [*program, "import", "pipe", "--out", "records.jsonl"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        assert process.stderr is not None
-        assert process.stderr.readline() == "waiting for what writes into the pipe pipe\n"
-        with Path("pipe").open("w") as pipe:
-            pipe.write(json.dumps(transcript(1, "Salman")) + "\n")
-        assert process.wait() == 0
-    assert [episode.prediction for episode in read_rollouts("records.jsonl")] == ["Salman"]
+@pytest.mark.parametrize("command", [("import", "--out", "out.jsonl"), ("data", "show")], ids=" ".join)
+def test_a_pipe_is_refused_and_not_waited_for(place: Path, command: tuple[str, ...]) -> None:
+    os.mkfifo("pipe.jsonl")  # nobody writes into it: opening it would wait for ever
+    told = run(*command, "pipe.jsonl", code=2)
+    assert "pipe.jsonl: a pipe, which cannot be read twice" in told
+    assert not Path("out.jsonl").exists()
