@@ -161,10 +161,9 @@ def main(arguments: Iterable[str] | None = None) -> None:
     print(f"highest log belief of a transcript: at least {min(lowest):.2f}", flush=True)
     if given.aliases is not None:
         print(json.dumps(aliases(scorer, given.aliases, 20), indent=1), flush=True)
-    either = [np.concatenate([np.diff(f(each)) for each in found["tags"]]) for f in (lambda x: x, np.exp)]
-    print(
-        f"rank correlation of log gains and gains (tags): {np.corrcoef(ranks(either[0]), ranks(either[1]))[0, 1]:.3f}"
-    )
+    logs, probs = ([np.concatenate([np.diff(f(each)) for each in found["tags"]])] for f in (np.array, np.exp))
+    together = np.corrcoef(ranks(logs[0]), ranks(probs[0]))[0, 1]
+    print(f"rank correlation of log gains and gains (tags): {together:.3f}")
 
 
 if __name__ == "__main__":
