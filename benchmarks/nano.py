@@ -29,8 +29,9 @@ from rich.table import Table
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.policies.scripted import ScriptedAgent, noisy
 from igpo_gym.data import resolve_questions
+from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.world import WorldQuestions
-from igpo_gym.data.world.oracle import judge_searches, known_hops
+from igpo_gym.data.world.oracle import judge_searches, known_hops, retrieved
 from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.policy import Policy, Sampling
@@ -172,7 +173,7 @@ def gain_figures(bench: Bench) -> dict[str, Any]:
         steps = zip(episode.turns, judge_searches(episode), beliefs[:-1], beliefs[1:], strict=False)
         for number, (turn, verdict, before, after) in enumerate(steps, 1):
             was_complete = complete
-            seen.update(passage.id for passage in turn.passages)
+            seen |= found_evidence(episode.question, turn.passages)
             complete = all(known_hops(episode.question, seen))
             if verdict == "useful":
                 name = "completes" if complete else "intermediate"
@@ -224,9 +225,7 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
         "queries beyond a name": share(
             (query not in titles for _, query in queries), [q for q, _ in queries]
         ),
-        "evidence found": share(
-            all(known_hops(e.question, {p.id for t in e.turns for p in t.passages})) for e in episodes
-        ),
+        "evidence found": share(all(known_hops(e.question, retrieved(e))) for e in episodes),
         "episodes a second": Figure(len(episodes) / seconds, float("nan"), float("nan"), len(episodes)),
     }
 

@@ -59,6 +59,9 @@ class Question:
     evidence_match: EvidenceMatch = "id"
     """How the evidence is found among the passages of the corpus that is searched, which an environment finds
     out (:mod:`igpo_gym.data.evidence`)."""
+    evidence_texts: tuple[str, ...] = ()
+    """What a passage has to say to be ``evidence``, a text for each, where a search may show less than all of
+    a document: the sentence that decides. Empty where having the passage is enough."""
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -73,6 +76,8 @@ class Question:
             raise ValueError(f"question {self.id!r} has no answer, or an empty one")
         if self.evidence_titles and len(self.evidence_titles) != len(self.evidence):
             raise ValueError(f"question {self.id!r} has not as many titles of evidence as pieces of it")
+        if self.evidence_texts and len(self.evidence_texts) != len(self.evidence):
+            raise ValueError(f"question {self.id!r} has not as many texts of evidence as pieces of it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,18 @@ def cut_at_sentence(text: str, length: int) -> str:
     return head[: words[-1]] if words else head
 
 
+def first_sentences(text: str, count: int) -> str:
+    """The first ``count`` sentences of a text, at least 1; all of it where it has no more.
+
+    >>> first_sentences("It is a port. It lies in Pomerania. See also Elbing.", 2)
+    'It is a port. It lies in Pomerania.'
+    """
+    for number, match in enumerate(_SENTENCE_END.finditer(text), start=1):
+        if number == count:
+            return text[: match.end()].rstrip()
+    return text
+
+
 def shortened(text: str, length: int | None) -> tuple[str, int]:
     """A text of at most about ``length`` characters, with a mark where it was cut, and how many it lost.
 

@@ -259,6 +259,65 @@ def test_a_world_is_written_indexed_and_played(files: Path) -> None:
     assert {path.name: path.read_bytes() for path in Path("world").iterdir()} == before
 
 
+def test_a_hard_world_is_written_and_played(files: Path) -> None:
+    dials = (
+        "--distractors",
+        "1",
+        "--outdated",
+        "0.5",
+        "--several",
+        "0.2",
+        "--unanswerable",
+        "0.3",
+        "--long-names",
+        "1",
+    )
+    said = run(
+        "world",
+        "--out",
+        "world",
+        "--documents",
+        "40",
+        "--questions",
+        "12",
+        *dials,
+        "--shown",
+        "2",
+        "--miss",
+        "0.1",
+    )
+    search = "flawed:bm25:world/index#shown=2,miss=0.1"
+    assert f"search them with --search {search}" in said
+    assert (
+        f"{len((files / 'world/corpus.jsonl').read_text().splitlines())} documents in world/corpus.jsonl"
+        in said
+    )
+    run("index", "build", "world/corpus.jsonl", "world/index")
+    questions = ("--questions", "jsonl:world/questions.jsonl", "--search", search, "--tools", "search + open")
+    run(
+        "rollout",
+        *CHEAP,
+        *questions,
+        "--agent",
+        "expert",
+        "--max-turns",
+        "12",
+        "--episodes",
+        "12",
+        "--out",
+        "out.jsonl",
+    )
+    episodes = list(read_rollouts(files / "out.jsonl"))
+    assert {call.tool for e in episodes for t in e.turns for call in getattr(t.action, "calls", ())} == {
+        "search",
+        "open",
+    }
+    assert all(len(episode.question.evidence_texts) == episode.question.hops for episode in episodes)
+    assert "must not sum to more than 1" in run(
+        "world", "--out", "w", "--several", "0.6", "--unanswerable", "0.6", code=2
+    )
+
+
 def test_a_corpus_that_is_none_is_explained(files: Path) -> None:
     (files / "bad.jsonl").write_text('{"id": "1", "contents": "fine"}\nnot json\n')
     assert "line 2" in run("index", "build", "bad.jsonl", "bad", code=2)

@@ -22,6 +22,12 @@ def serve_search(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at.")] = 8000,
     topk: Annotated[int, typer.Option(min=1, max=1000, help="Passages for a query that does not say.")] = 3,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Serve MCP as well, at /mcp: search and open as tools of any agent.")
+    ] = False,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="Serve MCP alone, through standard input and output.")
+    ] = False,
 ) -> None:
     """Serve a search index over HTTP, in Search-R1's protocol: for igpo-gym, Search-R1, verl, SkyRL, slime.
 
@@ -35,6 +41,8 @@ def serve_search(
 
       igpo-gym rollout --search http://localhost:8000/retrieve ...
 
+      igpo-gym serve search wiki-index --stdio     # the command of an agent's MCP settings
+
     POST /retrieve finds passages, POST /access gives whole documents, GET /health tells what is served. What
     many clients ask at once is searched together. Ctrl-C or SIGTERM ends it when running requests are done.
     """
@@ -42,9 +50,14 @@ def serve_search(
         from igpo_gym.search.server import Limits, bound, make_app, serve
         from igpo_gym.specs import fingerprint, resolve
 
+        if stdio:
+            from igpo_gym.search.mcp_server import serve_pipes
+
+            serve_pipes(resolve("search", index, questions=_NoQuestions()), topk, Limits().max_topk)
+            return
         with bound(host, port) as sock:
             retriever = resolve("search", index, questions=_NoQuestions())
-            app = make_app(retriever, fingerprint(index), Limits(topk=topk))
+            app = make_app(retriever, fingerprint(index), Limits(topk=topk), host if mcp else "")
             size = f"{len(retriever):,} passages" if isinstance(retriever, Sized) else repr(retriever)
             url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/retrieve"
             _log()

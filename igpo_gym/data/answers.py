@@ -18,6 +18,9 @@ from typing import Any
 UNANSWERABLE = ("unanswerable", "cannot be answered", "unknown")
 """The answers of a question that its texts do not answer."""
 
+HINT = f" (If this cannot be known, the answer is: {UNANSWERABLE[0]}.)"
+"""What ends every question of a set that has unanswerable ones."""
+
 _PLAIN = frozenset({str, bool, int, float, list, tuple, dict, type(None)})
 
 _LONGEST_LITERAL = 100_000

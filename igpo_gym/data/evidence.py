@@ -42,9 +42,30 @@ def normal_title(title: str) -> str:
 
 
 def found_evidence(question: Question, passages: Iterable[Passage]) -> frozenset[str]:
-    """Those of ``question.evidence`` that are among the passages."""
-    passages, match = tuple(passages), question.evidence_match
+    """Those of ``question.evidence`` that are among the passages, and say what they have to say.
+
+    >>> question = Question("q", "Who?", ("Grass",), ("drum",), evidence_texts=("Grass wrote it.",))
+    >>> found_evidence(question, [Passage("drum", "The Tin Drum", "It is a novel.")])
+    frozenset()
+    >>> found_evidence(question, [Passage("drum", "The Tin Drum", "It is a novel. Grass wrote it.")])
+    frozenset({'drum'})
+    """
+    passages = tuple(passages)
+    if question.evidence_texts:
+        return _found_texts(question, passages)
+    return named_evidence(question, passages)
+
+
+def _found_texts(question: Question, passages: Sequence[Passage]) -> frozenset[str]:
+    needed = dict(zip(question.evidence, question.evidence_texts, strict=True))
+    found = ((passage, named_evidence(question, [passage])) for passage in passages)
+    return frozenset(each for passage, named in found for each in named if needed[each] in passage.text)
+
+
+def named_evidence(question: Question, passages: Sequence[Passage]) -> frozenset[str]:
+    """Those of ``question.evidence`` of which the passages are, or are a part."""
     found: set[str] = set()
+    match = question.evidence_match
     if match in ("id", "id or title"):
         found.update(passage.id for passage in passages)
         found.intersection_update(question.evidence)

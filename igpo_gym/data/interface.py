@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from igpo_gym.data.flaws import Flaws
 from igpo_gym.episode import Passage, Question
 
 
@@ -31,3 +32,5 @@ class QuestionSet:
         default=None, repr=False, compare=False, kw_only=True
     )
     """Gives the documents of passage ids, where the questions are about a corpus that they do not bring."""
+    flaws: Flaws = field(default=Flaws(), kw_only=True)
+    """What the search over a corpus of these questions lacks, whatever retriever it is made with."""

@@ -19,7 +19,7 @@ def join(sets: Sequence[QuestionSet]) -> QuestionSet:
     one of an earlier set, as where both are called by their titles, gets the id ``id#2`` (then ``#3``, ...),
     in the evidence too.
 
-    Raises SpecError for one question that several sets hold.
+    Raises SpecError for one question that several sets hold, and for sets whose search differs (``flaws``).
 
     >>> def made(name):
     ...     question = Question("1", f"Who, {name}?", ("x",), ("Danzig",))
@@ -28,6 +28,10 @@ def join(sets: Sequence[QuestionSet]) -> QuestionSet:
     [('a/1', ('Danzig',)), ('b/1', ('Danzig#2',))]
     """
     name = " + ".join(each.name for each in sets)
+    if len({each.flaws for each in sets}) > 1:
+        raise SpecError(
+            f"the sets of {name!r} are not searched alike: give shown= and miss= to all of them or to none"
+        )
     passages: dict[str, Passage] = {}
     sets = [_within(passages, each) for each in sets]
     searchable = [each for each in sets if each.passages]
@@ -38,6 +42,7 @@ def join(sets: Sequence[QuestionSet]) -> QuestionSet:
         passages=tuple(passages.values()),
         fingerprint=" + ".join(each.fingerprint for each in searchable) if known else "",
         left_out=sum(each.left_out for each in sets),
+        flaws=sets[0].flaws,
     )
 
 

@@ -36,6 +36,7 @@ _SEARCH_R1 = (
 def _jsonl(question: Question, messages: Messages, split: str, place: int) -> dict[str, Any]:
     known = {
         "evidence": list(question.evidence),
+        "evidence_texts": list(question.evidence_texts),
         "hops": question.hops,
         "source": question.source,
         "parts": list(question.parts),

@@ -195,6 +195,11 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         require_evidence(f"reward {paid.name!r}", questions)
     if config.tools == GOLD_EVIDENCE:
         require_evidence(f"the tool {GOLD_EVIDENCE!r}", questions)  # before an index is loaded
+    if questions.flaws.shown and config.tools == "search":
+        raise SpecError(
+            f"a search over {without_credentials(questions.name)!r} shows the beginnings of documents; take "
+            "tools='search + open', so that the rest can be read"
+        )
     retriever = resolve_search(config.search, questions, config.search_cache) if _searches(config) else None
     searched = corpus_of(retriever) or retriever if retriever is not None else None
     if searched is not None and not _own_corpus(config.search) and config.tools != GOLD_EVIDENCE:
@@ -204,7 +209,8 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     tools = resolve_tools(config.tools, retriever=retriever, top_k=config.top_k, questions=questions)
     policy = None
     if config.policy is not None:
-        told = {"questions": questions, "protocol": protocol, "sampling": Sampling()}
+        bound = protocol.with_tools(tool.spec for tool in tools)
+        told = {"questions": questions, "protocol": bound, "sampling": Sampling()}
         policy = specs.resolve("policy", config.policy, **told)
     scorer = resolve_scorer(config.scorer)
     if framing := getattr(scorer, "framing", None):

@@ -45,12 +45,9 @@ Beliefs = dict[BeliefView, Belief | None]
 """The beliefs of a state; None where the transcript was longer than the model reads."""
 
 
-UNREAD = 1e-4
-"""A probability of an answer's token, on average, that a model which reads the questions stays above now and
-then: one of a few thousand tokens guessed blindly has more."""
-
-LOOKED_AT = 4
-"""How many beliefs are seen before anything is said of them."""
+LOOKS = ((4, 1e-6), (16, 1e-4))
+"""After how many beliefs one of them has been higher, where a scorer reads the questions: a belief is the
+probability of an answer's token on average, and blind guesses among a few thousand tokens are about 1e-4."""
 
 
 @dataclass(slots=True)
@@ -74,8 +71,9 @@ class Legibility:
             return
         self.count += len(probs)
         self.highest = max(self.highest, *probs)
-        self.settled = self.highest >= UNREAD or self.count >= LOOKED_AT
-        if self.settled and self.highest < UNREAD:
+        unread = any(self.count >= count and self.highest < bound for count, bound in LOOKS)
+        self.settled = unread or self.highest >= LOOKS[-1][1]
+        if unread:
             logger.warning(
                 "the scorer cannot read these questions: of the first %d beliefs in their answers none is "
                 "above %.0e, so that gains say nothing. nano reads the generated world alone: take another "

@@ -80,8 +80,9 @@ def _malformed(episode: Episode, turn: int) -> float:
     return float(unanswered or isinstance(episode.turns[turn - 1].action, Invalid))
 
 
-def _seen_before(episode: Episode, turn: int) -> set[str]:
-    return {passage.id for played in episode.turns[: turn - 1] for passage in played.passages}
+def _seen_before(episode: Episode, turn: int) -> set[tuple[str, str]]:
+    """What earlier turns have shown: a part of a document is not the whole of it."""
+    return {(passage.id, passage.text) for played in episode.turns[: turn - 1] for passage in played.passages}
 
 
 def _evidence_recall(episode: Episode, turn: int) -> float:
@@ -96,7 +97,7 @@ def _evidence_recall(episode: Episode, turn: int) -> float:
 
 def _redundancy(episode: Episode, turn: int) -> float:
     """Minus the share of the turn's passages that an earlier turn had found; 0 where it found none."""
-    found = [passage.id for passage in episode.turns[turn - 1].passages]
+    found = [(passage.id, passage.text) for passage in episode.turns[turn - 1].passages]
     seen = _seen_before(episode, turn)
     return -sum(passage in seen for passage in found) / len(found) if found else 0.0
 

@@ -34,6 +34,13 @@ specs.register(
     form='"hybrid:PART,PART#k=60" (their rankings joined, as in hybrid:bm25:FOLDER,dense:FOLDER)',
     parts=True,
 )
+specs.register(
+    "search",
+    "flawed",
+    "igpo_gym.search.flawed:flawed",
+    form='"flawed:PART#shown=2,miss=0.2" (shows beginnings of documents, misses a share of queries)',
+    parts=True,
+)
 for _name in ("http", "https"):
     specs.register(
         "search",
@@ -60,10 +67,23 @@ def resolve_search(
     With ``search_cache``, ``"FOLDER"`` or ``"replay:FOLDER"``, it stands behind a cache
     (:class:`igpo_gym.search.cache.CachedSearch`), and is not constructed where answers are replayed.
 
+    Questions that say what their search lacks (``flaws``) get it around whatever is named here.
+
     Raises SpecError for any other spec and where "bm25" has no passages to work on, DataError for what is
     wrong with a corpus, an index or a cache.
     """
-    spec = "bm25" if search is None else search
+    found = _resolved("bm25" if search is None else search, questions, search_cache)
+    if questions is not None and questions.flaws:
+        from igpo_gym.search.flawed import Flawed
+
+        return Flawed(found, questions.flaws)
+    return found
+
+
+def _resolved(
+    spec: str | Retriever, questions: QuestionSet, search_cache: str | Path | None = None
+) -> Retriever:
+    """The retriever of a spec, without what the questions say that it lacks."""
 
     def make() -> Retriever:
         found: Retriever = specs.resolve("search", spec, questions=questions)
@@ -89,12 +109,19 @@ def _corpus_named(search: str, questions: QuestionSet) -> Corpus | None:
     spec = specs.Spec.parse(search)
     if inner := specs.made_of("search", spec.place):
         named = (_corpus_named(part, questions) for part in inner)
-        return next((corpus for corpus in named if corpus is not None), None)
+        first = next((corpus for corpus in named if corpus is not None), None)
+        if first is not None and spec.place.startswith("flawed:"):
+            return Unopened(partial(_opened, search, questions))
+        return first
     place = index_place(search)
     if place is None and spec.place.startswith("dense:"):
         place = spec.place.removeprefix("dense:")
     there = place is not None and (Path(place).exists() if place else bool(questions.passages))
-    return Unopened(partial(resolve_search, search, questions)) if there else None
+    return Unopened(partial(_resolved, search, questions)) if there else None
+
+
+def _opened(search: str, questions: QuestionSet) -> Corpus | None:
+    return corpus_of(_resolved(search, questions))
 
 
 def corpus_of(retriever: Retriever) -> Corpus | None:
@@ -102,10 +129,14 @@ def corpus_of(retriever: Retriever) -> Corpus | None:
 
     Of several that are joined, those of the first that does.
     """
+    from igpo_gym.search.flawed import Beginnings, Flawed
     from igpo_gym.search.hybrid import Hybrid
 
     if isinstance(retriever, CachedSearch):
         return retriever.corpus
+    if isinstance(retriever, Flawed):
+        corpus = corpus_of(retriever.retriever)
+        return None if corpus is None else Beginnings(corpus, retriever)
     if isinstance(retriever, Hybrid):
         return next((corpus for part in retriever.parts if (corpus := corpus_of(part)) is not None), None)
     return retriever if _is_corpus(retriever) else None

@@ -16,7 +16,6 @@ import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
-from igpo_gym.search import resolve_search
 from igpo_gym.search.identity import identity_of
 from igpo_gym.search.interface import Retriever, check_found
 from igpo_gym.text import without_credentials
@@ -33,7 +32,7 @@ def hybrid(place: str, /, *, questions: QuestionSet, k: int = K, depth: int = DE
     if len(parts) < 2:
         shown = without_credentials(place)
         raise SpecError(f"a hybrid search has two parts or more, joined by commas: hybrid:{shown}")
-    return Hybrid([resolve_search(part, questions) for part in parts], k, depth)
+    return Hybrid([specs.resolve("search", part, questions=questions) for part in parts], k, depth)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A search server: any retriever behind Search-R1's protocol, for this package's clients and all others.
 
 ``igpo-gym serve search INDEX`` runs it. ``POST /retrieve`` finds passages, ``POST /access`` gives whole
-documents, ``GET /health`` tells what is served.
+documents, ``GET /health`` tells what is served; ``/mcp`` is for agents that speak MCP, if it is asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sized
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,9 +88,15 @@ def _percentile(ordered: list[float], percent: int) -> float:
     return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)] if ordered else 0.0
 
 
-def make_app(retriever: Retriever, fingerprint: str = "", limits: Limits = Limits()) -> FastAPI:
-    """The application of a server for ``retriever``; ``/health`` tells the ``fingerprint`` of its index."""
+def make_app(
+    retriever: Retriever, fingerprint: str = "", limits: Limits = Limits(), mcp_host: str = ""
+) -> FastAPI:
+    """The application of a server for ``retriever``; ``/health`` tells the ``fingerprint`` of its index.
+
+    With ``mcp_host``, the address it will listen at, it serves MCP at ``/mcp`` as well.
+    """
     joined = Joined(retriever, limits.waiting)
+    tools = _mcp(joined, retriever, limits) if mcp_host else None
     line = Line()
 
     async def tell() -> None:
@@ -103,7 +109,8 @@ def make_app(retriever: Retriever, fingerprint: str = "", limits: Limits = Limit
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         telling = asyncio.create_task(tell())
-        yield
+        async with tools.session_manager.run() if tools else nullcontext():
+            yield
         telling.cancel()
         joined.close()
 
@@ -156,7 +163,15 @@ def make_app(retriever: Retriever, fingerprint: str = "", limits: Limits = Limit
     app.add_api_route("/retrieve", retrieve, methods=["POST"], openapi_extra=_example(EXAMPLE_QUERIES))
     app.add_api_route("/access", access, methods=["POST"], openapi_extra=_example({"urls": ["0"]}))
     app.add_api_route("/health", health, methods=["GET"])
+    if tools:
+        app.mount("/", tools.streamable_http_app(stateless_http=True, json_response=True, host=mcp_host))
     return app
+
+
+def _mcp(joined: Joined, retriever: Retriever, limits: Limits) -> Any:
+    from igpo_gym.search.mcp_server import make_mcp_server  # needs an extra of its own
+
+    return make_mcp_server(joined, retriever, limits.topk, limits.max_topk)
 
 
 def _example(body: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ from igpo_gym.specs.registry import (
     names,
     register,
     registered,
+    registered_in,
     unregister,
 )
 from igpo_gym.specs.trust import from_file
@@ -83,6 +84,7 @@ __all__ = [
     "placed",
     "register",
     "registered",
+    "registered_in",
     "resolve",
     "unknown",
     "unregister",

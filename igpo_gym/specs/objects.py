@@ -19,6 +19,7 @@ from igpo_gym.errors import SpecError
 from igpo_gym.specs.fingerprints import fingerprint
 from igpo_gym.specs.grammar import Spec, parts
 from igpo_gym.specs.registry import (
+    ALSO,
     KINDS,
     LOCK,
     OTHER,
@@ -246,7 +247,7 @@ def _find(kind: str, spec: Spec) -> _Found:
         return _Found(f"{match[1]}:{match[2]}", match[3] or "")
     if OTHER in table and not _near(place, names(kind)):
         return _Found(table[OTHER].make, place)
-    raise unknown(place, kind)
+    raise unknown(place, kind, *ALSO.get(kind, ()))
 
 
 def unknown(place: str, *kinds: str) -> SpecError:

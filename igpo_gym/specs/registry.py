@@ -85,6 +85,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             {"name": "name", "version": "version", "measure": "measure(states)"},
         ),
         "tool": Kind("tool", "tool", {"spec": "spec, a ToolSpec", "run": "run(calls)"}),
+        "toolbox": Kind("tools", "set of tools", {"tools": "tools"}, kept=4),
         "protocol": Kind(
             "protocol",
             "protocol",
@@ -106,6 +107,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 """The kinds by the name that :func:`register` and :func:`resolve` take."""
 
 
+ALSO: Mapping[str, tuple[str, ...]] = MappingProxyType({"reward": ("term",), "tool": ("toolbox",)})
+"""By kind, those whose names stand in its specs as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What is registered under a name."""
@@ -116,8 +121,8 @@ class Entry:
     """How it is written in a spec, for messages."""
     files: bool
     """Whether what stands behind the colon is a file or folder."""
-    runs_code: bool
-    """Whether what stands behind the colon can run code."""
+    runs_code: bool | Callable[[str], bool]
+    """Whether what stands behind the colon can run code; a function tells it of each."""
     parts: bool
     """Whether what stands behind the colon are specs of the same kind, joined by commas."""
     owner: str
@@ -135,7 +140,7 @@ def register(
     *,
     form: str = "",
     files: bool = False,
-    runs_code: bool = False,
+    runs_code: bool | Callable[[str], bool] = False,
     parts: bool = False,
 ) -> Callable[[T], T]: ...
 
@@ -148,7 +153,7 @@ def register(
     *,
     form: str = "",
     files: bool = False,
-    runs_code: bool = False,
+    runs_code: bool | Callable[[str], bool] = False,
     parts: bool = False,
 ) -> T: ...
 
@@ -160,7 +165,7 @@ def register(
     *,
     form: str = "",
     files: bool = False,
-    runs_code: bool = False,
+    runs_code: bool | Callable[[str], bool] = False,
     parts: bool = False,
 ) -> Any:
     """Make ``name`` stand for what ``make`` gives; without ``make``, a decorator of it.
@@ -175,8 +180,9 @@ def register(
 
     ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
     colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
-    :func:`from_file`). ``parts``: what stands behind it are specs of the same kind (see
-    :func:`igpo_gym.specs.parts`); each counts in a fingerprint, and must be one that a file may name.
+    :func:`from_file`), or a function that tells this of what stands behind the colon. ``parts``: what stands
+    behind it are specs of the same kind (see :func:`igpo_gym.specs.parts`); each counts in a fingerprint, and
+    must be one that a file may name.
 
     Raises SpecError for a kind that does not exist, for a name that no spec can spell, and for one that
     another module has registered. The same module may register it anew, as when a notebook's cell runs again.

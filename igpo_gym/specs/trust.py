@@ -9,7 +9,7 @@ from pathlib import Path
 
 from igpo_gym.errors import SpecError
 from igpo_gym.specs.grammar import Spec, joined, listed, parts
-from igpo_gym.specs.registry import KINDS, PATH, exists, kind_of, registered_in, table_of
+from igpo_gym.specs.registry import ALSO, KINDS, PATH, Entry, exists, kind_of, registered_in, table_of
 from igpo_gym.text import without_credentials
 
 
@@ -25,7 +25,7 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
     for part in _parts(kind, spec):
         if trusted or _on_the_command_line(spec) or _on_the_command_line(part):
             continue
-        kinds = (kind, "term") if kind == "reward" else (kind,)
+        kinds = (kind, *ALSO.get(kind, ()))
         place = Spec.parse(part).place
         entry = next((table_of(each)[name] for each in kinds if (name := registered_in(each, place))), None)
         if entry and entry.parts:
@@ -33,13 +33,18 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
                 from_file(kind, inner, file)
             continue
         path = any(PATH in table_of(each) for each in kinds) and exists(place)
-        if entry.runs_code if entry else not path:
+        if _runs_code(entry, place) if entry else not path:
             raise SpecError(
                 f"{file} names the {KINDS[kind].noun} {without_credentials(part)!r}, which is neither "
                 "registered, nor a file, nor a URL; if you trust it, name it on the command line, or give "
                 "--trust-imports"
             )
     return spec
+
+
+def _runs_code(entry: Entry, place: str) -> bool:
+    code = entry.runs_code
+    return code(place.partition(":")[2]) if callable(code) else code
 
 
 def _parts(kind: str, spec: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from igpo_gym.episode import Episode, Passage, ToolCall, ToolResult
+from igpo_gym.episode import Episode, Passage, ToolCall, ToolCalls, ToolResult
 from igpo_gym.errors import SpecError
 from igpo_gym.search.interface import DocumentSource
 from igpo_gym.text import cut_at_sentence
@@ -28,6 +28,15 @@ OPEN = ToolSpec(
 )
 
 PAGE_CHARS = 4000
+
+
+def open_call(document: str) -> ToolCalls:
+    """The action that opens the first page of a document.
+
+    >>> open_call("Danzig").calls[0].arguments
+    {'document': 'Danzig'}
+    """
+    return ToolCalls((ToolCall(OPEN.name, {"document": document}),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,11 @@ GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
         (GOOD | {"id": "2", "evidence": {"answer": "SECRET"}}, "a list of strings, found dict"),
         ({"id": [], "question": "Who?", "answers": "x"}, "'id' must be a non-empty string"),
         (GOOD | {"id": "2", "evidence": 3}, "'evidence' must be a string or a list"),
+        (GOOD | {"id": "2", "evidence_texts": 3}, "'evidence_texts' must be a string or a list"),
+        (
+            GOOD | {"id": "2", "evidence": ["a", "b"], "evidence_texts": ["only one"]},
+            "has not as many texts of evidence as pieces of it",
+        ),
         (GOOD | {"id": "2", "hops": 0}, "'hops' must be a whole number from 1, found 0"),
         (GOOD | {"id": "2", "hops": "two"}, "'hops' must be a whole number from 1, found 'two'"),
         (GOOD, "the question id '1' comes a second time"),

@@ -78,7 +78,7 @@ def test_wrong_options_are_told(file: Path, options: str, problem: str) -> None:
 def test_a_set_with_an_option_of_the_same_name_keeps_its_own() -> None:
     assert {question.hops for question in resolve_questions("world:test#hops=2,limit=5").questions} == {2}
     assert len(resolve_questions("world:test#hops=2,limit=5").questions) == 5
-    with pytest.raises(SpecError, match="documents, questions, hops, coupling, seed, sources, limit"):
+    with pytest.raises(SpecError, match=r"documents, questions, hops, coupling, seed, .*, sources, limit"):
         resolve_questions("world:test#hopes=2")
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import tracemalloc
@@ -42,6 +43,23 @@ def test_a_world_is_the_same_on_every_machine():
 PINNED = "db2d2e0de88aa3ff"
 
 
+@pytest.mark.parametrize(
+    ("split", "first", "whole"),
+    [
+        ("train", "w9e54b98b/bridge-0", "4e2eeda6dfdf4df8"),
+        ("validation", "w6203bb8e/bridge-0", "16a1d056c15ca91d"),
+        ("test", "w17987be4/bridge-0", "10651950271d74b4"),
+    ],
+)
+def test_without_dials_documents_questions_and_ids_are_what_they_were(split, first, whole):
+    world, digest = load_world(split, hops="1-4"), hashlib.sha256()
+    for p in world.passages:
+        digest.update(repr((p.id, p.title, p.text)).encode())
+    for q in world.questions:
+        digest.update(repr((q.id, q.text, q.answers, q.evidence, q.hops, q.source)).encode())
+    assert (world.questions[0].id, digest.hexdigest()[:16]) == (first, whole)
+
+
 def test_worlds_share_no_question_id():
     worlds = [
         World(questions=20, **{name: value})
@@ -52,6 +70,13 @@ def test_worlds_share_no_question_id():
             ("hops", (2, 3)),
             ("coupling", 0.5),
             ("seed", 1),
+            ("long_names", 0.5),
+            ("distractors", 1),
+            ("outdated", 0.5),
+            ("several", 0.5),
+            ("unanswerable", 0.5),
+            ("shown", 2),
+            ("miss", 0.5),
         )
     ]
     assert len({q.id for world in worlds for q in world.all_questions()}) == 20 * len(worlds)
@@ -225,6 +250,15 @@ def test_a_world_is_named_by_its_spec(spec):
         ("world#coupling=nan", "'nan' is no float"),
         ("world#questions=0", "questions must be"),
         ("world#seed=-1", "seed must"),
+        ("world#long_names=2", "long_names must be a number from 0 to 1"),
+        ("world#distractors=5", "distractors must be 0 to 4 for each document in a generated world"),
+        ("world#outdated=-0.1", "outdated must be a number from 0 to 1 in a generated world"),
+        ("world#several=2", "several must be a number from 0 to 1 in a generated world"),
+        ("world#unanswerable=nan", "'nan' is no float"),
+        ("world#several=0.6,unanswerable=0.6", "are shares of all questions and must not sum to more than 1"),
+        ("world#documents=30,several=0.5", "distractors, outdated and several need at least 40 documents"),
+        ("world#miss=1.1", "miss must be a share from 0 to 1: how many of the queries miss"),
+        ("world#shown=0", "shown must be at least 1: how many sentences of a document a search shows"),
         ("world#seed=1,seed=2", "the option 'seed' twice"),
     ],
 )

@@ -188,7 +188,7 @@ def test_a_scorer_that_cannot_read_the_questions_is_told_once(
     reads = dataclasses.replace(engine, scorer=Even(prob))
     play(reads, 0, "<search>Tin Drum</search>", "<search>Grass</search>")
     assert "cannot read these questions" not in caplog.text  # three states may be chance
-    for question in (1, 2):
+    for question in (1, 2, 1, 2, 1):
         play(reads, question, "<search>Grass</search>", "<search>Danzig</search>")
     assert caplog.text.count("the scorer cannot read these questions") == warnings
     assert caplog.text.count(f"none is above {prob:.0e}") == warnings
@@ -197,6 +197,6 @@ def test_a_scorer_that_cannot_read_the_questions_is_told_once(
 
 def test_one_belief_that_is_read_settles_it(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     seen = Legibility()
-    for probs in ([1e-9, 1e-9], [], [0.01], [1e-9] * 100):
+    for probs in ([1e-5] * 15, [], [1e-4], [1e-9] * 100):
         seen.see(probs)
     assert caplog.text == ""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from igpo_gym.episode import Answer, Invalid, Question
+from igpo_gym.episode import Answer, Invalid, Passage, Question, ToolResult
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards import TERMS, make_term
 from tests.rewards.played import SEARCH, found, play, prices
@@ -34,6 +36,19 @@ def test_evidence_and_redundancy_by_hand() -> None:
     assert prices(TERMS["evidence-recall"], episode) == pytest.approx([0.5, 0.25, 0.0, 0.0, 0.0])
     assert prices(TERMS["redundancy"], episode) == pytest.approx([0.0, -0.5, 0.0, 0.0, 0.0])
     assert prices(TERMS["search-cost"], episode) == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_document_of_which_a_part_was_shown_is_neither_found_nor_seen() -> None:
+    episode = play(SEARCH, SEARCH, SEARCH)
+    needed = ("It lies in Pomerania.",)
+    episode.question = Question("1", "Where?", ("Pomerania",), evidence=("a",), evidence_texts=needed)
+    part, whole = Passage("a", "Danzig", "A port."), Passage("a", "Danzig", "A port. It lies in Pomerania.")
+    episode.turns[:] = [
+        replace(episode.turns[0], results=(ToolResult(passages=((passage,),)),))
+        for passage in (part, whole, part)
+    ]
+    assert prices(TERMS["evidence-recall"], episode) == [0.0, 1.0, 0.0]
+    assert prices(TERMS["redundancy"], episode) == [0.0, 0.0, -1.0]
 
 
 def test_evidence_that_is_not_known_is_an_error() -> None:

@@ -13,21 +13,21 @@ attempt at a question gets its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
-from igpo_gym.data.evidence import check_evidence
+from igpo_gym.data.evidence import check_evidence, named_evidence
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.world import WorldQuestions
-from igpo_gym.data.world.generator import Lead
+from igpo_gym.data.world import Lead, WorldQuestions, about
 from igpo_gym.data.world.language import QUERY_FORMS
 from igpo_gym.data.world.oracle import known_hops, retrieved
 from igpo_gym.episode import Answer, Episode, Passage, Question, ToolCalls
-from igpo_gym.errors import choose
+from igpo_gym.errors import SpecError, choose
 from igpo_gym.protocols import TAGS, TextProtocol
-from igpo_gym.tools import search_call
+from igpo_gym.tools import open_call, queries, search_call
+from igpo_gym.tools.opening import OPEN
 
 _IDLE_SEARCHES = 3
 """How many searches an agent makes that is not after the evidence, before it answers."""
@@ -43,6 +43,10 @@ class Knowledge:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_titles", {p.id: p.title for p in self.questions.passages})
+
+    def opens(self, question: Question) -> bool:
+        """Whether a search may show too little for the question, and documents can be opened."""
+        return bool(question.evidence_texts) and OPEN in self.protocol.tools
 
     def leads(self, question: Question) -> tuple[Lead, ...]:
         """What to look up, hop by hop: a world's own leads, or else the titles of the evidence."""
@@ -66,25 +70,38 @@ class Knowledge:
             text = rng.choice(self.questions.questions).text
             return Lead(text, "", (text,))
         passage = rng.choice(passages)
-        while passage.id in question.evidence and len(passages) > len(question.evidence):
+        while self._is_gold(passage, question) and len(passages) > len(question.evidence):
             passage = rng.choice(passages)
         if isinstance(self.questions, WorldQuestions):
-            world = self.questions.world
-            relation = rng.choice(tuple(world.targets(int(passage.id))))
-            return world.lead(int(passage.id), relation)
+            world, number = self.questions.world, about(passage.id)
+            return world.lead(number, rng.choice(tuple(world.targets(number))))
         return Lead(passage.title, "", (passage.title,))
+
+    def _is_gold(self, passage: Passage, question: Question) -> bool:
+        """Whether who looks for this passage would find evidence, as with a former document of its entity."""
+        of_world = isinstance(self.questions, WorldQuestions)
+        return (str(about(passage.id)) if of_world else passage.id) in question.evidence
 
     def guess(self, question: Question, rng: Random) -> str:
         """An answer to some question of the set, seldom the right one."""
         return rng.choice(self.questions.questions).answers[0]
 
-    def search(self, lead: Lead, rng: Random, thought: str | None = None) -> str:
-        """The message that looks a lead up, in one of an expert's wordings."""
-        form = rng.choice(QUERY_FORMS) if lead.keyword else "{name}"
-        query = form.format(name=lead.name, keyword=lead.keyword, phrase=rng.choice(lead.phrases))
+    def search(self, lead: Lead, rng: Random, thought: str | None = None, asked: Collection[str] = ()) -> str:
+        """The message that looks a lead up, in one of an expert's wordings: if it can be, one that was not
+        ``asked`` yet."""
+        forms = QUERY_FORMS if lead.keyword else ("{name}",)
+        form = rng.choice(forms) if lead.keyword else "{name}"
+        query = _worded(form, lead, rng.choice(lead.phrases))
+        if query in asked:
+            every = dict.fromkeys(_worded(form, lead, phrase) for form in forms for phrase in lead.phrases)
+            query = rng.choice([each for each in every if each not in asked] or [query])
         if thought is None:
             thought = f"I need the {lead.keyword}" if lead.keyword else f"I need {lead.name}"
         return self.protocol.write(search_call(query), thought)
+
+    def open(self, title: str) -> str:
+        """The message that opens a document."""
+        return self.protocol.write(open_call(title), f"I read {title}")
 
     def answer(self, text: str) -> str:
         """The message that answers, in the very form in which the answer probe asks."""
@@ -93,21 +110,40 @@ class Knowledge:
         return message if self.protocol.parse(message) == Answer(text) else self.protocol.write(Answer(text))
 
 
+def _worded(form: str, lead: Lead, phrase: str) -> str:
+    return form.format(name=lead.name, keyword=lead.keyword, phrase=phrase)
+
+
 Script: TypeAlias = Callable[[Knowledge, Episode, Random], str]
 
 
 def expert(know: Knowledge, episode: Episode, rng: Random) -> str:
-    """Searches for the first hop whose evidence is missing; answers rightly once none is, or it gives up."""
+    """Searches for the first hop whose evidence is missing, in other words where a search was in vain, and
+    opens its document where too little of it was shown; answers rightly once nothing is missing, or it gives
+    up."""
     question = episode.question
     if not question.evidence:
         return scripted(know, episode, rng)
     leads = know.leads(question)
-    missing = [
-        lead for lead, known in zip(leads, known_hops(question, retrieved(episode)), strict=True) if not known
-    ]
-    if not missing or episode.tool_turns >= 2 * len(leads) + 2:
+    hops = zip(leads, question.evidence, known_hops(question, retrieved(episode)), strict=True)
+    missing = [(lead, evidence) for lead, evidence, known in hops if not known]
+    patience = 4 if know.questions.flaws or know.opens(question) else 2
+    if not missing or episode.tool_turns >= patience * len(leads) + 2:
         return know.answer(question.answers[0])
-    return know.search(missing[0], rng)
+    lead, evidence = missing[0]
+    if know.opens(question) and (title := _partly_shown(episode, evidence)) is not None:
+        return know.open(title)
+    return know.search(lead, rng, asked={query for turn in episode.turns for query in queries(turn.action)})
+
+
+def _partly_shown(episode: Episode, evidence: str) -> str | None:
+    """The title of a piece of evidence, if the episode has seen a part of it and has not opened it."""
+    for turn in episode.turns:
+        for passage in turn.passages:
+            if evidence in named_evidence(episode.question, [passage]):
+                opened = any(turn.action == open_call(passage.title) for turn in episode.turns)
+                return None if opened else passage.title
+    return None
 
 
 def redundant(know: Knowledge, episode: Episode, rng: Random) -> str:
@@ -173,7 +209,10 @@ def _sidetrack(know: Knowledge, episode: Episode, rng: Random) -> str:
     titles = [passage.title for turn in episode.turns for passage in turn.passages[1:]]
     if not titles:
         return _astray(know, episode, rng)
-    return know.protocol.write(search_call(rng.choice(titles)), "I read on")
+    title = rng.choice(titles)
+    if know.opens(episode.question) and rng.random() < 0.5:
+        return know.open(title)
+    return know.protocol.write(search_call(title), "I read on")
 
 
 def _in_vain(know: Knowledge, episode: Episode, rng: Random) -> str:
@@ -216,8 +255,8 @@ _WITHOUT_EVIDENCE = (irrelevant, guesser, leaker, scripted)
 class ScriptedAgent:
     """A policy that follows a script.
 
-    Raises SpecError for a name that is not in ``SCRIPTED``, and for a script that looks up evidence where
-    that of a question is nowhere in the corpus.
+    Raises SpecError for a name that is not in ``SCRIPTED``, for a script that looks up evidence where that of
+    a question is nowhere in the corpus, and where searches show too little and the protocol has no ``open``.
 
     >>> from igpo_gym.data.world import load_world
     >>> world = load_world("test")
@@ -237,6 +276,11 @@ class ScriptedAgent:
         self._knowledge = Knowledge(questions, protocol)
         if self._script not in _WITHOUT_EVIDENCE and not isinstance(questions, WorldQuestions):
             check_evidence(f"the agent {script if isinstance(script, str) else 'that is given'!r}", questions)
+        if self._script not in _WITHOUT_EVIDENCE and questions.flaws.shown and OPEN not in protocol.tools:
+            raise SpecError(
+                f"a search over {questions.name!r} shows the beginnings of documents, and this agent has to "
+                "open them; take tools='search + open', and an engine's protocol, which knows its tools"
+            )
         self._seed = seed
 
     def act(self, episodes: Sequence[Episode]) -> list[str]:

@@ -143,12 +143,18 @@ def from_record(record: Mapping[str, Any]) -> Episode:
 def _question_record(question: Question) -> dict[str, Any]:
     """A question without what few have."""
     values = dataclasses.asdict(question)
-    common = {"protected": False, "parts": (), "evidence_titles": (), "evidence_match": "id"}
+    common = {
+        "protected": False,
+        "parts": (),
+        "evidence_titles": (),
+        "evidence_match": "id",
+        "evidence_texts": (),
+    }
     return {name: value for name, value in values.items() if common.get(name) != value}
 
 
 def _question(record: Mapping[str, Any]) -> Question:
-    lists = ("answers", "evidence", "evidence_titles", "parts")
+    lists = ("answers", "evidence", "evidence_titles", "evidence_texts", "parts")
     return Question(**{**record, **{name: tuple(record.get(name, ())) for name in lists}})
 
 

@@ -2,8 +2,9 @@
 
 ``golden_answers`` (as FlashRAG and Search-R1 have it) or ``answer`` will do for ``answers``, and one
 answer for a list of one. Optional: ``id`` or ``idx`` (the line number if absent), ``evidence`` (passage
-ids in the order of the hops), ``hops``, ``source`` (the file's name up to its first dot if absent), ``parts``
-(the texts of an answer in parts, for the metrics that count them).
+ids in the order of the hops), ``evidence_texts`` (for each what a passage has to say to be it), ``hops``,
+``source`` (the file's name up to its first dot if absent), ``parts`` (the texts of an answer in
+parts, for the metrics that count them).
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ def question(row: Row, corpus: Corpus, source: str = "") -> Question:
         id=row.id("id", "idx"),
         text=row.text("question"),
         answers=row.answers("answers", "golden_answers", "answer"),
-        evidence=tuple(dict.fromkeys(_texts("evidence", row.get("evidence")))),
+        evidence=tuple(dict.fromkeys(_texts(row, "evidence"))),
         hops=row.hops(),
         source=row.text("source") if row.get("source") is not None else source,
-        parts=_texts("parts", row.get("parts")),
+        evidence_texts=_texts(row, "evidence_texts"),
+        parts=_texts(row, "parts"),
     )
 
 
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    """A text or a list of them, in order, without outer blanks and empty ones."""
+def _texts(row: Row, name: str) -> tuple[str, ...]:
+    value: Any = row.get(name)
     values = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
-        raise ValueError(f"{name!r} must be a string or a list of strings, found {shown(value)}")
+        raise ValueError(f"'{name}' must be a string or a list of strings, found {shown(value)}")
     return tuple(item.strip() for item in values if item.strip())

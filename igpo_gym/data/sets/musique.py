@@ -17,14 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from igpo_gym.data.answers import UNANSWERABLE
+from igpo_gym.data.answers import HINT, UNANSWERABLE
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.reading import Corpus, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
-
-HINT = f" (If this cannot be known, the answer is: {UNANSWERABLE[0]}.)"
-"""What ends every question of a set that has unanswerable ones."""
 
 
 def load_musique(path: str | Path, *, unanswerable: bool = False) -> QuestionSet:

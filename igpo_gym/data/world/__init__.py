@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.world.generator import Chain, Choice, Entity, Lead, World
+from igpo_gym.data.world.documents import about
+from igpo_gym.data.world.facts import Entity
+from igpo_gym.data.world.generator import Chain, Choice, Lead, World
 from igpo_gym.data.world.names import SPLITS
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
@@ -32,6 +34,7 @@ __all__ = [
     "Lead",
     "World",
     "WorldQuestions",
+    "about",
     "load_world",
     "read_hops",
     "world_spec",
@@ -44,6 +47,9 @@ class WorldQuestions(QuestionSet):
     """A world's questions and corpus, with the world, which knows how each question came about."""
 
     world: World = field(default_factory=World)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flaws", self.world.flaws)
 
     def leads(self, question: Question) -> tuple[Lead, ...]:
         """What has to be looked up for a question of this world, hop by hop."""
@@ -71,6 +77,13 @@ def load_world(
     hops: str | int = "1-3",
     coupling: float = World.coupling,
     seed: int = World.seed,
+    long_names: float = World.long_names,
+    distractors: int = World.distractors,
+    outdated: float = World.outdated,
+    several: float = World.several,
+    unanswerable: float = World.unanswerable,
+    shown: int | None = World.shown,
+    miss: float = World.miss,
 ) -> WorldQuestions:
     """A generated world as a question set, held in memory: its split's name, and the settings of World.
 
@@ -85,7 +98,21 @@ def load_world(
             f"a generated world has the splits {', '.join(SPLITS)}, and {split!r} is none of them; its "
             "settings stand behind '#', as in world:test#documents=5000,hops=2-3"
         )
-    world = World(documents, questions, read_hops(hops), coupling, seed, split)
+    world = World(
+        documents,
+        questions,
+        read_hops(hops),
+        coupling,
+        seed,
+        split,
+        long_names=long_names,
+        distractors=distractors,
+        outdated=outdated,
+        several=several,
+        unanswerable=unanswerable,
+        shown=shown,
+        miss=miss,
+    )
     passages = tuple(world.passages())
     digest = hashlib.sha256()
     for passage in passages:
@@ -116,7 +143,7 @@ def world_spec(world: World) -> str:
     usual = World()
     changed = {
         name: str(value) for name, value in settings.items() if getattr(world, name) != getattr(usual, name)
-    }
+    } | {name: str(value) for name, value in world.dials.items()}
     return str(Spec("world" if world.split == usual.split else f"world:{world.split}", changed))
 
 
@@ -130,17 +157,20 @@ FILES = ("corpus.jsonl", "questions.jsonl")
 
 def write_world(
     out: Path, world: World, track: Callable[[Iterable[Any], str, int], Iterable[Any]] = _untracked
-) -> None:
+) -> int:
     """Stream ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``: any size, little memory.
 
     They are what ``read_corpus`` and ``load_jsonl`` read. Each file appears under its name only once it is
     whole; a file that is there is replaced. ``track`` is put around what is written, with its name and
-    number, to show how far it is.
+    number, to show how far it is; how many former documents there will be is an estimate. What the search
+    lacks (``world.flaws``) is not in the files. Returns the number of documents.
     """
-    passages = track(world.passages(), "documents", world.documents)
-    _write_lines(out / FILES[0], map(_corpus_line, passages))
+    about = round(world.documents * (1 + world.outdated + world.distractors))
+    passages = track(world.passages(), "documents", about)
+    written = _write_lines(out / FILES[0], map(_corpus_line, passages))
     questions = track(world.all_questions(), "questions", world.questions)
     _write_lines(out / FILES[1], map(_question_line, questions))
+    return written
 
 
 def _corpus_line(passage: Passage) -> dict[str, Any]:
@@ -148,15 +178,20 @@ def _corpus_line(passage: Passage) -> dict[str, Any]:
 
 
 def _question_line(question: Question) -> dict[str, Any]:
-    return {
+    line = {
         "id": question.id,
         "question": question.text,
         "answers": list(question.answers),
         "evidence": list(question.evidence),
         "hops": question.hops,
     }
+    return line | ({"evidence_texts": list(question.evidence_texts)} if question.evidence_texts else {})
 
 
-def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> int:
+    written = 0
     with written_file(path) as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            written += 1
+    return written

@@ -1,57 +1,31 @@
-"""The world itself: who is related to whom, the documents that say so, and the questions about them.
+"""The world itself: its settings, the facts and documents that follow from them, and the questions.
 
-A world is a function of its settings: every entity's facts and document follow from the seed and the entity's
-number, so a world of a million documents is written without ever being held.
-
-Entities live in neighborhoods of ten. Each target of a relation, and each entity that a document mentions
-in passing, comes from the neighborhood with probability ``coupling`` and from anywhere otherwise; likewise a
-document's "See also" names what is two relations away. So with coupling the documents of a hop name the
-entities that the answer is likely to be among, and every hop informs. Without coupling they do not.
+A world is a function of its settings: every entity's facts and documents follow from the seed and the
+entity's number, so a world of a million documents is written without ever being held.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from random import Random
 
+from igpo_gym.data.answers import HINT, UNANSWERABLE
 from igpo_gym.data.world import language
+from igpo_gym.data.world.dials import Settings
+from igpo_gym.data.world.documents import Documents
+from igpo_gym.data.world.facts import Entity, Facts, State
 from igpo_gym.data.world.language import DATED, KINDS, RELATIONS, RELATIONS_OF
-from igpo_gym.data.world.names import SPLITS, word
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
 
-SLOTS = tuple(kind for kind, about in KINDS.items() for _ in range(about.count))
-"""The kind of each entity of a neighborhood."""
-
-SMALLEST = 2 * len(SLOTS)
-"""The fewest documents that a world may have."""
-
-LARGEST = 10_000_000
-
-_SLOTS_OF = {kind: tuple(slot for slot, k in enumerate(SLOTS) if k == kind) for kind in KINDS}
-_WORDS_BEFORE = tuple(sum(KINDS[kind].words for kind in SLOTS[:slot]) for slot in range(len(SLOTS) + 1))
 _CHOICE_SHARE = 0.15
 """The share of comparison and which-of questions, where two hops are allowed."""
 
-_REMEMBERED = 65_536
-"""How many entities are kept rather than derived again; bounds the memory of a stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """One entity. ``number`` is its place in the corpus and, as text, its passage's id."""
-
-    number: int
-    kind: str
-    name: str
-
-    @property
-    def phrase(self) -> str:
-        """The name as it stands in a sentence."""
-        return language.with_article(self.kind, self.name)
+_TRIES, _CHOICE_TRIES = 10_000, 100
+"""How often a question is drawn anew before a world is called too small for it, and how often a choice is
+drawn before it is given another relation: in a small world all may have the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +34,11 @@ class Chain:
 
     entities: tuple[int, ...]
     relations: tuple[str, ...]
+
+    @property
+    def facts(self) -> tuple[tuple[int, str], ...]:
+        """The facts that decide it, hop by hop: whose, and which relation."""
+        return tuple(zip(self.entities, self.relations, strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +50,11 @@ class Choice:
     """The relation, or "year"."""
     answer: int
 
+    @property
+    def facts(self) -> tuple[tuple[int, str], ...]:
+        """The facts that decide it: whose, and which relation, or "year"."""
+        return tuple((option, self.relation) for option in self.options)
+
 
 @dataclass(frozen=True, slots=True)
 class Lead:
@@ -81,168 +65,44 @@ class Lead:
     phrases: tuple[str, ...]
 
 
-_TRIES, _CHOICE_TRIES = 10_000, 100
-"""How often a question is drawn anew before a world is called too small for it, and how often a choice is
-drawn before it is given another relation: in a small world all may have the same."""
-
-
 @dataclass(frozen=True)
-class World:
-    """A generated world. Raises SpecError for settings outside their range.
+class World(Settings):
+    """A generated world: its settings, and what follows from them.
 
     >>> world = World(documents=60, questions=20, hops=(2, 2), split="test")
     >>> world.documents, world.hops
     (60, (2, 2))
     """
 
-    documents: int = 500
-    """How many entities, and documents, from 40 to ten million."""
-    questions: int = 500
-    """How many questions, at least 1."""
-    hops: tuple[int, int] = (1, 3)
-    """The fewest and the most hops of a question, within 1 and 4."""
-    coupling: float = 0.8
-    """How often a fact stays in the neighborhood, in [0, 1]: how much a hop says about later ones."""
-    seed: int = 0
-    split: str = "train"
-    """Which names are used: "train", "validation" or "test" share none."""
+    @cached_property
+    def facts(self) -> Facts:
+        """Who is related to whom."""
+        return Facts(self)
 
-    def __post_init__(self) -> None:
-        low, high = self.hops
-        for ok, problem in (
-            (SMALLEST <= self.documents <= LARGEST, f"documents must be {SMALLEST} to {LARGEST}"),
-            (self.questions >= 1, "questions must be at least 1"),
-            (1 <= low <= high <= 4, "hops must be a number or a range within 1-4, such as 2-3"),
-            (0.0 <= self.coupling <= 1.0, "coupling must be a number from 0 to 1"),
-            (self.seed >= 0, "seed must not be negative"),
-            (self.split in SPLITS, f"split must be one of: {', '.join(SPLITS)}"),
-        ):
-            if not ok:
-                raise SpecError(f"{problem} in a generated world")
-
-    # Entities and their facts, each a function of the seed and the entity's number.
+    @cached_property
+    def texts(self) -> Documents:
+        """The documents that say so."""
+        return Documents(self.facts)
 
     def entity(self, number: int) -> Entity:
         """The entity with that number, from 0 to ``documents - 1``."""
-        return self._entity(number)
+        return self.facts.entity(number)
 
     def targets(self, number: int) -> dict[str, int]:
         """The entities that the relations of entity ``number`` lead to, by the relation's name."""
-        return self._targets(number)
+        return self.facts.targets(number)
 
     def year(self, number: int) -> int | None:
-        """The year of an entity whose kind has one, a multiple of ten from 1500 to 1890."""
-        return self._year(number) if self._kind(number) in DATED else None
-
-    def _year(self, number: int) -> int:
-        return 10 * self._random("year", number).randrange(150, 190)
-
-    @cached_property
-    def _entity(self) -> Callable[[int], Entity]:
-        return lru_cache(maxsize=_REMEMBERED)(self._make_entity)
-
-    @cached_property
-    def _targets(self) -> Callable[[int], dict[str, int]]:
-        return lru_cache(maxsize=_REMEMBERED)(self._make_targets)
-
-    def _make_entity(self, number: int) -> Entity:
-        neighborhood, slot = divmod(number, len(SLOTS))
-        about = KINDS[SLOTS[slot]]
-        first = neighborhood * _WORDS_BEFORE[-1] + _WORDS_BEFORE[slot]
-        words = [word(first + i, self.split, self.seed) for i in range(about.words)]
-        if about.types:
-            words.append(self._random("type", number).choice(about.types))
-        return Entity(number, SLOTS[slot], " ".join(words))
-
-    def _make_targets(self, number: int) -> dict[str, int]:
-        rng = self._random("targets", number)
-        return {
-            name: self._draw(rng, RELATIONS[name].target, number) for name in RELATIONS_OF[self._kind(number)]
-        }
-
-    def _kind(self, number: int) -> str:
-        return SLOTS[number % len(SLOTS)]
-
-    def _draw(self, rng: Random, kind: str, beside: int) -> int:
-        """Another entity of that kind, from the neighborhood of ``beside`` as often as ``coupling`` says."""
-        whole = self.documents // len(SLOTS)
-        home = beside // len(SLOTS)
-        near = (
-            rng.random() < self.coupling
-            and home < whole
-            and any(home * len(SLOTS) + slot != beside for slot in _SLOTS_OF[kind])
-        )
-        while True:
-            number = home * len(SLOTS) + rng.choice(_SLOTS_OF[kind]) if near else self._anywhere(rng, kind)
-            if number != beside:
-                return number
-
-    def _anywhere(self, rng: Random, kind: str) -> int:
-        return rng.randrange(self.documents // len(SLOTS)) * len(SLOTS) + rng.choice(_SLOTS_OF[kind])
-
-    def _random(self, purpose: str, number: int) -> Random:
-        # Seeded by text: the same on every machine and Python, unlike hash().
-        return Random(f"{self.split}/{self.seed}/{purpose}/{number}")
-
-    # Documents.
+        """The year of an entity whose kind has one."""
+        return self.facts.year(number)
 
     def passage(self, number: int) -> Passage:
-        """The document about entity ``number``: its facts and some asides, 3 to 6 sentences."""
-        entity = self.entity(number)
-        about = KINDS[entity.kind]
-        rng = self._random("passage", number)
-        stated = [
-            (rng.choice(RELATIONS[name].sentences), {"y": self.entity(target).phrase})
-            for name, target in self.targets(number).items()
-        ]
-        if (year := self.year(number)) is not None:
-            stated.append((rng.choice(DATED[entity.kind]), {"year": str(year)}))
-        length = rng.randint(max(3, len(stated) + 1), 5 if rng.random() < 0.8 else 6) - 1
-        asides = rng.sample(about.asides, max(0, min(length - len(stated), len(about.asides))))
-        stated += [(aside, self._passing_mentions(rng, number)) for aside in asides]
-        rng.shuffle(stated)
-        pronouns = (rng.choice(about.pronouns),) if entity.kind == "person" else about.pronouns
-        sentences = []
-        for place, (template, filling) in enumerate(stated):
-            named = place == 0 or not template.startswith("{x}") or rng.random() < 0.35
-            x = entity.phrase if named else rng.choice(pronouns)
-            sentences.append(language.capitalized(template.format(x=x, **filling)))
-        sentences.append(self._see_also(rng, number))
-        return Passage(str(number), entity.name, " ".join(sentences))
-
-    def _passing_mentions(self, rng: Random, number: int) -> dict[str, str]:
-        mentions = {kind: self.entity(self._draw(rng, kind, number)).phrase for kind in KINDS}
-        return mentions | {"hobby": rng.choice(language.HOBBIES), "year": str(10 * rng.randrange(150, 190))}
-
-    def _see_also(self, rng: Random, number: int) -> str:
-        """A sentence that names what is two relations away, or with 1 - ``coupling`` anything of its kind."""
-        further = [t for near in self.targets(number).values() for t in self.targets(near).values()]
-        further = [t for t in dict.fromkeys(further) if t != number]
-        named = [
-            t if rng.random() < self.coupling else self._anywhere(rng, self._kind(t))
-            for t in rng.sample(further, min(3, len(further)))
-        ]
-        *names, last = (self.entity(t).phrase for t in named)
-        return f"See also {', '.join(names)} and {last}." if names else f"See also {last}."
+        """The document about entity ``number``."""
+        return self.texts.passage(number)
 
     def passages(self) -> Iterator[Passage]:
-        """All documents, in order, one at a time."""
-        return map(self.passage, range(self.documents))
-
-    # Questions.
-
-    @cached_property
-    def code(self) -> str:
-        """Eight hex digits for all that decides what question n of a world is: all settings but how many.
-
-        Worlds that differ in it share no question id. It stands at the head of the ids.
-
-        >>> World(seed=1).code == World(seed=1, questions=9).code != World(seed=2).code
-        True
-        """
-        low, high = self.hops
-        settings = f"{self.split}/{self.documents}/{low}-{high}/{float(self.coupling)!r}/{self.seed}"
-        return hashlib.sha256(settings.encode()).hexdigest()[:8]
+        """All documents, one at a time."""
+        return self.texts.all()
 
     def number(self, question: Question) -> int:
         """The number of a question of this world. Raises SpecError for one of another world."""
@@ -256,24 +116,35 @@ class World:
 
     def plan(self, number: int) -> Chain | Choice:
         """What question ``number`` is about. Its draws are independent of every other question's."""
-        return self._plan(number, self._random("question", number))
+        return self._plan(number, self.random("question", number))
 
     def _plan(self, number: int, rng: Random) -> Chain | Choice:
-        hops = rng.randint(*self.hops)
+        hops, asked = rng.randint(*self.hops), self._asked(number)
         choice = hops == 2 and rng.random() < _CHOICE_SHARE * (self.hops[1] - self.hops[0] + 1)
         for _ in range(_TRIES):
-            if (plan := self._choice(rng) if choice else self._chain(rng, hops)) is not None:
+            plan = self._choice(rng) if choice and asked == "single" else self._chain(rng, hops, asked)
+            if plan is not None:
                 return plan
         raise SpecError(
             f"a world of {self.documents} documents has no question of {hops} hops; take more documents"
         )
 
-    def _chain(self, rng: Random, hops: int) -> Chain | None:
+    def _asked(self, number: int) -> State:
+        """What is known of the last fact of a question."""
+        if not (self.several or self.unanswerable):
+            return "single"
+        drawn = self.random("asked", number).random()
+        if drawn < self.unanswerable:
+            return "withheld"
+        return "several" if drawn < self.unanswerable + self.several else "single"
+
+    def _chain(self, rng: Random, hops: int, asked: State) -> Chain | None:
         entities, relations = [rng.randrange(self.documents)], list[str]()
-        for _ in range(hops):
-            name = rng.choice(RELATIONS_OF[self._kind(entities[-1])])
+        for hop in range(hops):
+            name = rng.choice(RELATIONS_OF[self.facts.kind(entities[-1])])
             target = self.targets(entities[-1])[name]
-            if name in relations or target in entities:
+            state = self.facts.state(entities[-1], name)
+            if name in relations or target in entities or state != (asked if hop == hops - 1 else "single"):
                 return None
             relations.append(name)
             entities.append(target)
@@ -283,42 +154,49 @@ class World:
         relation = "year" if rng.random() < 0.5 else rng.choice(tuple(language.WHICH_FORMS))
         kind = rng.choice(tuple(DATED)) if relation == "year" else RELATIONS[relation].source
         for _ in range(_CHOICE_TRIES):
-            a = self._anywhere(rng, kind)
-            b = self._draw(rng, kind, a)
+            a = self.facts.anywhere(rng, kind)
+            b = self.facts.draw(rng, kind, a)
             first, second = self._value(a, relation), self._value(b, relation)
-            if first != second:
+            known = all(self.facts.state(option, relation) == "single" for option in (a, b))
+            if known and first != second:
                 older = a if first < second else b
                 return Choice((a, b), relation, older if relation == "year" else rng.choice((a, b)))
         return None
 
     def _value(self, number: int, relation: str) -> int:
-        return self._year(number) if relation == "year" else self.targets(number)[relation]
+        return (self.year(number) or 0) if relation == "year" else self.targets(number)[relation]
 
     def question(self, number: int) -> Question:
         """Question ``number``, from 0 to ``questions - 1``; its id is ``w<code>/<kind>-<number>``."""
-        rng = self._random("question", number)
+        rng = self.random("question", number)
         plan = self._plan(number, rng)
         if isinstance(plan, Chain):
-            text = self._bridge_text(rng, plan)
-            evidence, answer, kind = plan.entities[:-1], plan.entities[-1], "bridge"
+            text, kind = self._bridge_text(rng, plan), "bridge"
         else:
-            text = self._choice_text(rng, plan)
-            evidence, answer = plan.options, plan.answer
-            kind = "comparison" if plan.relation == "year" else "which"
+            text, kind = self._choice_text(rng, plan), "comparison" if plan.relation == "year" else "which"
+        hints = language.LATEST * bool(self.outdated) + HINT * bool(self.unanswerable)
         return Question(
             id=f"w{self.code}/{kind}-{number}",
-            text=text,
-            answers=(self.entity(answer).name,),
-            evidence=tuple(map(str, evidence)),
-            hops=len(evidence),
+            text=text + hints,
+            answers=self._answers(plan),
+            evidence=tuple(str(whose) for whose, _ in plan.facts),
+            hops=len(plan.facts),
             source="world",
+            evidence_texts=tuple(self.texts.statement(*fact) for fact in plan.facts) if self.shown else (),
         )
+
+    def _answers(self, plan: Chain | Choice) -> tuple[str, ...]:
+        if isinstance(plan, Choice):
+            return (self.entity(plan.answer).name,)
+        if self.facts.state(*plan.facts[-1]) == "withheld":
+            return UNANSWERABLE
+        return tuple(self.entity(each).name for each in self.facts.values(*plan.facts[-1]))
 
     def _bridge_text(self, rng: Random, plan: Chain) -> str:
         chain = self.entity(plan.entities[0]).phrase
         for name in plan.relations:
             chain = rng.choice(RELATIONS[name].phrases).format(x=chain)
-        asks = KINDS[self._kind(plan.entities[-1])].asks
+        asks = KINDS[self.facts.kind(plan.entities[-1])].asks
         return rng.choice(language.BRIDGE_FORMS).format(asks=asks, chain=chain)
 
     def _choice_text(self, rng: Random, plan: Choice) -> str:
@@ -330,10 +208,7 @@ class World:
 
     def leads(self, number: int) -> tuple[Lead, ...]:
         """What has to be looked up for question ``number``, hop by hop."""
-        plan = self.plan(number)
-        if isinstance(plan, Choice):
-            return tuple(self.lead(option, plan.relation) for option in plan.options)
-        return tuple(self.lead(*hop) for hop in zip(plan.entities, plan.relations, strict=False))
+        return tuple(self.lead(*fact) for fact in self.plan(number).facts)
 
     def lead(self, number: int, relation: str) -> Lead:
         """How to ask for one relation, or the "year", of entity ``number``."""

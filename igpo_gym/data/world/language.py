@@ -6,6 +6,7 @@ filled with an entity's name, led by its article.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -24,6 +25,8 @@ class EntityKind:
     """Sentences that state no relation; ``{person}``, ``{city}`` and so on name any entity of that kind."""
     asks: str
     """The question word for an entity of this kind."""
+    namesakes: tuple[str, ...] = ("Old {x}", "New {x}", "Great {x}", "Little {x}")
+    """What entities are called that are easily taken for {x}."""
 
 
 KINDS = {
@@ -40,6 +43,7 @@ KINDS = {
             "{x} was honoured by {org}.",
         ),
         asks="Who",
+        namesakes=("{x} the Elder", "{x} the Younger", "{x} the Tall", "{x} the Bold"),
     ),
     "city": EntityKind(
         count=2,
@@ -94,6 +98,9 @@ KINDS = {
         asks="What",
     ),
 }
+
+NAMESAKES = min(len(kind.namesakes) for kind in KINDS.values())
+"""How many namesakes an entity can have."""
 
 HOBBIES = ("chess", "fishing", "astronomy", "gardening", "music", "painting", "sailing", "poetry")
 
@@ -205,9 +212,27 @@ QUERY_FORMS = ("{name} {keyword}", "{phrase}", "what is {phrase}", "{name}")
 """How an expert words a search: never one way alone, so that a reader meets paraphrases."""
 
 
+LATEST = " (Where documents differ, the latest date counts.)"
+"""What ends every question of a world in which documents contradict each other."""
+
+
 def with_article(kind: str, name: str) -> str:
     """The name as it stands in a sentence."""
     return f"the {name}" if KINDS[kind].types else name
+
+
+def sentence(form: str, x: str, named: bool, filling: Mapping[str, str], date: int | None = None) -> str:
+    """A sentence by its form, about ``x``: a name (``named``) or a pronoun. With a date it begins with it.
+
+    >>> sentence("{x} lies in {y}.", "It", False, {"y": "the Ferhus Highlands"}, 1950)
+    'As of 1950, it lies in the Ferhus Highlands.'
+    """
+    text = form.format(x=x, **filling)
+    if date is None:
+        return capitalized(text)
+    if not (named and form.startswith("{x}")):
+        text = text[:1].lower() + text[1:]
+    return f"As of {date}, {text}"
 
 
 def capitalized(sentence: str) -> str:

@@ -73,8 +73,16 @@ def _scramble(size: int, seed: int) -> tuple[int, int]:
     return factor, rng.randrange(size)
 
 
-def word(number: int, split: str, seed: int) -> str:
-    """The ``number``-th word of a split, in an order that depends on ``seed``. Short words come first."""
+def word(number: int, split: str, seed: int, long_names: float = 0.0) -> str:
+    """The ``number``-th word of a split, in an order that depends on ``seed``. Short words come first.
+
+    A share ``long_names`` of the short ones, of two syllables, is replaced by words of three that no other
+    number has.
+    """
+    short = words_of_length(split, 2)
+    if long_names and (number >= short or Random(f"{split}/{seed}/long/{number}").random() < long_names):
+        # The words behind the short ones move by their number, which leaves each of them a longer one.
+        number += short
     syllables = 2
     while number >= (size := words_of_length(split, syllables)):
         number -= size

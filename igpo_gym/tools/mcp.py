@@ -1,0 +1,345 @@
+"""The tools of an MCP server (Model Context Protocol): ``mcp:URL``, or ``mcp:COMMAND``, which starts one.
+
+A server's word is foreign text. Its names, descriptions and schemas are checked and neutralized before a
+prompt shows them, and its results are bounded and neutralized as any retrieved text. A server that does not
+answer in time is let go of, and connected with anew at the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from igpo_gym.episode import Episode, ToolCall, ToolResult
+from igpo_gym.errors import MissingExtraError, SearchError, SpecError
+from igpo_gym.text import neutralize, without_credentials
+from igpo_gym.tools.interface import ToolSpec
+
+try:
+    from mcp import Client, MCPError, StdioServerParameters, stdio_client
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import create_mcp_http_client
+except ModuleNotFoundError as missing:
+    if missing.name != "mcp":
+        raise
+    raise MissingExtraError("tools of an MCP server", "mcp") from missing
+
+MCP_KEY = "IGPO_GYM_MCP_KEY"
+"""The environment variable with the key that a server wants as its bearer token."""
+
+MOST_TOOLS = 64
+"""How many tools a server may offer."""
+
+SCHEMA_CHARACTERS = 20_000
+"""How long the schema of a tool's arguments may be, as JSON."""
+
+DESCRIPTION_CHARACTERS = 1_000
+"""How much of a tool's description an agent is told."""
+
+RESULT_CHARACTERS = 100_000
+"""How much of a result is kept; a reply shows less (``max_reply_chars``)."""
+
+UNDER_WAY = 16
+"""How many calls a server has to answer at a time."""
+
+_REFUSED = (-32602, -32601)
+"""The errors by which a server refuses a call, which an agent may mend: invalid params, unknown method."""
+
+_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+class McpServer:
+    """The tools of one server, and the connection to it.
+
+    ``server`` is the URL of one that runs (streamable HTTP), or a command that starts one and talks through
+    its standard input and output; it is given this process's environment. ``only`` names the tools that are
+    wanted, with commas or blanks between them; by default all. A key is taken from ``IGPO_GYM_MCP_KEY``.
+    Raises SpecError for a server that cannot be reached within ``connect_seconds``, for a tool that it does
+    not have, and for one whose description no agent could follow.
+
+    It can be copied and pickled: each process has a connection of its own.
+    """
+
+    def __init__(
+        self, server: str, *, only: str = "", connect_seconds: float = 30.0, call_seconds: float = 60.0
+    ) -> None:
+        self._settings = (server, only, connect_seconds, call_seconds)
+        self._server = server
+        self._seconds = connect_seconds, call_seconds
+        self._lock = threading.Lock()
+        self._link: _Link | None = None
+        wanted = re.findall(r"[^\s,]+", only)
+        offered = self._connected().offered
+        if unknown := [name for name in wanted if name not in offered]:
+            raise SpecError(f"{self} has no tool {unknown[0]!r}; it offers: {', '.join(offered) or 'none'}")
+        self.tools = tuple(
+            McpTool(self, name, _spec(str(self), name, offered[name])) for name in wanted or offered
+        )
+        """A tool for each that is offered, or wanted."""
+        if not self.tools:
+            raise SpecError(f"{self} offers no tools")
+
+    def __str__(self) -> str:
+        """What it is called in messages, without credentials."""
+        return f"the MCP server {without_credentials(self._server)!r}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It is made again from its settings."""
+        server, only, connect_seconds, call_seconds = self._settings
+        return _made, (server, only, connect_seconds, call_seconds)
+
+    def call(self, name: str, arguments: Sequence[Mapping[str, Any]]) -> list[ToolResult]:
+        """The results of calls of one tool, made at the same time.
+
+        A call that the server does not answer has failed, and is not made twice: it may have done something.
+        Raises SearchError where no call could be made at all.
+        """
+        link = self._connected()
+        results = link.call(name, arguments, self._seconds[1])
+        if any(result.failed for result in results):
+            self.close()
+        return results
+
+    def close(self) -> None:
+        """End the connection, and the server if it was started; the next call connects anew."""
+        with self._lock:
+            link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _connected(self) -> _Link:
+        with self._lock:
+            if self._link is None or not self._link.alive:
+                first = self._link is None and not hasattr(self, "tools")
+                try:
+                    self._link = _Link(self._server, self._seconds[0])
+                except _LinkError as problem:
+                    text = f"{self} cannot be reached: {problem}"
+                    if first:
+                        raise SpecError(text) from None
+                    raise SearchError(text) from None
+                weakref.finalize(self, self._link.close)
+            return self._link
+
+
+def _made(server: str, only: str, connect_seconds: float, call_seconds: float) -> McpServer:
+    return McpServer(server, only=only, connect_seconds=connect_seconds, call_seconds=call_seconds)
+
+
+@dataclass(frozen=True)
+class McpTool:
+    """One tool of a server."""
+
+    server: McpServer
+    name: str
+    """What the server calls it."""
+    spec: ToolSpec
+    """What the agent is told of it."""
+
+    def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+        """What the server says to each call."""
+        takes = self.spec.parameters is not _NOTHING
+        return self.server.call(self.name, [call.arguments if takes else {} for _, call in calls])
+
+
+def _spec(server: str, name: str, offered: Mapping[str, Any]) -> ToolSpec:
+    """A tool as its server describes it, made fit for prompts. Raises SpecError where it cannot be.
+
+    Signs that no tag can have become underscores. A tool without arguments gets one, which is not sent.
+    """
+    schema = offered["schema"]
+    problem = _schema_problem(name, schema)
+    if problem is None:
+        try:
+            return ToolSpec(
+                re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII),
+                neutralize(offered["description"])[:DESCRIPTION_CHARACTERS] or f"Call {name}.",
+                _neutral(schema) if schema.get("properties") else _NOTHING,
+            )
+        except SpecError as wrong:
+            problem = str(wrong)
+    raise SpecError(f"{server} has a tool that cannot be offered: {problem}; name others with #only=NAME")
+
+
+_NOTHING = {
+    "type": "object",
+    "properties": {"nothing": {"type": "string", "description": "Anything: the tool takes no arguments."}},
+}
+"""The schema of a tool that takes no arguments: some protocols need one to write a call."""
+
+
+def _schema_problem(name: str, schema: Mapping[str, Any]) -> str | None:
+    if not _NAME.fullmatch(name):
+        return f"its name is {name!r:.80}"
+    if len(json.dumps(schema)) > SCHEMA_CHARACTERS:
+        return f"the schema of {name!r} has more than {SCHEMA_CHARACTERS} characters"
+    if odd := [key for key in schema.get("properties") or {} if not _NAME.fullmatch(key)]:
+        return f"an argument of {name!r} is called {odd[0]!r:.80}"
+    if away := [text for text in _references(schema) if not text.startswith("#")]:
+        return f"the schema of {name!r} refers to {away[0]!r:.80}, and nothing is fetched"
+    return None
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef", "$schema") and isinstance(value, str):
+                yield value if key != "$schema" else "#"
+            yield from _references(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _references(value)
+
+
+def _neutral(schema: Any) -> Any:
+    """A schema whose texts for people cannot close a block of a prompt."""
+    if isinstance(schema, Mapping):
+        return {
+            key: neutralize(value)[:DESCRIPTION_CHARACTERS]
+            if key in ("description", "title") and isinstance(value, str)
+            else _neutral(value)
+            for key, value in schema.items()
+        }
+    return [_neutral(value) for value in schema] if isinstance(schema, list) else schema
+
+
+class _LinkError(Exception):
+    """A connection that was not made, and why."""
+
+
+class _Link:
+    """A connection, held open by a thread with an event loop of its own."""
+
+    def __init__(self, server: str, seconds: float) -> None:
+        self.offered: dict[str, dict[str, Any]] = {}
+        self._ready: Future[None] = Future()
+        self._ended: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(
+            target=self._run, args=(server, seconds), daemon=True, name="igpo-gym-mcp"
+        )
+        self._thread.start()
+        self._ready.result()
+
+    @property
+    def alive(self) -> bool:
+        """Whether calls can be made."""
+        return self._thread.is_alive() and self._ended is not None and not self._ended.is_set()
+
+    def call(self, name: str, arguments: Sequence[Mapping[str, Any]], seconds: float) -> list[ToolResult]:
+        """The results of calls that are made at the same time, each within ``seconds``."""
+        assert self._loop is not None
+        try:
+            made = asyncio.run_coroutine_threadsafe(self._all(name, arguments, seconds), self._loop)
+        except RuntimeError as problem:  # the loop has ended
+            raise SearchError(str(problem)) from None
+        return made.result()
+
+    def close(self) -> None:
+        """End it; a server that was started is stopped."""
+        if self._loop is not None and self._ended is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._ended.set)
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=10)
+
+    def _run(self, server: str, seconds: float) -> None:
+        with suppress(Exception):  # what ends a connection has been told by then
+            asyncio.run(self._serve(server, seconds))
+
+    async def _serve(self, server: str, seconds: float) -> None:
+        ended = asyncio.Event()
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(seconds):
+                    self._client = await stack.enter_async_context(_client(server))
+                    self.offered = await _listed(self._client)
+            except TimeoutError:
+                self._ready.set_exception(_LinkError(f"no answer within {seconds:g} seconds"))
+                return
+            except (Exception, BaseExceptionGroup) as problem:
+                self._ready.set_exception(_LinkError(_why(problem)))
+                return
+            self._loop, self._ended = asyncio.get_running_loop(), ended
+            self._gate = asyncio.Semaphore(UNDER_WAY)
+            self._ready.set_result(None)
+            try:
+                await ended.wait()
+            finally:
+                ended.set()
+
+    async def _all(
+        self, name: str, arguments: Sequence[Mapping[str, Any]], seconds: float
+    ) -> list[ToolResult]:
+        return await asyncio.gather(*(self._one(name, each, seconds) for each in arguments))
+
+    async def _one(self, name: str, arguments: Mapping[str, Any], seconds: float) -> ToolResult:
+        async with self._gate:
+            try:
+                async with asyncio.timeout(seconds):
+                    result = await self._client.call_tool(name, dict(arguments))
+            except MCPError as problem:
+                if problem.error.code not in _REFUSED:
+                    return ToolResult(failed=True)
+                return ToolResult(_bounded(f"{name} refuses the call: {problem.error.message}"))
+            except (Exception, BaseExceptionGroup):
+                return ToolResult(failed=True)
+        return ToolResult(_bounded(_text(result)))
+
+
+def _client(server: str) -> Client:
+    if "://" not in server.split(maxsplit=1)[0]:
+        program, *arguments = shlex.split(server)
+        started = StdioServerParameters(command=program, args=arguments, env=dict(os.environ))
+        # A notebook's own sys.stderr is no file that a process could write to.
+        return Client(stdio_client(started, errlog=sys.__stderr__ or sys.stderr))
+    headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(MCP_KEY)) else None
+    return Client(streamable_http_client(server, http_client=create_mcp_http_client(headers=headers)))
+
+
+async def _listed(client: Client) -> dict[str, dict[str, Any]]:
+    """The tools that a server offers, by name. Raises ValueError for too many of them."""
+    found: dict[str, dict[str, Any]] = {}
+    cursor = None
+    while True:
+        page = await client.list_tools(cursor=cursor)
+        for tool in page.tools:
+            found[tool.name] = {"description": tool.description or "", "schema": tool.input_schema}
+        if len(found) > MOST_TOOLS:
+            raise ValueError(f"it offers more than {MOST_TOOLS} tools")
+        if not page.next_cursor or page.next_cursor == cursor:
+            return found
+        cursor = page.next_cursor
+
+
+def _text(result: Any) -> str:
+    """What a result says; what is no text is named."""
+    parts = [
+        getattr(block, "text", None) or f"[{block.type}, which is not shown]" for block in result.content
+    ]
+    if not parts and result.structured_content is not None:
+        parts = [json.dumps(result.structured_content, ensure_ascii=False)]
+    return "\n".join(parts) or "Nothing."
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= RESULT_CHARACTERS else f"{text[:RESULT_CHARACTERS]} [cut]"
+
+
+def _why(problem: BaseException) -> str:
+    """The innermost reason, in one line and without credentials."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    text = " ".join(str(problem).split()) or type(problem).__name__
+    return without_credentials(text)[:300]

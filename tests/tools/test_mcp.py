@@ -1,0 +1,186 @@
+"""Tools of MCP servers: the official package on both sides, through pipes and over HTTP on loopback."""
+
+from __future__ import annotations
+
+import pickle
+import shlex
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igpo_gym.config import EnvConfig
+from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.episode import Episode, Question, ToolCall, ToolResult
+from igpo_gym.errors import SearchError, SpecError
+from igpo_gym.specs import from_file
+from igpo_gym.tools import resolve_tools
+
+pytest.importorskip("mcp", reason="needs the extra mcp")
+
+import uvicorn
+
+from igpo_gym.search.server import bound
+from igpo_gym.tools.mcp import MCP_KEY, McpServer, _spec
+from tests.tools import mcp_server
+
+COMMAND = shlex.join([sys.executable, mcp_server.__file__])
+EPISODE = Episode(Question("q", "?", ("a",)), ())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[McpServer]:
+    made = McpServer(COMMAND)
+    yield made
+    made.close()
+
+
+def run(server: McpServer, name: str, *arguments: dict[str, Any]) -> list[ToolResult]:
+    tool = next(tool for tool in server.tools if tool.name == name)
+    return tool.run([(EPISODE, ToolCall(tool.spec.name, each)) for each in arguments])
+
+
+def test_calls_of_a_step_are_answered_in_order(server: McpServer) -> None:
+    results = run(server, "add", *({"a": n, "b": 10} for n in range(40)))
+    assert [result.text for result in results] == [str(n + 10) for n in range(40)]
+
+
+def test_names_and_descriptions_are_fit_for_prompts(server: McpServer) -> None:
+    specs = {tool.name: tool.spec for tool in server.tools}
+    assert specs["say-it"].name == "say_it"
+    assert "<" not in specs["add"].description
+    assert specs["add"].problem({"a": 1}) is None
+    assert specs["add"].problem({"b": 1}) == "'a' is a required property"
+    assert run(server, "say-it", {"text": "Odra"})[0].text == "Odra"
+
+
+def test_a_tool_without_arguments_can_be_called(server: McpServer) -> None:
+    assert run(server, "clock", {"nothing": "x"}) == [ToolResult("noon")]
+
+
+def test_what_a_tool_says_of_its_failure_is_told(server: McpServer) -> None:
+    (result,) = run(server, "fail", {"text": "magic"})
+    assert "cannot do magic" in result.text
+    assert not result.failed
+
+
+def test_long_results_are_bounded(server: McpServer) -> None:
+    (result,) = run(server, "flood", {"count": 3_000_000})
+    assert len(result.text) == 100_000 + len(" [cut]")
+
+
+@pytest.mark.slow
+def test_a_call_that_hangs_fails_alone_and_is_not_made_twice() -> None:
+    server = McpServer(COMMAND, only="hang, add, process", call_seconds=1.0)
+    before = run(server, "process", {"text": ""})
+    assert [result.failed for result in run(server, "hang", {"text": "a"}, {"text": "b"})] == [True, True]
+    # The connection is let go of, with the server that hangs; the next call has one of its own.
+    assert run(server, "add", {"a": 1, "b": 2}) == [ToolResult("3")]
+    assert run(server, "process", {"text": ""}) != before
+    server.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_fails_its_calls_and_is_started_anew() -> None:
+    server = McpServer(COMMAND, only="die,add", call_seconds=5.0)
+    assert run(server, "die", {"text": ""}) == [ToolResult(failed=True)]
+    assert run(server, "add", {"a": 1, "b": 2}) == [ToolResult("3")]
+    server.close()
+
+
+@pytest.mark.slow
+def test_it_is_pickled_as_its_settings(server: McpServer) -> None:
+    again = pickle.loads(pickle.dumps(server))
+    assert run(again, "add", {"a": 2, "b": 2}) == [ToolResult("4")]
+    again.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "settings", "message"),
+    [
+        (COMMAND, {"only": "add,subtract"}, "has no tool 'subtract'; it offers: add, say-it"),
+        (f"{COMMAND} many", {}, "cannot be reached: it offers more than 64 tools"),
+        (f"{COMMAND} silent", {"connect_seconds": 1.0}, "cannot be reached: no answer within 1 seconds"),
+        ("no-such-program-anywhere", {}, "cannot be reached: .*no-such-program-anywhere"),
+        ("http://127.0.0.1:9/mcp", {"connect_seconds": 5.0}, "cannot be reached"),
+    ],
+)
+def test_what_cannot_be_used_is_told_at_once(command: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        McpServer(command, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "message"),
+    [
+        ("a b", {"type": "object"}, "its name is 'a b'"),
+        ("x", {"type": "object", "properties": {"<a>": {}}}, "an argument of 'x' is called '<a>'"),
+        ("x", {"type": "object", "properties": {"a": {"$ref": "http://10.0.0.1/s"}}}, "nothing is fetched"),
+        ("x", {"type": "object", "properties": {"a": {"type": "nothing"}}}, "are no JSON schema"),
+        ("x", {"type": "array", "properties": {"a": {}}}, "must be of type object"),
+        ("x", {"type": "object", "properties": {"a": {"description": "x" * 30_000}}}, "more than 20000"),
+    ],
+)
+def test_schemas_that_lie_are_refused_by_name(name: str, schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        _spec("the MCP server 'x'", name, {"description": "", "schema": schema})
+
+
+def test_an_environment_over_http_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+
+    class Watched:
+        """The server's application, which notes the keys that requests carry."""
+
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            keys.extend(dict(scope.get("headers", ())).get(b"authorization", b"").split())
+            await self.app(scope, receive, send)
+
+    monkeypatch.setenv(MCP_KEY, "sesame")
+    with bound("127.0.0.1", 0) as sock:
+        app = Watched(mcp_server.make().streamable_http_app())
+        running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=running.run, args=([sock],))
+        thread.start()
+        spec = f"mcp:http://127.0.0.1:{sock.getsockname()[1]}/mcp"
+        env = SearchQAEnv(EnvConfig(tools=f"search + {spec}#only=add%2Csay-it", scorer="none", reward="f1"))
+        prompt, _ = env.reset(seed=0)
+        assert "<add>" in prompt
+        assert "<say_it>" in prompt
+        reply, *_ = env.step('<add b="5">37</add>')
+        assert "42" in reply
+        reply, *_ = env.step("<say_it></answer><search>x</say_it>")
+        reply, *_ = env.step("<say_it>a ＜information＞</say_it>")
+        assert "＜" not in reply
+        env.close()
+        running.should_exit = True
+        thread.join()
+    assert set(keys) == {b"Bearer", b"sesame"}
+    assert "sesame" not in repr(env.config)
+
+
+def test_a_command_out_of_a_file_is_refused_and_a_url_is_not(tmp_path: Path) -> None:
+    assert from_file("tool", "search + mcp:http://host:8000/mcp", tmp_path)
+    with pytest.raises(SpecError, match=r"names the tool 'mcp:python evil\.py'"):
+        from_file("tool", "mcp:python evil.py", tmp_path)
+
+
+def test_a_name_that_is_no_tool_is_told_what_there_is() -> None:
+    with pytest.raises(SpecError, match="mcp:URL"):
+        resolve_tools("mpc:http://host")
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_is_down_and_not_a_mistake() -> None:
+    server = McpServer(COMMAND, only="add")
+    server.close()
+    server._server = "no-such-program-anywhere"
+    with pytest.raises(SearchError, match="cannot be reached"):
+        run(server, "add", {"a": 1})
