@@ -45,7 +45,7 @@ Beliefs = dict[BeliefView, Belief | None]
 """The beliefs of a state; None where the transcript was longer than the model reads."""
 
 
-LOOKS = ((4, 1e-6), (16, 1e-4))
+LOOKS = ((4, 1e-5), (16, 1e-4))
 """After how many beliefs one of them has been higher, where a scorer reads the questions: a belief is the
 probability of an answer's token on average, and blind guesses among a few thousand tokens are about 1e-4."""
 

@@ -181,7 +181,7 @@ class Even:
         return [Belief(tuple(self.belief for _ in request.answers)) for request in requests]
 
 
-@pytest.mark.parametrize(("prob", "warnings"), [(5e-7, 1), (9e-5, 1), (2e-4, 0)])
+@pytest.mark.parametrize(("prob", "warnings"), [(5e-7, 1), (9e-6, 1), (9e-5, 1), (2e-4, 0)])
 def test_a_scorer_that_cannot_read_the_questions_is_told_once(
     engine: Engine, prob: float, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
