@@ -211,6 +211,8 @@ def check_writable(target: Path, *, folder: bool = False) -> None:
     Traceback (most recent call last):
     NotADirectoryError: [Errno 20] Not a directory: '.../storage.py/report.html'
     """
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        return  # a device or a pipe, beside which nothing is written
     if target.exists() and (folder or target.is_dir()):
         if not folder:
             raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))

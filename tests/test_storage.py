@@ -331,6 +331,6 @@ def test_what_could_not_be_written_is_found_before_the_work(tmp_path: Path) -> N
     check_writable(folder / "new", folder=True)
     check_writable(folder, folder=True)
     check_writable(file)
-    check_writable(Path("/dev/null"))
+    check_writable(Path("/dev/null"))  # also where nothing can be written beside it
     assert file.read_text() == "old"
     assert list(folder.iterdir()) == []
