@@ -87,8 +87,10 @@ def bench_training(
         training_files,
     )
     from igpo_gym.benchmark.training.run import SUITE, Variant, run_training, shared
+    from igpo_gym.storage import check_writable
 
     require_extra()
+    check_writable(out, folder=True)
     variants = tuple(dict.fromkeys(map(Variant.parse, variant))) if variant else SUITE
     with _progress(len(variants) * seeds * base.updates) as bar:
 

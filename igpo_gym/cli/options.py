@@ -151,7 +151,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise DataError(file, f"neither JSON nor TOML that can be read ({problem})") from None
     if not isinstance(found, dict):
         raise DataError(file, "its JSON is no object: write settings by name")

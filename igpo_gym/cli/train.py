@@ -78,8 +78,10 @@ def train(
       --validation hotpotqa:dev.json --search bm25:wiki-index --group-size 16 --learning-rate 1e-6
     """
     from igpo_gym.agents.training.readiness import check_ready
+    from igpo_gym.storage import check_writable
 
     check_ready(settings)  # before the seconds that the next imports take
+    check_writable(out, folder=True)
     from igpo_gym.agents.training.samples import SAMPLES, samples
     from igpo_gym.agents.training.trainer import train
 

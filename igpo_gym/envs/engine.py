@@ -320,9 +320,8 @@ class Engine:
     def _action(self, episode: Episode, message: str | Message, text: str) -> Action:
         action = self.protocol.parse(text)
         if isinstance(action, Invalid) and isinstance(message, Message) and message.cut_off:
-            return Invalid(
-                f"the message was cut off at its limit of {len(message.ids)} tokens ({action.reason})"
-            )
+            limit = f"its limit of {len(message.ids)} tokens" if message.ids else "its limit of tokens"
+            return Invalid(f"the message was cut off at {limit} ({action.reason})")
         if isinstance(action, ToolCalls) and len(episode.turns) >= self.max_turns(episode):
             return Invalid("only an answer is still allowed")
         return action

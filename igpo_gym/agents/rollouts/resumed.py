@@ -91,7 +91,7 @@ class ResumedFile:
             try:
                 record = json.loads(line)
                 names = changed(dict(record[MADE]), self._settings)
-            except (KeyError, TypeError, ValueError) as problem:
+            except (KeyError, RecursionError, TypeError, ValueError) as problem:
                 raise DataError(
                     self._part, f"not what a run left here ({problem!r})", self.done + 1
                 ) from None

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.errors import DataError, MissingExtraError
 from igpo_gym.storage import full_disk_named, written_file
 
 Metrics: TypeAlias = dict[str, float]
@@ -49,9 +49,22 @@ def json_lines(path: Path, done: int) -> Sink:
 
 
 def read_log(path: Path) -> list[Metrics]:
-    """The lines of a run's ``log.jsonl``; one that a crash cut short is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The lines of a run's ``log.jsonl``; one that a crash cut short is left out.
+
+    Raises DataError, with the line, for one that is no metrics of an update.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return [_metrics(path, number, line) for number, line in enumerate(lines, 1) if line.endswith("\n")]
+
+
+def _metrics(path: Path, number: int, line: str) -> Metrics:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("update"), int | float):
+        raise DataError(path, "no metrics of an update: remove the line, or choose another folder", number)
+    return found
 
 
 def tensorboard(folder: Path, done: int) -> Sink:

@@ -15,7 +15,7 @@ from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_rewar
 from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import DataError, SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.search.cache import CacheSetting
@@ -319,13 +319,25 @@ def agree(out: Path, settings: Settings) -> None:
     path, now = out / "settings.json", fingerprints(settings)
     if not path.exists():
         return
-    theirs = {field.name: field.default for field in fields(settings)} | json.loads(path.read_text())
+    theirs = {field.name: field.default for field in fields(settings)} | _stored(path)
     ours = shown(settings) | now
     if not settings.curriculum and settings.schedule == "constant":
         theirs["updates"] = settings.updates
     theirs |= {name: ours[name] for name in NOT_OF_A_RUN}
     if names := changed(theirs, ours, now):
         raise ValueError(f"{out} holds a run with other settings ({names}); choose another folder")
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """The settings that a run has written. DataError where the file is damaged."""
+    advice = "give back what the run wrote, or choose another folder"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise DataError(path, f"no JSON that can be read: {advice}") from None
+    if not isinstance(found, dict):
+        raise DataError(path, f"a {type(found).__name__} and not the settings of a run: {advice}")
+    return found
 
 
 def keep(out: Path, settings: Settings) -> None:

@@ -105,6 +105,9 @@ VALIDATION_BATCH = 64
 WIDE_GAP = 0.05
 """A difference between the sampler's log-probability of a token and the trainer's that is worth a warning."""
 
+FAR = 1.0
+"""A KL to the reference, in nats a token, that is worth a warning: runs that learn stay below a tenth."""
+
 
 # The loss.
 
@@ -291,7 +294,7 @@ class Run:
         self.seconds = 0.0
         self.best = -1.0
         """The best validation F1 so far."""
-        self._warned = False
+        self._warned = self._far = False
 
     def update(self) -> Metrics:
         """Play a batch of episodes and learn from it.
@@ -324,6 +327,7 @@ class Run:
             batch = samples(rows, turns, advantages, self.estimator.clips(turns, s.clip), s.loss)
             with self.watch("update"):
                 learned = self._learn(batch)
+            self._tell_distance(learned)
         self.updates += 1
         if self.copy is not None and s.refresh_every and self.updates % s.refresh_every == 0:
             self.copy.load_state_dict(self.model.state_dict())
@@ -456,6 +460,18 @@ class Run:
                 self.engine.reward.name,
             )
         return {"batches_without_gain": float(silent)}
+
+    def _tell_distance(self, learned: Metrics) -> None:
+        """Warn once where the policy is far from the model that it began as."""
+        kl = learned.get("kl", 0.0)
+        if kl > FAR and not self._far:
+            self._far = True
+            logger.warning(
+                "update %d: the policy has left its reference, with a KL of %.1f nats a token (each token "
+                "counts at most 10): lower learning_rate, raise kl_coef, or begin with a model that can read "
+                "the questions",
+                *(self.updates + 1, kl),
+            )
 
     def _scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:
         spec = self.settings.scorer

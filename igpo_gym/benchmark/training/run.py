@@ -272,7 +272,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
             theirs = dict(record["settings"])
             curve = tuple(map(dict, record["curve"]))
             outcome = Outcome(Variant(*record["variant"]), record["seed"], curve, dict(record["means"]))
-        except (KeyError, TypeError, ValueError) as problem:
+        except (KeyError, RecursionError, TypeError, ValueError) as problem:
             raise DataError(path, f"not a finished run ({problem!r})", number) from problem
         if settings is not None and (names := changed(theirs, shared(settings) | now, now)):
             raise DataError(path, f"made with other settings ({names})", number)

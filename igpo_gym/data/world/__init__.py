@@ -27,6 +27,7 @@ from igpo_gym.specs import Spec
 from igpo_gym.storage import written_file
 
 __all__ = [
+    "FILES",
     "Chain",
     "Choice",
     "Entity",
@@ -157,6 +158,10 @@ def _untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     return items
 
 
+FILES = ("corpus.jsonl", "questions.jsonl")
+"""What a world that is written consists of."""
+
+
 def write_world(
     out: Path, world: World, track: Callable[[Iterable[Any], str, int], Iterable[Any]] = _untracked
 ) -> int:
@@ -169,9 +174,9 @@ def write_world(
     """
     about = round(world.documents * (1 + world.outdated + world.distractors))
     passages = track(world.passages(), "documents", about)
-    written = _write_lines(out / "corpus.jsonl", map(_corpus_line, passages))
+    written = _write_lines(out / FILES[0], map(_corpus_line, passages))
     questions = track(world.all_questions(), "questions", world.questions)
-    _write_lines(out / "questions.jsonl", map(_question_line, questions))
+    _write_lines(out / FILES[1], map(_question_line, questions))
     return written
 
 
