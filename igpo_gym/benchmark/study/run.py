@@ -208,7 +208,7 @@ def _short(value: float) -> float:
 
 def read_runs(path: Path) -> Iterator[Run]:
     """The finished runs of a file, which need not exist. Raises DataError for a line that is none."""
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
         try:
             found: Mapping[str, Any] = json.loads(line)
             told = dict(found["outcome"])

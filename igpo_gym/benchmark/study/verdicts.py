@@ -170,7 +170,7 @@ def lead(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     """How much greater the one mean is than the other, with its interval."""
     if not ours or not theirs:
         return Estimate(math.nan, math.nan, math.nan, 0)
-    return apart(*(np.array(each)[:, None] for each in (ours, theirs)))
+    return apart(np.array(ours)[:, None], np.array(theirs)[:, None])
 
 
 @dataclass(frozen=True, slots=True)
