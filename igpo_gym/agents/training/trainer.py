@@ -73,6 +73,7 @@ from igpo_gym.agents.training.metrics import (
     TimedPolicy,
     TimedScorer,
     episode_metrics,
+    hop_metrics,
     outage_share,
 )
 from igpo_gym.agents.training.model import TrainedModel
@@ -103,6 +104,9 @@ VALIDATION_BATCH = 64
 
 WIDE_GAP = 0.05
 """A difference between the sampler's log-probability of a token and the trainer's that is worth a warning."""
+
+FAR = 1.0
+"""A KL to the reference, in nats a token, that is worth a warning: runs that learn stay below a tenth."""
 
 
 # The loss.
@@ -290,7 +294,7 @@ class Run:
         self.seconds = 0.0
         self.best = -1.0
         """The best validation F1 so far."""
-        self._warned = False
+        self._warned = self._far = False
 
     def update(self) -> Metrics:
         """Play a batch of episodes and learn from it.
@@ -323,6 +327,7 @@ class Run:
             batch = samples(rows, turns, advantages, self.estimator.clips(turns, s.clip), s.loss)
             with self.watch("update"):
                 learned = self._learn(batch)
+            self._tell_distance(learned)
         self.updates += 1
         if self.copy is not None and s.refresh_every and self.updates % s.refresh_every == 0:
             self.copy.load_state_dict(self.model.state_dict())
@@ -338,6 +343,7 @@ class Run:
             "batches_skipped": float(skipped),
             "collapsed_groups": collapse_rate(turns, advantages),
             "frac_reward_zero_std": zero_std_rate(turns),
+            **(self.estimator.tells(turns) if self.estimator.tells else {}),
             **self._alarm(turns),
             "tokens": self.tokens,
             "tokens_per_second": written / spent,
@@ -371,7 +377,7 @@ class Run:
         keep_samples(
             self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
         )
-        metrics = episode_metrics(played)
+        metrics = episode_metrics(played) | hop_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
             self.trained.save(self.out / "best")
@@ -431,10 +437,12 @@ class Run:
                 scorer.clear()
 
     def _advantages(self, turns: Turns) -> Floats:
-        weights = {}
+        given: dict[str, tuple[float, float]] = {}
         if self.settings.curriculum:
-            weights["weights"] = curriculum_weights(self.updates / self.settings.updates)
-        return self.estimator(turns, self.settings.gamma, **weights)
+            given["weights"] = curriculum_weights(self.updates / self.settings.updates)
+        if self.estimator.draws:
+            given["seed"] = (self.settings.seed, self.updates)
+        return self.estimator(turns, self.settings.gamma, **given)
 
     def _alarm(self, turns: Turns) -> Metrics:
         """Whether the batch has no gain at all, where reward and estimator use gains; warns once.
@@ -452,6 +460,18 @@ class Run:
                 self.engine.reward.name,
             )
         return {"batches_without_gain": float(silent)}
+
+    def _tell_distance(self, learned: Metrics) -> None:
+        """Warn once where the policy is far from the model that it began as."""
+        kl = learned.get("kl", 0.0)
+        if kl > FAR and not self._far:
+            self._far = True
+            logger.warning(
+                "update %d: the policy has left its reference, with a KL of %.1f nats a token (each token "
+                "counts at most 10): lower learning_rate, raise kl_coef, or begin with a model that can read "
+                "the questions",
+                *(self.updates + 1, kl),
+            )
 
     def _scorer(self, begun: Callable[[], PreTrainedModel]) -> AnswerScorer | None:
         spec = self.settings.scorer
@@ -504,8 +524,11 @@ def train(
     report: Callable[[Metrics], None] = lambda metrics: None,
     wandb: bool = False,
     tell: Callable[[str], None] = lambda text: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, int]:
     """Run to the end, or on from where an earlier call stopped; returns :meth:`Run.facts` of its retrievers.
+
+    ``stop`` is asked before every update: where it says yes, the checkpoint is written and nothing is lost.
 
     ``tell`` gets the plan of the memory before anything is loaded, and ``report`` what the log gets: the
     metrics of each update (see :meth:`Run.update`), with those of a validation where there was one. Raises
@@ -533,6 +556,9 @@ def train(
             log(run.validate())
             run.save()
         while run.updates < settings.updates:
+            if stop():
+                run.save()
+                return run.facts()
             metrics = run.update()
             due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
             log(metrics | (run.validate() if due else {}))

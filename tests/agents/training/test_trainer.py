@@ -682,3 +682,19 @@ def test_a_run_whose_model_or_questions_are_others_by_now_is_left_alone(tmp_path
     old = {name: value for name, value in kept.items() if not name.endswith("_fingerprint")}
     (run / "settings.json").write_text(json.dumps(old))
     agree(run, settings)
+
+
+@pytest.mark.parametrize(("kl", "warnings"), [(0.9, 0), (7.5, 1)])
+def test_a_policy_that_has_left_its_reference_is_told_once(
+    kl: float,
+    warnings: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = Run(tmp_path, Settings(**SMALL, epochs=1))
+    monkeypatch.setattr(run, "_learn", lambda batch: {"kl": kl})
+    run.update()
+    run.update()
+    assert caplog.text.count("the policy has left its reference") == warnings
+    assert caplog.text.count(f"a KL of {kl} nats a token") == warnings
