@@ -46,7 +46,8 @@ QUICK = {
     "discrete": "discrete.py --algorithms maskable --seeds 2 --steps 2048 --episodes 64",
     "trl_step": "trl_step.py --batch 8 --steps 2",
 }
-"""The arguments of each benchmark. ``retrieval.py`` is none of them: it needs an encoder and files."""
+"""The arguments of each benchmark. Two are none of them: ``retrieval.py`` needs an encoder and files, and
+``training_parts.py`` another checkout."""
 
 NEEDS = {"trl_step": "trl", "discrete": "sb3_contrib", "search_server": "fastapi"}
 """A library without which a benchmark is left out."""
