@@ -54,7 +54,7 @@ class Runs:
             own = rng.standard_normal(size)
         own = self.shift + self.spread * own
         noise = 0.04 * rng.standard_normal((size, len(LEVELS)))
-        return np.clip(LEVELS + own[:, None] + noise, 0.0, 1.0)
+        return np.asarray(np.clip(LEVELS + own[:, None] + noise, 0.0, 1.0))
 
 
 DISTRIBUTIONS: dict[str, Draw] = {

@@ -75,7 +75,8 @@ def test_a_turn_is_paid_for_what_it_says_of_the_other_answer(measure: When) -> N
     assert mentions >= 2
     expected = (1 + mentions) / (10 + mentions) - 1 / 10
     divided = split(episode, resolve_reward(REWARD))
-    assert divided.gains == (pytest.approx(expected),)
+    (gain,) = divided.gains
+    assert gain == pytest.approx(expected)
     assert divided.outcome == 1.0
     assert episode.measured[2] == episode.measured[1], "an answer leaves no state to believe in"
 

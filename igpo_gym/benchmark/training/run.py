@@ -176,9 +176,9 @@ def _train(job: Job, report: Callable[[Metrics], None], until: float) -> bool:
         return False
     began = time.process_time()
     train(*job, report, stop=lambda: time.time() >= until)
-    append(job.folder / CPU, {"seconds": time.process_time() - began})
-    log = read_log(job.folder / "log.jsonl")
-    return bool(log) and log[-1]["update"] == job.settings.updates
+    update = read_log(job.folder / "log.jsonl")[-1]["update"]
+    append(job.folder / CPU, {"update": update, "seconds": time.process_time() - began})
+    return update == job.settings.updates
 
 
 def _train_telling(job: Job, told: Queue[Any], until: float) -> bool:
@@ -192,7 +192,7 @@ def cpu_seconds(folder: Path) -> float:
 
 
 CPU = "cpu.jsonl"
-"""The file of a run's folder with the time that each piece of it took."""
+"""The file of a run's folder with the time that each piece of it took, and the update that it ended at."""
 
 
 def _pass_on(told: Queue[Any], report: Told) -> None:

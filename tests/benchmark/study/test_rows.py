@@ -80,7 +80,12 @@ def test_the_command_is_read_as_the_settings(tmp_path: Path, monkeypatch: pytest
     from igpo_gym.cli import app
 
     read: list[Settings] = []
-    monkeypatch.setattr(trainer, "train", lambda out, settings, *rest: read.append(settings) or {})
+
+    def train(out: Path, settings: Settings, *rest: object) -> dict[str, int]:
+        read.append(settings)
+        return {}
+
+    monkeypatch.setattr(trainer, "train", train)
     for name in ("noise", "permuted-3", "a2tgpo"):
         row = next(row for row in rows(TUNED) if row.arm is ARMS[name])
         settings = row.settings(tmp_path, {})

@@ -58,7 +58,7 @@ def test_efficiency_is_compared_over_the_tokens_that_all_runs_have() -> None:
 
 
 def test_ten_seeds_an_arm_are_tested_exactly() -> None:
-    high, low = np.linspace(0.5, 0.6, 10), np.linspace(0.3, 0.4, 10)
+    high, low = ([start + n / 100 for n in range(10)] for start in (0.5, 0.3))
     first, *_ = findings(arm("igpo", high) + arm("grpo", low))
     assert first.p == pytest.approx(2 / 184756)
     assert first.planned
