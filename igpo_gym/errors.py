@@ -81,6 +81,17 @@ class TranscriptTooLongError(ScoringError):
         return str(self.args[0])
 
 
+class PromptTooLongError(ScoringError):
+    """Prompts longer than the scorer's model reads, so that there is no first belief."""
+
+    def __init__(self, message: str, question_ids: tuple[str, ...]) -> None:
+        super().__init__(message, question_ids)
+        self.question_ids = question_ids
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class MissingExtraError(ImportError):
     """An optional dependency that is not installed; the message gives the command that installs it."""
 

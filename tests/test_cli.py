@@ -86,9 +86,35 @@ def test_a_person_may_leave(files: Path, typed: str) -> None:
 
 def test_what_a_person_types_may_be_a_whole_message_or_nothing(files: Path) -> None:
     run("index", "build", "corpus.jsonl", "index")
-    output = run("play", *CHEAP, "--max-turns", "2", input="\n<search>river</search>\n")
-    assert "Invalid message" in output
+    typed = "\n  \n/answer\n/answer \n<search>river</search>\n\n<hm>\n"
+    output = run("play", *CHEAP, "--max-turns", "2", "--out", "mine.jsonl", input=typed)
+    assert output.count("Invalid message") == 1  # <hm>, and neither Enter alone nor an answer without a text
     assert "turns exhausted" in output
+    assert [turn.message for turn in next(read_rollouts("mine.jsonl")).turns] == [
+        "<search>river</search>",
+        "<hm>",
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bench", "credit", "--quick", "--out"),
+        ("bench", "train", "--quick", "--out"),
+        ("rollout", "--agent", "expert", "--out"),
+        ("eval", "--agent", "expert", "--out"),
+        ("eval", "--agent", "expert", "--out", "fine.jsonl", "--table"),
+        ("play", "--out"),
+        ("train",),
+    ],
+    ids=" ".join,
+)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
+    files: Path, command: tuple[str, ...]
+) -> None:
+    output = run(*command, "corpus.jsonl/there.md", "--questions", "jsonl:missing.jsonl", code=2)
+    assert "corpus.jsonl/there.md: not a directory" in output
+    assert not Path("fine.jsonl").exists()
 
 
 def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
@@ -199,7 +225,7 @@ def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
         (("--agent", "scripted", "--reward", "ipgo"), "unknown reward 'ipgo'; did you mean igpo?"),
         (("--agent", "scripted", "--reward", "f1 + "), "the reward 'f1 + ' has nothing beside a sign"),
         (("--agent", "scripted", "--questions", "mine.jsonl"), "'mine.jsonl': there is no such file"),
-        (("--agent", "scripted", "--out", "questions.jsonl/x"), "questions.jsonl: file exists"),
+        (("--agent", "scripted", "--out", "questions.jsonl/x"), "questions.jsonl/x: not a directory"),
         (("--agent", "scripted", "--protocol", "xml"), "unknown protocol 'xml'; choose one of"),
         (("--agent", "scripted", "--questions", "squad:x"), "hotpotqa:"),
         (("--agent", "scripted", "--questions", "jsonl:missing.jsonl"), "missing.jsonl"),
@@ -225,6 +251,12 @@ def test_a_world_is_written_indexed_and_played(files: Path) -> None:
     assert [episode.question.hops for episode in episodes] == [2] * 20
     assert all(episode.turns[0].passages for episode in episodes)
     assert "hops must be" in run("world", "--out", "w", "--hops", "5", code=2)
+    before = {path.name: path.read_bytes() for path in Path("world").iterdir()}
+    told = run("world", "--out", "world", "--documents", "60", "--questions", "20", "--seed", "1", code=2)
+    assert "world holds corpus.jsonl and questions.jsonl already; name another folder" in " ".join(
+        told.split()
+    )
+    assert {path.name: path.read_bytes() for path in Path("world").iterdir()} == before
 
 
 def test_a_hard_world_is_written_and_played(files: Path) -> None:
@@ -341,7 +373,7 @@ def test_a_recording_holds_the_environment_and_the_policy_and_relabel_reads_them
     policy = {"agent": "noisy", "temperature": 0.5, "top_p": 1.0, "max_tokens": 256, "seed": 0}
     fields = asdict(EnvConfig(questions=WORLD[1], max_turns=4, tools="search + open", on_limit="answer",
                               max_reply_chars=None, top_k=2))  # fmt: skip
-    for name in ("group_size", "order", "search_cache", "probe", "oracle_info", "render_mode"):
+    for name in ("group_size", "order", "search_cache", "probe", "info", "oracle_info", "render_mode"):
         del fields[name]
     kept = {name: x for name, x in settings.items() if not name.endswith(("_fingerprint", "_hash"))}
     assert kept == fields | policy

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from igpo_gym.storage import cache_dir, changed, held, lock, tidy, written_file, written_whole
+from igpo_gym.storage import (
+    cache_dir,
+    changed,
+    check_writable,
+    held,
+    lock,
+    tidy,
+    written_file,
+    written_whole,
+)
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -305,3 +314,23 @@ def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path: Path) -> No
     with held(tmp_path / "run"):
         (tmp_path / "run" / "log.jsonl").write_text("{}\n")
     assert (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_what_could_not_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("old")
+    folder.mkdir()
+    for target, as_folder in ((file, True), (file / "report", False), (file / "run", True), (folder, False)):
+        kinds = (NotADirectoryError, IsADirectoryError, FileExistsError)
+        with pytest.raises(kinds) as refused:
+            check_writable(target, folder=as_folder)
+        assert refused.value.filename == str(target)
+        with pytest.raises(kinds):
+            target.mkdir() if as_folder else target.write_text("new")
+    check_writable(folder / "new" / "report.html")
+    check_writable(folder / "new", folder=True)
+    check_writable(folder, folder=True)
+    check_writable(file)
+    check_writable(Path("/dev/null"))  # also where nothing can be written beside it
+    assert file.read_text() == "old"
+    assert list(folder.iterdir()) == []

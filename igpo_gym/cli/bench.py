@@ -63,8 +63,10 @@ def credit(
     from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
     from igpo_gym.benchmark.credit.run import FULL, QUICK, run_credit
     from igpo_gym.benchmark.report import require_extra, rich_table, write_files
+    from igpo_gym.storage import check_writable
 
     require_extra()
+    check_writable(out, folder=True)
     size = replace(QUICK if quick else FULL, group_size=config.group_size)
     chosen = "nano" if policy is None and config.scorer == "nano" else policy
     result = run_credit(

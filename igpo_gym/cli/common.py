@@ -110,10 +110,20 @@ def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling:
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """The items, with a progress bar."""
+    """The items, with a progress bar; without a terminal, a line after every hundred."""
+    if not console.is_terminal:
+        from igpo_gym.search.progress import told
+
+        yield from told(items, what, total, 100, plainly)
+        return
     from rich.progress import track
 
     yield from track(items, description=what, total=total, console=console)
+
+
+def plainly(line: str) -> None:
+    """Print a line as it is: no markup, no colors, and not wrapped."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def in_cells(estimate: Estimate) -> tuple[str, str, str]:

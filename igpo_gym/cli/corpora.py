@@ -94,6 +94,7 @@ def build_index(
       igpo-gym rollout --search hybrid:bm25:wiki-index,dense:wiki-dense ...
     """
     from igpo_gym.search.corpus import located, read_corpus
+    from igpo_gym.storage import check_writable
 
     with explained():
         *files, out = places
@@ -101,6 +102,7 @@ def build_index(
             raise SpecError("name the files of the corpus, and then the folder of the index")
         if Path(out).is_file():
             raise SpecError(f"{out} is a file: name the folder of the index last")
+        check_writable(Path(out), folder=True)
         if dense is None and (faiss != "auto" or (query_prefix, passage_prefix) != (None, None)):
             raise SpecError("--faiss and the prefixes are for a dense index: name its encoder with --dense")
         with located(*files, skip_empty=skip_empty):
@@ -213,7 +215,7 @@ def world(
       igpo-gym rollout --questions jsonl:world/questions.jsonl --search bm25:world/index ...
     """
     from igpo_gym.data.flaws import flawed_spec
-    from igpo_gym.data.world import World, read_hops, write_world
+    from igpo_gym.data.world import FILES, World, read_hops, write_world
 
     with explained():
         made = World(
@@ -231,6 +233,9 @@ def world(
             shown=shown,
             miss=miss,
         )
+        there = [name for name in FILES if (out / name).exists()]
+        if there:
+            raise FileExistsError(f"{out} holds {' and '.join(there)} already; name another folder")
         written = write_world(out, made, progress)
     _say(f"{written:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl")
     if made.flaws:

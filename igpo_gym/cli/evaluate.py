@@ -14,6 +14,7 @@ from igpo_gym.cli.common import (
     TOO_FEW,
     Agent,
     BatchSize,
+    ClearText,
     MaxTokens,
     Seed,
     Temperature,
@@ -92,6 +93,7 @@ def evaluate(
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
     seed: Seed = 0,
+    clear_text: ClearText = False,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -125,12 +127,15 @@ def evaluate(
     from igpo_gym.benchmark.evaluation.measures import measures
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.specs import listed
+    from igpo_gym.storage import check_writable
 
     out = out or (card.again(like) if like else None)
     if out is None:
         raise SpecError("give --out, the file for the episodes")
     for file in table or ():
         tables.check_format(file)
+    for file in (out, *(table or ())):
+        check_writable(file)
     asked = measures(listed(metrics))
     sets = _sets(questions, search)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
@@ -156,7 +161,7 @@ def evaluate(
         "seed": seed,
     }
     begun = out.exists() and out.stat().st_size > 0
-    decided, wanted = _play(agent, played, sampling, episodes, attempts, batch_size, out, asked)
+    decided, wanted = _play(agent, played, sampling, episodes, attempts, batch_size, out, asked, clear_text)
     scores = _scores(out, wanted, asked, settings["questions"])
     _print(scores)
     for file in table or ():
@@ -210,6 +215,7 @@ def _play(
     batch_size: int,
     out: Path,
     asked: Sequence[Measure],
+    clear_text: bool,
 ) -> tuple[dict[str, Any], set[tuple[str, str, int]]]:
     """Play all sets into the file; returns what decides the figures, and which episodes are asked for."""
     from igpo_gym.benchmark.evaluation.card import decided_by, set_facts
@@ -234,7 +240,7 @@ def _play(
         decided = decided_by(engine, policy, agent_fingerprint, asked, facts)
         chosen = question_set.questions[:episodes]
         others = [other for other in names if other != name]
-        record(engine, policy, chosen, out, recording, batch_size, attempts, others=others)
+        record(engine, policy, chosen, out, recording, batch_size, attempts, clear_text, others)
         tell_cache(engine.facts())
         wanted |= {(name, question.id, attempt) for question in chosen for attempt in range(attempts)}
     return decided, wanted

@@ -24,9 +24,9 @@ from igpo_gym.errors import DataError, SpecError
 C = TypeVar("C", bound=EnvConfig)
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
-NO_OPTIONS = ("probe", "oracle_info", "render_mode")
+NO_OPTIONS = ("probe", "info", "oracle_info", "render_mode")
 """The arguments of an environment that are for code alone: no text gives a probe, and no command reads
-``info["gold"]`` or calls ``render``."""
+``info`` or calls ``render``."""
 
 ABOUT_ITSELF = ("_fingerprint", "_hash")
 """What the names end with under which a run writes about itself; a configuration may hold them."""
@@ -151,7 +151,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise DataError(file, f"neither JSON nor TOML that can be read ({problem})") from None
     if not isinstance(found, dict):
         raise DataError(file, "its JSON is no object: write settings by name")

@@ -77,8 +77,11 @@ def play(
     from igpo_gym.envs.setup import QuestionStream
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.play.episodes import Episodes
+    from igpo_gym.storage import check_writable
     from igpo_gym.text import printable
 
+    if out is not None:
+        check_writable(out)
     question_set, engine = assemble(played_by(agent, config))
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
     policy = make_policy(agent, question_set, engine, sampling) if agent else None
@@ -126,8 +129,10 @@ def _typed(engine: Engine) -> str | None:
     from igpo_gym.episode import Answer
     from igpo_gym.tools import search_call
 
+    line = ""
     try:
-        line = console.input("[bold]search[/bold] (or /answer TEXT, /quit)> ").strip()
+        while line in ("", "/answer"):  # Enter alone is no message, nor is an answer without a text
+            line = console.input("[bold]search[/bold] (or /answer TEXT, /quit)> ").strip()
     except (EOFError, KeyboardInterrupt):
         console.print()  # the line of the prompt is still open
         return None
@@ -136,4 +141,4 @@ def _typed(engine: Engine) -> str | None:
     command, _, text = line.partition(" ")
     if command == "/answer":
         return engine.protocol.write(Answer(text.strip()))
-    return line if line.startswith("<") or not line else engine.protocol.write(search_call(line))
+    return line if line.startswith("<") else engine.protocol.write(search_call(line))

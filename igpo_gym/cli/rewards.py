@@ -137,6 +137,7 @@ def relabel(
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
     from igpo_gym.specs import fingerprint, from_file, resolve
+    from igpo_gym.storage import check_writable
     from igpo_gym.text import without_credentials
 
     options = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
@@ -146,6 +147,7 @@ def relabel(
             raise ValueError(f"--out is the recording itself ({file}); name another file")
         if out.is_dir():
             raise IsADirectoryError(f"--out is a folder ({out}); name a file")
+        check_writable(out)
         settings = read_settings(file)
         for name in SPECS:
             if name not in given and NAMES[name].is_spec(settings.get(name)):

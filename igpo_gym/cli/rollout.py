@@ -70,7 +70,9 @@ def rollout(
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
+    from igpo_gym.storage import check_writable
 
+    check_writable(out)
     config = played_by(agent, config)
     question_set, engine = assemble(config)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
@@ -151,6 +153,8 @@ def record(
         began, turns = time.perf_counter(), 0
         played = collect(engine, policy, questions, batch_size, group_size, frozenset(file.done))
         for episode in progress(played, "episodes", remaining):
+            if not episode.turns:  # aborted before its first turn, of which it was told
+                continue
             file.write(episode)
             turns += len(episode.turns)
         seconds = time.perf_counter() - began

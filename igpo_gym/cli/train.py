@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +23,7 @@ from rich.table import Table
 
 from igpo_gym.agents.training.recipes import RECIPES, recipe
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import console, explained, tell_cache, tell_view
+from igpo_gym.cli.common import console, explained, plainly, tell_cache, tell_view
 from igpo_gym.cli.options import configured
 
 if TYPE_CHECKING:
@@ -78,11 +77,16 @@ def train(
       igpo-gym train runs/qwen --model Qwen/Qwen2.5-7B-Instruct --lora 16 --questions hotpotqa:train.json
       --validation hotpotqa:dev.json --search bm25:wiki-index --group-size 16 --learning-rate 1e-6
     """
+    from igpo_gym.agents.training.readiness import check_ready
+    from igpo_gym.storage import check_writable
+
+    check_ready(settings)  # before the seconds that the next imports take
+    check_writable(out, folder=True)
     from igpo_gym.agents.training.samples import SAMPLES, samples
     from igpo_gym.agents.training.trainer import train
 
     with display(settings.updates) as show:
-        facts = train(out, settings, show, wandb, partial(console.print, markup=False, highlight=False))
+        facts = train(out, settings, show, wandb, plainly)
     tell_cache(facts)
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
     if kept := samples(out / SAMPLES):
@@ -106,7 +110,13 @@ SHOWN = {
 
 @contextmanager
 def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
-    """A progress bar over a table of the latest updates; yields what takes an update's metrics."""
+    """A progress bar over a table of the latest updates; yields what takes an update's metrics.
+
+    Without a terminal each update is a line.
+    """
+    if not console.is_terminal:
+        yield lambda metrics: plainly(line(updates, metrics))
+        return
     bar = Progress(
         TextColumn("update"),
         BarColumn(),
@@ -127,23 +137,29 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
             made.add_row(str(int(metrics["update"])), *(_shown(name, metrics) for name in SHOWN))
         return made
 
-    try:
-        with Live(Group(table(), bar), console=console) as live:
+    with Live(Group(table(), bar), console=console) as live:
 
-            def show(metrics: Metrics) -> None:
-                latest.append(metrics)
-                del latest[:-10]
-                bar.update(task, completed=int(metrics["update"]))
-                live.update(Group(table(), bar))
+        def show(metrics: Metrics) -> None:
+            latest.append(metrics)
+            del latest[:-10]
+            bar.update(task, completed=int(metrics["update"]))
+            live.update(Group(table(), bar))
 
-            try:
-                yield show
-            except BaseException:
-                live.transient = not latest  # an empty table says nothing about what went wrong
-                raise
-    finally:
-        if not console.is_terminal:
-            console.print()  # there the last line is left open
+        try:
+            yield show
+        except BaseException:
+            live.transient = not latest  # an empty table says nothing about what went wrong
+            raise
+
+
+def line(updates: int, metrics: Metrics) -> str:
+    """An update's metrics in a line.
+
+    >>> line(40, {"update": 3.0, "reward": 1.25, "share_update": 0.5, "tokens_per_second": 812.4})
+    'update 3 of 40: reward 1.250, tok/s 812, learn 50%'
+    """
+    values = ", ".join(f"{shown} {_shown(name, metrics)}" for name, shown in SHOWN.items() if name in metrics)
+    return f"update {int(metrics['update'])} of {updates}: {values}"
 
 
 def _shown(name: str, metrics: Metrics) -> str:

@@ -59,10 +59,13 @@ def view(
     import tempfile
     import webbrowser
 
+    from igpo_gym.storage import check_writable
     from igpo_gym.viewer.page import write_page
     from igpo_gym.viewer.runs import read_runs
 
     with explained():
+        if out is not None:
+            check_writable(out)
         with console.status("reading episodes"):
             runs = read_runs(files, start, count)
             names = _token_names(runs, tokenizer)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from igpo_gym.data.answers import answers_of
 from igpo_gym.data.files import (
     BROKEN,
+    LINE_BYTES,
     WHOLE_BYTES,
     field,
     id_field,
@@ -133,9 +134,12 @@ Kind = Literal["parquet", "array", "object", "table", "lines"]
 
 
 def kind_of(path: Path, within: str = "") -> Kind:
-    """What kind of file it is, found out by its beginning; see :func:`rows` for ``within``."""
+    """What kind of file it is, found out by its beginning; see :func:`rows` for ``within``.
+
+    What is called ``.parquet`` is read as such whatever it is, and so refused as no parquet file.
+    """
     head = head_of(path, 4096)
-    if head.startswith(b"PAR1"):
+    if head.startswith(b"PAR1") or path.suffix == ".parquet":
         return "parquet"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):
@@ -169,6 +173,7 @@ def table_rows(path: Path) -> Iterator[Row]:
     texts = _decoded(path)
     first = next(texts, "")
     delimiter = "\t" if "\t" in first else ","
+    csv.field_size_limit(max(csv.field_size_limit(), LINE_BYTES))  # its own limit is 131,072 characters
     reader = csv.reader(_chained(first, texts), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
@@ -247,7 +252,12 @@ def _entries(path: Path, within: str, unread: Callable[[DataError], None]) -> It
 
 
 def head_of(path: Path, size: int) -> bytes:
-    """The first bytes of a file; what is damaged within them is found out by its reader."""
+    """The first bytes of a file; what is damaged within them is found out by its reader.
+
+    DataError for a pipe: it is gone once its beginning is read, and one without a writer never begins.
+    """
+    if path.is_fifo():
+        raise DataError(path, "a pipe, which cannot be read twice: write what it gives into a file first")
     with open_bytes(path) as file, suppress(*BROKEN):
         return file.read(size)
     return b""

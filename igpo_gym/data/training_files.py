@@ -17,7 +17,7 @@ from typing import Any
 from igpo_gym.data.preparation import Prepared
 from igpo_gym.episode import Question
 from igpo_gym.errors import MissingExtraError, choose
-from igpo_gym.storage import written_whole
+from igpo_gym.storage import check_writable, written_whole
 
 Messages = Sequence[Mapping[str, str]]
 """The prompt of an episode in chat form."""
@@ -34,7 +34,13 @@ _SEARCH_R1 = (
 
 
 def _jsonl(question: Question, messages: Messages, split: str, place: int) -> dict[str, Any]:
-    known = {"evidence": list(question.evidence), "hops": question.hops, "source": question.source}
+    known = {
+        "evidence": list(question.evidence),
+        "evidence_texts": list(question.evidence_texts),
+        "hops": question.hops,
+        "source": question.source,
+        "parts": list(question.parts),
+    }
     return {
         "id": question.id,
         "question": question.text,
@@ -84,6 +90,7 @@ def check(folder: Path, form: str) -> None:
     choose(FORMS, form, "form of training files")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is there already; name another folder")
+    check_writable(folder, folder=True)
 
 
 def write_files(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
-from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.engine import Engine, Move
 from igpo_gym.episode import EndReason, Episode
+from igpo_gym.errors import PromptTooLongError
 from igpo_gym.lm.policy import Policy, has_room
+
+logger = logging.getLogger(__name__)
 
 
 def advance(
@@ -18,8 +22,9 @@ def advance(
     """Play one turn of every running episode; returns those that go on, and those that begin.
 
     ``begin`` is told how many episodes go on, and gives new ones (from :meth:`Engine.begin`), whose first
-    beliefs are asked for in the same call. An episode whose transcript leaves the policy no room for a
-    message ends with its context exhausted. Raises ValueError where a prompt leaves none.
+    beliefs are asked for in the same call. One whose prompt the scorer cannot read is aborted, and told. An
+    episode whose transcript leaves the policy no room for a message ends with its context exhausted. Raises
+    ValueError where a prompt leaves none.
     """
     fitting = []
     for episode in running:
@@ -30,5 +35,20 @@ def advance(
     moves = engine.play(fitting, policy.act(fitting) if fitting else [])
     fresh = begin(sum(move.end is None for move in moves))
     if moves or fresh:
-        engine.settle(moves, fresh)
+        _settle(engine, moves, fresh)
     return [episode for episode in fitting if not episode.done] + fresh
+
+
+def _settle(engine: Engine, moves: Sequence[Move], fresh: Sequence[Episode]) -> None:
+    try:
+        engine.settle(moves, fresh)
+    except PromptTooLongError as problem:
+        left = [episode for episode in fresh if episode.question.id not in problem.question_ids]
+        if len(left) == len(fresh):
+            raise
+        for episode in fresh:
+            if episode.question.id in problem.question_ids:
+                logger.warning("question %r is left out: %s", episode.question.id, problem)
+                engine.end(episode, EndReason.ABORTED)
+        if moves or left:
+            _settle(engine, moves, left)

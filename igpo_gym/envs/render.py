@@ -41,7 +41,8 @@ def moment(episode: Episode, turn: int) -> RenderableType:
     """What turn ``turn`` added: the message, the reply, the reward and the belief (0: the prompt)."""
     parts: list[RenderableType] = []
     if turn == 0:
-        parts.append(Panel(Text(printable(episode.prompt_text.strip()))))
+        messages = (segment.text.strip() for segment in episode.prompt)
+        parts.append(Panel(Text(printable("\n\n".join(filter(None, messages))))))
     else:
         parts.append(turn_panel(episode.turns[turn - 1], turn))
         if turn <= len(episode.rewards):  # an imported episode was paid nothing

@@ -13,13 +13,28 @@ from igpo_gym.text import without_credentials
 PACKAGED = ("nano", "nano-base")
 """The language models that ship with the package."""
 
+SMOLLM2 = "smollm2"
+"""The small real model that is fetched once its user has agreed (:mod:`igpo_gym.lm.smollm2`)."""
+
+NAMED = (*PACKAGED, SMOLLM2)
+"""The models that a word of this package names. Nobody trains them in place."""
+
 MODEL_FORMS = (
-    f"{' or '.join(PACKAGED)}, a model's name on the Hugging Face hub, a local folder with safetensors, "
-    "or a .gguf file"
+    f"{', '.join(PACKAGED)} or {SMOLLM2}, a model's name on the Hugging Face hub, a local folder with "
+    "safetensors, or a .gguf file"
 )
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 """What a model on the hub is called: owner/name, or a bare word."""
+
+
+def packaged_folder(name: str) -> Path:
+    """Where the files of a packaged model are.
+
+    >>> packaged_folder("nano").name
+    'nano'
+    """
+    return Path(__file__).parents[1] / "models" / name
 
 
 def check_name(spec: str) -> None:
@@ -27,14 +42,19 @@ def check_name(spec: str) -> None:
 
     >>> check_name("nanoo")
     Traceback (most recent call last):
-    igpo_gym.errors.SpecError: there is no model 'nanoo'; did you mean nano? Give nano or nano-base, a model's
-    name on the Hugging Face hub, a local folder with safetensors, or a .gguf file
+    igpo_gym.errors.SpecError: there is no model 'nanoo'; did you mean nano? Give nano, nano-base or smollm2,
+    a model's name on the Hugging Face hub, a local folder with safetensors, or a .gguf file
     """
-    if spec in PACKAGED or Path(spec).exists():
+    if spec in NAMED or Path(spec).exists():
         return
+    if spec.lower().startswith(("http://", "https://")):
+        raise SpecError(
+            f"{without_credentials(spec)!r} is a server, and what is needed is a model on this machine: "
+            f"{MODEL_FORMS}. igpo-gym check server URL looks at a server"
+        )
     if spec.endswith(".gguf"):
         raise SpecError(f"there is no file {spec!r}; give {MODEL_FORMS}")
-    if near := get_close_matches(spec.lower(), PACKAGED, 1, specs.NEAR):
+    if near := get_close_matches(spec.lower(), NAMED, 1, specs.NEAR):
         raise SpecError(f"there is no model {spec!r}; did you mean {near[0]}? Give {MODEL_FORMS}")
     if not HUB_NAME.fullmatch(spec):
         shown = without_credentials(spec)

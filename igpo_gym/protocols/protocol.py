@@ -28,7 +28,7 @@ from igpo_gym.tools.searching import SEARCH
 
 Results: TypeAlias = Sequence[tuple[ToolCall, ToolResult]]
 
-THINK_OPENING = "<think>\n"
+THINK_OPENING = "<think>"
 """What opens the agent's message in a protocol that prefills its thought."""
 
 

@@ -7,6 +7,7 @@ into an episode here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import igpo_gym.specs as specs
 from igpo_gym.data.scores import JUDGE
 from igpo_gym.episode import BELIEF, Belief, BeliefView
-from igpo_gym.errors import ScoringError, TranscriptTooLongError
+from igpo_gym.errors import PromptTooLongError, ScoringError, TranscriptTooLongError
 from igpo_gym.parameters import read_call
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.rewards.beliefs import belief_request, found_documents
@@ -22,6 +23,8 @@ from igpo_gym.rewards.functions import RewardFunction
 from igpo_gym.rewards.interface import Instrument, State, instrument_needs
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 from igpo_gym.search.interface import Corpus
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,44 @@ Beliefs = dict[BeliefView, Belief | None]
 """The beliefs of a state; None where the transcript was longer than the model reads."""
 
 
+LOOKS = ((4, 1e-5), (16, 1e-4))
+"""After how many beliefs one of them has been higher, where a scorer reads the questions: a belief is the
+probability of an answer's token on average, and blind guesses among a few thousand tokens are about 1e-4."""
+
+
+@dataclass(slots=True)
+class Legibility:
+    """Warns once where a scorer cannot read the questions: every gain is then 0 to three digits, for ever.
+
+    >>> seen = Legibility()
+    >>> seen.see([1e-7, 0.3])
+    >>> seen.settled, seen.highest
+    (True, 0.3)
+    """
+
+    count: int = 0
+    highest: float = 0.0
+    settled: bool = False
+    """Whether it is known that the scorer reads the questions, or was said that it does not."""
+
+    def see(self, probs: Sequence[float]) -> None:
+        """Take the beliefs of further states, of prompts as of later ones."""
+        if self.settled or not probs:
+            return
+        self.count += len(probs)
+        self.highest = max(self.highest, *probs)
+        unread = any(self.count >= count and self.highest < bound for count, bound in LOOKS)
+        self.settled = unread or self.highest >= LOOKS[-1][1]
+        if unread:
+            logger.warning(
+                "the scorer cannot read these questions: of the first %d beliefs in their answers none is "
+                "above %.0e, so that gains say nothing. nano reads the generated world alone: take another "
+                'scorer, such as "smollm2", a small real one (python -m igpo_gym.lm.smollm2 gets it), or a '
+                "larger one by its folder, hub name or URL",
+                *(self.count, self.highest),
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Instruments:
     """What there is to measure with."""
@@ -54,7 +95,9 @@ class Instruments:
     protocol: TextProtocol = TAGS
     """The one that the episodes are played with."""
     context: Mapping[str, Any] = field(default_factory=dict)
-    """What named instruments are made from beside these: an ``engine``, a ``policy``, a ``judge``."""
+    """What named instruments are made from beside these: an ``engine``, the ``questions``, a ``policy``, a
+    ``judge``."""
+    _reads: Legibility = field(default_factory=Legibility, init=False, repr=False, compare=False)
 
     def check(self, reward: RewardFunction) -> None:
         """Raise ValueError, with what to give, if the reward needs anything that is not there."""
@@ -87,8 +130,8 @@ class Instruments:
     def beliefs(self, states: Sequence[State], views: Sequence[BeliefView]) -> list[Beliefs]:
         """The beliefs of every state by all of ``views``, whose models must be there.
 
-        Raises ScoringError when a scorer fails or cannot read a prompt, and ValueError when there are too few
-        passages to draw from.
+        Raises ScoringError when a scorer fails, PromptTooLongError when it cannot read a prompt, and
+        ValueError when there are too few passages to draw from.
         """
         found: list[Beliefs] = [{} for _ in states]
         asked: dict[int, list[BeliefView]] = {}
@@ -96,12 +139,18 @@ class Instruments:
             asked.setdefault(id(self.model(view)), []).append(view)
         for of_one_model in asked.values():
             self._ask(states, of_one_model, found)
+        plain = [beliefs.get(BELIEF) for beliefs in found] if self.scorer is not None else []
+        self._reads.see([belief.prob for belief in plain if belief is not None])
+        unread: list[str] = []
         for (episode, turn), beliefs in zip(states, found, strict=True):
             for view in views:
                 if view.draw is not None and beliefs.get(view) is None:
                     beliefs[view] = beliefs[replace(view, draw=None)]
             if turn == 0 and None in beliefs.values():
-                raise ScoringError(f"the prompt of {episode.question.id!r} is longer than the scorer reads")
+                unread.append(episode.question.id)
+        if unread:
+            told = f"the prompt of {unread[0]!r} is longer than the scorer reads"
+            raise PromptTooLongError(told, tuple(unread))
         return found
 
     def _made(self, instruments: Sequence[Instrument | str]) -> dict[str, Instrument]:
@@ -175,6 +224,7 @@ _ADVICE = {
         'search="bm25:INDEX"'
     ),
     "judge": 'a judge: give judge=, such as "http://host:8000/v1#model=NAME"',
+    "questions": "the set of questions that the episodes are from (an environment has it)",
     "policy": 'a policy that completes the episodes: give policy=, such as "nano"',
 }
 

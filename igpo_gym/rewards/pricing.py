@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
 from igpo_gym.data.answers import answers_of
 from igpo_gym.episode import (
@@ -13,7 +12,6 @@ from igpo_gym.episode import (
     Answer,
     Episode,
     Question,
-    Role,
     Segment,
     ToolCall,
     ToolCalls,
@@ -22,6 +20,7 @@ from igpo_gym.episode import (
 )
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import ANSWER_PROBE, TAGS, AnswerProbe
+from igpo_gym.protocols.messages import said
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import RewardTerm, State
@@ -162,8 +161,9 @@ def information_gain(
     message that nobody answered is paid 0.
 
     Args:
-        messages: in chat form, with ``role`` and ``content``; ``tool_calls`` are read as JSON behind the
-            content, and contents in parts as their texts.
+        messages: in chat form, with ``role`` and ``content``, as any library writes them
+            (:mod:`igpo_gym.protocols.messages`): calls beside a content are read behind it, as JSON between
+            ``<tool_call>`` tags, thoughts before it, and contents in parts as their texts.
         answers: the gold answer, or a list of it and its aliases.
         scorer: the model whose belief it is, an object or a spec such as ``"nano"`` or a server's URL.
         reward: terms that need no search, such as ``log-gain`` or ``new-best``.
@@ -230,28 +230,5 @@ def _played(messages: Sequence[Mapping[str, Any]], answers: Any, name: str) -> E
 def _segment(message: Mapping[str, Any], name: str) -> Segment:
     if not isinstance(message, Mapping):
         raise ValueError(f"{name} is no object with role and content, but a {type(message).__name__}")
-    role, content = message.get("role"), message.get("content")
-    if role not in _ROLES:
-        raise ValueError(f"{name} has the role {role!r}; known: {', '.join(_ROLES)}")
-    if content is not None and not isinstance(content, str | list | tuple):
-        raise ValueError(
-            f"{name} has a {type(content).__name__} as its content, not a text or a list of parts"
-        )
-    texts = [content] if isinstance(content, str) else list(_texts(content or ()))
-    texts += [json.dumps(call, ensure_ascii=False) for call in message.get("tool_calls") or ()]
-    ours = _ROLES[role]
-    return Segment("agent" if ours == "assistant" else "environment", ours, "\n".join(texts))
-
-
-def _texts(parts: Iterable[Any]) -> Iterable[str]:
-    """The texts of a content that comes in parts, as multimodal messages do."""
-    for part in parts:
-        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            yield part["text"]
-
-
-_ROLES: dict[str, Role] = {role: role for role in get_args(Role)} | {
-    "developer": "system",
-    "function": "tool",
-}
-"""The roles of chat messages, and what they are here."""
+    read = said(message, name)
+    return Segment("agent" if read.role == "assistant" else "environment", read.role, read.text)

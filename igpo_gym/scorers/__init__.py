@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import igpo_gym.specs as specs
-from igpo_gym.lm.names import PACKAGED, check_name
+from igpo_gym.lm.names import NAMED, check_name
 from igpo_gym.scorers.interface import AnswerScorer
 
 __all__ = ["resolve_reference", "resolve_scorer"]
@@ -27,7 +27,7 @@ def local_scorer(
     )
 
 
-for _name in PACKAGED:
+for _name in NAMED:
     specs.register("scorer", _name, partial(local_scorer, _name))
 specs.register("scorer", "none", lambda: None)
 specs.register("scorer", specs.PATH, local_scorer, form="a folder with safetensors or a .gguf file")
@@ -55,9 +55,9 @@ def resolve_reference(
 ) -> AnswerScorer | None:
     """A frozen model, given as for :func:`resolve_scorer`.
 
-    Without a spec it is the scorer, if that is named as one of the packaged models, which nobody trains in
+    Without a spec it is the scorer, if that is one of the models that a word names, which nobody trains in
     place; any other scorer may be a policy in training, so then there is none.
     """
     if spec is None and isinstance(scorer, str):
-        spec = scorer if specs.Spec.parse(scorer).place in PACKAGED else None
+        spec = scorer if specs.Spec.parse(scorer).place in NAMED else None
     return resolve_scorer(spec)

@@ -270,5 +270,5 @@ def _encoded(passages: Sequence[Passage], name: str) -> bytes:
 def _decoded(value: bytes, file: AnswerFile) -> tuple[Passage, ...]:
     try:
         return tuple([Passage(*fields) for fields in json.loads(value.decode("utf-8", "surrogatepass"))])
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise DataError(file.path, "the search cache is damaged; remove it, or name another folder") from None

@@ -34,7 +34,7 @@ LARGEST = 16 * LIMIT
 RECORDED = "as recorded"
 """What a reward is called whose name a record does not tell."""
 
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+_MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What values of a wrong shape raise where they are taken apart."""
 
 _NOISE = 1e-3
@@ -184,7 +184,7 @@ def _is_priced(file: Path) -> bool:
     with file.open("rb") as lines:
         try:
             first = json.loads(next(lines, b"null"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
     return isinstance(first, dict) and "format" not in first and {"question_id", "rewards"} <= first.keys()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from igpo_gym.cli import app
@@ -16,3 +17,33 @@ def test_what_a_file_is_called_does_not_drive_the_terminal(tmp_path: Path) -> No
     assert "no such file" in told.output.replace("\n", " ")
     assert "\x1b" not in told.output
     assert "\x07" not in told.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("show", "deep.jsonl"),
+        ("relabel", "deep.jsonl", "--reward", "f1", "--out", "out"),
+        ("view", "deep.jsonl", "--out", "out"),
+        ("compare", "deep.jsonl", "other.jsonl"),
+        ("import", "deep.jsonl", "--out", "out"),
+        ("data", "show", "deep.jsonl"),
+        ("index", "build", "deep.jsonl", "out"),
+        ("index", "show", "folder"),
+        ("eval", "--like", "deep.json", "--out", "out"),
+        ("eval", "--config", "deep.json", "--out", "out"),
+        ("train", "folder", "--updates", "1"),
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_is_nested_too_deeply_is_told_in_one_line(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("deep.jsonl", "deep.json", "other.jsonl", "folder/settings.json", "folder/manifest.json"):
+        (tmp_path / name).write_text("[" * 100_000 + "\n")
+    told = CliRunner().invoke(app, list(command))
+    assert told.exit_code == 2, told.output
+    assert "error " in told.output
+    assert not (tmp_path / "out").exists()

@@ -170,3 +170,13 @@ def test_mistakes_are_one_line_and_leave_nothing(file: Path, tmp_path: Path) -> 
     assert not out.exists()
     prepare(file, "--out", out)
     assert "is there already; name another folder" in prepare(file, "--out", out, code=2).replace("\n", " ")
+
+
+def test_an_answer_in_parts_keeps_them(tmp_path: Path) -> None:
+    record = {"id": "1", "question": "Which?", "answer": {"Danzig": 2, "Thorn": 2}, "decomposition": []}
+    (tmp_path / "dev.json").write_text(json.dumps([record]))
+    with pytest.warns(UserWarning, match="a belief"):
+        prepare(f"fanoutqa:{tmp_path / 'dev.json'}", "--out", tmp_path / "out")
+    (question,) = resolve_questions(f"jsonl:{tmp_path / 'out' / 'train.jsonl'}").questions
+    assert question.parts == ("Danzig", "2", "Thorn", "2")
+    assert question.answers == ("Danzig: 2; Thorn: 2",)

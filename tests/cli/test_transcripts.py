@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,14 @@ def test_mistakes_are_explained(logs: Path) -> None:
     assert "--out is the file that is read" in run("import", "logs.jsonl", "--out", "./logs.jsonl", code=2)
     Path("none.jsonl").write_text('{"a": 1}\n')
     assert "holds no transcript; 1 records cannot" in run("import", "none.jsonl", "--out", "o.jsonl", code=2)
+    Path("none.jsonl").write_text(json.dumps(transcript(1, "Salman")) + '\n{"a": 1}\n{"b": 2}\n')
+    told = " ".join(run("import", "none.jsonl", "--out", "o.jsonl").split())
+    assert "line 2: no known layout of transcripts; there is: a; looked for" in told
+    assert told.endswith("line 3: no known layout of transcripts; there is: b")  # the list is told once
+    Path("none.parquet").write_text(json.dumps(transcript(1, "Salman")))
+    assert "none.parquet: not a whole parquet file" in run(
+        "import", "none.parquet", "--out", "o.jsonl", code=2
+    )
     assert "no such file" in run("import", "missing.jsonl", "--out", "o.jsonl", code=2)
     assert "has no episode of the question q9" in run("show", "records.jsonl", "--id", "q9", code=2)
     assert "give one of them" in run("show", "records.jsonl", "--worst", "--best", code=2)
@@ -161,3 +170,22 @@ def test_a_killed_relabeling_goes_on_where_it_was(place: Path) -> None:
             expected["rewards"]["igpo"]["return"], abs=1e-5
         )
     assert "120" in told.stdout  # the table is over all episodes, those of the first run too
+
+
+def test_the_messages_of_a_prompt_stand_apart(place: Path) -> None:
+    told = [("system", "You search."), ("user", "Where is it?"), ("assistant", "In Danzig.")]
+    messages = [{"role": role, "content": text} for role, text in told]
+    Path("chat.jsonl").write_text(json.dumps({"messages": messages, "answer": "Danzig"}))
+    run("import", "chat.jsonl", "--out", "records.jsonl")
+    shown = runner.invoke(app, ["show", "records.jsonl"]).output
+    lines = [line.strip("│ ") for line in shown.splitlines()]
+    start = lines.index("You search.")
+    assert lines[start : start + 3] == ["You search.", "", "Where is it?"]
+
+
+@pytest.mark.parametrize("command", [("import", "--out", "out.jsonl"), ("data", "show")], ids=" ".join)
+def test_a_pipe_is_refused_and_not_waited_for(place: Path, command: tuple[str, ...]) -> None:
+    os.mkfifo("pipe.jsonl")  # nobody writes into it: opening it would wait for ever
+    told = run(*command, "pipe.jsonl", code=2)
+    assert "pipe.jsonl: a pipe, which cannot be read twice" in told
+    assert not Path("out.jsonl").exists()

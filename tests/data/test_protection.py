@@ -83,9 +83,9 @@ def blabber() -> Iterator[None]:
     unregister("policy", "blabber")
 
 
-def rollout(out: str, *options: str) -> None:
+def rollout(out: str, *options: str, command: str = "rollout") -> None:
     arguments = [
-        *("rollout", "--agent", "blabber", "--questions", "browsecomp:input/bc.csv"),
+        *(command, "--agent", "blabber", "--questions", "browsecomp:input/bc.csv"),
         *("--search", "bm25:input/corpus.jsonl", "--scorer", "nano", "--reward", "igpo", "--out", out),
     ]
     result = CliRunner().invoke(app, [*arguments, *options])
@@ -110,6 +110,13 @@ def test_nothing_of_a_protected_question_is_written(files: Path) -> None:
     assert not any(
         key in segment for turn in record["turns"] for segment in turn["segments"] for key in ("ids",)
     )
+
+
+def test_an_evaluation_writes_them_where_that_is_asked_for_alone(files: Path) -> None:
+    for out, options in (("hidden.jsonl", ()), ("clear.jsonl", ("--clear-text",))):
+        rollout(out, *options, command="eval")
+        assert (SECRETS[0] in (files / out).read_text()) is bool(options)
+        assert SECRETS[0] not in (files / out.replace(".jsonl", ".card.json")).read_text()
 
 
 def test_they_are_written_where_that_is_asked_for(files: Path) -> None:

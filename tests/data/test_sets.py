@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.data import resolve_questions
+from igpo_gym.data.rows import table_rows
 from igpo_gym.data.sets import browsecomp
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import DataError
@@ -922,3 +923,23 @@ def test_any_value_in_any_field_is_read_or_named(tmp_path: Path, name: str) -> N
             assert all(isinstance(each, str) and each.strip() for each in (question.text, *question.answers))
             assert all(isinstance(each, str) for each in (question.id, question.source, *question.evidence))
             assert question.hops is None or question.hops >= 1
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_cell_may_be_longer_than_pythons_own_limit(tmp_path: Path, name: str) -> None:
+    path, text = tmp_path / name, "Where? " * 40_000  # 280,000 characters; csv's own limit is 131,072
+    path.write_text(table("," if name.endswith("csv") else "\t", ["Question", "Answer"], [text, "Danzig"]))
+    (row,) = table_rows(path)
+    assert row.fields == {"Question": text, "Answer": "Danzig"}
+
+
+def test_a_cell_that_is_never_closed_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("igpo_gym.data.rows.LINE_BYTES", 200_000)
+    before = csv.field_size_limit(131_072)
+    try:
+        path = tmp_path / "a.csv"
+        path.write_text('Question,Answer\n"' + "Where?\n" * 60_000)
+        with pytest.raises(DataError, match=r"a\.csv, line 2: not a table: field larger than"):
+            list(table_rows(path))
+    finally:
+        csv.field_size_limit(before)

@@ -71,7 +71,7 @@ def test_a_protocol_that_opens_thoughts_opens_the_only_one(template: str) -> Non
     protocol = resolve_protocol("igpo#think=true")
     text = asked(template, *protocol.prompt(Question("1", "q", ("a",))), probe=protocol.probe)
     sentence = "\nNow there's enough information to answer\n</think>\n<answer>\nParis"
-    assert text.endswith(f"q<|im_end|>\n<|im_start|>assistant\n<think>\n{sentence}")
+    assert text.endswith(f"q<|im_end|>\n<|im_start|>assistant\n<think>{sentence}")
 
 
 def test_what_was_sampled_stands_behind_what_it_was_shown() -> None:

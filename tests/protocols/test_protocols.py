@@ -417,7 +417,11 @@ def test_igpo_speaks_as_the_published_environments_do() -> None:
     system, user, opening = protocol.prompt(Question("1", "Who?", ("A",)))
     assert "Today is 2026-11-28." in system.text
     assert '"name": "web_search"' in system.text
-    assert (user.text, opening.role, opening.text) == ("Who?", "assistant", "<think>\n")
+    assert (user.text, opening.role, opening.text) == ("Who?", "assistant", "<think>")
+    # The seam of the published code: "<think>", and then the newline with which its probe begins.
+    assert opening.text + protocol.probe.prefix == (
+        "<think>\nNow there's enough information to answer\n</think>\n<answer>\n"
+    )
     assert protocol.probe.prefix.startswith("\nNow")
     call = search_call("a", "b").calls[0]
     found = ToolResult(passages=((Passage("u", "U", "one"),), ()))

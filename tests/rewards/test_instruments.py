@@ -14,7 +14,7 @@ from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.beliefs import belief_request
-from igpo_gym.rewards.instruments import Instruments
+from igpo_gym.rewards.instruments import Instruments, Legibility
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, play
@@ -169,3 +169,34 @@ def test_what_is_missing_is_said(reward: str, problem: str) -> None:
 def test_random_documents_need_a_corpus(scorer: MentionScorer) -> None:
     with pytest.raises(ValueError, match="'ig-search' needs a corpus to draw random documents from"):
         Instruments(scorer).check(resolve_reward("ig-search"))
+
+
+class Even:
+    """Finds every answer equally likely."""
+
+    def __init__(self, prob: float) -> None:
+        self.belief = math.log(prob)
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        return [Belief(tuple(self.belief for _ in request.answers)) for request in requests]
+
+
+@pytest.mark.parametrize(("prob", "warnings"), [(5e-7, 1), (9e-6, 1), (9e-5, 1), (2e-4, 0)])
+def test_a_scorer_that_cannot_read_the_questions_is_told_once(
+    engine: Engine, prob: float, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    reads = dataclasses.replace(engine, scorer=Even(prob))
+    play(reads, 0, "<search>Tin Drum</search>", "<search>Grass</search>")
+    assert "cannot read these questions" not in caplog.text  # three states may be chance
+    for question in (1, 2, 1, 2, 1):
+        play(reads, question, "<search>Grass</search>", "<search>Danzig</search>")
+    assert caplog.text.count("the scorer cannot read these questions") == warnings
+    assert caplog.text.count(f"none is above {prob:.0e}") == warnings
+    assert caplog.text.count('"smollm2"') == warnings
+
+
+def test_one_belief_that_is_read_settles_it(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    seen = Legibility()
+    for probs in ([1e-5] * 15, [], [1e-4], [1e-9] * 100):
+        seen.see(probs)
+    assert caplog.text == ""

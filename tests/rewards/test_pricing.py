@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from igpo_gym.agents.policies import ScriptedAgent
 from igpo_gym.agents.rollouts.collect import collect
+from igpo_gym.agents.rollouts.transcripts.interface import About
+from igpo_gym.agents.rollouts.transcripts.messages import dialogue
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
+from igpo_gym.episode import Belief
 from igpo_gym.rewards.pricing import information_gain, information_gains
+from igpo_gym.scorers.interface import BeliefRequest
 from tests.envs.information_gain.games import Mentions, p
 
 USER = {"role": "user", "content": "Who is it?"}
@@ -37,6 +42,31 @@ def test_each_message_of_the_agent_has_the_change_that_followed_it() -> None:
     assert information_gain(told, "Ada", Mentions()) == pytest.approx([p(3) - p(0), 0.0, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("message", "as_text"),
+    [
+        (
+            {"tool_calls": [{"function": {"name": "search", "arguments": '{"query": "Ada"}'}}]},
+            '<tool_call>\n{"name": "search", "arguments": {"query": "Ada"}}\n</tool_call>',
+        ),
+        ({"content": "Ada.", "reasoning_content": "Who?"}, "<think>\nWho?\n</think>\n\nAda."),
+        ({"content": ({"type": "text", "text": "A"}, {"type": "text", "text": "da"})}, "Ada"),
+    ],
+)
+def test_messages_are_read_as_those_of_transcripts(message: dict[str, Any], as_text: str) -> None:
+    class Reads(Mentions):
+        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+            self.read = [segment.text for request in requests for segment in request.segments]
+            return super().score(requests)
+
+    scorer = Reads()
+    told = [USER, {"role": "assistant", **message}, {"role": "function", "content": "Yes."}, said("Ada")]
+    information_gain(told, "Ada", scorer)
+    assert as_text in scorer.read
+    chat = dialogue(told, About("Where?", answers=("Ada",)))
+    assert chat.turns[0].message == as_text
+
+
 def test_many_conversations_are_one_call() -> None:
     scorer = Mentions()
     gains = information_gains(
@@ -55,6 +85,10 @@ def test_many_conversations_are_one_call() -> None:
         ([said("a")], "conversation 0 needs a prompt"),
         ([USER, {"role": "robot", "content": "?"}], "message 1 of conversation 0 has the role 'robot'"),
         ([USER, {"role": "assistant", "content": 3}], "message 1 of conversation 0 has a int as its content"),
+        (
+            [USER, {"role": "assistant", "content": "x", "tool_calls": [3]}],
+            "message 1 of conversation 0: a call of a tool is a int",
+        ),
         ("Who is it?", "message 0 of conversation 0 is no object with role and content, but a str"),
     ],
 )

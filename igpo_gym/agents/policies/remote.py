@@ -98,7 +98,7 @@ class RemotePolicy:
         """What the server says of its model: its name."""
         return {"model": self._served.name}
 
-    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+    def act(self, episodes: Sequence[Episode]) -> Sequence[str | Message]:
         """One message per episode, in order.
 
         Raises SamplingError if the server fails after its retries, or if its answer is not what it should be.
@@ -112,7 +112,7 @@ class RemotePolicy:
         messages = [answer for answer in answers if isinstance(answer, Message)]
         if len(messages) == len(answers):
             return messages
-        return [answer.text if isinstance(answer, Message) else answer for answer in answers]
+        return [answer.text if isinstance(answer, Message) and answer.ids else answer for answer in answers]
 
     def has_room(self, episode: Episode) -> bool:
         """Whether the server's model reads a transcript that is longer by a token, where that is known."""
@@ -160,7 +160,7 @@ class RemotePolicy:
             choice = _choice(self._server.post("/v1/completions", body, max_bytes=most))
             sampled = sampled_tokens(choice.get("logprobs"))
             if sampled is None:
-                return self._closed(_text(choice.get("text")), choice)
+                return self._told(self._closed(_text(choice.get("text")), choice), choice)
             ids, log_probs = ids + sampled[0], log_probs + sampled[1]
             stopped = any(choice.get(key) in self._protocol.stops for key in STOPPED_BY)
             ended = self._protocol.end(self._framing.text(ids), thinking) is not None
@@ -171,8 +171,8 @@ class RemotePolicy:
             self._framing, self._protocol, ids, log_probs, weights=self.weights, thinking=thinking
         )
 
-    def _chat(self, episode: Episode) -> str:
-        """A message by ``/v1/chat/completions``."""
+    def _chat(self, episode: Episode) -> Message | str:
+        """A message by ``/v1/chat/completions``; empty where a model was cut off while it reasoned."""
         messages = episode.messages()
         body = {**self._body(episode, self.sampling.max_tokens), "messages": messages}
         if messages[-1]["role"] == "assistant":
@@ -180,7 +180,14 @@ class RemotePolicy:
         most = answer_bytes(self.sampling.max_tokens)
         choice = _choice(self._server.post("/v1/chat/completions", body, max_bytes=most))
         message = choice.get("message")
-        return self._closed(_text(message.get("content") if isinstance(message, dict) else None), choice)
+        content = message.get("content", 0) if isinstance(message, dict) else 0
+        return self._told("" if content is None else self._closed(_text(content), choice), choice)
+
+    def _told(self, text: str, choice: Mapping[str, Any]) -> Message | str:
+        """A text without ids; where the limit of tokens ended it before its action was complete, that too."""
+        if choice.get("finish_reason") != "length" or self._protocol.end(text) is not None:
+            return text
+        return Message(text, (), (), cut_off=True)
 
     def _body(self, episode: Episode, room: int) -> dict[str, Any]:
         sampling = self.sampling

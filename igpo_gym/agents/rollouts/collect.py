@@ -26,7 +26,7 @@ def collect(
     no call to the policy, the search or the scorer is smaller than it need be. The attempts at a question
     are numbered from 0, on from where they were if it comes again; those whose question's id and number are
     in ``done`` are left out. Where the engine measures at the end, those that end in one step are priced
-    together.
+    together. An episode whose prompt the scorer cannot read is aborted before its first turn.
 
     >>> from igpo_gym.agents.policies import resolve_policy
     >>> from igpo_gym.config import EnvConfig
@@ -47,12 +47,13 @@ def collect(
     running: list[Episode] = []
     while True:
         before = running
-        running = advance(engine, policy, before, begin)
-        ended = [episode for episode in before if episode.done]
+        begun = advance(engine, policy, before, begin)
+        running = [episode for episode in begun if not episode.done]
+        ended = [episode for episode in (*before, *begun) if episode.done]
         if engine.measure == "end":
             engine.price(ended)
         yield from ended
-        if not running:
+        if not begun:
             return
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.errors import DataError, MissingExtraError
 from igpo_gym.storage import full_disk_named, written_file
 
 Metrics: TypeAlias = dict[str, float]
@@ -38,7 +38,7 @@ def json_lines(path: Path, done: int) -> Sink:
     kept = [line for line in read_log(path) if line["update"] <= done] if path.exists() else []
     with written_file(path) as whole:
         whole.writelines(json.dumps(line) + "\n" for line in kept)
-    file = path.open("a")
+    file = path.open("a", encoding="utf-8")
 
     def write(metrics: Metrics) -> None:
         with full_disk_named(path):
@@ -49,8 +49,22 @@ def json_lines(path: Path, done: int) -> Sink:
 
 
 def read_log(path: Path) -> list[Metrics]:
-    """The lines of a run's ``log.jsonl``; one that a crash cut short is left out."""
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    """The lines of a run's ``log.jsonl``; one that a crash cut short is left out.
+
+    Raises DataError, with the line, for one that is no metrics of an update.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return [_metrics(path, number, line) for number, line in enumerate(lines, 1) if line.endswith("\n")]
+
+
+def _metrics(path: Path, number: int, line: str) -> Metrics:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("update"), int | float):
+        raise DataError(path, "no metrics of an update: remove the line, or choose another folder", number)
+    return found
 
 
 def tensorboard(folder: Path, done: int) -> Sink:

@@ -109,7 +109,7 @@ class ServedSampler(RemotePolicy):
         self._check_version()
         self._check_weights(trained)
 
-    def act(self, episodes: Sequence[Episode]) -> list[str] | list[Message]:
+    def act(self, episodes: Sequence[Episode]) -> Sequence[str | Message]:
         """One message per episode, in order, of the weights that were published last.
 
         Raises SamplingError where the server has lost them, or tells no token ids.

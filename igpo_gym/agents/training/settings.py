@@ -15,7 +15,7 @@ from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_rewar
 from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import DataError, SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.search.cache import CacheSetting
@@ -319,7 +319,7 @@ def agree(out: Path, settings: Settings) -> None:
     path, now = out / "settings.json", fingerprints(settings)
     if not path.exists():
         return
-    theirs = {field.name: field.default for field in fields(settings)} | json.loads(path.read_text())
+    theirs = {field.name: field.default for field in fields(settings)} | _stored(path)
     ours = shown(settings) | now
     if not settings.curriculum and settings.schedule == "constant":
         theirs["updates"] = settings.updates
@@ -328,13 +328,25 @@ def agree(out: Path, settings: Settings) -> None:
         raise ValueError(f"{out} holds a run with other settings ({names}); choose another folder")
 
 
+def _stored(path: Path) -> dict[str, Any]:
+    """The settings that a run has written. DataError where the file is damaged."""
+    advice = "give back what the run wrote, or choose another folder"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise DataError(path, f"no JSON that can be read: {advice}") from None
+    if not isinstance(found, dict):
+        raise DataError(path, f"a {type(found).__name__} and not the settings of a run: {advice}")
+    return found
+
+
 def keep(out: Path, settings: Settings) -> None:
     """Write settings and fingerprints into a run's folder; ``--config`` reads the file."""
     with written_file(out / "settings.json") as file:
         file.write(json.dumps(shown(settings) | fingerprints(settings), indent=2) + "\n")
 
 
-NOT_TRAINED = ("policy", "probe", "oracle_info", "render_mode")
+NOT_TRAINED = ("policy", "probe", "info", "oracle_info", "render_mode")
 """The arguments of an environment that are no settings of a run: its policy is the one that learns."""
 
 NOT_OF_A_RUN = ("search_cache", "sampler", "cache_gib", "batch_gib")

@@ -131,7 +131,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """A card. Raises DataError for what is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise DataError(path, f"not JSON that can be read ({problem})") from None
     parts = ("settings", "decided_by", "scores")
     if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in parts):

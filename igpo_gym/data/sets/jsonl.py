@@ -3,7 +3,8 @@
 ``golden_answers`` (as FlashRAG and Search-R1 have it) or ``answer`` will do for ``answers``, and one
 answer for a list of one. Optional: ``id`` or ``idx`` (the line number if absent), ``evidence`` (passage
 ids in the order of the hops), ``evidence_texts`` (for each what a passage has to say to be it), ``hops``,
-``source`` (the file's name up to its first dot if absent).
+``source`` (the file's name up to its first dot if absent), ``parts`` (the texts of an answer in
+parts, for the metrics that count them).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def question(row: Row, corpus: Corpus, source: str = "") -> Question:
         hops=row.hops(),
         source=row.text("source") if row.get("source") is not None else source,
         evidence_texts=_texts(row, "evidence_texts"),
+        parts=_texts(row, "parts"),
     )
 
 

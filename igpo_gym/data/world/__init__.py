@@ -27,6 +27,7 @@ from igpo_gym.specs import Spec
 from igpo_gym.storage import written_file
 
 __all__ = [
+    "FILES",
     "Chain",
     "Choice",
     "Entity",
@@ -53,6 +54,13 @@ class WorldQuestions(QuestionSet):
     def leads(self, question: Question) -> tuple[Lead, ...]:
         """What has to be looked up for a question of this world, hop by hop."""
         return self.world.leads(self.world.number(question))
+
+    def kind(self, question: Question) -> str:
+        """The kind of the entity that is the answer: person, town, and so on."""
+        plan = self.world.plan(self.world.number(question))
+        entity = self.world.entity(plan.entities[-1] if isinstance(plan, Chain) else plan.answer)
+        named = entity.name in question.answers
+        return entity.kind if named else super(WorldQuestions, self).kind(question)
 
 
 def read_hops(text: str | int) -> tuple[int, int]:
@@ -150,6 +158,10 @@ def _untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     return items
 
 
+FILES = ("corpus.jsonl", "questions.jsonl")
+"""What a world that is written consists of."""
+
+
 def write_world(
     out: Path, world: World, track: Callable[[Iterable[Any], str, int], Iterable[Any]] = _untracked
 ) -> int:
@@ -162,9 +174,9 @@ def write_world(
     """
     about = round(world.documents * (1 + world.outdated + world.distractors))
     passages = track(world.passages(), "documents", about)
-    written = _write_lines(out / "corpus.jsonl", map(_corpus_line, passages))
+    written = _write_lines(out / FILES[0], map(_corpus_line, passages))
     questions = track(world.all_questions(), "questions", world.questions)
-    _write_lines(out / "questions.jsonl", map(_question_line, questions))
+    _write_lines(out / FILES[1], map(_question_line, questions))
     return written
 
 

@@ -17,7 +17,7 @@ from igpo_gym.agents.policies.remote import RemotePolicy
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.episode import Message
+from igpo_gym.episode import Answer, Message
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
@@ -143,7 +143,10 @@ def test_a_server_without_ids_gives_texts_with_their_closing_tag(
     start: Any, connect: Any, said: str, reason: str, text: str
 ) -> None:
     policy = connect(start(site_of(says(said, reason))).url)
-    assert policy.act(make_engine().begin(QUESTIONS[:2])) == [text, text]
+    told = policy.act(make_engine().begin(QUESTIONS[:2]))
+    assert [each.text if isinstance(each, Message) else each for each in told] == [text, text]
+    cut_off = reason == "length" and not text.endswith("</search>")
+    assert [isinstance(each, Message) and each.cut_off for each in told] == [cut_off] * 2
 
 
 @pytest.mark.parametrize("key", ["stop_reason", "matched_stop"])
@@ -214,6 +217,32 @@ def test_a_chat_is_sent_as_messages(start: Any, connect: Any, protocol: Any) -> 
     assert "continue_final_message" not in first
     assert second.get("continue_final_message", False) is (protocol is TAGS)
     assert episodes[0].turns[0].message == "hm"
+
+
+@pytest.mark.parametrize("content", [None, "<think>so it", "<answer>Grass</answer>"])
+def test_a_chat_that_was_cut_off_says_so_and_the_others_go_on(start: Any, connect: Any, content: Any) -> None:
+    """As a reasoning model answers whose thoughts took all the tokens: without a content."""
+    lengths = iter(["length", "stop"])
+
+    def chat(body: Any) -> Any:
+        length = next(lengths)
+        said = content if length == "length" else "<answer>Grass</answer>"
+        message = {"role": "assistant", "content": said, "reasoning_content": "Grass?"}
+        return {"choices": [{"message": message, "finish_reason": length}]}
+
+    site = start({"/v1/models": lambda _: {"data": [{"id": "tiny"}]}, "/v1/chat/completions": chat})
+    policy = connect(site.url, protocol=TOOL_CALL, tokenizer=None, kind="chat", concurrency=1)
+    engine = make_engine(protocol=TOOL_CALL)
+    episodes = engine.begin(QUESTIONS[:2])
+    moves = engine.play(episodes, policy.act(episodes))
+    assert moves[1].turn.action == Answer("Grass")
+    if content is None or "think" in content:
+        reason = moves[0].turn.action.reason
+        assert reason.startswith("the message was cut off at its limit of tokens (")
+        assert "cut off" in moves[0].turn.observation
+        assert moves[0].turn.message == (content or "")
+    else:
+        assert moves[0].turn.action == Answer("Grass")  # it was complete by then
 
 
 def test_a_busy_server_is_asked_again(start: Any, connect: Any) -> None:

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.episode import Episode
+from igpo_gym.episode import Belief, EndReason, Episode, Question
+from igpo_gym.errors import TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
+from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
@@ -81,3 +83,40 @@ def test_what_is_done_is_not_played_again(engine: Engine) -> None:
         (QUESTIONS[0].id, 0),
         (QUESTIONS[1].id, 1),
     }
+
+
+class Narrow(MentionScorer):
+    """Reads no more than 2,000 characters."""
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
+        if too_long := tuple(place for place, length in enumerate(lengths) if length > 2000):
+            raise TranscriptTooLongError("too long", too_long)
+        return super().score(requests)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("places", [(0, 1), (0,), (2, 3), (0, 1, 2, 3)])
+def test_a_question_that_is_too_long_is_left_out_and_the_others_are_played(
+    places: tuple[int, ...], batch_size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(TAGS, (Search(INDEX, 2),), PRESETS["igpo"], Narrow(), Rules(6))
+    short = [Question(f"q{place}", "Who?", ("Grass",)) for place in range(4)]
+    asked = [
+        dataclasses.replace(each, text="Who? " * 500) if place in places else each
+        for place, each in enumerate(short)
+    ]
+
+    class Answers:
+        def act(self, episodes: Sequence[Episode]) -> list[str]:
+            return ["<answer>Grass</answer>" for _ in episodes]
+
+    played = {episode.question.id: episode for episode in collect(engine, Answers(), asked, batch_size)}
+    assert len(played) == 4
+    for place in range(4):
+        episode = played[f"q{place}"]
+        left_out = place in places
+        assert (episode.end, len(episode.turns)) == (
+            (EndReason.ABORTED, 0) if left_out else (EndReason.ANSWERED, 1)
+        )
+        assert caplog.text.count(f"question 'q{place}' is left out: the prompt of") == left_out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from igpo_gym.agents.training.logs import json_lines, read_log, sinks
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.errors import DataError, MissingExtraError
 
 
 def test_a_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
@@ -55,3 +55,14 @@ def test_a_missing_logger_names_its_extra(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(MissingExtraError, match=r"igpo-gym\[wandb\]"):
         sinks(tmp_path, {}, -1, wandb=True)
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", '{"f1": 0.5}', '{"update": "two"}', "no JSON", "[" * 100_000])
+def test_a_line_of_another_kind_is_named_with_its_number(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(f'{{"update": 0}}\n{line}\n{{"update": 1}}\n')
+    with pytest.raises(DataError, match=r"log\.jsonl, line 2: no metrics of an update"):
+        read_log(path)
+    with pytest.raises(DataError, match="line 2"):
+        json_lines(path, 1)
+    assert path.read_text().endswith('{"update": 1}\n')

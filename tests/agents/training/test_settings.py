@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from igpo_gym.agents.training.settings import Settings, question_sets
+from igpo_gym.agents.training.settings import Settings, agree, question_sets
 from igpo_gym.config import EnvConfig
 from igpo_gym.episode import Question
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import DataError, SpecError
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,11 @@ def test_other_questions_are_held_out_by_the_hash_of_their_ids(
 def test_a_single_question_cannot_be_held_out(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="has a single question: give validation="):
         question_sets(Settings(questions=write(tmp_path / "a.jsonl", 1)))
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '"text"', "null", "{", "[" * 100_000, "\ud800"])
+def test_settings_that_are_damaged_are_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "settings.json"
+    path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(DataError, match=r"settings\.json: .*choose another folder"):
+        agree(tmp_path, Settings())

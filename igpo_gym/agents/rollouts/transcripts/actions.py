@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
+from igpo_gym.protocols.messages import call, parsed
 
 TAGS = {
     "search": "query",
@@ -108,31 +106,6 @@ def boxed(text: str) -> str:
     return ""
 
 
-def call(name: Any, arguments: Any) -> ToolCall:
-    """A call that a library hands over; arguments may be an object, or JSON as text.
-
-    >>> call("search", '{"query": "Danzig"}').arguments, call("search", "Danzig").arguments
-    ({'query': 'Danzig'}, {'arguments': 'Danzig'})
-    """
-    if not isinstance(name, str) or not name:
-        raise ValueError("a call of a tool names no tool")
-    if isinstance(arguments, str):
-        value = _parsed(arguments) if arguments.strip() else {}
-        arguments = value if isinstance(value, dict) else {"arguments": arguments}
-    if arguments is None:
-        return ToolCall(name, {})
-    return ToolCall(name, dict(arguments) if isinstance(arguments, Mapping) else {"arguments": arguments})
-
-
-def written(calls: Sequence[ToolCall]) -> str:
-    """Calls that a library handed over beside the text, as text: JSON between ``<tool_call>`` tags, a line
-    each."""
-    objects = [{"name": each.tool, "arguments": dict(each.arguments)} for each in calls]
-    return "\n".join(
-        f"<tool_call>\n{json.dumps(each, ensure_ascii=False, default=str)}\n</tool_call>" for each in objects
-    )
-
-
 def _tagged_calls(text: str) -> list[ToolCall]:
     return [
         ToolCall(name, {TAGS[name]: inner.strip()}) for name, inner in _TAG.findall(text) if inner.strip()
@@ -152,7 +125,7 @@ def _calls_in(text: str) -> list[ToolCall]:
 
 
 def _from_json(text: str) -> list[ToolCall]:
-    value = _parsed(text)
+    value = parsed(text)
     found = []
     for each in value if isinstance(value, list) else [value]:
         if not isinstance(each, dict):
@@ -182,18 +155,8 @@ _ARGUMENTS = ("arguments", "parameters", "args", "input")
 
 
 def _scalar(text: str) -> Any:
-    value = _parsed(text) if text.strip().startswith(("[", "{")) else None
+    value = parsed(text) if text.strip().startswith(("[", "{")) else None
     return text if value is None else value
-
-
-def _parsed(text: str) -> Any:
-    """The value that a text begins with, in JSON or as Python writes it; None for any other text."""
-    text = text.strip()
-    with suppress(ValueError, RecursionError):
-        return json.JSONDecoder(strict=False).raw_decode(text)[0]
-    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-        return ast.literal_eval(text) if len(text) < 100_000 else None
-    return None
 
 
 def _argument(final: ToolCall) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
-from igpo_gym.agents.rollouts.transcripts.messages import ROLES, are_messages, chatml, dialogue
+from igpo_gym.agents.rollouts.transcripts.messages import are_messages, chatml, dialogue
 from igpo_gym.data.rows import Row
+from igpo_gym.protocols.messages import ROLES
 
 _NAMED = (
     "messages",

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.actions import action, call, written
+from igpo_gym.agents.rollouts.transcripts.actions import action
 from igpo_gym.agents.rollouts.transcripts.dialects import with_replies
 from igpo_gym.agents.rollouts.transcripts.fields import question_in
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
 from igpo_gym.agents.rollouts.transcripts.replies import results
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.reading import Corpus
-from igpo_gym.episode import Role, Segment, ToolCall, ToolCalls, Turn
-
-ROLES: Mapping[str, Role] = {
-    **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(("assistant", "ai", "gpt", "model", "agent"), "assistant"),
-    **dict.fromkeys(("tool", "function", "observation", "ipython", "environment"), "tool"),
-}
-"""What the roles of many libraries are here."""
+from igpo_gym.episode import Role, Segment, ToolCalls, Turn
+from igpo_gym.protocols.messages import Said, said, written
 
 _CHATML = re.compile(r"<\|im_start\|>(\w+)\n?(.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL)
 _MARKED = ("<answer>", "\\boxed")
 """The marks of answers; an agent whose prompt asks for one answers in no other way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A message as it was written: its role and text, its calls, and which call it replies to."""
-
-    role: Role
-    text: str
-    calls: tuple[ToolCall, ...] = ()
-    ids: tuple[str, ...] = ()
-    """The ids of its calls, where they have some."""
-    replies_to: str = ""
 
 
 def are_messages(value: Any) -> bool:
@@ -55,32 +35,6 @@ def are_messages(value: Any) -> bool:
         and bool(value)
         and all(isinstance(each, Mapping) and ("role" in each or "from" in each) for each in value)
     )
-
-
-def said(message: Mapping[str, Any]) -> Said:
-    """One message. A thought beside the text comes first, between tags; calls beside it come last, as JSON.
-
-    ValueError for a role that is none, and for a message of pictures.
-
-    >>> search = {"name": "search", "arguments": '{"query": "Danzig"}'}
-    >>> said({"role": "assistant", "content": "So:", "tool_calls": [{"id": "1", "function": search}]}).text
-    'So:\\n<tool_call>\\n{"name": "search", "arguments": {"query": "Danzig"}}\\n</tool_call>'
-    """
-    name = message.get("role", message.get("from"))
-    role = ROLES.get(name.lower()) if isinstance(name, str) else None
-    if role is None:
-        raise ValueError(f"a message has the role {name!r:.40}, which is none of: {', '.join(ROLES)}")
-    text = _text(message.get("content", message.get("value")))
-    thought = next((message[key] for key in _THOUGHTS if isinstance(message.get(key), str)), "")
-    if thought.strip() and "</think>" not in text:
-        text = f"<think>\n{thought.strip()}\n</think>\n\n{text}"
-    made, ids = _calls(message)
-    if made and role == "assistant" and "<tool_call>" not in text:  # else it shows them already
-        text += "\n" * bool(text.strip() and not text.endswith("\n")) + written(made)
-    return Said(role, text, made, ids, str(message.get("tool_call_id") or ""))
-
-
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
 
 def chatml(text: str) -> list[dict[str, str]]:
@@ -186,59 +140,3 @@ def _bodies(message: Said, replies: Sequence[Said]) -> list[str]:
     if message.ids and by_id.keys() & set(message.ids):
         return [by_id.get(id_, "") for id_ in message.ids]
     return [body for each in replies for body in responses(each.text) or [each.text]]
-
-
-def _text(content: Any) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise ValueError(f"a message's content is a {type(content).__name__}, not a text or a list of parts")
-    return "".join(_part(part) for part in content)
-
-
-def _part(part: Any) -> str:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Mapping):
-        raise ValueError(f"a part of a message is a {type(part).__name__}")
-    kind = part.get("type", "text")
-    for name in ("reasoning", "thinking"):
-        if kind == name and isinstance(part.get(name), str):
-            return f"<think>\n{part[name].strip()}\n</think>\n\n" if part[name].strip() else ""
-    if isinstance(part.get("text"), str):
-        return str(part["text"])
-    if kind in ("tool_use", "tool_result", "data"):
-        return _text(part.get("content"))
-    raise ValueError(f"a part of a message is of the type {kind!r:.40}, not text")
-
-
-def _calls(message: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], tuple[str, ...]]:
-    """The calls that stand beside a message's text, and their ids."""
-    given = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
-    content = message.get("content")
-    if isinstance(content, list):
-        given = [
-            *given,
-            *(part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_use"),
-        ]
-    calls, ids = list[ToolCall](), list[str]()
-    for each in given if isinstance(given, list) else ():
-        if isinstance(each, str):
-            each = _json_object(each)
-        if not isinstance(each, Mapping):
-            raise ValueError(f"a call of a tool is a {type(each).__name__}")
-        function = each["function"] if isinstance(each.get("function"), Mapping) else each
-        name = function.get("name") or function.get("function")
-        arguments = next((function[key] for key in ("arguments", "input") if key in function), None)
-        calls.append(call(name, arguments))
-        ids.append(str(each.get("id") or ""))
-    return tuple(calls), tuple(ids) if all(ids) else ()
-
-
-def _json_object(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise ValueError("a call of a tool is a text that is no JSON") from None

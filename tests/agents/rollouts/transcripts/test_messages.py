@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.transcripts.chat import LAYOUT
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
-from igpo_gym.agents.rollouts.transcripts.messages import ROLES, dialogue
+from igpo_gym.agents.rollouts.transcripts.messages import dialogue
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Answer, EndReason, Invalid, ToolCall, ToolCalls
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.loading import load_model
+from igpo_gym.protocols.messages import ROLES
 
 SEARCH = {"name": "search", "arguments": '{"query": "Danzig"}'}
 
