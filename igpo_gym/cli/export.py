@@ -81,6 +81,13 @@ def export(
     console.print(
         f"{made.rows} {made.what}, of {made.episodes} chosen episodes: {out}", markup=False, soft_wrap=True
     )
+    if made.joined:
+        console.print(
+            f"{made.joined} turns are left out: {tokenizer} joins the end of their past to their start, "
+            "and whoever tokenizes texts would train on what the environment wrote; --format sft has them",
+            markup=False,
+            soft_wrap=True,
+        )
     if made.unlike:
         console.print(
             f"{made.unlike} of them are tokenized otherwise by {tokenizer} than the agent wrote them, since "

@@ -45,6 +45,8 @@ class Exported:
     """How many episodes were chosen."""
     unlike: int
     """Rows of texts that the model's tokenizer reads otherwise than the agent wrote them."""
+    joined: int
+    """Turns that were left out: the tokenizer joins the end of their past with their beginning."""
 
 
 def export(
@@ -94,4 +96,4 @@ def export(
             yield episode
 
     written: Written = chosen.write(counted(selection.of(records)), out, tokens)
-    return Exported(written.rows, chosen.rows, count, written.unlike)
+    return Exported(written.rows, chosen.rows, count, written.unlike, written.joined)

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from igpo_gym.agents.exports.rows import Format, SingleTurn, Written, shared_once, single_turns, write_jsonl
+from igpo_gym.agents.exports.rows import (
+    Format,
+    SingleTurn,
+    Written,
+    refuse_joined,
+    shared_once,
+    single_turns,
+    write_jsonl,
+)
 from igpo_gym.agents.exports.selection import Chosen
 from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.agents.training.estimators import NEARLY_ZERO
@@ -22,8 +30,11 @@ def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written
     """Write ``prompt``, ``chosen``, ``rejected`` and ``margin``: of each past the best and the worst."""
     pasts: dict[tuple[Any, ...], list[tuple[SingleTurn, float]]] = defaultdict(list)
     turns = (turn for each in chosen for turn in single_turns(each, "dpo", tokens))
-    for turn, advantage in shared_once(turns):
-        pasts[turn.key].append((turn, advantage))
+    told = shared_once(turns)
+    joined = refuse_joined(told, "dpo")
+    for turn, advantage in told:
+        if turn.apart:
+            pasts[turn.key].append((turn, advantage))
     rows, unlike = [], 0
     for said in pasts.values():
         best = max(said, key=lambda each: each[1])
@@ -39,7 +50,7 @@ def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written
                     "margin": best[1] - worst[1],
                 }
             )
-    return Written(write_jsonl(rows, out, _NOTHING), unlike)
+    return Written(write_jsonl(rows, out, _NOTHING), unlike, joined)
 
 
 DPO = Format(write, "pairs of turns that share their past", "pairs", tokenizer=True)

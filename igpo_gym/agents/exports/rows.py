@@ -27,6 +27,8 @@ class Written:
     rows: int
     unlike: int = 0
     """Rows of texts that the model's tokenizer reads otherwise than the agent wrote them."""
+    joined: int = 0
+    """Turns that were left out: the tokenizer joins the end of their past with their beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ class SingleTurn:
     advantage: float
     same: bool
     """Whether the texts have the ids of the transcript; True for messages."""
+    apart: bool
+    """Whether a token ends where the prompt ends; True for messages."""
     named: Row
 
 
@@ -123,21 +127,21 @@ def single_turns(chosen: Chosen, form: str, tokens: Tokens | None) -> Iterator[S
             continue
         said = turn.segments[place]
         past = (*episode.context(number - 1), *turn.segments[:place])
-        prompt, completion, same = _told(episode, past, said, turn.segments[place + 1 :], tokens)
+        prompt, completion, same, apart = _told(episode, past, said, turn.segments[place + 1 :], tokens)
         key = (episode.question.id, *((each.author, each.role, each.text) for each in past))
         label = {**named(chosen), "turn": number}
-        yield SingleTurn(key, prompt, completion, advantages[number - 1], same, label)
+        yield SingleTurn(key, prompt, completion, advantages[number - 1], same, apart, label)
 
 
 def _told(
     episode: Episode, past: Sequence[Segment], said: Segment, after: Sequence[Segment], tokens: Tokens | None
-) -> tuple[Any, Any, bool]:
+) -> tuple[Any, Any, bool, bool]:
     if tokens is None:
         messages = replace(episode, prompt=tuple(past), turns=[]).messages()
-        return messages, [{"role": said.role, "content": said.text}], True
+        return messages, [{"role": said.role, "content": said.text}], True, True
     ends = after[0].role != said.role if after else episode.end is EndReason.ANSWERED
     texts = tokens.texts(past, said, ends)
-    return texts.prompt, texts.completion, texts.same
+    return texts.prompt, texts.completion, texts.same, texts.apart
 
 
 def shared_once(turns: Iterable[SingleTurn]) -> list[tuple[SingleTurn, float]]:
@@ -148,3 +152,14 @@ def shared_once(turns: Iterable[SingleTurn]) -> list[tuple[SingleTurn, float]]:
         key = (*turn.key, str(turn.completion))
         found.setdefault(key, (turn, []))[1].append(turn.advantage)
     return [(turn, sum(advantages) / len(advantages)) for turn, advantages in found.values()]
+
+
+def refuse_joined(said: Sequence[tuple[SingleTurn, float]], form: str) -> int:
+    """How many turns are left out since their past and their beginning are one token. SpecError if all."""
+    joined = sum(not turn.apart for turn, _ in said)
+    if said and joined == len(said):
+        raise SpecError(
+            f"the tokenizer joins the end of every turn's past with its beginning, so that {form} would "
+            "train on what the environment wrote; take --format sft, which has token ids"
+        )
+    return joined

@@ -27,6 +27,9 @@ class Texts:
     completion: str
     same: bool
     """Whether the texts, tokenized together, have the ids of the transcript."""
+    apart: bool
+    """Whether a token ends where the prompt ends. Where none does, a trainer that tokenizes the texts takes
+    the end of the prompt for a part of the completion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +104,6 @@ class Tokens:
         told = before[1:] if put and list(before[:1]) == put else before
         prompt, completion = self.framing.text(told), self.framing.text(own)
         ids = self.tokenizer(prompt + completion)["input_ids"]
-        return Texts(prompt, completion, ids[: len(before) + len(own)] == [*before, *own])
+        alone = self.tokenizer(prompt)["input_ids"]
+        same = ids[: len(before) + len(own)] == [*before, *own]
+        return Texts(prompt, completion, same, ids[: len(alone)] == alone)

@@ -175,6 +175,21 @@ def test_kto_labels_are_signs_and_shared_turns_are_one_row(place: Path, model: s
     assert kept.rows == 2
 
 
+def test_turns_whose_past_ends_within_a_token_are_left_out(
+    place: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokenizer knows "\\n\\n<" as one token, and replies inside the message end with blank lines."""
+    tokenizer = make_tokenizer(CHATML, bos=False)
+    tokenizer.add_tokens(["\n\n<"])
+    tokenizer.save_pretrained("joining")
+    made = export(priced(place, inside), "o.jsonl", "kto", tokenizer="joining")
+    assert (made.rows, made.joined) == (4, 4)
+    assert all(row["completion"].startswith("<search>") for row in rows("o.jsonl"))
+    with pytest.raises(SpecError, match="take --format sft"):
+        export(priced(place, inside), "o2.jsonl", "kto", tokenizer="joining", turns="last")
+    assert not Path("o2.jsonl").exists()
+
+
 def test_records_without_a_split_have_no_weights(place: Path) -> None:
     path = priced(place, chat)
     records = rows("priced.jsonl")
