@@ -216,7 +216,7 @@ class Peak:
 
     def _watch(self) -> None:
         while True:
-            status = Path("/proc/self/status").read_text()
+            status = Path("/proc/self/status").read_text(encoding="utf-8")
             self.mib = max(self.mib, int(status.split("RssAnon:")[1].split()[0]) / 1024)
             time.sleep(0.05)
 
@@ -320,7 +320,7 @@ def main() -> None:
         if part == "build":
             print(json.dumps(build(rest[0], Path(rest[1]), Path(rest[2]))))
         else:
-            asked = json.loads(Path(rest[-1]).read_text())
+            asked = json.loads(Path(rest[-1]).read_text(encoding="utf-8"))
             folder = Path(rest[-2])
             print(json.dumps(exact(folder, asked) if part == "exact" else measure(rest[0], folder, asked)))
         return

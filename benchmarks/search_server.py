@@ -66,7 +66,7 @@ def served(folder: Path) -> Iterator[tuple[int, int]]:
 def cpu_seconds(pid: int) -> float:
     """The CPU time that a process has used, or nan where the system does not tell."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return float("nan")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

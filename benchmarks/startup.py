@@ -1,16 +1,18 @@
-"""How long the first ``gym.make`` of a process takes, beside the two imports that it cannot do without.
+"""The first ``gym.make`` of a process, beside the two imports that it cannot do without; and commands.
 
     python benchmarks/startup.py
 
 Each figure is the CPU time of a process of its own, from its start: one that imports torch and transformers
-and transformers' model class, and one that makes ``SearchQA-IGPO-v0``, resets it and makes a step. They take
-turns. Prints one JSON object with the medians in seconds and their ratio.
+and transformers' model class, one that makes ``SearchQA-IGPO-v0``, resets it and makes a step, and one for
+each of some commands that need no model. They take turns. Prints one JSON object with the medians in
+seconds, and the ratio of the first two.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from statistics import median
@@ -21,10 +23,28 @@ PROCESSES = {
     "first_step": "import gymnasium as gym, igpo_gym; env = gym.make('SearchQA-IGPO-v0'); env.reset(seed=0); "
     f"env.step('<search>Salman</search>'); {COUNTED}",
 }
+COMMANDS = (
+    "--version",
+    "--help",
+    "rewards",
+    "data list",
+    "data show world:test",
+    "view --help",
+    "train --help",
+)
+PROCESSES |= {
+    command: "import contextlib, io\nfrom igpo_gym.cli import app\n"
+    f"with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+    f"    app({command.split()!r})\n{COUNTED}"
+    for command in COMMANDS
+}
 
 
 def seconds(code: str) -> float:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # compiled once, as where it is installed
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     return float(done.stdout.splitlines()[-1])
 
 

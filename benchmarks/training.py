@@ -12,9 +12,9 @@ the turn has.
 scorer and they share a prefix cache, and beliefs are asked for once an episode has ended. Both ways play the
 same episodes and learn from them alike.
 
-``update``: tokens per second of the forward and backward passes over a batch of rollouts, against the bare
-matrix products of the same tokens: of the linear layers and of causal attention, forward and backward, and of
-the output projection where the agent wrote.
+``update``: tokens per second of the forward and backward passes over a batch of rollouts, in which what
+episodes begin with alike stands once, against the bare matrix products of the same tokens: of the linear
+layers and of causal attention, forward and backward, and of the output projection where the agent wrote.
 
 The ways alternate; one thread, and CPU time unless ``--threads`` says otherwise.
 """
@@ -36,7 +36,7 @@ from transformers import PreTrainedModel
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import token_rows
-from igpo_gym.agents.training.batches import Sample, micro_batches, samples, turns_of
+from igpo_gym.agents.training.batches import Batch, micro_batches, samples, turns_of
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.agents.training.trainer import Run, learn
 from igpo_gym.config import EnvConfig
@@ -115,7 +115,7 @@ def run(model: str, batch: int, max_tokens: int, scorer: str) -> Run:
     return Run(Path(), settings)
 
 
-def batches(run: Run, episodes: Sequence[Episode]) -> list[Sample]:
+def batches(run: Run, episodes: Sequence[Episode]) -> list[Batch]:
     rows = [token_rows(episode, run.framing) for episode in episodes]
     turns = turns_of(episodes, run.engine.reward, run.settings.group_size)
     ones = np.ones(len(turns))
@@ -158,22 +158,24 @@ def scoring(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, 
 WAYS = {"beliefs": "policy", "outcome only": "none"}
 
 
-def products(model: PreTrainedModel, lengths: Sequence[int], written: int) -> float:
-    """Seconds of the matrix products of a forward and a backward pass: the limit."""
+def products(model: PreTrainedModel, stretches: Sequence[tuple[int, int]], written: int) -> float:
+    """Seconds of the matrix products of a forward and a backward pass: the limit.
+
+    ``stretches`` are how many tokens attend to each other, causally, and to how many before them all.
+    """
     config = model.config
     linear = [m.weight.detach() for m in model.base_model.modules() if isinstance(m, torch.nn.Linear)]
     head = model.get_output_embeddings().weight.detach()
-    tokens = sum(lengths)
+    tokens = sum(own for own, _ in stretches)
     shapes = {weight.shape for weight in linear}
     inputs = {shape: (torch.randn(tokens, shape[1]), torch.randn(tokens, shape[0])) for shape in shapes}
     hidden, logits = torch.randn(written, head.shape[1]), torch.randn(written, head.shape[0])
     size = linear[0].shape[0] // config.num_attention_heads
     blocks = []
-    for length in lengths:
-        query = torch.randn(config.num_attention_heads, length, size)
-        keys = torch.randn(
-            config.num_attention_heads, length // 2, size
-        )  # a token sees half of them on average
+    for own, before in stretches:
+        query = torch.randn(config.num_attention_heads, own, size)
+        # Of its own stretch a token sees half on average.
+        keys = torch.randn(config.num_attention_heads, before + (own + 1) // 2, size)
         blocks.append((query, keys, query @ keys.mT))
 
     def thrice(x: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor) -> None:
@@ -201,14 +203,14 @@ def update(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, o
     """Forward and backward passes over one batch against their matrix products, medians over ``repeats``."""
     way = run(model, batch, max_tokens, "none")
     made = batches(way, way.rollouts())
-    lengths = [length for each in made for length in each.lengths]
-    tokens, written = sum(lengths), sum(len(each.sampled) for each in made)
+    stretches = [(s.stop - s.start, s.start) for each in made for s in each.packing.stretches]
+    tokens, written = sum(own for own, _ in stretches), sum(len(each.sampled) for each in made)
     settings = replace(way.settings, epochs=1, kl_coef=0.0)
     times: dict[str, list[float]] = {"update": [], "products": []}
     for repeat in range(repeats + 1):
         taken = {
             "update": seconds(lambda: learn(way.model, way.optimizer, [made], settings)),
-            "products": products(way.model, lengths, written),
+            "products": products(way.model, stretches, written),
         }
         if repeat:
             for name, value in taken.items():

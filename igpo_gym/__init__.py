@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from igpo_gym.tools.interface import Tool as Tool
     from igpo_gym.tools.interface import ToolSpec as ToolSpec
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _SURFACE: dict[str, tuple[str, ...]] = {
     "igpo_gym.episode": (

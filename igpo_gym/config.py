@@ -19,6 +19,9 @@ from igpo_gym.text import without_credentials
 SpecOrObject: TypeAlias = Any
 """A text that names something, or the thing itself; which things fit, the argument's meaning says."""
 
+Info: TypeAlias = Literal["full", "metrics"]
+"""How much ``info`` tells, see :func:`igpo_gym.envs.info.episode_info`."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -136,6 +139,9 @@ class EnvConfig:
         "How questions follow each other: drawn anew each time, or each once before any comes again.",
     ] = "random"
     group_size: Annotated[int, "How many episodes in a row are on the same question."] = 1
+    info: Annotated[
+        Info, "How much info tells: full, or metrics (its numbers alone, for the fastest steps)."
+    ] = "full"
     oracle_info: Annotated[bool, 'Whether info["gold"] holds the gold answers and evidence.'] = False
     render_mode: Annotated[
         str | None,

@@ -183,6 +183,10 @@ class EndReason(StrEnum):
     """The caller or a failure ended it. It has no outcome."""
 
 
+# Looking a member of an enum up costs more than comparing with it, and each step does both many times.
+_ANSWERED, _INVALID_MESSAGE = EndReason.ANSWERED, EndReason.INVALID_MESSAGE
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """An agent's message as a language model sampled it. ValueError for unlike numbers of ids and log-probs.
@@ -454,7 +458,7 @@ class Episode:
     @property
     def terminated(self) -> bool:
         """Whether the agent's own message ended the episode."""
-        return self.end is EndReason.ANSWERED or self.end is EndReason.INVALID_MESSAGE
+        return self.end is not None and (self.end is _ANSWERED or self.end is _INVALID_MESSAGE)
 
     @property
     def truncated(self) -> bool:
@@ -495,7 +499,7 @@ class Episode:
 
     def append(self, turn: Turn, end: EndReason | None = None) -> None:
         """Add a turn, and say why the episode ends if it does. Raises ValueError after the end."""
-        if self.done:
+        if self.end is not None:
             raise ValueError("the episode has ended")
         self.turns.append(turn)
         self.end = end

@@ -249,15 +249,15 @@ def written_file(target: Path) -> Iterator[IO[str]]:
         try:
             yield file
             file.flush()
-            _let_go(file)
+            let_go(file)
             part.replace(target)
         except BaseException:
-            _let_go(file)
+            let_go(file)
             part.unlink(missing_ok=True)
             raise
 
 
-def _let_go(file: IO[str]) -> None:
+def let_go(file: IO[Any]) -> None:
     """Close a file where an open one can be neither renamed nor removed; elsewhere its lock is kept."""
     if sys.platform == "win32":
         file.close()

@@ -12,6 +12,8 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def well_formed(text: str) -> str:
     """Replace lone surrogates, which no tokenizer and no file accepts; other text is returned as it is."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

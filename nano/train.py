@@ -101,7 +101,7 @@ class NanoRun:
             part,
         )
         part.replace(self.out / "run.pt")
-        with (self.out / "log.jsonl").open("w") as file:
+        with (self.out / "log.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in self.log)
 
     def resume(self) -> bool:

@@ -68,7 +68,7 @@ def row(found: list[Finding]) -> tuple[str, ...]:
 
 
 def _short(cell: str) -> str:
-    return cell.partition(";")[0].partition(" would")[0].replace("|", "\\|")
+    return cell.partition(";")[0].partition(" would")[0].replace("|", "\\|").replace("[", "\\[")
 
 
 def main(folder: Path) -> None:

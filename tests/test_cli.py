@@ -373,7 +373,7 @@ def test_a_recording_holds_the_environment_and_the_policy_and_relabel_reads_them
     policy = {"agent": "noisy", "temperature": 0.5, "top_p": 1.0, "max_tokens": 256, "seed": 0}
     fields = asdict(EnvConfig(questions=WORLD[1], max_turns=4, tools="search + open", on_limit="answer",
                               max_reply_chars=None, top_k=2))  # fmt: skip
-    for name in ("group_size", "order", "search_cache", "probe", "oracle_info", "render_mode"):
+    for name in ("group_size", "order", "search_cache", "probe", "info", "oracle_info", "render_mode"):
         del fields[name]
     kept = {name: x for name, x in settings.items() if not name.endswith(("_fingerprint", "_hash"))}
     assert kept == fields | policy

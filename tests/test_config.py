@@ -61,10 +61,10 @@ def test_every_spec_says_what_it_names_and_every_field_what_it_means() -> None:
     assert all(text.endswith(".") for text in meanings(EnvConfig).values())
 
 
-def test_the_readme_lists_every_argument() -> None:
+def test_the_page_of_the_environment_lists_every_argument() -> None:
     words = meanings(EnvConfig)
     expected = [f"| `{name}` | `{default!r}` | {words[name]} |" for name, default in FIELDS.items()]
-    lines = Path(REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = Path(REPOSITORY / "docs" / "environment.md").read_text(encoding="utf-8").splitlines()
     start = lines.index("| argument | default | meaning |") + 2
     assert lines[start : start + len(expected) + 1] == [*expected, ""]
 

@@ -15,21 +15,21 @@ import igpo_gym
 PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
-    *("episode", "text", "errors", "storage", "statistics"),
+    *("episode", "text", "errors", "storage", "statistics", "batching"),
     *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
     *("benchmark", "viewer", "play", "models", "cli"),
 )
 """From the ground up. Names that :mod:`igpo_gym.specs` imports lazily are texts, and no imports."""
 
-AGENTS = ("policies", "rollouts", "training")
+AGENTS = ("policies", "rollouts", "training", "exports")
 """The same within ``agents``."""
 
 SHARED = {"session", "tokens", "candidates"}
 """What adapters have in common; else each stands alone."""
 
 WITHOUT_TORCH = (
-    *("episode", "text", "errors", "storage", "statistics"),
+    *("episode", "text", "errors", "storage", "statistics", "batching"),
     *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm.policy", "scorers", "scorers.interface"),
     *("rewards", "rewards.instruments", "rewards.judge", "rewards.relabel"),
@@ -41,8 +41,19 @@ WITHOUT_TORCH = (
         "agents.rollouts.summary",
         "agents.rollouts.tokens",
         "agents.rollouts.transcripts",
+        "agents.exports",
     ),
-    *("viewer", "viewer.page", "play", "play.episodes"),
+    *("viewer", "viewer.page", "play", "play.episodes", "search.server", "agents.training.readiness"),
+    *(
+        "cli",
+        "cli.data",
+        "cli.doctor",
+        "cli.prepare",
+        "cli.rollout",
+        "cli.serve",
+        "cli.transcripts",
+        "cli.view",
+    ),
 )
 """What can be imported where neither torch nor transformers is."""
 
@@ -147,6 +158,27 @@ env = gym.make("SearchQA-Outcome-v0", questions="world:test#documents=60,questio
 env.reset(seed=0)
 assert env.step("<answer>x</answer>")[2]
 """)
+
+
+def test_commands_that_need_no_model_run_without_torch(tmp_path: Path) -> None:
+    without_torch(f"""
+import os
+from igpo_gym.cli import app
+os.chdir({str(tmp_path)!r})
+world = "world:test#documents=60,questions=3"
+for command in (
+    ["data", "show", world],
+    ["rollout", "--agent", "expert", "--questions", world, "--scorer", "none", "--reward", "outcome-f1",
+     "--out", "o.jsonl"],
+    ["show", "o.jsonl"],
+    ["view", "o.jsonl", "--out", "page.html"],
+):
+    try:
+        app(command)
+    except SystemExit as ended:
+        assert not ended.code, command
+""")
+    assert (tmp_path / "page.html").exists()
 
 
 def test_the_block_blocks() -> None:

@@ -42,7 +42,7 @@ except ModuleNotFoundError as missing:
 
 logger = logging.getLogger(__name__)
 
-NOT_HERE = ("protocol", "probe", "order", "group_size", "oracle_info", "render_mode")
+NOT_HERE = ("protocol", "probe", "order", "group_size", "info", "oracle_info", "render_mode")
 """The arguments of an environment that Atropos decides itself, or that change nothing in a group."""
 
 IGNORED = -100

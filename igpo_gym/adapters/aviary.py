@@ -42,12 +42,12 @@ class SearchQA(Environment[Episode]):
 
     async def reset(self) -> tuple[list[Message], list[Tool]]:
         """Begin the episode; the messages are the prompt."""
-        _, info = await asyncio.to_thread(self._env.reset, options={"question_id": self._question_id})
+        await asyncio.to_thread(self._env.reset, options={"question_id": self._question_id})
         assert self._env.episode is not None
         self.state = self._env.episode
         tools = (*self._env.engine.protocol.tools, ANSWER)
         self.tools = [Tool(**tool.as_function()) for tool in tools]
-        return [Message(**message) for message in info["messages"]], self.tools
+        return [Message(**message) for message in self.state.messages()], self.tools
 
     async def step(self, action: Message) -> tuple[list[Message], float, bool, bool]:
         """Play one message; the first tool call carries the reply."""

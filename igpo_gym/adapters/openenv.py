@@ -17,13 +17,14 @@ Client::
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from gymnasium.error import ResetNeeded
 
 from igpo_gym.adapters.session import Sessions
-from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.envs.asynchronous import AsyncSearchQA
 from igpo_gym.errors import MissingExtraError
 
 try:
@@ -51,7 +52,7 @@ class SearchQAObservation(Observation):
     truncated: bool = False
     """Whether the turns ran out before an answer."""
     info: dict[str, Any] = Field(default_factory=dict)
-    """The ``info`` of :class:`SearchQAEnv`; OpenEnv's own ``metadata`` does not travel."""
+    """The ``info`` of an environment; OpenEnv's own ``metadata`` does not travel."""
 
 
 class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State]):
@@ -59,12 +60,12 @@ class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(self, env: SearchQAEnv) -> None:
+    def __init__(self, env: AsyncSearchQA) -> None:
         super().__init__()
         self._env = env
         self._episode_id: str | None = None
 
-    def reset(
+    async def reset_async(
         self,
         seed: int | None = None,
         episode_id: str | None = None,
@@ -72,18 +73,30 @@ class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State
         **kwargs: Any,
     ) -> SearchQAObservation:
         """Begin an episode, on a question drawn by the seed or on the one that is named."""
-        text, info = self._env.reset(seed=seed, options={"question_id": question_id})
+        text, info = await self._env.reset(seed=seed, options={"question_id": question_id})
         self._episode_id = episode_id
         return SearchQAObservation(text=text, info=info)
+
+    async def step_async(
+        self, action: SearchQAAction, timeout_s: float | None = None, **kwargs: Any
+    ) -> SearchQAObservation:
+        """Play one message."""
+        text, reward, terminated, truncated, info = await self._env.step(action.message)
+        return SearchQAObservation(
+            text=text, reward=reward, done=terminated or truncated, truncated=truncated, info=info
+        )
+
+    def reset(
+        self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any
+    ) -> SearchQAObservation:
+        """As :meth:`reset_async`, for who has no event loop; the server has one."""
+        return asyncio.run(self.reset_async(seed, episode_id, **kwargs))
 
     def step(
         self, action: SearchQAAction, timeout_s: float | None = None, **kwargs: Any
     ) -> SearchQAObservation:
-        """Play one message."""
-        text, reward, terminated, truncated, info = self._env.step(action.message)
-        return SearchQAObservation(
-            text=text, reward=reward, done=terminated or truncated, truncated=truncated, info=info
-        )
+        """As :meth:`step_async`, for who has no event loop."""
+        return asyncio.run(self.step_async(action, timeout_s, **kwargs))
 
     @property
     def state(self) -> State:
@@ -100,7 +113,7 @@ def server(max_concurrent_envs: int = 256, **settings: Any) -> FastAPI:
     """
     sessions = Sessions(**settings)
     app: FastAPI = create_fastapi_app(
-        lambda: SearchQAEnvironment(sessions()),
+        lambda: SearchQAEnvironment(sessions.coroutine()),
         SearchQAAction,
         SearchQAObservation,
         max_concurrent_envs=max_concurrent_envs,

@@ -1,8 +1,8 @@
 """What adapters share: environments on one question set, one index and one scorer, and two protocols.
 
 Most libraries make an environment object for every episode and step hundreds of them from threads or
-coroutines. Here such an object costs next to nothing, and the beliefs that are asked for at the same time are
-computed in one forward pass.
+coroutines. Here such an object costs next to nothing. What is asked at the same time is joined
+(:mod:`igpo_gym.batching`): the beliefs of threads, and the whole steps of coroutines.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import igpo_gym.specs as specs
 from igpo_gym.config import EnvConfig, SpecOrObject, kinds, make_config, meanings, shown
 from igpo_gym.data import resolve_questions
+from igpo_gym.envs.asynchronous import AsyncSearchQA, Steps, steps_of
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
@@ -32,9 +33,10 @@ class Sessions:
     """Makes :class:`SearchQAEnv` objects that share what is expensive.
 
     They take the arguments of :class:`SearchQAEnv`. Each call gives an environment of its own, to be
-    used by one thread at a time; different ones may be used at the same time.
+    used by one thread at a time; different ones may be used at the same time. :meth:`coroutine` gives one for
+    coroutines.
 
-    The thread that joins their beliefs ends when nobody holds the sessions or one of their environments any
+    The threads that join what they ask end when nobody holds the sessions or one of their environments any
     more. Use them as a context manager, or :meth:`close` them, to end it at once.
 
     >>> sessions = Sessions(questions="world#documents=60,questions=10", scorer=None, reward="outcome-f1")
@@ -46,6 +48,7 @@ class Sessions:
     def __init__(self, config: EnvConfig | Mapping[str, Any] | None = None, **settings: Any) -> None:
         self._original = SearchQAEnv(config, **settings)
         self._fronts = ExitStack()
+        self._steps: Steps | None = None
         scorer, reference = self.engine.scorer, self.engine.reference
         front = self._front(scorer)
         # A reference that is the scorer itself stays so: the engine asks it once for both.
@@ -55,6 +58,14 @@ class Sessions:
     def __call__(self) -> SearchQAEnv:
         """An environment that has not been reset."""
         return copy.copy(self._original)
+
+    def coroutine(self) -> AsyncSearchQA:
+        """An environment for coroutines that has not been reset; those of all of them share batches."""
+        with specs.LOCK:
+            if self._steps is None:
+                self._steps = steps_of(self.engine)
+                self._fronts.callback(self._steps.close)  # before the fronts, which it asks
+            return AsyncSearchQA.of(self(), self._steps)
 
     def close(self) -> None:
         """End the threads; the environments then fail with ScoringError when they need the scorer. Safe to

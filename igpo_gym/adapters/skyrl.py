@@ -65,7 +65,8 @@ class SearchQA(BaseTextEnv):
         """Begin the episode. The messages are the environment's own, whatever ``prompt`` says."""
         _, self._info = self._env.reset(options=self._options)
         self.turns = 0
-        return self._info["messages"], self._info
+        assert self._env.episode is not None
+        return self._env.episode.messages(), self._info
 
     def step(self, action: str) -> BaseTextEnvStepOutput:
         """Play one message; the reply is a user message, and there is none after an answer."""

@@ -56,7 +56,7 @@ class SearchQA(Env):
         if not question_id:
             raise SpecError("the row names no question: train on igpo_gym.adapters.swift.dataset(...)")
         _, info = await asyncio.to_thread(self._env.reset, options={"question_id": question_id})
-        said = {message["role"]: message["content"] for message in info["messages"]}
+        said = {message["role"]: message["content"] for message in self.episode.messages()}
         return said["user"], info, said.get("system", "")
 
     async def step(self, action: Sequence[Mapping[str, Any]]) -> tuple[str, float, bool, dict[str, Any]]:

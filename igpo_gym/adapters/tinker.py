@@ -176,7 +176,7 @@ class SearchQADataset(RLDataset):
         return -(-len(self.groups) // self.batch_size)
 
 
-NOT_HERE = ("questions", "protocol", "order", "group_size", "oracle_info", "render_mode")
+NOT_HERE = ("questions", "protocol", "order", "group_size", "info", "oracle_info", "render_mode")
 """The arguments of an environment that the builder has fields of its own for, or that change nothing here."""
 
 _SETTINGS = declared_settings(*NOT_HERE)

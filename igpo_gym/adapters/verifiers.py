@@ -37,7 +37,7 @@ except ModuleNotFoundError as missing:
     raise MissingExtraError("igpo_gym.adapters.verifiers", "verifiers") from missing
 
 
-NOT_HERE = ("protocol", "probe", "order", "group_size", "oracle_info", "render_mode")
+NOT_HERE = ("protocol", "probe", "order", "group_size", "info", "oracle_info", "render_mode")
 """The arguments of an environment that the taskset decides itself, or that change nothing in a trace."""
 
 
@@ -154,18 +154,18 @@ class SearchQAEnv(vf.Env[SearchQAEnvConfig]):
 
     async def run(self, task: vf.Task, agents: vf.Agents) -> None:
         """Play one episode."""
-        env = self._sessions()
-        await asyncio.to_thread(env.reset, options={"question_id": task.data.question_id})
+        env = self._sessions.coroutine()
+        await env.reset(options={"question_id": task.data.question_id})
         assert env.episode is not None
         episode = env.episode
         async with agents.agent.interaction(task) as interaction:
             segment = await interaction.turn()
             while not segment.terminated:
-                observation, *_ = await asyncio.to_thread(env.step, segment.last_reply)
+                observation, *_ = await env.step(segment.last_reply)
                 if episode.done:
                     break
                 segment = await interaction.turn(observation)
-        await asyncio.to_thread(end_unfinished, env.engine, [episode])
+        end_unfinished(env.engine, [episode])
         record(interaction.trace, episode, env.engine.reward)
 
 

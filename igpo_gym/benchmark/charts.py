@@ -110,6 +110,23 @@ def heat_map(
     return _image(figure, alt)
 
 
+def scatter(panels: Mapping[str, Mapping[str, tuple[float, float]]], y: str, alt: str) -> Image:
+    """A named point for each pair of numbers, in a panel for each x; all have the same y."""
+    figure, axes = _figure(1.2 + 2.6 * len(panels), 3.0, len(panels))
+    for axis, (title, points) in zip(axes, panels.items(), strict=True):
+        for name, place in points.items():
+            axis.plot(*place, "o", color=_DOT, markersize=4)
+            axis.annotate(name, place, fontsize=6, color=_QUIET, xytext=(3, 3), textcoords="offset points")
+        axis.set_title(textwrap.fill(title, _TITLE), fontsize=9, loc="left")
+        axis.grid(color="#eef1f4")
+        axis.set_axisbelow(True)
+        axis.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    axes[0].set_ylabel(y, fontsize=9)
+    return _image(figure, alt)
+
+
 def lines(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, Estimate]]]],
     y: str,

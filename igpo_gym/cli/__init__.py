@@ -1,60 +1,172 @@
-"""The command line, a module for each family of commands. The table below is all of it."""
+"""The command line, a module for each family of commands. The tables below are all of it."""
+
+from typing import Annotated
 
 import typer
 
-from igpo_gym.cli.bench import credit
-from igpo_gym.cli.bench_training import bench_training
-from igpo_gym.cli.check_model import check_model
-from igpo_gym.cli.check_server import check_server
-from igpo_gym.cli.compare import compare
-from igpo_gym.cli.corpora import build_index, show_index, world
-from igpo_gym.cli.data import list_sets, show
-from igpo_gym.cli.evaluate import evaluate
-from igpo_gym.cli.play import play
-from igpo_gym.cli.prepare import prepare_files
-from igpo_gym.cli.rewards import relabel, rewards
-from igpo_gym.cli.rollout import rollout
-from igpo_gym.cli.serve import serve_search
-from igpo_gym.cli.train import train
-from igpo_gym.cli.transcripts import import_transcripts, show_episodes
-from igpo_gym.cli.view import view
+from igpo_gym import __version__
+from igpo_gym.cli.lazy import Command, LazyGroup, add_commands
+
+COMMANDS = {
+    "play": Command(
+        "igpo_gym.cli.play:play", "Play an episode in the terminal or in a browser, or watch one."
+    ),
+    "rollout": Command("igpo_gym.cli.rollout:rollout", "Let an agent play many episodes, and record them."),
+    "train": Command(
+        "igpo_gym.cli.train:train",
+        "Train a language model to search and answer, with IGPO or a rival of it.",
+    ),
+    "rewards": Command(
+        "igpo_gym.cli.rewards:rewards",
+        "List the rewards: the presets, and the terms that they and your own sums are made of.",
+    ),
+    "relabel": Command(
+        "igpo_gym.cli.rewards:relabel",
+        "Tell what recorded or imported episodes would have been paid under any rewards.",
+    ),
+    "view": Command(
+        "igpo_gym.cli.view:view",
+        "Look at episodes: what each turn was paid, token by token and side by side.",
+    ),
+    "world": Command(
+        "igpo_gym.cli.corpora:world",
+        "Write a generated world to files: a corpus of invented facts, and questions over it.",
+    ),
+    "eval": Command("igpo_gym.cli.evaluate:evaluate", "Measure how well an agent answers questions."),
+    "compare": Command(
+        "igpo_gym.cli.compare:compare",
+        "Tell which of two evaluations is better, by how much, and on which questions.",
+    ),
+    "import": Command(
+        "igpo_gym.cli.transcripts:import_transcripts",
+        "Read the transcripts of any search agent, and write them as records.",
+    ),
+    "show": Command(
+        "igpo_gym.cli.transcripts:show_episodes",
+        "Show recorded episodes in the terminal, with the belief after each turn.",
+    ),
+    "export": Command(
+        "igpo_gym.cli.export:export",
+        "Write recorded episodes as training data: sft, dpo, kto, verl, hf or minari.",
+    ),
+    "doctor": Command(
+        "igpo_gym.cli.doctor:doctor",
+        "Show what is installed and what is missing: versions, devices, extras, models, caches.",
+    ),
+}
+
+GROUPS = {
+    "index": (
+        "Build search indexes, and look at them.",
+        {
+            "build": Command(
+                "igpo_gym.cli.corpora:build_index",
+                "Build an index of a corpus, for search by words (BM25) or by meaning (--dense).",
+            ),
+            "show": Command(
+                "igpo_gym.cli.corpora:show_index",
+                "Show what an index is: its kind and format, how many passages it has, its encoder, its "
+                "files.",
+            ),
+        },
+    ),
+    "data": (
+        "Sets of questions, and files for trainers.",
+        {
+            "list": Command(
+                "igpo_gym.cli.data:list_sets",
+                "List every set of questions: how it is named, its layout, its size and license, and who "
+                "publishes it.",
+            ),
+            "show": Command(
+                "igpo_gym.cli.data:show",
+                "Show what was read from a file of questions, and what is odd in it.",
+            ),
+            "prepare": Command(
+                "igpo_gym.cli.prepare:prepare_files", "Make training and validation files for a trainer."
+            ),
+        },
+    ),
+    "serve": (
+        "Serve what is here to other programs, over HTTP.",
+        {
+            "search": Command(
+                "igpo_gym.cli.serve:serve_search",
+                "Serve a search index over HTTP, in Search-R1's protocol: for igpo-gym, Search-R1, verl, "
+                "SkyRL, slime.",
+            ),
+        },
+    ),
+    "check": (
+        "Find out whether what is there fits together.",
+        {
+            "model": Command(
+                "igpo_gym.cli.check_model:check_model",
+                "Find out whether a model can score and be trained with IGPO: its template, tokens and "
+                "beliefs.",
+            ),
+            "server": Command(
+                "igpo_gym.cli.check_server:check_server",
+                "Find out whether a server can be a scorer, and how good and costly its beliefs are.",
+            ),
+        },
+    ),
+    "bench": (
+        "Compare reward shaping, each benchmark with a report.",
+        {
+            "credit": Command(
+                "igpo_gym.cli.bench:credit",
+                "Which reward pays the right turns? Compare variants where the useful turns are known.",
+            ),
+            "train": Command(
+                "igpo_gym.cli.bench_training:bench_training",
+                "Which reward trains best? Learning curves of rewards and estimators, over seeds.",
+            ),
+            "study": Command(
+                "igpo_gym.cli.bench_study:bench_study",
+                "Does information gain train better agents? Make the study, a row of it, or its page.",
+            ),
+        },
+    ),
+}
+
+FIRST = f"""\
+igpo-gym {__version__}: search question answering whose turns pay information gain. Three things to try:
+
+  igpo-gym play                                                  you search, and see the belief move
+  igpo-gym rollout --agent expert --episodes 20 --out e.jsonl    an agent plays, and is recorded
+  igpo-gym train runs/first --updates 5                          a small language model learns, on a CPU
+
+igpo-gym --help lists all commands. igpo-gym doctor shows what is installed."""
+"""What ``igpo-gym`` alone says."""
 
 app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Search question answering as Gymnasium environments whose step pays information gain.",
+    cls=LazyGroup, invoke_without_command=True, rich_markup_mode="rich", pretty_exceptions_enable=False
 )
-for command in (play, rollout, train, rewards, relabel, view, world):
-    app.command()(command)
-app.command("eval")(evaluate)
-app.command()(compare)
-app.command("import")(import_transcripts)
-app.command("show")(show_episodes)
 
-index_app = typer.Typer(no_args_is_help=True, help="Build search indexes, and look at them.")
-index_app.command("build")(build_index)
-index_app.command("show")(show_index)
-app.add_typer(index_app, name="index")
 
-data_app = typer.Typer(no_args_is_help=True, help="Sets of questions, and files for trainers.")
-data_app.command("list")(list_sets)
-data_app.command("show")(show)
-data_app.command("prepare")(prepare_files)
-app.add_typer(data_app, name="data")
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"igpo-gym {__version__}")
+        raise typer.Exit
 
-serve_app = typer.Typer(no_args_is_help=True, help="Serve what is here to other programs, over HTTP.")
-serve_app.callback()(lambda: None)
-serve_app.command("search")(serve_search)
-app.add_typer(serve_app, name="serve")
 
-check_app = typer.Typer(no_args_is_help=True, help="Find out whether what is there fits together.")
-check_app.callback()(lambda: None)
-check_app.command("model")(check_model)
-check_app.command("server")(check_server)
-app.add_typer(check_app, name="check")
+@app.callback()
+def first(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Search question answering as Gymnasium environments whose step pays information gain."""
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST)
 
-bench_app = typer.Typer(no_args_is_help=True, help="Compare reward shaping, each benchmark with a report.")
-bench_app.command("credit")(credit)
-bench_app.command("train")(bench_training)
-app.add_typer(bench_app, name="bench")
+
+add_commands(app, COMMANDS)
+for _name, (_help, _commands) in GROUPS.items():
+    _group = typer.Typer(cls=LazyGroup, no_args_is_help=True, help=_help)
+    _group.callback()(lambda: None)
+    add_commands(_group, _commands)
+    app.add_typer(_group, name=_name)

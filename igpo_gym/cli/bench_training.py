@@ -16,8 +16,9 @@ from rich.progress import (
 )
 
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import console
+from igpo_gym.cli.common import console, plainly
 from igpo_gym.cli.options import configured
+from igpo_gym.cli.train import line
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
@@ -94,11 +95,10 @@ def bench_training(
     with _progress(len(variants) * seeds * base.updates) as bar:
 
         def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
-            done = metrics["update"] > 0
-            if not console.is_terminal and "validation_f1" in metrics:
-                told = f"update {int(metrics['update'])}, validation F1 {metrics['validation_f1']:.3f}"
-                console.print(f"{chosen}, seed {seed}: {told}", highlight=False, soft_wrap=True)
-            bar.update(bar.task_ids[0], advance=float(done), description=f"{chosen}, seed {seed}")
+            done, run = metrics["update"] > 0, f"{chosen}, seed {seed}"
+            bar.update(bar.task_ids[0], advance=float(done), description=run)
+            if not console.is_terminal:
+                plainly(f"{run}: {line(base.updates, metrics)}")
 
         outcomes = run_training(out, base, variants, seeds, show, jobs)
     estimators = dict.fromkeys(each.advantages for each in variants)
@@ -125,6 +125,6 @@ def _progress(updates: int) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=console)
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
     bar.add_task("updates", total=updates)
     return bar

@@ -15,7 +15,6 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
-from igpo_gym.search.progress import in_lines
 from igpo_gym.specs import joined
 from igpo_gym.text import printable, without_credentials
 
@@ -111,13 +110,20 @@ def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling:
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """The items, with a progress bar; where there is no terminal, with a line at each tenth of them."""
+    """The items, with a progress bar; without a terminal, a line after every hundred."""
+    if not console.is_terminal:
+        from igpo_gym.search.progress import told
+
+        yield from told(items, what, total, 100, plainly)
+        return
     from rich.progress import track
 
-    if console.is_terminal:
-        yield from track(items, description=what, total=total, console=console)
-        return
-    yield from in_lines(items, what, total, lambda line: console.print(line, highlight=False, markup=False))
+    yield from track(items, description=what, total=total, console=console)
+
+
+def plainly(line: str) -> None:
+    """Print a line as it is: no markup, no colors, and not wrapped."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def in_cells(estimate: Estimate) -> tuple[str, str, str]:

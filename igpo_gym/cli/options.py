@@ -24,9 +24,9 @@ from igpo_gym.errors import DataError, SpecError
 C = TypeVar("C", bound=EnvConfig)
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
-NO_OPTIONS = ("probe", "oracle_info", "render_mode")
+NO_OPTIONS = ("probe", "info", "oracle_info", "render_mode")
 """The arguments of an environment that are for code alone: no text gives a probe, and no command reads
-``info["gold"]`` or calls ``render``."""
+``info`` or calls ``render``."""
 
 ABOUT_ITSELF = ("_fingerprint", "_hash")
 """What the names end with under which a run writes about itself; a configuration may hold them."""

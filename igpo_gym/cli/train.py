@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +23,7 @@ from rich.table import Table
 
 from igpo_gym.agents.training.recipes import RECIPES, recipe
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import console, explained, tell_cache, tell_view
+from igpo_gym.cli.common import console, explained, plainly, tell_cache, tell_view
 from igpo_gym.cli.options import configured
 
 if TYPE_CHECKING:
@@ -78,14 +77,16 @@ def train(
       igpo-gym train runs/qwen --model Qwen/Qwen2.5-7B-Instruct --lora 16 --questions hotpotqa:train.json
       --validation hotpotqa:dev.json --search bm25:wiki-index --group-size 16 --learning-rate 1e-6
     """
+    from igpo_gym.agents.training.readiness import check_ready
     from igpo_gym.storage import check_writable
 
-    check_writable(out, folder=True)  # before torch is imported
+    check_ready(settings)  # before the seconds that the next imports take
+    check_writable(out, folder=True)
     from igpo_gym.agents.training.samples import SAMPLES, samples
     from igpo_gym.agents.training.trainer import train
 
     with display(settings.updates) as show:
-        facts = train(out, settings, show, wandb, partial(console.print, markup=False, highlight=False))
+        facts = train(out, settings, show, wandb, plainly)
     tell_cache(facts)
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
     if kept := samples(out / SAMPLES):
@@ -111,10 +112,10 @@ SHOWN = {
 def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
     """A progress bar over a table of the latest updates; yields what takes an update's metrics.
 
-    Where there is no terminal, each update is a line.
+    Without a terminal each update is a line.
     """
     if not console.is_terminal:
-        yield lambda metrics: console.print(_line(metrics, updates), highlight=False, soft_wrap=True)
+        yield lambda metrics: plainly(line(updates, metrics))
         return
     bar = Progress(
         TextColumn("update"),
@@ -151,9 +152,14 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
             raise
 
 
-def _line(metrics: Metrics, updates: int) -> str:
-    told = ", ".join(f"{what} {_shown(name, metrics)}" for name, what in SHOWN.items() if name in metrics)
-    return f"update {int(metrics['update'])} of {updates}: {told}"
+def line(updates: int, metrics: Metrics) -> str:
+    """An update's metrics in a line.
+
+    >>> line(40, {"update": 3.0, "reward": 1.25, "share_update": 0.5, "tokens_per_second": 812.4})
+    'update 3 of 40: reward 1.250, tok/s 812, learn 50%'
+    """
+    values = ", ".join(f"{shown} {_shown(name, metrics)}" for name, shown in SHOWN.items() if name in metrics)
+    return f"update {int(metrics['update'])} of {updates}: {values}"
 
 
 def _shown(name: str, metrics: Metrics) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from igpo_gym.data.flaws import Flaws
+from igpo_gym.data.metrics import normalize
 from igpo_gym.episode import Passage, Question
 
 
@@ -34,3 +35,14 @@ class QuestionSet:
     """Gives the documents of passage ids, where the questions are about a corpus that they do not bring."""
     flaws: Flaws = field(default=Flaws(), kw_only=True)
     """What the search over a corpus of these questions lacks, whatever retriever it is made with."""
+
+    def kind(self, question: Question) -> str:
+        """What kind of thing the answer is; here by the form of its text alone.
+
+        >>> QuestionSet("one", (asked := Question("q", "When?", ("17 May 1790",)),)).kind(asked)
+        'number'
+        """
+        answer = normalize(question.answers[0])
+        if answer in ("yes", "no", "unanswerable"):
+            return answer if answer == "unanswerable" else "yes or no"
+        return "number" if any(map(str.isdigit, answer)) else f"{min(len(answer.split()), 4)} words"

@@ -15,6 +15,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 _PUNCTUATION = string.punctuation
 _without_punctuation = str.maketrans("", "", _PUNCTUATION)
@@ -67,7 +68,7 @@ def exact_match(prediction: str | None, answers: Sequence[str]) -> float:
     >>> exact_match("A", ["A"]), exact_match("...", ["A"])
     (1.0, 0.0)
     """
-    return best(equal, _or_as_written(normalize), prediction, answers)
+    return best(equal, _normal, prediction, answers)
 
 
 def strict_match(prediction: str | None, answers: Sequence[str]) -> float:
@@ -88,7 +89,7 @@ def f1(prediction: str | None, answers: Sequence[str]) -> float:
     >>> f1("yes, it is", ["yes"]), f1("A", ["A"])
     (0.0, 1.0)
     """
-    return best(_hotpotqa_f1, _or_as_written(normalize), prediction, answers)
+    return best(_hotpotqa_f1, _normal, prediction, answers)
 
 
 def cover_exact_match(prediction: str | None, answers: Sequence[str]) -> float:
@@ -99,7 +100,7 @@ def cover_exact_match(prediction: str | None, answers: Sequence[str]) -> float:
     >>> cover_exact_match("It was Günter Grass, born 1927.", ["Günter Grass"])
     1.0
     """
-    return best(_covers, _or_as_written(normalize), prediction, answers)
+    return best(_covers, _normal, prediction, answers)
 
 
 def squad_exact_match(prediction: str | None, answers: Sequence[str]) -> float:
@@ -156,6 +157,8 @@ def word_f1(predicted: str, gold: str) -> float:
     0.8
     """
     words, gold_words = predicted.split(), gold.split()
+    if set(words).isdisjoint(gold_words):
+        return 0.0
     common = (Counter(words) & Counter(gold_words)).total()
     return _harmonic(common, len(words), len(gold_words))
 
@@ -176,6 +179,10 @@ def _or_as_written(prepare: Callable[[str], str]) -> Callable[[str], str]:
     one.
     """
     return lambda text: prepare(text) or " ".join(unicodedata.normalize("NFC", text).split())
+
+
+_normal = lru_cache(maxsize=4096)(_or_as_written(normalize))
+"""Kept, for an answer is asked about by several metrics, and by a reward and by ``info``."""
 
 
 def _hotpotqa_f1(predicted: str, gold: str) -> float:

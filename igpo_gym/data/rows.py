@@ -134,9 +134,12 @@ Kind = Literal["parquet", "array", "object", "table", "lines"]
 
 
 def kind_of(path: Path, within: str = "") -> Kind:
-    """What kind of file it is, found out by its beginning; see :func:`rows` for ``within``."""
+    """What kind of file it is, found out by its beginning; see :func:`rows` for ``within``.
+
+    What is called ``.parquet`` is read as such whatever it is, and so refused as no parquet file.
+    """
     head = head_of(path, 4096)
-    if head.startswith(b"PAR1"):
+    if head.startswith(b"PAR1") or path.suffix == ".parquet":
         return "parquet"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):

@@ -152,9 +152,8 @@ def score(metric: str | Metric, episode: Episode) -> float:
     """
     metric, question, prediction = resolve_metric(metric), episode.question, episode.prediction
     wanted = question.parts if metric.parts and question.parts else question.answers
-    value: Any = metric(
-        None if prediction is None else restored(prediction), [restored(each) for each in wanted]
-    )
+    said = None if prediction is None else restored(prediction)
+    value: Any = metric.score(said, [restored(each) for each in wanted])
     if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
     raise ValueError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, get_args
 
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import (
     Action,
     Answer,
@@ -132,6 +133,8 @@ class Engine:
     """A frozen model, for the rewards that need one; may be the scorer itself."""
     corpus: Corpus = ()
     """Where random documents come from, for the rewards that need them."""
+    questions: QuestionSet | None = None
+    """The set that the episodes' questions are from, for the rewards that need others of it."""
     policy: Policy | None = None
     """Completes episodes, for the rewards that need it."""
     retriever: Retriever | None = None
@@ -157,7 +160,12 @@ class Engine:
                 f"reward {self.reward.name!r} pays turns that call {', '.join(sorted(missing))}, but the "
                 f"tools are {', '.join(spec.name for spec in specs) or 'none'}"
             )
-        context = {"engine": self, "policy": self.policy, "judge": self.judge}
+        context = {
+            "engine": self,
+            "questions": self.questions,
+            "policy": self.policy,
+            "judge": self.judge,
+        }
         instruments = Instruments(self.scorer, self.reference, self.corpus, self.protocol, context)
         instruments.check(self.reward)
         object.__setattr__(self, "instruments", instruments)
@@ -207,8 +215,9 @@ class Engine:
         moves = []
         for episode, segment, action in zip(episodes, said, actions, strict=True):
             own = tuple(islice(results, len(action.calls))) if isinstance(action, ToolCalls) else ()
-            end = self._end(episode, action)
-            moves.append(Move(episode, self._turn(episode, segment, action, own, end), end))
+            left = self.max_turns(episode) - len(episode.turns) - 1
+            end = self._end(action, left)
+            moves.append(Move(episode, self._turn(episode, segment, action, own, end, left), end))
         return moves
 
     def settle(self, moves: Sequence[Move], fresh: Sequence[Episode] = ()) -> list[float]:
@@ -222,12 +231,19 @@ class Engine:
         """
         episodes = [*fresh, *(move.episode for move in moves)]
         with undone_on_error(episodes):
-            for move in moves:
-                move.episode.append(move.turn, move.end)
-            if self.measure == "end":
-                return [0.0 for _ in moves]
-            self._measure([(episode, len(episode.turns)) for episode in episodes])
-            return [self._price(move.episode) for move in moves]
+            return self.apply(moves, fresh)
+
+    def apply(self, moves: Sequence[Move], fresh: Sequence[Episode] = ()) -> list[float]:
+        """As :meth:`settle`, for a caller that takes the episodes back itself, with :func:`undone_on_error`.
+
+        Whatever is raised, some of them are then a part of the step further.
+        """
+        for move in moves:
+            move.episode.append(move.turn, move.end)
+        if self.measure == "end":
+            return [0.0 for _ in moves]
+        self._measure([(episode, len(episode.turns)) for episode in (*fresh, *(m.episode for m in moves))])
+        return [self._price(move.episode) for move in moves]
 
     def price(self, episodes: Sequence[Episode]) -> list[float]:
         """Measure and price ended episodes as a whole, under ``measure="end"``; returns what each earned.
@@ -310,14 +326,13 @@ class Engine:
             return Invalid("only an answer is still allowed")
         return action
 
-    def _end(self, episode: Episode, action: Action) -> EndReason | None:
-        """Why the episode ends with its next turn, if it does."""
+    def _end(self, action: Action, left: int) -> EndReason | None:
+        """Why an episode ends with this action, if it does, with so many turns left behind it."""
         if isinstance(action, Answer):
             return EndReason.ANSWERED
         if isinstance(action, Invalid) and self.rules.on_invalid == "end":
             return EndReason.INVALID_MESSAGE
-        last = self.max_turns(episode) + (self.rules.on_limit == "answer")
-        return EndReason.TURNS_EXHAUSTED if len(episode.turns) + 1 >= last else None
+        return EndReason.TURNS_EXHAUSTED if left + (self.rules.on_limit == "answer") <= 0 else None
 
     def _turn(
         self,
@@ -326,10 +341,11 @@ class Engine:
         action: Action,
         results: tuple[ToolResult, ...],
         end: EndReason | None,
+        left: int,
     ) -> Turn:
-        if end is EndReason.ANSWERED or end is EndReason.INVALID_MESSAGE:
+        if end is not None and end is not EndReason.TURNS_EXHAUSTED:
             return Turn(said.text, action, (said,))
-        answer_next = end is None and len(episode.turns) + 1 >= self.max_turns(episode)
+        answer_next = end is None and left <= 0
         cut = 0
         if isinstance(action, ToolCalls):
             limits = self.rules.limits

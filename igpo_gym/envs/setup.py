@@ -224,6 +224,7 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
         corpus=(corpus_of(retriever) if retriever is not None else None) or questions.passages,
         retriever=retriever,
+        questions=questions,
         policy=policy,
         judge=None if config.judge in (None, "none") else specs.resolve("judge", config.judge),
     )

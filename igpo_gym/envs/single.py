@@ -82,6 +82,14 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
 
         Whatever is raised, the environment is as if it had not been called.
         """
+        episode, place = self.opened(seed, options)
+        facts = self.engine.facts()
+        self.engine.start([episode])
+        self.install(episode, place, seed)
+        return episode.prompt_text, self.tell(episode, facts)
+
+    def opened(self, seed: int | None, options: Mapping[str, Any] | None) -> tuple[Episode, int]:
+        """The episode that a reset begins, without its first belief, and the place of the one behind it."""
         chosen = check_options(options, ("question_id", "max_turns"))
         question_id, max_turns = chosen.get("question_id"), chosen.get("max_turns")
         if max_turns is not None:
@@ -94,23 +102,34 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         stream = QuestionStream(self.questions.questions, start, size, self.config.order)
         (episode,) = self.engine.begin([found or stream[place]], [place % size])
         episode.max_turns = max_turns
-        facts = self.engine.facts()
-        self.engine.start([episode])
+        return episode, place + 1
+
+    def install(self, episode: Episode, place: int, seed: int | None) -> None:
+        """Make an episode from :meth:`opened` the running one."""
         super().reset(seed=seed)
-        self.episode, self._place = episode, place + 1
+        self.episode, self._place = episode, place
         self._show()
-        return episode.prompt_text, episode_info(episode, self.config.oracle_info, facts)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one message."""
-        episode = self.episode
-        if episode is None or episode.done:
-            raise ResetNeeded("call reset() before step(): there is no running episode")
+        episode = self.running()
         moves = self.engine.play([episode], [action])
         facts = self.engine.facts()  # a retriever that raises here has not yet changed the episode
         (reward,) = self.engine.settle(moves)
+        return self.stepped(episode, reward, facts)
+
+    def running(self) -> Episode:
+        """The running episode. Raises ResetNeeded where there is none."""
+        if self.episode is None or self.episode.done:
+            raise ResetNeeded("call reset() before step(): there is no running episode")
+        return self.episode
+
+    def stepped(
+        self, episode: Episode, reward: float, facts: Mapping[str, str | int]
+    ) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """What a step tells when its turn is settled."""
         self._show()
-        info = episode_info(episode, self.config.oracle_info, facts)
+        info = self.tell(episode, facts)
         return episode.turns[-1].observation, reward, episode.terminated, episode.truncated, info
 
     def fork(self) -> SearchQAEnv:
@@ -145,6 +164,10 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         from igpo_gym.envs.render import drawn
 
         return drawn(self.episode, self.render_mode)
+
+    def tell(self, episode: Episode, facts: Mapping[str, str | int]) -> dict[str, Any]:
+        """What is told about an episode as it stands."""
+        return episode_info(episode, self.config.oracle_info, facts, self.config.info)
 
     def _show(self) -> None:
         if self.render_mode == "human" and self.episode is not None:

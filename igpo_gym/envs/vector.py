@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 from igpo_gym.config import EnvConfig, make_config, with_signature
 from igpo_gym.envs.engine import Move, check_max_turns, undone_on_error
-from igpo_gym.envs.info import episode_info
+from igpo_gym.envs.info import columns, episode_info
 from igpo_gym.envs.setup import (
     Assembled,
     QuestionStream,
@@ -106,7 +106,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         question_ids = self._each("question ids", chosen.get("question_id"), str)
         turns = self._each("max_turns", chosen.get("max_turns"), int)
         seeds, places = self._seeds_and_places(seed, mask)
-        fresh = self._begin(np.flatnonzero(mask), seeds, places, question_ids)
+        fresh = self._begin(np.flatnonzero(mask).tolist(), seeds, places, question_ids)
         for index, episode in fresh.items():
             number = None if turns is None else turns[index]
             episode.max_turns = None if number is None else check_max_turns(number)
@@ -115,10 +115,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._seeds, self._places = seeds, places
         self._install(fresh)
-        infos: dict[str, Any] = {}
-        for index, episode in fresh.items():
-            infos = self._add_info(infos, episode_info(episode, self.config.oracle_info, facts), index)
-        return self._observations(), infos
+        return self._observations(), columns(self._infos({}, fresh, facts), self.num_envs)
 
     def step(self, actions: Sequence[str]) -> Stepped:
         """Play one message in every environment.
@@ -142,22 +139,22 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             raise ResetNeeded(
                 f"environments {ended} have ended: reset them with options={{'reset_mask': ...}}"
             )
-        playing = [index for index in range(self.num_envs) if index not in set(ended)]
+        resting = set(ended)
+        playing = [index for index in range(self.num_envs) if index not in resting]
         moves = self.engine.play([self.episodes[i] for i in playing], [actions[i] for i in playing])
         facts = self.engine.facts()
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             ended = [index for index, move in zip(playing, moves, strict=True) if move.end is not None]
         fresh = self._begin(ended, self._seeds, self._places)
         with self.undone_on_error():
-            earned = self.engine.settle(moves, list(fresh.values()))
+            earned = self.engine.apply(moves, list(fresh.values()))
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 # Which transcripts have become too long is known only now.
                 late = [index for index in playing if self.episodes[index].done and index not in fresh]
                 later = self._begin(late, self._seeds, self._places)
                 self.engine.start(list(later.values()))
                 fresh |= later
-            played = dict(zip(playing, zip(moves, earned, strict=True), strict=True))
-            return self._stepped(played, fresh, facts)
+            return self._stepped(dict(zip(playing, moves, strict=True)), earned, fresh, facts)
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
@@ -180,7 +177,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
 
     def _stepped(
         self,
-        played: dict[int, tuple[Move, float]],
+        moves: dict[int, Move],
+        earned: Sequence[float],
         fresh: dict[int, Episode],
         facts: Mapping[str, str | int],
     ) -> Stepped:
@@ -188,19 +186,30 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         rewards = np.zeros(self.num_envs, dtype=np.float64)
         terminations = np.zeros(self.num_envs, dtype=np.bool_)
         truncations = np.zeros(self.num_envs, dtype=np.bool_)
-        infos: dict[str, Any] = {}
-        for index, (move, reward) in played.items():
-            rewards[index] = reward
-            terminations[index] = move.episode.terminated
-            truncations[index] = move.episode.truncated
-            info = episode_info(move.episode, self.config.oracle_info, facts)
-            if index in fresh:
-                info = {"final_obs": move.turn.observation, "final_info": info}
-            infos = self._add_info(infos, info, index)
-        for index, episode in fresh.items():
-            infos = self._add_info(infos, episode_info(episode, self.config.oracle_info, facts), index)
+        played = list(moves)
+        rewards[played] = earned
+        terminations[played] = [move.episode.terminated for move in moves.values()]
+        truncations[played] = [move.episode.truncated for move in moves.values()]
+        infos = columns(self._infos(moves, fresh, facts), self.num_envs)
         self._install(fresh)
         return self._observations(), rewards, terminations, truncations, infos
+
+    def _infos(
+        self, moves: Mapping[int, Move], fresh: Mapping[int, Episode], facts: Mapping[str, str | int]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What is told of each environment, by its index."""
+        for index, move in moves.items():
+            info = self._info(move.episode, facts)
+            if index in fresh:
+                final = {"final_obs": move.turn.observation, "final_info": info}
+                info = final | self._info(fresh[index], facts)
+            yield index, info
+        for index, episode in fresh.items():
+            if index not in moves:
+                yield index, self._info(episode, facts)
+
+    def _info(self, episode: Episode, facts: Mapping[str, str | int]) -> dict[str, Any]:
+        return episode_info(episode, self.config.oracle_info, facts, self.config.info)
 
     def _observations(self) -> tuple[str, ...]:
         return tuple(
@@ -210,7 +219,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
 
     def _begin(
         self,
-        indices: Sequence[int] | npt.NDArray[Any],
+        indices: Sequence[int],
         seeds: Sequence[int],
         places: Sequence[int],
         chosen: Sequence[str | None] | None = None,
@@ -222,8 +231,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             leader = index - index % self.config.group_size
             stream = QuestionStream(self.questions.questions, seeds[leader], order=self.config.order)
             questions.append(stream[places[index]] if wanted is None else self.questions.find(wanted))
-        episodes = self.engine.begin(questions, [int(index) % self.config.group_size for index in indices])
-        return {int(index): episode for index, episode in zip(indices, episodes, strict=True)}
+        episodes = self.engine.begin(questions, [index % self.config.group_size for index in indices])
+        return dict(zip(indices, episodes, strict=True))
 
     def _install(self, fresh: dict[int, Episode]) -> None:
         if not self.episodes:
@@ -270,8 +279,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         if (groups.any(1) != groups.all(1)).any():
             raise ValueError("a seeded reset must reset whole groups: their environments share one seed")
         seeds = list(seeds)
-        for index in np.flatnonzero(mask):
-            chosen = given[int(index)]
+        for index in np.flatnonzero(mask).tolist():
+            chosen = given[index]
             if chosen is None:
                 continue
             if chosen < 0:

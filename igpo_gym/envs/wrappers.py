@@ -30,6 +30,13 @@ def transcript(messages: Messages) -> str:
     return "".join(text if text.endswith("\n") else f"{text}\n" for text in contents[:-1]) + contents[-1]
 
 
+def _messages(info: Mapping[str, Any]) -> Any:
+    """The transcripts that ``info`` tells. Raises ValueError where it tells numbers alone."""
+    if "messages" not in info:
+        raise ValueError("a transcript needs info['messages']: make the environment with info='full'")
+    return info["messages"]
+
+
 class TranscriptObservation(gym.Wrapper[str, str, str, str], gym.utils.RecordConstructorArgs):
     """Makes the observation the whole transcript so far, the agent's own messages included.
 
@@ -50,12 +57,12 @@ class TranscriptObservation(gym.Wrapper[str, str, str, str], gym.utils.RecordCon
     ) -> tuple[str, dict[str, Any]]:
         """Reset; the transcript is the prompt."""
         _, info = self.env.reset(seed=seed, options=options)
-        return transcript(info["messages"]), info
+        return transcript(_messages(info)), info
 
     def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
         """Step; the transcript has grown by the action and the reply."""
         _, reward, terminated, truncated, info = self.env.step(action)
-        return transcript(info["messages"]), reward, terminated, truncated, info
+        return transcript(_messages(info)), reward, terminated, truncated, info
 
 
 class VectorTranscriptObservation(_VectorWrapper):
@@ -86,12 +93,13 @@ class VectorTranscriptObservation(_VectorWrapper):
         """Step; each transcript has grown, or is the prompt of the next episode."""
         _, rewards, terminations, truncations, infos = self.env.step(actions)
         for index in np.flatnonzero(infos.get("_final_obs", [])):
-            infos["final_obs"][index] = transcript(infos["final_info"]["messages"][index])
+            infos["final_obs"][index] = transcript(_messages(infos["final_info"])[index])
         return self._observe(infos), rewards, terminations, truncations, infos
 
     def _observe(self, infos: dict[str, Any]) -> tuple[str, ...]:
+        messages = _messages(infos)
         for index in np.flatnonzero(infos["_messages"]):
-            self._transcripts[index] = transcript(infos["messages"][index])
+            self._transcripts[index] = transcript(messages[index])
         return tuple(self._transcripts)
 
 

@@ -15,7 +15,7 @@ import torch
 
 import igpo_gym.specs as specs
 from igpo_gym.errors import MissingExtraError, SpecError
-from igpo_gym.lm.names import MODEL_FORMS, PACKAGED, SMOLLM2, check_name
+from igpo_gym.lm.names import MODEL_FORMS, PACKAGED, SMOLLM2, check_name, packaged_folder
 from igpo_gym.lm.smollm2 import weights
 from igpo_gym.storage import cache_dir, written_whole
 
@@ -167,7 +167,7 @@ def _source(spec: str) -> tuple[str, str]:
     """What transformers finds the model under, a folder or a name on the hub, and why the hub is no help."""
     check_name(spec)
     if spec in PACKAGED:
-        folder = Path(__file__).parents[1] / "models" / spec
+        folder = packaged_folder(spec)
         if not (folder / "config.json").is_file():
             raise SpecError(f"the model {spec!r} is not in this installation; give {MODEL_FORMS}")
         return str(folder), ""

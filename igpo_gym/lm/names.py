@@ -28,6 +28,15 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 """What a model on the hub is called: owner/name, or a bare word."""
 
 
+def packaged_folder(name: str) -> Path:
+    """Where the files of a packaged model are.
+
+    >>> packaged_folder("nano").name
+    'nano'
+    """
+    return Path(__file__).parents[1] / "models" / name
+
+
 def check_name(spec: str) -> None:
     """Raise SpecError for what can be no model: a file or folder that is not there, or a name mistyped.
 
@@ -38,6 +47,11 @@ def check_name(spec: str) -> None:
     """
     if spec in NAMED or Path(spec).exists():
         return
+    if spec.lower().startswith(("http://", "https://")):
+        raise SpecError(
+            f"{without_credentials(spec)!r} is a server, and what is needed is a model on this machine: "
+            f"{MODEL_FORMS}. igpo-gym check server URL looks at a server"
+        )
     if spec.endswith(".gguf"):
         raise SpecError(f"there is no file {spec!r}; give {MODEL_FORMS}")
     if near := get_close_matches(spec.lower(), NAMED, 1, specs.NEAR):

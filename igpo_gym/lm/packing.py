@@ -1,56 +1,162 @@
-"""Attention over one row that holds whole episodes one behind the other, for training.
+"""Many transcripts in one row in which each token stands once, for training.
 
-Nothing is padded, and episodes do not see each other. It differs from the scorer's attention in that
-gradients flow through it, and in that nothing is cached.
+Transcripts that begin alike share the tokens of their beginning: the prompt of a group of rollouts, and their
+first turns as far as these are the same. A row is divided into *stretches*, one a transcript: what it has
+that none before it begins with too. Nothing is padded, and transcripts do not see each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch.nn import functional
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+Ids = npt.NDArray[np.int64]
 
-PACKED = "igpo_gym_packed"
-"""The name under which :func:`packed_attention` is registered with transformers."""
+CHUNK = 64
+"""Queries of a chunk: with more, more scores are computed for nothing; with less, the products are small."""
 
 
-def attend_packed(model: PreTrainedModel) -> None:
-    """Let ``model`` attend with :func:`packed_attention` from now on; saved, it is the model that it was.
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The tokens of a transcript that no transcript before it begins with too."""
 
-    Which models can do so is checked where a policy or a scorer is made of them (see
-    :mod:`igpo_gym.lm.families`).
+    rows: slice
+    """Where in the row they stand."""
+    before: tuple[slice, ...]
+    """Where the transcript's tokens before them stand, in order."""
+
+    @property
+    def start(self) -> int:
+        """The position of the first of them in the transcript."""
+        return sum(int(each.stop - each.start) for each in self.before)
+
+    @property
+    def stop(self) -> int:
+        """The position after the last."""
+        return self.start + int(self.rows.stop - self.rows.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some queries of a stretch, and what they see of its transcript."""
+
+    rows: slice
+    """Among all queries."""
+    keys: int
+    """How many keys of the transcript, from its beginning."""
+    mask: torch.Tensor
+    """Added to their scores, [queries, keys]: 0 where a query sees a key, -inf where not."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packing:
+    """How a row is divided, and which of its last hidden states are read.
+
+    >>> packing, rows = pack([np.array([7, 8, 9]), np.array([7, 8, 5, 6])])
+    >>> [(each.rows, each.before) for each in packing.stretches]
+    [(slice(0, 3, None), ()), (slice(3, 5, None), (slice(0, 2, None),))]
+    >>> rows[1].tolist(), packing.positions.tolist()
+    ([0, 1, 3, 4], [0, 1, 2, 2, 3])
     """
-    from transformers import AttentionInterface
 
-    AttentionInterface.register(PACKED, packed_attention)
-    model.config._attn_implementation = PACKED
+    stretches: tuple[Stretch, ...]
+    wanted: torch.Tensor | None = None
+    """The rows, ascending, whose last hidden states are read; those of others may be anything. None: all."""
+    _chunks: dict[tuple[torch.dtype, bool], list[list[Chunk]]] = field(default_factory=dict, repr=False)
+
+    @property
+    def tokens(self) -> int:
+        """How many the row has."""
+        return max((stretch.rows.stop for stretch in self.stretches), default=0)
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Of each token in its transcripts, [tokens]."""
+        return torch.cat([torch.arange(each.start, each.stop) for each in self.stretches])
+
+    def reading(self, rows: torch.Tensor) -> Packing:
+        """The same row, of whose last hidden states those of ``rows``, in any order, are read."""
+        return replace(self, wanted=torch.unique(rows), _chunks={})
+
+    def chunks(self, dtype: torch.dtype, wanted: bool = False) -> list[list[Chunk]]:
+        """The queries of each stretch a few at a time, made once for all layers of all passes.
+
+        With ``wanted`` they are those of the ``wanted`` rows alone, one behind the other.
+        """
+        if (dtype, wanted) not in self._chunks:
+            longest = max(stretch.stop for stretch in self.stretches)
+            # The mask of consecutive queries is a part of this one.
+            triangle = torch.full((CHUNK, longest + CHUNK), -torch.inf, dtype=dtype).triu(longest + 1)
+            made: list[list[Chunk]] = []
+            taken = 0
+            for stretch in self.stretches:
+                made.append([])
+                queries = self._queries(stretch, wanted)
+                for positions in torch.split(queries, CHUNK) if len(queries) else ():
+                    count, first, keys = len(positions), int(positions[0]), int(positions[-1]) + 1
+                    if keys - first == count:
+                        mask = triangle[:count, longest - first : longest - first + keys]
+                    else:
+                        unseen = torch.arange(keys) > positions[:, None]
+                        mask = torch.zeros(unseen.shape, dtype=dtype).masked_fill_(unseen, -torch.inf)
+                    made[-1].append(Chunk(slice(taken, taken + count), keys, mask))
+                    taken += count
+            self._chunks[dtype, wanted] = made
+        return self._chunks[dtype, wanted]
+
+    def _queries(self, stretch: Stretch, wanted: bool) -> torch.Tensor:
+        """The positions in its transcript of the stretch's tokens, or of the wanted ones."""
+        begin, end = stretch.rows.start, stretch.rows.stop
+        rows = torch.arange(begin, end)
+        if wanted and self.wanted is not None:
+            rows = self.wanted[(self.wanted >= begin) & (self.wanted < end)]
+        return torch.add(rows, stretch.start - begin)
 
 
-def packed_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    lengths: Sequence[int] | None = None,
-    **_: object,
-) -> tuple[torch.Tensor, None]:
-    """An attention function of transformers: causal within each stretch of ``lengths`` tokens.
+def pack(transcripts: Sequence[Ids], shared: bool = True) -> tuple[Packing, list[Ids]]:
+    """Put transcripts, of at least one token each, into a row; returns for each in which rows its tokens are.
 
-    Query, key and value are [1, heads, tokens, head size]; returns [1, tokens, heads, head size]. Without
-    ``lengths``, rows are what they are in any causal model.
+    Of a transcript that is the beginning of one before it, nothing is added. Not ``shared``, all stand in
+    full.
     """
-    grouped = query.shape[1] != key.shape[1]
-    sizes = list(lengths or (query.shape[2],))
-    stretches = zip(*(torch.split(each, sizes, dim=2) for each in (query, key, value)), strict=True)
-    out = [
-        functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=grouped)
-        for q, k, v in stretches
-    ]
-    return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
+    stretches: list[Stretch] = []
+    rows: list[Ids] = []
+    tokens = 0
+    for number, ids in enumerate(transcripts):
+        like, known = longest_prefix(ids, transcripts[:number] if shared else ())
+        new = len(ids) - known
+        before = rows[like][:known] if known else np.empty(0, np.int64)
+        rows.append(np.concatenate([before, np.arange(tokens, tokens + new)]))
+        if new:
+            stretches.append(Stretch(slice(tokens, tokens + new), _runs(before)))
+        tokens += new
+    return Packing(tuple(stretches)), rows
+
+
+def longest_prefix(ids: Ids, others: Sequence[Ids]) -> tuple[int, int]:
+    """Which of the others shares the longest beginning with ``ids``, and how many tokens that has.
+
+    >>> longest_prefix(np.array([1, 2, 3]), [np.array([1, 5]), np.array([1, 2])])
+    (1, 2)
+    """
+    lengths = [_shared(ids, other) for other in others]
+    best = int(np.argmax(lengths)) if lengths else 0
+    return best, lengths[best] if lengths else 0
+
+
+def _shared(left: Ids, right: Ids) -> int:
+    length = min(len(left), len(right))
+    differ = left[:length] != right[:length]
+    return int(differ.argmax()) if differ.any() else length
+
+
+def _runs(rows: Ids) -> tuple[slice, ...]:
+    """Ascending runs of consecutive rows as slices."""
+    if not len(rows):
+        return ()
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    return tuple(slice(int(run[0]), int(run[-1]) + 1) for run in np.split(rows, breaks))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from igpo_gym.errors import SpecError, choose
-from igpo_gym.lm.loading import load_tokenizer
 from igpo_gym.transport import RETRIED, Server, ServerError
 
 if TYPE_CHECKING:
@@ -35,8 +34,12 @@ def served_model(server: Server, model: str | None) -> Served:
     listed = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
     cards: Mapping[str, Mapping[str, Any]] = {str(card.get("id")): card for card in listed}
     if model is None and len(cards) != 1:
-        served = f"serves {', '.join(cards)}" if cards else "does not tell which model it serves"
-        raise SpecError(f"{server.url} {served}; give model=")
+        if cards:
+            raise SpecError(f"{server.url} serves {', '.join(cards)}; give model=")
+        raise SpecError(
+            f"{server.url} does not tell which model it serves; give model= if it is a model server. It does "
+            f"not look like one: there is no list of models at {server.url}/v1/models"
+        )
     name = model or next(iter(cards))
     card = choose(cards, name, f"model at {server.url}") if cards else {}
     base = cards.get(str(card.get("parent")), {})  # what vLLM serves an adapter on
@@ -72,6 +75,8 @@ def served_tokenizer(
     """``tokenizer``, or what it names, or else what the server names. Raises SpecError if none loads."""
     if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
         return tokenizer
+    from igpo_gym.lm.loading import load_tokenizer  # which imports torch
+
     problems = []
     for source in [tokenizer] if tokenizer else served.sources:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count
 
 from igpo_gym.episode import Passage, distinct
 from igpo_gym.protocols.protocol import ReplyLimits, Results, words_of
@@ -26,7 +27,7 @@ def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tu
     texts, cut = _texts(passages, shown, limits)
     lines = [
         f"Doc {rank}(Title: {passage.title}) {text}"
-        for rank, (passage, text) in enumerate(zip(passages, texts, strict=True), 1)
+        for rank, passage, text in zip(count(1), passages, texts, strict=False)
     ]
     body = "\n".join(lines)
     if body.count("(Title:") > len(lines):  # a document may hold what looks like the next one

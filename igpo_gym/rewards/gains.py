@@ -22,12 +22,14 @@ from igpo_gym.rewards.interface import Price, RewardTerm
 specs.register(
     "instrument", "value", "igpo_gym.envs.completions:Completions", form="value(completions=NUMBER)"
 )
+specs.register("instrument", "placebo", "igpo_gym.rewards.placebo:Placebo")
+specs.register("term", "placebo-gain", "igpo_gym.rewards.placebo:placebo_gain")
 
 Context: TypeAlias = Literal["full", "evidence"]
 Form: TypeAlias = Literal["released", "paper"]
 
 
-def _unless_last(value: Price) -> Price:
+def unless_last(value: Price) -> Price:
     """``value`` of a turn; 0 for the last one, which only the outcome pays, and for a call that failed.
 
     Until an episode has ended none of its turns is the last.
@@ -103,7 +105,7 @@ def _gain(name: str, value: Price, view: BeliefView, tools: str, every: int, sym
     all_count = not counted.tools and every == 1
     return RewardTerm(
         name,
-        _unless_last(counted.change(value)),
+        unless_last(counted.change(value)),
         (view,),
         counts=None if all_count else counted,
         tools=counted.tools,
@@ -140,7 +142,7 @@ def new_best(context: Context = "full", aliases: Aliases = "max") -> RewardTerm:
     b = _prob(view, aliases)
     return RewardTerm(
         "new-best",
-        _unless_last(
+        unless_last(
             lambda episode, turn: max(0.0, b(episode, turn) - max(b(episode, past) for past in range(turn)))
         ),
         (view,),
@@ -201,7 +203,7 @@ def teacher_gain(tau: float = 1.0, form: Form = "released", context: Context = "
 
     return RewardTerm(
         "teacher-gain",
-        _unless_last(change) if form == "paper" else covering,
+        unless_last(change) if form == "paper" else covering,
         (view,),
         last_turn=form == "released",
         formula="Phi_t - Phi_{t-1}, Phi = tau * logsumexp_c(log P(<answer>a_c</answer>) / tau), 0 at the end",
@@ -258,7 +260,7 @@ def document_gain(
 
     return RewardTerm(
         "document-gain",
-        _unless_last(price),
+        unless_last(price),
         (real, *random),
         formula="log b_t - mean over samples of log b_t(random documents for those of turn t)",
         source="IG-Search, 2604.15148",
@@ -288,7 +290,7 @@ def value_gain(completions: int = 8, terminal: int = 0) -> RewardTerm:
 
     return RewardTerm(
         "value-gain",
-        covering if terminal else _unless_last(change),
+        covering if terminal else unless_last(change),
         instruments=(value,),
         last_turn=bool(terminal),
         formula="V_t - V_{t-1}, V = mean F1 of completions that a policy samples; 0 where turns run out",

@@ -95,7 +95,8 @@ class Instruments:
     protocol: TextProtocol = TAGS
     """The one that the episodes are played with."""
     context: Mapping[str, Any] = field(default_factory=dict)
-    """What named instruments are made from beside these: an ``engine``, a ``policy``, a ``judge``."""
+    """What named instruments are made from beside these: an ``engine``, the ``questions``, a ``policy``, a
+    ``judge``."""
     _reads: Legibility = field(default_factory=Legibility, init=False, repr=False, compare=False)
 
     def check(self, reward: RewardFunction) -> None:
@@ -223,6 +224,7 @@ _ADVICE = {
         'search="bm25:INDEX"'
     ),
     "judge": 'a judge: give judge=, such as "http://host:8000/v1#model=NAME"',
+    "questions": "the set of questions that the episodes are from (an environment has it)",
     "policy": 'a policy that completes the episodes: give policy=, such as "nano"',
 }
 

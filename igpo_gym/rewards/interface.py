@@ -26,7 +26,7 @@ from igpo_gym.parameters import make, read_call
 
 Price: TypeAlias = Callable[[Episode, int], float]
 """The value of a turn, counted from 1. It may look at anything up to and including its turn."""
-Need: TypeAlias = Literal["scorer", "reference", "corpus", "policy", "judge", "evidence"]
+Need: TypeAlias = Literal["scorer", "reference", "corpus", "policy", "judge", "questions", "evidence"]
 State: TypeAlias = tuple[Episode, int]
 """An episode as it was after so many turns; 0: the prompt alone."""
 

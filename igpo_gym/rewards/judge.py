@@ -154,7 +154,7 @@ class RemoteJudge:
         backoff: float = 0.5,
         concurrency: int = 16,
     ) -> None:
-        from igpo_gym.lm.served import served_model  # which imports torch
+        from igpo_gym.lm.served import served_model
 
         if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1 and max_tokens >= 1):
             raise SpecError(

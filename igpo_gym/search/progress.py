@@ -1,4 +1,4 @@
-"""How far long work is: bars on a terminal, lines elsewhere. Builds tell it on standard error."""
+"""How far something long is: bars where there is a terminal, plain lines where there is none."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ class Track(Protocol):
         ...
 
 
-def in_lines(items: Iterable[T], name: str, total: int | None, say: Callable[[str], None]) -> Iterator[T]:
-    """The items; at each tenth of them a line, as a log file shows what a bar shows on a terminal.
+def told(
+    items: Iterable[T], name: str, total: int | None, every: int, tell: Callable[[str], None]
+) -> Iterator[T]:
+    """The items; after each ``every`` of them, and after the last, a line goes to ``tell``.
 
-    Where nobody knows how many there are, there is a line at each :data:`MANY`.
-
-    >>> list(in_lines("abcd", "letters", 4, print))
-    letters: 1 of 4
-    letters: 2 of 4
-    letters: 3 of 4
-    letters: 4 of 4
-    ['a', 'b', 'c', 'd']
+    >>> list(told("abcde", "letters", 5, 2, print))
+    letters: 2 of 5
+    letters: 4 of 5
+    letters: 5 of 5
+    ['a', 'b', 'c', 'd', 'e']
     """
-    told = 0
-    for done, item in enumerate(items, 1):
+    of = "" if total is None else f" of {total:,}"
+    number = 0
+    for number, item in enumerate(items, 1):
         yield item
-        reached = 10 * done // max(1, total) if total is not None else done // MANY
-        if reached > told:
-            told = reached
-            say(f"{name}: {done:,}" + (f" of {total:,}" if total is not None else ""))
+        if number % every == 0:
+            tell(f"{name}: {number:,}{of}")
+    if number % every:
+        tell(f"{name}: {number:,}{of}")
 
 
-MANY = 1_000_000
-"""After how many items of an unknown number a line is written."""
+LINE_EVERY = 100_000
+"""After how many passages, or other small things, a line is written where there is no terminal."""
 
 
 @contextmanager
 def tracking(shown: bool, remaining: bool = False) -> Iterator[Track]:
-    """A bar for each stream of items, with the time that it took, or that ``remaining`` ones will take.
+    """A bar on standard error for each stream of items, with the time that it took, or that ``remaining``
+    ones will take. Without a terminal it is a line after every ``LINE_EVERY`` of them, and after the last.
 
     >>> with tracking(shown=False) as track:
     ...     list(track([1, 2], "reading", 2))
@@ -58,7 +59,11 @@ def tracking(shown: bool, remaining: bool = False) -> Iterator[Track]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda items, name, total: in_lines(items, name, total, console.out)
+
+        def tell(line: str) -> None:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        yield lambda items, name, total: told(items, name, total, LINE_EVERY, tell)
         return
     time = bars.TimeRemainingColumn() if remaining else bars.TimeElapsedColumn()
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(), time)

@@ -103,9 +103,25 @@ def _run(tool: Tool, calls: Asked) -> list[ToolResult]:
         raise TypeError(f"the tool {tool.spec.name} must return {len(calls)} results, and returned {shown}")
     if not _RESULTS.issuperset(map(type, results)):
         raise TypeError(f"the tool {tool.spec.name} must return ToolResult objects, not {results!r:.60}")
-    for result in results:
-        _check(tool, result)
+    if not _plain(results):
+        for result in results:
+            _check(tool, result)
     return list(results)
+
+
+def _plain(results: Sequence[ToolResult]) -> bool:
+    """Whether all is of the very types that it should be: what most results are, seen at a glance."""
+    if not (
+        _TUPLES.issuperset([type(result.passages) for result in results])
+        and _TEXTS.issuperset([type(result.text) for result in results])
+        and _BOOLS.issuperset([type(result.failed) for result in results])
+    ):
+        return False
+    lists = [found for result in results for found in result.passages]
+    passages = [each for found in lists for each in found] if _TUPLES.issuperset(map(type, lists)) else [None]
+    return _PASSAGES.issuperset(map(type, passages)) and _TEXTS.issuperset(
+        [type(text) for each in passages for text in (each.id, each.title, each.text)]  # type: ignore[union-attr]
+    )
 
 
 def _check(tool: Tool, result: ToolResult) -> None:
@@ -129,4 +145,5 @@ def _check(tool: Tool, result: ToolResult) -> None:
                 )
 
 
-_RESULTS = frozenset((ToolResult,))
+_RESULTS, _PASSAGES = frozenset((ToolResult,)), frozenset((Passage,))
+_TUPLES, _TEXTS, _BOOLS = frozenset((tuple,)), frozenset((str,)), frozenset((bool,))

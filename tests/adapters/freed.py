@@ -21,9 +21,13 @@ def assert_freed(use: Callable[[MentionScorer], object]) -> None:
     use(scorer)
     del scorer
     gc.collect()
-    begun = {thread for thread in threading.enumerate() if thread.name == "igpo_gym-scorer"} - before
-    for thread in begun:
-        thread.join(PATIENCE)
+    begun = {thread for thread in threading.enumerate() if thread.name.startswith("igpo_gym-")} - before
+    for _ in range(int(PATIENCE)):  # one that ends may let go, in a cycle, of what another waits for
+        for thread in begun:
+            thread.join(1.0)
+        if not any(thread.is_alive() for thread in begun):
+            break
+        gc.collect()
     assert not [thread for thread in begun if thread.is_alive()]
     gc.collect()
     assert alive() is None

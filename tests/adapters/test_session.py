@@ -53,7 +53,7 @@ def test_closing_ends_the_threads_that_the_sessions_began() -> None:
         play(sessions)
     for front in fronts:
         assert isinstance(front, BatchingScorer)
-        assert not front._worker.is_alive()
+        assert not front.batches.alive
     with pytest.raises(ScoringError, match="closed"):
         play(sessions)
     sessions.close()

@@ -130,10 +130,10 @@ def test_an_episode_aborted_before_it_was_priced_is_left_out_everywhere(name: st
 NAMES = [name for name in ESTIMATORS if not resolve_estimator(name).needs_states]
 
 
-def test_trainer_and_adapters_agree_on_a_thousand_batches() -> None:
+def test_trainer_and_adapters_agree_on_random_batches() -> None:
     draw = np.random.default_rng(0)
     malformed = 0
-    for number in range(1000):
+    for number in range(12 * 3 * len(NAMES)):  # twelve with each reward and estimator
         reward = list(REWARDS.values())[number % 3]
         episodes = random_batch(draw, reward)
         malformed += any(
@@ -161,7 +161,7 @@ def test_trainer_and_adapters_agree_on_a_thousand_batches() -> None:
         turns = Turns.of(rounded, groups)
         exact = np.stack(per_token(turns, estimator(turns, 0.9), numbers))
         assert spread.tolist() == exact.tolist()
-    assert malformed > 900
+    assert malformed > 0.9 * 12 * 3 * len(NAMES)
 
 
 def float32(value: float | None) -> float | None:

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from igpo_gym.cli import app
 from tests.lm.tiny import make_model, make_tokenizer
-from tests.scorers.servers import Engine, running
+from tests.scorers.servers import Engine, Raw, running, send
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,18 @@ def test_a_server_of_the_same_model_is_good_and_one_of_another_is_not(folder: Pa
         assert code == status
         assert "the same model here" in told
         assert ("WRONG" in told) == bool(status)
+
+
+def test_a_page_that_is_no_model_server_is_told_as_such() -> None:
+    def page(_: object) -> object:
+        raise Raw(lambda handler: send(handler, 200, b"<html>a page of something else</html>"))
+
+    for routes in ({"/v1/models": page}, {"/v1/models": lambda _: {"detail": "not mine"}}, {}):
+        with running(routes) as site:
+            code, told = check(site.url)
+        assert code == 2
+        problem = "It does not look like one: there is no list of models at "
+        assert f"{problem}{site.url}/v1/models" in " ".join(told.split())
 
 
 def test_what_is_no_server_is_refused_with_what_to_give() -> None:

@@ -100,6 +100,14 @@ def test_mistakes_are_explained(logs: Path) -> None:
     assert "--out is the file that is read" in run("import", "logs.jsonl", "--out", "./logs.jsonl", code=2)
     Path("none.jsonl").write_text('{"a": 1}\n')
     assert "holds no transcript; 1 records cannot" in run("import", "none.jsonl", "--out", "o.jsonl", code=2)
+    Path("none.jsonl").write_text(json.dumps(transcript(1, "Salman")) + '\n{"a": 1}\n{"b": 2}\n')
+    told = " ".join(run("import", "none.jsonl", "--out", "o.jsonl").split())
+    assert "line 2: no known layout of transcripts; there is: a; looked for" in told
+    assert told.endswith("line 3: no known layout of transcripts; there is: b")  # the list is told once
+    Path("none.parquet").write_text(json.dumps(transcript(1, "Salman")))
+    assert "none.parquet: not a whole parquet file" in run(
+        "import", "none.parquet", "--out", "o.jsonl", code=2
+    )
     assert "no such file" in run("import", "missing.jsonl", "--out", "o.jsonl", code=2)
     assert "has no episode of the question q9" in run("show", "records.jsonl", "--id", "q9", code=2)
     assert "give one of them" in run("show", "records.jsonl", "--worst", "--best", code=2)

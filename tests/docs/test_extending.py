@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ import gymnasium as gym
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import igpo_gym
 from igpo_gym import specs
 from igpo_gym.agents.policies import resolve_policy
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
-from igpo_gym.cli import app
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.world import load_world
 from igpo_gym.envs.setup import assemble
@@ -237,16 +234,3 @@ def check_any_text(protocol: TextProtocol, message: str) -> None:
             assert first.calls == action.calls[: len(first.calls)]
     if protocol.name == "coder" and not isinstance(action, Invalid):
         assert end is not None
-
-
-COMMANDS = [(page, command) for page in PAGES for block in blocks(page) for command in block.commands]
-
-
-@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[page.stem for page, _ in COMMANDS])
-def test_the_commands_run(workplace: Path, page: Path, command: str) -> None:
-    save(page.name)
-    Path("riddles.tsv").write_text(
-        "Who wrote The Tin Drum?\tGrass\tThe Tin Drum\tBy Günter Grass.\n", "utf-8"
-    )
-    result = CliRunner().invoke(app, shlex.split(command)[1:])
-    assert result.exit_code == 0, result.output

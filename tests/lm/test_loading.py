@@ -92,6 +92,14 @@ def test_a_name_of_nothing_is_refused_with_what_would_be_right(spec: str) -> Non
         load_model(spec)
 
 
+def test_a_server_is_told_from_a_model_without_its_password() -> None:
+    with pytest.raises(
+        SpecError, match=r"'http://\S*host:8000/v1' is a server.*igpo-gym check server"
+    ) as told:
+        load_model("http://me:secret@host:8000/v1")
+    assert "secret" not in str(told.value)
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="cannot load"):
         load_model(tmp_path)

@@ -60,14 +60,14 @@ def queued(front: BatchingScorer, count: int) -> None:
     done = threading.Event()
 
     def look() -> None:
-        while front._service.orders.qsize() < count and not done.wait(0.001):
+        while front.batches.waiting < count and not done.wait(0.001):
             pass
 
     watcher = threading.Thread(target=look)
     watcher.start()
     watcher.join(PATIENCE)
     done.set()
-    assert front._service.orders.qsize() >= count
+    assert front.batches.waiting >= count
 
 
 def test_a_lone_caller_is_served_at_once() -> None:
@@ -148,7 +148,7 @@ def test_a_full_queue_makes_callers_wait(gated: GatedScorer, pool: ThreadPoolExe
         orders = [pool.submit(front.score, [request(number)]) for number in range(20, 49)]
         assert gated.busy.wait(PATIENCE)
         queued(front, 2)
-        assert front._service.orders.qsize() == 2
+        assert front.batches.waiting == 2
         gated.gate.set()
         assert [order.result(PATIENCE) for order in orders] == [[expected(n)] for n in range(20, 49)]
 
@@ -162,7 +162,7 @@ def test_closing_fails_what_waits_and_finishes_what_is_at_work(
     waiting = [pool.submit(front.score, [request(2)]) for _ in range(6)]
     queued(front, 2)
     closing = pool.submit(front.close)
-    assert front._service.closing.wait(PATIENCE)
+    assert front.batches._service.closing.wait(PATIENCE)
     gated.gate.set()
     closing.result(PATIENCE)
     assert first.result(PATIENCE) == [expected(1)]
@@ -172,14 +172,14 @@ def test_closing_fails_what_waits_and_finishes_what_is_at_work(
     with pytest.raises(ScoringError, match="closed"):
         front.score([request(1)])
     front.close()
-    assert not front._worker.is_alive()
+    assert not front.batches.alive
 
 
 def test_a_front_that_nobody_holds_ends_its_thread_and_lets_its_scorer_go() -> None:
     scorer = MentionScorer()
     front = BatchingScorer(scorer)
     front.score([request(1)])
-    worker, alive = front._worker, weakref.ref(scorer)
+    worker, alive = front.batches._worker, weakref.ref(scorer)
     del front, scorer
     worker.join(PATIENCE)
     assert not worker.is_alive()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -77,8 +79,13 @@ def make_scorer(
 
 
 def assert_naive(scorer: TransformersScorer, model: torch.nn.Module, requests: list[BeliefRequest]) -> None:
-    for belief, one in zip(scorer.score(requests), requests, strict=True):
-        expected = naive_belief(model, scorer.framing, one)
+    assert_beliefs(scorer, requests, [naive_belief(model, scorer.framing, one) for one in requests])
+
+
+def assert_beliefs(
+    scorer: TransformersScorer, requests: list[BeliefRequest], naive: Sequence[Sequence[float]]
+) -> None:
+    for belief, expected in zip(scorer.score(requests), naive, strict=True):
         assert belief.log_probs == pytest.approx(expected, abs=1e-4)
         assert [math.exp(x) for x in belief.log_probs] == pytest.approx(
             [math.exp(x) for x in expected], abs=1e-5
@@ -112,7 +119,14 @@ def test_beliefs_equal_a_plain_forward_pass_in_every_family(family: str) -> None
 def test_beliefs_equal_a_plain_forward_pass_with_any_cache(cache: str, template: str | None) -> None:
     scorer = make_scorer(chat_template=template, **CACHES[cache])
     for turns in (0, 2, 4):
-        assert_naive(scorer, make_model(), ragged(turns, turns))
+        assert_beliefs(scorer, ragged(turns, turns), naive_beliefs(template, turns))
+
+
+@functools.cache
+def naive_beliefs(template: str | None, turns: int) -> list[Sequence[float]]:
+    """By plain passes, which cost more than all caches together: once for all of these."""
+    framing, model = make_scorer(chat_template=template).framing, make_model()
+    return [naive_belief(model, framing, one) for one in ragged(turns, turns)]
 
 
 def test_beliefs_equal_a_plain_forward_pass_without_the_private_kernel(

@@ -34,6 +34,8 @@ from igpo_gym.adapters.verl.scorer import (
 )
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
+from igpo_gym.batching import Batches
+from igpo_gym.envs.asynchronous import MAX_WAIT, Ask, Steps, answered, steps_of
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Belief, EndReason, Episode
 from igpo_gym.errors import ScoringError, SpecError
@@ -50,7 +52,8 @@ framing = lru_cache(maxsize=4)(Framing)
 """The framing of a tokenizer, made once a process: an agent loop is made for every episode."""
 
 _THREADS = ThreadPoolExecutor(256, "igpo_gym-episode")
-"""Where episodes wait for tools and beliefs: a worker plays more of them than asyncio has threads."""
+"""Where episodes wait for the policy's beliefs and for records: a worker plays more of them than asyncio has
+threads."""
 
 POLICY = "policy"
 """As ``scorer``: the policy in training, through the servers that roll it out."""
@@ -70,6 +73,12 @@ class Played(NamedTuple):
     """What the arguments of an agent loop mean."""
 
     sessions: Sessions
+    engine: Engine
+    """The sessions' rules, with beliefs asked at the end."""
+    steps: Steps
+    """Joins the steps of the episodes that are played at the same time."""
+    prices: Batches[Episode, float]
+    """Joins what they ask for at their ends, where the scorer is not the policy."""
     by_policy: bool
     """Whether the policy in training is the scorer."""
     message_tokens: int
@@ -85,9 +94,14 @@ def played_by(recipe: str | None, settings: Mapping[str, Any]) -> Played:
     """The environment of an agent loop's arguments: the same again for equal ones."""
     chosen, tokens = loop_settings(recipe, settings)
     by_policy = chosen.get("scorer") == POLICY
-    return Played(
-        shared_sessions(**{**chosen, **({"scorer": _PLAYING} if by_policy else {})}), by_policy, tokens
-    )
+    sessions = shared_sessions(**{**chosen, **({"scorer": _PLAYING} if by_policy else {})})
+    return Played(sessions, *_batched(sessions), by_policy, tokens)
+
+
+@lru_cache(maxsize=8)
+def _batched(sessions: Sessions) -> tuple[Engine, Steps, Batches[Episode, float]]:
+    engine = replace(sessions.engine, measure="end")
+    return engine, steps_of(engine), Batches(engine.price, wait=MAX_WAIT, name="igpo_gym-prices")
 
 
 class TurnRewards(AgentLoopOutput):
@@ -182,7 +196,7 @@ class SearchAgentLoop(AgentLoopBase):
         """Play the episode. Raises SpecError where the prompt is longer than verl's rows have room for."""
         course = Course()
         scorer = self._scorer(course)
-        engine = replace(self._sessions.engine, measure="end", scorer=scorer or self._sessions.engine.scorer)
+        engine = self._played.engine if scorer is None else replace(self._played.engine, scorer=scorer)
         attempt = int(row.get("session_id", 0))
         (episode,) = engine.begin([asked(row, self._sessions.questions)], [attempt])
         start, room = len(self._framing.ids(episode.segments)), self.rollout_config.prompt_length
@@ -244,13 +258,16 @@ class SearchAgentLoop(AgentLoopBase):
                 weights="" if weights is None else str(weights),
             )
             with simple_timer("tool_calls", course.times):
-                engine.settle(await _apart(engine.play, [episode], [message]))
+                await answered(self._played.steps.place([Ask(episode, message)]))
 
     async def _price(self, engine: Engine, episode: Episode) -> None:
         """Ask for all beliefs of an ended episode and price its turns; an aborted one is paid nothing."""
         if episode.end is not EndReason.ABORTED:
             try:
-                await _apart(engine.price, [episode])
+                if self._played.by_policy:  # it answers through this loop, so it is waited for elsewhere
+                    await _apart(engine.price, [episode])
+                else:
+                    await answered(self._played.prices.place([episode]))
                 return
             except MixedWeightsError as problem:
                 logger.warning("the episode on %r is aborted: %s", episode.question.id, problem)

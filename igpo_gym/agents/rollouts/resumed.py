@@ -11,7 +11,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.records import json_line
 from igpo_gym.errors import DataError
-from igpo_gym.storage import changed, full_disk_named, lock
+from igpo_gym.storage import changed, full_disk_named, let_go, lock
 
 MADE = "relabeled"
 """The field of a line that says how it was made; what stands in a record under that name is replaced."""
@@ -75,8 +75,10 @@ class ResumedFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._in_place and error is None:
+            let_go(self._file)
             self._part.replace(self._target)  # the lock is held until it has its name
         elif not self._in_place and self.done == 0:
+            let_go(self._file)
             self._part.unlink()
         self._file.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,21 +12,20 @@ from torch import Tensor
 from igpo_gym.agents.rollouts.tokens import TokenRow
 from igpo_gym.agents.training.estimators import Floats, Turns, per_token
 from igpo_gym.episode import Episode
+from igpo_gym.lm.packing import Packing, longest_prefix, pack
 from igpo_gym.rewards import RewardFunction, split
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is learned from one episode, or from several that stand one behind the other."""
+    """What is learned from one episode."""
 
     ids: Tensor
     """[tokens], up to the last one that the agent wrote."""
-    lengths: tuple[int, ...]
-    """How many of the tokens belong to each episode."""
     written: Tensor
     """[tokens], which the agent wrote. All other fields have a number for each of these."""
     turns: Tensor
-    """The number of the token's turn, counted through all episodes."""
+    """The number of the token's turn."""
     sampled: Tensor
     """The log-probability with which the token was sampled, in nats."""
     advantages: Tensor
@@ -35,6 +34,29 @@ class Sample:
     """Ratios count between 1 - low and 1 + high."""
     weights: Tensor
     """Sum to 1 over the whole batch, so that it may be cut into micro-batches of any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is learned from some episodes in one forward and backward pass: a row in which they are packed.
+
+    The fields of ``Sample`` are here, episode after episode, for each token that an agent wrote.
+    """
+
+    ids: Tensor
+    """[tokens of the row]; what episodes have in common stands there once."""
+    packing: Packing
+    places: Tensor
+    """In which row of ``ids`` the token is predicted: that of the token before it."""
+    targets: Tensor
+    """The token."""
+    turns: Tensor
+    """The number of its turn, counted through all episodes."""
+    sampled: Tensor
+    advantages: Tensor
+    low: Tensor
+    high: Tensor
+    weights: Tensor
 
 
 def turns_of(episodes: Sequence[Episode], reward: RewardFunction, group_size: int) -> Turns:
@@ -69,7 +91,6 @@ def samples(
         made.append(
             Sample(
                 ids=torch.from_numpy(row.ids[:stop]),
-                lengths=(stop,),
                 written=torch.from_numpy(row.mask[:stop]),
                 turns=torch.from_numpy(row.turn[row.mask]),
                 sampled=torch.from_numpy(row.log_probs[row.mask]),
@@ -100,25 +121,57 @@ def minibatches(episodes: Sequence[Sample], parts: int, seed: Sequence[int]) -> 
     return made
 
 
-def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device) -> list[Sample]:
-    """Episodes one behind the other: in each sample at most ``tokens``, but at least one episode."""
+def taught(episodes: Sequence[Sample]) -> list[Sample]:
+    """The episodes of which a turn has an advantage; all, where none has.
+
+    Without a term in the loss for every token, the others change no gradient. Where there is no gradient at
+    all an optimizer still steps, by its moments.
+    """
+    return [each for each in episodes if each.advantages.any()] or list(episodes)
+
+
+def micro_batches(episodes: Sequence[Sample], tokens: int, device: torch.device) -> list[Batch]:
+    """Episodes packed into rows: in each at most ``tokens``, but at least one episode.
+
+    On a CPU, tokens that episodes of a row begin with alike stand there once. Elsewhere episodes stand in
+    full, since attention would lay the keys of each side by side all the same.
+    """
+    shared = device.type == "cpu"
+    return [_packed(group, device, shared) for group in grouped(episodes, tokens, shared)]
+
+
+def grouped(episodes: Sequence[Sample], tokens: int, shared: bool) -> list[list[Sample]]:
+    """The episodes in groups of at most ``tokens``; ``shared``: those of a common beginning count once."""
     groups: list[list[Sample]] = []
     room = 0
     for episode in episodes:
-        room -= len(episode.ids)
+        ids = episode.ids.numpy()
+        others = [each.ids.numpy() for each in groups[-1]] if groups and shared else []
+        room -= len(ids) - longest_prefix(ids, others)[1]
         if room < 0:
             groups.append([])
-            room = tokens - len(episode.ids)
+            room = tokens - len(ids)
         groups[-1].append(episode)
-    return [_joined(group, device) for group in groups]
+    return groups
 
 
-def _joined(group: Sequence[Sample], device: torch.device) -> Sample:
-    names = [field.name for field in fields(Sample) if field.name not in ("lengths", "turns")]
-    tensors = {name: torch.cat([getattr(each, name) for each in group]).to(device) for name in names}
-    turns = [each.turns + (place << 32) for place, each in enumerate(group)]
-    return Sample(
-        lengths=tuple(length for each in group for length in each.lengths),
-        turns=torch.unique(torch.cat(turns), return_inverse=True)[1].to(device),
-        **tensors,
+def _packed(group: Sequence[Sample], device: torch.device, shared: bool) -> Batch:
+    packing, rows = pack([each.ids.numpy() for each in group], shared)
+    ids = torch.empty(packing.tokens, dtype=torch.long)
+    for each, own in zip(group, rows, strict=True):
+        ids[own] = each.ids
+    written = [each.written.nonzero()[:, 0].numpy() for each in group]
+    places = torch.from_numpy(np.concatenate([own[at - 1] for own, at in zip(rows, written, strict=True)]))
+    turns = torch.cat([each.turns + (number << 32) for number, each in enumerate(group)])
+    told = {
+        name: torch.cat([getattr(each, name) for each in group]).to(device)
+        for name in ("sampled", "advantages", "low", "high", "weights")
+    }
+    return Batch(
+        ids=ids.to(device),
+        packing=packing.reading(places.to(device)),
+        places=places.to(device),
+        targets=torch.cat([each.ids[each.written] for each in group]).to(device),
+        turns=torch.unique(turns, return_inverse=True)[1].to(device),
+        **told,
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from igpo_gym.agents.training.batches import Sample
+from igpo_gym.agents.training.batches import Batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,18 +36,17 @@ class Reading(NamedTuple):
 
 def read(
     model: PreTrainedModel,
-    batch: Sample,
+    batch: Batch,
     temperature: float = 1.0,
     entropy: bool = False,
     chunk_bytes: int = LOGIT_BYTES,
 ) -> Reading:
-    """Forward a batch through a model that attends packed (see :mod:`igpo_gym.lm.packing`)."""
-    ids = batch.ids[batch.written]
+    """Forward a batch through a model that attends packed (see :mod:`igpo_gym.lm.packed`)."""
+    ids = batch.targets
     rows = max(1, chunk_bytes // (4 * model.config.get_text_config().vocab_size))
     if len(ids) <= rows or not _has_plain_head(model):
         return Reading(*_measured(_logits(model, batch), ids, temperature, entropy))
-    places = batch.written.nonzero()[:, 0] - 1
-    hidden = _hidden(model, batch)[0, places]
+    hidden = _hidden(model, batch)[0, batch.places]
     head = model.get_output_embeddings()
 
     def measured(hidden: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -61,7 +60,7 @@ def read(
     return Reading(torch.cat(log_probs), torch.cat(plain), torch.cat(entropies) if entropy else None)
 
 
-def log_probs(model: PreTrainedModel, batch: Sample, temperature: float = 1.0) -> Tensor:
+def log_probs(model: PreTrainedModel, batch: Batch, temperature: float = 1.0) -> Tensor:
     """The log-probability of each token that the agent wrote, in nats, with logits over the temperature."""
     return read(model, batch, temperature).log_probs
 
@@ -105,24 +104,22 @@ def _again(
     return result
 
 
-def _arguments(batch: Sample) -> dict[str, object]:
-    positions = torch.cat([torch.arange(length) for length in batch.lengths]).to(batch.ids.device)
+def _arguments(batch: Batch) -> dict[str, object]:
     return {
         "input_ids": batch.ids[None],
-        "position_ids": positions[None],
+        "position_ids": batch.packing.positions[None].to(batch.ids.device),
         "use_cache": False,
-        "lengths": batch.lengths,
+        "packing": batch.packing,
     }
 
 
-def _logits(model: PreTrainedModel, batch: Sample) -> Tensor:
+def _logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     """[tokens, vocabulary], where a token of the agent is predicted and nowhere else."""
-    kept = batch.written.nonzero()[:, 0] - 1
-    logits: Tensor = model(**_arguments(batch), logits_to_keep=kept).logits[0]
+    logits: Tensor = model(**_arguments(batch), logits_to_keep=batch.places).logits[0]
     return logits
 
 
-def _hidden(model: PreTrainedModel, batch: Sample) -> Tensor:
+def _hidden(model: PreTrainedModel, batch: Batch) -> Tensor:
     """What the last layer reads: [1, tokens, hidden size]."""
     hidden: Tensor = model.base_model(**_arguments(batch)).last_hidden_state
     return hidden

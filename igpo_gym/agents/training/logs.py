@@ -38,7 +38,7 @@ def json_lines(path: Path, done: int) -> Sink:
     kept = [line for line in read_log(path) if line["update"] <= done] if path.exists() else []
     with written_file(path) as whole:
         whole.writelines(json.dumps(line) + "\n" for line in kept)
-    file = path.open("a")
+    file = path.open("a", encoding="utf-8")
 
     def write(metrics: Metrics) -> None:
         with full_disk_named(path):

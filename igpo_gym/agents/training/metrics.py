@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -81,7 +82,8 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
     ended, such as ``end_turns_exhausted`` (see :class:`igpo_gym.episode.EndReason`). Of all turns, the shares
     that are ``invalid``, and in which the agent ``guessed``: named a gold answer in a message that does not
     answer, before the question or any passage had named it. Such a guess raises a belief that reads the
-    agent's words, and finds nothing.
+    agent's words, and finds nothing. ``forged`` is the share in which the agent wrote a reply of the
+    environment's itself: the beginning of a block that only replies have.
     """
     summary = summarize(episodes)
     turns = [turn for episode in episodes for turn in episode.turns]
@@ -104,13 +106,29 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
         **{f"end_{_word(reason)}": ends.count(reason) / len(ends) for reason in EndReason},
         "invalid": float(np.mean([isinstance(turn.action, Invalid) for turn in turns])),
         "guessed": sum(map(_guesses, episodes)) / len(turns),
+        "forged": float(np.mean([bool(_REPLY.search(turn.message)) for turn in turns])),
         **({"gain": float(np.mean(gains))} if gains else {}),
     }
+
+
+def hop_metrics(episodes: Sequence[Episode]) -> Metrics:
+    """Means over ended episodes of each number of hops: ``f1_hops_2``, ``em_hops_2``; none if unknown."""
+    hops = sorted({each.question.hops for each in episodes if each.question.hops is not None})
+    found: Metrics = {}
+    for number in hops:
+        summary = summarize([each for each in episodes if each.question.hops == number])
+        found[f"f1_hops_{number}"] = float(np.mean(summary.f1s))
+        found[f"em_hops_{number}"] = float(np.mean(summary.exact_matches))
+    return found
 
 
 def outage_share(episodes: Sequence[Episode]) -> float:
     """The share of episodes with a turn in which a tool was unavailable."""
     return sum(any(turn.failed for turn in episode.turns) for episode in episodes) / len(episodes)
+
+
+_REPLY = re.compile(r"<(information|tool_response)\b")
+"""How the block of a reply begins, in the protocols that have one."""
 
 
 def _word(reason: EndReason) -> str:

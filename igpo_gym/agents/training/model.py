@@ -12,7 +12,7 @@ import torch
 
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.lm.loading import choose_device, load_model, quiet
-from igpo_gym.lm.packing import attend_packed
+from igpo_gym.lm.packed import attend_packed
 from igpo_gym.storage import written_whole
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class TrainedModel:
     The adapters begin as ``seed`` draws them, whatever the process drew before.
 
     ``model`` is what is forwarded, adapters included; policies and scorers may share it. It attends packed
-    (see ``packing``). All weights are of one ``precision``, "fp32" or "bf16", and so is all that is computed
-    with them, by whoever does it. Dropout is off, so that the same tokens always have the same
+    (see ``lm.packed``). All weights are of one ``precision``, "fp32" or "bf16", and so is all that is
+    computed with them, by whoever does it. Dropout is off, so that the same tokens always have the same
     log-probabilities.
 
     Raises SpecError if there is no such model, and MissingExtraError without peft where ``lora`` is not 0.

@@ -346,7 +346,7 @@ def keep(out: Path, settings: Settings) -> None:
         file.write(json.dumps(shown(settings) | fingerprints(settings), indent=2) + "\n")
 
 
-NOT_TRAINED = ("policy", "probe", "oracle_info", "render_mode")
+NOT_TRAINED = ("policy", "probe", "info", "oracle_info", "render_mode")
 """The arguments of an environment that are no settings of a run: its policy is the one that learns."""
 
 NOT_OF_A_RUN = ("search_cache", "sampler", "cache_gib", "batch_gib")

@@ -48,7 +48,15 @@ from torch import Tensor
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.tokens import token_rows
-from igpo_gym.agents.training.batches import Sample, micro_batches, minibatches, samples, turns_of
+from igpo_gym.agents.training.batches import (
+    Batch,
+    Sample,
+    micro_batches,
+    minibatches,
+    samples,
+    taught,
+    turns_of,
+)
 from igpo_gym.agents.training.checkpoint import read_checkpoint, write_checkpoint
 from igpo_gym.agents.training.estimators import (
     Floats,
@@ -65,6 +73,7 @@ from igpo_gym.agents.training.metrics import (
     TimedPolicy,
     TimedScorer,
     episode_metrics,
+    hop_metrics,
     outage_share,
 )
 from igpo_gym.agents.training.model import TrainedModel
@@ -104,7 +113,7 @@ FAR = 1.0
 
 
 def objective(
-    now: Tensor, reference: Tensor | None, batch: Sample, settings: Settings, entropy: Tensor | None = None
+    now: Tensor, reference: Tensor | None, batch: Batch, settings: Settings, entropy: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
     """The batch's share of the loss, of log-probabilities ``now`` and of the reference model's, [tokens].
 
@@ -149,7 +158,7 @@ def _turn_means(values: Tensor, turns: Tensor) -> Tensor:
     return (sums.index_add(0, turns, values) / torch.bincount(turns))[turns]
 
 
-def anchored(batch: Sample, before: Reading, settings: Settings, cap: float) -> tuple[Sample, Metrics]:
+def anchored(batch: Batch, before: Reading, settings: Settings, cap: float) -> tuple[Batch, Metrics]:
     """The batch with the denominators of its ratios, from what the model says ``before`` the first step.
 
     With a ``cap`` its advantages are corrected for the sampler's rounding. The metrics are sums over tokens,
@@ -172,9 +181,9 @@ def anchored(batch: Sample, before: Reading, settings: Settings, cap: float) -> 
 def learn(
     model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
-    steps: Sequence[Sequence[Sample]],
+    steps: Sequence[Sequence[Batch]],
     settings: Settings,
-    reference: Callable[[Sample], Tensor] | None = None,
+    reference: Callable[[Batch], Tensor] | None = None,
     cap: float = 0.0,
 ) -> Metrics:
     """Make ``settings.epochs`` rounds of optimizer steps, one on the micro-batches of each of ``steps``.
@@ -188,10 +197,10 @@ def learn(
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     references: dict[int, Tensor] = {}
-    played: dict[int, Sample] = {}  # with the log-probabilities of the policy that sampled
+    played: dict[int, Batch] = {}  # with the log-probabilities of the policy that sampled
     before: Metrics = {}
 
-    def anchor(batch: Sample, reading: Reading) -> None:
+    def anchor(batch: Batch, reading: Reading) -> None:
         played[id(batch)], told = anchored(batch, reading, settings, cap)
         gap = max(before.get("log_prob_gap", 0.0), told.get("log_prob_gap", 0.0))
         before.update({name: before.get(name, 0.0) + value for name, value in told.items()}, log_prob_gap=gap)
@@ -334,6 +343,7 @@ class Run:
             "batches_skipped": float(skipped),
             "collapsed_groups": collapse_rate(turns, advantages),
             "frac_reward_zero_std": zero_std_rate(turns),
+            **(self.estimator.tells(turns) if self.estimator.tells else {}),
             **self._alarm(turns),
             "tokens": self.tokens,
             "tokens_per_second": written / spent,
@@ -347,6 +357,8 @@ class Run:
             group["lr"] = learning_rate(s, self.updates)
         self._forget()  # what an update needs has the place of what rollouts keep
         parts = minibatches(batch, s.minibatches, (s.seed, self.updates))
+        if not (s.kl_coef or s.entropy_coef):
+            parts = [taught(part) for part in parts]
         with self.policy.resting() if isinstance(self.policy, ServedSampler) else nullcontext():
             steps = [micro_batches(part, s.micro_batch, self.model.device) for part in parts]
             return learn(self.model, self.optimizer, steps, s, self.reference, self.cap)
@@ -365,7 +377,7 @@ class Run:
         keep_samples(
             self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
         )
-        metrics = episode_metrics(played)
+        metrics = episode_metrics(played) | hop_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
             self.trained.save(self.out / "best")
@@ -425,10 +437,12 @@ class Run:
                 scorer.clear()
 
     def _advantages(self, turns: Turns) -> Floats:
-        weights = {}
+        given: dict[str, tuple[float, float]] = {}
         if self.settings.curriculum:
-            weights["weights"] = curriculum_weights(self.updates / self.settings.updates)
-        return self.estimator(turns, self.settings.gamma, **weights)
+            given["weights"] = curriculum_weights(self.updates / self.settings.updates)
+        if self.estimator.draws:
+            given["seed"] = (self.settings.seed, self.updates)
+        return self.estimator(turns, self.settings.gamma, **given)
 
     def _alarm(self, turns: Turns) -> Metrics:
         """Whether the batch has no gain at all, where reward and estimator use gains; warns once.
@@ -491,13 +505,13 @@ class Run:
             reader, self.trained.tokenizer, protocol, self.sampling, batch_bytes=self.plan.batch_bytes
         )
 
-    def _reference(self, begun: Callable[[], PreTrainedModel]) -> Callable[[Sample], Tensor]:
+    def _reference(self, begun: Callable[[], PreTrainedModel]) -> Callable[[Batch], Tensor]:
         """The log-probabilities of the model as it began; with adapters that is the model without them."""
         temperature = self.settings.temperature
         if not self.settings.lora:
             return partial(log_probs, begun(), temperature=temperature)
 
-        def without_adapters(batch: Sample) -> Tensor:
+        def without_adapters(batch: Batch) -> Tensor:
             with self.trained.without_adapters() as model:
                 return log_probs(model, batch, temperature)
 
@@ -510,8 +524,11 @@ def train(
     report: Callable[[Metrics], None] = lambda metrics: None,
     wandb: bool = False,
     tell: Callable[[str], None] = lambda text: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, int]:
     """Run to the end, or on from where an earlier call stopped; returns :meth:`Run.facts` of its retrievers.
+
+    ``stop`` is asked before every update: where it says yes, the checkpoint is written and nothing is lost.
 
     ``tell`` gets the plan of the memory before anything is loaded, and ``report`` what the log gets: the
     metrics of each update (see :meth:`Run.update`), with those of a validation where there was one. Raises
@@ -539,6 +556,9 @@ def train(
             log(run.validate())
             run.save()
         while run.updates < settings.updates:
+            if stop():
+                run.save()
+                return run.facts()
             metrics = run.update()
             due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
             log(metrics | (run.validate() if due else {}))

@@ -48,7 +48,7 @@ VARIANTS = (
 
 NOT_CONFIGURED = (
     *("reward", "reference", "policy", "max_turns", "group_size"),
-    *("order", "oracle_info", "render_mode", "search_cache"),
+    *("order", "info", "oracle_info", "render_mode", "search_cache"),
 )
 """The arguments of an environment that the benchmark decides itself, or that change nothing in it."""
 

@@ -8,9 +8,12 @@ processes that share the cores: a small model does not keep several cores busy.
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
@@ -74,6 +77,17 @@ Report = Callable[[Variant, int, Metrics], None]
 """Takes the metrics of an update of a variant's run with a seed."""
 
 
+class Job(NamedTuple):
+    """A run to make: a folder of its own, and its settings."""
+
+    folder: Path
+    settings: Settings
+
+
+Told = Callable[[Job, Metrics], None]
+"""Takes the metrics of an update of a run."""
+
+
 def run_training(
     out: Path,
     settings: Settings,
@@ -102,25 +116,40 @@ def _run_training(
     path, now = out / "runs.jsonl", fingerprints(settings)
     done = {(outcome.variant, outcome.seed): outcome for outcome in read_outcomes(path, settings)}
     missing = [(variant, chosen) for variant, chosen in plan if (variant, chosen.seed) not in done]
-    for variant, chosen in _trained(out, missing, report, jobs):
-        log = read_log(_folder(out, variant, chosen) / "log.jsonl")
-        outcome = summarized(variant, chosen.seed, log)
-        _append(path, {"settings": shared(settings) | now, **asdict(outcome)})
+    plans = {Job(_folder(out, variant, chosen), chosen): variant for variant, chosen in missing}
+
+    def told(job: Job, metrics: Metrics) -> None:
+        report(plans[job], job.settings.seed, metrics)
+
+    for job in trained(list(plans), told, jobs):
+        variant, chosen = plans[job], job.settings
+        outcome = summarized(variant, chosen.seed, read_log(job.folder / "log.jsonl"))
+        append(path, {"settings": shared(settings) | now, **asdict(outcome)})
         done[variant, chosen.seed] = outcome
     return [done[variant, chosen.seed] for variant, chosen in plan]
 
 
-def _trained(
-    out: Path, runs: Sequence[tuple[Variant, Settings]], report: Report, jobs: int
-) -> Iterator[tuple[Variant, Settings]]:
-    """Each of the runs when it is done."""
+def trained(
+    runs: Sequence[Job],
+    report: Told = lambda job, metrics: None,
+    jobs: int = 1,
+    threads: int | None = None,
+    until: float = math.inf,
+) -> Iterator[Job]:
+    """Make runs, so many ``jobs`` at a time, or go on with those that were begun; gives each when it is done.
+
+    Every run has ``threads`` threads; by default those of this process where there is one job, else its share
+    of the cores. At the time ``until`` (as ``time.time`` has it) the runs that are under way write their
+    checkpoints and stop, and no other is begun; none of these is given.
+    """
     if jobs == 1:
-        for variant, chosen in runs:
-            _train(out, variant, chosen, report)
-            yield variant, chosen
+        with _threads(threads):
+            for job in runs:
+                if _train(job, partial(report, job), until):
+                    yield job
         return
     context = get_context("spawn")  # a fork would share the threads of a parent that has used torch
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     with (
         context.Manager() as manager,
         ProcessPoolExecutor(jobs, context, initializer=_use_threads, initargs=(threads,)) as pool,
@@ -129,29 +158,59 @@ def _trained(
         listener = Thread(target=_pass_on, args=(told, report))
         listener.start()
         try:
-            futures = {pool.submit(_train_telling, out, *run, told): run for run in runs}
+            futures = {pool.submit(_train_telling, job, told, until): job for job in runs}
             for future in as_completed(futures):
-                future.result()
-                yield futures[future]
+                if future.result():
+                    yield futures[future]
         finally:
             pool.shutdown(cancel_futures=True)
             told.put(None)
             listener.join()
 
 
-def _train(out: Path, variant: Variant, settings: Settings, report: Report) -> None:
+def _train(job: Job, report: Callable[[Metrics], None], until: float) -> bool:
+    """Make a run, or a further piece of it. Returns whether it is done."""
     from igpo_gym.agents.training.trainer import train
 
-    train(_folder(out, variant, settings), settings, partial(report, variant, settings.seed))
+    if time.time() >= until:
+        return False
+    began = time.process_time()
+    train(*job, report, stop=lambda: time.time() >= until)
+    append(job.folder / CPU, {"seconds": time.process_time() - began})
+    log = read_log(job.folder / "log.jsonl")
+    return bool(log) and log[-1]["update"] == job.settings.updates
 
 
-def _train_telling(out: Path, variant: Variant, settings: Settings, told: Queue[Any]) -> None:
-    _train(out, variant, settings, lambda *message: told.put(message))
+def _train_telling(job: Job, told: Queue[Any], until: float) -> bool:
+    return _train(job, lambda metrics: told.put((job, metrics)), until)
 
 
-def _pass_on(told: Queue[Any], report: Report) -> None:
+def cpu_seconds(folder: Path) -> float:
+    """What a run took so far, in seconds of a core, validations included; pieces that crashed are missing."""
+    path = folder / CPU
+    return sum(line["seconds"] for line in read_log(path)) if path.exists() else 0.0
+
+
+CPU = "cpu.jsonl"
+"""The file of a run's folder with the time that each piece of it took."""
+
+
+def _pass_on(told: Queue[Any], report: Told) -> None:
     for message in iter(told.get, None):
         report(*message)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Have torch use so many threads inside the block; None: as many as it does."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _use_threads(count: int) -> None:
@@ -205,7 +264,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
     now = fingerprints(settings) if settings else {}
     if not path.exists():
         return
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             continue  # cut short by a crash; the run itself is whole, and is summarized again
         try:
@@ -220,7 +279,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
         yield outcome
 
 
-def _append(path: Path, record: dict[str, Any]) -> None:
+def append(path: Path, record: dict[str, Any]) -> None:
     """Add a line of JSON to a file, in the place of one that a crash cut short."""
     with path.open("a+b") as file:
         file.seek(0)

@@ -55,6 +55,13 @@ class WorldQuestions(QuestionSet):
         """What has to be looked up for a question of this world, hop by hop."""
         return self.world.leads(self.world.number(question))
 
+    def kind(self, question: Question) -> str:
+        """The kind of the entity that is the answer: person, town, and so on."""
+        plan = self.world.plan(self.world.number(question))
+        entity = self.world.entity(plan.entities[-1] if isinstance(plan, Chain) else plan.answer)
+        named = entity.name in question.answers
+        return entity.kind if named else super(WorldQuestions, self).kind(question)
+
 
 def read_hops(text: str | int) -> tuple[int, int]:
     """The fewest and the most hops from "2-3" or "2". Raises SpecError for what is neither.

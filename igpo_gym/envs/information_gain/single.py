@@ -50,7 +50,8 @@ class InformationGain(_Wrapper, gym.utils.RecordConstructorArgs):
         mode: "add" the environment's own reward, which is then the outcome, or "replace" it.
         reference: the frozen model that ``teacher-gain`` needs.
         probe: what is asked behind each state.
-        observation_text, action_text: from an observation and an action to texts, where these are none.
+        observation_text: from an observation to a text, where it is none.
+        action_text: from an action to a text, where it is none.
 
     A transcript that grows longer than the scorer reads truncates the episode. When the scorer fails,
     ``step`` raises ScoringError after the environment has moved: call it again with the same action, and the

@@ -68,6 +68,7 @@ def test_means_over_episodes_by_hand() -> None:
             "end_aborted": 0.0,
             "invalid": 1 / 3,
             "guessed": 0.0,
+            "forged": 0.0,
             "gain": (2.718281828**-1 - 2.718281828**-2) / 2,
         }
     )
@@ -90,6 +91,12 @@ def test_a_guess_names_the_answer_before_anything_else_has() -> None:
     assert episode_metrics([once])["guessed"] == 0.5
     assert episode_metrics([read])["guessed"] == 0
     assert episode_metrics([answered])["guessed"] == 0
+
+
+def test_a_reply_that_the_agent_writes_is_forged() -> None:
+    forged = Turn("<think><information>Grass</information></think>", Invalid("no action"))
+    plain = Turn("<think>information</think>", Invalid("no action"))
+    assert episode_metrics([played(forged, plain, rewards=[{}, {}])])["forged"] == 0.5
 
 
 class Mute:

@@ -7,6 +7,7 @@ import torch
 
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.lm.loading import load_model
+from igpo_gym.lm.packing import pack
 
 IDS = torch.arange(3, 40)[None]
 
@@ -65,8 +66,11 @@ def test_adapters_begin_as_the_seed_draws_them() -> None:
 
 def test_checkpointing_gives_the_same_gradients() -> None:
     plain, saving = TrainedModel("nano", "cpu"), TrainedModel("nano", "cpu", checkpointing=True)
+    packing, _ = pack([IDS[0, :20].numpy(), IDS[0, 20:].numpy()])
+    read = torch.tensor([30, 4, 19])
     for trained in (plain, saving):
-        trained.model(IDS, lengths=[20, 17]).logits.logsumexp(-1).mean().backward()
+        out = trained.model(IDS, packing=packing.reading(read), logits_to_keep=read)
+        out.logits.logsumexp(-1).mean().backward()
     for ours, theirs in zip(plain.weights.values(), saving.weights.values(), strict=True):
         assert ours.grad is not None
         assert theirs.grad is not None

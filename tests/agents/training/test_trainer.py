@@ -20,7 +20,15 @@ from igpo_gym import specs
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.tokens import TokenRow
 from igpo_gym.agents.training import trainer
-from igpo_gym.agents.training.batches import Sample, micro_batches, minibatches, samples, turns_of
+from igpo_gym.agents.training.batches import (
+    Batch,
+    Sample,
+    micro_batches,
+    minibatches,
+    samples,
+    taught,
+    turns_of,
+)
 from igpo_gym.agents.training.estimators import Estimator, Split, Turns
 from igpo_gym.agents.training.logits import chosen_log_probs, log_probs, read
 from igpo_gym.agents.training.logs import read_log
@@ -28,7 +36,7 @@ from igpo_gym.agents.training.settings import Settings, agree, keep
 from igpo_gym.agents.training.trainer import Run, k3, learn, objective, train
 from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Question, Turn
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.packing import attend_packed
+from igpo_gym.lm.packed import attend_packed
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.tools import search_call
@@ -153,7 +161,7 @@ def test_logits_are_computed_for_the_agents_tokens_alone(model: PreTrainedModel)
     hook = model.get_output_embeddings().register_forward_hook(lambda _, __, out: seen.append(out.shape))
     log_probs(model, batch)
     hook.remove()
-    assert seen == [(1, int(batch.written.sum()), 400)]
+    assert seen == [(1, len(batch.targets), 400)]
 
 
 def test_nothing_is_read_after_the_agents_last_token(model: PreTrainedModel) -> None:
@@ -165,7 +173,6 @@ def test_nothing_is_read_after_the_agents_last_token(model: PreTrainedModel) -> 
     turns = Turns.of([Split((0.0,), 0.0)], [0])
     (made,) = samples([longer], turns, ADVANTAGES[:2], (LOW[:2], HIGH[:2]), "token-mean")
     assert made.ids.tolist() == row.ids.tolist()
-    assert made.lengths == (len(row.ids),)
 
 
 @pytest.mark.parametrize("loss", ["token-mean", "sequence-mean"])
@@ -222,7 +229,7 @@ def test_turns_of_episodes_have_their_groups_and_states() -> None:
     assert turns.states.tolist() == [0, 1, 2] * 2
 
 
-def tempered_samples(model: PreTrainedModel) -> list[Sample]:
+def tempered_samples(model: PreTrainedModel) -> list[Batch]:
     """As a sampler tells them: the log-probabilities of the model itself."""
     with torch.no_grad():
         return [
@@ -366,6 +373,24 @@ def test_minibatches_are_steps_one_after_the_other(model: PreTrainedModel) -> No
     assert all(
         torch.allclose(a, b, atol=1e-6) for a, b in zip(model.parameters(), slow.parameters(), strict=True)
     )
+
+
+def test_episodes_without_an_advantage_change_no_gradient(model: PreTrainedModel) -> None:
+    episodes = make_samples(make_rows(model))
+    mute = [episodes[0], replace(episodes[1], advantages=0 * episodes[1].advantages), episodes[2]]
+    assert [each.ids is own.ids for each, own in zip(taught(mute), mute[::2], strict=True)] == [True, True]
+    settings = replace(SETTINGS, kl_coef=0.0)
+    told, after = [], []
+    for chosen in (mute, taught(mute)):
+        learner = packed_model()
+        batches = [micro_batches(chosen, 1000, CPU)]
+        told.append(learn(learner, torch.optim.SGD(learner.parameters(), lr=0.1), batches, settings))
+        after.append(list(learner.parameters()))
+    assert told[0]["loss"] == pytest.approx(told[1]["loss"], abs=1e-7)
+    assert told[0]["grad_norm"] == pytest.approx(told[1]["grad_norm"], rel=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*after, strict=True))
+    silent = [replace(each, advantages=0 * each.advantages) for each in episodes]
+    assert taught(silent) == silent  # an optimizer's step is due all the same
 
 
 def test_a_samplers_rounding_is_corrected_by_the_truncated_ratio(model: PreTrainedModel) -> None:

@@ -64,7 +64,7 @@ def test_progress_is_shown_on_standard_error(capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr()
     assert "reading passages" in shown.err
     assert "scoring words" in shown.err
-    assert f"{len(PASSAGES)}/{len(PASSAGES)}" in shown.err
+    assert f"reading passages: {len(PASSAGES)} of {len(PASSAGES)}\n" in shown.err
     assert shown.out == ""
 
 

@@ -82,11 +82,16 @@ def _episodes(
     path: Path, chosen: Layout | None, golds: Golds | None, unread: Callable[[DataError], None]
 ) -> Iterator[Episode]:
     attempts: Counter[str] = Counter()
+    told = False
     for row in _records(path, unread):
         try:
             layout = chosen or layout_of(row)
             found = layout.read(row)
             made = [_episode(each, layout, row, golds) for each in found]
+        except UnknownLayoutError as problem:
+            unread(row.wrong(path, problem.without_known if told else problem))
+            told = True
+            continue
         except (ValueError, TypeError, RecursionError) as problem:
             unread(row.wrong(path, problem))
             continue
@@ -98,14 +103,30 @@ def _episodes(
 
 
 def layout_of(row: Row) -> Layout:
-    """The layout of a record. ValueError that says what was looked for and what is there."""
+    """The layout of a record. Raises UnknownLayoutError."""
     known = layouts()
     for layout in known:
         if layout.fits(row.fields):
             return layout
     looked = "; ".join(f"{layout.name}: {layout.tells}" for layout in known)
     there = ", ".join(map(str, row.fields)) or "nothing"
-    raise ValueError(f"no known layout of transcripts; there is: {there:.200}; looked for {looked}")
+    raise UnknownLayoutError(f"no known layout of transcripts; there is: {there:.200}", looked)
+
+
+class UnknownLayoutError(ValueError):
+    """A record that no layout fits; says what is there, and what was looked for."""
+
+    def __init__(self, there: str, looked: str) -> None:
+        super().__init__(there, looked)
+
+    def __str__(self) -> str:
+        there, looked = self.args
+        return f"{there}; looked for {looked}"
+
+    @property
+    def without_known(self) -> ValueError:
+        """The same without the list of what was looked for, which is long and need not be read twice."""
+        return ValueError(self.args[0])
 
 
 def layouts() -> tuple[Layout, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +12,10 @@ from igpo_gym.agents.training.estimators.turns import Floats, Turns
 
 Function: TypeAlias = Callable[..., Floats]
 """``function(turns, gamma)`` gives the advantage of each turn, [turns]. All of its episodes have ended. Where
-an estimator has a curriculum, the function takes ``weights=(of gains, of outcomes)`` as well."""
+an estimator has a curriculum, the function takes ``weights=(of gains, of outcomes)`` as well, and where it
+draws at random ``seed``."""
+Seed: TypeAlias = tuple[int, int]
+"""The run's seed, and the number of the update: what is drawn at random follows from it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class Estimator:
     """Whether every turn must have a gain, the last one included."""
     curriculum: bool = False
     """Whether the function takes ``weights``."""
+    draws: bool = False
+    """Whether the function draws at random, and takes ``seed`` (:data:`Seed`)."""
+    tells: Callable[[Turns], Mapping[str, float]] | None = None
+    """What the log says of a batch beside what it says anyway, by name; means are taken over updates."""
     clip: tuple[float, float] | None = None
     """The bounds below and above 1 between which importance ratios count; None: those of the trainer."""
     clip_scale: Callable[[Turns], Floats] | None = None
@@ -51,8 +58,10 @@ class Estimator:
     source: str = ""
     """Where the formula comes from: an arXiv number, or words."""
 
-    def __call__(self, turns: Turns, gamma: float = 1.0, **weights: Any) -> Floats:
+    def __call__(self, turns: Turns, gamma: float = 1.0, **given: Any) -> Floats:
         """The advantages, [turns], with the discount ``gamma`` per turn.
+
+        ``weights`` and ``seed`` are for functions that take them.
 
         Episodes that were aborted are left out, as are those without peers where it is groups that are
         compared; their turns have 0. Raises ValueError for turns without the states or gains that it needs.
@@ -64,7 +73,7 @@ class Estimator:
             raise ValueError(
                 f"{self.name} needs a gain on every last turn: a reward such as f1 + value-gain(terminal=1)"
             )
-        return self._of_compared(turns, 0.0, lambda chosen: self.function(chosen, gamma, **weights))
+        return self._of_compared(turns, 0.0, lambda chosen: self.function(chosen, gamma, **given))
 
     def clips(self, turns: Turns, clip: float) -> tuple[Floats, Floats]:
         """How far below and above 1 the ratios of each turn count, both [turns].

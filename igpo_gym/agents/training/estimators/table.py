@@ -32,6 +32,10 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
 
 for _name, _maker in ESTIMATORS.items():
     specs.register("estimator", _name, _maker)
+for _name in ("noise", "permuted", "last-gain"):
+    specs.register(
+        "estimator", _name, f"igpo_gym.agents.training.estimators.controls:{_name.replace('-', '_')}"
+    )
 
 DEFAULT = "igpo-separate"
 

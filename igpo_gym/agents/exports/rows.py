@@ -1,0 +1,150 @@
+"""What the formats share: what a format is, rows of JSON and parquet, messages, single turns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from igpo_gym.agents.exports.selection import Chosen
+from igpo_gym.agents.exports.tokens import Tokens
+from igpo_gym.agents.rollouts.records import json_line
+from igpo_gym.episode import EndReason, Episode, Segment
+from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.storage import written_file
+
+Row: TypeAlias = dict[str, Any]
+
+NO_TURN = "--turns leaves no turn of the chosen episodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written."""
+
+    rows: int
+    unlike: int = 0
+    """Rows of texts that the model's tokenizer reads otherwise than the agent wrote them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A form of training data."""
+
+    write: Callable[[Iterable[Chosen], Path, Tokens | None], Written]
+    """Writes the chosen episodes, whole or not at all."""
+    meaning: str
+    rows: str
+    """What one row is, in the plural."""
+    folder: bool = False
+    """Whether a folder is written, and not a file."""
+    tokenizer: bool = False
+    """Whether it has a use for a tokenizer."""
+
+
+def write_jsonl(rows: Iterable[Row], out: Path, nothing: str) -> int:
+    """Write rows as lines of JSON; returns how many. SpecError that says ``nothing`` where there is none."""
+    count = 0
+    with written_file(out) as file:
+        for count, row in enumerate(rows, 1):  # noqa: B007 (the number of rows is returned)
+            file.write(json_line(row))
+        if not count:
+            raise SpecError(nothing)
+    return count
+
+
+def write_parquet(rows: Sequence[Row], out: Path) -> int:
+    """Write rows as a parquet file; returns how many."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise MissingExtraError("writing parquet files", "data") from None
+    with written_file(out) as file:
+        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), cast(io.TextIOWrapper, file).buffer)
+    return len(rows)
+
+
+def named(chosen: Chosen) -> Row:
+    """The columns that say which episode a row is of."""
+    return {"question_id": chosen.episode.question.id, "attempt": chosen.episode.attempt}
+
+
+def refuse_shared_messages(chosen: Chosen, form: str, instead: str) -> None:
+    """Raise SpecError for an episode in which the environment writes within the assistant's message."""
+    if any(each.author == "environment" and each.role == "assistant" for each in chosen.episode.segments):
+        raise SpecError(
+            f"{chosen.place}: the environment's replies stand inside the assistant's message (as under the "
+            f"protocol tags), and whoever trains on {form} without token ids would train on them: {instead}"
+        )
+
+
+def refuse_left_out(chosen: Chosen, form: str, instead: str) -> None:
+    """Raise SpecError where turns are left out, in a format that cannot say so."""
+    if not all(chosen.kept):
+        raise SpecError(f"--turns: {form} trains on all messages of the assistant: {instead}")
+
+
+def advantages_of(chosen: Chosen, form: str) -> tuple[float, ...]:
+    """The advantage of each turn. SpecError where the records have none."""
+    if chosen.advantages is None:
+        raise SpecError(
+            f"{chosen.place}: {form} needs advantages, and not all records of the file tell how they were "
+            "paid (no field 'split'); price them with igpo-gym relabel --records"
+        )
+    return chosen.advantages
+
+
+@dataclass(frozen=True, slots=True)
+class SingleTurn:
+    """One message of the agent, with all before it as its prompt."""
+
+    key: tuple[Any, ...]
+    """The question and the transcript before it: equal where two turns share their past."""
+    prompt: Any
+    completion: Any
+    """Texts, or with chat messages lists of them."""
+    advantage: float
+    same: bool
+    """Whether the texts have the ids of the transcript; True for messages."""
+    named: Row
+
+
+def single_turns(chosen: Chosen, form: str, tokens: Tokens | None) -> Iterator[SingleTurn]:
+    """The kept turns of an episode."""
+    if tokens is None:
+        refuse_shared_messages(chosen, form, "give --tokenizer MODEL, the model that is trained")
+    episode, advantages = chosen.episode, advantages_of(chosen, form)
+    for number, (turn, kept) in enumerate(zip(episode.turns, chosen.kept, strict=True), 1):
+        place = next((n for n, each in enumerate(turn.segments) if each.author == "agent"), None)
+        if not kept or place is None:
+            continue
+        said = turn.segments[place]
+        past = (*episode.context(number - 1), *turn.segments[:place])
+        prompt, completion, same = _told(episode, past, said, turn.segments[place + 1 :], tokens)
+        key = (episode.question.id, *((each.author, each.role, each.text) for each in past))
+        label = {**named(chosen), "turn": number}
+        yield SingleTurn(key, prompt, completion, advantages[number - 1], same, label)
+
+
+def _told(
+    episode: Episode, past: Sequence[Segment], said: Segment, after: Sequence[Segment], tokens: Tokens | None
+) -> tuple[Any, Any, bool]:
+    if tokens is None:
+        messages = replace(episode, prompt=tuple(past), turns=[]).messages()
+        return messages, [{"role": said.role, "content": said.text}], True
+    ends = after[0].role != said.role if after else episode.end is EndReason.ANSWERED
+    texts = tokens.texts(past, said, ends)
+    return texts.prompt, texts.completion, texts.same
+
+
+def shared_once(turns: Iterable[SingleTurn]) -> list[tuple[SingleTurn, float]]:
+    """The turns, each with its advantage; one that branches share, or that was said twice, is there once,
+    with the mean advantage."""
+    found: dict[tuple[Any, ...], tuple[SingleTurn, list[float]]] = {}
+    for turn in turns:
+        key = (*turn.key, str(turn.completion))
+        found.setdefault(key, (turn, []))[1].append(turn.advantage)
+    return [(turn, sum(advantages) / len(advantages)) for turn, advantages in found.values()]

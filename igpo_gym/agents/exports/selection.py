@@ -1,0 +1,230 @@
+"""Which recorded episodes and turns are exported, and with which advantages."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from igpo_gym.agents.exports.filters import Condition, kind_of
+from igpo_gym.agents.exports.values import TURN, Told, Value, episode_values, kinds, value_of
+from igpo_gym.agents.rollouts.records import MALFORMED, read_recordings
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
+from igpo_gym.episode import Episode
+from igpo_gym.errors import DataError, SpecError
+from igpo_gym.rewards.split import Split
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An episode that is exported."""
+
+    episode: Episode
+    place: str
+    """Its file and line, for messages."""
+    split: Split | None
+    advantages: tuple[float, ...] | None
+    """For each turn; None where a record of the file has no split."""
+    kept: tuple[bool, ...]
+    """For each turn, whether it is trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Of episodes, those with the highest value of a name.
+
+    >>> Rank.read("2 by f1", episode_values(), "--best")
+    Rank(text='2 by f1', amount=2.0, name='f1')
+    >>> Rank.read("0.2", episode_values(), "--top").name
+    'return'
+    """
+
+    text: str
+    amount: float
+    name: str
+
+    @classmethod
+    def read(cls, text: str, values: Mapping[str, Value[Told]], option: str) -> Rank:
+        """``AMOUNT by NAME``, or ``AMOUNT`` alone, which goes by ``return``. SpecError for anything else."""
+        place = f"{option} {text!r:.100}"
+        found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)(?:\s+by\s+(\w+))?\s*", text)
+        if not found:
+            raise SpecError(f"{place}: write AMOUNT by NAME, such as 0.2 by gain")
+        name = found[2] or "return"
+        if kind_of(name, kinds(values), place) != "number":
+            raise SpecError(f"{place}: {name} is no number, so nothing has the most of it")
+        return cls(text, float(found[1]), name)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is chosen of a file: the episodes that ``where`` holds for, of these the ``best`` of each
+    question's attempts, of these the ``top`` share; and of the chosen the ``turns`` that are trained on.
+
+    ``estimator`` makes the advantages, from all episodes of the file, whatever is chosen.
+    """
+
+    where: Condition | None
+    best: Rank | None
+    top: Rank | None
+    turns: Condition | None
+    estimator: Estimator
+
+    @classmethod
+    def read(
+        cls,
+        where: str | None = None,
+        best: str | None = None,
+        top: str | None = None,
+        turns: str | None = None,
+        estimator: str | Estimator = DEFAULT,
+    ) -> Selection:
+        """From texts, in the words of docs/export.md. SpecError, which names the option, for others."""
+        values = episode_values()
+        made = cls(
+            where=None if where is None else Condition.read(where, kinds(values), "--where"),
+            best=None if best is None else Rank.read(best, values, "--best"),
+            top=None if top is None else Rank.read(top, values, "--top"),
+            turns=None if turns is None else Condition.read(turns, kinds(TURN), "--turns"),
+            estimator=resolve_estimator(estimator),
+        )
+        if made.best and (made.best.amount < 1 or made.best.amount % 1):
+            raise SpecError(f"--best {best!r}: how many of a question's attempts is a whole number from 1")
+        if made.top and not 0 < made.top.amount <= 1:
+            raise SpecError(f"--top {top!r}: a share is above 0 and at most 1")
+        return made
+
+    def of(self, path: Path) -> Iterator[Chosen]:
+        """The chosen episodes of a file, in its order. The file is read twice, and not held in memory.
+
+        Raises DataError for what is no record, and SpecError where a filter leaves nothing, where a name is
+        not known of an episode, and for protected questions.
+        """
+        lines = list(self._lines(path))
+        chosen = {line.number for line in self._passing(lines)}
+        advantages = _advantages(lines, self.estimator)
+        for number, (_, episode) in enumerate(read_recordings(path), 1):
+            if number in chosen:
+                known = None if advantages is None else advantages[number - 1]
+                yield self._chosen(f"{path}, line {number}", episode, lines[number - 1].split, known)
+
+    def _chosen(
+        self, place: str, episode: Episode, split: Split | None, known: tuple[float, ...] | None
+    ) -> Chosen:
+        told = Told(episode, split, known)
+        looks = [_lookup(TURN, (told, turn), place) for turn in range(1, len(episode.turns) + 1)]
+        kept = tuple(self.turns is None or self.turns(look) for look in looks)
+        return Chosen(episode, place, split, known, kept)
+
+    def _lines(self, path: Path) -> Iterator[_Line]:
+        """What is decided by, of each line of the file."""
+        values = episode_values()
+        for number, (settings, episode) in enumerate(read_recordings(path), 1):
+            place = f"{path}, line {number}"
+            if episode.question.protected:
+                raise SpecError(
+                    f"{place}: protected questions are for tests alone, and written to no training data"
+                )
+            told = Told(episode, _split(path, number, episode))
+            look = _lookup(values, told, place)
+            passes = self.where is None or self.where(look)
+            ranks = [rank for rank in (self.best, self.top) if rank is not None and passes]
+            yield _Line(
+                number,
+                _group(settings, episode),
+                passes,
+                {rank.name: float(look(rank.name)) for rank in ranks},
+                told.split,
+                _states(episode) if self.estimator.needs_states else None,
+            )
+
+    def _passing(self, lines: Sequence[_Line]) -> list[_Line]:
+        if not lines:
+            raise SpecError("there is no episode in the file")
+        passing = [line for line in lines if line.passes]
+        if not passing:
+            raise SpecError(
+                f"--where {self.where.text if self.where else ''!r} leaves none of the {len(lines)} episodes"
+            )
+        if self.best:
+            groups = defaultdict(list)
+            for line in passing:
+                groups[line.group].append(line)
+            passing = [
+                each for group in groups.values() for each in _most(group, self.best, self.best.amount)
+            ]
+        if self.top:
+            passing = _most(passing, self.top, math.ceil(self.top.amount * len(passing) - 1e-9))
+        return passing
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is known of a line after the first reading."""
+
+    number: int
+    group: Hashable
+    passes: bool
+    ranks: dict[str, float]
+    split: Split | None
+    states: Sequence[Hashable] | None
+
+
+def _lookup(values: Mapping[str, Value[T]], thing: T, place: str) -> Callable[[str], Any]:
+    return lambda name: value_of(values, name, thing, place)
+
+
+def _most(lines: Sequence[_Line], rank: Rank, count: float) -> list[_Line]:
+    """Those of the highest values; among equal ones the first."""
+    return sorted(lines, key=lambda line: -line.ranks[rank.name])[: int(count)]
+
+
+def _group(settings: Mapping[str, Any], episode: Episode) -> Hashable:
+    """Whose attempts are compared: those at one question of one set, in one step of a trainer."""
+    steps = settings.get("step"), episode.extra.get("step")
+    return (str(settings.get("questions", "")), episode.question.id, *map(str, steps))
+
+
+def _states(episode: Episode) -> Sequence[Hashable]:
+    """The state before each turn is what the environment said last, as the trainer takes it."""
+    return [hash(text) for text in ("", *(turn.observation for turn in episode.turns))][: len(episode.turns)]
+
+
+def _split(path: Path, number: int, episode: Episode) -> Split | None:
+    """The split that a record tells."""
+    record = episode.extra.get("split")
+    if record is None:
+        return None
+    try:
+        gains = tuple(None if gain is None else float(gain) for gain in record["gains"])
+        outcome = record["outcome"]
+        split = Split(gains, None if outcome is None else float(outcome), bool(record["last_gain"]))
+        if split.turns != len(episode.turns):
+            raise ValueError(f"a split of {split.turns} turns, in an episode of {len(episode.turns)}")
+    except MALFORMED as problem:
+        raise DataError(path, f"its split cannot be read ({problem})", number) from problem
+    return split
+
+
+def _advantages(lines: Sequence[_Line], estimator: Estimator) -> list[tuple[float, ...]] | None:
+    """The advantages of each episode's turns; None where a line has no split.
+
+    Raises SpecError for an estimator that ignores gains which were paid.
+    """
+    splits = [line.split for line in lines if line.split is not None]
+    if len(splits) < len(lines):
+        return None
+    states = [line.states for line in lines if line.states is not None] if estimator.needs_states else None
+    turns = Turns.of(splits, [line.group for line in lines], states)
+    if turns.gains.any() and not estimator.uses_gains:
+        raise SpecError(
+            f"{estimator.name} takes the outcome alone, but these episodes were paid gains: choose an "
+            "estimator that uses them, such as igpo-separate"
+        )
+    return [tuple(own.tolist()) for own in turns.by_episode(estimator(turns, 1.0))]

@@ -1,0 +1,173 @@
+"""What many ask at the same time, joined into one call: for threads and for coroutines alike.
+
+Third-party trainers step hundreds of episodes from threads or coroutines, each asking for one thing at a
+time. Behind this they share calls as the episodes of a vector environment do.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import islice
+from types import TracebackType
+from typing import Generic, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Order(Generic[A, B]):
+    """What one caller asks, and the promise of the answers."""
+
+    asked: Sequence[A]
+    promise: Future[list[B]] = field(default_factory=Future)
+    placed: float = field(default_factory=time.monotonic)
+    """When it came."""
+
+
+class Batches(Generic[A, B]):
+    """Joins what concurrent callers ask into batches.
+
+    One thread of its own calls ``answer``. While it is busy, new orders gather, and all of them make the next
+    batch: a lone caller waits for nobody, and a crowd is served together. An order is never split, and one
+    that is canceled before its batch begins is never asked.
+
+    Args:
+        answer: gives an answer for each thing that is asked, in order; only this should call it.
+        size: how many things a batch holds, unless a single order has more.
+        wait: seconds that an order waits for others at most; 0 takes what is there.
+        orders: how many orders may wait, a caller beyond that blocks until there is room; 0 for any number.
+        closed: what callers are told when it is closed.
+        name: that of the thread.
+
+    When a batch fails, its orders are asked one by one, so an error reaches the caller whose order caused it
+    and nobody else. Use it as a context manager, or :meth:`close` it: orders that still wait then fail with
+    ``closed``, as do later ones. The thread of one that nobody holds any more ends by itself.
+
+    >>> with Batches(lambda numbers: [2 * number for number in numbers]) as doubled:
+    ...     doubled.place([1, 2]).result()
+    [2, 4]
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[A]], Sequence[B]],
+        *,
+        size: int = 256,
+        wait: float = 0.0,
+        orders: int = 0,
+        closed: Callable[[], Exception] = lambda: RuntimeError("it is closed"),
+        name: str = "igpo_gym-batches",
+    ) -> None:
+        self._service = _Service(answer, size, wait, queue.Queue(orders), closed)
+        self._worker = threading.Thread(target=self._service.run, name=name, daemon=True)
+        self._worker.start()
+        weakref.finalize(self, self._service.closing.set)
+
+    def place(self, asked: Sequence[A]) -> Future[list[B]]:
+        """Hand an order in; its answers come in order. Raises ``closed`` where there is nobody to answer."""
+        return self._service.place(asked)
+
+    @property
+    def waiting(self) -> int:
+        """How many orders wait for their batch to begin."""
+        return self._service.orders.qsize()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is at work."""
+        return self._worker.is_alive()
+
+    def close(self) -> None:
+        """Finish the batch at work, fail what waits, and end the thread. Safe to call again."""
+        self._service.closing.set()
+        self._worker.join()
+        self._service.fail_waiting()
+
+    def __enter__(self) -> Batches[A, B]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Service(Generic[A, B]):
+    """What the thread works with. It does not know the :class:`Batches`, which could else never go."""
+
+    answer: Callable[[Sequence[A]], Sequence[B]]
+    size: int
+    wait: float
+    orders: queue.Queue[_Order[A, B]]
+    closed: Callable[[], Exception]
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def place(self, asked: Sequence[A]) -> Future[list[B]]:
+        order: _Order[A, B] = _Order(asked)
+        while not self.closing.is_set():
+            try:
+                self.orders.put(order, timeout=_POLL)
+            except queue.Full:
+                continue
+            if self.closing.is_set():  # it may have come in after the last look at the queue
+                self.fail_waiting()
+            return order.promise
+        raise self.closed()
+
+    def run(self) -> None:
+        """Serve orders until it is closed."""
+        while not self.closing.is_set():
+            # Nothing here may keep an answered order: through its promise it holds whoever waited for it.
+            self._fulfil([order for order in self._gather() if order.promise.set_running_or_notify_cancel()])
+
+    def _gather(self) -> list[_Order[A, B]]:
+        """The orders of the next batch; none when a moment passed without any."""
+        try:
+            batch = [self.orders.get(timeout=_POLL)]
+        except queue.Empty:
+            return []
+        count = len(batch[0].asked)
+        deadline = batch[0].placed + self.wait
+        while count < self.size:
+            try:
+                batch.append(self.orders.get(timeout=max(0.0, deadline - time.monotonic())))
+            except queue.Empty:
+                break
+            count += len(batch[-1].asked)
+        return batch
+
+    def _fulfil(self, batch: list[_Order[A, B]]) -> None:
+        asked = [each for order in batch for each in order.asked]
+        try:
+            answers = self.answer(asked) if asked else []
+        except BaseException as error:  # whatever it is, nobody may wait for ever
+            if len(batch) == 1:
+                batch[0].promise.set_exception(error)
+            else:
+                for order in batch:
+                    self._fulfil([order])
+            return
+        shares = iter(answers)
+        for order in batch:
+            order.promise.set_result(list(islice(shares, len(order.asked))))
+
+    def fail_waiting(self) -> None:
+        while True:
+            try:
+                order = self.orders.get_nowait()
+            except queue.Empty:
+                return
+            if order.promise.set_running_or_notify_cancel():
+                order.promise.set_exception(self.closed())
+
+
+_POLL = 0.1
+"""Seconds between two looks at whether it is closing."""

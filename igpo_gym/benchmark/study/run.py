@@ -1,0 +1,276 @@
+"""Makes the study's runs, part after part, and keeps what each came to as a line of ``runs.jsonl``.
+
+Started again, the study goes on where it was, within a run as well. Each run has one thread, so that a row
+made again gives the same numbers on the same machine, however many runs there are at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from igpo_gym.agents.training.logs import Metrics, read_log
+from igpo_gym.agents.training.settings import Settings
+from igpo_gym.benchmark.study.rows import ARMS, RATES, SLOW, Family, Row, Tuned, command, parts, rows
+from igpo_gym.benchmark.training.run import Job, Outcome, Variant, append, cpu_seconds, summarized, trained
+from igpo_gym.errors import DataError, SpecError
+from igpo_gym.storage import cache_dir, held
+
+RUNS = "runs.jsonl"
+KEPT = ("update", "tokens", "seconds")
+VALIDATED = ("f1", "em", "invalid", "guessed", "forged", "tool_turns", "completion_tokens")
+"""What is kept of each validation, beside F1 and exact match by the number of hops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished row."""
+
+    hash: str
+    part: int
+    arm: str
+    seed: int
+    learning_rate: float
+    command: str
+    """Makes it again, alone."""
+    core_seconds: float
+    """What it took, validations included."""
+    outcome: Outcome
+
+    @property
+    def seconds_per_update(self) -> float:
+        """Of training, by the run's own clock; nan where nothing was learned."""
+        end = self.outcome.curve[-1]
+        return end["seconds"] / end["update"] if end["update"] else math.nan
+
+
+Report = Callable[[Row, Metrics], None]
+"""Takes the metrics of an update of a row's run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Where the study is, and with what it is made."""
+
+    out: Path
+    starts: Path
+    """The folder of the models that part 5 begins with."""
+    changed: tuple[tuple[str, Any], ...] = ()
+    """Settings that come before all others: none for the study itself."""
+
+    def runs(self) -> list[Run]:
+        """The finished runs."""
+        return list(read_runs(self.out / RUNS))
+
+    def settings(self, row: Row) -> Settings | None:
+        """The settings of a row; None where its learning rate or its model is not there yet."""
+        absent = row.start is not None and not (self.starts / row.start).exists()
+        return None if absent or row.learning_rate is None else row.settings(self.starts, dict(self.changed))
+
+    def hash(self, row: Row) -> str | None:
+        """The row's hash; None where it is not known yet."""
+        settings = self.settings(row)
+        return None if settings is None else row.hash(settings)
+
+    def find(self, name: str) -> Row:
+        """The row whose hash begins so. Raises SpecError where none does, or several do."""
+        found = [row for row in rows(tuned(self.runs())) if (self.hash(row) or "").startswith(name)]
+        if not name or len(found) != 1:
+            raise SpecError(f"{len(found)} rows have a hash that begins with {name!r}; see --list")
+        return found[0]
+
+    def folder(self, row: Row) -> Path:
+        """The folder of its run."""
+        return self.out / "runs" / str(self.hash(row))
+
+
+def default_folder() -> Path:
+    """Where the study is by default, in the cache folder."""
+    return cache_dir() / "study"
+
+
+def tuned(runs: Sequence[Run]) -> Tuned | None:
+    """What part 1 decides; None where it is not whole.
+
+    Each family has the rate whose runs have the highest mean of F1 at their end, the lower one of equals. The
+    study is slow if an update of the runs of ``igpo`` took more than ``SLOW`` seconds in the mean.
+    """
+    done = {(run.arm, run.seed, run.learning_rate): run for run in runs if run.part == 1}
+    if any((row.arm.name, row.seed, row.learning_rate) not in done for row in rows() if row.part == 1):
+        return None
+    rates: dict[Family, float] = {}
+    for name in ("grpo", "igpo"):
+        ends = {
+            rate: fmean(
+                run.outcome.curve[-1]["validation_f1"]
+                for run in done.values()
+                if (run.arm, run.learning_rate) == (name, rate)
+            )
+            for rate in RATES
+        }
+        rates[ARMS[name].family] = max(RATES, key=lambda rate: (round(ends[rate], 9), -rate))
+    cost = fmean(run.seconds_per_update for run in done.values() if run.arm == "igpo")
+    return Tuned(rates, cost > SLOW)
+
+
+def run_study(
+    study: Study,
+    part: int | None = None,
+    hours: float | None = None,
+    jobs: int = 1,
+    report: Report = lambda row, metrics: None,
+) -> bool:
+    """Go on with the study: the parts in their order, each whole before the next; or one part alone.
+
+    ``jobs`` runs are made at a time. When ``hours`` are over, the runs that are under way write their
+    checkpoints and stop. Returns whether all that was asked for is there. Raises SpecError for a part that
+    does not exist or cannot begin, and BlockingIOError if another process is at work in the folder.
+    """
+    until = math.inf if hours is None else time.time() + 3600 * hours
+    numbers = [each.number for each in parts(slow=False)]
+    if part is not None and part not in numbers:
+        raise SpecError(f"the study has the parts {numbers[0]} to {numbers[-1]}, not {part}")
+    with held(study.out):
+        chosen = [part] if part is not None else [1, *(each for each in _order(study) if each != 1)]
+        place = 0
+        while place < len(chosen):
+            if not _run_part(study, chosen[place], until, jobs, report):
+                return False
+            if part is None and chosen[place] == 1:
+                chosen = _order(study)  # which part 1 decides
+            place += 1
+    return True
+
+
+def _order(study: Study) -> list[int]:
+    known = tuned(study.runs())
+    return [each.number for each in parts(known is not None and known.slow)]
+
+
+def _run_part(study: Study, part: int, until: float, jobs: int, report: Report) -> bool:
+    """Make what is missing of a part. Returns whether it is whole."""
+    known, done = tuned(study.runs()), {run.hash for run in study.runs()}
+    planned: dict[Job, Row] = {}
+    for row in rows(known):
+        if row.part != part:
+            continue
+        settings = study.settings(row)
+        if settings is None and row.learning_rate is None:
+            raise SpecError(f"part {part} needs the learning rates that part 1 decides: run part 1 first")
+        if settings is None:
+            raise SpecError(
+                f"part {part} begins with {row.start}, which is not in {study.starts}: make it with "
+                f"python -m nano.starts RUN {study.starts}"
+            )
+        if row.hash(settings) not in done:
+            planned[Job(study.folder(row), settings)] = row
+    made = trained(
+        list(planned), lambda job, metrics: report(planned[job], metrics), jobs, threads=1, until=until
+    )
+    left = dict(planned)
+    for job in made:
+        append(study.out / RUNS, record(left.pop(job), job))
+    return not left
+
+
+def record(row: Row, job: Job) -> dict[str, Any]:
+    """A finished run as a line of ``runs.jsonl``, numbers with six digits."""
+    arm = row.arm
+    made = summarized(Variant(arm.reward, arm.advantages), row.seed, read_log(job.folder / "log.jsonl"))
+    names = {*KEPT, *(f"validation_{name}" for name in VALIDATED)}
+    curve = tuple(
+        {name: _short(x) for name, x in point.items() if name in names or "_hops_" in name}
+        for point in made.curve
+    )
+    means = {name: _short(x) for name, x in made.means.items()}
+    run = Run(
+        hash=(hash_ := row.hash(job.settings)),
+        part=row.part,
+        arm=arm.name,
+        seed=row.seed,
+        learning_rate=job.settings.learning_rate,
+        command=command(job.settings, f"runs/{hash_}"),
+        core_seconds=round(cpu_seconds(job.folder), 1),
+        outcome=Outcome(made.variant, made.seed, curve, means),
+    )
+    return asdict(run)
+
+
+def _short(value: float) -> float:
+    return int(value) if float(value).is_integer() else float(f"{value:.6g}")
+
+
+def read_runs(path: Path) -> Iterator[Run]:
+    """The finished runs of a file, which need not exist. Raises DataError for a line that is none."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
+        try:
+            found: Mapping[str, Any] = json.loads(line)
+            told = dict(found["outcome"])
+            curve = tuple(map(dict, told["curve"]))
+            outcome = Outcome(Variant(*told["variant"]), told["seed"], curve, dict(told["means"]))
+            yield Run(**{**found, "outcome": outcome})
+        except (KeyError, TypeError, ValueError) as problem:
+            if not line.endswith("}"):
+                continue  # cut short by a crash; the run itself is whole, and is summarized again
+            raise DataError(path, f"not a run of the study ({problem!r})", number) from problem
+
+
+def again(study: Study, name: str, report: Report = lambda row, metrics: None) -> tuple[Run, Run | None]:
+    """Make the row whose hash begins with ``name`` alone, in a folder of its own.
+
+    Returns the run, and the recorded one if there is one: on the same machine their curves are equal but for
+    the time.
+    """
+    row = study.find(name)
+    settings = study.settings(row)
+    assert settings is not None, "a row without settings has no hash"
+    job = Job(study.out / "again" / row.hash(settings), settings)
+    with held(study.out):
+        for _ in trained([job], lambda _, metrics: report(row, metrics), threads=1):
+            pass
+    recorded = {run.hash: run for run in study.runs()}
+    (made,) = _as_runs([record(row, job)])
+    return made, recorded.get(made.hash)
+
+
+def _as_runs(records: Sequence[dict[str, Any]]) -> list[Run]:
+    return [Run(**each | {"outcome": Outcome(**each["outcome"])}) for each in records]
+
+
+def equal_curves(ours: Run, theirs: Run) -> bool:
+    """Whether two runs came to the same at every validation, time apart."""
+
+    def told(run: Run) -> list[Metrics]:
+        return [{name: x for name, x in point.items() if name != "seconds"} for point in run.outcome.curve]
+
+    return told(ours) == told(theirs)
+
+
+def core_hours(study: Study) -> list[tuple[str, int, int, float]]:
+    """For each part its title, how many rows it has, how many are there, and the core-hours left.
+
+    A run is taken to cost what the mean run of its arm did, for each update; where there is none yet what the
+    mean of all did; and ``SLOW`` seconds an update before the first run.
+    """
+    runs = study.runs()
+    known, done = tuned(runs), {run.hash for run in runs}
+    costs: dict[str, list[float]] = {}
+    for run in runs:
+        updates = run.outcome.curve[-1]["update"]
+        costs.setdefault(run.arm, []).append(run.core_seconds / max(1, updates))
+    overall = fmean(cost for each in costs.values() for cost in each) if costs else SLOW
+    found = []
+    for part in parts(known is not None and known.slow):
+        own = [row for row in rows(known) if row.part == part.number]
+        missing = [row for row in own if study.hash(row) not in done]
+        usual = 40 if part.number == 1 else 100
+        updates = dict(study.changed).get("updates", usual)
+        left = sum(updates * fmean(costs.get(row.arm.name, [overall])) for row in missing)
+        found.append((f"{part.number} {part.title}", len(own), len(own) - len(missing), left / 3600))
+    return found

@@ -1,0 +1,120 @@
+"""``igpo-gym bench study``: the pre-registered study, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from igpo_gym.cli.common import console, explained
+
+if TYPE_CHECKING:
+    from igpo_gym.agents.training.logs import Metrics
+    from igpo_gym.benchmark.study.rows import Row
+    from igpo_gym.benchmark.study.run import Study
+
+
+def bench_study(
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; by default one in the cache folder.")
+    ] = None,
+    part: Annotated[int | None, typer.Option(help="This part alone; by default all in their order.")] = None,
+    hours: Annotated[float | None, typer.Option(min=0, help="Stop when so many hours are over.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each with one thread.")] = 1,
+    row: Annotated[
+        str | None, typer.Option(metavar="HASH", help="Make this row again, alone, and compare.")
+    ] = None,
+    starts: Annotated[
+        Path | None,
+        typer.Option(
+            help="The models that part 5 begins with (python -m nano.starts); by default OUT/starts."
+        ),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show all rows, and which are there.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Show what is left, in core-hours.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="Make the page from runs.jsonl alone.")] = False,
+) -> None:
+    """Does information gain train better agents? The study of docs/study.md.
+
+    Goes on with what the folder holds, each part whole before the next, and stops cleanly when the hours are
+    over: a run that is under way goes on from there. Every finished run is a line of [b]runs.jsonl[/b], with
+    the command that makes it alone.
+
+    Examples:
+
+      igpo-gym bench study --list
+
+      igpo-gym bench study --hours 6 --jobs 2
+
+      igpo-gym bench study --row 3f2a90c1
+    """
+    from igpo_gym.benchmark.study.run import Study, default_folder, run_study
+
+    with explained():
+        folder = out or default_folder()
+        study = Study(folder, starts or folder / "starts")
+        if list_:
+            _list(study)
+        if estimate:
+            _estimate(study)
+        if row is not None:
+            _again(study, row)
+        if not (list_ or estimate or page or row is not None):
+            whole = run_study(study, part, hours, jobs, _tell)
+            console.print(
+                "all that was asked for is there" if whole else "the hours are over; the same command goes on"
+            )
+        if page:
+            _page(study)
+
+
+def _tell(row: Row, metrics: Metrics) -> None:
+    if "validation_f1" in metrics:
+        told = f"{row}: update {metrics['update']:.0f}, F1 {metrics['validation_f1']:.3f}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _list(study: Study) -> None:
+    from igpo_gym.benchmark.study.rows import rows
+    from igpo_gym.benchmark.study.run import tuned
+
+    runs = study.runs()
+    done = {run.hash for run in runs}
+    for row in rows(tuned(runs)):
+        name = study.hash(row)
+        state = "done" if name in done else "begun" if name and study.folder(row).exists() else ""
+        console.print(
+            f"{name or '-' * 12}  {row}  {state}".rstrip(), markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _estimate(study: Study) -> None:
+    from igpo_gym.benchmark.study.run import core_hours
+
+    found = core_hours(study)
+    for title, count, there, left in found:
+        console.print(f"part {title}: {there} of {count} runs, {left:.1f} core-hours left", highlight=False)
+    console.print(f"together {sum(left for *_, left in found):.1f} core-hours left", highlight=False)
+
+
+def _again(study: Study, name: str) -> None:
+    from igpo_gym.benchmark.study.run import again, equal_curves
+
+    made, recorded = again(study, name, _tell)
+    console.print(made.command, markup=False, highlight=False, soft_wrap=True)
+    if recorded is None:
+        console.print("no run of this row is recorded")
+    else:
+        same = equal_curves(made, recorded)
+        console.print("as it is recorded" if same else "not as it is recorded: another machine or version?")
+
+
+def _page(study: Study) -> None:
+    from igpo_gym.benchmark.report import require_extra, write_files
+    from igpo_gym.benchmark.study.credit import CREDIT, read_credit
+    from igpo_gym.benchmark.study.page import study_files
+
+    require_extra()
+    write_files(study.out, study_files(study.runs(), read_credit(study.out / CREDIT)))
+    console.print(f"the page: {study.out / 'report.html'}", markup=False)

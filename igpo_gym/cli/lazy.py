@@ -1,0 +1,51 @@
+"""Commands that are imported when they are asked for, so that each starts with what it needs itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+
+class Command(NamedTuple):
+    """A command that is not imported yet."""
+
+    place: str
+    """Its function, as "module:attribute"."""
+    help: str
+    """What the list of commands says of it: the first sentence of its docstring."""
+
+
+def add_commands(app: typer.Typer, commands: Mapping[str, Command]) -> None:
+    """Put commands into a group that was made with ``cls=LazyGroup``, each under its name."""
+    for name, command in commands.items():
+        app.command(name, help=command.help)(_stand_in(command.place))
+
+
+def _stand_in(place: str) -> Callable[[], None]:
+    """What stands in the list of commands for a function that is not imported."""
+
+    def command() -> None:
+        pass
+
+    command.place = place  # type: ignore[attr-defined]
+    return command
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its commands without importing any, and imports the one that is asked for."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The name of the command that the arguments ask for, the command, and its own arguments."""
+        name, found, rest = super().resolve_command(ctx, args)
+        place = getattr(getattr(found, "callback", None), "place", None)
+        if place is None:
+            return name, found, rest
+        module, _, attribute = place.partition(":")
+        made = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+        made.command(name)(getattr(import_module(module), attribute))
+        return name, typer.main.get_command(made), rest

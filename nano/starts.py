@@ -1,0 +1,93 @@
+"""Finds models to begin reinforcement learning with: ``python -m nano.starts RUN OUT``.
+
+RUN is the folder of a training run (``python -m nano.train``). Each of its snapshots plays three-hop
+questions of the validation world at temperature 1; for each aim the one whose success (exact match) is
+nearest is copied to OUT, as ``start-05``, ``start-15`` and ``start-35``. ``starts.json`` says what each
+snapshot reached. Started again, snapshots that were played are not played again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from igpo_gym.benchmark.study.rows import STARTS
+from igpo_gym.storage import written_file, written_whole
+
+QUESTIONS = "world:validation#hops=3,seed=2"
+"""No question of the study, nor of its tuning."""
+
+Play = Callable[[Path], float]
+"""From a snapshot's folder to its success."""
+
+
+def success(snapshot: Path, questions: int = 300) -> float:
+    """The share of three-hop questions that a snapshot answers right at temperature 1."""
+    from igpo_gym.agents.policies import resolve_policy
+    from igpo_gym.agents.rollouts.collect import collect
+    from igpo_gym.agents.training.metrics import episode_metrics
+    from igpo_gym.config import EnvConfig
+    from igpo_gym.envs.setup import assemble
+    from igpo_gym.lm.policy import Sampling
+
+    asked, engine = assemble(EnvConfig(questions=QUESTIONS, scorer=None, reward="outcome-em"))
+    policy = resolve_policy(str(snapshot), asked, engine.protocol, Sampling(max_tokens=64, seed=0))
+    return episode_metrics(list(collect(engine, policy, asked.questions[:questions])))["em"]
+
+
+def nearest(found: Mapping[str, float], aims: Mapping[str, float]) -> dict[str, str]:
+    """For each aim the snapshot whose success is nearest to it; of equals the first.
+
+    >>> nearest({"001": 0.0, "002": 0.1, "003": 0.4}, {"start-05": 0.04, "start-35": 0.35})
+    {'start-05': '001', 'start-35': '003'}
+    """
+    return {name: min(found, key=lambda each: abs(found[each] - aim)) for name, aim in aims.items()}
+
+
+def make_starts(run: Path, out: Path, play: Play = success) -> dict[str, str]:
+    """Play all snapshots of a run, and copy those that are nearest to the aims.
+
+    Returns which snapshot each start is. Raises ValueError for a run without snapshots, and where two starts
+    would be the same one.
+    """
+    snapshots = sorted(path for path in (run / "snapshots").glob("*") if (path / "config.json").exists())
+    if not snapshots:
+        raise ValueError(f"{run} has no snapshots; make a run with python -m nano.train {run}")
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "starts.json"
+    found: dict[str, float] = json.loads(path.read_text())["success"] if path.exists() else {}
+    for snapshot in snapshots:
+        if snapshot.name not in found:
+            found[snapshot.name] = play(snapshot)
+            print(f"snapshot {snapshot.name}: {found[snapshot.name]:.3f}", flush=True)
+            _write(path, {"success": found})
+    chosen = nearest(found, STARTS)
+    if len(set(chosen.values())) < len(chosen):
+        raise ValueError(f"two starts would be one snapshot ({chosen}): make a run with more --snapshots")
+    for name, snapshot_name in chosen.items():
+        with written_whole(out / name) as new:
+            shutil.copytree(run / "snapshots" / snapshot_name, new, dirs_exist_ok=True)
+    _write(path, {"success": found, "starts": {n: [each, found[each]] for n, each in chosen.items()}})
+    return chosen
+
+
+def _write(path: Path, told: Mapping[str, object]) -> None:
+    with written_file(path) as file:
+        file.write(json.dumps(told, indent=1) + "\n")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="the folder of a training run, with its snapshots")
+    parser.add_argument("out", type=Path, help="where the starts are written")
+    options = parser.parse_args()
+    for name, snapshot in make_starts(options.run, options.out).items():
+        print(f"{name}: snapshot {snapshot}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""What is chosen of a file, and what each format writes of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igpo_gym.agents.exports import FORMATS, export
+from igpo_gym.agents.exports.tokens import Tokens
+from igpo_gym.agents.rollouts.records import read_rollouts
+from igpo_gym.errors import DataError, MissingExtraError, SpecError
+from tests.agents.exports.played import ANSWERS, BELIEFS, QUERIES, chat, inside, priced, reply
+from tests.lm.tiny import CHATML, make_tokenizer
+
+GAINS = [math.exp(after) - math.exp(before) for before, after in BELIEFS]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def model(place: Path) -> str:
+    make_tokenizer(CHATML, bos=False).save_pretrained("model")
+    return "model"
+
+
+def rows(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def chosen(place: Path, **filters: str) -> list[str]:
+    """The queries of the chosen episodes."""
+    export(priced(place, chat), "o.jsonl", "sft", **filters)
+    return [row["messages"][1]["content"][8:-9] for row in rows("o.jsonl")]
+
+
+@pytest.mark.parametrize(
+    ("filters", "kept"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"where": "f1 == 1"}, [0, 2]),
+        ({"where": "f1 == 1 and searches <= 3 and end == 'answered'"}, [0, 2]),
+        ({"where": "not em == 1 or id == 'q1'"}, [1, 2, 3]),
+        ({"where": "gain < 0"}, [1]),
+        ({"where": "belief > 0.5 or return < 0"}, [0, 1]),
+        ({"where": "layout in ('chat', 'tags') and turns == 2 and failed == 0"}, [0, 1, 2, 3]),
+        ({"where": "prediction == 'Wien'"}, [1]),
+        ({"best": "1"}, [0, 2]),
+        ({"best": "1 by first_belief"}, [0, 2]),
+        ({"top": "0.25 by gain"}, [0]),
+        ({"top": "0.3 by gain"}, [0, 2]),
+        ({"top": "1 by gain"}, [0, 1, 2, 3]),
+        ({"where": "f1 == 0", "best": "1 by belief", "top": "0.5 by gain"}, [3]),
+    ],
+)
+def test_filters(filters: dict[str, str], kept: list[int], place: Path) -> None:
+    assert chosen(place, **filters) == [QUERIES[each] for each in kept]
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "told"),
+    [
+        ("sft", {"where": "f1 == 0.5"}, "--where 'f1 == 0.5' leaves none of the 4 episodes"),
+        ("sft", {"where": "judge == 1"}, "priced.jsonl, line 1: the episode has no judge"),
+        ("sft", {"where": "serch < 1"}, "did you mean searches?"),
+        ("sft", {"best": "0"}, "a whole number from 1"),
+        ("sft", {"best": "1 by end"}, "end is no number"),
+        ("sft", {"top": "20%"}, "write AMOUNT by NAME"),
+        ("sft", {"top": "1.5"}, "above 0 and at most 1"),
+        ("sft", {"turns": "gain > 0"}, "give --tokenizer MODEL"),
+        ("verl", {"turns": "gain > 0"}, "--format sft with --tokenizer"),
+        ("verl", {"tokenizer": "model"}, "verl writes no tokens"),
+        ("hf", {"turns": "gain > 5"}, "--turns leaves no turn"),
+        ("kto", {"turns": "turn > 2"}, "no chosen turn has an advantage other than 0"),
+        ("dpo", {"best": "1"}, "no two chosen turns share their past"),
+        ("sft", {"estimator": "grpo"}, "grpo takes the outcome alone"),
+        ("csv", {}, "unknown format of exports 'csv'"),
+    ],
+)
+def test_mistakes_are_told_and_nothing_is_written(
+    form: str, options: dict[str, str], told: str, place: Path
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        export(priced(place, chat), "out", form, **options)
+    assert told in str(caught.value)
+    assert sorted(path.name for path in place.iterdir()) == ["logs.jsonl", "priced.jsonl"]
+
+
+@pytest.mark.parametrize("form", ["sft", "dpo", "kto", "verl"])
+def test_replies_inside_the_agents_message_need_tokens(form: str, place: Path) -> None:
+    with pytest.raises(SpecError, match=r"line 1: the environment's replies stand inside .* --tokenizer"):
+        export(priced(place, inside), "out", form)
+
+
+@pytest.mark.parametrize("form", [inside, chat])
+def test_labels_are_what_the_agent_wrote(
+    form: Callable[[int], dict[str, object]], model: str, place: Path
+) -> None:
+    export(priced(place, form), "o.jsonl", "sft", tokenizer=model, turns="gain >= 0")
+    tokenizer = make_tokenizer(CHATML, bos=False)
+    for number, row in enumerate(rows("o.jsonl")):
+        assert len(row["input_ids"]) == len(row["labels"]) == len(row["weights"])
+        whole = tokenizer.decode(row["input_ids"])
+        assert reply(number) in whole
+        labels = tokenizer.decode([label for label in row["labels"] if label != -100])
+        search = f"<search>{QUERIES[number]}</search>"
+        answer = f"<answer>{ANSWERS[number]}</answer><|im_end|>"
+        ended = "<|im_end|>" * (form is chat)  # there the search is a message, which it ends
+        assert labels == (search + ended) * (GAINS[number] >= 0) + answer
+        assert all(
+            label in (-100, given) and (label != -100 or weight == 0)
+            for given, label, weight in zip(row["input_ids"], row["labels"], row["weights"], strict=True)
+        )
+
+
+def test_weights_are_advantages(place: Path, model: str) -> None:
+    """igpo-separate by hand: in a group of two, z is +-1, and gains are accumulated onto the outcome."""
+    export(priced(place, chat), "o.jsonl", "sft", tokenizer=model)
+    for number, row in enumerate(rows("o.jsonl")):
+        sign = 1 if number % 2 == 0 else -1
+        written = [weight for weight in row["weights"] if weight]
+        assert {round(weight, 2) for weight in written} == {2 * sign, sign}
+    export(priced(place, chat), "o.jsonl", "sft")
+    assert [round(weight, 2) for weight in rows("o.jsonl")[1]["weights"]] == [0, -2, 0, -1]
+
+
+def test_sampled_ids_are_kept(place: Path, model: str) -> None:
+    """The ids of the record are written, also where its text would be tokenized otherwise."""
+    path = priced(place, chat)
+    tokens = Tokens.of(model)
+    own = [*map(ord, "ab"), *tokens.end(next(read_rollouts(path)).segments)]  # any ids do
+    records = rows("priced.jsonl")
+    records[0]["turns"][0]["segments"][0] |= {"ids": own, "vocabulary": tokens.framing.vocabulary}
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    export(path, "o.jsonl", "sft", tokenizer=model, turns="turn == 1")
+    assert [label for label in rows("o.jsonl")[0]["labels"] if label != -100] == own
+
+
+def test_dpo_pairs_turns_of_one_past(place: Path, model: str) -> None:
+    made = export(priced(place, chat), "o.jsonl", "dpo")
+    assert (made.rows, made.what, made.episodes) == (2, "pairs", 4)
+    first = rows("o.jsonl")[0]
+    assert first["prompt"] == [{"role": "user", "content": "Which port?"}]
+    assert first["chosen"] == [{"role": "assistant", "content": f"<search>{QUERIES[0]}</search>"}]
+    assert first["rejected"] == [{"role": "assistant", "content": f"<search>{QUERIES[1]}</search>"}]
+    assert first["margin"] == pytest.approx(4, abs=0.01)
+    assert export(priced(place, inside), "o.jsonl", "dpo", tokenizer=model).unlike == 0
+    assert rows("o.jsonl")[1]["chosen"] == f"<search>{QUERIES[2]}</search>"
+    assert rows("o.jsonl")[1]["prompt"].endswith("Whose novel?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_kto_labels_are_signs_and_shared_turns_are_one_row(place: Path, model: str) -> None:
+    path = priced(place, inside)
+    made = export(path, "o.jsonl", "kto", tokenizer=model)
+    assert made.rows == 8
+    assert [row["label"] for row in rows("o.jsonl")] == [True, True, False, False] * 2
+    prompt = rows("o.jsonl")[1]["prompt"]
+    assert prompt.endswith(f"<information>{reply(0)}</information>\n\n")
+    assert rows("o.jsonl")[1]["completion"] == f"<answer>{ANSWERS[0]}</answer><|im_end|>"
+
+    lines = path.read_text().splitlines(keepends=True)
+    third = json.loads(lines[1]) | {"attempt": 2}  # a branch: the first turn again, and another answer
+    third["turns"][1] = json.loads(lines[0])["turns"][1]
+    path.write_text(lines[0] + lines[1] + json.dumps(third) + "\n")
+    kept = export(path, "o.jsonl", "kto", tokenizer=model, turns="turn == 1")
+    assert kept.rows == 2
+
+
+def test_records_without_a_split_have_no_weights(place: Path) -> None:
+    path = priced(place, chat)
+    records = rows("priced.jsonl")
+    del records[2]["split"]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    export(path, "o.jsonl", "sft")
+    assert "weights" not in rows("o.jsonl")[0]
+    with pytest.raises(SpecError, match="line 1: kto needs advantages"):
+        export(path, "o2.jsonl", "kto")
+    records[1]["split"]["gains"] = []
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(DataError, match="line 2: its split cannot be read"):
+        export(path, "o3.jsonl", "sft")
+    assert not Path("o2.jsonl").exists()
+    assert not Path("o3.jsonl").exists()
+
+
+def test_records_of_version_1_are_exported(place: Path) -> None:
+    path = Path(__file__).parents[1] / "rollouts" / "data" / "version1.jsonl"
+    made = export(path, "folder", "hf")
+    assert made.rows == made.episodes == len(path.read_text().splitlines())
+
+
+def test_protected_questions_are_no_training_data(place: Path) -> None:
+    path = priced(place, chat)
+    records = rows("priced.jsonl")
+    records[3]["question"]["protected"] = True
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(SpecError, match="line 4: protected questions are for tests alone"):
+        export(path, "o.jsonl", "sft")
+
+
+def test_hf_loads_from_disk(place: Path, model: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    export(priced(place, inside), "folder", "hf", tokenizer=model, turns="gain >= 0")
+    read = datasets.load_from_disk("folder")
+    assert read["f1"] == [1, 0, 1, 0]
+    assert read[1]["kept"] == [False, True]
+    assert read[0]["gains"] == [pytest.approx(GAINS[0]), None]
+    assert {each["author"] for each in read[0]["segments"]} == {"agent", "environment"}
+    assert len(read[0]["input_ids"]) == len(read[0]["labels"])
+    with pytest.raises(FileExistsError, match="is there already"):
+        export(priced(place, inside), "folder", "hf")
+
+
+def test_verl_reads_its_columns(place: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    export(priced(place, chat), "o.parquet", "verl")
+    messages = parquet.read_table("o.parquet").column("messages").to_pylist()
+    assert [message["role"] for message in messages[0]] == ["user", "assistant", "user", "assistant"]
+
+
+def test_minari_loads_its_form(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minari = pytest.importorskip("minari", reason="Minari is not installed")
+    export(priced(place, inside), "searchqa-v0", "minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(place))
+    read = minari.load_dataset("searchqa-v0")
+    assert (read.total_episodes, read.total_steps) == (4, 8)
+    episode = read[0]
+    assert list(episode.actions) == [f"<search>{QUERIES[0]}</search>", f"<answer>{ANSWERS[0]}</answer>"]
+    assert list(episode.rewards) == [pytest.approx(GAINS[0]), 1.0]
+    assert list(episode.terminations) == [False, True]
+    assert all(text in read.observation_space for text in episode.observations)
+    assert all(text in read.action_space for text in episode.actions)
+    assert "§" not in read.observation_space
+    with pytest.raises(SpecError, match="named such as searchqa-v0"):
+        export(priced(place, inside), "folder", "minari")
+
+
+def test_minari_is_asked_for_by_its_extra(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("minari", "minari.data_collector.episode_buffer"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtraError, match=r"igpo-gym\[minari\]"):
+        export(priced(place, inside), "searchqa-v0", "minari")
+
+
+def test_every_format_says_what_it_is() -> None:
+    assert all(each.meaning and each.rows in ("episodes", "pairs", "turns") for each in FORMATS.values())

@@ -1,0 +1,83 @@
+"""Episodes that begin alike are read once, and teach what they teach apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from igpo_gym.agents.rollouts.tokens import TokenRow
+from igpo_gym.agents.training.batches import Sample, grouped, micro_batches, samples
+from igpo_gym.agents.training.estimators import Split, Turns
+from igpo_gym.agents.training.logits import log_probs
+from igpo_gym.agents.training.trainer import learn
+from tests.agents.training.test_trainer import CPU, SETTINGS, packed_model
+
+PROMPT, FIRST = [5, 6, 7, 8, 9, 10], [50, 51, 52]
+EPISODES = [
+    [*PROMPT, *FIRST, 20, 21, 60, 61],
+    [*PROMPT, *FIRST, 20, 21, 60, 62, 63],
+    [*PROMPT, 50, 70, 22, 80],
+    [*PROMPT, *FIRST, 20, 21, 60, 61],
+    [1, 2, 90],
+]
+"""The prompts are environments' words; 50 and above are the agent's, in one or two turns."""
+TOKENS = len(EPISODES[0]) + 2 + 3 + 3
+"""How many stand in a row: the second adds 62 and 63, the third all after 50, the fourth nothing."""
+
+
+def group() -> list[Sample]:
+    draw = np.random.default_rng(0)
+    rows, splits = [], []
+    for ids in map(np.array, EPISODES):
+        agent = ids >= 50
+        begins = agent & ~np.append(False, agent[:-1])
+        turn = np.where(agent, np.cumsum(begins), 0)
+        sampled = np.where(agent, draw.normal(-6, 0.3, len(ids)), np.nan).astype(np.float32)
+        rows.append(TokenRow(ids, sampled, turn))
+        splits.append(Split((0.0,) * (int(turn.max()) - 1), 0.0))
+    turns = Turns.of(splits, [0] * len(rows))
+    bounds = np.full(len(turns), 0.2)
+    return samples(rows, turns, draw.normal(size=len(turns)), (bounds, bounds), "token-mean")
+
+
+def test_what_episodes_begin_with_alike_stands_in_a_row_once() -> None:
+    (batch,) = micro_batches(group(), TOKENS, CPU)
+    assert len(batch.ids) == TOKENS
+    assert batch.targets.tolist() == [token for ids in EPISODES for token in ids if token >= 50]
+    read = [ids[at - 1] for ids in EPISODES for at, token in enumerate(ids) if token >= 50]
+    assert batch.ids[batch.places].tolist() == read
+    assert [len(each.ids) for each in micro_batches(group(), TOKENS - 1, CPU)] == [TOKENS - 3, 3]
+
+
+def test_episodes_that_share_nothing_count_in_full() -> None:
+    whole = sum(map(len, EPISODES))
+    assert len(grouped(group(), whole, shared=False)) == 1
+    assert list(map(len, grouped(group(), whole - 1, shared=False))) == [4, 1]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_episodes_in_a_row_teach_what_they_teach_apart(temperature: float) -> None:
+    told, after = [], []
+    settings = replace(SETTINGS, epochs=2, kl_coef=0.3, entropy_coef=0.1, temperature=temperature)
+    for tokens in (1000, 1):
+        model, reference = packed_model(), packed_model()
+        with torch.no_grad():
+            reference.lm_head.weight.mul_(1.1)
+        batches = micro_batches(group(), tokens, CPU)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        told.append(
+            learn(
+                model,
+                optimizer,
+                [batches],
+                settings,
+                lambda batch, m=reference: log_probs(m, batch, temperature),
+            )
+        )
+        after.append(list(model.parameters()))
+        assert len(batches) == {1000: 1, 1: len(EPISODES)}[tokens]
+    assert told[0] == pytest.approx(told[1], rel=1e-4, abs=1e-6)
+    assert all(torch.allclose(a, b, atol=2e-6) for a, b in zip(*after, strict=True))

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from igpo_gym.agents.training.logs import Metrics
+from igpo_gym.agents.training.settings import Settings
+from igpo_gym.benchmark.study.rows import RATES, rows
+from igpo_gym.benchmark.study.run import (
+    RUNS,
+    Study,
+    again,
+    core_hours,
+    equal_curves,
+    read_runs,
+    record,
+    run_study,
+    tuned,
+)
+from igpo_gym.benchmark.training.run import Job, trained
+from igpo_gym.errors import DataError, SpecError
+
+TINY = (
+    ("updates", 2),
+    ("validate_every", 1),
+    ("validation_questions", 2),
+    ("batch_questions", 1),
+    ("group_size", 2),
+    ("max_turns", 2),
+    ("max_tokens", 8),
+    ("questions", "world:train#documents=60,questions=20"),
+    ("validation", "world:validation#documents=60,questions=20"),
+)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The runs that were made, each of which takes no time and leaves a log."""
+    found: list[Settings] = []
+
+    def train(
+        folder: Path, settings: Settings, report: Callable[[Metrics], None], stop: Callable[[], bool]
+    ) -> None:
+        found.append(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        f1 = 0.3 + 100 * settings.learning_rate * (settings.reward == "igpo") + settings.seed / 1000
+        points = [(0, 0, 0.1), (1, 9, 0.2), (2, 20, f1)]
+        lines = [
+            {"update": n, "tokens": tokens, "seconds": 7.0 * n, "validation_f1": x, "validation_f1_hops_3": x}
+            for n, tokens, x in points
+        ]
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    monkeypatch.setattr("igpo_gym.agents.training.trainer.train", train)
+    return found
+
+
+def test_part_1_decides_the_rates_and_whether_the_study_is_slow(made: list[Settings], tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", tmp_path / "starts", TINY)
+    with pytest.raises(SpecError, match="run part 1 first"):
+        run_study(study, part=2)
+    assert run_study(study, part=1)
+    assert len(made) == 18
+    found = tuned(study.runs())
+    assert found is not None
+    assert found.rates == {"outcome": RATES[0], "gains": RATES[2]}, "of equals the lower"
+    assert found.slow, "7 seconds an update"
+    made.clear()
+    assert run_study(study, part=1)
+    assert not made, "what is there is not made again"
+
+
+def test_a_study_goes_on_part_by_part_until_it_lacks_a_model(made: list[Settings], tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", tmp_path / "starts", TINY)
+    with pytest.raises(SpecError, match=r"begins with start-05, .*python -m nano\.starts"):
+        run_study(study)
+    # In the small world igpo at three hops is igpo itself: what is there under its hash is not made again.
+    assert [run.part for run in study.runs()] == [1] * 18 + [2] * 26 + [3] * 6 + [4] * 24 + [6] * 6
+    text = (study.out / RUNS).read_text()
+    assert len(text) / 80 * 160 < 1e6, "runs.jsonl stays below 1 MB"
+    (name, of, there, left) = core_hours(study)[0]
+    assert (name, of, there, left) == ("1 tuning", 18, 18, 0)
+    assert next(each for each in core_hours(study) if each[0].startswith("5"))[1:3] == (24, 0)
+
+
+def test_a_study_whose_time_is_over_makes_nothing(made: list[Settings], tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", tmp_path / "starts", TINY)
+    assert not run_study(study, hours=0)
+    assert not made
+    assert study.runs() == []
+
+
+def test_a_row_is_made_again_alone(made: list[Settings], tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", tmp_path / "starts", TINY)
+    run_study(study, part=1)
+    recorded = study.runs()[3]
+    run, before = again(study, recorded.hash[:8])
+    assert before == recorded
+    assert equal_curves(run, recorded)
+    assert run.command.startswith(f"igpo-gym train runs/{recorded.hash} ")
+    with pytest.raises(SpecError, match="0 rows have a hash"):
+        again(study, "zzz")
+
+
+def test_a_line_that_was_cut_short_is_made_up_for(made: list[Settings], tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", tmp_path / "starts", TINY)
+    run_study(study, part=1)
+    path = study.out / RUNS
+    whole = study.runs()
+    path.write_text(path.read_text()[:-30])
+    assert study.runs() == whole[:-1]
+    assert run_study(study, part=1)
+    assert [run.hash for run in study.runs()] == [run.hash for run in whole]
+    path.write_text('{"hash": "x"}\n')
+    with pytest.raises(DataError, match=r"runs\.jsonl, line 1: not a run of the study"):
+        list(read_runs(path))
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_by_the_clock_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    from igpo_gym.agents.training.trainer import train
+
+    study = Study(tmp_path / "study", tmp_path / "starts", TINY)
+    row = next(row for row in rows() if row.arm.name == "igpo")
+    settings = study.settings(row)
+    assert settings is not None
+    train(tmp_path / "whole", settings)
+    asked = iter([False, True])
+    train(tmp_path / "parts", settings, stop=lambda: next(asked))
+    assert not (tmp_path / "parts" / "last").exists()
+    train(tmp_path / "parts", settings)
+    one, two = (tmp_path / name / "last" / "model.safetensors" for name in ("whole", "parts"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("placebo", "reward_placebo-gain"),
+        ("noise", "noisy_episodes"),
+        ("permuted-3", "unmoved_episodes"),
+        ("last-gain", "reward_gain"),
+        ("frozen-nano", "gain"),
+        ("tips", "reward_teacher-gain"),
+    ],
+)
+def test_arms_train(name: str, told: str, tmp_path: Path) -> None:
+    study = Study(tmp_path, tmp_path / "starts", TINY)
+    row = replace(next(row for row in rows() if row.arm.name == name), learning_rate=RATES[0])
+    settings = study.settings(row)
+    assert settings is not None
+    job = Job(tmp_path / "run", settings)
+    assert list(trained([job], threads=1)) == [job]
+    record_ = record(row, job)
+    assert told in record_["outcome"]["means"]
+    assert [point["update"] for point in record_["outcome"]["curve"]] == [0, 1, 2]
+    assert any("validation_f1_hops_" in key for key in record_["outcome"]["curve"][-1])
+    assert record_["core_seconds"] > 0

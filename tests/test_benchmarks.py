@@ -1,0 +1,63 @@
+"""``benchmarks/run.py``: what it reads from benchmarks, and how it compares."""
+
+from __future__ import annotations
+
+import doctest
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+SCRIPT = REPOSITORY / "benchmarks" / "run.py"
+
+
+@pytest.fixture(scope="module")
+def run() -> dict[str, Any]:
+    return runpy.run_path(str(SCRIPT))
+
+
+def test_its_examples(run: dict[str, Any]) -> None:
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    for name in ("command", "objects", "figures", "is_ratio"):
+        for example in finder.find(run[name], name, globs=dict(run)):
+            runner.run(example)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_every_benchmark_there_is_is_run_or_told(run: dict[str, Any]) -> None:
+    scripts = {path.stem for path in SCRIPT.parent.glob("*.py")} - {"run"}
+    named = {part for text in run["QUICK"].values() for part in text.replace("benchmarks.", "").split()}
+    assert scripts - {each.removesuffix(".py") for each in named} == {"retrieval"}
+
+
+def test_a_benchmark_is_measured_or_its_mistake_told(run: dict[str, Any], tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text('print(\'warming up\')\nprint(\'{"ratio": 2.5, "rows": [{"engine": "a", "ms": 3}]}\')')
+    bad.write_text("raise SystemExit('no model')")
+    found = run["measure"]([sys.executable, str(good)])
+    assert found["figures"] == {"ratio": 2.5, "rows/a/ms": 3.0}
+    assert run["measure"]([sys.executable, str(bad)]) == {"failed": "no model"}
+
+
+def test_the_page_has_ratios_to_what_was_committed(run: dict[str, Any]) -> None:
+    before = {"made": {"commit": "abc"}, "benchmarks": {"startup": {"figures": {"ratio": 2.0, "s": 4.0}}}}
+    now = {
+        "made": {"commit": "def"},
+        "benchmarks": {
+            "startup": {"figures": {"s": 3.0, "ratio": 2.5, "new": 1.0}, "seconds": 1.0},
+            "nano": {"failed": "no model"},
+        },
+    }
+    lines = run["page"](now, before).splitlines()
+    assert "- now: commit def" in lines
+    assert lines[lines.index("## startup") + 4 :][:3] == [
+        "| **ratio** | 2.5 | 2 | 1.25 |",
+        "| s | 3 | 4 | 0.75 |",
+        "| new | 1 |  |  |",
+    ]
+    assert lines[-1] == "failed: no model"
+    assert "nothing is committed yet" in run["page"](now, {})
