@@ -58,7 +58,7 @@ def _paths(text: str) -> list[Path]:
 def _of_path(path: Path) -> str:
     try:
         if not path.is_dir():
-            return _of_file(path)
+            return _of_file(path) if path.is_file() else ""  # reading a pipe would take what it gives
         files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
         if (manifest := path / "manifest.json") in files and _sums_up(manifest):
             sizes = (part for each in files for part in (each.name, each.stat().st_size))

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.rollouts.transcripts.actions import action, boxed, call, written
+from igpo_gym.agents.rollouts.transcripts.actions import action, boxed
 from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.replies import results
 from igpo_gym.data.reading import Corpus
 from igpo_gym.episode import Answer, Invalid, ToolCall, ToolCalls
+from igpo_gym.protocols.messages import call, written
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=6),
