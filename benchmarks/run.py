@@ -35,6 +35,8 @@ SECONDS = 1800
 QUICK = {
     "startup": "startup.py --repeats 3",
     "env_steps": "env_steps.py --passages 2000 --repeats 3",
+    "peers": "peers.py --repeats 3 --steps 1024",
+    "asynchronous": "asynchronous.py --count 32 --repeats 2 --canceled 100",
     "scoring": "scoring.py --quick",
     "scorer_memory": "scorer_memory.py --cache-mb 16 --episodes 4",
     "search": "search.py --sizes 20000 --queries 50",

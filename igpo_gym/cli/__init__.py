@@ -47,7 +47,7 @@ COMMANDS = {
     ),
     "export": Command(
         "igpo_gym.cli.export:export",
-        "Write recorded episodes as training data: sft, dpo, kto, verl, hf or minari.",
+        "Write recorded episodes as training data, with what each turn was worth.",
     ),
     "doctor": Command(
         "igpo_gym.cli.doctor:doctor",
@@ -124,7 +124,7 @@ GROUPS = {
             ),
             "study": Command(
                 "igpo_gym.cli.bench_study:bench_study",
-                "Does information gain train better agents? Make the study, a row of it, or its page.",
+                "Does information gain train better agents? The study of docs/study.md.",
             ),
         },
     ),

@@ -47,7 +47,8 @@ def test_the_usual_metrics_are_those_of_the_package() -> None:
     from igpo_gym.benchmark.evaluation.measures import USUAL
 
     commands: Any = typer.main.get_command(app)
-    (option,) = [each for each in commands.commands["eval"].params if each.name == "metrics"]
+    _, command, _ = commands.resolve_command(typer.Context(commands), ["eval"])
+    (option,) = [each for each in command.params if each.name == "metrics"]
     assert option.default == ",".join(USUAL)
 
 

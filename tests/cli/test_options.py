@@ -41,7 +41,7 @@ DIFFERENT = {
 def command(name: str) -> Command:
     found: Any = typer.main.get_command(app)
     for part in name.split():
-        found = found.commands[part]
+        _, found, _ = found.resolve_command(typer.Context(found), [part])  # imports what is asked for
     return found
 
 

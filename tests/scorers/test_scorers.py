@@ -39,10 +39,10 @@ def test_a_packaged_scorer_is_its_own_reference_and_no_other_is() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "reason"),
-    [("no/such-model", "cannot load"), ("x.gguf", "no file")],
+    [("no/such-model", "cannot load"), ("x.gguf", "there is no file")],
 )
 def test_other_specs_are_refused_with_what_can_be_given(spec: str, reason: str) -> None:
-    with pytest.raises(SpecError, match=rf"{reason}.*give nano .*local folder.*\.gguf file"):
+    with pytest.raises(SpecError, match=rf"{reason}.*give nano, .*local folder.*\.gguf file"):
         resolve_scorer(spec)
 
 

@@ -160,6 +160,7 @@ def _object(value: object, place: Place) -> Record:
 
 def _table(file: BufferedReader, name: str) -> Records:
     """Tab-separated values, quoted as in csv, under a header."""
+    csv.field_size_limit(max(csv.field_size_limit(), LINE_BYTES))  # its own limit is 131,072 characters
     rows = csv.reader((text for _, text in _texts(file, name)), delimiter="\t")
     header: list[str] = []
     while True:

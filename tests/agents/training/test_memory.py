@@ -117,7 +117,7 @@ def test_activations_are_what_autograd_keeps(
     planned = shape.activations(256, dtype.itemsize)
     for chunks in (True, False):  # on a CPU, and elsewhere
         monkeypatch.setattr(packed, "chunks_work", lambda chunks=chunks: chunks)
-        assert 0.93 * planned < kept_for_backward(config, dtype, 256) <= 1.03 * planned
+        assert 0.9 * planned < kept_for_backward(config, dtype, 256) <= 1.03 * planned
 
 
 def test_keys_and_values_are_those_of_the_reader() -> None:

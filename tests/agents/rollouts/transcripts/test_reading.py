@@ -284,5 +284,5 @@ def test_a_number_that_is_the_gold_answer_is_no_number_of_the_source(tmp_path: P
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
 def test_a_pipe_is_not_called_missing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "logs.jsonl")
-    with pytest.raises(DataError, match="is a pipe or device; name a file"):
+    with pytest.raises(DataError, match="a pipe, which cannot be read twice"):
         list(read_transcripts(tmp_path / "logs.jsonl"))
