@@ -59,8 +59,8 @@ class Shape:
 
         A layer keeps what its two norms read, in float32, and what they give before and after their weights;
         queries after their rotation, what attention gives, three times (twice on a CPU); keys after their
-        rotation and values; and four results of the MLP's width. With checkpointing it keeps its input, and one layer at a time is
-        computed anew. One more norm follows the layers.
+        rotation and values; and four results of the MLP's width. With checkpointing it keeps its input, and
+        one layer at a time is computed anew. One more norm follows the layers.
         """
         norm = (4 + item) * self.hidden
         inner = item * (2 * self.hidden + 4 * self.queries + 2 * self.keys + 4 * self.intermediate)
