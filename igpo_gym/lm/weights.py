@@ -38,13 +38,7 @@ class WeightWatch:
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._steps = 0
-        watch = weakref.ref(self)
-
-        def stepped(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            if (self := watch()) is not None:
-                self._note(optimizer)
-
-        weakref.finalize(self, register_optimizer_step_post_hook(stepped).remove)
+        _watches.add(self)
 
     def state(self) -> WeightState:
         """The state now."""
@@ -62,6 +56,20 @@ class WeightWatch:
             settings=settings(modules),
         )
 
-    def _note(self, optimizer: torch.optim.Optimizer) -> None:
+    def note(self, optimizer: torch.optim.Optimizer) -> None:
+        """Count a step of an optimizer, if it was on any of the weights."""
         stepped = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
         self._steps += any(id(weight) in stepped for weight in self._model.parameters())
+
+
+_watches: weakref.WeakSet[WeightWatch] = weakref.WeakSet()
+
+
+def _stepped(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for watch in list(_watches):
+        watch.note(optimizer)
+
+
+# Once for all, and never removed: an optimizer's step walks through its hooks, and a watch may be collected
+# amid it.
+register_optimizer_step_post_hook(_stepped)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
 import torch
-from torch.optim.optimizer import _global_optimizer_post_hooks
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import PreTrainedModel
 
 from igpo_gym.lm.weights import WeightWatch
@@ -81,8 +82,26 @@ def test_other_models_and_forgotten_scorers_are_left_alone() -> None:
     other = make_model("llama")
     train(other, torch.optim.AdamW, lr=0.1, fused=True)
     assert watch.state() == before
-    gc.collect()  # what other tests left
-    hooks = len(_global_optimizer_post_hooks)
+    gone = weakref.ref(watch)
     del watch
     gc.collect()
-    assert len(_global_optimizer_post_hooks) == hooks - 1
+    assert gone() is None  # though it was told of steps
+
+
+def test_a_watch_may_be_collected_amid_a_step() -> None:
+    """An optimizer walks through hooks that must not change meanwhile, whatever is collected."""
+    model = make_model()
+    watches = [WeightWatch(model)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def collect(*_: object) -> None:
+        watches.clear()
+        gc.collect()
+
+    hooks = [register_optimizer_step_post_hook(each) for each in (collect, lambda *_: None)]
+    try:
+        optimizer.step()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert not watches

@@ -25,7 +25,7 @@ _SCHEMES = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
 _UNICAST = ip_network("2000::/3")
 _NAT64 = ip_network("64:ff9b::/96")
-_SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20")))
+_SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")))
 """What some versions of Python call global, and IANA's registries of special addresses do not."""
 
 
@@ -112,7 +112,8 @@ def allowed(address: Address, private: bool = False) -> bool:
     """Whether the page reader may connect to an address: to a public one, and to a ``private`` one on demand.
 
     Multicast, link-local, reserved and unspecified addresses are never allowed: a cloud's metadata is at a
-    link-local one. What an IPv6 address holds of an IPv4 address (mapped, 6to4, NAT64) is judged as that.
+    link-local one. An IPv6 address that stands for an IPv4 address (mapped, NAT64)
+    is judged as that, and one of 6to4, which Pythons do not agree about, is no public one.
 
     >>> from ipaddress import ip_address
     >>> [allowed(ip_address(text)) for text in ("8.8.8.8", "10.0.0.1", "::ffff:127.0.0.1")]
@@ -137,7 +138,7 @@ def _within(address: IPv6Address) -> IPv4Address | None:
     """The IPv4 address that an IPv6 address stands for."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+    return address.ipv4_mapped
 
 
 def _is_ipv6(host: str) -> bool:
