@@ -309,8 +309,9 @@ def test_a_failure_drops_what_has_not_begun() -> None:
 
 
 HANGING = """
-import signal, sys, threading
+import signal, sys
 from igpo_gym.transport import Server, parallel
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
 server = Server(sys.argv[1], timeout=3600.0, retries=5, backoff=60.0, connections=4)
 try:
     parallel(lambda _: server.get("/hangs"), range(int(sys.argv[2])), 4)
