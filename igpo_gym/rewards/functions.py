@@ -166,7 +166,7 @@ def _terms(name: str, given: Mapping[str, str]) -> list[tuple[float, RewardTerm]
     if specs.registered("term", name):
         return [(1.0, make_term(name, **given))]
     if not specs.registered("reward", name) and ":" not in name:
-        raise specs.unknown(name, "reward", "term")
+        raise specs.unknown(name, "reward")
     made = specs.maker("reward", name)
     if callable(made) and not isinstance(made, (RewardFunction, RewardTerm)):
         kinds = inspect.signature(made).parameters

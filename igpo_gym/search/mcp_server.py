@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from igpo_gym import __version__
@@ -31,7 +32,7 @@ def make_mcp_server(joined: Joined, retriever: Retriever, topk: int, most: int) 
     async def search(query: str, count: int = topk) -> str:
         if not 0 < count <= most:
             raise ToolError(f"count must be a whole number from 1 to {most}, not {count}")
-        (found,) = await _working(lambda: joined.search([query], count))
+        (found,) = await _working(joined.search([query], count))
         return "\n\n".join(map(_shown, found)) or "No passage was found."
 
     documents = getattr(retriever, "documents", None)
@@ -39,7 +40,7 @@ def make_mcp_server(joined: Joined, retriever: Retriever, topk: int, most: int) 
 
         @server.tool(name="open", description="Read the whole document that a passage is of.")
         async def open_document(id: str) -> str:
-            (document,) = await _working(lambda: joined.run(lambda: documents([id])))
+            (document,) = await _working(joined.run(lambda: documents([id])))
             if not document:
                 raise ToolError(f"no document has the id {id!r}; take one that a search has shown")
             return "\n\n".join([_shown(document[0]), *(passage.text for passage in document[1:])])
@@ -49,7 +50,6 @@ def make_mcp_server(joined: Joined, retriever: Retriever, topk: int, most: int) 
 
 def serve_pipes(retriever: Retriever, topk: int, most: int) -> None:
     """Serve through standard input and output, until the input ends."""
-    import asyncio
 
     async def run() -> None:
         joined = Joined(retriever, waiting=1024)
@@ -61,10 +61,10 @@ def serve_pipes(retriever: Retriever, topk: int, most: int) -> None:
     asyncio.run(run())
 
 
-async def _working(search: Callable[[], Awaitable[Sequence[Any]]]) -> Sequence[Any]:
+async def _working(search: Awaitable[Sequence[Any]]) -> Sequence[Any]:
     """What a search gives; its failures in words for the agent."""
     try:
-        return await search()
+        return await search
     except FullError:
         raise ToolError("too many requests wait; try again later") from None
     except (SearchError, OSError) as problem:

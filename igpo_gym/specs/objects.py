@@ -247,17 +247,18 @@ def _find(kind: str, spec: Spec) -> _Found:
         return _Found(f"{match[1]}:{match[2]}", match[3] or "")
     if OTHER in table and not _near(place, names(kind)):
         return _Found(table[OTHER].make, place)
-    raise unknown(place, kind, *ALSO.get(kind, ()))
+    raise unknown(place, kind)
 
 
-def unknown(place: str, *kinds: str) -> SpecError:
-    """The error for a place that names nothing of the first kind; names of the others would do as well."""
-    known = [name for kind in kinds for name in names(kind)]
+def unknown(place: str, kind: str) -> SpecError:
+    """The error for a place that names nothing of the kind, nor of those whose names would do as well."""
+    kinds = (kind, *ALSO.get(kind, ()))
+    known = [name for each in kinds for name in names(each)]
     name = place.partition(":")[0]
     near = [] if name in known else _near(name, known)
     hint = f"did you mean {' or '.join(near)}? Choose" if near else "choose"
-    wrong = f"unknown {kind_of(kinds[0]).noun} {without_credentials(place)!r}"
-    if _like_a_path(place) and any(PATH in table_of(kind) for kind in kinds):
+    wrong = f"unknown {kind_of(kind).noun} {without_credentials(place)!r}"
+    if _like_a_path(place) and any(PATH in table_of(each) for each in kinds):
         wrong, hint = f"{wrong}: there is no such file or folder", "choose"
     return SpecError(f"{wrong}; {hint} one of: {forms(*kinds)}")
 

@@ -15,10 +15,11 @@ import shlex
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from igpo_gym.episode import Episode, ToolCall, ToolResult
@@ -74,13 +75,20 @@ class McpServer:
     def __init__(
         self, server: str, *, only: str = "", connect_seconds: float = 30.0, call_seconds: float = 60.0
     ) -> None:
-        self._settings = (server, only, connect_seconds, call_seconds)
+        self._options: dict[str, Any] = {
+            "only": only,
+            "connect_seconds": connect_seconds,
+            "call_seconds": call_seconds,
+        }
         self._server = server
         self._seconds = connect_seconds, call_seconds
         self._lock = threading.Lock()
         self._link: _Link | None = None
         wanted = re.findall(r"[^\s,]+", only)
-        offered = self._connected().offered
+        try:
+            offered = self._connected().offered
+        except SearchError as problem:
+            raise SpecError(str(problem)) from None  # nothing has begun: the setting is wrong
         if unknown := [name for name in wanted if name not in offered]:
             raise SpecError(f"{self} has no tool {unknown[0]!r}; it offers: {', '.join(offered) or 'none'}")
         self.tools = tuple(
@@ -96,8 +104,7 @@ class McpServer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """It is made again from its settings."""
-        server, only, connect_seconds, call_seconds = self._settings
-        return _made, (server, only, connect_seconds, call_seconds)
+        return partial(McpServer, **self._options), (self._server,)
 
     def call(self, name: str, arguments: Sequence[Mapping[str, Any]]) -> list[ToolResult]:
         """The results of calls of one tool, made at the same time.
@@ -116,25 +123,20 @@ class McpServer:
         with self._lock:
             link, self._link = self._link, None
         if link is not None:
-            link.close()
+            link.end()
 
     def _connected(self) -> _Link:
+        """The connection, made anew where there is none. Raises SearchError where it cannot be made."""
         with self._lock:
             if self._link is None or not self._link.alive:
-                first = self._link is None and not hasattr(self, "tools")
+                if self._link is not None:
+                    self._link.end()
                 try:
                     self._link = _Link(self._server, self._seconds[0])
                 except _LinkError as problem:
-                    text = f"{self} cannot be reached: {problem}"
-                    if first:
-                        raise SpecError(text) from None
-                    raise SearchError(text) from None
-                weakref.finalize(self, self._link.close)
+                    raise SearchError(f"{self} cannot be reached: {problem}") from None
+                self._link.end = weakref.finalize(self, self._link.close)
             return self._link
-
-
-def _made(server: str, only: str, connect_seconds: float, call_seconds: float) -> McpServer:
-    return McpServer(server, only=only, connect_seconds=connect_seconds, call_seconds=call_seconds)
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,9 @@ class _LinkError(Exception):
 
 class _Link:
     """A connection, held open by a thread with an event loop of its own."""
+
+    end: Callable[[], object]
+    """Closes it, once, and forgets it; it is called when its server is collected, too."""
 
     def __init__(self, server: str, seconds: float) -> None:
         self.offered: dict[str, dict[str, Any]] = {}
