@@ -57,7 +57,7 @@ def test_only_the_step_that_publishes_may_ask_for_a_token() -> None:
 
 def test_the_parts_of_ci_that_workflows_and_pages_name_exist() -> None:
     parts = subprocess.run(
-        [sys.executable, ".ci/run", "--help"], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, ".ci/run.py", "--help"], cwd=REPOSITORY, capture_output=True, text=True
     )
     known = set(re.search(r"of ([\w, ]+);", " ".join(parts.stdout.split()))[1].split(", "))  # type: ignore[index]
     files = [*REPOSITORY.glob(".github/**/*.yml"), REPOSITORY / "CONTRIBUTING.md"]
@@ -69,6 +69,15 @@ def test_the_parts_of_ci_that_workflows_and_pages_name_exist() -> None:
     }
     assert named
     assert named <= known
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell there")
+def test_ci_starts_as_a_program_and_from_a_shell_in_any_folder(tmp_path: Path) -> None:
+    program = str(REPOSITORY / ".ci" / "run")
+    for command in ([program, "--help"], ["bash", program, "--help"], ["sh", program, "--help"]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "environment" in done.stdout
 
 
 POSIX = {
@@ -119,7 +128,7 @@ def test_ci_goes_on_after_a_part_that_fails_and_says_how_long_each_took(tmp_path
     ruff.chmod(0o755)
     if sys.platform == "win32":
         pytest.skip("a script is no program there")
-    command = [sys.executable, str(REPOSITORY / ".ci" / "run"), "--keep", str(tmp_path), "types", "lint"]
+    command = [sys.executable, str(REPOSITORY / ".ci" / "run.py"), "--keep", str(tmp_path), "types", "lint"]
     done = subprocess.run(command, capture_output=True, text=True, env={"PATH": ""})
     assert done.returncode == 1
     summary = [line.split() for line in done.stdout.split("minutes\n")[1].splitlines()]
