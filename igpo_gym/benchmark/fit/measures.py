@@ -114,7 +114,8 @@ MEASURES = (
     ),
     FitMeasure(
         "never_helps",
-        "share of questions on which the gold evidence raises the belief in no wording of the probe, in no order",
+        "share of questions on which gold evidence raises the belief in no wording of the probe and in no "
+        "order",
         lambda question, beliefs: (_never_helps(beliefs),),
         bounds=SHARE,
     ),
