@@ -69,8 +69,17 @@ def load_reported(
         with _explained("model", spec) as where, quiet():
             tokenizer = AutoTokenizer.from_pretrained(**where)
             model, report = AutoModelForCausalLM.from_pretrained(
-                **where, dtype=dtype, use_safetensors=True, output_loading_info=True
+                **where,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
+    for weight, there, needed in sorted(report["mismatched_keys"]):
+        raise SpecError(
+            f"the checkpoint of {str(spec)!r} has {weight} in the shape {tuple(there)}, where "
+            f"{type(model).__name__} with its config.json has {tuple(needed)}"
+        )
     if report["missing_keys"]:
         raise SpecError(
             f"the checkpoint of {str(spec)!r} lacks weights of {type(model).__name__}, such as "

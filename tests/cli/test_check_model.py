@@ -106,7 +106,7 @@ SPOILED = {
     "missing shard": r"cannot load the model",
     "index alone": r"cannot load the model",
     "extra": r"LlamaForCausalLM has no place for a tensor, model\.layers\.9\.mlp\.up_proj\.weight",
-    "another shape": r"cannot load the model",
+    "another shape": r"has model\.layers\.1\.mlp\.up_proj\.weight in the shape \(\d+, 32\), where LlamaForC",
     "pickled alone": r"cannot load the model",
 }
 
