@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 
@@ -13,6 +14,7 @@ from igpo_gym.errors import SpecError
 from igpo_gym.protocols import PROTOCOLS, TAGS, AnswerProbe, TextProtocol, igpo
 
 
+@cache
 def world_cases(count: int = 20) -> list[Case]:
     world = load_world("test")
     passages = {passage.id: passage for passage in world.passages}

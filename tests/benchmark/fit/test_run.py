@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from math import log
 from pathlib import Path
 
@@ -48,9 +49,16 @@ def states_string(segments: Sequence[Segment], answer: str) -> bool:
     return answer in text(segments, "environment")
 
 
+@cache
+def evidence() -> tuple[str, ...]:
+    """The texts of all questions' evidence, as it stands in the corpus."""
+    return tuple(passage.text for case in world_cases(60) for passage in case.gold)
+
+
 def reads(segments: Sequence[Segment], answer: str) -> bool:
-    """A reader: the answer ends a sentence of the evidence, and does not stand between any two words."""
-    return f"{answer}." in text(segments, "environment")
+    """A reader: the answer stands in a passage as it was written, with nothing put in."""
+    shown = text(segments, "environment")
+    return any(answer in each and each in shown for each in evidence())
 
 
 def believes_thoughts(segments: Sequence[Segment], answer: str) -> bool:
@@ -95,18 +103,18 @@ def test_below_fifty_questions_there_is_no_verdict() -> None:
 
 
 def test_transcripts_that_are_too_long_are_left_out_and_told() -> None:
+    cases = world_cases(9)
+    long = {case.question.text for case in cases[:3]}
+
     class Short(Ruled):
         def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-            if len(requests) > 2 and len(asked) < 3:  # not the one call that measures the cost
-                asked.append(1)
+            if any(each in text(requests[0].segments) for each in long):
                 raise TranscriptTooLongError("too long", (0,))
             return super().score(requests)
 
-    asked: list[int] = []
-    cases = world_cases(52)
-    found = judge(Short(reads), cases[:], TAGS)
-    assert len(found.too_long) + len(found.beliefs) == 52
-    assert found.too_long == tuple(case.question.id for case in cases[: len(found.too_long)])
+    found = judge(Short(reads), cases, TAGS)
+    assert found.too_long == tuple(case.question.id for case in cases[:3])
+    assert list(found.beliefs) == [case.question.id for case in cases[3:]]
 
 
 def test_measures_are_what_they_are_called() -> None:
