@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from igpo_gym.cli.common import console, explained, plainly, progress
+from igpo_gym.search.progress import told
 from igpo_gym.text import printable, without_credentials
 
 if TYPE_CHECKING:
@@ -62,12 +64,19 @@ def check_scorer(
 
         if json is not None:
             check_writable(json)
-        found = run_fit(model, questions, search, protocol, limit, progress)
+        found = run_fit(model, questions, search, protocol, limit, _progress)
         if json is not None:
             with written_file(json) as new:
                 new.write(json_text(found.report()))
     _tell(found, model, questions)
     raise typer.Exit(int(found.verdict == "not fit"))
+
+
+def _progress(items: Sequence[Any], what: str, total: int) -> Iterable[Any]:
+    """A bar; without a terminal, a line after every ten, for a question may take half a minute."""
+    if console.is_terminal:
+        return progress(items, what, total)
+    return told(items, what, total, 10, plainly)
 
 
 def _tell(found: FitResult, model: str, questions: str) -> None:
@@ -83,14 +92,14 @@ def _tell(found: FitResult, model: str, questions: str) -> None:
         warned = "warning" if each.about == "warning" and state != "holds" else state
         claims.add_row(each.claim, *_cells(found.measures[each.key]), bound, _COLORS.get(warned, warned))
     console.print(claims)
-    told = Table("also measured", "", "95% interval", "questions")
+    beside = Table("also measured", "", "95% interval", "questions")
     for key, what in _TOLD.items():
-        told.add_row(what, *_cells(found.measures[key]), str(found.measures[key].units))
+        beside.add_row(what, *_cells(found.measures[key]), str(found.measures[key].units))
     for name, each in found.scripts.items():
-        told.add_row(f"gain, answers in {name}", *_cells(each), str(each.units))
-    told.add_row("tokens that the scorer reads for a turn", _number(found.cost.tokens, ".0f"), "", "")
-    told.add_row("seconds for a turn", _number(found.cost.seconds, ".2f"), "", "")
-    console.print(told)
+        beside.add_row(f"gain, answers in {name}", *_cells(each), str(each.units))
+    beside.add_row("tokens that the scorer reads for a turn", _number(found.cost.tokens, ".0f"), "", "")
+    beside.add_row("seconds for a turn", _number(found.cost.seconds, ".2f"), "", "")
+    console.print(beside)
     if found.too_long:
         plainly(
             f"{len(found.too_long)} questions are left out: the scorer reads no transcript of such length"
