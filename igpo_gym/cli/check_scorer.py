@@ -95,8 +95,8 @@ def _tell(found: FitResult, model: str, questions: str) -> None:
     beside = Table("also measured", "", "95% interval", "questions")
     for key, what in _TOLD.items():
         beside.add_row(what, *_cells(found.measures[key]), str(found.measures[key].units))
-    for name, each in found.scripts.items():
-        beside.add_row(f"gain, answers in {name}", *_cells(each), str(each.units))
+    for name, gained in found.scripts.items():
+        beside.add_row(f"gain, answers in {name}", *_cells(gained), str(gained.units))
     beside.add_row("tokens that the scorer reads for a turn", _number(found.cost.tokens, ".0f"), "", "")
     beside.add_row("seconds for a turn", _number(found.cost.seconds, ".2f"), "", "")
     console.print(beside)
