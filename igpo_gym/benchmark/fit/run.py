@@ -118,7 +118,12 @@ def run_fit(
     require_evidence("igpo-gym check scorer", read)
     lenders = replace(read, questions=read.questions[: max(limit, _LENDERS)])
     config = EnvConfig(
-        questions=lenders, search=search, protocol=protocol, scorer=scorer, tools=GOLD_EVIDENCE
+        questions=lenders,
+        search=search,
+        protocol=protocol,
+        scorer=scorer,
+        tools=GOLD_EVIDENCE,
+        reward="outcome-f1",
     )
     question_set, engine = assemble(config)
     if engine.scorer is None:
