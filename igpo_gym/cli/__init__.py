@@ -105,6 +105,11 @@ GROUPS = {
                 "Find out whether a model can score and be trained with IGPO: its template, tokens and "
                 "beliefs.",
             ),
+            "scorer": Command(
+                "igpo_gym.cli.check_scorer:check_scorer",
+                "Find out whether a scorer is a fit judge of your questions, before you train with its "
+                "beliefs.",
+            ),
             "server": Command(
                 "igpo_gym.cli.check_server:check_server",
                 "Find out whether a server can be a scorer, and how good and costly its beliefs are.",

@@ -41,11 +41,11 @@ def check_model(
     is wrong. What needs the weights is not checked without them, and the table says so.
     """
     with explained():
-        from igpo_gym.lm.loading import load_model, load_tokenizer
+        from igpo_gym.lm.loading import has_weights, load_reported, load_tokenizer
         from igpo_gym.protocols import resolve_protocol
         from igpo_gym.scorers.check_model import check_model as findings
 
-        played, loaded = resolve_protocol(protocol), "without the weights"
+        played, loaded, flaw = resolve_protocol(protocol), "without the weights", ""
         try:
             text = None if template is None else template.read_text(encoding="utf-8")
         except UnicodeDecodeError as problem:
@@ -54,14 +54,23 @@ def check_model(
             tokenizer = load_tokenizer(model)
             if weights:
                 try:
-                    loaded = load_model(model, device)[0]
+                    loaded, _, left_over = load_reported(model, device)
+                    if left_over:
+                        flaw = _homeless(left_over, type(loaded).__name__)
                 except SpecError as problem:
                     loaded = str(problem)
+                    flaw = loaded if has_weights(model) else ""
         if text is not None:
             tokenizer.chat_template = text
-        found = findings(tokenizer, played, loaded)
+        found = findings(tokenizer, played, loaded, flaw)
     if as_json:
         console.print_json(json.dumps([asdict(line) for line in found]))
     else:
         console.print(findings_table(found, f"{escape(model)} with the protocol {played.name}"))
     raise typer.Exit(int(not found[-1].good))
+
+
+def _homeless(tensors: list[str], model: str) -> str:
+    """What is said of tensors of a checkpoint that its model has no place for."""
+    number = f"{len(tensors)} tensors, such as" if len(tensors) > 1 else "a tensor,"
+    return f"{model} has no place for {number} {tensors[0]}: the files are of another model"

@@ -15,7 +15,7 @@ import torch
 
 import igpo_gym.specs as specs
 from igpo_gym.errors import MissingExtraError, SpecError
-from igpo_gym.lm.names import MODEL_FORMS, PACKAGED, SMOLLM2, check_name, packaged_folder
+from igpo_gym.lm.names import MODEL_FORMS, NAMED, PACKAGED, SMOLLM2, check_name, packaged_folder
 from igpo_gym.lm.smollm2 import weights
 from igpo_gym.storage import cache_dir, written_whole
 
@@ -45,7 +45,15 @@ def choose_device(device: str = "auto") -> torch.device:
 def load_model(
     spec: str | Path, device: str = "auto", dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model in evaluation mode, and its tokenizer.
+    """A causal language model in evaluation mode, and its tokenizer; see :func:`load_reported`."""
+    model, tokenizer, _ = load_reported(spec, device, dtype)
+    return model, tokenizer
+
+
+def load_reported(
+    spec: str | Path, device: str = "auto", dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
+    """A model, its tokenizer, and the names of the checkpoint's tensors that the model has no place for.
 
     ``spec`` is one of ``PACKAGED``, a name on the hub, a local folder, or a ``.gguf`` file, which is
     converted at its first use (see :func:`gguf_folder`). ``dtype`` is float32 on CPU and bfloat16 elsewhere
@@ -61,14 +69,38 @@ def load_model(
         with _explained("model", spec) as where, quiet():
             tokenizer = AutoTokenizer.from_pretrained(**where)
             model, report = AutoModelForCausalLM.from_pretrained(
-                **where, dtype=dtype, use_safetensors=True, output_loading_info=True
+                **where,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
+    for weight, there, needed in sorted(report["mismatched_keys"]):
+        raise SpecError(
+            f"the checkpoint of {str(spec)!r} has {weight} in the shape {tuple(there)}, where "
+            f"{type(model).__name__} with its config.json has {tuple(needed)}"
+        )
     if report["missing_keys"]:
         raise SpecError(
             f"the checkpoint of {str(spec)!r} lacks weights of {type(model).__name__}, such as "
             f"{min(report['missing_keys'])}: it was not saved from a whole causal language model"
         )
-    return model.to(place).eval(), tokenizer
+    return model.to(place).eval(), tokenizer, sorted(report["unexpected_keys"])
+
+
+def has_weights(spec: str | Path) -> bool:
+    """Whether there are files of weights on this machine under a name, whole or not.
+
+    >>> has_weights("nano"), has_weights("some/model-of-the-hub")
+    (True, False)
+    """
+    if str(spec) in NAMED or str(spec).endswith(".gguf"):
+        return True
+    return any(True for form in _WEIGHT_FILES for _ in Path(spec).glob(form))
+
+
+_WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.pt", "*.pth")
+"""How files of weights are called; those behind the second are pickled, and never read."""
 
 
 def load_shape(spec: str | Path) -> PreTrainedModel:

@@ -33,11 +33,15 @@ _OPENED = {"none": "", "open": ", within a thought", "closed": ", behind a close
 
 
 def check_model(
-    tokenizer: PreTrainedTokenizerBase, protocol: TextProtocol, model: PreTrainedModel | str = ""
+    tokenizer: PreTrainedTokenizerBase,
+    protocol: TextProtocol,
+    model: PreTrainedModel | str = "",
+    flaw: str = "",
 ) -> list[Finding]:
     """Everything that is found out about a model with ``protocol``; the last line says whether it fits.
 
-    ``model`` is the model, or why there is none: what needs its weights is then not looked at.
+    ``model`` is the model, or why there is none: what needs its weights is then not looked at. ``flaw`` is
+    what was wrong with the files of its weights, if anything was.
 
     >>> from igpo_gym.lm.loading import load_model
     >>> from igpo_gym.protocols import TAGS
@@ -45,7 +49,7 @@ def check_model(
     >>> [line.what for line in check_model(tokenizer, TAGS, model) if line.good is False]
     []
     """
-    found: list[Finding] = []
+    found = [Finding("files of weights", flaw, False)] if flaw else []
     try:
         framing = Framing(tokenizer)
         found += _texts(tokenizer, framing, protocol)
@@ -185,6 +189,10 @@ def _weights(
         return
     from igpo_gym.scorers.local import TransformersScorer
 
+    spoiled = _not_finite(model)
+    yield Finding("weights", f"not finite: {_listed(spoiled)}" if spoiled else "all finite", not spoiled)
+    if spoiled:
+        return
     scorer = TransformersScorer(model, tokenizer)
     requests = [_request(protocol, segments) for segments in episode(protocol)]
     longest = scorer.reader.longest
@@ -192,6 +200,11 @@ def _weights(
     apart = _difference(scorer, requests)
     most = TOLERANCE.get(str(scorer.reader.layout.dtype).removeprefix("torch."), 0.1)
     yield Finding("the scorer agrees with a plain pass", f"within {apart:.1e} nats", apart <= most)
+
+
+def _not_finite(model: PreTrainedModel) -> list[str]:
+    """The weights that hold a number that is nan or infinite, by name."""
+    return [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
 
 
 def _difference(scorer: TransformersScorer, requests: Sequence[BeliefRequest]) -> float:

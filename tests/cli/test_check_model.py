@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from igpo_gym.cli import app
@@ -95,3 +98,63 @@ def test_sentencepiece_models_fit(template: str | None) -> None:
     expected = {PHI3: "no: they are control tokens", None: "no: there are none"}
     spelled = found["retrieved text can spell the turn marks"].found
     assert spelled == expected.get(template, "no: [/INST] [INST] would be written with a wider sign")
+
+
+SPOILED = {
+    "truncated": r"cannot load the model",
+    "lacking": r"lacks weights of LlamaForCausalLM, such as model\.layers\.1\.mlp",
+    "missing shard": r"cannot load the model",
+    "index alone": r"cannot load the model",
+    "extra": r"LlamaForCausalLM has no place for a tensor, model\.layers\.9\.mlp\.up_proj\.weight",
+    "another shape": r"has model\.layers\.1\.mlp\.up_proj\.weight in the shape \(\d+, 32\), where LlamaForC",
+    "pickled alone": r"cannot load the model",
+}
+
+
+def spoil(folder: Path, how: str) -> None:
+    """Save a tiny model whose weights are not what they should be."""
+    sharded = how in ("missing shard", "index alone")
+    make_model().save_pretrained(folder, max_shard_size="20KB" if sharded else "5GB")
+    make_tokenizer(CHATML).save_pretrained(folder)
+    if sharded:
+        shards = sorted(folder.glob("*.safetensors"))
+        assert len(shards) > 1
+        for shard in shards[:1] if how == "missing shard" else shards:
+            shard.unlink()
+        return
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    name = "model.layers.1.mlp.up_proj.weight"
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[:-1000])
+    elif how == "pickled alone":
+        torch.save(weights, folder / "pytorch_model.bin")
+        file.unlink()
+    else:
+        if how == "lacking":
+            del weights[name]
+        elif how == "extra":
+            weights["model.layers.9.mlp.up_proj.weight"] = weights[name].clone()
+        else:
+            weights[name] = weights[name][:-1].clone()
+        save_file(weights, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_spoiled_weights_are_no_model_and_the_reason_is_told(how: str, tmp_path: Path) -> None:
+    spoil(tmp_path, how)
+    found = told(str(tmp_path), "--device", "cpu", code=1)
+    assert re.search(SPOILED[how], found["files of weights"]["found"])
+    assert "\n" not in found["files of weights"]["found"]
+    assert found["can be trained with IGPO"]["found"] == "no: files of weights"
+
+
+def test_a_single_weight_that_is_no_number_is_found_where_no_belief_meets_it(tmp_path: Path) -> None:
+    model = make_model(tie_word_embeddings=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[399, 0] = float("nan")  # a token that no test uses
+    model.save_pretrained(tmp_path)
+    make_tokenizer(CHATML).save_pretrained(tmp_path)
+    found = told(str(tmp_path), "--device", "cpu", code=1)
+    assert found["weights"]["found"] == "not finite: model.embed_tokens.weight"
+    assert found["can be trained with IGPO"]["found"] == "no: weights"
