@@ -35,6 +35,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+from igpo_gym.agents.rollouts.branches import grouped
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.batches import Batch, micro_batches, samples, turns_of
 from igpo_gym.agents.training.settings import Settings
@@ -117,7 +118,7 @@ def run(model: str, batch: int, max_tokens: int, scorer: str) -> Run:
 
 def batches(run: Run, episodes: Sequence[Episode]) -> list[Batch]:
     rows = [token_rows(episode, run.framing) for episode in episodes]
-    turns = turns_of(episodes, run.engine.reward, run.settings.group_size)
+    turns = turns_of(grouped(episodes, run.settings.group_size), run.engine.reward)
     ones = np.ones(len(turns))
     made = samples(rows, turns, ones, (0.2 * ones, 0.2 * ones), run.settings.loss)
     return micro_batches(made, run.settings.micro_batch, run.model.device)

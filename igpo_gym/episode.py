@@ -388,6 +388,16 @@ class EpisodeMark(NamedTuple):
     end: EndReason | None
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Where an episode left another one on the same question."""
+
+    attempt: int
+    """The number of the other's attempt."""
+    turn: int
+    """After how many turns; these the two share."""
+
+
 @dataclass(slots=True)
 class Episode:
     """One attempt at a question. Append-only; a step that raises is rolled back.
@@ -424,6 +434,8 @@ class Episode:
     the last turn included: a JSON value by instrument. Empty where no reward asks for one."""
     instruments: Mapping[str, str] = field(default_factory=dict)
     """The version of each instrument in ``measured``; empty for an instrument that does not tell one."""
+    branch: Branch | None = None
+    """Where it left another attempt; None for one that began at the prompt."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What a record held that this package does not know; it is written again as it was read."""
 
@@ -538,6 +550,26 @@ class Episode:
             views=list(self.views),
             measured=list(self.measured),
             extra=dict(self.extra),
+        )
+
+    def branched(self, turn: int, attempt: int) -> Episode:
+        """A running episode that goes on from how this one was after ``turn`` turns, as another attempt.
+
+        What was measured and paid until then stays. Raises ValueError for a turn from which nothing goes on.
+        """
+        if not 0 <= turn < len(self.turns) + (not self.done):
+            raise ValueError(f"nothing goes on after {turn} turns of an episode of {len(self.turns)} turns")
+        return replace(
+            self,
+            turns=self.turns[:turn],
+            beliefs=self.beliefs[: turn + 1],
+            rewards=self.rewards[:turn],
+            views=self.views[: turn + 1],
+            measured=self.measured[: turn + 1],
+            end=None,
+            attempt=attempt,
+            branch=Branch(self.attempt, turn),
+            extra={},
         )
 
     def until(self, turn: int) -> Episode:

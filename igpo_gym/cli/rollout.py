@@ -31,8 +31,10 @@ from igpo_gym.cli.common import (
 )
 from igpo_gym.cli.options import NO_OPTIONS, configured
 from igpo_gym.config import EnvConfig, Names, marks, shown
+from igpo_gym.errors import SpecError
 
 if TYPE_CHECKING:
+    from igpo_gym.agents.rollouts.branches import Branching
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
@@ -51,6 +53,13 @@ def rollout(
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 256,
     seed: Seed = 0,
+    branch: Annotated[
+        str | None,
+        typer.Option(
+            help="More attempts from a state of each ended episode: [b]belief:2[/b] two from before the turn "
+            "with the largest gain or loss of belief, [b]even:2[/b] two, spread over its turns."
+        ),
+    ] = None,
     clear_text: ClearText = False,
 ) -> None:
     """Let an agent play many episodes, and record them.
@@ -64,22 +73,32 @@ def rollout(
 
       igpo-gym rollout --agent nano --group-size 8 --episodes 20 --out groups.jsonl
 
+      igpo-gym rollout --agent nano --group-size 4 --branch belief:2 --episodes 20 --out trees.jsonl
+
       igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --out server.jsonl
     """
     from igpo_gym.agents.policies.bounds import played_by
+    from igpo_gym.agents.rollouts.branches import Branching
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
     from igpo_gym.storage import check_writable
 
     check_writable(out)
+    branching = None if branch is None else Branching.parse(branch)
     config = played_by(agent, config)
     question_set, engine = assemble(config)
+    if branching and branching.where == "belief" and engine.scorer is None:
+        raise SpecError("--branch belief needs beliefs, which say where: give --scorer, or take even:2")
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
     policy = make_policy(agent, question_set, engine, sampling)
     recording = Recording.of(config, question_set, agent, sampling)
+    if branch is not None:  # attempts are numbered by both
+        recording.settings.update(branch=branch, group_size=config.group_size)
     chosen = question_set.questions[:episodes]
-    played = record(engine, policy, chosen, out, recording, batch_size, config.group_size, clear_text)
+    played = record(
+        engine, policy, chosen, out, recording, batch_size, config.group_size, clear_text, branching=branching
+    )
     console.print(_summary(read_rollouts(out)))
     stats = getattr(engine.scorer, "stats", None)
     if isinstance(stats, ScorerStats) and played:
@@ -138,6 +157,7 @@ def record(
     group_size: int,
     clear_text: bool = False,
     others: Collection[str] = (),
+    branching: Branching | None = None,
 ) -> int:
     """Play what the file does not have yet into it, with a progress bar; returns how many episodes.
 
@@ -148,10 +168,13 @@ def record(
 
     settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
     with RolloutFile(out, settings, fingerprints, engine.reward, others, clear_text=clear_text) as file:
-        wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
+        size = branching.leaves(group_size) if branching else group_size
+        wanted = {(question.id, attempt) for question in questions for attempt in range(size)}
         remaining = len(wanted - file.done)
         began, turns = time.perf_counter(), 0
-        played = collect(engine, policy, questions, batch_size, group_size, frozenset(file.done))
+        recorded = _branching_still(out, wanted - file.done) if branching and file.done else ()
+        done = frozenset(file.done)
+        played = collect(engine, policy, questions, batch_size, group_size, done, branching, recorded)
         for episode in progress(played, "episodes", remaining):
             if not episode.turns:  # aborted before its first turn, of which it was told
                 continue
@@ -161,6 +184,21 @@ def record(
     if remaining:
         console.print(f"{remaining} episodes, {turns} steps, {seconds / max(turns, 1):.4f} s a step")
     return remaining
+
+
+def _branching_still(out: Path, missing: Collection[tuple[str, int]]) -> list[Episode]:
+    """The recorded episodes on questions of which attempts are missing.
+
+    Raises SpecError where a record holds no texts, from which nothing can go on.
+    """
+    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.data.protection import hidden
+
+    asked = {question for question, _ in missing}
+    found = [each for each in read_rollouts(out) if each.question.id in asked and each.branch is None]
+    if any(hidden(each.question) for each in found):
+        raise SpecError(f"{out} holds no texts of protected questions to branch from: begin another file")
+    return found
 
 
 def _digest(values: Iterable[tuple[Any, ...]]) -> str:

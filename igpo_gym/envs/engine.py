@@ -249,19 +249,27 @@ class Engine:
         """Measure and price ended episodes as a whole, under ``measure="end"``; returns what each earned.
 
         All states of all episodes are asked in one call to each model and instrument. A transcript that is
-        longer than a scorer's model reads has the belief that it had before. Raises ValueError for an episode
-        that runs or is priced already, and what :meth:`settle` raises; all episodes are then as they were.
+        longer than a scorer's model reads has the belief that it had before. What a branch shares with the
+        episode that it left is priced already, and stays. Raises ValueError for an episode that runs or is
+        priced already, and what :meth:`settle` raises; all episodes are then as they were.
         """
-        for episode in episodes:
-            if not episode.done or episode.beliefs or episode.measured or episode.rewards:
+        known = [max(len(each.beliefs), len(each.views), len(each.measured)) for each in episodes]
+        for episode, states in zip(episodes, known, strict=True):
+            shared = 0 if episode.branch is None else episode.branch.turn
+            if (
+                not episode.done
+                or len(episode.rewards) != shared
+                or states > (episode.branch is not None) + shared
+            ):
                 problem = "is priced already" if episode.done else "has not ended"
                 raise ValueError(f"the episode on {episode.question.id!r} {problem}")
         with undone_on_error(episodes):
-            self._measure([(each, turn) for each in episodes for turn in range(len(each.turns) + 1)])
+            due = [range(states, len(each.turns) + 1) for each, states in zip(episodes, known, strict=True)]
+            self._measure([(each, turn) for each, own in zip(episodes, due, strict=True) for turn in own])
             for episode in episodes:
                 # An abort is no end that is paid: the turns earn what they earned while the episode ran.
                 paid = replace(episode, end=None) if episode.end is EndReason.ABORTED else episode
-                turns = range(1, len(episode.turns) + 1)
+                turns = range(len(episode.rewards) + 1, len(episode.turns) + 1)
                 episode.rewards.extend([self.reward.price(paid, turn) for turn in turns])
         return [sum(sum(terms.values()) for terms in episode.rewards) for episode in episodes]
 

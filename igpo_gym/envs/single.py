@@ -135,6 +135,9 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
     def fork(self) -> SearchQAEnv:
         """A second environment that goes on from here; both share questions, tools and models.
 
+        What one of them plays leaves the other as it is. Raises ResetNeeded for an episode that has ended,
+        from which nothing goes on.
+
         >>> env = SearchQAEnv(questions="world:test", scorer=None, reward="outcome-f1")
         >>> _ = env.reset(seed=0)
         >>> other = env.fork()
@@ -142,8 +145,12 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         >>> other.episode.done, env.episode.done
         (True, False)
         """
+        if self.episode is not None and self.episode.done:
+            raise ResetNeeded(f"the episode has ended ({self.episode.end}): fork() before its last step")
         other = copy.copy(self)
         other.episode = None if self.episode is None else self.episode.fork()
+        other._np_random = copy.deepcopy(self._np_random)
+        other.action_space = copy.deepcopy(self.action_space)
         return other
 
     @contextmanager

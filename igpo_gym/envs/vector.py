@@ -156,6 +156,42 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
                 fresh |= later
             return self._stepped(dict(zip(playing, moves, strict=True)), earned, fresh, facts)
 
+    def fork(self, source: int, place: int) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Let the episode of environment ``source`` go on a second time, in ``place``, whose own has ended.
+
+        The copy plays on independently, and has the number of a new attempt at the question. Returns what a
+        reset of ``place`` alone returns. It needs ``autoreset_mode="Disabled"``: otherwise an environment
+        begins the next episode of its own. Raises ResetNeeded before the first reset and for a ``source``
+        that has ended, and ValueError for a ``place`` whose episode still runs, and in another mode.
+
+        >>> envs = SearchQAVectorEnv(
+        ...     2, questions="world:test", scorer=None, reward="outcome-f1", autoreset_mode="Disabled"
+        ... )
+        >>> _ = envs.reset(seed=0)
+        >>> _ = envs.step(["<search>Salman</search>", "<answer>Danzig</answer>"])
+        >>> replies, infos = envs.fork(0, 1)
+        >>> replies[0] == replies[1], infos["turn"].tolist()
+        (True, [0, 1])
+        """
+        if self.autoreset_mode is not AutoresetMode.DISABLED:
+            raise ValueError(f'fork() needs autoreset_mode="Disabled", not "{self.autoreset_mode.value}"')
+        for index in (source, place):
+            if not 0 <= index < self.num_envs:
+                raise ValueError(f"there is no environment {index}: they are 0 to {self.num_envs - 1}")
+        if not self.episodes:
+            raise ResetNeeded("call reset() before fork()")
+        if not self.episodes[place].done:
+            raise ValueError(f"the episode of environment {place} still runs: fork into one that has ended")
+        branch = self.episodes[source]
+        if branch.done:
+            raise ResetNeeded(f"the episode of environment {source} has ended: fork it before its last step")
+        facts = self.engine.facts()
+        branch = branch.fork()
+        attempts = [each.attempt for each in self.episodes if each.question.id == branch.question.id]
+        branch.attempt = max(attempts) + 1  # so that a policy that draws by it says something else
+        self.episodes[place] = branch
+        return self._observations(), columns([(place, self._info(branch, facts))], self.num_envs)
+
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
         """Whatever is raised within, the environments then go on from where they were before."""

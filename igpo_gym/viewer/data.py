@@ -85,6 +85,7 @@ def summary(shown: Shown) -> dict[str, Any]:
     beliefs = [belief.prob for belief in episode.beliefs]
     return {
         "attempt": episode.attempt,
+        "branch": None if episode.branch is None else [episode.branch.attempt, episode.branch.turn],
         "end": episode.end or "running",
         "turns": len(episode.turns),
         "prediction": episode.prediction,

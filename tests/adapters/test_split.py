@@ -72,7 +72,7 @@ def random_batch(draw: np.random.Generator, reward: RewardFunction) -> list[Epis
 def by_trainer(
     episodes: list[Episode], reward: RewardFunction, estimator: Estimator, gamma: float
 ) -> list[np.ndarray[Any, Any]]:
-    turns = turns_of(episodes, reward, 4)
+    turns = turns_of([episodes[at : at + 4] for at in range(0, len(episodes), 4)], reward)
     return turns.by_episode(estimator(turns, gamma))
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Passage, Segment, ToolResult
+from igpo_gym.episode import Branch, Passage, Segment, ToolResult
 from igpo_gym.viewer.page import write_page
 from igpo_gym.viewer.runs import read_runs
 from tests.conftest import play
@@ -342,3 +342,17 @@ def test_a_screen_reader_is_told_what_there_is(tab: Any, page: Path) -> None:
     assert tab.get_by_role("table").count() == 1
     assert tab.get_by_role("columnheader").count() == 7
     assert tab.locator("[role=img]").first.get_attribute("aria-label").startswith("beliefs 0.")
+
+
+def test_attempts_that_branched_are_a_tree(tab: Any, tmp_path: Path, engine: Engine) -> None:
+    episodes = group(engine)
+    branch = episodes[0].branched(1, 4)
+    assert branch.branch == Branch(0, 1)
+    engine.settle(engine.play([branch], [WRONG]))
+    out = tmp_path / "page.html"
+    write_page(out, read_runs([write(tmp_path / "tree.jsonl", [*episodes, branch])]))
+    tab.goto(f"{url(out)}#/attempts/q-birth")
+    heads = tab.locator(".sides thead th").all_inner_texts()
+    assert [head.split("\n")[0] for head in heads] == [f"attempt {number}" for number in (1, 5, 2, 3, 4)]
+    assert "left attempt 1 after turn 1" in heads[1]
+    assert tab.locator(".sides .shared").all_inner_texts() == ["┊ turn 1 of attempt 1"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
+from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.playing import advance
 from igpo_gym.episode import Episode, Question
@@ -19,6 +20,8 @@ def collect(
     batch_size: int = 16,
     group_size: int = 1,
     done: Collection[tuple[str, int]] = (),
+    branching: Branching | None = None,
+    recorded: Iterable[Episode] = (),
 ) -> Iterator[Episode]:
     """Play ``group_size`` episodes per question and yield each as it ends.
 
@@ -27,6 +30,9 @@ def collect(
     are numbered from 0, on from where they were if it comes again; those whose question's id and number are
     in ``done`` are left out. Where the engine measures at the end, those that end in one step are priced
     together. An episode whose prompt the scorer cannot read is aborted before its first turn.
+
+    With ``branching`` each episode that ends is followed by its branches, in the same group; ``recorded`` are
+    ended episodes of an earlier call, whose branches are played as far as they are not ``done``.
 
     >>> from igpo_gym.agents.policies import resolve_policy
     >>> from igpo_gym.config import EnvConfig
@@ -38,29 +44,47 @@ def collect(
     """
     if batch_size < 1 or group_size < 1:
         raise ValueError(f"batch_size and group_size must be at least 1, not {batch_size} and {group_size}")
-    waiting = (task for task in _attempts(questions, group_size) if (task[0].id, task[1]) not in done)
+    stride = branching.leaves(group_size) if branching else group_size
+    waiting = (task for task in _attempts(questions, group_size, stride) if (task[0].id, task[1]) not in done)
+    branches: deque[Episode] = deque()
+
+    def grow(ended: Iterable[Episode]) -> None:
+        if branching:
+            grown = (branch for episode in ended for branch in branching.of(episode, group_size))
+            branches.extend(each for each in grown if (each.question.id, each.attempt) not in done)
 
     def begin(staying: int) -> list[Episode]:
         tasks = list(islice(waiting, batch_size - staying))
         return engine.begin([question for question, _ in tasks], [attempt for _, attempt in tasks])
 
+    grow(recorded)
     running: list[Episode] = []
     while True:
+        while branches and len(running) < batch_size:
+            running.append(branches.popleft())
         before = running
         begun = advance(engine, policy, before, begin)
         running = [episode for episode in begun if not episode.done]
         ended = [episode for episode in (*before, *begun) if episode.done]
         if engine.measure == "end":
             engine.price(ended)
+        grow(ended)
         yield from ended
-        if not begun:
+        if not (begun or branches):
             return
 
 
 def collect_groups(
-    engine: Engine, policy: Policy, questions: Sequence[Question], group_size: int, batch_size: int = 64
+    engine: Engine,
+    policy: Policy,
+    questions: Sequence[Question],
+    group_size: int,
+    batch_size: int = 64,
+    branching: Branching | None = None,
 ) -> list[tuple[Episode, ...]]:
     """The group of each question, in order: ``group_size`` ended episodes, by the number of the attempt.
+
+    With ``branching`` the branches of each stand behind these.
 
     >>> from igpo_gym.agents.policies import resolve_policy
     >>> from igpo_gym.config import EnvConfig
@@ -71,15 +95,22 @@ def collect_groups(
     >>> [[episode.attempt for episode in group] for group in groups]
     [[0, 1, 2], [0, 1, 2]]
     """
-    played = collect(engine, policy, questions, batch_size, group_size)
+    played = collect(engine, policy, questions, batch_size, group_size, branching=branching)
     found = {(episode.question.id, episode.attempt): episode for episode in played}
-    episodes = [found[question.id, attempt] for question, attempt in _attempts(questions, group_size)]
-    return [tuple(episodes[start : start + group_size]) for start in range(0, len(episodes), group_size)]
-
-
-def _attempts(questions: Iterable[Question], group_size: int) -> Iterator[tuple[Question, int]]:
+    size = branching.leaves(group_size) if branching else group_size
+    groups: list[tuple[Episode, ...]] = []
     begun: Counter[str] = Counter()
     for question in questions:
-        for _ in range(group_size):
-            yield question, begun[question.id]
-            begun[question.id] += 1
+        numbers = range(begun[question.id], begun[question.id] + size)
+        groups.append(tuple(found[question.id, each] for each in numbers if (question.id, each) in found))
+        begun[question.id] += size
+    return groups
+
+
+def _attempts(questions: Iterable[Question], group_size: int, stride: int) -> Iterator[tuple[Question, int]]:
+    """Each question's attempts from the prompt; the first of its next group is ``stride`` further."""
+    begun: Counter[str] = Counter()
+    for question in questions:
+        for number in range(group_size):
+            yield question, begun[question.id] + number
+        begun[question.id] += stride

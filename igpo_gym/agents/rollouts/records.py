@@ -25,6 +25,7 @@ from igpo_gym.episode import (
     Answer,
     Belief,
     BeliefView,
+    Branch,
     EndReason,
     Episode,
     Invalid,
@@ -59,6 +60,7 @@ _KNOWN = frozenset(
             "format",
             "question",
             "attempt",
+            "branch",
             "max_turns",
             "end",
             "prediction",
@@ -89,6 +91,7 @@ def to_record(
         "format": FORMAT,
         "question": _question_record(episode.question),
         "attempt": episode.attempt,
+        **({} if episode.branch is None else {"branch": dataclasses.asdict(episode.branch)}),
         "max_turns": episode.max_turns,
         "end": episode.end,
         "prediction": episode.prediction,
@@ -135,6 +138,7 @@ def from_record(record: Mapping[str, Any]) -> Episode:
         end=None if fields["end"] is None else EndReason(fields["end"]),
         attempt=fields.get("attempt", 0),
         max_turns=fields.get("max_turns"),
+        branch=Branch(**fields["branch"]) if fields.get("branch") else None,
         extra={name: value for name, value in fields.items() if name not in _KNOWN},
     )
     return checked(episode)

@@ -59,18 +59,30 @@ class Batch:
     weights: Tensor
 
 
-def turns_of(episodes: Sequence[Episode], reward: RewardFunction, group_size: int) -> Turns:
-    """The turns of episodes that stand group after group.
+def turns_of(groups: Sequence[Sequence[Episode]], reward: RewardFunction) -> Turns:
+    """The turns of episodes, group after group.
 
     The state before a turn is what the environment said last, as GiGPO takes it.
     """
+    episodes = [episode for group in groups for episode in group]
     return Turns.of(
         [split(episode, reward) for episode in episodes],
-        groups=[place // group_size for place in range(len(episodes))],
+        groups=[place for place, group in enumerate(groups) for _ in group],
         states=[
             ["", *(turn.observation for turn in episode.turns)][: len(episode.turns)] for episode in episodes
         ],
     )
+
+
+def own_turns(rows: Sequence[TokenRow], episodes: Sequence[Episode]) -> list[TokenRow]:
+    """The rows, with what a branch shares with the episode that it left as if the agent had not written it.
+
+    It is learned from in the row of that episode.
+    """
+    return [
+        row if each.branch is None else replace(row, turn=np.where(row.turn > each.branch.turn, row.turn, 0))
+        for row, each in zip(rows, episodes, strict=True)
+    ]
 
 
 def samples(

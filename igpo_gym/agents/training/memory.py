@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.training.logits import LOGIT_BYTES
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.errors import SpecError
@@ -195,7 +196,8 @@ def plan_run(settings: Settings, machine: Machine | None = None, shape: Shape | 
         "logits": 4 * chunk,  # as computed, in float32, their exponentials, their gradient
     }
     passing = shape.activations(min(ROW_TOKENS, s.micro_batch), item) // shape.layers
-    episodes = s.batch_questions * s.group_size
+    leaves = s.group_size if s.branch is None else Branching.parse(s.branch).leaves(s.group_size)
+    episodes = s.batch_questions * leaves
     most = min(shape.longest, 1 << 15) * episodes * shape.cached * item
     room = None
     if machine.kind == "cuda" and machine.free is not None:

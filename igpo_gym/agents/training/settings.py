@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
 from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
 from igpo_gym.data import resolve_questions
@@ -81,6 +82,12 @@ class Settings(EnvConfig):
     updates: Annotated[int, ROLLOUTS, "How many batches of rollouts to learn from."] = 100
     batch_questions: Annotated[int, ROLLOUTS, "Questions in a batch."] = 4
     group_size: Annotated[int, ROLLOUTS, "Rollouts of a question, which are compared with each other."] = 8
+    branch: Annotated[
+        str | None,
+        ROLLOUTS,
+        "More rollouts from a state of each ended one, in its group: belief:2 two from before the turn with "
+        "the largest gain or loss of belief, even:2 two, spread over its turns.",
+    ] = None
     temperature: Annotated[float, ROLLOUTS, "Of sampling in training, and of the policy that learns."] = 1.0
     max_tokens: Annotated[int, ROLLOUTS, "Tokens the agent may write in a turn."] = 64
     seed: Annotated[int, ROLLOUTS, "Draws the questions and the samples."] = 0
@@ -190,6 +197,9 @@ class Settings(EnvConfig):
             raise SpecError(
                 f"reward {self.reward!r} needs a scorer, and scorer is none; policy is the default"
             )
+        where = None if self.branch is None else Branching.parse(self.branch).where
+        if where == "belief" and self.scorer in (None, "none"):
+            raise SpecError("branches by belief need a scorer, and scorer is none; policy is the default")
         if self.curriculum and not estimator.curriculum:
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
         for name in _AT_LEAST_ONE:

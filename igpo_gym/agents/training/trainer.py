@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+from igpo_gym.agents.rollouts.branches import Branching, grouped, owners
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.batches import (
@@ -53,6 +54,7 @@ from igpo_gym.agents.training.batches import (
     Sample,
     micro_batches,
     minibatches,
+    own_turns,
     samples,
     taught,
     turns_of,
@@ -62,6 +64,7 @@ from igpo_gym.agents.training.estimators import (
     Floats,
     Turns,
     collapse_rate,
+    over_leaves,
     resolve_estimator,
     zero_std_rate,
 )
@@ -286,6 +289,7 @@ class Run:
         questions, engine = assemble(task)
         self.engine = replace(engine, measure="end")  # beliefs in one pass over each episode that has ended
         self.estimator = resolve_estimator(s.advantages)
+        self.branching = None if s.branch is None else Branching.parse(s.branch)
         self.stream = QuestionStream(questions.questions, s.seed, order=s.order)
         outcome = replace(task, questions=unseen, scorer=None, reference=None, policy=None)
         unseen, self.referee = assemble(replace(outcome, reward="outcome-f1"))
@@ -311,9 +315,10 @@ class Run:
         s, began = self.settings, time.perf_counter()
         self.watch.reset()
         episodes = self.rollouts()
-        turns = turns_of(episodes, self.engine.reward, s.group_size)
-        advantages = self._advantages(turns)
-        rows = [token_rows(episode, self.framing) for episode in episodes]
+        groups = grouped(episodes, self.branching.leaves(s.group_size) if self.branching else s.group_size)
+        turns = turns_of(groups, self.engine.reward)
+        advantages = over_leaves(turns, self._advantages(turns), owners(groups))
+        rows = own_turns([token_rows(episode, self.framing) for episode in episodes], episodes)
         outages = outage_share(episodes)
         skipped = outages > s.max_outage_share
         learned: Metrics = {}
@@ -405,7 +410,7 @@ class Run:
         return True
 
     def rollouts(self) -> list[Episode]:
-        """The next batch of episodes, group after group."""
+        """The next batch of episodes, group after group; branches stand behind what they left."""
         s = self.settings
         self.publish()
         self._forget()  # a resumed run begins with empty caches, and must round as one that was never stopped
@@ -413,7 +418,7 @@ class Run:
         questions = [self.stream[first + place] for place in range(s.batch_questions)]
         self.policy.sampling = replace(self.sampling, seed=(s.seed << 32) + self.updates)
         size = len(questions) * s.group_size
-        groups = collect_groups(self.engine, self.actor, questions, s.group_size, size)
+        groups = collect_groups(self.engine, self.actor, questions, s.group_size, size, self.branching)
         return [episode for group in groups for episode in group]
 
     def close(self) -> None:

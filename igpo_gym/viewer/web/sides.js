@@ -1,7 +1,14 @@
 // Side by side: the attempts at a question, an episode under two rewards, two runs.
 
+// Attempts as a tree, in the order in which it is read: what branched off stands behind what it left.
+function tree(attempts) {
+  const rootOf = (each) => (each.branch ? each.branch[0] : each.attempt);
+  return [...attempts].sort((one, other) =>
+    one.run - other.run || rootOf(one) - rootOf(other) || !!one.branch - !!other.branch || one.attempt - other.attempt);
+}
+
 function Attempts({ question }) {
-  const columns = question.attempts;
+  const columns = tree(question.attempts);
   const reward = shownReward();
   const most = Math.max(...columns.map((each) => each.turns));
   const scale = largest(columns.flatMap(gains));
@@ -11,7 +18,7 @@ function Attempts({ question }) {
   return html`<article class="broad">
     <${QuestionHead} asked=${question}><p class="path"><a href=${to(["questions"])}>Questions</a> <span class="note">${counted(columns.length, "attempt")}</span></p><//>
     <div class="sideways" tabindex="0" role="region" aria-label="Attempts side by side"><table class="sides">
-      <thead><tr><td></td>${columns.map((each) => html`<th scope="col"><a href=${to(["episode", each.key])}>attempt ${each.attempt + 1}</a>${RUNS.length > 1 && html`<span class="sub">${RUNS[each.run]}</span>`}</th>`)}</tr></thead>
+      <thead><tr><td></td>${columns.map((each) => html`<th scope="col"><a href=${to(["episode", each.key])}>attempt ${each.attempt + 1}</a>${each.branch && html`<span class="sub">↳ left attempt ${each.branch[0] + 1} ${each.branch[1] ? `after turn ${each.branch[1]}` : "at the prompt"}</span>`}${RUNS.length > 1 && html`<span class="sub">${RUNS[each.run]}</span>`}</th>`)}</tr></thead>
       <tbody>
         ${row("belief", (each) => html`<${Sparkline} episode=${each} width=${180} height=${64} />`)}
         ${row("answer", (each) => html`${each.prediction === null ? "none" : `“${shorten(each.prediction, 80)}”`} <span class="sub">${each.end}</span>`)}
@@ -20,6 +27,7 @@ function Attempts({ question }) {
         ${Array.from({ length: most }, (_, place) => row(`turn ${place + 1}`, (each, column) => {
           const turn = details(each).turns[place];
           if (!turn) return "";
+          if (each.branch && place < each.branch[1]) return html`<span class="shared">┊ turn ${place + 1} of attempt ${each.branch[0] + 1}</span>`;
           const advantage = worth[column] && worth[column].advantages && worth[column].advantages[place];
           return html`<a class="act" href=${to(["episode", each.key, String(place + 1)])}>${shorten(action(turn), 90)}</a>
             ${turn.passages.some(([, gold]) => gold) && html`<span class="gold-title" title="found a gold passage">★</span>`}

@@ -222,7 +222,7 @@ def test_turns_of_episodes_have_their_groups_and_states() -> None:
     ]
     zero = {"gain": 0.0, "f1": 0.0, "format-penalty": 0.0}
     episode.rewards = [zero | {"gain": 0.1, "format-penalty": -2.0}, zero | {"gain": 0.3}, zero | {"f1": 1.0}]
-    turns = turns_of([episode, episode], resolve_reward("igpo"), 2)
+    turns = turns_of([[episode, episode]], resolve_reward("igpo"))
     assert turns.rewards.tolist() == pytest.approx([0.1, 0.3, -1.0] * 2)
     assert turns.groups.tolist() == [0, 0]
     assert turns.states is not None

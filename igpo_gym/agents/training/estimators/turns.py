@@ -213,6 +213,21 @@ def accumulated(turns: Turns, values: Floats, gamma: float | Floats) -> Floats:
     return totals
 
 
+def over_leaves(turns: Turns, values: Floats, owners: Ints) -> Floats:
+    """Values of turns, [turns], with the mean over all episodes behind a turn that branches share.
+
+    ``owners`` has for each turn the place of the turn that it is: equal numbers are one turn. Episodes that
+    were aborted are left out of the mean; a turn with no others behind it has 0.
+
+    >>> turns = Turns.of([Split((0.2, 0.1), 1.0), Split((0.2,), 0.0)], groups=["q", "q"])
+    >>> over_leaves(turns, np.array([1.0, 2.0, 3.0, -2.0, 5.0]), np.array([0, 1, 2, 0, 4])).tolist()
+    [-0.5, 2.0, 3.0, -0.5, 5.0]
+    """
+    counted = np.repeat(turns.ended, turns.lengths).astype(np.float64)
+    sums = np.bincount(owners, values * counted, len(values))
+    return np.asarray((sums / np.maximum(np.bincount(owners, counted, len(values)), 1.0))[owners])
+
+
 def per_token(turns: Turns, values: Floats, token_turns: Sequence[npt.ArrayLike]) -> list[Floats]:
     """The value of each token: its turn's, and 0 where the agent did not write.
 
