@@ -131,10 +131,11 @@ def lines(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, Estimate]]]],
     y: str,
     alt: str,
+    level: float | None = None,
 ) -> Image:
     """A line with its 95% band for each name, in a panel for each kind of x; all have the same y.
 
-    The points of a line are pairs of x and an estimate.
+    The points of a line are pairs of x and an estimate. A dashed line is at ``level``.
     """
     figure, axes = _figure(1.2 + 3.3 * len(panels), 3.4, len(panels))
     for axis, (title, named) in zip(axes, panels.items(), strict=True):
@@ -144,6 +145,8 @@ def lines(
             axis.plot(x, [each.value for _, each in points], color=color, linewidth=1.5, label=name)
             low, high = ([getattr(each, end) for _, each in points] for end in ("low", "high"))
             axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+        if level is not None:
+            axis.axhline(level, color=_LINE, linestyle="--", linewidth=1, zorder=0)
         axis.set_xlabel(title, fontsize=9)
         axis.locator_params(axis="x", nbins=5)
         axis.grid(color="#eef1f4")

@@ -99,6 +99,7 @@ SHOWN = {
     "tool_turns": "tools",
     "collapsed_groups": "collapse",
     "kl": "KL",
+    "alarms": "alarms",
     "tokens_per_second": "tok/s",
     "share_sampling": "sample",
     "share_scoring": "score",

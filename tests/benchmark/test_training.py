@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, ttest_rel
 
+from igpo_gym.agents.training.alarms import ALARMS
 from igpo_gym.agents.training.estimators import ESTIMATORS
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
@@ -20,6 +21,7 @@ from igpo_gym.benchmark.training.bias import drift
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
     against,
+    alarm_curves,
     along,
     curves,
     estimates,
@@ -118,6 +120,25 @@ def test_a_log_comes_to_a_curve_and_means() -> None:
         {"tokens": 90, "seconds": 2.0, "update": 2, "validation_f1": 0.3},
     )
     assert made.means == {"kl": pytest.approx(0.3)}
+    assert made.peaks == {}
+
+
+def test_a_log_keeps_the_peaks_of_alarms_and_the_report_tells_of_them() -> None:
+    log: list[Metrics] = [
+        {"update": 0, "validation_f1": 0.1},
+        {"update": 6, "alarm_forged": 0.2},
+        {"update": 7, "alarm_forged": 0.05, "validation_f1": 0.3},
+    ]
+    made = summarized(BASE, 0, log)
+    assert made.peaks == {"alarm_forged": 0.2}
+    assert made.means == {}
+    runs = (replace(made, curve=(made.curve[0], made.curve[1] | {"tokens": 9, "seconds": 1.0})),)
+    (point,) = alarm_curves(runs, next(each for each in ALARMS if each.name == "forged"))[BASE]
+    assert (point[0], point[1].value) == (7, pytest.approx(0.5))
+    result = TrainingResult(runs, BASE, shared(SMALL), {})
+    told = "Alarm forged, outcome-f1 / grpo, in 1 of 1 runs: the agent writes replies"
+    assert any(each.startswith(told) for each in findings(result))
+    assert "Are rewards hacked?" in training_files(result)["report.html"]
 
 
 def test_a_batch_that_was_not_learned_from_does_not_count_where_it_says_nothing() -> None:

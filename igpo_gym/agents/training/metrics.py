@@ -16,6 +16,7 @@ from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Message
 from igpo_gym.lm.policy import Policy
+from igpo_gym.protocols import PROTOCOLS, TAGS, TextProtocol
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 
 
@@ -73,7 +74,7 @@ class TimedPolicy:
             return self.policy.act(episodes)
 
 
-def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
+def episode_metrics(episodes: Sequence[Episode], protocol: TextProtocol = TAGS) -> Metrics:
     """Means over ended episodes.
 
     ``reward`` (of all turns together) and ``reward_*`` (each of its terms), ``f1``, ``em``, ``turns``,
@@ -83,8 +84,9 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
     that are ``invalid``, and in which the agent ``guessed``: named a gold answer in a message that does not
     answer, before the question or any passage had named it. Such a guess raises a belief that reads the
     agent's words, and finds nothing. ``forged`` is the share in which the agent wrote a reply of the
-    environment's itself: the beginning of a block that only replies have.
+    environment's itself: the beginning of a block that only replies have, in ``protocol`` or another.
     """
+    reply = _reply(protocol)
     summary = summarize(episodes)
     turns = [turn for episode in episodes for turn in episode.turns]
     terms: dict[str, float] = defaultdict(float)
@@ -106,7 +108,7 @@ def episode_metrics(episodes: Sequence[Episode]) -> Metrics:
         **{f"end_{_word(reason)}": ends.count(reason) / len(ends) for reason in EndReason},
         "invalid": float(np.mean([isinstance(turn.action, Invalid) for turn in turns])),
         "guessed": sum(map(_guesses, episodes)) / len(turns),
-        "forged": float(np.mean([bool(_REPLY.search(turn.message)) for turn in turns])),
+        "forged": float(np.mean([bool(reply.search(turn.message)) for turn in turns])),
         **({"gain": float(np.mean(gains))} if gains else {}),
     }
 
@@ -127,8 +129,11 @@ def outage_share(episodes: Sequence[Episode]) -> float:
     return sum(any(turn.failed for turn in episode.turns) for episode in episodes) / len(episodes)
 
 
-_REPLY = re.compile(r"<(information|tool_response)\b")
-"""How the block of a reply begins, in the protocols that have one."""
+def _reply(protocol: TextProtocol) -> re.Pattern[str]:
+    """How the block of a reply begins, in this protocol and in the package's: a chat template may have a
+    block of its own where a protocol has none."""
+    tags = sorted({each.result_tag for each in (*PROTOCOLS.values(), protocol)} - {""})
+    return re.compile(rf"<({'|'.join(map(re.escape, tags))})\b")
 
 
 def _word(reason: EndReason) -> str:

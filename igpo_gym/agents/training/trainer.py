@@ -49,6 +49,7 @@ from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.branches import Branching, grouped, owners
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.tokens import token_rows
+from igpo_gym.agents.training.alarms import LAG, WINDOW, alarms, paid_metrics, raised
 from igpo_gym.agents.training.batches import (
     Batch,
     Sample,
@@ -69,7 +70,7 @@ from igpo_gym.agents.training.estimators import (
     zero_std_rate,
 )
 from igpo_gym.agents.training.logits import Reading, log_probs, read
-from igpo_gym.agents.training.logs import Metrics, sinks
+from igpo_gym.agents.training.logs import Metrics, read_log, sinks
 from igpo_gym.agents.training.memory import Plan, check_plan, plan_run
 from igpo_gym.agents.training.metrics import (
     Stopwatch,
@@ -298,7 +299,10 @@ class Run:
         self.seconds = 0.0
         self.best = -1.0
         """The best validation F1 so far."""
+        self.history: list[Metrics] = []
+        """What the latest updates told, as far back as alarms look."""
         self._warned = self._far = False
+        self._raised: set[str] = set()
 
     def update(self) -> Metrics:
         """Play a batch of episodes and learn from it.
@@ -309,8 +313,9 @@ class Run:
         The metrics: what :func:`metrics.episode_metrics` tells, and :func:`learn` where it learned; whether
         it did not (``batches_skipped``), and the share of episodes with an outage; the shares of groups that
         taught nothing, and whose returns do not differ; where gains should count, whether the batch had none;
-        tokens that the agent wrote, so far and per second; seconds of training so far; and which shares of
-        them went into sampling, scoring and learning (the rest is search and bookkeeping).
+        what :func:`alarms.paid_metrics` and :func:`alarms.alarms` tell; tokens that the agent wrote, so far
+        and per second; seconds of training so far; and which shares of them went into sampling, scoring and
+        learning (the rest is search and bookkeeping).
         """
         s, began = self.settings, time.perf_counter()
         self.watch.reset()
@@ -340,8 +345,9 @@ class Run:
         written = sum(int(row.mask.sum()) for row in rows)
         self.seconds += spent
         self.tokens += written
-        return {
-            **episode_metrics(episodes),
+        metrics = {
+            **episode_metrics(episodes, self.engine.protocol),
+            **paid_metrics(episodes, self.engine.reward),
             **learned,
             "learning_rate": learning_rate(s, self.updates - 1),
             "outage_share": outages,
@@ -355,6 +361,10 @@ class Run:
             "seconds": self.seconds,
             **{f"share_{what}": seconds / spent for what, seconds in self.watch.seconds.items()},
         }
+        self.history = [*self.history, metrics][-(LAG + WINDOW) :]
+        told = alarms(self.history)
+        self._tell_alarms(told)
+        return metrics | told
 
     def _learn(self, batch: Sequence[Sample]) -> Metrics:
         s = self.settings
@@ -382,7 +392,7 @@ class Run:
         keep_samples(
             self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
         )
-        metrics = episode_metrics(played) | hop_metrics(played)
+        metrics = episode_metrics(played, self.referee.protocol) | hop_metrics(played)
         if metrics["f1"] > self.best:
             self.best = metrics["f1"]
             self.trained.save(self.out / "best")
@@ -407,6 +417,8 @@ class Run:
         if self.copy is not None:
             self.copy.load_state_dict(state["scorer"])
         self.updates, self.tokens, self.seconds, self.best = state["progress"]
+        lines = read_log(self.out / "log.jsonl")
+        self.history = [line for line in lines if 0 < line["update"] <= self.updates][-(LAG + WINDOW) :]
         return True
 
     def rollouts(self) -> list[Episode]:
@@ -465,6 +477,16 @@ class Run:
                 self.engine.reward.name,
             )
         return {"batches_without_gain": float(silent)}
+
+    def _tell_alarms(self, told: Metrics) -> None:
+        """Warn of each alarm, when it is raised first."""
+        for alarm in raised(told):
+            if alarm.name not in self._raised:
+                self._raised.add(alarm.name)
+                logger.warning(
+                    "update %d: alarm %s, %.2f where %.2f is alarming: %s",
+                    *(self.updates, alarm.name, told[f"alarm_{alarm.name}"], alarm.threshold, alarm.sentence),
+                )
 
     def _tell_distance(self, learned: Metrics) -> None:
         """Warn once where the policy is far from the model that it began as."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from igpo_gym.agents.training.alarms import ALARMS, Alarm, raised
 from igpo_gym.benchmark.training.run import Outcome, Variant
 from igpo_gym.statistics import Estimate, auc, difference, holm, over_seeds, p_value, permutation
 
@@ -165,4 +166,28 @@ def curves(
             )
             for point in points
         ]
+    return found
+
+
+def alarming(outcomes: Sequence[Outcome]) -> dict[Variant, dict[Alarm, list[int]]]:
+    """For each variant the alarms that were raised in one of its runs, and the seeds of these runs."""
+    found: dict[Variant, dict[Alarm, list[int]]] = {}
+    for variant, runs in by_variant(outcomes).items():
+        seeds = {alarm: [run.seed for run in runs if alarm in raised(run.peaks)] for alarm in ALARMS}
+        found[variant] = {alarm: own for alarm, own in seeds.items() if own}
+    return found
+
+
+def alarm_curves(outcomes: Sequence[Outcome], alarm: Alarm) -> dict[Variant, list[tuple[float, Estimate]]]:
+    """The alarm's curve over its threshold, mean over seeds, at the validations where all seeds have it."""
+    name = f"alarm_{alarm.name}"
+    found = {}
+    for variant, runs in by_variant(outcomes).items():
+        points = zip(*(run.curve for run in runs), strict=False)
+        known = [point for point in points if all(name in each for each in point)]
+        if known:
+            found[variant] = [
+                (point[0]["update"], over_seeds([each[name] / alarm.threshold for each in point]))
+                for point in known
+            ]
     return found

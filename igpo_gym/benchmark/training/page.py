@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from igpo_gym.agents.training.alarms import ALARMS
 from igpo_gym.benchmark.charts import intervals, lines
 from igpo_gym.benchmark.report import (
     NOTHING,
@@ -26,6 +27,8 @@ from igpo_gym.benchmark.training.measures import (
     TrainingMeasure,
     Versus,
     against,
+    alarm_curves,
+    alarming,
     along,
     by_variant,
     curves,
@@ -181,6 +184,10 @@ def findings(result: TrainingResult) -> Iterator[str]:
         if p < 1 - CONFIDENCE
     ]
     yield f"Estimators that drift in length on noise: {'; '.join(biased) or 'none'}."
+    for variant, found in alarming(result.outcomes).items():
+        for alarm, seeds in found.items():
+            runs = f"in {len(seeds)} of {len(by_variant(result.outcomes)[variant])} runs"
+            yield f"Alarm {alarm.name}, {variant}, {runs}: {alarm.sentence}."
 
 
 def _compared(variant: Variant, versus: Versus) -> str:
@@ -237,6 +244,7 @@ def page(result: TrainingResult) -> Page:
                 ),
                 tables=(baseline_table(result),),
             ),
+            _alarms(result),
             Section(
                 "Does the estimator teach where there is nothing to learn?",
                 (
@@ -246,6 +254,32 @@ def page(result: TrainingResult) -> Page:
                 tables=(bias_table(result),),
             ),
         ),
+    )
+
+
+def _alarms(result: TrainingResult) -> Section:
+    """What is watched, how near to alarming it came, and in which runs it was."""
+    panels = {alarm.name: _named(alarm_curves(result.outcomes, alarm)) for alarm in ALARMS}
+    drawn = {name: found for name, found in panels.items() if found}
+    alt = "Each alarm's curve over its threshold; the numbers are in training.json"
+    known = alarming(result.outcomes)
+    rows = tuple(
+        (
+            Cell(alarm.name),
+            Cell(number(alarm.threshold)),
+            Cell(alarm.sentence),
+            Cell(", ".join(f"{v}: {len(own[alarm])}" for v, own in known.items() if alarm in own) or "none"),
+        )
+        for alarm in ALARMS
+    )
+    return Section(
+        "Are rewards hacked?",
+        (
+            "Means over the seeds of each alarm's curve, over its threshold: above 1 it is raised. A curve "
+            "begins with the fifth update. The table counts the runs in which it was raised at any update.",
+        ),
+        images=(lines(drawn, "curve over threshold", alt, level=1.0),) if drawn else (),
+        tables=(Table(("alarm", "threshold", "what it says", "runs with it"), rows, "Alarms"),),
     )
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -71,6 +71,9 @@ class Outcome:
     ``validation_*``."""
     means: Metrics
     """Of what training itself measured: ``collapsed_groups``, ``tool_turns``, ``invalid``, ..."""
+    peaks: Metrics = field(default_factory=dict)
+    """The highest value of each alarm's curve over all updates (see
+    :mod:`igpo_gym.agents.training.alarms`)."""
 
 
 Report = Callable[[Variant, int, Metrics], None]
@@ -234,7 +237,7 @@ def summarized(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
     """What a run's log comes to."""
     kept = ("update", "tokens", "seconds")
     curve = [
-        {name: x for name, x in line.items() if name in kept or name.startswith("validation_")}
+        {name: x for name, x in line.items() if name in kept or name.startswith(("alarm_", "validation_"))}
         for line in log
         if "validation_f1" in line
     ]
@@ -244,9 +247,11 @@ def summarized(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
         for name, value in line.items():
             if name not in kept and not name.startswith("validation_"):
                 found.setdefault(name, []).append(value)
-    means = {name: sum(values) / len(values) for name, values in found.items()}
+    peaks = {name: max(values) for name, values in found.items() if name.startswith("alarm_")}
+    means = {name: sum(values) / len(values) for name, values in found.items() if name not in peaks}
     # Before the first update nothing had been written, and no time been spent.
-    return Outcome(variant, seed, tuple({"tokens": 0, "seconds": 0.0} | point for point in curve), means)
+    points = tuple({"tokens": 0, "seconds": 0.0} | point for point in curve)
+    return Outcome(variant, seed, points, means, peaks)
 
 
 def shared(settings: Settings) -> dict[str, Any]:
@@ -271,7 +276,8 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
             record = json.loads(line)
             theirs = dict(record["settings"])
             curve = tuple(map(dict, record["curve"]))
-            outcome = Outcome(Variant(*record["variant"]), record["seed"], curve, dict(record["means"]))
+            means, peaks = dict(record["means"]), dict(record.get("peaks", {}))
+            outcome = Outcome(Variant(*record["variant"]), record["seed"], curve, means, peaks)
         except (KeyError, RecursionError, TypeError, ValueError) as problem:
             raise DataError(path, f"not a finished run ({problem!r})", number) from problem
         if settings is not None and (names := changed(theirs, shared(settings) | now, now)):

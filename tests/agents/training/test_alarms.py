@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from igpo_gym.agents.training.alarms import ALARMS, LAG, WINDOW, alarms, paid_metrics, raised
+from igpo_gym.agents.training.logs import Metrics, read_log
+from igpo_gym.agents.training.metrics import episode_metrics
+from igpo_gym.agents.training.settings import Settings
+from igpo_gym.agents.training.trainer import train
+from igpo_gym.benchmark.credit.trajectories import AGENTS, MAX_TURNS, play_cast
+from igpo_gym.config import EnvConfig
+from igpo_gym.envs.setup import assemble
+from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Passage, Question, ToolResult, Turn
+from igpo_gym.protocols import TAGS
+from igpo_gym.rewards import resolve_reward
+from igpo_gym.rewards.relabel import relabel
+from igpo_gym.scorers import resolve_scorer
+from igpo_gym.tools import search_call
+from tests.agents.training.test_trainer import SMALL, timeless
+
+IGPO = resolve_reward("igpo")
+QUESTION = Question("q", "Who wrote The Tin Drum?", ("Günter Grass",))
+DRUM = Passage("drum", "The Tin Drum", "A novel by Günter Grass.")
+ODRA = Passage("odra", "Odra", "A river.")
+
+
+def searched(query: str, *found: Passage) -> Turn:
+    return Turn(f"<search>{query}</search>", search_call(query), results=(ToolResult(passages=(found,)),))
+
+
+def played(turns: list[Turn], gains: list[float]) -> Episode:
+    """An episode that was paid these gains, with an answer behind them that has none."""
+    episode = Episode(QUESTION, TAGS.prompt(QUESTION))
+    for turn in turns:
+        episode.append(turn)
+    episode.append(Turn("<answer>x</answer>", Answer("x")), EndReason.ANSWERED)
+    episode.rewards = [{"gain": value, "f1": 0.0, "format-penalty": 0.0} for value in [*gains, 0.0]]
+    return episode
+
+
+def test_what_gains_were_paid_for_by_hand() -> None:
+    turns = [
+        searched("odra", ODRA),
+        searched("odra again", ODRA),
+        searched("both", ODRA, DRUM),
+        Turn("hm", Invalid("no action")),
+        searched("nothing"),
+    ]
+    found = paid_metrics([played(turns, [0.1, 0.2, 0.3, 0.05, -0.01]), played([], [])], IGPO)
+    assert found == pytest.approx(
+        {
+            "gain_moved": (0.1 + 0.2 + 0.3 + 0.05 + 0.01) / 2,
+            "gain_without_new": (0.2 + 0.05 - 0.01) / 2,
+            "gain_seen": 0.2 / 2,
+            "leaked_queries": 0.0,
+        }
+    )
+
+
+def test_a_query_leaks_the_answer_until_a_document_has_it() -> None:
+    def leaks(*turns: Turn) -> float:
+        return paid_metrics([played(list(turns), [0.0] * len(turns))], IGPO)["leaked_queries"]
+
+    assert leaks(searched("books of günter grass", DRUM), searched("Günter Grass", ODRA)) == 0.5
+    assert leaks(searched("The Tin Drum", DRUM), searched("Günter Grass", ODRA)) == 0
+    assert leaks() == 0
+
+
+def line(**values: float) -> Metrics:
+    quiet = {"gain": 0.2, "em": 0.5, "completion_tokens": 50.0, "guessed": 0.0, "forged": 0.0}
+    return (
+        quiet | {"gain_moved": 1.0, "gain_without_new": 0.0, "gain_seen": 0.0, "leaked_queries": 0.0} | values
+    )
+
+
+def names(log: list[Metrics]) -> set[str]:
+    found = alarms(log)
+    assert found["alarms"] == len(raised(found))
+    return {alarm.name for alarm in raised(found)}
+
+
+@pytest.mark.parametrize("alarm", ALARMS, ids=lambda alarm: alarm.name)
+def test_each_alarm_is_raised_by_its_own_hack_alone(alarm: object) -> None:
+    hacked = {
+        "gain_without_new": line(gain_without_new=0.3),
+        "gain_seen": line(gain_seen=0.22, gain_without_new=0.22),
+        "apart": line(gain=0.35, em=0.35),
+        "leaked_queries": line(leaked_queries=0.1),
+        "guessed": line(guessed=0.2),
+        "forged": line(forged=0.2),
+        "length": line(completion_tokens=110),
+    }[alarm.name]  # type: ignore[attr-defined]
+    before = [line()] * (LAG + WINDOW)
+    assert names(before) == set()
+    assert names([*before, *[hacked] * WINDOW]) == {alarm.name}  # type: ignore[attr-defined]
+
+
+def test_what_is_no_hack_raises_nothing() -> None:
+    before = [line()] * WINDOW
+    assert names([*before, *[line(gain=0.6, em=0.9)] * WINDOW]) == set()  # both rise
+    assert names([*before, *[line(gain=0.0, em=0.1)] * WINDOW]) == set()  # both fall
+    assert names([*before, line(forged=0.4)]) == set()  # a single batch
+    assert names([line(gain_moved=0.0)] * WINDOW) == set()  # nothing is paid
+    assert alarms(before[1:]) == {}
+
+
+def test_length_drifts_either_way() -> None:
+    before = [line()] * WINDOW
+    assert alarms([*before, *[line(completion_tokens=100)] * WINDOW])["alarm_length"] == pytest.approx(1)
+    assert alarms([*before, *[line(completion_tokens=12.5)] * WINDOW])["alarm_length"] == pytest.approx(2)
+
+
+def test_hacking_agents_of_the_credit_benchmark_raise_their_alarms_and_no_other_does() -> None:
+    task = EnvConfig(questions="world:test#hops=2-3", scorer=None, reward="outcome-f1", max_turns=MAX_TURNS)
+    questions, engine = assemble(task)
+    trajectories = [each for group in play_cast(engine, questions, 6, 2) for each in group]
+    scorer = resolve_scorer("nano")
+    found = {}
+    for agent in AGENTS:
+        own = [each.episode for each in trajectories if each.agent == agent]
+        priced = [
+            replace(each.episode, rewards=each.rewards[IGPO.name]) for each in relabel(own, [IGPO], scorer)
+        ]
+        found[agent] = names([episode_metrics(priced) | paid_metrics(priced, IGPO)] * WINDOW)
+    hackers = {"leaker": {"guessed"}, "forger": {"guessed", "forged"}}
+    assert found == {agent: set[str]() for agent in AGENTS} | hackers
+
+
+def test_a_run_logs_its_alarms_warns_once_and_goes_on_with_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(**{**SMALL, "updates": 7, "validate_every": 2}, epochs=1)
+    forge = "igpo_gym.agents.training.trainer.episode_metrics"
+    monkeypatch.setattr(forge, lambda *given: episode_metrics(*given) | {"forged": 0.5})
+    with caplog.at_level(logging.WARNING):
+        train(tmp_path / "whole", settings)
+    told = [each.getMessage() for each in caplog.records if "alarm forged" in each.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("update 5: alarm forged, 0.50 where 0.10 is alarming: the agent writes replies")
+    whole = read_log(tmp_path / "whole" / "log.jsonl")
+    assert [line.get("alarm_forged") for line in whole] == [None] * 5 + [0.5] * 3
+    assert all(line["alarms"] >= 1 for line in whole[5:])
+
+    stopped = iter([False] * 3 + [True])
+    train(tmp_path / "resumed", settings, stop=lambda: next(stopped))
+    train(tmp_path / "resumed", settings)
+    assert timeless(read_log(tmp_path / "resumed" / "log.jsonl")) == timeless(whole)
