@@ -265,6 +265,8 @@ class Belief:
     joined: tuple[bool, ...] = field(default=(), compare=False)
     """For each alias, whether its first token holds the end of the probe, too, as the tokenizer joins them;
     empty where none does."""
+    weights: str = field(default="", compare=False)
+    """The version of the weights that gave it; empty where the scorer does not tell one."""
 
     def reduced(self, aliases: Aliases = "max") -> float:
         """One log-probability for all aliases: that of the best, of the first, or of their sum.

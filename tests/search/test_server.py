@@ -24,7 +24,8 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError, SpecError
 from igpo_gym.search import BM25Index
-from igpo_gym.search.server import Limits, Line, bound
+from igpo_gym.search.server import Limits, Line
+from igpo_gym.serving import bound
 from igpo_gym.specs import resolve
 from tests.conftest import PASSAGES as TINY
 from tests.search.servers import INDEX, PASSAGES, contents, served
