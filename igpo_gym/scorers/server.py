@@ -119,7 +119,7 @@ class Served:
         return await asyncio.wrap_future(self.batches.place(asked))
 
     async def push(self, folder: Path) -> str:
-        """Take the weights of a folder; returns their version. Raises SpecError for weights that do not fit."""
+        """Take the weights of a folder; returns their version. Raises SpecError where they do not fit."""
         model = await asyncio.to_thread(load_like, self.scorer.reader.model, folder)
         (told,) = await asyncio.wrap_future(self.batches.place([model]))
         return told.version
@@ -193,11 +193,11 @@ def make_app(
 
     async def told(request: Request) -> dict[str, Any]:
         nonlocal beliefs, waiting
+        asked, version = _read(await read_object(request, limits.max_bytes), limits)
         if waiting >= limits.waiting:
             raise Refused(503, "too many requests wait; come back later", wait=1)
         waiting += 1
         try:
-            asked, version = _read(await read_object(request, limits.max_bytes), limits)
             found = await served.ask(asked)
         finally:
             waiting -= 1
@@ -219,7 +219,7 @@ def make_app(
                 raise Refused(422, str(problem)) from None
 
     async def post_beliefs(request: Request) -> Response:
-        """For each transcript the log-probabilities of its answers' tokens, and the version of the weights."""
+        """For each transcript the log-probabilities of its answers' tokens, and the weights' version."""
         return await answered(lambda: told(request))
 
     async def post_weights(request: Request) -> Response:

@@ -380,7 +380,7 @@ def test_an_answer_that_is_none_is_one_line(told: Any) -> None:
 def test_what_is_no_belief_server_is_told() -> None:
     with (
         running({"/health": lambda _: {"status": "ok"}}) as site,
-        pytest.raises(SpecError, match="give .*/v1"),
+        pytest.raises(SpecError, match=r"give .*/v1"),
     ):
         BeliefServerScorer(site.url)
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -369,7 +369,8 @@ def asks(questions: QuestionSet) -> BM25Index:
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
 def test_what_is_not_installed_is_named_with_its_extra(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "igpo_gym.search.server")
+    for name in ("igpo_gym.search.server", "igpo_gym.serving"):
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     done = CliRunner().invoke(app, ["serve", "search", "nowhere"])
     assert done.exit_code == 2
