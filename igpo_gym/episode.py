@@ -534,7 +534,7 @@ class Episode:
         return any(len({belief.weights for belief in track}) > 1 for track in tracks)
 
     def believe_anew(self, states: Sequence[Mapping[BeliefView, Belief | None]]) -> bool:
-        """Put other beliefs in the place of all, those of each state by view; tells what :meth:`believe` does.
+        """Put other beliefs in the place of all, those of each state by view; tells as :meth:`believe`.
 
         The episode's record then says ``mixed_weights``.
         """
