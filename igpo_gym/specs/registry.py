@@ -23,19 +23,6 @@ T = TypeVar("T")
 LOCK = threading.RLock()
 """Held while anything is loaded: libraries that import lazily are not safe to load from several threads."""
 
-ROOMS = (
-    "igpo_gym.data",
-    "igpo_gym.search",
-    "igpo_gym.tools",
-    "igpo_gym.protocols",
-    "igpo_gym.scorers",
-    "igpo_gym.rewards",
-    "igpo_gym.agents.policies",
-    "igpo_gym.agents.rollouts.transcripts",
-    "igpo_gym.agents.training.estimators",
-)
-"""The modules that register what specs of this package can name; imported before others' names are taken."""
-
 PLUGINS = "igpo_gym.plugins"
 """The group of entry points whose modules are loaded, so that they can register what they have."""
 
@@ -53,6 +40,8 @@ _NAME = re.compile(r"[^\s#:(),]+")
 class Kind:
     """A kind of object that specs name."""
 
+    room: str
+    """The module that registers the package's own names of the kind; imported when one is looked up."""
     noun: str
     """What a spec of the kind is called in messages."""
     thing: str
@@ -69,39 +58,57 @@ class Kind:
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "questions": Kind(
+            "igpo_gym.data",
             "questions",
             "set of questions",
             {"questions": "questions", "passages": "passages", "fingerprint": "fingerprint"},
             common="igpo_gym.data.subsets:subset",
             kept=8,
         ),
-        "search": Kind("search", "retriever", {"search": "search(queries, k)"}),
-        "scorer": Kind("scorer", "scorer", {"score": "score(requests)"}, kept=4),
-        "reward": Kind("reward", "reward", {"terms": "terms", "price": "price(episode, turn)"}),
-        "term": Kind("reward term", "reward term", {"price": "price(episode, turn)", "views": "views"}),
+        "search": Kind("igpo_gym.search", "search", "retriever", {"search": "search(queries, k)"}),
+        "scorer": Kind("igpo_gym.scorers", "scorer", "scorer", {"score": "score(requests)"}, kept=4),
+        "reward": Kind(
+            "igpo_gym.rewards", "reward", "reward", {"terms": "terms", "price": "price(episode, turn)"}
+        ),
+        "term": Kind(
+            "igpo_gym.rewards",
+            "reward term",
+            "reward term",
+            {"price": "price(episode, turn)", "views": "views"},
+        ),
         "instrument": Kind(
+            "igpo_gym.rewards",
             "instrument",
             "instrument",
             {"name": "name", "version": "version", "measure": "measure(states)"},
         ),
-        "tool": Kind("tool", "tool", {"spec": "spec, a ToolSpec", "run": "run(calls)"}),
-        "toolbox": Kind("tools", "set of tools", {"tools": "tools"}, kept=4),
+        "tool": Kind("igpo_gym.tools", "tool", "tool", {"spec": "spec, a ToolSpec", "run": "run(calls)"}),
+        "toolbox": Kind("igpo_gym.tools", "tools", "set of tools", {"tools": "tools"}, kept=4),
         "protocol": Kind(
+            "igpo_gym.protocols",
             "protocol",
             "protocol",
             {"parse": "parse(message)", "write": "write(action)", "prompt": "prompt(question)"},
         ),
         "estimator": Kind(
-            "advantage estimator", "advantage estimator", {"name": "name", "uses_gains": "uses_gains"}
+            "igpo_gym.agents.training.estimators",
+            "advantage estimator",
+            "advantage estimator",
+            {"name": "name", "uses_gains": "uses_gains"},
         ),
-        "policy": Kind("policy", "policy", {"act": "act(episodes)"}),
+        "policy": Kind("igpo_gym.agents.policies", "policy", "policy", {"act": "act(episodes)"}),
         "transcripts": Kind(
+            "igpo_gym.agents.rollouts.transcripts",
             "layout of transcripts",
             "layout of transcripts",
             {"name": "name", "fits": "fits(fields)", "read": "read(row)"},
         ),
-        "judge": Kind("judge", "judge", {"grade": "grade(questions, answers, predictions)"}, kept=4),
-        "metric": Kind("metric", "metric", {"name": "name", "score": "score(prediction, answers)"}),
+        "judge": Kind(
+            "igpo_gym.rewards", "judge", "judge", {"grade": "grade(questions, answers, predictions)"}, kept=4
+        ),
+        "metric": Kind(
+            "igpo_gym.data", "metric", "metric", {"name": "name", "score": "score(prediction, answers)"}
+        ),
     }
 )
 """The kinds by the name that :func:`register` and :func:`resolve` take."""
@@ -191,7 +198,7 @@ def register(
         raise SpecError(f"a name has neither blanks nor any of # : ( ) , in it, unlike {name!r}")
     owner = str(sys._getframe(1).f_globals.get("__name__"))
     if not owner.startswith("igpo_gym."):
-        _load_rooms()  # the package's names are its own, however early others come
+        importlib.import_module(kind_of(kind).room)  # its names are its own, however early others come
 
     def add(made: T) -> T:
         table, entry = table_of(kind), Entry(made, form or name, files, runs_code, parts, owner)
@@ -219,13 +226,14 @@ def registered(kind: str, name: str) -> bool:
 
 def names(kind: str) -> tuple[str, ...]:
     """The registered names of a kind, those of plugins included, in the order of their registration."""
-    _load_plugins()
+    _load(kind)
     return tuple(name for name in table_of(kind) if name not in (PATH, OTHER))
 
 
 def forms(*kinds: str) -> str:
     """What a spec of the kinds can be, for messages."""
-    _load_plugins()
+    for kind in kinds:
+        _load(kind)
     known = {entry.form for kind in kinds for entry in table_of(kind).values()}
     return ", ".join([*sorted(known), "package.module:attribute"])
 
@@ -240,18 +248,18 @@ def table_of(kind: str) -> dict[str, Entry]:
 def _entry(kind: str, name: str) -> Entry | None:
     table = table_of(kind)
     if name not in table:
-        _load_plugins()
+        _load(kind)
     return table.get(name)
 
 
-def _load_rooms() -> None:
-    """Import what registers the package's own names. It needs no lock: imports have their own."""
-    for room in ROOMS:
-        importlib.import_module(room)
+def _load(kind: str) -> None:
+    """Import what registers the package's own names of a kind, and all plugins."""
+    importlib.import_module(kind_of(kind).room)  # without the lock: imports have their own
+    _load_plugins()
 
 
 def _load_plugins() -> None:
-    """Import the package's rooms and the entry points, once.
+    """Load the entry points, once.
 
     A plugin that fails is a warning: it must not take the others down.
     """
@@ -263,7 +271,6 @@ def _load_plugins() -> None:
             return
         _loading = True
         try:
-            _load_rooms()
             for point in entry_points(group=PLUGINS):
                 _load_plugin(point)
             _loaded = True

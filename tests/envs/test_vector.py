@@ -277,6 +277,15 @@ def test_the_wrong_number_of_actions_or_seeds_is_explained(settings: dict[str, A
         envs.reset(options={"mask": np.array([True, True])})
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_a_seed_may_be_a_number_of_numpy(settings: dict[str, Any], kind: type[np.integer[Any]]) -> None:
+    envs = SearchQAVectorEnv(2, **settings)
+    expected, _ = envs.reset(seed=3)
+    for seed in (kind(3), [kind(3), kind(4)], np.array([3, 4], kind)):
+        observations, _ = envs.reset(seed=seed)  # type: ignore[arg-type]
+        assert list(observations) == list(expected)
+
+
 def test_make_vec_reaches_it_and_its_spaces_hold(settings: dict[str, Any]) -> None:
     envs = gym.make_vec("SearchQA-IGPO-v0", num_envs=4, group_size=2, **settings, render_mode="ansi")
     assert isinstance(envs, SearchQAVectorEnv)

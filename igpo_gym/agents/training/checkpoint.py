@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import IO, Any
 
 import torch
@@ -38,8 +39,9 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The state that :func:`write_checkpoint` wrote, with its tensors on ``device``.
 
-    Raises DataError for a damaged file. ``torch.load`` itself compares no checksum, and of some damaged
-    archives it returns memory that it never wrote.
+    Raises DataError for a damaged file, and for one that holds more than tensors and plain values: no code
+    of a file runs. ``torch.load`` itself compares no checksum, and of some damaged archives it returns memory
+    that it never wrote.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -52,7 +54,13 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         whole = _digest(file, size) == file.read()
     if not whole:
         raise DataError(path, f"the checkpoint is damaged; {_CURE}")
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except UnpicklingError:
+        problem = (
+            "the checkpoint holds what is neither a tensor nor a plain value, so it is not of this package"
+        )
+        raise DataError(path, f"{problem}; {_CURE}") from None
     return state
 
 

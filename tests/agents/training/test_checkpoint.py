@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,3 +74,23 @@ def test_any_turned_bit_and_any_cut_is_found(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match="the checkpoint is damaged"):
             read_checkpoint(path)
+
+
+class Opens:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+def test_no_code_of_a_checkpoint_runs(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    write_checkpoint(tmp_path / "state.pt", {"updates": Opens(made)})
+    with pytest.raises(DataError, match="neither a tensor nor a plain value"):
+        read_checkpoint(tmp_path / "state.pt")
+    assert not made.exists()
+    torch.load(tmp_path / "state.pt", weights_only=False)["updates"].close()
+    assert made.exists()
