@@ -39,6 +39,8 @@ QUICK = {
     "asynchronous": "asynchronous.py --count 32 --repeats 2 --canceled 100",
     "scoring": "scoring.py --quick",
     "scorer_memory": "scorer_memory.py --cache-mb 16 --episodes 4",
+    "belief_load": "belief_load.py --seconds 8 --clients 16",
+    "beliefs": "beliefs.py --model nano --clients 1,4",
     "search": "search.py --sizes 20000 --queries 50",
     "search_server": "search_server.py --passages 5000 --seconds 2",
     "training_sampling": "training.py sampling --batch 16 --repeats 2",
@@ -51,7 +53,13 @@ QUICK = {
 """The arguments of each benchmark. Two are none of them: ``retrieval.py`` needs an encoder and files, and
 ``training_parts.py`` another checkout."""
 
-NEEDS = {"trl_step": "trl", "discrete": "sb3_contrib", "search_server": "fastapi"}
+NEEDS = {
+    "trl_step": "trl",
+    "discrete": "sb3_contrib",
+    "search_server": "fastapi",
+    "belief_load": "fastapi",
+    "beliefs": "fastapi",
+}
 """A library without which a benchmark is left out."""
 
 

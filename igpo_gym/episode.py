@@ -15,7 +15,7 @@ segments that are never changed, so whoever has tokenized a prefix of the transc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -265,6 +265,8 @@ class Belief:
     joined: tuple[bool, ...] = field(default=(), compare=False)
     """For each alias, whether its first token holds the end of the probe, too, as the tokenizer joins them;
     empty where none does."""
+    weights: str = field(default="", compare=False)
+    """The version of the weights that gave it; empty where the scorer does not tell one."""
 
     def reduced(self, aliases: Aliases = "max") -> float:
         """One log-probability for all aliases: that of the best, of the first, or of their sum.
@@ -376,6 +378,10 @@ class Turn:
         return False
 
 
+MIXED_WEIGHTS = "mixed_weights"
+"""The field of a record, and key of ``info``, that tells whether the weights changed within the episode."""
+
+
 class EpisodeMark(NamedTuple):
     """A point in an episode: the lengths of its lists, who had measured, and whether it had ended."""
 
@@ -386,6 +392,8 @@ class EpisodeMark(NamedTuple):
     measured: int
     instruments: Mapping[str, str]
     end: EndReason | None
+    held: tuple[list[Belief], list[dict[BeliefView, Belief]], dict[str, Any]]
+    """The lists of beliefs and views, which :meth:`Episode.believe_anew` puts others in the place of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,10 +505,12 @@ class Episode:
             len(self.measured),
             self.instruments,
             self.end,
+            (self.beliefs, self.views, self.extra),
         )
 
     def rewind(self, mark: EpisodeMark) -> None:
         """Take back what was added since the mark."""
+        self.beliefs, self.views, self.extra = mark.held
         del self.turns[mark.turns :]
         del self.beliefs[mark.beliefs :]
         del self.rewards[mark.rewards :]
@@ -527,6 +537,22 @@ class Episode:
         if had:
             self.views.append(had)
         return None not in beliefs.values()
+
+    @property
+    def mixed(self) -> bool:
+        """Whether its beliefs, those by one view, are of several versions of the weights."""
+        by_view = self.views[0] if self.views else {}
+        tracks = [self.beliefs, *([state[view] for state in self.views] for view in by_view)]
+        return any(len({belief.weights for belief in track}) > 1 for track in tracks)
+
+    def believe_anew(self, states: Sequence[Mapping[BeliefView, Belief | None]]) -> bool:
+        """Put other beliefs in the place of all, those of each state by view; tells as :meth:`believe`.
+
+        The episode's record then says ``mixed_weights``.
+        """
+        self.beliefs, self.views = [], []
+        self.extra = {**self.extra, MIXED_WEIGHTS: True}
+        return all([self.believe(beliefs) for beliefs in states])
 
     def note(self, measured: Mapping[str, Any], versions: Mapping[str, str]) -> None:
         """Add what instruments measured of one more state, by name, and their versions."""

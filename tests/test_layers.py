@@ -16,7 +16,7 @@ PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
     *("episode", "text", "errors", "storage", "statistics", "batching"),
-    *("connections", "transport", "specs", "parameters", "config"),
+    *("connections", "transport", "serving", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
     *("benchmark", "viewer", "play", "models", "cli"),
 )

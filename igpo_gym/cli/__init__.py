@@ -95,6 +95,10 @@ GROUPS = {
                 "Serve a search index over HTTP, in Search-R1's protocol: for igpo-gym, Search-R1, verl, "
                 "SkyRL, slime.",
             ),
+            "beliefs": Command(
+                "igpo_gym.cli.serve:serve_beliefs",
+                "Serve a model's beliefs over HTTP: how likely are these answers after this transcript?",
+            ),
         },
     ),
     "check": (

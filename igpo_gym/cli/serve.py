@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from collections.abc import Sized
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -47,7 +49,8 @@ def serve_search(
     many clients ask at once is searched together. Ctrl-C or SIGTERM ends it when running requests are done.
     """
     with explained():
-        from igpo_gym.search.server import Limits, bound, make_app, serve
+        from igpo_gym.search.server import Limits, make_app
+        from igpo_gym.serving import bound, serve
         from igpo_gym.specs import fingerprint, resolve
 
         if stdio:
@@ -59,15 +62,71 @@ def serve_search(
             retriever = resolve("search", index, questions=_NoQuestions())
             app = make_app(retriever, fingerprint(index), Limits(topk=topk), host if mcp else "")
             size = f"{len(retriever):,} passages" if isinstance(retriever, Sized) else repr(retriever)
-            url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/retrieve"
-            _log()
-            serve(
-                app,
-                sock,
-                lambda: console.print(
-                    f"serving {size} at {url}", markup=False, highlight=False, soft_wrap=True
-                ),
-            )
+            _log("igpo_gym.search.server")
+            serve(app, sock, lambda: _say(f"serving {size} at {_root(host, sock)}/retrieve"))
+
+
+def serve_beliefs(
+    model: Annotated[
+        str,
+        typer.Argument(help="nano, smollm2, a folder with safetensors, a .gguf file, a hub name."),
+    ],
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at.")] = 8001,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    cache_gib: Annotated[
+        float, typer.Option(min=0.0, help="How much the prefix cache of all clients holds, in GiB.")
+    ] = 2.0,
+    waiting: Annotated[
+        int, typer.Option(min=1, help="How many requests may wait; the next is told to come back.")
+    ] = 1024,
+    weights_folder: Annotated[
+        Path | None,
+        typer.Option(help="Take new weights (POST /weights) from below this folder; off without it."),
+    ] = None,
+) -> None:
+    """Serve a model's beliefs over HTTP: how likely are these answers after this transcript?
+
+    Examples:
+
+      igpo-gym serve beliefs smollm2 --port 8001
+
+      curl localhost:8001/beliefs -d '{"messages": [{"role": "user", "content": "Where is Danzig?"}],
+      "answers": ["Poland"]}'
+
+      igpo-gym rollout --scorer beliefs:http://localhost:8001 ...
+
+    What many clients ask at once is read together, each transcript once. GET /health tells what is served,
+    GET /metrics what was done (for Prometheus). With --weights-folder and a token in IGPO_GYM_WEIGHTS_TOKEN a
+    trainer pushes new weights. Ctrl-C or SIGTERM ends it when running requests are done.
+    """
+    with explained():
+        from igpo_gym.serving import bound, serve  # before the model's libraries, for what may be missing
+
+        with bound(host, port) as sock:
+            from igpo_gym.lm.names import check_name
+            from igpo_gym.scorers.server import Limits, Pushes, make_app
+
+            check_name(model)
+            pushes = Pushes.of(weights_folder)
+            from igpo_gym.scorers.local import TransformersScorer
+
+            scorer = TransformersScorer.load(model, device, cache_bytes=int(cache_gib * 2**30))
+            name = Path(model).name
+            _log("igpo_gym.scorers.server")
+            app = make_app(scorer, name, Limits(waiting=waiting), pushes)
+            serve(app, sock, lambda: _say(f"serving beliefs of {name} at {_root(host, sock)}"))
+
+
+def _root(host: str, sock: socket.socket) -> str:
+    """The root of a server's URLs."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _NoQuestions:
@@ -80,10 +139,10 @@ class _NoQuestions:
         )
 
 
-def _log() -> None:
-    """Let the server's log be seen on standard error."""
+def _log(name: str) -> None:
+    """Let a server's log be seen on standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("igpo_gym.search.server")
+    logger = logging.getLogger(name)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

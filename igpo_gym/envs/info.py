@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from igpo_gym.config import Info
 from igpo_gym.data.scores import scores
-from igpo_gym.episode import Episode, Invalid, ToolCalls
+from igpo_gym.episode import MIXED_WEIGHTS, Episode, Invalid, ToolCalls
 from igpo_gym.rewards.terms import INFORMATION_GAIN
 from igpo_gym.tools.searching import queries
 
@@ -25,8 +25,10 @@ def episode_info(
     """The ``info`` of an episode as it stands, after its reset or its latest turn.
 
     With ``info="metrics"`` the numbers alone. Always ``turn`` (0 after a reset), and with a scorer ``belief``
-    (in [0, 1]) and ``belief_log_prob`` (nats per token). After a turn ``valid``, ``failed`` (whether a call
-    found its backend down), ``failed_turns`` (so far), ``reply_cut`` (characters that the reply leaves out),
+    (in [0, 1]) and ``belief_log_prob`` (nats per token); with one that tells the version of its weights
+    ``mixed_weights`` (whether they changed within the episode, whose beliefs were then asked anew). After a
+    turn ``valid``, ``failed`` (whether a call found its backend down), ``failed_turns`` (so far),
+    ``reply_cut`` (characters that the reply leaves out),
     and with a scorer ``gain``. At the end ``em``, ``f1``, ``cover_em`` (for an answer in parts also
     ``fanoutqa_loose``, with a judge ``judge``), and ``tool_turns``.
 
@@ -58,6 +60,8 @@ def episode_info(
     if beliefs:
         told["belief"] = beliefs[-1].prob
         told["belief_log_prob"] = beliefs[-1].log_prob
+        if beliefs[-1].weights:
+            told[MIXED_WEIGHTS] = bool(episode.extra.get(MIXED_WEIGHTS, False))
     if turns:
         failed = [turn.failed for turn in turns]
         told["valid"] = not isinstance(turns[-1].action, Invalid)

@@ -24,7 +24,7 @@ from igpo_gym.viewer.page import PARTS, document, joined, web
 try:
     from fastapi import FastAPI, Request, Response
 
-    from igpo_gym.search.server import bound, serve
+    from igpo_gym.serving import bound, serve
 except ModuleNotFoundError as missing:
     if missing.name != "fastapi":
         raise

@@ -34,13 +34,17 @@ specs.register("scorer", specs.PATH, local_scorer, form="a folder with safetenso
 specs.register("scorer", specs.OTHER, local_scorer, form="a model's name on the Hugging Face hub")
 for _name in ("http", "https"):
     specs.register("scorer", _name, "igpo_gym.scorers.remote:RemoteScorer", form="http://HOST:PORT/v1")
+specs.register(
+    "scorer", "beliefs", "igpo_gym.scorers.beliefs:BeliefServerScorer", form="beliefs:http://HOST:PORT"
+)
 
 
 def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
     """A scorer from its spec; objects pass, "none" and None are no scorer.
 
     A spec is a language model (see ``names.MODEL_FORMS``), with the options of :func:`local_scorer`, or the
-    URL of a server, with those of :class:`remote.RemoteScorer`. Equal specs give the same scorer within a
+    URL of a server, with those of :class:`remote.RemoteScorer`, or "beliefs:" and that of a belief server,
+    with those of :class:`beliefs.BeliefServerScorer`. Equal specs give the same scorer within a
     process, so that environments share one model and its cache. Raises SpecError, with what can be given, for
     a spec that names no scorer, and ScoringError for a server that cannot be reached.
     """

@@ -155,12 +155,17 @@ class TransformersScorer:
         TranscriptTooLongError for transcripts longer than the model reads.
         """
         with self.reader.lock:
+            queries = [query_of(self.framing, request) for request in requests]
+            return self.answer(queries)
+
+    def answer(self, queries: Sequence[Query]) -> list[Belief]:
+        """As :meth:`score`, for requests in token ids."""
+        with self.reader.lock:
             started = time.perf_counter()
             self.reader.refresh()
-            queries = [query_of(self.framing, request) for request in requests]
             self._check_lengths(queries)
             beliefs = self._beliefs(queries)
-            self._count(requests=len(requests), seconds=time.perf_counter() - started)
+            self._count(requests=len(queries), seconds=time.perf_counter() - started)
             return [beliefs[query] for query in queries]
 
     def __deepcopy__(self, memo: object) -> TransformersScorer:

@@ -53,9 +53,15 @@ def query_of(framing: Framing, request: BeliefRequest, max_aliases: int | None =
     >>> [framing.text(answer.ids) for answer in query.answers], [prompt.scored for prompt in query.prompts]
     ([' Poland', ' in Poland'], [3, 4])
     """
+    return query_behind(framing, framing.ids(request.segments, request.probe.prefix), request, max_aliases)
+
+
+def query_behind(
+    framing: Framing, context: Ids, request: BeliefRequest, max_aliases: int | None = None
+) -> Query:
+    """As :func:`query_of`, behind the token ids ``context`` in the place of the request's segments."""
     prefix = request.probe.prefix
     check_probe(framing, prefix)
-    context = framing.ids(request.segments, prefix)
     answers = [framing.behind(prefix, answer) for answer in request.asked(max_aliases)]
     if not all(answer.before for answer in answers):  # something must predict the answer's first token
         answers = [answer._replace(before=context[-1:] + answer.before) for answer in answers]

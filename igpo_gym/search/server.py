@@ -7,39 +7,25 @@ documents, ``GET /health`` tells what is served; ``/mcp`` is for agents that spe
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
-import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sized
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from igpo_gym import __version__
 from igpo_gym.episode import Passage
-from igpo_gym.errors import AccessError, MissingExtraError, SearchError, SpecError
+from igpo_gym.errors import AccessError, SearchError
 from igpo_gym.search.dialects import write_document, write_passage
 from igpo_gym.search.interface import Retriever
 from igpo_gym.search.joining import FullError, Joined
-
-try:
-    import uvicorn
-    from fastapi import FastAPI, Request, Response
-    from starlette.requests import ClientDisconnect
-except ModuleNotFoundError as missing:
-    if missing.name not in ("fastapi", "uvicorn"):
-        raise
-    raise MissingExtraError("a search server", "serve") from missing
+from igpo_gym.serving import FastAPI, Refused, Request, Response, example, json_response, read_object, texts
 
 logger = logging.getLogger(__name__)
 
 EXAMPLE_QUERIES = {"queries": ["who wrote The Tin Drum"], "topk": 3, "return_scores": True}
-
-LONGEST_SHUTDOWN = 30
-"""Seconds that requests under way are waited for when the server is told to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +41,6 @@ class Limits:
     """How long a request may be."""
     waiting: int = 1024
     """How many requests may wait; the next is told to come back."""
-
-
-class _Wrong(Exception):  # noqa: N818
-    """A request that is answered with this status and these words."""
-
-    def __init__(self, status: int, detail: str, wait: int = 0) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.wait = status, detail, wait
 
 
 @dataclass
@@ -117,13 +95,12 @@ def make_app(
     async def answered(request: Request, answer: Callable[[dict[str, Any]], Awaitable[Any]]) -> Response:
         started = time.perf_counter()
         try:
-            body = await answer(_object(await _read(request, limits.max_bytes)))
-        except _Wrong as wrong:
+            body = await answer(await read_object(request, limits.max_bytes))
+        except Refused as refused:
             line.refused += 1
-            headers = {"Retry-After": str(wrong.wait)} if wrong.wait else {}
-            return _json({"detail": wrong.detail}, wrong.status, headers)
+            return refused.response()
         line.seconds.append(time.perf_counter() - started)
-        return _json(body)
+        return json_response(body)
 
     async def searched(asked: dict[str, Any]) -> Any:
         queries, k, scores = _query(asked, limits)
@@ -134,8 +111,8 @@ def make_app(
     async def accessed(asked: dict[str, Any]) -> Any:
         documents = getattr(retriever, "documents", None)
         if not callable(documents):
-            raise _Wrong(404, "this index gives no whole documents")
-        ids = _texts(asked, "urls", limits.max_queries)
+            raise Refused(404, "this index gives no whole documents")
+        ids = texts(asked, "urls", limits.max_queries)
         found = await _working(joined.run(lambda: documents(ids)))
         return {"result": [write_document(document) for document in found]}
 
@@ -149,7 +126,7 @@ def make_app(
 
     async def health() -> Response:
         """What is served."""
-        return _json(
+        return json_response(
             {
                 "status": "ok",
                 "passages": len(retriever) if isinstance(retriever, Sized) else None,
@@ -160,8 +137,8 @@ def make_app(
         )
 
     app = FastAPI(title="igpo-gym search", version=__version__, lifespan=lifespan)
-    app.add_api_route("/retrieve", retrieve, methods=["POST"], openapi_extra=_example(EXAMPLE_QUERIES))
-    app.add_api_route("/access", access, methods=["POST"], openapi_extra=_example({"urls": ["0"]}))
+    app.add_api_route("/retrieve", retrieve, methods=["POST"], openapi_extra=example(EXAMPLE_QUERIES))
+    app.add_api_route("/access", access, methods=["POST"], openapi_extra=example({"urls": ["0"]}))
     app.add_api_route("/health", health, methods=["GET"])
     if tools:
         app.mount("/", tools.streamable_http_app(stateless_http=True, json_response=True, host=mcp_host))
@@ -174,51 +151,6 @@ def _mcp(joined: Joined, retriever: Retriever, limits: Limits) -> Any:
     return make_mcp_server(joined, retriever, limits.topk, limits.max_topk)
 
 
-def _example(body: dict[str, Any]) -> dict[str, Any]:
-    """What the documentation at ``/docs`` shows as a request's body."""
-    content = {"application/json": {"schema": {"type": "object"}, "example": body}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A socket at which :func:`serve` can listen. Raises SpecError where that is not possible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sets TCP_NODELAY; without, an answer in two pieces takes 40 ms longer.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except (OSError, OverflowError) as problem:
-        sock.close()
-        reason = getattr(problem, "strerror", None) or str(problem)
-        raise SpecError(
-            f"nothing can listen at {host}:{port} ({reason.lower()}); choose another --port or --host"
-        ) from None
-    return sock
-
-
-def serve(
-    app: FastAPI, sock: socket.socket, announce: Callable[[], None], patience: int = LONGEST_SHUTDOWN
-) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are finished first, for at most ``patience`` seconds.
-
-    ``announce`` is called as soon as clients can connect.
-    """
-    config = uvicorn.Config(
-        app,
-        log_level="warning" if patience else "critical",  # without patience, what is cut off is no error
-        access_log=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=patience,
-    )
-    # uvicorn raises the signal again when it has shut down, which would end the process with its number.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    sock.listen(config.backlog)
-    announce()
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[sock])
-
-
 def _item(passage: Passage, scored: bool) -> dict[str, Any]:
     document = write_passage(passage)
     return {"document": document, "score": passage.score} if scored else document
@@ -229,14 +161,14 @@ async def _working(search: Awaitable[Any]) -> Any:
     try:
         return await search
     except FullError:
-        raise _Wrong(503, "too many requests wait; come back later", wait=1) from None
+        raise Refused(503, "too many requests wait; come back later", wait=1) from None
     except (SearchError, OSError) as problem:
-        raise _Wrong(503, f"the search is unavailable: {problem}", wait=1) from None
+        raise Refused(503, f"the search is unavailable: {problem}", wait=1) from None
     except AccessError as problem:
-        raise _Wrong(502, str(problem)) from None
+        raise Refused(502, str(problem)) from None
     except Exception:  # a fault of the retriever must not take the server down
         logger.exception("a search failed")
-        raise _Wrong(500, "the search failed; the server's log tells why") from None
+        raise Refused(500, "the search failed; the server's log tells why") from None
 
 
 def _query(asked: dict[str, Any], limits: Limits) -> tuple[list[str], int, bool]:
@@ -244,46 +176,11 @@ def _query(asked: dict[str, Any], limits: Limits) -> tuple[list[str], int, bool]
     if "queries" not in asked and isinstance(asked.get("query"), str):
         queries = [asked["query"]]
     else:
-        queries = _texts(asked, "queries", limits.max_queries)
+        queries = texts(asked, "queries", limits.max_queries)
     k = limits.topk if asked.get("topk") in (None, 0) else asked["topk"]
     if not isinstance(k, int) or isinstance(k, bool) or not 0 < k <= limits.max_topk:
-        raise _Wrong(422, f"topk must be a whole number from 1 to {limits.max_topk}, not {k!r:.40}")
+        raise Refused(422, f"topk must be a whole number from 1 to {limits.max_topk}, not {k!r:.40}")
     scores = asked.get("return_scores")
     if not (scores is None or isinstance(scores, bool)):
-        raise _Wrong(422, f"return_scores must be true or false, not {scores!r:.40}")
+        raise Refused(422, f"return_scores must be true or false, not {scores!r:.40}")
     return queries, k, bool(scores)
-
-
-def _texts(asked: dict[str, Any], name: str, most: int) -> list[str]:
-    texts = asked.get(name)
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _Wrong(422, f"{name} must be a list of texts, not {texts!r:.40}")
-    if len(texts) > most:
-        raise _Wrong(422, f"a request may hold {most} {name}, not {len(texts)}")
-    return texts
-
-
-async def _read(request: Request, most: int) -> bytes:
-    content = bytearray()
-    try:
-        async for piece in request.stream():
-            content += piece
-            if len(content) > most:
-                raise _Wrong(413, f"a request may have {most} bytes")
-    except ClientDisconnect:
-        raise _Wrong(400, "the request broke off") from None  # for the count; nobody is there to read it
-    return bytes(content)
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    try:
-        asked = json.loads(content)
-    except (ValueError, RecursionError):
-        raise _Wrong(422, "the body must be JSON") from None
-    if not isinstance(asked, dict):
-        raise _Wrong(422, "the body must be a JSON object")
-    return asked
-
-
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(body), status, headers, "application/json")

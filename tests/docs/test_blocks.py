@@ -100,4 +100,4 @@ def test_what_is_skipped_says_why() -> None:
     for block in skipped:
         assert block.language in {"python", "bash"}, block
         assert block.skip.startswith(REASONS), f"{block}: {block.skip}"
-    assert {block.language for block in ALL} <= {"python", "bash", "toml", "json", "text"}
+    assert {block.language for block in ALL} <= {"python", "bash", "toml", "json", "text", "javascript"}

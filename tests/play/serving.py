@@ -20,7 +20,7 @@ from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search import BM25Index
-from igpo_gym.search.server import bound
+from igpo_gym.serving import bound
 from igpo_gym.tools import Open, Search
 from tests.conftest import MentionScorer
 from tests.viewer.pages import EVIL

@@ -11,7 +11,8 @@ import uvicorn
 
 from igpo_gym.episode import Passage
 from igpo_gym.search import BM25Index, Retriever
-from igpo_gym.search.server import Limits, bound, make_app
+from igpo_gym.search.server import Limits, make_app
+from igpo_gym.serving import bound
 from tests.scorers.servers import Refusal, Route
 
 PASSAGES = (

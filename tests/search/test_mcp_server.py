@@ -18,7 +18,8 @@ import uvicorn
 from mcp import Client, StdioServerParameters
 
 from igpo_gym.search import BM25Index
-from igpo_gym.search.server import bound, make_app
+from igpo_gym.search.server import make_app
+from igpo_gym.serving import bound
 from tests.conftest import PASSAGES
 
 

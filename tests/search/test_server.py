@@ -24,7 +24,8 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError, SpecError
 from igpo_gym.search import BM25Index
-from igpo_gym.search.server import Limits, Line, bound
+from igpo_gym.search.server import Limits, Line
+from igpo_gym.serving import bound
 from igpo_gym.specs import resolve
 from tests.conftest import PASSAGES as TINY
 from tests.search.servers import INDEX, PASSAGES, contents, served
@@ -368,7 +369,8 @@ def asks(questions: QuestionSet) -> BM25Index:
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
 def test_what_is_not_installed_is_named_with_its_extra(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "igpo_gym.search.server")
+    for name in ("igpo_gym.search.server", "igpo_gym.serving"):
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     done = CliRunner().invoke(app, ["serve", "search", "nowhere"])
     assert done.exit_code == 2

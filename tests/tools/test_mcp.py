@@ -23,7 +23,7 @@ pytest.importorskip("mcp", reason="needs the extra mcp")
 
 import uvicorn
 
-from igpo_gym.search.server import bound
+from igpo_gym.serving import bound
 from igpo_gym.tools.mcp import MCP_KEY, McpServer, _spec
 from tests.tools import mcp_server
 

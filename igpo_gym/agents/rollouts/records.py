@@ -163,14 +163,19 @@ def _question(record: Mapping[str, Any]) -> Question:
 
 
 def _belief_record(belief: Belief) -> dict[str, Any]:
-    known = {"token_log_probs": belief.token_log_probs, "joined": belief.joined}
+    known = {
+        "token_log_probs": belief.token_log_probs,
+        "joined": belief.joined,
+        "weights": belief.weights,
+    }
     return {"log_probs": belief.log_probs, **{name: value for name, value in known.items() if value}}
 
 
 def _belief(record: Mapping[str, Any]) -> Belief:
     tokens = record.get("token_log_probs", ())
     joined = tuple(record.get("joined", ()))
-    belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined)
+    weights = str(record.get("weights", ""))
+    belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined, weights)
     if not belief.log_probs or not max(belief.log_probs) < _ROUNDING:
         raise ValueError(f"no log-probabilities of answers: {belief.log_probs!r:.60}")
     return belief

@@ -1,0 +1,130 @@
+"""New weights for a model that is served: found below one folder, checked, and loaded beside the old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import igpo_gym.specs as specs
+from igpo_gym.errors import SpecError
+from igpo_gym.lm.loading import quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FLOATS = ("F16", "BF16", "F32", "F64")
+"""The dtypes of weights that can be read as they stand; quantized ones cannot."""
+
+LEFT_OUT = frozenset(
+    {
+        *("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures"),
+        *("bos_token_id", "eos_token_id", "pad_token_id", "attention_dropout"),
+    }
+)
+"""Fields of a configuration that do not change what the model computes when it is asked."""
+
+
+def folder_below(root: Path, name: str) -> Path:
+    """The folder of weights that ``name`` means below ``root``.
+
+    Raises SpecError for a name that leads out of it (by "..", as an absolute path, by a link), that is not
+    there, or that has no safetensors.
+
+    >>> folder_below(Path("weights"), "../other")
+    Traceback (most recent call last):
+    igpo_gym.errors.SpecError: '../other' is no name below the folder of weights
+    """
+    root = root.resolve()
+    parts = Path(name).parts if "\0" not in name else ()
+    if not parts or ".." in parts or Path(name).is_absolute():
+        raise SpecError(f"{name!r:.80} is no name below the folder of weights")
+    folder = root / name
+    files = sorted(folder.glob("*.safetensors"))
+    for path in (folder, *files, folder / "config.json", *folder.glob("*.index.json")):
+        if not path.resolve().is_relative_to(root):
+            raise SpecError(f"{name!r:.80} leads out of the folder of weights")
+    if not files:
+        raise SpecError(f"there are no safetensors under the name {name!r:.80}; save the model there first")
+    return folder
+
+
+def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """A model with the weights of ``folder`` and the architecture of ``model``, which stays as it is.
+
+    It is on the CPU, in the dtype of ``model``. Raises SpecError, with the first difference, for weights of
+    another architecture: other settings, names or shapes, or a dtype that is no plain float.
+    """
+    _check_settings(model, folder)
+    _check_dtypes(folder)
+    with specs.LOCK, quiet():
+        try:
+            loaded, report = type(model).from_pretrained(
+                folder,
+                config=model.config,
+                dtype=model.dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # so that they are told by name, below
+                output_loading_info=True,
+            )
+        except Exception as problem:  # whatever a damaged file makes its libraries raise
+            raise SpecError(f"cannot load the weights {folder.name!r}: {_first_line(problem)}") from None
+    for what, names in (
+        ("lack", report["missing_keys"]),
+        ("have beside the model's", report["unexpected_keys"]),
+        ("have in another shape", [_name(key) for key in report["mismatched_keys"]]),
+    ):
+        if names:
+            raise SpecError(
+                f"the weights {folder.name!r} are of another architecture: they {what} {min(names)}"
+            )
+    return loaded.eval()  # type: ignore[no-any-return]
+
+
+def _name(key: Any) -> str:
+    """The name of a weight, where a report has its shapes beside it."""
+    return str(key if isinstance(key, str) else key[0])
+
+
+def _check_settings(model: PreTrainedModel, folder: Path) -> None:
+    if not (folder / "config.json").exists():
+        return
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            theirs = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+    except Exception as problem:
+        raise SpecError(f"cannot read config.json of {folder.name!r}: {_first_line(problem)}") from None
+    ours = model.config.to_dict()
+    for name in sorted((ours.keys() | theirs.keys()) - LEFT_OUT):
+        if ours.get(name) != theirs.get(name):
+            raise SpecError(
+                f"the weights {folder.name!r} are of another architecture: their config.json has {name} "
+                f"{theirs.get(name)!r:.60}, and {ours.get(name)!r:.60} is served"
+            )
+
+
+def _check_dtypes(folder: Path) -> None:
+    for name, dtype in _dtypes(folder):
+        if dtype not in FLOATS:
+            raise SpecError(
+                f"the weights {folder.name!r} have {name} in {dtype}; save them in one of {', '.join(FLOATS)}"
+            )
+
+
+def _dtypes(folder: Path) -> Iterator[tuple[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - it is no dictionary
+                    yield name, file.get_slice(name).get_dtype()
+        except (SafetensorError, OSError) as problem:
+            raise SpecError(f"cannot read {path.name} of {folder.name!r}: {_first_line(problem)}") from None
+
+
+def _first_line(problem: BaseException) -> str:
+    return str(problem).strip().partition("\n")[0][:300]

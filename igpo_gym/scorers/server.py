@@ -1,0 +1,319 @@
+"""A belief server: the local scorer behind HTTP, for this package's clients and for any other language.
+
+``igpo-gym serve beliefs MODEL`` runs it. ``POST /beliefs`` tells beliefs, ``GET /health`` what is served,
+``GET /metrics`` what was done, and ``POST /weights`` takes new weights, where that is allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import os
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from igpo_gym import __version__
+from igpo_gym.batching import Batches
+from igpo_gym.episode import Belief
+from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
+from igpo_gym.scorers.belief_wire import KIND, TOO_LONG, Asked, read_request, write_belief
+from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.prompts import Query, query_behind, query_of
+from igpo_gym.scorers.pushed import folder_below, load_like
+from igpo_gym.serving import FastAPI, Refused, Request, Response, example, json_response, read_object
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_TOKEN = "IGPO_GYM_WEIGHTS_TOKEN"
+"""The environment variable with the token that ``POST /weights`` wants."""
+
+EXAMPLE = {"messages": [{"role": "user", "content": "Where is Danzig?"}], "answers": ["Poland"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a belief server accepts."""
+
+    max_requests: int = 256
+    """How many transcripts one HTTP request may hold."""
+    max_bytes: int = 8 << 20
+    """How long it may be."""
+    waiting: int = 1024
+    """How many HTTP requests may wait; the next is told to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushes:
+    """Who may push weights, and from where."""
+
+    folder: Path
+    token: str
+
+    @classmethod
+    def of(cls, folder: Path | None) -> Pushes | None:
+        """Pushes from below ``folder`` with the token of the environment; None without a folder.
+
+        Raises SpecError for a folder that is not there, and where the environment has no token.
+        """
+        if folder is None:
+            return None
+        if not folder.is_dir():
+            raise SpecError(f"there is no folder {str(folder)!r} for --weights-folder")
+        token = os.environ.get(WEIGHTS_TOKEN, "")
+        if not token:
+            raise SpecError(f"--weights-folder needs a token: set {WEIGHTS_TOKEN}, here and at the trainer")
+        return cls(folder, token)
+
+    def check(self, header: str) -> None:
+        """Raise Refused for a request whose Authorization is not the token."""
+        if not hmac.compare_digest(header.encode(), f"Bearer {self.token}".encode()):
+            raise Refused(401, f"the Authorization must be 'Bearer' and the token of {WEIGHTS_TOKEN}")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a request is told: a belief, or why there is none; and by which version of the weights."""
+
+    version: str
+    belief: Belief | None = None
+    too_long: str = ""
+    wrong: str = ""
+
+
+class Served:
+    """A scorer and the version of its weights, at work for many callers.
+
+    One thread asks the scorer, in batches of what all callers want. Weights change between two batches, so
+    that all beliefs of one order are of one version.
+    """
+
+    def __init__(self, scorer: TransformersScorer) -> None:
+        self.scorer = scorer
+        self._start = secrets.token_hex(4)  # a server that starts anew has other versions
+        self._pushed = 0
+        self.batches: Batches[Asked | PreTrainedModel, Told] = Batches(
+            self._answer, closed=lambda: ScoringError("the server ends"), name="igpo_gym-beliefs"
+        )
+
+    @property
+    def version(self) -> str:
+        """The version of the weights."""
+        return f"{self._start}-{self._pushed}"
+
+    @property
+    def pushed(self) -> int:
+        """How often weights were pushed."""
+        return self._pushed
+
+    async def ask(self, asked: Sequence[Asked]) -> list[Told]:
+        """What each request is told, all by one version."""
+        return await asyncio.wrap_future(self.batches.place(asked))
+
+    async def push(self, folder: Path) -> str:
+        """Take the weights of a folder; returns their version. Raises SpecError where they do not fit."""
+        model = await asyncio.to_thread(load_like, self.scorer.reader.model, folder)
+        (told,) = await asyncio.wrap_future(self.batches.place([model]))
+        return told.version
+
+    def _answer(self, batch: Sequence[Asked | PreTrainedModel]) -> list[Told]:
+        for each in batch:
+            if not isinstance(each, Asked):
+                self.scorer.copy_weights(each)
+                self._pushed += 1
+        told = [Told(self.version)] * len(batch)
+        queries: dict[int, Query] = {}
+        for place, each in enumerate(batch):
+            if isinstance(each, Asked):
+                try:
+                    queries[place] = self._query(each)
+                except (SpecError, ScoringError) as problem:
+                    told[place] = Told(self.version, wrong=str(problem))
+        # Transcripts that begin alike are read next to each other, so that a full cache forgets none between.
+        places = sorted(queries, key=lambda place: (_session(batch[place]), queries[place].context))
+        try:
+            beliefs = self.scorer.answer([queries[place] for place in places])
+        except TranscriptTooLongError as problem:  # raised before anything is read
+            for number in problem.requests:
+                told[places[number]] = Told(self.version, too_long=str(problem))
+            places = [place for number, place in enumerate(places) if number not in problem.requests]
+            beliefs = self.scorer.answer([queries[place] for place in places])
+        for place, belief in zip(places, beliefs, strict=True):
+            told[place] = Told(self.version, replace(belief, weights=self.version))
+        return told
+
+    def _query(self, asked: Asked) -> Query:
+        if asked.ids is None:
+            return query_of(self.scorer.framing, asked.request)
+        vocabulary = len(self.scorer.reader.view.get_input_embeddings().weight)
+        if not asked.ids or max(asked.ids) >= vocabulary:
+            raise SpecError(f"ids must be token ids from 0 to {vocabulary - 1}, at least one")
+        return query_behind(self.scorer.framing, asked.ids, asked.request)
+
+
+def _session(asked: Asked | PreTrainedModel) -> str:
+    return asked.session if isinstance(asked, Asked) else ""
+
+
+def make_app(
+    scorer: TransformersScorer, name: str = "", limits: Limits = Limits(), pushes: Pushes | None = None
+) -> FastAPI:
+    """The application of a server of ``scorer``, whose model is called ``name``.
+
+    Without ``pushes`` there is no ``POST /weights``.
+    """
+    served = Served(scorer)
+    answers: Counter[int] = Counter()
+    beliefs = waiting = 0
+    loading = asyncio.Lock()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(served.batches.close)
+
+    async def answered(work: Callable[[], Awaitable[Any]]) -> Response:
+        try:
+            response = json_response(await work())
+        except Refused as refused:
+            response = refused.response()
+        except Exception:  # a fault of the model must not take the server down
+            logger.exception("a request failed")
+            response = Refused(500, "the scorer failed; the server's log tells why").response()
+        answers[response.status_code] += 1
+        return response
+
+    async def told(request: Request) -> dict[str, Any]:
+        nonlocal beliefs, waiting
+        asked, version = _read(await read_object(request, limits.max_bytes), limits)
+        if waiting >= limits.waiting:
+            raise Refused(503, "too many requests wait; come back later", wait=1)
+        waiting += 1
+        try:
+            found = await served.ask(asked)
+        finally:
+            waiting -= 1
+        _check(found, version)
+        beliefs += sum(each.belief is not None for each in found)
+        return {"version": found[0].version, "beliefs": [_entry(each) for each in found]}
+
+    async def loaded(request: Request, pushes: Pushes) -> dict[str, Any]:
+        pushes.check(request.headers.get("authorization", ""))
+        body = await read_object(request, 4096)
+        if not isinstance(body.get("name"), str):
+            raise Refused(422, "name must be the name of a folder of weights")
+        if loading.locked():
+            raise Refused(503, "other weights are being loaded; come back later", wait=1)
+        async with loading:
+            try:
+                return {"version": await served.push(folder_below(pushes.folder, body["name"]))}
+            except SpecError as problem:
+                raise Refused(422, str(problem)) from None
+
+    async def post_beliefs(request: Request) -> Response:
+        """For each transcript the log-probabilities of its answers' tokens, and the weights' version."""
+        return await answered(lambda: told(request))
+
+    async def post_weights(request: Request) -> Response:
+        """Take the weights of a folder below the folder of weights; answers with their version."""
+        assert pushes is not None
+        return await answered(lambda: loaded(request, pushes))
+
+    async def health() -> Response:
+        """What is served."""
+        return json_response(
+            {
+                "status": "ok",
+                "kind": KIND,
+                "model": name,
+                "version": served.version,
+                "longest": scorer.reader.longest,
+                "max_requests": limits.max_requests,
+                "max_bytes": limits.max_bytes,
+                "waiting": waiting,
+                "package": __version__,
+            }
+        )
+
+    async def metrics() -> Response:
+        """What was done, in the text format of Prometheus."""
+        stats = scorer.stats
+        text = exposition(
+            {
+                "beliefs_total": beliefs,
+                "tokens_forwarded_total": stats.tokens_forwarded,
+                "tokens_reused_total": stats.tokens_reused,
+                "tokens_minimum_total": stats.tokens_minimum,
+                "scoring_seconds_total": stats.seconds,
+                "weights_pushed_total": served.pushed,
+                "cache_bytes": stats.cache_bytes,
+                "waiting": waiting,
+            },
+            answers,
+        )
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    app = FastAPI(title="igpo-gym beliefs", version=__version__, lifespan=lifespan)
+    app.add_api_route("/beliefs", post_beliefs, methods=["POST"], openapi_extra=example(EXAMPLE))
+    app.add_api_route("/health", health, methods=["GET"])
+    app.add_api_route("/metrics", metrics, methods=["GET"])
+    if pushes:
+        app.add_api_route("/weights", post_weights, methods=["POST"], openapi_extra=example({"name": "10"}))
+    return app
+
+
+def exposition(values: Mapping[str, float], answers: Mapping[int, int]) -> str:
+    """Numbers in the text format of Prometheus, and the count of answers by status.
+
+    >>> print(exposition({"waiting": 2}, {200: 5}), end="")
+    # TYPE igpo_gym_waiting gauge
+    igpo_gym_waiting 2
+    # TYPE igpo_gym_answers_total counter
+    igpo_gym_answers_total{status="200"} 5
+    """
+    lines = []
+    for name, value in values.items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# TYPE igpo_gym_{name} {kind}", f"igpo_gym_{name} {value}"]
+    lines.append("# TYPE igpo_gym_answers_total counter")
+    lines += [f'igpo_gym_answers_total{{status="{status}"}} {count}' for status, count in answers.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _read(body: dict[str, Any], limits: Limits) -> tuple[list[Asked], str]:
+    """The requests of a body, which is one itself or has a list of them, and the version that it names."""
+    version = body.get("version", "")
+    items = body.get("requests", [body])
+    if not isinstance(version, str):
+        raise Refused(422, "version must be a text")
+    if not isinstance(items, list) or not 0 < len(items) <= limits.max_requests:
+        raise Refused(422, f"requests must be a list of 1 to {limits.max_requests} requests")
+    asked = []
+    for number, item in enumerate(items, 1):
+        try:
+            asked.append(read_request(item))
+        except ValueError as problem:
+            raise Refused(422, f"request {number} of {len(items)}: {problem}") from None
+    return asked, version
+
+
+def _check(told: Sequence[Told], version: str) -> None:
+    """Raise Refused where the version is another one, and where a request cannot be answered."""
+    if version and version != told[0].version:
+        now = told[0].version
+        raise Refused(409, f"the weights {version!r:.40} are gone; {now!r} are served", version=now)
+    for number, each in enumerate(told, 1):
+        if each.wrong:
+            raise Refused(422, f"request {number} of {len(told)}: {each.wrong}")
+
+
+def _entry(told: Told) -> dict[str, Any]:
+    return {TOO_LONG: told.too_long} if told.belief is None else write_belief(told.belief)

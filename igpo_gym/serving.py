@@ -1,0 +1,125 @@
+"""What the package's HTTP servers have in common: bounded requests, refusals as JSON, and an orderly end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from igpo_gym.errors import MissingExtraError, SpecError
+
+try:
+    import uvicorn
+    from fastapi import FastAPI, Request, Response
+    from starlette.requests import ClientDisconnect
+except ModuleNotFoundError as missing:
+    if missing.name not in ("fastapi", "uvicorn"):
+        raise
+    raise MissingExtraError("a server", "serve") from missing
+
+__all__ = [
+    *("FastAPI", "Refused", "Request", "Response", "bound", "example", "json_response", "read_object"),
+    *("serve", "texts"),
+]
+# FastAPI's own are taken from here, so that where it is missing the error names the extra.
+
+LONGEST_SHUTDOWN = 30
+"""Seconds that requests under way are waited for when the server is told to end."""
+
+
+class Refused(Exception):  # noqa: N818
+    """A request that is answered with this status and these words.
+
+    ``wait`` are the seconds of its Retry-After, 0 for none; ``more`` stands in the answer beside the words.
+    """
+
+    def __init__(self, status: int, detail: str, wait: int = 0, **more: Any) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.wait, self.more = status, detail, wait, more
+
+    def response(self) -> Response:
+        """The answer."""
+        headers = {"Retry-After": str(self.wait)} if self.wait else {}
+        return json_response({"detail": self.detail, **self.more}, self.status, headers)
+
+
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer in JSON."""
+    return Response(json.dumps(body), status, headers, "application/json")
+
+
+async def read_object(request: Request, most: int) -> dict[str, Any]:
+    """The JSON object that is a request's body, of at most ``most`` bytes. Raises Refused for another."""
+    content = bytearray()
+    try:
+        async for piece in request.stream():
+            content += piece
+            if len(content) > most:
+                raise Refused(413, f"a request may have {most} bytes")
+    except ClientDisconnect:
+        raise Refused(400, "the request broke off") from None  # for the count; nobody is there to read it
+    try:
+        asked = json.loads(bytes(content))
+    except (ValueError, RecursionError):
+        raise Refused(422, "the body must be JSON") from None
+    if not isinstance(asked, dict):
+        raise Refused(422, "the body must be a JSON object")
+    return asked
+
+
+def texts(asked: dict[str, Any], name: str, most: int) -> list[str]:
+    """The list of at most ``most`` texts under ``name``. Raises Refused for anything else."""
+    found = asked.get(name)
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise Refused(422, f"{name} must be a list of texts, not {found!r:.40}")
+    if len(found) > most:
+        raise Refused(422, f"a request may hold {most} {name}, not {len(found)}")
+    return found
+
+
+def example(body: dict[str, Any]) -> dict[str, Any]:
+    """What the documentation at ``/docs`` shows as a request's body."""
+    content = {"application/json": {"schema": {"type": "object"}, "example": body}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at which :func:`serve` can listen. Raises SpecError where that is not possible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio sets TCP_NODELAY; without, an answer in two pieces takes 40 ms longer.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except (OSError, OverflowError) as problem:
+        sock.close()
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise SpecError(
+            f"nothing can listen at {host}:{port} ({reason.lower()}); choose another --port or --host"
+        ) from None
+    return sock
+
+
+def serve(
+    app: FastAPI, sock: socket.socket, announce: Callable[[], None], patience: int = LONGEST_SHUTDOWN
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are finished first, for at most ``patience`` seconds.
+
+    ``announce`` is called as soon as clients can connect.
+    """
+    config = uvicorn.Config(
+        app,
+        log_level="warning" if patience else "critical",  # without patience, what is cut off is no error
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=patience,
+    )
+    # uvicorn raises the signal again when it has shut down, which would end the process with its number.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    sock.listen(config.backlog)
+    announce()
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[sock])
