@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
+from igpo_gym.errors import AccessError, BudgetSpentError, ReplayError, SamplingError, ScoringError
 from igpo_gym.specs import joined
 from igpo_gym.text import printable, without_credentials
 
@@ -60,6 +60,20 @@ ClearText = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
+
+
+BudgetText = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        help='Stop between two pieces where this is used up, such as "hours=2, tokens=5e6"; also '
+        "[b]calls[/b]: messages, beliefs, searches and verdicts. What has begun is finished, and the command "
+        "ends with the code 3. The same command goes on, and the budget counts anew.",
+    ),
+]
+
+OVER_BUDGET = 3
+"""The exit code of a command that its budget has ended."""
 
 
 def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
@@ -144,6 +158,9 @@ def explained() -> Iterator[None]:
     """A user's mistake ends the command with its explanation instead of a traceback."""
     try:
         yield
+    except BudgetSpentError as end:
+        plainly(str(end))
+        raise typer.Exit(OVER_BUDGET) from end
     except (ValueError, ImportError, OSError, *_ENDING) as mistake:
         text = escape(printable(without_credentials(_told(mistake))))
         Console(stderr=True).print(f"[bold red]error[/bold red] {text}", soft_wrap=True)

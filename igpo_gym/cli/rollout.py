@@ -15,6 +15,7 @@ from rich.table import Table
 from igpo_gym.cli.common import (
     Agent,
     BatchSize,
+    BudgetText,
     ClearText,
     MaxTokens,
     Out,
@@ -33,6 +34,7 @@ from igpo_gym.cli.options import NO_OPTIONS, configured
 from igpo_gym.config import EnvConfig, Names, marks, shown
 
 if TYPE_CHECKING:
+    from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
@@ -52,6 +54,7 @@ def rollout(
     max_tokens: MaxTokens = 256,
     seed: Seed = 0,
     clear_text: ClearText = False,
+    budget: BudgetText = None,
 ) -> None:
     """Let an agent play many episodes, and record them.
 
@@ -67,11 +70,13 @@ def rollout(
       igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --out server.jsonl
     """
     from igpo_gym.agents.policies.bounds import played_by
+    from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
     from igpo_gym.storage import check_writable
 
+    meter = Meter(Budget.parse(budget))
     check_writable(out)
     config = played_by(agent, config)
     question_set, engine = assemble(config)
@@ -79,7 +84,9 @@ def rollout(
     policy = make_policy(agent, question_set, engine, sampling)
     recording = Recording.of(config, question_set, agent, sampling)
     chosen = question_set.questions[:episodes]
-    played = record(engine, policy, chosen, out, recording, batch_size, config.group_size, clear_text)
+    played = record(
+        engine, policy, chosen, out, recording, batch_size, config.group_size, clear_text, meter=meter
+    )
     console.print(_summary(read_rollouts(out)))
     stats = getattr(engine.scorer, "stats", None)
     if isinstance(stats, ScorerStats) and played:
@@ -138,26 +145,34 @@ def record(
     group_size: int,
     clear_text: bool = False,
     others: Collection[str] = (),
+    meter: Meter | None = None,
 ) -> int:
     """Play what the file does not have yet into it, with a progress bar; returns how many episodes.
 
-    ``others`` are the question sets of this run that stand in the file beside this one.
+    ``others`` are the question sets of this run that stand in the file beside this one. Where the ``meter``'s
+    budget is used up no question is begun any more; raises BudgetSpentError if some were left out.
     """
     from igpo_gym.agents.rollouts.collect import collect
+    from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.agents.rollouts.records import RolloutFile
 
     settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
+    meter = meter or Meter()
+    meter.watch(policy, engine.scorer, engine.reference)
     with RolloutFile(out, settings, fingerprints, engine.reward, others, clear_text=clear_text) as file:
         wanted = {(question.id, attempt) for question in questions for attempt in range(group_size)}
         remaining = len(wanted - file.done)
-        began, turns = time.perf_counter(), 0
-        played = collect(engine, policy, questions, batch_size, group_size, frozenset(file.done))
+        began, turns, ended = time.perf_counter(), 0, 0
+        played = collect(engine, policy, meter.until(questions), batch_size, group_size, frozenset(file.done))
         for episode in progress(played, "episodes", remaining):
+            meter.saw(episode)
+            ended += 1
             if not episode.turns:  # aborted before its first turn, of which it was told
                 continue
             file.write(episode)
             turns += len(episode.turns)
         seconds = time.perf_counter() - began
+    meter.check(len(wanted) - remaining + ended, len(wanted), "episodes")
     if remaining:
         console.print(f"{remaining} episodes, {turns} steps, {seconds / max(turns, 1):.4f} s a step")
     return remaining
