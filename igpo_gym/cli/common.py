@@ -72,6 +72,15 @@ BudgetText = Annotated[
     ),
 ]
 
+EstimateOnly = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Play some of what is left for ten seconds, without keeping it, and tell what the rest will "
+        "take.",
+    ),
+]
+
 OVER_BUDGET = 3
 """The exit code of a command that its budget has ended."""
 
@@ -97,6 +106,29 @@ def tell_cache(facts: Mapping[str, str | int]) -> None:
     """A line about how often the search cache helped, of what an engine's retriever tells."""
     if "cache_hits" in facts:
         console.print(f"search cache: {facts['cache_hits']} hits, {facts['cache_misses']} misses")
+
+
+def tell_forecast(found: Mapping[str, Estimate], units: int, what: str) -> None:
+    """What is left of a run, and what it will take, as a table."""
+    table = Table(f"left: {units} {what}", "about", "95% interval", "pieces tried")
+    for name, each in found.items():
+        ends = "" if math.isnan(each.low) else f"{each.low:.0f} to {each.high:.0f}"
+        table.add_row(name, f"{each.value:.0f}", ends, str(each.units))
+    console.print(table)
+    if memory := _memory():
+        plainly(f"memory of this process: at most {memory / 2**30:.2g} GiB so far")
+
+
+def _memory() -> int | None:
+    """The most that this process has held, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
 
 
 def tell_view(*files: Path) -> None:

@@ -17,6 +17,7 @@ from igpo_gym.cli.common import (
     BatchSize,
     BudgetText,
     ClearText,
+    EstimateOnly,
     MaxTokens,
     Out,
     Seed,
@@ -28,6 +29,7 @@ from igpo_gym.cli.common import (
     make_policy,
     progress,
     tell_cache,
+    tell_forecast,
     tell_view,
 )
 from igpo_gym.cli.options import NO_OPTIONS, configured
@@ -55,6 +57,7 @@ def rollout(
     seed: Seed = 0,
     clear_text: ClearText = False,
     budget: BudgetText = None,
+    estimate: EstimateOnly = False,
 ) -> None:
     """Let an agent play many episodes, and record them.
 
@@ -84,6 +87,9 @@ def rollout(
     policy = make_policy(agent, question_set, engine, sampling)
     recording = Recording.of(config, question_set, agent, sampling)
     chosen = question_set.questions[:episodes]
+    if estimate:
+        _estimate(engine, policy, chosen, out, batch_size, config.group_size)
+        return
     played = record(
         engine, policy, chosen, out, recording, batch_size, config.group_size, clear_text, meter=meter
     )
@@ -94,6 +100,24 @@ def rollout(
         console.print(f"scorer: {stats.requests} requests in {stats.seconds:.1f} s, {tokens}")
     tell_cache(engine.facts())
     tell_view(out)
+
+
+def _estimate(
+    engine: Engine, policy: Policy, questions: Sequence[Question], out: Path, batch_size: int, group_size: int
+) -> None:
+    """Tell what the episodes will take that the file does not have; nothing is written."""
+    from igpo_gym.agents.rollouts.costs import Meter
+    from igpo_gym.agents.rollouts.estimates import forecast, played, probe
+    from igpo_gym.agents.rollouts.records import read_rollouts
+
+    done = {(each.question.id, each.attempt) for each in read_rollouts(out)} if out.is_file() else set()
+    left = [
+        question for question in questions for place in range(group_size) if (question.id, place) not in done
+    ]
+    meter = Meter()
+    meter.watch(policy, engine.scorer, engine.reference)
+    pieces = probe(played(engine, policy, left, batch_size, meter), meter)
+    tell_forecast(forecast(pieces, len(left)), len(left), "episodes")
 
 
 @dataclass(frozen=True, slots=True)
