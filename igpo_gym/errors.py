@@ -92,6 +92,20 @@ class PromptTooLongError(ScoringError):
         return str(self.args[0])
 
 
+class BudgetSpentError(RuntimeError):
+    """A run that its budget has ended between two pieces. All that is done is kept."""
+
+    def __init__(self, done: int, total: int, what: str, spent: str) -> None:
+        super().__init__(done, total, what, spent)
+
+    def __str__(self) -> str:
+        done, total, what, spent = self.args
+        return (
+            f"the budget is used up ({spent}): {done} of {total} {what} are done; the same command goes on, "
+            "with the whole budget again"
+        )
+
+
 class MissingExtraError(ImportError):
     """An optional dependency that is not installed; the message gives the command that installs it."""
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
+from igpo_gym.errors import AccessError, BudgetSpentError, ReplayError, SamplingError, ScoringError
 from igpo_gym.specs import joined
 from igpo_gym.text import printable, without_credentials
 
@@ -62,6 +62,29 @@ ClearText = Annotated[
 Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
 
 
+BudgetText = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        help='Stop between two pieces where this is used up, such as "hours=2, tokens=5e6"; also '
+        "[b]calls[/b]: messages, beliefs, searches and verdicts. What has begun is finished, and the command "
+        "ends with the code 3. The same command goes on, and the budget counts anew.",
+    ),
+]
+
+EstimateOnly = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Play some of what is left for ten seconds, without keeping it, and tell what the rest will "
+        "take.",
+    ),
+]
+
+OVER_BUDGET = 3
+"""The exit code of a command that its budget has ended."""
+
+
 def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     """The questions and the engine that the options ask for."""
     from igpo_gym.envs.setup import assemble
@@ -83,6 +106,29 @@ def tell_cache(facts: Mapping[str, str | int]) -> None:
     """A line about how often the search cache helped, of what an engine's retriever tells."""
     if "cache_hits" in facts:
         console.print(f"search cache: {facts['cache_hits']} hits, {facts['cache_misses']} misses")
+
+
+def tell_forecast(found: Mapping[str, Estimate], units: int, what: str) -> None:
+    """What is left of a run, and what it will take, as a table."""
+    table = Table(f"left: {units} {what}", "about", "95% interval", "pieces tried")
+    for name, each in found.items():
+        ends = "" if math.isnan(each.low) else f"{each.low:.0f} to {each.high:.0f}"
+        table.add_row(name, f"{each.value:.0f}", ends, str(each.units))
+    console.print(table)
+    if memory := _memory():
+        plainly(f"memory of this process: at most {memory / 2**30:.2g} GiB so far")
+
+
+def _memory() -> int | None:
+    """The most that this process has held, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
 
 
 def tell_view(*files: Path) -> None:
@@ -144,6 +190,9 @@ def explained() -> Iterator[None]:
     """A user's mistake ends the command with its explanation instead of a traceback."""
     try:
         yield
+    except BudgetSpentError as end:
+        plainly(str(end))
+        raise typer.Exit(OVER_BUDGET) from end
     except (ValueError, ImportError, OSError, *_ENDING) as mistake:
         text = escape(printable(without_credentials(_told(mistake))))
         Console(stderr=True).print(f"[bold red]error[/bold red] {text}", soft_wrap=True)

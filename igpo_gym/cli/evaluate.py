@@ -14,6 +14,7 @@ from igpo_gym.cli.common import (
     TOO_FEW,
     Agent,
     BatchSize,
+    BudgetText,
     ClearText,
     MaxTokens,
     Seed,
@@ -33,11 +34,12 @@ from igpo_gym.errors import SpecError
 from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
+    from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.benchmark.evaluation.measures import Measure
     from igpo_gym.benchmark.evaluation.table import Scores
     from igpo_gym.lm.policy import Policy
 
-NOT_IN_CARDS = ("like", "config", "trust_imports", "out", "table")
+NOT_IN_CARDS = ("like", "config", "trust_imports", "out", "table", "budget")
 """Options that a card does not hold: they say where things are, not what is played."""
 
 WITHOUT = ("order", "group_size")
@@ -94,6 +96,7 @@ def evaluate(
     max_tokens: MaxTokens = 256,
     seed: Seed = 0,
     clear_text: ClearText = False,
+    budget: BudgetText = None,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -122,6 +125,7 @@ def evaluate(
       igpo-gym eval --like nano.card.json
     """
     from igpo_gym.agents.policies.bounds import played_by
+    from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.benchmark.evaluation import card
     from igpo_gym.benchmark.evaluation import table as tables
     from igpo_gym.benchmark.evaluation.measures import measures
@@ -129,6 +133,7 @@ def evaluate(
     from igpo_gym.specs import listed
     from igpo_gym.storage import check_writable
 
+    meter = Meter(Budget.parse(budget))
     out = out or (card.again(like) if like else None)
     if out is None:
         raise SpecError("give --out, the file for the episodes")
@@ -161,7 +166,9 @@ def evaluate(
         "seed": seed,
     }
     begun = out.exists() and out.stat().st_size > 0
-    decided, wanted = _play(agent, played, sampling, episodes, attempts, batch_size, out, asked, clear_text)
+    decided, wanted = _play(
+        agent, played, sampling, episodes, attempts, batch_size, out, asked, clear_text, meter
+    )
     scores = _scores(out, wanted, asked, settings["questions"])
     _print(scores)
     for file in table or ():
@@ -216,6 +223,7 @@ def _play(
     out: Path,
     asked: Sequence[Measure],
     clear_text: bool,
+    meter: Meter,
 ) -> tuple[dict[str, Any], set[tuple[str, str, int]]]:
     """Play all sets into the file; returns what decides the figures, and which episodes are asked for."""
     from igpo_gym.benchmark.evaluation.card import decided_by, set_facts
@@ -240,7 +248,7 @@ def _play(
         decided = decided_by(engine, policy, agent_fingerprint, asked, facts)
         chosen = question_set.questions[:episodes]
         others = [other for other in names if other != name]
-        record(engine, policy, chosen, out, recording, batch_size, attempts, clear_text, others)
+        record(engine, policy, chosen, out, recording, batch_size, attempts, clear_text, others, meter)
         tell_cache(engine.facts())
         wanted |= {(name, question.id, attempt) for question in chosen for attempt in range(attempts)}
     return decided, wanted

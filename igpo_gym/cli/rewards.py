@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.cli.common import TrustImports, console, explained, in_cells, make_policy, progress
+from igpo_gym.cli.common import BudgetText, TrustImports, console, explained, in_cells, make_policy, progress
 from igpo_gym.cli.rollout import SAMPLING
 from igpo_gym.config import EnvConfig, Names, marks
 
@@ -113,6 +113,7 @@ def relabel(
             "--records", help="Write whole records, paid the first reward, to be shown and priced again."
         ),
     ] = False,
+    budget: BudgetText = None,
     trust_imports: TrustImports = False,
 ) -> None:
     """Tell what recorded or imported episodes would have been paid under any rewards.
@@ -131,11 +132,13 @@ def relabel(
 
       igpo-gym relabel records.jsonl --reward igpo --scorer nano --records --out priced.jsonl
     """
+    from igpo_gym.agents.rollouts.costs import Budget, Meter, Spent
     from igpo_gym.agents.rollouts.records import read_settings
     from igpo_gym.agents.rollouts.resumed import ResumedFile
     from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
+    from igpo_gym.scorers import resolve_scorer
     from igpo_gym.specs import fingerprint, from_file, resolve
     from igpo_gym.storage import check_writable
     from igpo_gym.text import without_credentials
@@ -143,6 +146,7 @@ def relabel(
     options = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
     given = {name: value for name, value in options.items() if value is not None}
     with explained():
+        meter = Meter(Budget.parse(budget))
         if out.exists() and out.samefile(file):
             raise ValueError(f"--out is the recording itself ({file}); name another file")
         if out.is_dir():
@@ -189,8 +193,9 @@ def relabel(
         with ResumedFile(out, made, tell_again) as written:
             recordings: deque[dict[str, Any]] = deque()
             recorded = _episodes(file, recordings, alone=bool(corpus or context), skip=written.done)
+            meter.watch(*(resolve_scorer(settings.get(name)) for name in models), context.get("policy"))
             priced = priced_episodes(
-                recorded,
+                meter.until(recorded),
                 functions,
                 settings.get("scorer"),
                 reference=settings.get("reference"),
@@ -202,9 +207,17 @@ def relabel(
             for each in progress(priced, "episodes", total - written.done):
                 own = recordings.popleft()
                 line = _line(each, own)
+                meter.add(Spent(verdicts=_graded(each) if judge else 0))
                 written.write(_record(each, line, functions[0], own | models) if records else line)
                 tell(line)
+            meter.check(written.done, total, "episodes")
     console.print(_table(returns))
+
+
+def _graded(priced: Priced) -> int:
+    from igpo_gym.agents.rollouts.costs import in_episode
+
+    return int(in_episode(priced.episode).verdicts)
 
 
 NAMES = marks(EnvConfig, Names)

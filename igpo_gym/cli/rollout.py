@@ -15,7 +15,9 @@ from rich.table import Table
 from igpo_gym.cli.common import (
     Agent,
     BatchSize,
+    BudgetText,
     ClearText,
+    EstimateOnly,
     MaxTokens,
     Out,
     Seed,
@@ -27,6 +29,7 @@ from igpo_gym.cli.common import (
     make_policy,
     progress,
     tell_cache,
+    tell_forecast,
     tell_view,
 )
 from igpo_gym.cli.options import NO_OPTIONS, configured
@@ -35,6 +38,7 @@ from igpo_gym.errors import SpecError
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.branches import Branching
+    from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
@@ -61,6 +65,8 @@ def rollout(
         ),
     ] = None,
     clear_text: ClearText = False,
+    budget: BudgetText = None,
+    estimate: EstimateOnly = False,
 ) -> None:
     """Let an agent play many episodes, and record them.
 
@@ -79,13 +85,17 @@ def rollout(
     """
     from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.agents.rollouts.branches import Branching
+    from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
     from igpo_gym.storage import check_writable
 
+    meter = Meter(Budget.parse(budget))
     check_writable(out)
     branching = None if branch is None else Branching.parse(branch)
+    if branching and estimate:
+        raise SpecError("--estimate tells of episodes that begin at the prompt: leave --branch out of it")
     config = played_by(agent, config)
     question_set, engine = assemble(config)
     if branching and branching.where == "belief" and engine.scorer is None:
@@ -96,8 +106,20 @@ def rollout(
     if branch is not None:  # attempts are numbered by both
         recording.settings.update(branch=branch, group_size=config.group_size)
     chosen = question_set.questions[:episodes]
+    if estimate:
+        _estimate(engine, policy, chosen, out, batch_size, config.group_size)
+        return
     played = record(
-        engine, policy, chosen, out, recording, batch_size, config.group_size, clear_text, branching=branching
+        engine,
+        policy,
+        chosen,
+        out,
+        recording,
+        batch_size,
+        config.group_size,
+        clear_text,
+        branching=branching,
+        meter=meter,
     )
     console.print(_summary(read_rollouts(out)))
     stats = getattr(engine.scorer, "stats", None)
@@ -106,6 +128,24 @@ def rollout(
         console.print(f"scorer: {stats.requests} requests in {stats.seconds:.1f} s, {tokens}")
     tell_cache(engine.facts())
     tell_view(out)
+
+
+def _estimate(
+    engine: Engine, policy: Policy, questions: Sequence[Question], out: Path, batch_size: int, group_size: int
+) -> None:
+    """Tell what the episodes will take that the file does not have; nothing is written."""
+    from igpo_gym.agents.rollouts.costs import Meter
+    from igpo_gym.agents.rollouts.estimates import forecast, played, probe
+    from igpo_gym.agents.rollouts.records import read_rollouts
+
+    done = {(each.question.id, each.attempt) for each in read_rollouts(out)} if out.is_file() else set()
+    left = [
+        question for question in questions for place in range(group_size) if (question.id, place) not in done
+    ]
+    meter = Meter()
+    meter.watch(policy, engine.scorer, engine.reference)
+    pieces = probe(played(engine, policy, left, batch_size, meter), meter)
+    tell_forecast(forecast(pieces, len(left)), len(left), "episodes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,29 +198,39 @@ def record(
     clear_text: bool = False,
     others: Collection[str] = (),
     branching: Branching | None = None,
+    meter: Meter | None = None,
 ) -> int:
     """Play what the file does not have yet into it, with a progress bar; returns how many episodes.
 
-    ``others`` are the question sets of this run that stand in the file beside this one.
+    ``others`` are the question sets of this run that stand in the file beside this one. Where the ``meter``'s
+    budget is used up no question is begun any more; raises BudgetSpentError if some were left out.
     """
     from igpo_gym.agents.rollouts.collect import collect
+    from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.agents.rollouts.records import RolloutFile
 
     settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
+    meter = meter or Meter()
+    meter.watch(policy, engine.scorer, engine.reference)
     with RolloutFile(out, settings, fingerprints, engine.reward, others, clear_text=clear_text) as file:
         size = branching.leaves(group_size) if branching else group_size
         wanted = {(question.id, attempt) for question in questions for attempt in range(size)}
         remaining = len(wanted - file.done)
-        began, turns = time.perf_counter(), 0
+        began, turns, ended = time.perf_counter(), 0, 0
         recorded = _branching_still(out, wanted - file.done) if branching and file.done else ()
         done = frozenset(file.done)
-        played = collect(engine, policy, questions, batch_size, group_size, done, branching, recorded)
+        played = collect(
+            engine, policy, meter.until(questions), batch_size, group_size, done, branching, recorded
+        )
         for episode in progress(played, "episodes", remaining):
+            meter.saw(episode)
+            ended += 1
             if not episode.turns:  # aborted before its first turn, of which it was told
                 continue
             file.write(episode)
             turns += len(episode.turns)
         seconds = time.perf_counter() - began
+    meter.check(len(wanted) - remaining + ended, len(wanted), "episodes")
     if remaining:
         console.print(f"{remaining} episodes, {turns} steps, {seconds / max(turns, 1):.4f} s a step")
     return remaining

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from igpo_gym.agents.training.recipes import RECIPES, recipe
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import console, explained, plainly, tell_cache, tell_view
+from igpo_gym.cli.common import BudgetText, console, explained, plainly, tell_cache, tell_view
 from igpo_gym.cli.options import configured
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def train(
         ),
     ] = None,
     wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")] = False,
+    budget: BudgetText = None,
 ) -> None:
     """Train a language model to search and answer, with IGPO or a rival of it.
 
@@ -77,16 +78,18 @@ def train(
       igpo-gym train runs/qwen --model Qwen/Qwen2.5-7B-Instruct --lora 16 --questions hotpotqa:train.json
       --validation hotpotqa:dev.json --search bm25:wiki-index --group-size 16 --learning-rate 1e-6
     """
+    from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.agents.training.readiness import check_ready
     from igpo_gym.storage import check_writable
 
+    meter = Meter(Budget.parse(budget))
     check_ready(settings)  # before the seconds that the next imports take
     check_writable(out, folder=True)
     from igpo_gym.agents.training.samples import SAMPLES, samples
     from igpo_gym.agents.training.trainer import train
 
     with display(settings.updates) as show:
-        facts = train(out, settings, show, wandb, plainly)
+        facts = train(out, settings, show, wandb, plainly, meter=meter)
     tell_cache(facts)
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
     if kept := samples(out / SAMPLES):

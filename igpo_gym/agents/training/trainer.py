@@ -48,6 +48,7 @@ from torch import Tensor
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.branches import Branching, grouped, owners
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
+from igpo_gym.agents.rollouts.costs import Meter, Spent
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.alarms import LAG, WINDOW, alarms, paid_metrics, raised
 from igpo_gym.agents.training.batches import (
@@ -254,7 +255,9 @@ def learn(
 class Run:
     """A run's model, environments and progress. Raises what its parts raise for settings that do not fit."""
 
-    def __init__(self, out: Path, settings: Settings, plan: Plan | None = None) -> None:
+    def __init__(
+        self, out: Path, settings: Settings, plan: Plan | None = None, meter: Meter | None = None
+    ) -> None:
         s = self.settings = settings
         self.out, self.watch = out, Stopwatch()
         self.plan = plan or plan_run(s)
@@ -276,6 +279,8 @@ class Run:
         """Where sampler and trainer round unlike, the cap of the correction."""
         needs = resolve_reward(s.reward).needs
         self.reference_scorer = self._reference_scorer(begun) if "reference" in needs else None
+        self.meter = meter or Meter()
+        self.meter.watch(self.policy, self.scorer, self.reference_scorer)
         scorer, reference = (
             TimedScorer(each, self.watch) if each else None for each in (self.scorer, self.reference_scorer)
         )
@@ -338,6 +343,10 @@ class Run:
             with self.watch("update"):
                 learned = self._learn(batch)
             self._tell_distance(learned)
+        for episode in episodes:
+            self.meter.saw(episode)
+        if not skipped:
+            self.meter.add(Spent(tokens=sum(len(row.ids) for row in rows) * self._passes()))
         self.updates += 1
         if self.copy is not None and s.refresh_every and self.updates % s.refresh_every == 0:
             self.copy.load_state_dict(self.model.state_dict())
@@ -378,6 +387,11 @@ class Run:
             steps = [micro_batches(part, s.micro_batch, self.model.device) for part in parts]
             return learn(self.model, self.optimizer, steps, s, self.reference, self.cap)
 
+    def _passes(self) -> int:
+        """How often an update reads each token of its episodes, backward passes not counted."""
+        s = self.settings
+        return s.epochs + (s.minibatches > 1) + bool(s.kl_coef)
+
     def publish(self) -> None:
         """Tell whatever samples which weights it samples with; a server is given them, if it has others."""
         self.policy.weights = str(self.updates)
@@ -389,6 +403,8 @@ class Run:
         self.publish()
         self.policy.sampling = replace(self.sampling, temperature=self.settings.validation_temperature)
         played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
+        for episode in played:
+            self.meter.saw(episode)
         keep_samples(
             self.out / SAMPLES, self.updates, played, self.settings, self.referee.reward, self.scorer
         )
@@ -552,10 +568,13 @@ def train(
     wandb: bool = False,
     tell: Callable[[str], None] = lambda text: None,
     stop: Callable[[], bool] = lambda: False,
+    meter: Meter | None = None,
 ) -> dict[str, int]:
     """Run to the end, or on from where an earlier call stopped; returns :meth:`Run.facts` of its retrievers.
 
     ``stop`` is asked before every update: where it says yes, the checkpoint is written and nothing is lost.
+    So it is where the ``meter``, which counts what the run spends, is over its budget; then BudgetSpentError
+    is raised.
 
     ``tell`` gets the plan of the memory before anything is loaded, and ``report`` what the log gets: the
     metrics of each update (see :meth:`Run.update`), with those of a validation where there was one. Raises
@@ -570,7 +589,7 @@ def train(
         plan = plan_run(settings)
         tell(str(plan))
         check_plan(plan)
-        run = stack.enter_context(closing(Run(out, settings, plan)))
+        run = stack.enter_context(closing(Run(out, settings, plan, meter)))
         resumed = run.resume()
         write = [*sinks(out, shown(settings), run.updates if resumed else -1, wandb), report]
         keep(out, settings)  # the last of what a start does: one that fails leaves no settings behind
@@ -583,8 +602,9 @@ def train(
             log(run.validate())
             run.save()
         while run.updates < settings.updates:
-            if stop():
+            if stop() or run.meter.over:
                 run.save()
+                run.meter.check(run.updates, settings.updates, "updates")
                 return run.facts()
             metrics = run.update()
             due = run.updates % settings.validate_every == 0 or run.updates == settings.updates

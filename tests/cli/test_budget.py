@@ -1,0 +1,99 @@
+"""A run that its budget ends, and goes on by the same command, comes to what an unbroken run comes to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from igpo_gym.agents.training.logs import read_log
+from igpo_gym.cli import app
+from igpo_gym.cli.common import OVER_BUDGET
+from tests.cli.tiny import TINY_RUN, as_arguments
+
+ENVIRONMENT = ("--questions", "world:test#documents=60,questions=6", "--max-turns", "2")
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def in_pieces(budget: str, *arguments: str) -> int:
+    """Run the command under a budget until it is done; returns how many starts it took."""
+    for start in range(1, 20):
+        code, text = run(*arguments, "--budget", budget)
+        if code == 0:
+            return start
+        assert code == OVER_BUDGET, text
+        assert "the same command goes on" in text
+    raise AssertionError("the run does not get on")
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    return sorted(found, key=lambda line: json.dumps(line.get("question", line.get("question_id"))))
+
+
+def alike(ours: Any, theirs: Any) -> bool:
+    """Whether two records are equal but for rounding: a run that goes on begins with empty prefix caches."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(alike(ours[name], theirs[name]) for name in ours)
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(alike, ours, theirs))
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return ours == pytest.approx(theirs, abs=1e-4)
+    return bool(ours == theirs)
+
+
+@pytest.mark.parametrize("command", ["rollout", "eval"])
+def test_episodes_are_those_of_an_unbroken_run(command: str, tmp_path: Path) -> None:
+    arguments = (command, "--agent", "nano", *ENVIRONMENT, "--max-tokens", "24", "--batch-size", "1")
+    whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
+    code, text = run(*arguments, "--out", str(whole))
+    assert code == 0, text
+    assert in_pieces("calls=4, hours=1", *arguments, "--out", str(parts)) >= 3
+    ours, theirs = lines(parts), lines(whole)
+    assert len(ours) == 6
+    for one, other in zip(ours, theirs, strict=True):
+        assert alike(one, other)
+
+
+def test_relabeled_lines_are_those_of_an_unbroken_run(tmp_path: Path) -> None:
+    played, whole, parts = (tmp_path / f"{name}.jsonl" for name in ("played", "whole", "parts"))
+    code, text = run("rollout", "--agent", "expert", *ENVIRONMENT, "--scorer", "none", "--reward",
+                     "outcome-f1", "--out", str(played))  # fmt: skip
+    assert code == 0, text
+    arguments = ("relabel", str(played), "--reward", "igpo", "--scorer", "nano", "--batch-size", "2")
+    code, text = run(*arguments, "--out", str(whole))
+    assert code == 0, text
+    assert in_pieces("calls=1", *arguments, "--out", str(parts)) == 3
+    ours, theirs = lines(parts), lines(whole)
+    assert [line["question_id"] for line in ours] == [line["question_id"] for line in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["rewards"]["igpo"]["return"] == pytest.approx(other["rewards"]["igpo"]["return"], abs=1e-6)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_training_ends_with_the_weights_of_an_unbroken_run(tmp_path: Path) -> None:
+    settings = as_arguments(TINY_RUN | {"updates": 2})
+    code, text = run("train", str(tmp_path / "whole"), *settings)
+    assert code == 0, text
+    # The first start validates, the second and third make an update each.
+    assert in_pieces("tokens=1", "train", str(tmp_path / "parts"), *settings) == 3
+    ours, theirs = (tmp_path / name / "last" / "model.safetensors" for name in ("parts", "whole"))
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert [line["update"] for line in read_log(tmp_path / "parts" / "log.jsonl")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "budget", ["hour=2", "tokens", "tokens=0", "tokens=-1", "calls=1, calls=2", "hours=nan", ""]
+)
+def test_a_budget_that_cannot_be_read_ends_the_command_before_it_begins(budget: str, tmp_path: Path) -> None:
+    code, text = run("rollout", "--agent", "expert", "--out", str(tmp_path / "a"), "--budget", budget)
+    assert code == 2
+    assert 'write it like "hours=2, tokens=5e6"' in text
+    assert not (tmp_path / "a").exists()
