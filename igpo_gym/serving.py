@@ -13,7 +13,9 @@ from igpo_gym.errors import MissingExtraError, SpecError
 
 try:
     import uvicorn
-    from fastapi import FastAPI, Request, Response
+    from fastapi import FastAPI as FastAPI
+    from fastapi import Request as Request
+    from fastapi import Response as Response
     from starlette.requests import ClientDisconnect
 except ModuleNotFoundError as missing:
     if missing.name not in ("fastapi", "uvicorn"):

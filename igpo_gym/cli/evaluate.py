@@ -248,7 +248,7 @@ def _play(
         decided = decided_by(engine, policy, agent_fingerprint, asked, facts)
         chosen = question_set.questions[:episodes]
         others = [other for other in names if other != name]
-        record(engine, policy, chosen, out, recording, batch_size, attempts, clear_text, others, meter)
+        record(engine, policy, chosen, out, recording, batch_size, attempts, clear_text, others, meter=meter)
         tell_cache(engine.facts())
         wanted |= {(name, question.id, attempt) for question in chosen for attempt in range(attempts)}
     return decided, wanted

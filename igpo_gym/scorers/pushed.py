@@ -79,7 +79,7 @@ def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
             raise SpecError(
                 f"the weights {folder.name!r} are of another architecture: they {what} {min(names)}"
             )
-    return loaded.eval()  # type: ignore[no-any-return]
+    return loaded.eval()
 
 
 def _name(key: Any) -> str:

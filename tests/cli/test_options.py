@@ -188,7 +188,7 @@ def test_a_run_is_made_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     keep(tmp_path, settings)
     seen: list[Any] = []
     monkeypatch.setattr(
-        "igpo_gym.agents.training.trainer.train", lambda out, chosen, *_: seen.append(chosen) or {}
+        "igpo_gym.agents.training.trainer.train", lambda out, chosen, *_, **__: seen.append(chosen) or {}
     )
     command = ["train", str(tmp_path / "x"), "--config", str(tmp_path / "settings.json")]
     assert runner.invoke(app, command).exit_code == 0

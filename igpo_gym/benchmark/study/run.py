@@ -215,9 +215,9 @@ def read_runs(path: Path) -> Iterator[Run]:
             curve = tuple(map(dict, told["curve"]))
             outcome = Outcome(Variant(*told["variant"]), told["seed"], curve, dict(told["means"]))
             yield Run(**{**found, "outcome": outcome})
+        except json.JSONDecodeError:
+            continue  # cut short by a crash; the run itself is whole, and is summarized again
         except (KeyError, TypeError, ValueError) as problem:
-            if not line.endswith("}"):
-                continue  # cut short by a crash; the run itself is whole, and is summarized again
             raise DataError(path, f"not a run of the study ({problem!r})", number) from problem
 
 

@@ -184,8 +184,8 @@ def findings(result: TrainingResult) -> Iterator[str]:
         if p < 1 - CONFIDENCE
     ]
     yield f"Estimators that drift in length on noise: {'; '.join(biased) or 'none'}."
-    for variant, found in alarming(result.outcomes).items():
-        for alarm, seeds in found.items():
+    for variant, raised in alarming(result.outcomes).items():
+        for alarm, seeds in raised.items():
             runs = f"in {len(seeds)} of {len(by_variant(result.outcomes)[variant])} runs"
             yield f"Alarm {alarm.name}, {variant}, {runs}: {alarm.sentence}."
 

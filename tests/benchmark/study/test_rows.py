@@ -81,7 +81,7 @@ def test_the_command_is_read_as_the_settings(tmp_path: Path, monkeypatch: pytest
 
     read: list[Settings] = []
 
-    def train(out: Path, settings: Settings, *rest: object) -> dict[str, int]:
+    def train(out: Path, settings: Settings, *rest: object, **more: object) -> dict[str, int]:
         read.append(settings)
         return {}
 
