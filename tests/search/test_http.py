@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from threading import Barrier
 from typing import Any
 
 import gymnasium as gym
@@ -130,7 +131,14 @@ def test_equal_queries_are_asked_once_in_batches(start: Any) -> None:
 
 
 def test_no_more_requests_at_a_time_than_allowed_over_pooled_connections(start: Any) -> None:
-    site = start({"/retrieve": search_r1(INDEX)})
+    answer, both = search_r1(INDEX), Barrier(2)
+
+    def route(body: Any) -> Any:
+        if body["queries"] in (["river 0"], ["river 1"]):  # the first of them waits until the other is there
+            both.wait(30)
+        return answer(body)
+
+    site = start({"/retrieve": route})
     client = search(f"{site.url}#batch=1,concurrency=3")
     with ThreadPoolExecutor(8) as callers:
         calls = [
