@@ -35,7 +35,7 @@ def json_lines(path: Path, done: int) -> Sink:
 
     Of the lines that are there, those up to update ``done`` stay.
     """
-    kept = [line for line in read_log(path) if line["update"] <= done] if path.exists() else []
+    kept = [line for line in read_log(path) if line["update"] <= done]
     with written_file(path) as whole:
         whole.writelines(json.dumps(line) + "\n" for line in kept)
     file = path.open("a", encoding="utf-8")
@@ -49,10 +49,12 @@ def json_lines(path: Path, done: int) -> Sink:
 
 
 def read_log(path: Path) -> list[Metrics]:
-    """The lines of a run's ``log.jsonl``; one that a crash cut short is left out.
+    """The lines of a run's ``log.jsonl``; one that a crash cut short is left out. None without the file.
 
     Raises DataError, with the line, for one that is no metrics of an update.
     """
+    if not path.exists():
+        return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     return [_metrics(path, number, line) for number, line in enumerate(lines, 1) if line.endswith("\n")]
 

@@ -191,7 +191,7 @@ def _train_telling(job: Job, told: Queue[Any], until: float) -> bool:
 def cpu_seconds(folder: Path) -> float:
     """What a run took so far, in seconds of a core, validations included; pieces that crashed are missing."""
     path = folder / CPU
-    return sum(line["seconds"] for line in read_log(path)) if path.exists() else 0.0
+    return sum(line["seconds"] for line in read_log(path))
 
 
 CPU = "cpu.jsonl"
