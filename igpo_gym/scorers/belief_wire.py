@@ -19,6 +19,9 @@ from igpo_gym.text import well_formed
 KIND = "igpo-gym beliefs"
 """How a belief server names itself."""
 
+WEIGHTS_TOKEN = "IGPO_GYM_WEIGHTS_TOKEN"
+"""The environment variable with the token that ``POST /weights`` wants, at the server and at the trainer."""
+
 MAX_ANSWERS = 1024
 """How many answers a request may ask about."""
 

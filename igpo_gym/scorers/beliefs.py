@@ -13,11 +13,11 @@ from typing import Any
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
 from igpo_gym.lm.served import told
-from igpo_gym.scorers.belief_wire import KIND, TOO_LONG, read_belief, write_request
+from igpo_gym.scorers.belief_wire import KIND, TOO_LONG, WEIGHTS_TOKEN, read_belief, write_request
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
 from igpo_gym.transport import Key, Server, ServerError
 
-WEIGHTS_KEY = Key("IGPO_GYM_WEIGHTS_TOKEN")
+WEIGHTS_KEY = Key(WEIGHTS_TOKEN)
 """Where the token that a server wants for new weights is found."""
 
 ATTEMPTS = 5

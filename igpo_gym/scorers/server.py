@@ -22,7 +22,7 @@ from igpo_gym import __version__
 from igpo_gym.batching import Batches
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
-from igpo_gym.scorers.belief_wire import KIND, TOO_LONG, Asked, read_request, write_belief
+from igpo_gym.scorers.belief_wire import KIND, TOO_LONG, WEIGHTS_TOKEN, Asked, read_request, write_belief
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_behind, query_of
 from igpo_gym.scorers.pushed import folder_below, load_like
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS_TOKEN = "IGPO_GYM_WEIGHTS_TOKEN"
-"""The environment variable with the token that ``POST /weights`` wants."""
 
 EXAMPLE = {"messages": [{"role": "user", "content": "Where is Danzig?"}], "answers": ["Poland"]}
 
