@@ -26,6 +26,7 @@ from igpo_gym.scorers.local import TransformersScorer
 from tests.lm.tiny import make_model, make_tokenizer, naive_belief, request
 
 peft = pytest.importorskip("peft")
+helpers = pytest.importorskip("peft.helpers")
 
 REQUEST = request("Who wrote it?", turns=(1, 2), answers=("Grass", "Günter Grass"))
 LORA: dict[str, Any] = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}
@@ -80,7 +81,7 @@ def test_adapters_switched_on_off_merged_and_weighted_change_the_belief_at_once(
     model.merge_adapter()
     model.unmerge_adapter()
     assert check(scorer, model) == pytest.approx(on, abs=1e-4)
-    with peft.helpers.rescale_adapter_scale(model, 0.3):
+    with helpers.rescale_adapter_scale(model, 0.3):
         assert different(on, off, check(scorer, model))
     assert check(scorer, model) == pytest.approx(on, abs=1e-4)
 
