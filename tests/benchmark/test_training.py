@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ from igpo_gym.benchmark.training.run import (
     Outcome,
     Variant,
     _folder,
+    outcome_of,
     read_outcomes,
     run_training,
     shared,
@@ -364,3 +365,8 @@ def test_a_run_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
     settings = replace(SMALL, questions=f"jsonl:{tmp_path / 'missing.jsonl'}")
     with pytest.raises(DataError, match="missing"):
         run_training(tmp_path, settings, (BASE, RIVAL), 2, jobs=2)
+
+
+def test_what_is_written_of_a_run_is_read_again_with_its_alarms() -> None:
+    outcome = Outcome(BASE, 3, ({"update": 0, "validation_f1": 0.5},), {"loss": 0.1}, {"alarm_forged": 0.7})
+    assert outcome_of(json.loads(json.dumps(asdict(outcome)))) == outcome

@@ -18,7 +18,16 @@ from typing import Any
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.study.rows import ARMS, RATES, SLOW, Family, Row, Tuned, command, parts, rows
-from igpo_gym.benchmark.training.run import Job, Outcome, Variant, append, cpu_seconds, summarized, trained
+from igpo_gym.benchmark.training.run import (
+    Job,
+    Outcome,
+    Variant,
+    append,
+    cpu_seconds,
+    outcome_of,
+    summarized,
+    trained,
+)
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.storage import cache_dir, held
 
@@ -188,7 +197,7 @@ def record(row: Row, job: Job) -> dict[str, Any]:
         {name: _short(x) for name, x in point.items() if name in names or "_hops_" in name}
         for point in made.curve
     )
-    means = {name: _short(x) for name, x in made.means.items()}
+    means, peaks = ({name: _short(x) for name, x in each.items()} for each in (made.means, made.peaks))
     run = Run(
         hash=(hash_ := row.hash(job.settings)),
         part=row.part,
@@ -197,7 +206,7 @@ def record(row: Row, job: Job) -> dict[str, Any]:
         learning_rate=job.settings.learning_rate,
         command=command(job.settings, f"runs/{hash_}"),
         core_seconds=round(cpu_seconds(job.folder), 1),
-        outcome=Outcome(made.variant, made.seed, curve, means),
+        outcome=Outcome(made.variant, made.seed, curve, means, peaks),
     )
     return asdict(run)
 
@@ -211,10 +220,7 @@ def read_runs(path: Path) -> Iterator[Run]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
         try:
             found: Mapping[str, Any] = json.loads(line)
-            told = dict(found["outcome"])
-            curve = tuple(map(dict, told["curve"]))
-            outcome = Outcome(Variant(*told["variant"]), told["seed"], curve, dict(told["means"]))
-            yield Run(**{**found, "outcome": outcome})
+            yield Run(**{**found, "outcome": outcome_of(found["outcome"])})
         except json.JSONDecodeError:
             continue  # cut short by a crash; the run itself is whole, and is summarized again
         except (KeyError, TypeError, ValueError) as problem:

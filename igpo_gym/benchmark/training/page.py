@@ -184,9 +184,10 @@ def findings(result: TrainingResult) -> Iterator[str]:
         if p < 1 - CONFIDENCE
     ]
     yield f"Estimators that drift in length on noise: {'; '.join(biased) or 'none'}."
+    runs_of = by_variant(result.outcomes)
     for variant, raised in alarming(result.outcomes).items():
         for alarm, seeds in raised.items():
-            runs = f"in {len(seeds)} of {len(by_variant(result.outcomes)[variant])} runs"
+            runs = f"in {len(seeds)} of {len(runs_of[variant])} runs"
             yield f"Alarm {alarm.name}, {variant}, {runs}: {alarm.sentence}."
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -254,6 +254,13 @@ def summarized(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
     return Outcome(variant, seed, points, means, peaks)
 
 
+def outcome_of(record: Mapping[str, Any]) -> Outcome:
+    """What was written of a run. Raises KeyError, TypeError or ValueError for what is none."""
+    curve = tuple(map(dict, record["curve"]))
+    means, peaks = dict(record["means"]), dict(record.get("peaks", {}))
+    return Outcome(Variant(*record["variant"]), record["seed"], curve, means, peaks)
+
+
 def shared(settings: Settings) -> dict[str, Any]:
     """The settings that all runs of a benchmark have in common."""
     own = ("reward", "advantages", "seed", *NOT_OF_A_RUN)
@@ -275,9 +282,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
         try:
             record = json.loads(line)
             theirs = dict(record["settings"])
-            curve = tuple(map(dict, record["curve"]))
-            means, peaks = dict(record["means"]), dict(record.get("peaks", {}))
-            outcome = Outcome(Variant(*record["variant"]), record["seed"], curve, means, peaks)
+            outcome = outcome_of(record)
         except (KeyError, RecursionError, TypeError, ValueError) as problem:
             raise DataError(path, f"not a finished run ({problem!r})", number) from problem
         if settings is not None and (names := changed(theirs, shared(settings) | now, now)):
