@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any
 import pytest
 import requests
 import torch
-import uvicorn
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -35,8 +33,8 @@ from igpo_gym.scorers.beliefs import BeliefServerScorer, push_weights
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.server import Limits, Pushes, make_app
-from igpo_gym.serving import bound
 from tests.scorers.servers import Refusal, running
+from tests.search.servers import in_thread
 
 TOKEN = "a-token"
 MESSAGES = [
@@ -54,24 +52,13 @@ REQUESTS = [BeliefRequest(SEGMENTS[:stop], ANSWERS, ANSWER_PROBE) for stop in (1
 LONG = BeliefRequest((Segment("environment", "user", "where is it? " * 4000),), ("Poland",), ANSWER_PROBE)
 
 
-@contextlib.contextmanager
 def served(
     scorer: TransformersScorer,
     limits: Limits = Limits(),  # noqa: B008
     pushes: Pushes | None = None,
-) -> Iterator[str]:
+) -> contextlib.AbstractContextManager[str]:
     """Our own server in a thread: the root of its URLs."""
-    sock = bound("127.0.0.1", 0)
-    sock.listen()
-    server = uvicorn.Server(uvicorn.Config(make_app(scorer, "nano", limits, pushes), log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        sock.close()
+    return in_thread(make_app(scorer, "nano", limits, pushes))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from igpo_gym.episode import Passage
 from igpo_gym.search import BM25Index, Retriever
@@ -72,12 +73,20 @@ def transformed(index: Retriever, change: Callable[[Passage], Any], ignores_topk
     return route
 
 
-@contextlib.contextmanager
-def served(index: Retriever, limits: Limits = Limits()) -> Iterator[str]:  # noqa: B008
+def served(
+    index: Retriever,
+    limits: Limits = Limits(),  # noqa: B008
+) -> contextlib.AbstractContextManager[str]:
     """Our own server in a thread: the root of its URLs."""
+    return in_thread(make_app(index, "hash", limits))
+
+
+@contextlib.contextmanager
+def in_thread(app: FastAPI) -> Iterator[str]:
+    """A server of an application in a thread: the root of its URLs."""
     sock = bound("127.0.0.1", 0)
     sock.listen()
-    server = uvicorn.Server(uvicorn.Config(make_app(index, "hash", limits), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     try:
