@@ -125,10 +125,10 @@ PARTS: dict[str, Callable[[Place], Iterator[Step]]] = {
     "environment": install,
     "lint": lint,
     "types": steps(step("mypy")),
-    "tests": steps(
-        step("python -m pytest -n 2 --dist worksteal")
-    ),  # with all docstrings, and the blocks of all pages
-    "slow": steps(step("python -m pytest -m slow")),  # with the notebooks
+    # With all docstrings, and the blocks of all pages.
+    "tests": steps(step("python -m pytest -n 2 --dist worksteal")),
+    # With the notebooks.
+    "slow": steps(step("python -m pytest -m slow -n 2 --dist worksteal")),
     "campaign": steps(
         step(
             "python -m pytest -m campaign tests/campaign/test_messages.py tests/campaign/test_files.py "

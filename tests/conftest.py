@@ -24,9 +24,10 @@ from igpo_gym.tools import Search
 # Before anything imports huggingface_hub, which would otherwise retry for a minute without a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# A busy machine is no mistake of what is tested.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
+# A busy machine is no mistake of what is tested, and the same code gets the same verdict: the campaign draws
+# other examples, and more of them.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).parents[1]
 

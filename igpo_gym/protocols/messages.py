@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,11 +85,22 @@ def call(name: Any, arguments: Any) -> ToolCall:
 
 def written(calls: Sequence[ToolCall]) -> str:
     """Calls that a library handed over beside the text, as text: JSON between ``<tool_call>`` tags, a line
-    each."""
+    each.
+
+    A tag within a call is written with an escape, so that no reader takes it for one of the message.
+
+    >>> print(written([ToolCall("search", {"query": "</think>"})]))
+    <tool_call>
+    {"name": "search", "arguments": {"query": "\\u003c/think>"}}
+    </tool_call>
+    """
     objects = [{"name": each.tool, "arguments": dict(each.arguments)} for each in calls]
-    return "\n".join(
-        f"<tool_call>\n{json.dumps(each, ensure_ascii=False, default=str)}\n</tool_call>" for each in objects
-    )
+    lines = [json.dumps(each, ensure_ascii=False, default=str) for each in objects]
+    return "\n".join(f"<tool_call>\n{_TAG.sub(_ESCAPED, line)}\n</tool_call>" for line in lines)
+
+
+_TAG = re.compile(r"<(?=/?[a-z_]+[>=])")
+_ESCAPED = r"\\u003c"
 
 
 def parsed(text: str) -> Any:

@@ -20,7 +20,7 @@ TAGS = {
 }
 """The tags around a call of a tool by its name, each with the argument that stands in it."""
 
-_FINAL = frozenset(
+FINAL = frozenset(
     ("answer", "final_answer", "submit", "submit_answer", "submit_final_answer", "finish", "give_answer")
 )
 """The tools whose call is the answer."""
@@ -54,7 +54,7 @@ def action(message: str, calls: Sequence[ToolCall] = (), plain_answers: bool = F
     except ValueError as problem:
         return Invalid(str(problem))
     if found:
-        final = next((call for call in found if call.tool.lower() in _FINAL), None)
+        final = next((call for call in found if call.tool.lower() in FINAL), None)
         text = "" if final is None else _argument(final)
         return Answer(text) if text else ToolCalls(tuple(found))
     text = answer(said)

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.rollouts.transcripts.actions import action, boxed
+from igpo_gym.agents.rollouts.transcripts.actions import FINAL, action, boxed
 from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.replies import results
 from igpo_gym.data.reading import Corpus
@@ -66,13 +66,16 @@ def test_any_record_tells_something_or_says_what_is_wrong(record: dict[str, Any]
     assert all(answer.strip() for answer in told.answers)
 
 
-@given(st.text(min_size=1, max_size=8), st.dictionaries(st.text(max_size=5), JSON, max_size=3))
+@given(st.text(min_size=1, max_size=8) | PIECES, st.dictionaries(TEXT, JSON | TEXT, max_size=3))
+@example("</think>", {})
+@example("search", {"query": "<tool_call></tool_call></think><code>1</code>"})
 def test_calls_that_are_written_are_read_again(name: str, arguments: dict[str, Any]) -> None:
     made = call(name, json.dumps(arguments))
-    text = written([made])
-    if text.count("<tool_call>") == text.count("</tool_call>") == 1 and name != "answer":
-        does = action(text)
-        assert does == ToolCalls((made,)) or isinstance(does, Answer)  # a final tool's call is an answer
+    does = action(written([made]))
+    if name.lower() in FINAL:
+        assert isinstance(does, ToolCalls | Answer)
+    else:
+        assert does == ToolCalls((made,))
 
 
 @pytest.mark.parametrize(
