@@ -18,6 +18,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DuplicateIdError
 from igpo_gym.search.bm25 import BM25Index, building, merging, words
 from igpo_gym.search.bm25.keys import hashes
+from tests.search.bm25.conftest import last_bit
 
 vocabulary = st.sampled_from(["tin", "drum", "grass", "city", "coast", "1959", "über", "the", "of", "x"])
 texts = st.lists(vocabulary, max_size=12).map(" ".join)
@@ -41,12 +42,6 @@ def bm25s_ranking(passages: list[Passage], query: str) -> list[tuple[int, float]
     found = model.retrieve([words(query)], k=len(passages), show_progress=False, backend_selection="numpy")
     pairs = zip(found.documents[0].tolist(), found.scores[0].tolist(), strict=True)
     return sorted((pair for pair in pairs if pair[1] > 0), key=lambda pair: (-pair[1], pair[0]))
-
-
-last_bit = pytest.mark.skipif(
-    np.lib.NumpyVersion(np.__version__) < "2.0.0",
-    reason="by the types of NumPy 1 bm25s rounds its weights at another place",
-)
 
 
 @last_bit
