@@ -121,8 +121,8 @@ class PrefixTree(Generic[StoreT]):
     def evict(self, budget: int, keep: Collection[Node[StoreT]] = ()) -> None:
         """Forget the least recently used until ``size`` is at most ``budget``; never nodes to keep.
 
-        Leaves are shortened from their end, and only as far as needed: the beginning of a transcript is of use
-        without the rest.
+        Leaves are shortened from their end, and only as far as needed: the beginning of a transcript is of
+        use without the rest.
         """
         while self.size > budget:
             leaf = next((node for node in self._nodes if not node.children and node not in keep), None)
