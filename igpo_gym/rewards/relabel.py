@@ -163,9 +163,9 @@ def _take_recorded(
     versions |= {name: version for name, version in due.versions.items() if name in anew}
     for turn, values in enumerate(measured):
         known = episode.measured[turn] if turn < len(episode.measured) else {}
-        both = {name: value for name, value in known.items() if name not in anew} | values
-        if both:
-            copy.note(both, versions)
+        all_values = {name: value for name, value in known.items() if name not in anew} | values
+        if all_values:
+            copy.note(all_values, versions)
 
 
 def _check(
