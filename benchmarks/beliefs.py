@@ -28,16 +28,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from igpo_gym.agents.training.memory import shape_of
-from igpo_gym.lm.framing import AnswerIds, Framing
+from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.loading import gguf_folder, load_tokenizer
 from igpo_gym.lm.names import PACKAGED, SMOLLM2, packaged_folder
 from igpo_gym.lm.smollm2 import weights
@@ -144,11 +144,12 @@ def post(url: str, body: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What is asked, of which model."""
+class Level:
+    """What is asked of a server."""
 
     model: str
-    answers: Sequence[str]
+    clients: int
+    aliases: int
     turns: int
 
     @property
@@ -156,56 +157,98 @@ class Bench:
         """How many tokens an episode has."""
         return PROMPT + self.turns * TURN
 
-    @cached_property
-    def behind(self) -> list[AnswerIds]:
-        """What stands behind a transcript, for each answer."""
-        framing = Framing(load_tokenizer(self.model))
-        return [framing.behind(ANSWER_PROBE.prefix, answer) for answer in self.answers]
+    @property
+    def answers(self) -> Sequence[str]:
+        """What is asked about."""
+        return ANSWERS[: self.aliases]
 
-    def episodes(self, clients: int) -> list[list[int]]:
+    @property
+    def episodes(self) -> list[list[int]]:
         """An episode for each client."""
-        rng = random.Random(clients)
+        rng = random.Random(self.clients)
         vocabulary = len(load_tokenizer(self.model))
         return [
-            [rng.randrange(vocabulary // 2, vocabulary) for _ in range(self.length)] for _ in range(clients)
+            [rng.randrange(vocabulary // 2, vocabulary) for _ in range(self.length)]
+            for _ in range(self.clients)
         ]
 
-    def ours(self, clients: int, share: float) -> dict[str, float]:
-        """The costs of our server, whose cache holds a ``share`` of the clients."""
-        # A buffer that grows is up to half as large again as what it holds; float32 has four bytes.
-        size = share * 1.5 * clients * self.length * 4 * shape_of(self.model).cached
-        url = f"http://127.0.0.1:{free_port()}"
-        code = "from igpo_gym.cli import app; app()"
-        command = [sys.executable, "-c", code, "serve", "beliefs", self.model, "--device", "cpu"]
-        command += ["--port", url.rpartition(":")[2], "--cache-gib", str(size / 2**30)]
 
-        def ask(ids: list[int]) -> None:
-            post(f"{url}/beliefs", {"ids": ids, "answers": self.answers})
+def ours(level: Level, share: float) -> dict[str, float]:
+    """The costs of our server, whose cache holds a ``share`` of the clients."""
+    # A buffer that grows is up to half as large again as what it holds; float32 has four bytes.
+    size = share * 1.5 * level.clients * level.length * 4 * shape_of(level.model).cached
+    url = f"http://127.0.0.1:{free_port()}"
+    code = "from igpo_gym.cli import app; app()"
+    command = [sys.executable, "-c", code, "serve", "beliefs", level.model, "--device", "cpu"]
+    command += ["--port", url.rpartition(":")[2], "--cache-gib", str(size / 2**30)]
 
-        with running(command, url, 600.0) as pid:
-            found = measured(url, pid, ask, self.episodes(clients), "igpo_gym_tokens_forwarded_total")
-            least = counter(url, "igpo_gym_tokens_minimum_total")
-        return {**found, "tokens_to_minimum": round(found["tokens"] / least, 3)}
+    def ask(ids: list[int]) -> None:
+        post(f"{url}/beliefs", {"ids": ids, "answers": level.answers})
 
-    def vllm(self, python: str, clients: int) -> dict[str, float]:
-        """The costs of vLLM, which is asked for the log-probabilities of the prompt of each answer."""
+    with running(command, url, 600.0) as pid:
+        found = measured(url, pid, ask, level.episodes, "igpo_gym_tokens_forwarded_total")
+        least = counter(url, "igpo_gym_tokens_minimum_total")
+    return {**found, "tokens_to_minimum": round(found["tokens"] / least, 3)}
+
+
+@dataclass(frozen=True)
+class VLLM:
+    """A vLLM server, started for the first level that asks it."""
+
+    python: str
+    model: str
+    stack: ExitStack
+
+    @cached_property
+    def server(self) -> tuple[str, int]:
+        """Its URL and its process."""
         folder = gguf_folder(weights()) if self.model == SMOLLM2 else Path(self.model)
         if self.model in PACKAGED:
             folder = packaged_folder(self.model)
         url = f"http://127.0.0.1:{free_port()}"
-        command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+        command = [self.python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
         command += ["--served-model-name", "it", "--dtype", "float32", "--host", "127.0.0.1"]
         command += ["--port", url.rpartition(":")[2], "--enforce-eager", "--max-model-len", "1024"]
+        settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": ""}
+        settings["PATH"] = f"{Path(self.python).parent}{os.pathsep}{os.environ['PATH']}"
+        return url, self.stack.enter_context(running(command, url, 1800.0, settings))
+
+    def costs(self, level: Level) -> dict[str, float]:
+        """What it costs to ask for the log-probabilities of the prompt of each answer."""
+        framing = Framing(load_tokenizer(level.model))
+        behind = [framing.behind(ANSWER_PROBE.prefix, answer) for answer in level.answers]
+        url, pid = self.server
 
         def ask(ids: list[int]) -> None:
-            prompts = [[*ids, *answer.before, *answer.ids] for answer in self.behind]
+            prompts = [[*ids, *answer.before, *answer.ids] for answer in behind]
             body = {"model": "it", "prompt": prompts, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
             post(f"{url}/v1/completions", body)
 
-        settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": ""}
-        settings["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
-        with running(command, url, 900.0, settings) as pid:
-            return measured(url, pid, ask, self.episodes(clients), "vllm:prompt_tokens_total")
+        return measured(url, pid, ask, level.episodes, "vllm:prompt_tokens_total")
+
+
+def results(
+    level: Level, ways: Mapping[str, Callable[[Level], dict[str, float]]], done: Path | None
+) -> list[dict[str, Any]]:
+    """What a level costs each server, taken from the file ``done`` where it stands there, or added to it."""
+    lines = done.read_text(encoding="utf-8").splitlines() if done and done.exists() else []
+    costs: list[dict[str, Any]] = []
+    for name, way in ways.items():
+        what = {"server": name, **asdict(level)}
+        found = next((known for known in map(json.loads, lines) if what.items() <= known.items()), None)
+        if found is None:
+            found = {**what, **way(level)}
+            if done:
+                with done.open("a", encoding="utf-8") as file:
+                    print(json.dumps(found), file=file)
+        tell(json.dumps(found))
+        costs.append(found)
+    if "vllm" in ways:
+        *own, vllm = costs
+        for each in own:
+            for key in ("tokens", "cpu_seconds"):
+                each[f"vllm_{key}_to_this"] = round(vllm[key] / each[key], 2)
+    return costs
 
 
 def main() -> None:
@@ -214,40 +257,25 @@ def main() -> None:
     )
     parser.add_argument("--model", default=SMOLLM2, help="what is served (smollm2)")
     parser.add_argument("--clients", default="1,16,64", help="how many ask at once, level by level")
-    parser.add_argument("--aliases", type=int, default=1, choices=range(1, 5), help="answers asked about (1)")
+    parser.add_argument("--aliases", default="1", help="how many answers are asked about, level by level (1)")
     parser.add_argument("--turns", type=int, default=10, help="turns of an episode (10)")
     parser.add_argument("--vllm", help="the python of an environment that has vLLM; without it ours alone")
-    parser.add_argument("--done", type=Path, help="a file of levels, read and written")
+    parser.add_argument("--done", type=Path, help="a file of what was measured, read and written")
     arguments = parser.parse_args()
-    bench = Bench(arguments.model, ANSWERS[: arguments.aliases], arguments.turns)
-    ways: dict[str, Callable[[int], dict[str, float]]] = {
-        "ours, whole cache": lambda clients: bench.ours(clients, 1.0),
-        "ours, a quarter": lambda clients: bench.ours(clients, 0.25),
+    levels = [
+        Level(arguments.model, int(clients), int(aliases), arguments.turns)
+        for clients in arguments.clients.split(",")
+        for aliases in arguments.aliases.split(",")
+    ]
+    ways: dict[str, Callable[[Level], dict[str, float]]] = {
+        "ours, whole cache": partial(ours, share=1.0),
+        "ours, a quarter": partial(ours, share=0.25),
     }
-    if arguments.vllm:
-        ways["vllm"] = lambda clients: bench.vllm(arguments.vllm, clients)
-    sizes = {"model": bench.model, "aliases": arguments.aliases, "turns": bench.turns}
-    lines = arguments.done.read_text().splitlines() if arguments.done and arguments.done.exists() else []
-    known = [json.loads(line) for line in lines]
-    results: list[dict[str, Any]] = []
-    for clients in map(int, arguments.clients.split(",")):
-        level: list[dict[str, Any]] = []
-        for name, way in ways.items():
-            what = {"server": name, "clients": clients, **sizes}
-            found = next((each for each in known if what.items() <= each.items()), None)
-            if found is None:
-                found = {**what, **way(clients)}
-                if arguments.done:
-                    with arguments.done.open("a") as done:
-                        print(json.dumps(found), file=done)
-            tell(json.dumps(found))
-            level.append(found)
+    with ExitStack() as stack:
         if arguments.vllm:
-            for own in level[:-1]:
-                for key in ("tokens", "cpu_seconds"):
-                    own[f"vllm_{key}_to_this"] = round(level[-1][key] / own[key], 2)
-        results += level
-    print(json.dumps({"benchmark": "beliefs", "prompt": PROMPT, "turn": TURN, "results": results}, indent=2))
+            ways["vllm"] = VLLM(arguments.vllm, arguments.model, stack).costs
+        found = [each for level in levels for each in results(level, ways, arguments.done)]
+    print(json.dumps({"benchmark": "beliefs", "prompt": PROMPT, "turn": TURN, "results": found}, indent=2))
 
 
 if __name__ == "__main__":
