@@ -149,7 +149,7 @@ def _take_recorded(
     due: Due,
 ) -> None:
     """Add to the copy what was ``measured`` anew, and of the record what was not."""
-    if not copy.beliefs and instruments.model(BELIEF) is None:
+    if instruments.model(BELIEF) is None:
         copy.beliefs = list(episode.beliefs)
     # Beliefs of two models must not meet in one difference.
     kept = [
