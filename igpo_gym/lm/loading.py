@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ import requests
 import torch
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs, require
 from igpo_gym.lm.names import MODEL_FORMS, NAMED, PACKAGED, SMOLLM2, check_name, packaged_folder
 from igpo_gym.lm.smollm2 import weights
 from igpo_gym.storage import cache_dir, written_whole
@@ -64,7 +64,8 @@ def load_reported(
     if dtype is None:
         dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
     with specs.LOCK:  # transformers imports its parts when they are asked for, which threads must not share
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        with needs("loading a model", "", "torch", "transformers"):
+            from transformers import AutoModelForCausalLM, AutoTokenizer
 
         with _explained("model", spec) as where, quiet():
             tokenizer = AutoTokenizer.from_pretrained(**where)
@@ -248,8 +249,7 @@ def gguf_folder(path: Path) -> Path:
         raise SpecError(f"there is no file {str(path)!r}; give {MODEL_FORMS}")
     folder = cache_dir() / "gguf" / specs.fingerprint(path)
     if not folder.exists():
-        if not (find_spec("gguf") and find_spec("accelerate")):
-            raise MissingExtraError("reading a GGUF file", "gguf")
+        require("reading a GGUF file", "gguf", "gguf", "accelerate")
         if code := _remote_code(path.parent):
             raise SpecError(f"{code}, which is never run; move {path.name} to a folder of its own")
         with specs.LOCK, written_whole(folder) as new:
