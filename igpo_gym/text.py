@@ -112,7 +112,7 @@ def shortened(text: str, length: int | None) -> tuple[str, int]:
 
 
 _AUTHORITY = re.compile(
-    r"""(?ix) ( [a-z][a-z0-9+.-]* :/+ )
+    r"""(?ix) ( (?<=[a-z0-9+.-]) :/+ )
     (?: [^\s/?\#]* @                                 # user and password as they have to be written
       | [^\s/?\#@:]* : (?! \d* (?: [/?\#,\s'"] | $ ) ) [^\s@]* @ )  # and with signs that belong encoded
     """
@@ -125,4 +125,13 @@ def without_credentials(text: str) -> str:
     >>> without_credentials("no answer from HTTP://me:secret@host:8000/v1#kind=chat")
     'no answer from HTTP://host:8000/v1#kind=chat'
     """
-    return _AUTHORITY.sub(r"\1", text)
+    return _STRETCH.sub(_anonymous, text) if "@" in text else text
+
+
+_STRETCH = re.compile(r"\S+")
+"""A stretch without white space: what is in front of its last at sign is looked at, and read once."""
+
+
+def _anonymous(stretch: re.Match[str]) -> str:
+    head, sign, rest = stretch[0].rpartition("@")
+    return _AUTHORITY.sub(r"\1", head + sign) + rest
