@@ -1,4 +1,4 @@
-"""Text that others write costs time that grows as its length does: twice as much of anything, twice the time."""
+"""Text that others write costs time that grows as its length does, whatever it repeats."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ READERS: dict[str, Callable[[str], object]] = {
     "tool call": lambda text: TOOL_CALL.parse(f"<tool_call>{text}</tool_call>"),
 }
 REPEATED = (
-    "a",
-    "A ",
-    "The ",
-    "Tin of ",
-    "A'",
-    "x://a:b",
-    "://@",
-    "<",
-    "<search>",
-    "</think>",
-    '{"a":',
-    "\\",
-    ".' ",
+    *(
+        "a",
+        "A ",
+        "The ",
+        "Tin of ",
+        "A'",
+        "x://a:b",
+        "://@",
+        "<",
+        "<search>",
+        "</think>",
+        '{"a":',
+        "\\",
+        ".' ",
+    ),
 )
 LENGTH, TIMES = 2_000, 16
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from igpo_gym.lm.smollm2 import weights
 from igpo_gym.storage import cache_dir, written_whole
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 HUB_SECONDS = 5.0
 """How long the hub may take to answer, before it counts as not to be reached."""
@@ -68,6 +68,7 @@ def load_reported(
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
         with _explained("model", spec) as where, quiet():
+            _checked_config(where)
             tokenizer = AutoTokenizer.from_pretrained(**where)
             model, report = AutoModelForCausalLM.from_pretrained(
                 **where,
@@ -110,10 +111,25 @@ def load_shape(spec: str | Path) -> PreTrainedModel:
     Raises SpecError with the reason if there is none.
     """
     with specs.LOCK:
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
 
         with _explained("model", spec) as where, quiet(), torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(**where))
+            return AutoModelForCausalLM.from_config(_checked_config(where))
+
+
+MAX_LAYERS = 1000
+"""Layers that a model may have: the largest have a few hundred, and each takes time before it has weights."""
+
+
+def _checked_config(where: Mapping[str, Any]) -> PreTrainedConfig:
+    """The config of a model. ValueError for one with layers that would never end."""
+    from transformers import AutoConfig
+
+    config: PreTrainedConfig = AutoConfig.from_pretrained(**where)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > MAX_LAYERS:
+        raise ValueError(f"its config.json names {layers:,} layers, and {MAX_LAYERS:,} are the most")
+    return config
 
 
 def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
