@@ -7,7 +7,8 @@ import unicodedata
 
 _SENTENCE_END = re.compile(r"[.!?]['\"”’)]*\s+|\n+")
 _BLANKS = re.compile(r"\s+")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What drives a terminal, and what turns the direction of all that follows, the terminal's own words too."""
 
 
 def well_formed(text: str) -> str:
@@ -50,8 +51,8 @@ def visible(text: str) -> str:
 def printable(text: str) -> str:
     """The text without control characters, so that no passage, agent or file can drive the terminal.
 
-    >>> printable("\\x1b[2Jgone")
-    '�[2Jgone'
+    >>> printable("\\x1b[2Jgone"), printable("\\u202erewsna")
+    ('�[2Jgone', '�rewsna')
     """
     return _CONTROLS.sub("�", text)
 
