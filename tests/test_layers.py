@@ -15,7 +15,7 @@ import igpo_gym
 PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
-    *("episode", "text", "errors", "storage", "statistics", "batching"),
+    *("episode", "text", "errors", "libraries", "storage", "statistics", "batching"),
     *("connections", "transport", "serving", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
     *("benchmark", "viewer", "play", "models", "cli"),
