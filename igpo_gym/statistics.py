@@ -385,6 +385,26 @@ def rank_correlation(x: FloatArray, y: FloatArray) -> float:
     return correlation(_ranks(x), _ranks(y)) if len(x) > 1 else math.nan
 
 
+def stratified_rank_correlation(x: FloatArray, y: FloatArray, strata: FloatArray) -> float:
+    """Spearman's among values of one stratum: the correlation of ranks within it, pooled over all strata.
+
+    A rank is divided by the size of its stratum, so that one stratum's spread counts as another's. nan where
+    either is constant in every stratum.
+
+    >>> x, y = np.array([1.0, 2.0, 10.0, 20.0]), np.array([2.0, 1.0, 9.0, 8.0])
+    >>> round(rank_correlation(x, y), 3), stratified_rank_correlation(x, y, np.array([1.0, 1.0, 2.0, 2.0]))
+    (0.6, -1.0)
+    """
+    ours, theirs = np.zeros(len(x)), np.zeros(len(y))
+    for stratum in np.unique(strata):
+        here = strata == stratum
+        for ranks, values in ((ours, x[here]), (theirs, y[here])):
+            own = _ranks(values)
+            ranks[here] = (own - own.mean()) / len(own)
+    scale = math.sqrt(float(ours @ ours) * float(theirs @ theirs))
+    return float(ours @ theirs) / scale if scale > 0 else math.nan
+
+
 def rank_permutation(x: FloatArray, y: FloatArray, draws: int = 400_000) -> float:
     """The p-value of Spearman's correlation under all ways to pair the values, both sides.
 
