@@ -120,10 +120,19 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     >>> average([over_seeds([0.5, 0.6, 0.4, 0.5, 0.7]), over_seeds([0.4, 0.5, 0.4, 0.3, 0.5])])
     Estimate(value=0.48..., low=0.39..., high=0.56..., units=10)
     """
-    n = len(estimates)
-    value, units = sum(each.value for each in estimates) / n, sum(each.units for each in estimates)
-    below = math.hypot(*(each.value - each.low for each in estimates)) / n
-    above = math.hypot(*(each.high - each.value for each in estimates)) / n
+    n, found = len(estimates), total(estimates)
+    return Estimate(found.value / n, found.low / n, found.high / n, found.units)
+
+
+def total(estimates: Sequence[Estimate]) -> Estimate:
+    """The sum of figures of independent samples, with the interval of :func:`average`.
+
+    >>> total([Estimate(3.0, 2.0, 5.0, 6), Estimate(10.0, 6.0, 13.0, 8)])
+    Estimate(value=13.0, low=8.87..., high=16.60..., units=14)
+    """
+    value, units = sum(each.value for each in estimates), sum(each.units for each in estimates)
+    below = math.hypot(*(each.value - each.low for each in estimates))
+    above = math.hypot(*(each.high - each.value for each in estimates))
     return Estimate(value, value - below, value + above, units)
 
 
