@@ -67,18 +67,18 @@ def test_a_training_spends_what_its_rehearsal_says(tmp_path: Path) -> None:
     )
     rehearsal = Rehearsal(tmp_path / "run", settings)
     works = rehearsal.works()
-    assert [(work.left, work.what) for work in works] == [(2, "updates"), (6, "validation episodes")]
+    assert [work.left for work in works] == [2, 6, 6]
     found = estimated(works, 0)
     rehearsal.close()
     assert not (tmp_path / "run").exists()
 
     meter = Meter()
     train(tmp_path / "run", settings, meter=meter)
-    # Every episode has one turn: four of an update with a belief before and after it, three of a validation.
+    # Every episode has a turn, four of each update and three of each of two validations, and two beliefs.
     assert meter.spent.messages == found["messages"].value == 2 * 4 + 2 * 3
-    assert meter.spent.beliefs == found["beliefs"].value
+    assert meter.spent.beliefs == found["beliefs"].value == 2 * 14
     assert meter.spent.tokens == pytest.approx(found["tokens"].value, rel=0.1)
-    assert Rehearsal(tmp_path / "run", settings).left == (0, 0)
+    assert Rehearsal(tmp_path / "run", settings).left == (0, 0, 0)
 
 
 @pytest.fixture
@@ -104,10 +104,10 @@ def test_every_command_that_spends_tells_and_keeps_nothing(tmp_path: Path) -> No
     assert "left: 20 episodes" in run("relabel", str(played), *reward, "--out", str(priced), "--estimate")
     settings = as_arguments(TINY_RUN | {"updates": 3})
     text = run("train", str(tmp_path / "run"), *settings, "--estimate")
-    assert "left: 3 updates, 4 validation episodes" in text
+    assert "left: 3 updates, 4 validation episodes, 4 samples of them" in text
     variants = ("--variant", "outcome-f1/grpo", "--variant", "igpo", "--seeds", "2")
     text = run("bench", "train", "--out", str(tmp_path / "b"), *variants, *settings, "--estimate")
-    assert "left: 12 updates, 16 validation episodes" in text
+    assert "left: 12 updates, 16 validation episodes, 8 samples of them" in text
     credit = ("--questions", WORLD, "--policy", "none", "--reward", "igpo", "--count", "3")
     text = run("bench", "credit", "--out", str(tmp_path / "c"), *credit, "--estimate")
     assert "left: 3 questions (pricing)" in text
