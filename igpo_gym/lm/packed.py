@@ -143,11 +143,11 @@ def stretched_attention(
         torch.split(each, [stretch.stop for stretch in stretches], dim=2) for each in (key, value)
     )
     out = []
-    for own, seen, shown in zip(queries, keys, values, strict=True):
+    for own, known, shown in zip(queries, keys, values, strict=True):
         sees = None
         if window is not None:
-            sees = causal_mask(own.shape[2], seen.shape[2], query.device, window)
-        out.append(masked_attention(own, (seen, shown), (), None, scaling, sees))
+            sees = causal_mask(own.shape[2], known.shape[2], query.device, window)
+        out.append(masked_attention(own, (known, shown), (), None, scaling, sees))
     return torch.cat(out, dim=2)
 
 

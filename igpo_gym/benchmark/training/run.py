@@ -249,8 +249,8 @@ CPU = "cpu.jsonl"
 
 
 def _pass_on(told: Queue[Any], report: Told, meter: Meter, over: Event) -> None:
-    for message in iter(told.get, None):
-        _count(*message, report=report, meter=meter)
+    for job, metrics, spent in iter(told.get, None):
+        _count(job, metrics, spent, report, meter)
         if meter.over:
             over.set()
 
