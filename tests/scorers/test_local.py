@@ -46,7 +46,7 @@ WINDOWED = {
 REFUSED = {
     "gemma2": ({"head_dim": 8}, "soft-capped"),
     "bloom": ({}, "AttentionInterface"),
-    "mamba": ({}, "sliding-window attention"),
+    "mamba": ({}, "(sliding-window attention|AttentionInterface)"),  # as its configuration tells, by version
     "stablelm": ({}, "AttentionInterface"),
     "llama": (
         {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},

@@ -11,6 +11,7 @@ from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
 from igpo_gym.benchmark.credit.pricing import Shapings
 from igpo_gym.benchmark.credit.setup import Pricing, Setup
+from igpo_gym.lm.policy import Policy
 from igpo_gym.specs import fingerprint
 
 PRICED = "priced.jsonl"
@@ -25,11 +26,8 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, setup: Setup, meter: Meter) -> None:
-        self._folder, self._meter, self._total = (
-            folder,
-            meter,
-            sum(len(each.groups) for each in setup.pricings),
-        )
+        self._folder, self._meter = folder, meter
+        self._total = sum(len(each.groups) for each in setup.pricings)
         for each in setup.pricings:
             meter.watch(each.pricer.scorer, each.pricer.policy)
         self._known: deque[Shapings] = deque()
@@ -37,6 +35,7 @@ class Ledger:
             **setup.settings,
             "rewards": [function.name for function in setup.functions],
             "scorer_fingerprint": fingerprint(setup.settings["scorer"]),
+            "policy_fingerprint": _facts(setup.yardstick.pricer.policy),
         }
         self._file = ResumedFile(folder / PRICED, made, lambda line: self._known.append(line["paid"]))
 
@@ -59,6 +58,12 @@ class Ledger:
         self._meter.add(pricing.spending(lambda: found.append(make())))
         self._file.write({"paid": found[0]})
         return found[0]
+
+
+def _facts(policy: Policy | None) -> str:
+    """What a policy tells about itself; nothing where it does not."""
+    facts = getattr(policy, "facts", None)
+    return "" if facts is None else str(facts())
 
 
 def priced_groups(folder: Path) -> int:
