@@ -50,8 +50,8 @@ QUICK = {
     "discrete": "discrete.py --algorithms maskable --seeds 2 --steps 2048 --episodes 64",
     "trl_step": "trl_step.py --batch 8 --steps 2",
 }
-"""The arguments of each benchmark. Three are none of them: ``retrieval.py`` needs an encoder and files,
-``training_parts.py`` another checkout, and ``hacking.py`` shows alarms and measures no speed."""
+"""The arguments of each benchmark. Four are none of them: ``retrieval.py`` needs an encoder and files,
+``training_parts.py`` another checkout, and ``hacking.py`` and ``vine.py`` measure no speed."""
 
 NEEDS = {
     "trl_step": "trl",

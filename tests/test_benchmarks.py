@@ -35,6 +35,7 @@ def test_every_benchmark_there_is_is_run_or_told(run: dict[str, Any]) -> None:
         "hacking",
         "retrieval",
         "training_parts",
+        "vine",
     }
 
 
