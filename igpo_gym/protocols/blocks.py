@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, Protocol
 
 from igpo_gym.episode import Answer, ToolCall, ToolCalls
@@ -185,6 +186,9 @@ def _pattern(names: tuple[str, ...], answer_tag: str, result_tag: str) -> re.Pat
     return re.compile(rf"<(/?)(?:({calls})(\s[^<>]*)?|({others}))>")
 
 
+_name = attrgetter("name")
+
+
 @dataclass(frozen=True, slots=True)
 class TagForm:
     """One tag for each tool: its text is the first argument, further ones are attributes.
@@ -197,7 +201,7 @@ class TagForm:
 
     def tags(self, tools: Tools) -> tuple[str, ...]:
         """The tools' names."""
-        return tuple([tool.name for tool in tools])
+        return tuple(map(_name, tools))
 
     def read(self, tag: str, attributes: str, content: str, tools: Tools) -> Sequence[ToolCall]:
         """One call."""

@@ -49,7 +49,8 @@ class ToolSpec:
     """What an agent calls it for, as a verb phrase ("search", "open a document"); "call NAME" if empty."""
     first: str = field(init=False, repr=False, compare=False)
     """The name of the first argument."""
-    _simple: str | None = field(init=False, repr=False, compare=False)
+    any_text: bool = field(init=False, repr=False, compare=False)
+    """Whether a call with any text for the first argument alone is valid: nothing has to be checked."""
 
     def __post_init__(self) -> None:
         from jsonschema import Draft202012Validator
@@ -73,7 +74,7 @@ class ToolSpec:
         for example in self.examples:
             if wrong := self._checked(example):
                 raise SpecError(f"the example {dict(example)} of tool {self.name!r} is not valid: {wrong}")
-        object.__setattr__(self, "_simple", self._text_alone())
+        object.__setattr__(self, "any_text", self._takes_any_text())
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the validator, which cannot be pickled and is made again."""
@@ -90,8 +91,7 @@ class ToolSpec:
 
     def problem(self, arguments: Mapping[str, Any]) -> str | None:
         """What is wrong with the arguments of a call, in words for the agent; None if nothing is."""
-        simple = self._simple
-        if simple is not None and len(arguments) == 1 and isinstance(arguments.get(simple), str):
+        if self.any_text and len(arguments) == 1 and isinstance(arguments.get(self.first), str):
             return None
         return self._checked(arguments)
 
@@ -129,11 +129,10 @@ class ToolSpec:
         place = "".join(f"[{each!r}]" for each in error.path)
         return f"{place} {error.message}".strip()
 
-    def _text_alone(self) -> str | None:
-        """The first argument, if a call with any text for it alone is valid: a check that costs nothing."""
+    def _takes_any_text(self) -> bool:
         plain = all(self._checked({self.first: text}) is None for text in ("", "a", "text of any kind"))
         limits = ("minLength", "maxLength", "pattern", "enum", "const", "format")
-        return self.first if plain and not any(limit in str(self.parameters) for limit in limits) else None
+        return plain and not any(limit in str(self.parameters) for limit in limits)
 
 
 class Tool(Protocol):
