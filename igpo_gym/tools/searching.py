@@ -24,6 +24,7 @@ SEARCH = ToolSpec(
     },
     examples=({"query": "query"}, {"query": ["first query", "second query"]}),
     purpose="search",
+    trusted=True,
 )
 
 
