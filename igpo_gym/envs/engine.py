@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import (
@@ -89,8 +89,7 @@ class Rules:
         return self.max_turns + (self.on_limit == "answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """A turn that has been played but not yet settled.
 
     >>> from igpo_gym.config import EnvConfig

@@ -175,7 +175,8 @@ class Blocks:
 def _plain_pattern(names: tuple[str, ...], answer_tag: str) -> re.Pattern[str]:
     """Matches what most messages are: a thought or none, then one block that holds no sign of a tag."""
     tags = "|".join(map(re.escape, (*names, answer_tag)))
-    return re.compile(rf"[^<]*(?:<think>(?>.*?</think>)[^<]*)?<({tags})>([^<]*)</\1>\s*", re.DOTALL)
+    thought = r"<think>[^<]*+(?:<(?!/think>)[^<]*+)*+</think>"
+    return re.compile(rf"[^<]*(?:{thought}[^<]*)?<({tags})>([^<]*)</\1>\s*")
 
 
 @cache
