@@ -182,7 +182,7 @@ def _explained(what: str, spec: str | Path) -> Iterator[dict[str, Any]]:
     }
     try:
         yield where
-    except (ImportError, MemoryError, torch.OutOfMemoryError):
+    except (MissingExtraError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as problem:  # a parser of damaged files may fail in any way: tokenizers raise Exception
         reason = str(problem).strip().partition("\n")[0]

@@ -12,6 +12,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from igpo_gym.cli import app
+from igpo_gym.errors import MissingExtraError
 from tests.conftest import REPOSITORY
 from tests.docs.pages import PAGES, Block, blocks, inputs
 
@@ -28,7 +29,10 @@ def run_page(page: Path, slow: bool, workplace: Path, capsys: pytest.CaptureFixt
         warnings.simplefilter("ignore")
         for block in RUNNABLE:
             if block.page == page and (slow or not block.slow):
-                block.run(names)
+                try:
+                    block.run(names)
+                except MissingExtraError as missing:
+                    pytest.skip(f"{block} and what follows: {missing}")
                 printed = capsys.readouterr().out
                 for shown in () if block.file else re.findall(r"print\(.*\)  # (.+)", block.code):
                     pattern = re.escape(shown).replace(r"\.\.\.", ".*")

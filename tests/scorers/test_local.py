@@ -41,7 +41,7 @@ REFUSED = {
     "gemma2": ({"head_dim": 8}, "full attention"),
     "gemma3_text": ({"head_dim": 8}, "full attention"),
     "bloom": ({}, "AttentionInterface"),
-    "mamba": ({}, "full attention"),
+    "mamba": ({}, "(full attention|AttentionInterface)"),  # as its configuration tells, by version
     "stablelm": ({}, "AttentionInterface"),
     "llama": (
         {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},

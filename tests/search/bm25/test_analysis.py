@@ -17,6 +17,7 @@ from igpo_gym.data.sets.hotpotqa import load_hotpotqa
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25 import BM25Index, words
 from igpo_gym.search.bm25.analysis import STOP_WORDS, characters
+from tests.search.bm25.conftest import last_bit
 
 SHARED = Path(os.environ.get("IGPO_GYM_SHARED", Path(__file__).parents[3] / "../shared"))
 
@@ -135,6 +136,7 @@ def is_english(text: str) -> bool:
     )
 
 
+@last_bit
 @pytest.mark.skipif(
     not (SHARED / "data/hotpotqa").is_dir(), reason="the HotpotQA sample is not beside this checkout"
 )
