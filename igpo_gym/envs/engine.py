@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, repeat
 from typing import Literal, NamedTuple, get_args
 
 from igpo_gym.data.interface import QuestionSet
@@ -211,8 +211,7 @@ class Engine:
             action = self._action(message, segment.text, left)
             read.append((episode, segment, action, left))
             if isinstance(action, ToolCalls):
-                for call in action.calls:
-                    calls.append((episode, call))  # noqa: PERF401 (a message has one call, mostly)
+                calls.extend(zip(repeat(episode), action.calls, strict=False))
         results = iter(run_calls(self._tools, calls, self.retry_delays) if calls else ())
         moves = []
         for episode, segment, action, left in read:
