@@ -166,9 +166,8 @@ class TextProtocol:
 
     def reply(self, body: str) -> tuple[Segment, ...]:
         """The environment's reply. It ends with a newline, where tokenizers do not merge."""
-        tag = self.result_tag
-        block = f"<{tag}>\n{body}\n</{tag}>\n" if tag else f"{body}\n"
-        text = f"\n{block}" if self.reply_role == "assistant" else block
+        tag, lead = self.result_tag, "\n" if self.reply_role == "assistant" else ""
+        text = f"{lead}<{tag}>\n{body}\n</{tag}>\n" if tag else f"{lead}{body}\n"
         return (Segment("environment", self.reply_role, text), *self._opening)
 
     def reply_text(self, body: str) -> str:
