@@ -233,7 +233,7 @@ class TransformersScorer:
         rows = row.add(tree.tokens, [len(query.context) + depth for depth in tree.depths])
         mask = torch.zeros(tree.sees.shape, dtype=layout.dtype)
         mask.masked_fill_(~tree.sees, -torch.inf)
-        row.spans.append(Span(rows, past, mask.to(layout.device)))
+        row.spans.append(Span(rows, past, mask.to(layout.device), depths=tree.depths))
         asked.predictors += [rows.start + predictor for predictor in tree.predictors]
         asked.targets += tree.targets
         asked.queries.append(query)

@@ -22,7 +22,8 @@ from igpo_gym.benchmark.credit.files import credit_files
 from igpo_gym.benchmark.credit.page import best_of, findings, overview
 from igpo_gym.benchmark.credit.pricing import Cost
 from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
-from igpo_gym.benchmark.credit.run import TURN_NUMBER, VARIANTS, CreditResult, Size, run_credit
+from igpo_gym.benchmark.credit.run import TURN_NUMBER, CreditResult, run_credit
+from igpo_gym.benchmark.credit.setup import VARIANTS, Size
 from igpo_gym.benchmark.credit.trajectories import hasty
 from igpo_gym.benchmark.report import Cell, Table, csv_text, markdown_table, rich_table
 from igpo_gym.cli import app
@@ -298,7 +299,7 @@ def test_tables_for_documents(result: CreditResult) -> None:
 def test_a_missing_extra_is_told_before_anything_is_made(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("igpo_gym.benchmark.report.find_spec", lambda name: None)
+    monkeypatch.setattr("igpo_gym.libraries.find_spec", lambda name: None)
     out = tmp_path / "out"
     ended = CliRunner().invoke(app, ["bench", *command, "--scorer", "missing", "--out", str(out)])
     assert ended.exit_code == 2
