@@ -13,7 +13,7 @@ import requests
 import torch
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.libraries import needs, require
 from igpo_gym.lm.names import MODEL_FORMS, NAMED, PACKAGED, SMOLLM2, check_name, packaged_folder
 from igpo_gym.lm.smollm2 import weights
