@@ -1,7 +1,7 @@
 """By how much do sizes of batches and the prefix cache move beliefs? It is rounding, and this tells how much.
 
     python scripts/belief_rounding.py nano
-    python scripts/belief_rounding.py smollm2 --states 64
+    python scripts/belief_rounding.py smollm2 --states 8
 
 The expert plays episodes of the generated world. Their states are asked about turn by turn, as an environment
 asks, 1, 8 and 64 in a call, with a cache that holds all, a quarter of it, and none. Prints a line of JSON for
