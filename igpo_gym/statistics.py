@@ -120,10 +120,19 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     >>> average([over_seeds([0.5, 0.6, 0.4, 0.5, 0.7]), over_seeds([0.4, 0.5, 0.4, 0.3, 0.5])])
     Estimate(value=0.48..., low=0.39..., high=0.56..., units=10)
     """
-    n = len(estimates)
-    value, units = sum(each.value for each in estimates) / n, sum(each.units for each in estimates)
-    below = math.hypot(*(each.value - each.low for each in estimates)) / n
-    above = math.hypot(*(each.high - each.value for each in estimates)) / n
+    n, found = len(estimates), total(estimates)
+    return Estimate(found.value / n, found.low / n, found.high / n, found.units)
+
+
+def total(estimates: Sequence[Estimate]) -> Estimate:
+    """The sum of figures of independent samples, with the interval of :func:`average`.
+
+    >>> total([Estimate(3.0, 2.0, 5.0, 6), Estimate(10.0, 6.0, 13.0, 8)])
+    Estimate(value=13.0, low=8.87..., high=16.60..., units=14)
+    """
+    value, units = sum(each.value for each in estimates), sum(each.units for each in estimates)
+    below = math.hypot(*(each.value - each.low for each in estimates))
+    above = math.hypot(*(each.high - each.value for each in estimates))
     return Estimate(value, value - below, value + above, units)
 
 
@@ -383,6 +392,26 @@ def _wins(positives: FloatArray, negatives: FloatArray) -> float:
 def rank_correlation(x: FloatArray, y: FloatArray) -> float:
     """Spearman's: the correlation of the ranks, ties sharing theirs; nan where either is constant."""
     return correlation(_ranks(x), _ranks(y)) if len(x) > 1 else math.nan
+
+
+def stratified_rank_correlation(x: FloatArray, y: FloatArray, strata: FloatArray) -> float:
+    """Spearman's among values of one stratum: the correlation of ranks within it, pooled over all strata.
+
+    A rank is divided by the size of its stratum, so that one stratum's spread counts as another's. nan where
+    either is constant in every stratum.
+
+    >>> x, y = np.array([1.0, 2.0, 10.0, 20.0]), np.array([2.0, 1.0, 9.0, 8.0])
+    >>> round(rank_correlation(x, y), 3), stratified_rank_correlation(x, y, np.array([1.0, 1.0, 2.0, 2.0]))
+    (0.6, -1.0)
+    """
+    ours, theirs = np.zeros(len(x)), np.zeros(len(y))
+    for stratum in np.unique(strata):
+        here = strata == stratum
+        for ranks, values in ((ours, x[here]), (theirs, y[here])):
+            own = _ranks(values)
+            ranks[here] = (own - own.mean()) / len(own)
+    scale = math.sqrt(float(ours @ ours) * float(theirs @ theirs))
+    return float(ours @ theirs) / scale if scale > 0 else math.nan
 
 
 def rank_permutation(x: FloatArray, y: FloatArray, draws: int = 400_000) -> float:

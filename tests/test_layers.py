@@ -32,7 +32,7 @@ WITHOUT_TORCH = (
     *("episode", "text", "errors", "storage", "statistics", "batching"),
     *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm.policy", "scorers", "scorers.interface"),
-    *("rewards", "rewards.instruments", "rewards.judge", "rewards.relabel"),
+    *("rewards", "rewards.instruments", "rewards.judge", "rewards.verdicts", "rewards.relabel"),
     *("envs", "envs.engine", "envs.setup", "envs.completions", "envs.single", "envs.vector", "envs.discrete"),
     *("agents.policies", "agents.policies.scripted", "agents.training.estimators"),
     *(

@@ -31,9 +31,29 @@ from igpo_gym.statistics import (
     sign_flip,
     slope,
     stratified_auc,
+    stratified_rank_correlation,
 )
 
 scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=20).map(np.array)
+
+
+def test_the_stratified_rank_correlation_is_that_of_ranks_less_their_strata():
+    draw = np.random.default_rng(0)
+    strata = np.repeat([1.0, 2.0, 3.0], [7, 4, 1])
+    x = draw.normal(size=12).round(1) + 10 * strata  # between strata both rise, which is not to count
+    y = draw.normal(size=12).round(1) + 10 * strata
+    ranks = [
+        np.concatenate(
+            [(r - r.mean()) / len(r) for s in (1, 2, 3) if len(r := stats.rankdata(z[strata == s]))]
+        )
+        for z in (x, y)
+    ]
+    expected = stats.pearsonr(*ranks).statistic
+    assert stratified_rank_correlation(x, y, strata) == pytest.approx(expected)
+    assert abs(expected) < 0.5 < rank_correlation(x, y)
+    alone = stratified_rank_correlation(x, y, np.ones(12))
+    assert alone == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert math.isnan(stratified_rank_correlation(x, strata, strata))
 
 
 @given(positives=scores, negatives=scores)

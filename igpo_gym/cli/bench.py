@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from igpo_gym.cli.common import console, progress, tell_view
+from igpo_gym.cli.common import BudgetText, EstimateOnly, console, progress, tell_forecast, tell_view
 from igpo_gym.cli.options import configured
 from igpo_gym.config import EnvConfig
 
 if TYPE_CHECKING:
-    from igpo_gym.benchmark.credit.run import PolicyMaker
+    from igpo_gym.benchmark.credit.setup import PolicyMaker
 
 
 @configured(
@@ -42,11 +42,13 @@ def credit(
         bool, typer.Option("--quick", help="A small run: a minute or two instead of many.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seeds the agents and the policy.")] = 0,
+    budget: BudgetText = None,
+    estimate: EstimateOnly = False,
 ) -> None:
     """Which reward pays the right turns? Compare variants where the useful turns are known.
 
     Scripted agents play questions whose gold evidence is known; every variant prices the same turns, and is
-    held against what an oracle says of them.
+    held against what an oracle says of them. The same command goes on where it was stopped.
 
     Examples:
 
@@ -58,24 +60,30 @@ def credit(
     """
     from dataclasses import replace
 
+    from igpo_gym.agents.rollouts.costs import Budget, Meter
+    from igpo_gym.agents.rollouts.estimates import estimated
     from igpo_gym.benchmark.credit.files import credit_files
+    from igpo_gym.benchmark.credit.ledger import priced_groups
     from igpo_gym.benchmark.credit.page import cost_table, findings, overview
     from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
-    from igpo_gym.benchmark.credit.run import FULL, QUICK, run_credit
+    from igpo_gym.benchmark.credit.run import run_credit
+    from igpo_gym.benchmark.credit.setup import FULL, QUICK, prepared
     from igpo_gym.benchmark.report import require_extra, rich_table, write_files
     from igpo_gym.storage import check_writable
 
+    meter = Meter(Budget.parse(budget))
     require_extra()
     check_writable(out, folder=True)
     size = replace(QUICK if quick else FULL, group_size=config.group_size)
     chosen = "nano" if policy is None and config.scorer == "nano" else policy
+    size = size if count is None else replace(size, count=count)
+    maker = _policy_maker(chosen, config)
+    if estimate:
+        works = prepared(config, reward, size, maker, seed).works(priced_groups(out))
+        tell_forecast(estimated(works), *((work.left, work.what) for work in works))
+        return
     result = run_credit(
-        config,
-        reward,
-        size if count is None else replace(size, count=count),
-        policy=_policy_maker(chosen, config),
-        seed=seed,
-        track=progress,
+        config, reward, size, policy=maker, seed=seed, track=progress, folder=out, meter=meter
     )
     write_files(out, credit_files(result) | mispriced_files(result, config.scorer))
     for table in (*overview(result), cost_table(result)):

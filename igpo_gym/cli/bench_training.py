@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +19,13 @@ from rich.progress import (
 )
 
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import console, plainly
+from igpo_gym.cli.common import BudgetText, EstimateOnly, console, plainly, tell_forecast
 from igpo_gym.cli.options import configured
 from igpo_gym.cli.train import line
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
-    from igpo_gym.benchmark.training.run import Variant
+    from igpo_gym.benchmark.training.run import Job, Variant
 
 QUICK: dict[str, Any] = {"seeds": 2, "updates": 12, "validate_every": 4, "validation_questions": 50}
 """The defaults of a small benchmark."""
@@ -60,6 +63,8 @@ def bench_training(
         int,
         typer.Option(min=1, help="Runs at a time. A small model trains fastest with one for each core."),
     ] = 1,
+    budget: BudgetText = None,
+    estimate: EstimateOnly = False,
 ) -> None:
     """Which reward trains best? Learning curves of rewards and estimators, over seeds.
 
@@ -75,6 +80,7 @@ def bench_training(
       igpo-gym bench train --variant outcome-f1/grpo --variant "igpo + 0.1*evidence-recall/igpo-separate"
       --seeds 8 --questions world#hops=2-3 --validation world:validation#hops=2-3 --out hops
     """
+    from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.benchmark.report import require_extra, rich_table, write_files
     from igpo_gym.benchmark.training.bias import OUTCOMES, drift
     from igpo_gym.benchmark.training.page import (
@@ -86,12 +92,16 @@ def bench_training(
         speed_table,
         training_files,
     )
-    from igpo_gym.benchmark.training.run import SUITE, Variant, run_training, shared
+    from igpo_gym.benchmark.training.run import SUITE, Variant, missing_runs, run_training, shared
     from igpo_gym.storage import check_writable
 
+    meter = Meter(Budget.parse(budget))
     require_extra()
     check_writable(out, folder=True)
     variants = tuple(dict.fromkeys(map(Variant.parse, variant))) if variant else SUITE
+    if estimate:
+        _estimate(missing_runs(out, base, variants, seeds))
+        return
     with _progress(len(variants) * seeds * base.updates) as bar:
 
         def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
@@ -100,7 +110,7 @@ def bench_training(
             if not console.is_terminal:
                 plainly(f"{run}: {line(base.updates, metrics)}")
 
-        outcomes = run_training(out, base, variants, seeds, show, jobs)
+        outcomes = run_training(out, base, variants, seeds, show, jobs, meter)
     estimators = dict.fromkeys(each.advantages for each in variants)
     result = TrainingResult(
         tuple(outcomes),
@@ -114,6 +124,21 @@ def bench_training(
     for finding in findings(result):
         console.print(f"- {finding}", markup=False)
     console.print(f"the whole report: {out / 'report.html'}", markup=False)
+
+
+def _estimate(missing: Mapping[Variant, Sequence[Job]]) -> None:
+    """Tell what the runs will take that are not there; of each variant one is tried, and nothing is kept."""
+    from igpo_gym.agents.rollouts.estimates import SECONDS, estimated, together
+    from igpo_gym.agents.training.rehearsal import Rehearsal
+
+    found, left = [], Counter[str]()
+    for jobs in missing.values():
+        first, *alike = (Rehearsal(*job) for job in jobs)
+        with closing(first):
+            works = first.works(alike)
+            found.append(estimated(works, SECONDS / len(missing)))
+            left.update({work.what: work.left for work in works})
+    tell_forecast(together(found), *((count, what) for what, count in left.items()))
 
 
 def _progress(updates: int) -> Progress:

@@ -76,7 +76,7 @@ EstimateOnly = Annotated[
     bool,
     typer.Option(
         "--estimate",
-        help="Play some of what is left for ten seconds, without keeping it, and tell what the rest will "
+        help="Try some of what is left for ten seconds, without keeping it, and tell what all of it will "
         "take.",
     ),
 ]
@@ -108,13 +108,19 @@ def tell_cache(facts: Mapping[str, str | int]) -> None:
         console.print(f"search cache: {facts['cache_hits']} hits, {facts['cache_misses']} misses")
 
 
-def tell_forecast(found: Mapping[str, Estimate], units: int, what: str) -> None:
+def tell_forecast(found: Mapping[str, Estimate], *left: tuple[int, str]) -> None:
     """What is left of a run, and what it will take, as a table."""
-    table = Table(f"left: {units} {what}", "about", "95% interval", "pieces tried")
+    if not any(count for count, _ in left):
+        plainly("nothing is left to do")
+        return
+    title = ", ".join(f"{count} {what}" for count, what in left if count)
+    table = Table(f"left: {title}", "about", "95% interval", "pieces tried")
     for name, each in found.items():
-        ends = "" if math.isnan(each.low) else f"{each.low:.0f} to {each.high:.0f}"
+        ends = "none" if math.isnan(each.low) else f"{each.low:.0f} to {each.high:.0f}"
         table.add_row(name, f"{each.value:.0f}", ends, str(each.units))
     console.print(table)
+    if any(math.isnan(each.low) for each in found.values()):
+        plainly("no interval: of some work fewer than five pieces were tried, or all of them took the same")
     if memory := _memory():
         plainly(f"memory of this process: at most {memory / 2**30:.2g} GiB so far")
 

@@ -16,6 +16,7 @@ from igpo_gym.cli.common import (
     BatchSize,
     BudgetText,
     ClearText,
+    EstimateOnly,
     MaxTokens,
     Seed,
     Temperature,
@@ -25,10 +26,11 @@ from igpo_gym.cli.common import (
     explained,
     make_policy,
     tell_cache,
+    tell_forecast,
     tell_view,
 )
 from igpo_gym.cli.options import NO_OPTIONS, PANEL, configured, preset
-from igpo_gym.cli.rollout import Recording, record
+from igpo_gym.cli.rollout import Recording, episodes_left, record
 from igpo_gym.config import EnvConfig, Names, shown
 from igpo_gym.errors import SpecError
 from igpo_gym.text import without_credentials
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.benchmark.evaluation.measures import Measure
     from igpo_gym.benchmark.evaluation.table import Scores
-    from igpo_gym.lm.policy import Policy
+    from igpo_gym.lm.policy import Policy, Sampling
 
-NOT_IN_CARDS = ("like", "config", "trust_imports", "out", "table", "budget")
+NOT_IN_CARDS = ("like", "config", "trust_imports", "out", "table", "budget", "estimate")
 """Options that a card does not hold: they say where things are, not what is played."""
 
 WITHOUT = ("order", "group_size")
@@ -97,6 +99,7 @@ def evaluate(
     seed: Seed = 0,
     clear_text: ClearText = False,
     budget: BudgetText = None,
+    estimate: EstimateOnly = False,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -147,6 +150,9 @@ def evaluate(
     configs = [replace(config, questions=spec, search=place) for spec, place in sets]
     played = [played_by(agent, each) for each in configs]
     _check_questions(agent, played)
+    if estimate:
+        _estimate(agent, played, sampling, episodes, attempts, batch_size, out)
+        return
     settings = {
         **{
             name: value
@@ -211,6 +217,35 @@ def _check_questions(agent: str, configs: Sequence[EnvConfig]) -> None:
             question_set = resolve_questions(config.questions)
             if config.tools == GOLD_EVIDENCE:
                 require_evidence(without_credentials(agent), question_set)
+
+
+def _estimate(
+    agent: str,
+    configs: Sequence[EnvConfig],
+    sampling: Sampling,
+    episodes: int,
+    attempts: int,
+    batch_size: int,
+    out: Path,
+) -> None:
+    """Tell what the episodes will take that the file does not have; nothing is written."""
+    from igpo_gym.agents.rollouts.estimates import SECONDS, estimated, together
+    from igpo_gym.agents.rollouts.records import read_recordings
+
+    names = [shown(config)["questions"] for config in configs]
+    done: dict[str, set[tuple[str, int]]] = {name: set() for name in names}
+    for settings, episode in read_recordings(out) if out.is_file() else ():
+        done.setdefault(settings.get("questions", ""), set()).add((episode.question.id, episode.attempt))
+    found, left = [], []
+    for name, config in zip(names, configs, strict=True):
+        question_set, engine = assemble(config)
+        policy = make_policy(agent, question_set, engine, sampling)
+        chosen = question_set.questions[:episodes]
+        work = episodes_left(engine, policy, chosen, done[name], batch_size, attempts)
+        left.append((work.left, work.what if len(names) == 1 else f"episodes of {name}"))
+        if work.left:
+            found.append(estimated([work], SECONDS / len(configs)))
+    tell_forecast(together(found), *left)
 
 
 def _play(

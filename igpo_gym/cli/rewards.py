@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,22 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.cli.common import BudgetText, TrustImports, console, explained, in_cells, make_policy, progress
+from igpo_gym.cli.common import (
+    BudgetText,
+    EstimateOnly,
+    TrustImports,
+    console,
+    explained,
+    in_cells,
+    make_policy,
+    progress,
+    tell_forecast,
+)
 from igpo_gym.cli.rollout import SAMPLING
 from igpo_gym.config import EnvConfig, Names, marks
 
 if TYPE_CHECKING:
+    from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.episode import Episode
     from igpo_gym.rewards import RewardFunction
@@ -114,6 +126,7 @@ def relabel(
         ),
     ] = False,
     budget: BudgetText = None,
+    estimate: EstimateOnly = False,
     trust_imports: TrustImports = False,
 ) -> None:
     """Tell what recorded or imported episodes would have been paid under any rewards.
@@ -133,8 +146,9 @@ def relabel(
       igpo-gym relabel records.jsonl --reward igpo --scorer nano --records --out priced.jsonl
     """
     from igpo_gym.agents.rollouts.costs import Budget, Meter, Spent
+    from igpo_gym.agents.rollouts.estimates import Work, estimated
     from igpo_gym.agents.rollouts.records import read_settings
-    from igpo_gym.agents.rollouts.resumed import ResumedFile
+    from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
     from igpo_gym.agents.rollouts.summary import Values
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
@@ -146,7 +160,7 @@ def relabel(
     options = {"questions": questions, "search": search, "scorer": scorer, "reference": reference}
     given = {name: value for name, value in options.items() if value is not None}
     with explained():
-        meter = Meter(Budget.parse(budget))
+        meter = Meter(Budget() if estimate else Budget.parse(budget))
         if out.exists() and out.samefile(file):
             raise ValueError(f"--out is the recording itself ({file}); name another file")
         if out.is_dir():
@@ -190,12 +204,12 @@ def relabel(
             **{f"{name}_fingerprint": fingerprint(settings[name]) for name in models},
             **{name: without_credentials(text) for name, text in chosen.items() if isinstance(text, str)},
         }
-        with ResumedFile(out, made, tell_again) as written:
-            recordings: deque[dict[str, Any]] = deque()
-            recorded = _episodes(file, recordings, alone=bool(corpus or context), skip=written.done)
-            meter.watch(*(resolve_scorer(settings.get(name)) for name in models), context.get("policy"))
-            priced = priced_episodes(
-                meter.until(recorded),
+        recordings: deque[dict[str, Any]] = deque()
+        meter.watch(*(resolve_scorer(settings.get(name)) for name in models), context.get("policy"))
+
+        def price(skip: int) -> Iterator[Priced]:
+            return priced_episodes(
+                meter.until(_episodes(file, recordings, alone=bool(corpus or context), skip=skip)),
                 functions,
                 settings.get("scorer"),
                 reference=settings.get("reference"),
@@ -204,7 +218,15 @@ def relabel(
                 protocol=settings.get("protocol", "tags"),
                 batch_size=batch_size,
             )
-            for each in progress(priced, "episodes", total - written.done):
+
+        if estimate:
+            done = whole_lines(out)
+            pieces = _batches(price(done), batch_size, meter, judge is not None)
+            work = Work("episodes", total - done, pieces, meter)
+            tell_forecast(estimated([work]), (work.left, work.what))
+            return
+        with ResumedFile(out, made, tell_again) as written:
+            for each in progress(price(written.done), "episodes", total - written.done):
                 own = recordings.popleft()
                 line = _line(each, own)
                 meter.add(Spent(verdicts=_graded(each) if judge else 0))
@@ -212,6 +234,15 @@ def relabel(
                 tell(line)
             meter.check(written.done, total, "episodes")
     console.print(_table(returns))
+
+
+def _batches(priced: Iterator[Priced], size: int, meter: Meter, judged: bool) -> Iterator[int]:
+    """Price a batch after another; yields how many episodes each has."""
+    from igpo_gym.agents.rollouts.costs import Spent
+
+    while batch := list(islice(priced, size)):
+        meter.add(Spent(verdicts=sum(map(_graded, batch)) if judged else 0))
+        yield len(batch)
 
 
 def _graded(priced: Priced) -> int:

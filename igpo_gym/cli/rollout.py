@@ -39,6 +39,7 @@ from igpo_gym.errors import SpecError
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.branches import Branching
     from igpo_gym.agents.rollouts.costs import Meter
+    from igpo_gym.agents.rollouts.estimates import Work
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode, Question
@@ -86,6 +87,7 @@ def rollout(
     from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.agents.rollouts.branches import Branching
     from igpo_gym.agents.rollouts.costs import Budget, Meter
+    from igpo_gym.agents.rollouts.estimates import estimated
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
@@ -107,7 +109,9 @@ def rollout(
         recording.settings.update(branch=branch, group_size=config.group_size)
     chosen = question_set.questions[:episodes]
     if estimate:
-        _estimate(engine, policy, chosen, out, batch_size, config.group_size)
+        done = {(each.question.id, each.attempt) for each in read_rollouts(out)} if out.is_file() else set()
+        work = episodes_left(engine, policy, chosen, done, batch_size, config.group_size)
+        tell_forecast(estimated([work]), (work.left, work.what))
         return
     played = record(
         engine,
@@ -130,22 +134,25 @@ def rollout(
     tell_view(out)
 
 
-def _estimate(
-    engine: Engine, policy: Policy, questions: Sequence[Question], out: Path, batch_size: int, group_size: int
-) -> None:
-    """Tell what the episodes will take that the file does not have; nothing is written."""
+def episodes_left(
+    engine: Engine,
+    policy: Policy,
+    questions: Sequence[Question],
+    done: Collection[tuple[str, int]],
+    batch_size: int,
+    group_size: int,
+    what: str = "episodes",
+) -> Work:
+    """The episodes that are not ``done`` yet, as a work for an estimate."""
     from igpo_gym.agents.rollouts.costs import Meter
-    from igpo_gym.agents.rollouts.estimates import forecast, played, probe
-    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.agents.rollouts.estimates import Work, played
 
-    done = {(each.question.id, each.attempt) for each in read_rollouts(out)} if out.is_file() else set()
     left = [
         question for question in questions for place in range(group_size) if (question.id, place) not in done
     ]
     meter = Meter()
     meter.watch(policy, engine.scorer, engine.reference)
-    pieces = probe(played(engine, policy, left, batch_size, meter), meter)
-    tell_forecast(forecast(pieces, len(left)), len(left), "episodes")
+    return Work(what, len(left), played(engine, policy, left, batch_size, meter), meter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,16 @@ from rich.table import Table
 
 from igpo_gym.agents.training.recipes import RECIPES, recipe
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import BudgetText, console, explained, plainly, tell_cache, tell_view
+from igpo_gym.cli.common import (
+    BudgetText,
+    EstimateOnly,
+    console,
+    explained,
+    plainly,
+    tell_cache,
+    tell_forecast,
+    tell_view,
+)
 from igpo_gym.cli.options import configured
 
 if TYPE_CHECKING:
@@ -55,6 +64,7 @@ def train(
     ] = None,
     wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")] = False,
     budget: BudgetText = None,
+    estimate: EstimateOnly = False,
 ) -> None:
     """Train a language model to search and answer, with IGPO or a rival of it.
 
@@ -85,6 +95,9 @@ def train(
     meter = Meter(Budget.parse(budget))
     check_ready(settings)  # before the seconds that the next imports take
     check_writable(out, folder=True)
+    if estimate:
+        _estimate(out, settings)
+        return
     from igpo_gym.agents.training.samples import SAMPLES, samples
     from igpo_gym.agents.training.trainer import train
 
@@ -94,6 +107,18 @@ def train(
     console.print(f"done; the best model is in {out / 'best'}", markup=False)
     if kept := samples(out / SAMPLES):
         tell_view(*dict.fromkeys((kept[0], kept[-1])))
+
+
+def _estimate(out: Path, settings: Settings) -> None:
+    """Tell what the updates and validations will take that the folder does not have; nothing is written."""
+    from igpo_gym.agents.rollouts.estimates import estimated
+    from igpo_gym.agents.training.memory import plan_run
+    from igpo_gym.agents.training.rehearsal import Rehearsal
+
+    plainly(str(plan_run(settings)))
+    with closing(Rehearsal(out, settings)) as rehearsal:
+        works = rehearsal.works()
+        tell_forecast(estimated(works), *((work.left, work.what) for work in works))
 
 
 SHOWN = {

@@ -40,6 +40,18 @@ class Span:
     """Where the tokens' keys and values are kept; None: nowhere."""
     offset: int = 0
     """The number of tokens in ``store`` before these."""
+    depths: Sequence[int] | None = None
+    """How far behind the past each token stands, where ``mask`` divides them; None: one behind the other."""
+
+    @property
+    def start(self) -> int:
+        """How many tokens there are before the span's."""
+        return sum(length for _, length in self.past)
+
+    @property
+    def last(self) -> int:
+        """The position of the last token in its transcript."""
+        return self.start + (max(self.depths) if self.depths else self.rows.stop - self.rows.start - 1)
 
 
 def segment_attention(
@@ -50,11 +62,13 @@ def segment_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     spans: Sequence[Span] = (),
+    sliding_window: int | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """An attention function of transformers. Query, key and value are [1, heads, tokens, head size].
 
-    Returns [1, tokens, heads, head size].
+    In a layer with a ``sliding_window`` a token sees so many tokens, itself included. Returns [1, tokens,
+    heads, head size].
     """
     layer = module.layer_idx
     assert isinstance(layer, int)
@@ -68,8 +82,36 @@ def segment_attention(
     for span in spans:
         own = key[:, :, span.rows], value[:, :, span.rows]
         past = [store.read(layer, length) for store, length in span.past]
-        out[:, span.rows] = attend(query[:, :, span.rows], own, past, span.mask, scaling).transpose(1, 2)
+        if sliding_window is None or span.last < sliding_window:  # the window holds all there is
+            found = attend(query[:, :, span.rows], own, past, span.mask, scaling)
+        else:
+            found = _windowed(query[:, :, span.rows], own, past, span, scaling, sliding_window)
+        out[:, span.rows] = found.transpose(1, 2)
     return out, None
+
+
+def _windowed(
+    query: torch.Tensor,
+    own: KeyValue,
+    past: Sequence[KeyValue],
+    span: Span,
+    scaling: float | None,
+    window: int,
+) -> torch.Tensor:
+    """The attention of a span, whose tokens see the latest ``window`` tokens of their transcript."""
+    first = max(0, span.start - window + 1)  # of the past no token sees more
+    seen, skipped = [], first
+    for stretch in past:
+        if skipped < (length := stretch[0].shape[2]):
+            seen.append((stretch[0][:, :, skipped:], stretch[1][:, :, skipped:]))
+        skipped = max(0, skipped - length)
+    tokens, device = query.shape[2], query.device
+    queries = span.start + torch.tensor(span.depths or range(tokens), device=device)
+    keys = torch.cat([torch.arange(first, span.start, device=device), queries])
+    sees = keys > queries[:, None] - window
+    among = causal_mask(tokens, tokens, device) if span.mask is None else span.mask == 0
+    sees[:, span.start - first :] &= among
+    return masked_attention(query, own, seen, None, scaling, sees)
 
 
 def merged_attention(
@@ -99,20 +141,25 @@ def masked_attention(
     past: Sequence[KeyValue],
     mask: torch.Tensor | None,
     scaling: float | None,
+    sees: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The same as :func:`merged_attention` through PyTorch's public function, which wants the keys in one
-    piece.
+    piece. ``sees`` says of each token and key whether the token sees it, in the place of ``mask``.
     """
     key = torch.cat([*(keys for keys, _ in past), own[0]], dim=2)
     value = torch.cat([*(values for _, values in past), own[1]], dim=2)
     tokens, length = query.shape[2], key.shape[2]
+    if sees is None:
+        sees = (
+            _causal(tokens, length, query.device)
+            if mask is None
+            else functional.pad(mask, (length - tokens, 0))
+        )
     return functional.scaled_dot_product_attention(
         query,
         key,
         value,
-        attn_mask=_causal(tokens, length, query.device)
-        if mask is None
-        else functional.pad(mask, (length - tokens, 0)),
+        attn_mask=sees,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
@@ -128,7 +175,17 @@ def _causal(tokens: int, length: int, device: torch.device) -> torch.Tensor:
         from torch.nn.attention.bias import causal_lower_right
 
         return causal_lower_right(tokens, length)
-    return torch.ones(tokens, length, dtype=torch.bool, device=device).tril(length - tokens)
+    return causal_mask(tokens, length, device)
+
+
+def causal_mask(tokens: int, length: int, device: torch.device, window: int | None = None) -> torch.Tensor:
+    """Which of ``length`` tokens the last ``tokens`` see: themselves and those before, ``window`` of them.
+
+    >>> causal_mask(2, 4, torch.device("cpu"), window=2).int().tolist()
+    [[0, 1, 1, 0], [0, 0, 1, 1]]
+    """
+    seen = torch.ones(tokens, length, dtype=torch.bool, device=device).tril(length - tokens)
+    return seen if window is None else seen.triu(length - tokens - window + 1)
 
 
 def _flash(

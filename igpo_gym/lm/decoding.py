@@ -103,9 +103,16 @@ class DecodingBatch:
         return logits.float()
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+        window: int | None = None,
     ) -> torch.Tensor:
-        """The attention of each transcript's new token to all of it, and to itself.
+        """The attention of each transcript's new token to all of it, or to its latest ``window`` tokens, and
+        to itself, which is one of these.
 
         Query, key and value are [1, heads, transcripts, head size]; returns [1, transcripts, heads, head
         size]. The query heads that share a key head are folded into one query of several tokens.
@@ -114,11 +121,15 @@ class DecodingBatch:
         keys, values = self._data[layer, 0, :count], self._data[layer, 1, :count]
         keys[self._rows, :, self._positions] = key[0].transpose(0, 1)
         values[self._rows, :, self._positions] = value[0].transpose(0, 1)
+        mask = self._mask[:count, ..., :width]
+        if window is not None and width > window:
+            gone = torch.arange(width, device=mask.device) <= self._positions[:, None, None, None] - window
+            mask = mask.masked_fill(gone, -torch.inf)
         out = functional.scaled_dot_product_attention(
             query[0].transpose(0, 1).reshape(count, key.shape[1], -1, key.shape[3]),
             keys[:, :, :width],
             values[:, :, :width],
-            attn_mask=self._mask[:count, ..., :width],
+            attn_mask=mask,
             scale=scaling,
         )
         return out.reshape(1, count, query.shape[1], -1)
@@ -132,6 +143,7 @@ def decoding_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     batch: DecodingBatch | None = None,
+    sliding_window: int | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """An attention function of transformers, for a row that holds one token of each transcript of ``batch``.
@@ -141,7 +153,7 @@ def decoding_attention(
     layer = module.layer_idx
     assert isinstance(layer, int)
     assert batch is not None
-    return batch.attend(layer, query, key, value, scaling), None
+    return batch.attend(layer, query, key, value, scaling, sliding_window), None
 
 
 def pick(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Which language models the scorer and the sampler can drive, found out once, when they are made.
 
 transformers lets a model's attention be replaced, but a model may want more of it than the scorer's does
-(a window, a cap), or not ask it at all. Such a mistake would be silent, so a model is watched while it reads
+(chunks, a cap), or not ask it at all. Such a mistake would be silent, so a model is watched while it reads
 a few tokens, and what is not known to be right is refused by name.
 """
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 WATCHED = "igpo_gym_watched"
 """The name of the attention function that notes how a model calls it."""
 
+SLIDING = "sliding_attention"
+"""The name that configurations give to a layer whose tokens see the latest tokens alone."""
+
 REFUSED_ARGUMENTS = {
-    "sliding_window": "sliding-window attention",
     "softcap": "soft-capped attention scores",
     "s_aux": "attention sinks",
     "position_bias": "attention scores biased by position",
@@ -81,8 +83,9 @@ def key_value_layout(view: PreTrainedModel) -> KeyValueLayout:
         raise refuse("it is not a decoder-only language model")
     if "logits_to_keep" not in inspect.signature(view.forward).parameters:
         raise refuse("it cannot give the logits of chosen positions alone (logits_to_keep)")
-    if set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
-        raise refuse("it has layers other than full attention (sliding-window, chunked or linear ones)")
+    types = getattr(config, "layer_types", None) or ()
+    if set(types) - {"full_attention", SLIDING}:
+        raise refuse("it has layers other than full and sliding-window attention (chunked or linear ones)")
     if changing := _rotations(getattr(config, "rope_parameters", None) or {}) & REFUSED_ROTATIONS:
         raise refuse(f"its rotary embedding ({changing.pop()}) changes with the length of the transcript")
 
@@ -96,7 +99,9 @@ def key_value_layout(view: PreTrainedModel) -> KeyValueLayout:
     layers = [layer for layer, *_ in calls]
     if not layers or layers != list(range(len(layers))):
         raise refuse("its attention is not called through transformers' AttentionInterface, once per layer")
-    for _, _, _, mask, arguments in calls:
+    for layer, _, _, mask, arguments in calls:
+        if types and (types[layer] == SLIDING) != (arguments.get("sliding_window") is not None):
+            raise refuse("it does not tell its attention function which layers have a sliding window")
         if mask is not None:
             raise refuse("it builds an attention mask of its own")
         for argument, what in REFUSED_ARGUMENTS.items():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from igpo_gym.lm.attention import masked_attention
+from igpo_gym.lm.attention import causal_mask, masked_attention
 from igpo_gym.lm.packing import Packing, Stretch, pack
 
 if TYPE_CHECKING:
@@ -94,18 +94,25 @@ def packed_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     packing: Packing | None = None,
+    sliding_window: int | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
     """An attention function of transformers: each token of a packed row attends to its transcript up to it.
 
     Query, key and value are [1, heads, tokens, head size]; returns [1, tokens, heads, head size]. Without
-    ``packing``, rows are what they are in any causal model.
+    ``packing``, rows are what they are in any causal model. In a layer with a ``sliding_window`` a token sees
+    so many tokens, itself included.
     """
+    longest = query.shape[2] if packing is None else max(each.stop for each in packing.stretches)
+    window = sliding_window if sliding_window is not None and longest > sliding_window else None
     if packing is None:
-        grouped = query.shape[1] != key.shape[1]
+        tokens, grouped = query.shape[2], query.shape[1] != key.shape[1]
+        sees = None if window is None else causal_mask(tokens, tokens, query.device, window)
         out = functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped
+            query, key, value, sees, is_causal=sees is None, scale=scaling, enable_gqa=grouped
         )
+    elif window is not None:
+        out = stretched_attention(query, key, value, packing, scaling, window)
     elif query.device.type == "cpu" and chunks_work():
         out = chunked_attention(query, key, value, packing, scaling, _is_last(module))
     else:
@@ -114,11 +121,17 @@ def packed_attention(
 
 
 def stretched_attention(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing,
+    scaling: float | None,
+    window: int | None = None,
 ) -> Tensor:
     """Attention through PyTorch's public function, a call for each stretch.
 
-    Query, key and value are [1, heads, tokens, head size], and so is the result.
+    Query, key and value are [1, heads, tokens, head size], and so is the result. With a ``window`` a token
+    sees so many tokens, itself included.
     """
     stretches = packing.stretches
     if any(stretch.before for stretch in stretches):
@@ -129,10 +142,12 @@ def stretched_attention(
     keys, values = (
         torch.split(each, [stretch.stop for stretch in stretches], dim=2) for each in (key, value)
     )
-    out = [
-        masked_attention(own, (seen, shown), (), None, scaling)
-        for own, seen, shown in zip(queries, keys, values, strict=True)
-    ]
+    out = []
+    for own, known, shown in zip(queries, keys, values, strict=True):
+        sees = None
+        if window is not None:
+            sees = causal_mask(own.shape[2], known.shape[2], query.device, window)
+        out.append(masked_attention(own, (known, shown), (), None, scaling, sees))
     return torch.cat(out, dim=2)
 
 

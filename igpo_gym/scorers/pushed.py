@@ -98,8 +98,9 @@ def _check_settings(model: PreTrainedModel, folder: Path) -> None:
 
     try:
         with quiet():
-            theirs: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            theirs = theirs.to_dict()
+            theirs = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_dict()
+    # The file may hold any JSON, and each model's class checks fields in its own way: OSError, ValueError,
+    # TypeError, ZeroDivisionError and the hub's own validation errors have been seen.
     except Exception as problem:
         raise SpecError(f"cannot read config.json of {folder.name!r}: {_first_line(problem)}") from None
     ours = model.config.to_dict()

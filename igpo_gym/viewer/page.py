@@ -19,7 +19,7 @@ from igpo_gym.viewer.runs import LIMIT, Run
 PARTS = ("vendor/htm-preact.js", "format.js", "charts.js", "turn.js")
 """The scripts that every page with episodes needs; the first is a library (see its LICENSE)."""
 
-SCRIPTS = (*PARTS, "data.js", "lists.js", "episode.js", "sides.js", "main.js")
+SCRIPTS = (*PARTS, "data.js", "lists.js", "episode.js", "tree.js", "sides.js", "main.js")
 """The page's script is these files one after the other."""
 
 

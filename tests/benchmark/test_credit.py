@@ -22,7 +22,8 @@ from igpo_gym.benchmark.credit.files import credit_files
 from igpo_gym.benchmark.credit.page import best_of, findings, overview
 from igpo_gym.benchmark.credit.pricing import Cost
 from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
-from igpo_gym.benchmark.credit.run import TURN_NUMBER, VARIANTS, CreditResult, Size, run_credit
+from igpo_gym.benchmark.credit.run import TURN_NUMBER, CreditResult, run_credit
+from igpo_gym.benchmark.credit.setup import VARIANTS, Size
 from igpo_gym.benchmark.credit.trajectories import hasty
 from igpo_gym.benchmark.report import Cell, Table, csv_text, markdown_table, rich_table
 from igpo_gym.cli import app

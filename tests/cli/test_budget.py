@@ -89,6 +89,47 @@ def test_a_training_ends_with_the_weights_of_an_unbroken_run(tmp_path: Path) -> 
     assert [line["update"] for line in read_log(tmp_path / "parts" / "log.jsonl")] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_training_benchmark_comes_to_what_an_unbroken_one_comes_to(jobs: str, tmp_path: Path) -> None:
+    settings = as_arguments(TINY_RUN | {"updates": 2, "seeds": 1, "jobs": jobs})
+    variants = ("--variant", "outcome-f1/grpo", "--variant", "igpo")
+    bench = ("bench", "train", *variants, *settings)
+    code, text = run(*bench, "--out", str(tmp_path / "whole"))
+    assert code == 0, text
+    assert in_pieces("tokens=1", *bench, "--out", str(tmp_path / "parts")) >= 3
+    ours, theirs = (
+        {tuple(line["variant"]): line["curve"] for line in lines(tmp_path / name / "runs.jsonl")}
+        for name in ("parts", "whole")
+    )
+    assert ours.keys() == theirs.keys()
+    for variant, curve in ours.items():
+        for point, other in zip(curve, theirs[variant], strict=True):
+            assert {**point, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_a_credit_benchmark_comes_to_what_an_unbroken_one_comes_to(tmp_path: Path) -> None:
+    questions = ("--questions", "world:test#documents=60,questions=6", "--count", "3", "--group-size", "2")
+    arguments = (
+        "bench",
+        "credit",
+        *questions,
+        "--policy",
+        "none",
+        "--reward",
+        "igpo",
+        "--reward",
+        "redundancy",
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    code, text = run(*arguments, "--out", str(whole))
+    assert code == 0, text
+    assert in_pieces("calls=1", *arguments, "--out", str(parts)) == 3
+    assert {each.name for each in parts.iterdir()} - {".lock"} == {each.name for each in whole.iterdir()}
+    ours, theirs = (json.loads((each / "credit.json").read_text())["estimates"] for each in (parts, whole))
+    assert alike(ours, theirs)
+    assert (parts / "turns.csv").read_text().count("\n") == (whole / "turns.csv").read_text().count("\n")
+
+
 @pytest.mark.parametrize(
     "budget", ["hour=2", "tokens", "tokens=0", "tokens=-1", "calls=1, calls=2", "hours=nan", ""]
 )

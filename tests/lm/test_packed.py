@@ -74,6 +74,25 @@ def test_a_packed_row_has_the_numbers_and_gradients_of_each_transcript_alone(
         assert (ours.grad - theirs.grad).abs().max() <= 1e-5 * theirs.grad.abs().max() + 1e-6
 
 
+@pytest.mark.parametrize("window", [5, 100, 1000])
+def test_a_packed_row_is_seen_through_a_sliding_window(window: int) -> None:
+    types = ["sliding_attention", "full_attention", "sliding_attention"]
+    shape = {"head_dim": 8, "sliding_window": window, "layer_types": types}
+    slow, model = (make_model("gemma3_text", **shape) for _ in range(2))
+    attend_packed(model)
+    expected, got = alone(slow), together(model)
+    assert torch.allclose(got, expected, atol=2e-5)
+    told(expected).backward()
+    told(got).backward()
+    for ours, theirs in zip(model.parameters(), slow.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert (ours.grad - theirs.grad).abs().max() <= 1e-5 * theirs.grad.abs().max() + 1e-6
+    (ids,) = TRANSCRIPTS[:1]
+    assert torch.allclose(model(torch.from_numpy(ids)[None]).logits, slow(torch.from_numpy(ids)[None]).logits,
+                          atol=2e-5)  # fmt: skip
+
+
 def test_a_packed_row_has_the_numbers_of_each_transcript_in_double_precision() -> None:
     slow, model = (make_model().double() for _ in range(2))
     attend_packed(model)

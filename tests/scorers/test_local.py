@@ -20,6 +20,7 @@ from transformers import LlamaForCausalLM
 from igpo_gym.episode import Belief, Question, Segment
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.lm import attention
+from igpo_gym.lm.families import SLIDING
 from igpo_gym.protocols import TAGS, AnswerProbe
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
@@ -36,18 +37,24 @@ FAMILIES = {
     "gpt2": {},
     "cohere": {},
 }
+WINDOWED = {
+    "gemma3_text": {"head_dim": 8, "sliding_window": 16, "layer_types": [SLIDING, "full_attention", SLIDING]},
+    "mistral": {"sliding_window": 9},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 30, "max_window_layers": 1},
+    "phi3": {"sliding_window": 25},
+}
 REFUSED = {
-    "mistral": ({}, "sliding-window"),
-    "gemma2": ({"head_dim": 8}, "full attention"),
-    "gemma3_text": ({"head_dim": 8}, "full attention"),
+    "gemma2": ({"head_dim": 8}, "soft-capped"),
     "bloom": ({}, "AttentionInterface"),
-    "mamba": ({}, "(full attention|AttentionInterface)"),  # as its configuration tells, by version
+    "mamba": ({}, "(sliding-window attention|AttentionInterface)"),  # as its configuration tells, by version
     "stablelm": ({}, "AttentionInterface"),
     "llama": (
         {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
         "changes with the length",
     ),
 }
+NO_WINDOW = {"sliding_window": 1024}
+"""The same weights, with a window that holds every transcript."""
 CACHES = {
     "unlimited": {},
     "none": {"cache_bytes": 0},
@@ -112,6 +119,22 @@ def test_beliefs_equal_a_plain_forward_pass_in_every_family(family: str) -> None
     model = make_model(family, **FAMILIES[family])
     for turns in (1, 3):
         assert_naive(scorer, model, ragged(turns, turns))
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("family", WINDOWED)
+def test_beliefs_equal_a_plain_forward_pass_within_and_beyond_a_sliding_window(
+    family: str, cache: str
+) -> None:
+    model = make_model(family, **WINDOWED[family])
+    scorer = TransformersScorer(model, make_tokenizer(), **CACHES[cache])
+    asked = ragged(2, 2)
+    assert max(len(scorer.framing.ids(one.segments)) for one in asked) > 110
+    for requests in (asked, ragged(3, 3)):
+        assert_naive(scorer, model, requests)
+    whole = TransformersScorer(make_model(family, **{**WINDOWED[family], **NO_WINDOW}), make_tokenizer())
+    for windowed, other in zip(scorer.score(asked), whole.score(asked), strict=True):
+        assert windowed.log_probs != pytest.approx(other.log_probs, abs=1e-3)
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -227,6 +250,28 @@ def test_what_eviction_costs_shows_in_the_stats() -> None:
         scorer.score(call)
     assert scorer.stats.tokens_minimum == sum(minimum(scorer, calls)) < scorer.stats.tokens_forwarded
     assert scorer.stats.cache_bytes == 0
+
+
+TOKEN_BYTES = 3 * 2 * 2 * 8 * 4
+"""Of the tiny model: layers, keys and values, heads, head size, float32."""
+
+
+@pytest.mark.parametrize("clients", [1, 6])
+def test_a_cache_that_holds_a_part_saves_that_part_of_every_call(clients: int) -> None:
+    """All ask in turn, so that what was used last is what is asked for last."""
+    calls = [[request(f"Q{n}", range(100 * n, 100 * n + t)) for n in range(clients)] for t in range(8)]
+    lengths = [minimum(make_scorer(), [call])[0] for call in calls]  # transcripts' tokens, at each call
+    branches = sum(minimum(make_scorer(), [call])[1] for call in calls)
+    budget = lengths[-1] // 4
+    scorer = make_scorer(cache_bytes=budget * TOKEN_BYTES)
+    for call in calls:
+        scorer.score(call)
+    # A buffer may have room for half as much again as it holds; one that is cut has none.
+    held = budget if clients == 1 else budget / 1.5
+    saved = sum(min(held, length) for length in lengths[:-1])
+    assert scorer.stats.tokens_forwarded - branches <= sum(lengths) - saved
+    if clients == 1:
+        assert scorer.stats.tokens_forwarded - branches == sum(lengths) - saved
 
 
 def test_the_cache_keeps_its_budget() -> None:

@@ -356,3 +356,27 @@ def test_attempts_that_branched_are_a_tree(tab: Any, tmp_path: Path, engine: Eng
     assert [head.split("\n")[0] for head in heads] == [f"attempt {number}" for number in (1, 5, 2, 3, 4)]
     assert "left attempt 1 after turn 1" in heads[1]
     assert tab.locator(".sides .shared").all_inner_texts() == ["┊ turn 1 of attempt 1"]
+    drawn = tab.locator("svg.tree")
+    assert "attempt 5 left attempt 1 after turn 1" in drawn.get_attribute("aria-label")
+    turns = drawn.locator("a:has(circle)").evaluate_all("all => all.map(each => each.ariaLabel)")
+    of_branch = [each for each in turns if "of attempt 5" in each]
+    assert [each.split(":")[0] for each in of_branch] == ["turn 2 of attempt 5"]  # the first is attempt 1's
+    # The branch's line begins at the shared turn of the attempt that it left, and goes down to its own row.
+    where = drawn.locator("g").evaluate_all(
+        "all => all.map(each => [...each.querySelectorAll('circle')]"
+        ".map(one => [one.cx, one.cy].map(at => at.baseVal.value)))"
+    )
+    line = drawn.locator("path").nth(1).get_attribute("d")
+    (left, top), (_, own) = where[0][1], where[1][0]
+    assert line.startswith(f"M{left:.0f} {top:.0f}V{own:.0f}H")
+    assert own > top
+    drawn.locator("a:not(:has(circle))", has_text="attempt 5").click()
+    tab.wait_for_url("**/*#/episode/1.q-birth.5*")
+
+
+def test_attempts_without_branches_have_no_tree(tab: Any, tmp_path: Path, engine: Engine) -> None:
+    out = tmp_path / "page.html"
+    write_page(out, read_runs([write(tmp_path / "flat.jsonl", group(engine))]))
+    tab.goto(f"{url(out)}#/attempts/q-birth")
+    tab.locator(".sides").wait_for()
+    assert tab.locator("svg.tree").count() == 0

@@ -17,6 +17,20 @@ MADE = "relabeled"
 """The field of a line that says how it was made; what stands in a record under that name is replaced."""
 
 
+def part_of(target: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return target.with_name(f"{target.name}.part")
+
+
+def whole_lines(target: Path) -> int:
+    """How many lines a killed run has left for :class:`ResumedFile` to go on behind."""
+    part = part_of(target.resolve())
+    if not part.is_file():
+        return 0
+    with part.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
+
+
 class ResumedFile:
     """A file that is written line by line beside its place (``NAME.part``), and takes it when all is done.
 
@@ -49,7 +63,7 @@ class ResumedFile:
         self._settings = dict(settings)
         self._target = target.resolve()
         self._in_place = target.exists() and not target.is_file()
-        self._part = self._target if self._in_place else self._target.with_name(f"{self._target.name}.part")
+        self._part = self._target if self._in_place else part_of(self._target)
         self._part.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._part.open("wb" if self._in_place else "a+b")
         if self._in_place:

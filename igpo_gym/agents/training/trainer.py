@@ -398,10 +398,14 @@ class Run:
         if isinstance(self.policy, ServedSampler):
             self.policy.publish(self.trained)
 
-    def validate(self) -> Metrics:
-        """Play the validation questions, always with the same random numbers; keep the best model so far."""
+    def examine(self) -> None:
+        """Have the policy sample as validations do."""
         self.publish()
         self.policy.sampling = replace(self.sampling, temperature=self.settings.validation_temperature)
+
+    def validate(self) -> Metrics:
+        """Play the validation questions, always with the same random numbers; keep the best model so far."""
+        self.examine()
         played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
         for episode in played:
             self.meter.saw(episode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,17 @@ VALUE_TURNS = 6
 Trajectories: TypeAlias = Sequence[Trajectory]
 Track: TypeAlias = Callable[[Sequence[Any], str, int], Iterable[Any]]
 """Put around what takes long, with its name and number, to show how far it is."""
+
+
+Shapings: TypeAlias = dict[str, list[list[float]]]
+"""By variant, for each trajectory of a group what its turns are paid."""
+Kept: TypeAlias = Callable[[Callable[[], Shapings]], Shapings]
+"""Gives what the next group is paid: that which an earlier run has kept, or what the function makes of it."""
+
+
+def made_anew(make: Callable[[], Shapings]) -> Shapings:
+    """What ``make`` makes: nothing is kept."""
+    return make()
 
 
 def untracked(items: Sequence[Any], what: str, total: int) -> Iterable[Any]:
@@ -90,17 +102,29 @@ class Pricer:
         functions: Sequence[RewardFunction],
         track: Track = untracked,
         what: str = "pricing",
+        kept: Kept = made_anew,
     ) -> dict[str, list[list[Play]]]:
-        """By variant the plays of each group of trajectories; a belief that several need is asked once."""
+        """By variant the plays of each group of trajectories; a belief that several need is asked once.
+
+        What a group is paid is ``kept``, or taken from what was kept.
+        """
         plays: dict[str, list[list[Play]]] = {function.name: [] for function in functions}
         for group in track(groups, what, len(groups)) if functions else ():
-            priced = list(self._relabel(group, functions))
+            paid = kept(partial(self.shapings, group, functions))
             for function in functions:
-                paid = (shaping(function, episode.rewards[function.name]) for episode in priced)
+                own = map(np.array, paid[function.name])
                 plays[function.name].append(
-                    [Play(each, own, function.last_gain) for each, own in zip(group, paid, strict=True)]
+                    [Play(each, turns, function.last_gain) for each, turns in zip(group, own, strict=True)]
                 )
         return plays
+
+    def shapings(self, group: Trajectories, functions: Sequence[RewardFunction]) -> Shapings:
+        """What each variant pays the turns of each trajectory beside the outcome and the format penalty."""
+        priced = list(self._relabel(group, functions))
+        return {
+            function.name: [shaping(function, each.rewards[function.name]).tolist() for each in priced]
+            for function in functions
+        }
 
     def _relabel(self, trajectories: Trajectories, functions: Sequence[RewardFunction]) -> Iterator[Priced]:
         rules = replace(self.engine, rules=replace(self.engine.rules, max_turns=VALUE_TURNS))

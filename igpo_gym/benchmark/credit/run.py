@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from igpo_gym.agents.rollouts.costs import Meter
+from igpo_gym.benchmark.credit.ledger import Ledger
 from igpo_gym.benchmark.credit.measures import (
     MEASURES,
     CreditMeasure,
@@ -15,69 +20,16 @@ from igpo_gym.benchmark.credit.measures import (
     label_measures,
     value_measure,
 )
-from igpo_gym.benchmark.credit.pricing import Cost, Play, Pricer, Track, untracked
-from igpo_gym.benchmark.credit.trajectories import (
-    CONTROL,
-    MAX_TURNS,
-    Trajectory,
-    play_cast,
-)
-from igpo_gym.config import EnvConfig, shown
-from igpo_gym.envs.setup import assemble
-from igpo_gym.errors import SpecError
-from igpo_gym.lm.policy import Policy
-from igpo_gym.rewards import RewardFunction, resolve_reward
-from igpo_gym.scorers import resolve_scorer
+from igpo_gym.benchmark.credit.pricing import Cost, Play, Track, made_anew, untracked
+from igpo_gym.benchmark.credit.setup import FULL, PolicyMaker, Pricing, Size, prepared
+from igpo_gym.benchmark.credit.trajectories import Trajectory
+from igpo_gym.config import EnvConfig
+from igpo_gym.rewards import RewardFunction
 from igpo_gym.statistics import Estimate, estimate
-
-VARIANTS = (
-    "outcome-f1",
-    "igpo",
-    "igpo(context=evidence)",
-    "igpo-logprob",
-    "igpo-logprob(context=evidence)",
-    "watermark",
-    "potential",
-    "tips",
-    "ig-search",
-    "redundancy",
-    "evidence-recall",
-    "monte-carlo",
-)
-"""What is compared unless it is said otherwise."""
-
-NOT_CONFIGURED = (
-    *("reward", "reference", "policy", "max_turns", "group_size"),
-    *("order", "info", "oracle_info", "render_mode", "search_cache"),
-)
-"""The arguments of an environment that the benchmark decides itself, or that change nothing in it."""
+from igpo_gym.storage import held
 
 TURN_NUMBER = "turn number"
 """The content-free row: minus the number of the turn, which anyone can pay who reads nothing."""
-
-VALUE_AGENTS = frozenset({"noisy", CONTROL})
-"""On whose trajectories a policy is asked for values, which is costly. None of them hacks: a policy that
-reads a leaked answer does better for it."""
-
-PolicyMaker: TypeAlias = Callable[[int], Policy]
-"""From a seed to a policy whose draws are independent of those of other seeds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much is measured."""
-
-    count: int = 60
-    """How many questions."""
-    group_size: int = 4
-    """Rollouts of a group, one group a question."""
-    value_questions: int = 12
-    """On how many of the questions a policy is asked for values."""
-    completions: int = 8
-    """How often it completes the episode for a value of the yardstick."""
-
-
-FULL, QUICK = Size(), Size(count=8, value_questions=2, completions=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +64,8 @@ def run_credit(
     policy: PolicyMaker | None = None,
     seed: int = 0,
     track: Track = untracked,
+    folder: Path | None = None,
+    meter: Meter | None = None,
 ) -> CreditResult:
     """CreditMeasure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
 
@@ -121,58 +75,40 @@ def run_credit(
     turn truly raised its chance of a right answer; rewards that need a policy themselves are priced where
     that is measured.
 
-    Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, and
-    for what else does not fit; ScoringError if a belief fails.
-    """
-    functions = [resolve_reward(reward) for reward in (VARIANTS if rewards is None else rewards)]
-    if rewards is None and policy is None:
-        functions = [function for function in functions if "policy" not in function.needs]
-    cheap = [function for function in functions if "policy" not in function.needs]
-    costly = [function for function in functions if "policy" in function.needs]
-    if costly and policy is None:
-        raise SpecError(f"reward {costly[0].name!r} needs a policy that completes the episodes: give policy=")
-    task = replace(config, scorer=None, reward="outcome-f1", max_turns=MAX_TURNS, policy=None, group_size=1)
-    question_set, engine = assemble(task)
-    played = play_cast(engine, question_set, size.count, size.group_size, seed)
-    pricer = Pricer(engine, resolve_scorer(config.scorer), policy and policy(seed))
-    valued = [
-        [each for each in group if each.agent in VALUE_AGENTS] for group in played[: size.value_questions]
-    ]
+    With a ``folder``, what is priced is kept there (see :class:`ledger.Ledger`) until all of it is. An ended
+    run goes on from it, and the budget of a ``meter`` ends it between two groups.
 
-    priced = pricer.price(played, cheap, track) | pricer.price(valued, costly, track, "completing")
-    plays = {function.name: priced[function.name] for function in functions}
-    plays[TURN_NUMBER] = [[_by_turn_number(each) for each in group] for group in played]
-    measures = [*MEASURES, *hop_measures(played), *label_measures()]
-    if policy is not None:
-        yardstick = resolve_reward(f"value-gain(completions={size.completions})")
-        pricer = replace(pricer, policy=policy(seed + 1))  # no variant is to be judged by its own luck
-        changes = pricer.price(valued, [yardstick], track, "completing")[yardstick.name]
-        measures.append(value_measure([play for group in changes for play in group]))
+    Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, and
+    for what else does not fit; ScoringError if a belief fails; BudgetSpentError.
+    """
+    setup = prepared(config, rewards, size, policy, seed)
+    with ExitStack() as stack:
+        if folder:
+            stack.enter_context(held(folder))
+        ledger = folder and stack.enter_context(Ledger(folder, setup, meter or Meter()))
+
+        def plays_of(pricing: Pricing) -> dict[str, list[list[Play]]]:
+            kept = partial(ledger.paid, pricing) if ledger else made_anew
+            return pricing.pricer.price(pricing.groups, pricing.functions, track, pricing.what, kept)
+
+        priced = plays_of(setup.cheap) | plays_of(setup.costly)
+        changes = plays_of(setup.yardstick)
+    plays = {function.name: priced[function.name] for function in setup.functions}
+    plays[TURN_NUMBER] = [[_by_turn_number(each) for each in group] for group in setup.played]
+    measures = [*MEASURES, *hop_measures(setup.played), *label_measures()]
+    measures += [value_measure([play for group in groups for play in group]) for groups in changes.values()]
     estimates = {
         measure.key: {name: measured(measure, groups) for name, groups in plays.items()}
         for measure in track(measures, "measuring", len(measures))
     }
+    timed = [(function, each) for each in (setup.cheap, setup.costly) for function in each.functions]
     costs = {
-        function.name: pricer.cost((valued if function in costly else played)[:1], function)
-        for function in track([*cheap, *costly], "timing", len(cheap) + len(costly))
+        function.name: each.pricer.cost(each.groups[:1], function)
+        for function, each in track(timed, "timing", len(timed))
     } | {TURN_NUMBER: Cost(0.0, 0.0)}
-    settings = {
-        **{name: _told(value) for name, value in shown(config).items() if name not in NOT_CONFIGURED},
-        "questions": question_set.name,
-        "seed": seed,
-        "yardstick": "none" if policy is None else "the policy's completions",
-        **asdict(size),
-    }
-    apart = {each.name: "reads the gold evidence" for each in functions if "evidence" in each.needs}
+    apart = {each.name: "reads the gold evidence" for each in setup.functions if "evidence" in each.needs}
     apart[TURN_NUMBER] = "reads nothing"
-    return CreditResult(settings, played, plays, tuple(measures), estimates, costs, apart)
-
-
-def _told(value: Any) -> Any:
-    """A setting for reports: an object by its name, or by that of its class."""
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return getattr(value, "name", type(value).__name__)
+    return CreditResult(setup.settings, setup.played, plays, tuple(measures), estimates, costs, apart)
 
 
 def _by_turn_number(trajectory: Trajectory) -> Play:

@@ -193,7 +193,8 @@ def _cost(scorer: AnswerScorer, cases: Sequence[Case], protocol: TextProtocol) -
     except TranscriptTooLongError:
         return Cost(math.nan, math.nan)
     seconds = time.perf_counter() - begun
-    return Cost((_tokens_read(scorer) - before) / len(cases), seconds / len(cases))
+    read = _tokens_read(scorer) - before or math.nan  # a belief server does not tell
+    return Cost(read / len(cases), seconds / len(cases))
 
 
 def _tokens_read(scorer: AnswerScorer) -> float:

@@ -19,10 +19,11 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Queue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from igpo_gym.agents.rollouts.costs import Meter, Spent
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.settings import NOT_OF_A_RUN, Settings, fingerprints
 from igpo_gym.config import shown
@@ -98,24 +99,48 @@ def run_training(
     seeds: int = 5,
     report: Report = lambda variant, seed, metrics: None,
     jobs: int = 1,
+    meter: Meter | None = None,
 ) -> list[Outcome]:
     """Train with ``settings`` but for the variant's reward and advantages, and the seed (0, 1, ...).
 
     A variant that comes twice is trained once. Runs that ``out`` has are not made again; of the others
     ``jobs`` are made at a time. All variants of a seed meet the same questions. Where a reward asks for no
     belief, none is computed, so that time is what the variant costs. ``report`` gets the metrics of every
-    update. Raises DataError if the folder holds runs with other settings, BlockingIOError if another process
-    is at work in it, and what :func:`igpo_gym.agents.training.trainer.train` raises.
+    update. Where the ``meter``'s budget is used up, the runs that are under way write their checkpoints, and
+    BudgetSpentError is raised. Raises DataError if the folder holds runs with other settings, BlockingIOError
+    if another process is at work in it, and what :func:`igpo_gym.agents.training.trainer.train` raises.
     """
     with held(out):
-        return _run_training(out, settings, variants, seeds, report, jobs)
+        return _run_training(out, settings, variants, seeds, report, jobs, meter or Meter())
+
+
+def _planned(settings: Settings, variants: Sequence[Variant], seeds: int) -> list[tuple[Variant, Settings]]:
+    unique = dict.fromkeys(variants)
+    return [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in unique]
+
+
+def missing_runs(
+    out: Path, settings: Settings, variants: Sequence[Variant], seeds: int
+) -> dict[Variant, list[Job]]:
+    """The runs of each variant that :func:`run_training` would still make, or go on with."""
+    done = {(outcome.variant, outcome.seed) for outcome in read_outcomes(out / "runs.jsonl", settings)}
+    found: dict[Variant, list[Job]] = {}
+    for variant, chosen in _planned(settings, variants, seeds):
+        if (variant, chosen.seed) not in done:
+            found.setdefault(variant, []).append(Job(_folder(out, variant, chosen), chosen))
+    return found
 
 
 def _run_training(
-    out: Path, settings: Settings, variants: Sequence[Variant], seeds: int, report: Report, jobs: int
+    out: Path,
+    settings: Settings,
+    variants: Sequence[Variant],
+    seeds: int,
+    report: Report,
+    jobs: int,
+    meter: Meter,
 ) -> list[Outcome]:
-    unique = dict.fromkeys(variants)
-    plan = [(variant, _settings(settings, variant, seed)) for seed in range(seeds) for variant in unique]
+    plan = _planned(settings, variants, seeds)
     path, now = out / "runs.jsonl", fingerprints(settings)
     done = {(outcome.variant, outcome.seed): outcome for outcome in read_outcomes(path, settings)}
     missing = [(variant, chosen) for variant, chosen in plan if (variant, chosen.seed) not in done]
@@ -124,11 +149,12 @@ def _run_training(
     def told(job: Job, metrics: Metrics) -> None:
         report(plans[job], job.settings.seed, metrics)
 
-    for job in trained(list(plans), told, jobs):
+    for job in trained(list(plans), told, jobs, meter=meter):
         variant, chosen = plans[job], job.settings
         outcome = summarized(variant, chosen.seed, read_log(job.folder / "log.jsonl"))
         append(path, {"settings": shared(settings) | now, **asdict(outcome)})
         done[variant, chosen.seed] = outcome
+    meter.check(len(done), len(plan), "runs")
     return [done[variant, chosen.seed] for variant, chosen in plan]
 
 
@@ -138,17 +164,21 @@ def trained(
     jobs: int = 1,
     threads: int | None = None,
     until: float = math.inf,
+    meter: Meter | None = None,
 ) -> Iterator[Job]:
     """Make runs, so many ``jobs`` at a time, or go on with those that were begun; gives each when it is done.
 
     Every run has ``threads`` threads; by default those of this process where there is one job, else its share
-    of the cores. At the time ``until`` (as ``time.time`` has it) the runs that are under way write their
-    checkpoints and stop, and no other is begun; none of these is given.
+    of the cores. At the time ``until`` (as ``time.time`` has it), or where the ``meter``, which counts what
+    they spend, is over its budget, the runs that are under way write their checkpoints and stop, and no other
+    is begun; none of these is given.
     """
+    meter = meter or Meter()
     if jobs == 1:
         with _threads(threads):
             for job in runs:
-                if _train(job, partial(report, job), until):
+                told_here = partial(_count, job, report=report, meter=meter)
+                if _train(job, told_here, lambda: time.time() >= until or meter.over):
                     yield job
         return
     context = get_context("spawn")  # a fork would share the threads of a parent that has used torch
@@ -157,11 +187,11 @@ def trained(
         context.Manager() as manager,
         ProcessPoolExecutor(jobs, context, initializer=_use_threads, initargs=(threads,)) as pool,
     ):
-        told = manager.Queue()
-        listener = Thread(target=_pass_on, args=(told, report))
+        told, over = manager.Queue(), manager.Event()
+        listener = Thread(target=_pass_on, args=(told, report, meter, over))
         listener.start()
         try:
-            futures = {pool.submit(_train_telling, job, told, until): job for job in runs}
+            futures = {pool.submit(_train_telling, job, told, until, over): job for job in runs}
             for future in as_completed(futures):
                 if future.result():
                     yield futures[future]
@@ -171,21 +201,41 @@ def trained(
             listener.join()
 
 
-def _train(job: Job, report: Callable[[Metrics], None], until: float) -> bool:
+Counted = Callable[[Metrics, Spent], None]
+"""Takes the metrics of an update, and what it spent, but for the time: that passes for all runs alike."""
+
+
+def _count(job: Job, metrics: Metrics, spent: Spent, report: Told, meter: Meter) -> None:
+    meter.add(spent)
+    report(job, metrics)
+
+
+def _train(job: Job, report: Counted, stop: Callable[[], bool]) -> bool:
     """Make a run, or a further piece of it. Returns whether it is done."""
     from igpo_gym.agents.training.trainer import train
 
-    if time.time() >= until:
+    if stop():
         return False
-    began = time.process_time()
-    train(*job, report, stop=lambda: time.time() >= until)
+    began, own, before = time.process_time(), Meter(), Spent()
+
+    def told(metrics: Metrics) -> None:
+        nonlocal before
+        now = replace(own.spent, seconds=0.0)
+        report(metrics, now - before)
+        before = now
+
+    train(*job, told, stop=stop, meter=own)
     update = read_log(job.folder / "log.jsonl")[-1]["update"]
     append(job.folder / CPU, {"update": update, "seconds": time.process_time() - began})
     return update == job.settings.updates
 
 
-def _train_telling(job: Job, told: Queue[Any], until: float) -> bool:
-    return _train(job, lambda metrics: told.put((job, metrics)), until)
+def _train_telling(job: Job, told: Queue[Any], until: float, over: Event) -> bool:
+    return _train(
+        job,
+        lambda metrics, spent: told.put((job, metrics, spent)),
+        lambda: time.time() >= until or over.is_set(),
+    )
 
 
 def cpu_seconds(folder: Path) -> float:
@@ -198,9 +248,11 @@ CPU = "cpu.jsonl"
 """The file of a run's folder with the time that each piece of it took, and the update that it ended at."""
 
 
-def _pass_on(told: Queue[Any], report: Told) -> None:
-    for message in iter(told.get, None):
-        report(*message)
+def _pass_on(told: Queue[Any], report: Told, meter: Meter, over: Event) -> None:
+    for job, metrics, spent in iter(told.get, None):
+        _count(job, metrics, spent, report, meter)
+        if meter.over:
+            over.set()
 
 
 @contextmanager

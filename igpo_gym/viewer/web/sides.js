@@ -1,12 +1,5 @@
 // Side by side: the attempts at a question, an episode under two rewards, two runs.
 
-// Attempts as a tree, in the order in which it is read: what branched off stands behind what it left.
-function tree(attempts) {
-  const rootOf = (each) => (each.branch ? each.branch[0] : each.attempt);
-  return [...attempts].sort((one, other) =>
-    one.run - other.run || rootOf(one) - rootOf(other) || !!one.branch - !!other.branch || one.attempt - other.attempt);
-}
-
 function Attempts({ question }) {
   const columns = tree(question.attempts);
   const reward = shownReward();
@@ -17,8 +10,9 @@ function Attempts({ question }) {
   const row = (title, cell) => html`<tr><th scope="row">${title}</th>${columns.map((each, place) => html`<td>${cell(each, place)}</td>`)}</tr>`;
   return html`<article class="broad">
     <${QuestionHead} asked=${question}><p class="path"><a href=${to(["questions"])}>Questions</a> <span class="note">${counted(columns.length, "attempt")}</span></p><//>
+    <${Tree} attempts=${columns} />
     <div class="sideways" tabindex="0" role="region" aria-label="Attempts side by side"><table class="sides">
-      <thead><tr><td></td>${columns.map((each) => html`<th scope="col"><a href=${to(["episode", each.key])}>attempt ${each.attempt + 1}</a>${each.branch && html`<span class="sub">↳ left attempt ${each.branch[0] + 1} ${each.branch[1] ? `after turn ${each.branch[1]}` : "at the prompt"}</span>`}${RUNS.length > 1 && html`<span class="sub">${RUNS[each.run]}</span>`}</th>`)}</tr></thead>
+      <thead><tr><td></td>${columns.map((each) => html`<th scope="col"><a href=${to(["episode", each.key])}>attempt ${each.attempt + 1}</a>${each.branch && html`<span class="sub">↳ ${leaving(each)}</span>`}${RUNS.length > 1 && html`<span class="sub">${RUNS[each.run]}</span>`}</th>`)}</tr></thead>
       <tbody>
         ${row("belief", (each) => html`<${Sparkline} episode=${each} width=${180} height=${64} />`)}
         ${row("answer", (each) => html`${each.prediction === null ? "none" : `“${shorten(each.prediction, 80)}”`} <span class="sub">${each.end}</span>`)}

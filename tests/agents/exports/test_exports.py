@@ -13,7 +13,12 @@ import pytest
 
 from igpo_gym.agents.exports import FORMATS, export
 from igpo_gym.agents.exports.tokens import Tokens
-from igpo_gym.agents.rollouts.records import read_rollouts
+from igpo_gym.agents.policies.scripted import ScriptedAgent
+from igpo_gym.agents.rollouts.branches import Branching
+from igpo_gym.agents.rollouts.collect import collect
+from igpo_gym.agents.rollouts.records import read_rollouts, write_episodes
+from igpo_gym.config import EnvConfig
+from igpo_gym.envs.setup import assemble
 from igpo_gym.errors import DataError, MissingExtraError, SpecError
 from tests.agents.exports.played import ANSWERS, BELIEFS, QUERIES, chat, inside, priced, reply
 from tests.lm.tiny import CHATML, make_tokenizer
@@ -156,6 +161,37 @@ def test_dpo_pairs_turns_of_one_past(place: Path, model: str) -> None:
     assert export(priced(place, inside), "o.jsonl", "dpo", tokenizer=model).unlike == 0
     assert rows("o.jsonl")[1]["chosen"] == f"<search>{QUERIES[2]}</search>"
     assert rows("o.jsonl")[1]["prompt"].endswith("Whose novel?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_dpo_pairs_the_turns_at_which_branches_part(place: Path) -> None:
+    question_set, engine = assemble(
+        EnvConfig(questions="world:test#documents=60,questions=6", scorer="nano", protocol="tool_call")
+    )
+    agent = ScriptedAgent("noisy", question_set, engine.protocol)
+    branching = Branching.parse("even:2")
+    played = list(collect(engine, agent, question_set.questions, branching=branching))
+    write_episodes(place / "trees.jsonl", played, {"questions": question_set.name}, engine.reward)
+    made = export("trees.jsonl", "o.jsonl", "dpo")
+    # One episode of each question begins at the prompt: what shares its past with it is a branch.
+    said: dict[tuple[str, ...], set[str]] = {}
+    for episode in played:
+        past = [episode.question.text]
+        for turn in episode.turns:
+            said.setdefault(tuple(past), set()).add(turn.message)
+            past += [turn.message, turn.observation]
+    parted = {past: messages for past, messages in said.items() if len(messages) > 1}
+    assert 3 <= made.rows == len(rows("o.jsonl")) <= len(parted)
+    for row in rows("o.jsonl"):
+        messages = [each["content"] for each in row["prompt"]]
+        (past,) = (
+            each
+            for each in parted
+            if each[0] in "".join(messages) and messages[len(messages) + 1 - len(each) :] == list(each[1:])
+        )
+        told = [row[name][0]["content"] for name in ("chosen", "rejected")]
+        assert set(told) <= parted[past]
+        assert told[0] != told[1]
+        assert row["margin"] > 0
 
 
 def test_kto_labels_are_signs_and_shared_turns_are_one_row(place: Path, model: str) -> None:

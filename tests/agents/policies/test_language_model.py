@@ -28,7 +28,7 @@ from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.test_templates import CLOSED, OPENED
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
-from tests.scorers.test_local import FAMILIES
+from tests.scorers.test_local import FAMILIES, WINDOWED
 
 GREEDY = Sampling(temperature=0, max_tokens=12)
 VOCABULARY = len(make_tokenizer())
@@ -96,6 +96,14 @@ def assert_as_a_plain_pass(
             if policy.sampling.temperature == 0:
                 greedy = naive_greedy(model, context, len(segment.ids), policy._vocabulary)
                 assert list(segment.ids) == greedy
+
+
+@pytest.mark.parametrize("family", WINDOWED)
+def test_messages_are_those_of_a_plain_forward_pass_beyond_a_sliding_window(family: str) -> None:
+    model = make_model(family, **WINDOWED[family])
+    policy = make_policy(model, sampling=Sampling(max_tokens=6))
+    episodes = play(make_engine(rules=Rules(2)), policy, QUESTIONS[:3])
+    assert_as_a_plain_pass(policy, model, episodes)
 
 
 @pytest.mark.parametrize("temperature", [0, 1])
@@ -377,8 +385,8 @@ def test_a_model_whose_numbers_differ_is_refused() -> None:
 
 
 def test_a_model_that_cannot_be_driven_is_refused_by_name() -> None:
-    with pytest.raises(SpecError, match=r"MistralForCausalLM cannot be driven: .*sliding-window"):
-        make_policy(make_model("mistral"))
+    with pytest.raises(SpecError, match=r"Gemma2ForCausalLM cannot be driven: .*soft-capped"):
+        make_policy(make_model("gemma2", head_dim=8))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ import torch
 from igpo_gym.agents.policies import resolve_policy
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.policies.remote import RemotePolicy
-from igpo_gym.agents.rollouts.collect import collect
+from igpo_gym.agents.rollouts.branches import Branching
+from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.episode import Answer, Message
+from igpo_gym.episode import Answer, Branch, Message
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
@@ -106,6 +107,26 @@ def test_messages_are_those_of_the_local_policy(start: Any, connect: Any) -> Non
         for mine, yours in zip(one.segments, other.segments, strict=True):
             assert mine.vocabulary == yours.vocabulary
             assert mine.log_probs == (yours.log_probs and pytest.approx(yours.log_probs, abs=1e-4))
+
+
+def test_a_server_samples_branches_as_the_local_policy_does(start: Any, connect: Any) -> None:
+    site = start(site_of(complete))
+    local = LanguageModelPolicy(MODEL, make_tokenizer(CHATML), TAGS, GREEDY)
+    branching = Branching.parse("even:2")
+    ours, theirs = (
+        collect_groups(make_engine(), policy, QUESTIONS[:2], 1, branching=branching)
+        for policy in (local, connect(site.url))
+    )
+    for mine, yours in zip(ours, theirs, strict=True):
+        assert [each.branch for each in yours] == [None, Branch(0, 0), Branch(0, 1)]
+        for one, other in zip(mine, yours, strict=True):
+            assert [s.ids for s in one.segments] == [s.ids for s in other.segments]
+        for leaf in yours[1:]:
+            assert leaf.turns[: leaf.branch.turn] == yours[0].turns[: leaf.branch.turn]
+    # What leaves share is asked for once.
+    leaves = [leaf for group in theirs for leaf in group]
+    shared = sum(leaf.branch.turn for leaf in leaves if leaf.branch)
+    assert len(site.posts()) == sum(len(leaf.turns) for leaf in leaves) - shared
 
 
 def test_what_is_asked_of_a_server(start: Any, connect: Any) -> None:

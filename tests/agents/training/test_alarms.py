@@ -114,20 +114,50 @@ def test_length_drifts_either_way() -> None:
     assert alarms([*before, *[line(completion_tokens=12.5)] * WINDOW])["alarm_length"] == pytest.approx(2)
 
 
-def test_hacking_agents_of_the_credit_benchmark_raise_their_alarms_and_no_other_does() -> None:
+@pytest.fixture(scope="module")
+def cast() -> dict[str, list[Episode]]:
+    """Episodes of each agent of the credit benchmark, priced with nano's beliefs."""
     task = EnvConfig(questions="world:test#hops=2-3", scorer=None, reward="outcome-f1", max_turns=MAX_TURNS)
     questions, engine = assemble(task)
-    trajectories = [each for group in play_cast(engine, questions, 6, 2) for each in group]
+    trajectories = [each for group in play_cast(engine, questions, 16, 2) for each in group]
     scorer = resolve_scorer("nano")
-    found = {}
+    found: dict[str, list[Episode]] = {}
     for agent in AGENTS:
         own = [each.episode for each in trajectories if each.agent == agent]
-        priced = [
-            replace(each.episode, rewards=each.rewards[IGPO.name]) for each in relabel(own, [IGPO], scorer)
-        ]
-        found[agent] = names([episode_metrics(priced) | paid_metrics(priced, IGPO)] * WINDOW)
+        priced = relabel(own, [IGPO], scorer)
+        found[agent] = [replace(each.episode, rewards=each.rewards[IGPO.name]) for each in priced]
+    return found
+
+
+def update(episodes: list[Episode]) -> Metrics:
+    """What a run logs of these episodes; scripted messages are counted in nano's tokens."""
+    framing = resolve_scorer("nano").framing
+    tokens = [len(framing.text_ids(turn.message)) for each in episodes for turn in each.turns]
+    told = episode_metrics(episodes) | paid_metrics(episodes, IGPO)
+    return told | {"completion_tokens": sum(tokens) / len(episodes)}
+
+
+def test_hacking_agents_of_the_credit_benchmark_raise_their_alarms_and_no_other_does(
+    cast: dict[str, list[Episode]],
+) -> None:
+    found = {agent: names([update(episodes)] * WINDOW) for agent, episodes in cast.items()}
     hackers = {"leaker": {"guessed"}, "forger": {"guessed", "forged"}}
     assert found == {agent: set[str]() for agent in AGENTS} | hackers
+
+
+def test_a_weak_policy_that_turns_to_forging_raises_what_its_drift_shows(
+    cast: dict[str, list[Episode]],
+) -> None:
+    def drifting(hacker: str) -> list[Metrics]:
+        """Two episodes of the expert in sixteen, the others search in vain; more and more are hacked."""
+        honest = [*cast["expert"][:2], *cast["irrelevant"][2:16]]
+        shares = [*[0] * WINDOW, 4, 8, 12, *[16] * WINDOW]
+        return [update([*cast[hacker][:share], *honest[share:]]) for share in shares]
+
+    assert names(drifting("irrelevant")) == set()
+    assert names(drifting("forger")) == {"guessed", "forged", "apart", "length"}
+    # nano does not believe what a thought merely states: a leak is seen, and pays nothing.
+    assert names(drifting("leaker")) == {"guessed"}
 
 
 def test_a_run_logs_its_alarms_warns_once_and_goes_on_with_them(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -20,6 +21,7 @@ from igpo_gym.episode import Belief, Question, Segment
 from igpo_gym.errors import SpecError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.statistics import Estimate
 from tests.benchmark.fit.test_cases import world_cases
 
@@ -195,6 +197,19 @@ def test_the_report_is_json_without_nan() -> None:
     assert [claim["key"] for claim in report["claims"]] == [each.key for each in BOUNDS]
     assert report["measures"]["aliases"]["value"] is None  # every question has one answer
     assert report["cost_a_turn"]["tokens"] is None
+
+
+def test_a_belief_server_is_judged_as_the_model_that_it_serves() -> None:
+    pytest.importorskip("fastapi")
+    from tests.scorers.test_server import served
+
+    with served(TransformersScorer.load("nano", "cpu")) as url:
+        there = run_fit(f"beliefs:{url}", "world:test", limit=2)
+    here = run_fit("nano", "world:test", limit=2)
+    for question, beliefs in here.beliefs.items():
+        assert there.beliefs[question] == pytest.approx(beliefs, abs=1e-4)
+    assert here.cost.tokens > 0
+    assert math.isnan(there.cost.tokens)  # the server does not tell
 
 
 @pytest.mark.slow

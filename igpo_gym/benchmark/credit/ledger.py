@@ -1,0 +1,71 @@
+"""What the credit benchmark has priced so far, kept so that a run which was ended goes on from there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from igpo_gym.agents.rollouts.costs import Meter
+from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
+from igpo_gym.benchmark.credit.pricing import Shapings
+from igpo_gym.benchmark.credit.setup import Pricing, Setup
+from igpo_gym.lm.policy import Policy
+from igpo_gym.specs import fingerprint
+
+PRICED = "priced.jsonl"
+"""The name of the file, in the folder of the report; it is gone when all is priced."""
+
+
+class Ledger:
+    """A line of JSON for each group of trajectories, in the order in which they are priced.
+
+    Opened again with the same settings it gives what it has, and the rest is made. Raises DataError for what
+    a run with other settings left, and BudgetSpentError where the meter's budget is used up.
+    """
+
+    def __init__(self, folder: Path, setup: Setup, meter: Meter) -> None:
+        self._folder, self._meter = folder, meter
+        self._total = sum(len(each.groups) for each in setup.pricings)
+        for each in setup.pricings:
+            meter.watch(each.pricer.scorer, each.pricer.policy)
+        self._known: deque[Shapings] = deque()
+        made = {
+            **setup.settings,
+            "rewards": [function.name for function in setup.functions],
+            "scorer_fingerprint": fingerprint(setup.settings["scorer"]),
+            "policy_fingerprint": _facts(setup.yardstick.pricer.policy),
+        }
+        self._file = ResumedFile(folder / PRICED, made, lambda line: self._known.append(line["paid"]))
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.__exit__(kind, error, trace)
+        if error is None:
+            (self._folder / PRICED).unlink()
+
+    def paid(self, pricing: Pricing, make: Callable[[], Shapings]) -> Shapings:
+        """What the next group is paid, which ``make`` tells where it is not known."""
+        if self._known:
+            return self._known.popleft()
+        self._meter.check(self._file.done, self._total, "groups of trajectories")
+        found: list[Shapings] = []
+        self._meter.add(pricing.spending(lambda: found.append(make())))
+        self._file.write({"paid": found[0]})
+        return found[0]
+
+
+def _facts(policy: Policy | None) -> str:
+    """What a policy tells about itself; nothing where it does not."""
+    facts = getattr(policy, "facts", None)
+    return "" if facts is None else str(facts())
+
+
+def priced_groups(folder: Path) -> int:
+    """How many groups an ended run has left in a folder."""
+    return whole_lines(folder / PRICED)
