@@ -11,9 +11,6 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from igpo_gym.errors import OldLibraryError
-from igpo_gym.libraries import check_versions
-
 
 class Command(NamedTuple):
     """A command that is not imported yet."""
@@ -51,6 +48,9 @@ class LazyGroup(TyperGroup):
         try:
             return super().main(*args, **settings)
         except Exception:
+            from igpo_gym.errors import OldLibraryError  # what lists commands imports none of the package
+            from igpo_gym.libraries import check_versions
+
             try:
                 check_versions("igpo-gym", "")
             except OldLibraryError as old:

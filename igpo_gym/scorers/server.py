@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAX_ANSWER_TOKENS = 1 << 14
+"""How many tokens the answers of a request may have together."""
+
 EXAMPLE = {"messages": [{"role": "user", "content": "Where is Danzig?"}], "answers": ["Poland"]}
 
 
@@ -148,6 +151,15 @@ class Served:
         return told
 
     def _query(self, asked: Asked) -> Query:
+        query = self._framed(asked)
+        tokens = sum(len(answer.ids) for answer in query.answers)
+        if tokens > MAX_ANSWER_TOKENS:  # what each of them sees takes memory by their square
+            raise SpecError(
+                f"the answers have {tokens} tokens together, and {MAX_ANSWER_TOKENS} are the most"
+            )
+        return query
+
+    def _framed(self, asked: Asked) -> Query:
         if asked.ids is None:
             return query_of(self.scorer.framing, asked.request)
         vocabulary = len(self.scorer.reader.view.get_input_embeddings().weight)

@@ -149,6 +149,7 @@ def test_a_transcript_that_is_too_long_is_named(url: str) -> None:
         ({"ids": [True], "answers": ["x"]}, "list of token ids"),
         ({"ids": [10**9], "answers": ["x"]}, "token ids from 0 to"),
         ({"ids": [], "answers": ["x"]}, "at least one"),
+        ({"messages": MESSAGES, "answers": ["y " * 20_000]}, "tokens together, and 16384 are the most"),
         ({"requests": []}, "1 to 4 requests"),
         ({"requests": [{"messages": MESSAGES, "answers": ["x"]}, 7]}, "request 2 of 2"),
         ({"messages": MESSAGES, "answers": ["x"], "version": 1}, "version must be a text"),
@@ -282,7 +283,7 @@ def test_pushed_weights_are_those_that_answer(pushable: str, folder: Path, local
         ("", "no name below"),
         ("a\0b", "no name below"),
         ("\ud800", "no name below"),
-        ("x" * 5000, "no name below"),
+        ("x" * 300, "no name below"),
     ],
 )
 def test_weights_that_do_not_fit_change_nothing(pushable: str, name: str, words: str) -> None:
