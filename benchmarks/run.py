@@ -1,9 +1,11 @@
 """All benchmarks at a quick size: one JSON, and a page that compares it with the last committed one.
 
     python benchmarks/run.py                         # half an hour on a quiet machine
-    python benchmarks/run.py startup env_steps       # these alone; the others stay as they are committed
+    python benchmarks/run.py startup env_steps       # these alone; the others stay as they are
+    python benchmarks/run.py --resume                # those that have no figures of this commit yet
 
-Writes ``benchmarks/results.json`` and ``benchmarks/results.md``. Each figure stands beside the same one of
+Writes ``benchmarks/results.json`` and ``benchmarks/results.md`` after every benchmark, so that a run which
+is stopped goes on with ``--resume``. Each figure stands beside the same one of
 the ``results.json`` that git has at HEAD, as a ratio: 1.00 is no change. Figures that are ratios themselves,
 to a baseline in the same run, can be compared between machines; times only on one. Run it where nothing else
 does.
@@ -76,7 +78,7 @@ def command(arguments: str) -> list[str]:
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
     """The figures that a benchmark prints, or why there are none."""
-    began = time.monotonic()
+    began, used = time.monotonic(), cpu_seconds()
     environment = {**os.environ, **SETTINGS, "PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(
@@ -86,7 +88,17 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
         return {"failed": f"more than {SECONDS} seconds"}
     if done.returncode:
         return {"failed": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]}
-    return {"figures": dict(figures(list(objects(done.stdout)))), "seconds": time.monotonic() - began}
+    return {
+        "figures": dict(figures(list(objects(done.stdout)))),
+        "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(cpu_seconds() - used, 1),
+    }
+
+
+def cpu_seconds() -> float:
+    """What all processes that this one waited for have used."""
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def objects(text: str) -> Iterator[Any]:
@@ -183,20 +195,24 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(QUICK)}; all by default")
-    names = parser.parse_args().names or list(QUICK)
+    parser.add_argument("--resume", action="store_true", help="leave out what has figures of this commit")
+    options = parser.parse_args()
+    names = options.names or list(QUICK)
     if unknown := set(names) - set(QUICK):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(QUICK)}")
-    before = committed()
-    found = dict(before.get("benchmarks", {}))
+    before, made = committed(), machine()
+    found = json.loads(RESULTS.read_text("utf-8"))["benchmarks"] if RESULTS.exists() else {}
     for name in names:
+        if options.resume and "figures" in (had := found.get(name, {})) and had["commit"] == made["commit"]:
+            continue
         print(name, file=sys.stderr, flush=True)
         if name in NEEDS and find_spec(NEEDS[name]) is None:
             found[name] = {"left out": f"{NEEDS[name]} is not installed"}
         else:
-            found[name] = measure(command(QUICK[name]))
-    now = {"made": machine(), "benchmarks": {name: found[name] for name in QUICK if name in found}}
-    RESULTS.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-    PAGE.write_text(page(now, before), encoding="utf-8")
+            found[name] = {**measure(command(QUICK[name])), "commit": made["commit"]}
+        now = {"made": made, "benchmarks": {name: found[name] for name in QUICK if name in found}}
+        RESULTS.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+        PAGE.write_text(page(now, before), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
     return int(any("failed" in found[name] for name in names))
 

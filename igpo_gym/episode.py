@@ -476,6 +476,17 @@ class Episode:
         return sum(isinstance(turn.action, ToolCalls) for turn in self.turns)
 
     @property
+    def failed_turns(self) -> int:
+        """How many turns have called a tool whose backend was down."""
+        failed = 0
+        for turn in self.turns:
+            for result in turn.results:
+                if result.failed:
+                    failed += 1
+                    break
+        return failed
+
+    @property
     def terminated(self) -> bool:
         """Whether the agent's own message ended the episode."""
         return self.end is not None and (self.end is _ANSWERED or self.end is _INVALID_MESSAGE)

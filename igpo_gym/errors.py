@@ -120,6 +120,17 @@ class MissingExtraError(ImportError):
         )
 
 
+class OldLibraryError(ImportError):
+    """A library that is here in a version with which the package does not work; the message has the cure."""
+
+    def __init__(self, feature: str, needed: str, version: str) -> None:
+        super().__init__(feature, needed, version)
+
+    def __str__(self) -> str:
+        feature, needed, version = self.args
+        return f"{feature} needs {needed}, and {version} is installed: pip install '{needed}'"
+
+
 def choose(table: Mapping[str, T], name: str, what: str) -> T:
     """Look ``name`` up in ``table``, or raise a SpecError that lists the names that exist."""
     try:

@@ -9,18 +9,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 
-try:
+with needs("a server", "serve", "uvicorn", "fastapi", "starlette"):
     import uvicorn
     from fastapi import FastAPI as FastAPI
     from fastapi import Request as Request
     from fastapi import Response as Response
     from starlette.requests import ClientDisconnect
-except ModuleNotFoundError as missing:
-    if missing.name not in ("fastapi", "uvicorn"):
-        raise
-    raise MissingExtraError("a server", "serve") from missing
 
 __all__ = [
     *("FastAPI", "Refused", "Request", "Response", "bound", "example", "json_response", "read_object"),

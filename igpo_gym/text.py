@@ -7,7 +7,8 @@ import unicodedata
 
 _SENTENCE_END = re.compile(r"[.!?]['\"”’)]*\s+|\n+")
 _BLANKS = re.compile(r"\s+")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What drives a terminal, and what turns the direction of all that follows, the terminal's own words too."""
 
 
 def well_formed(text: str) -> str:
@@ -15,7 +16,7 @@ def well_formed(text: str) -> str:
     if text.isascii():
         return text
     try:
-        text.encode()
+        text.encode("utf-16")  # which refuses the same texts as UTF-8, in a third of the time
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode()
     return text
@@ -50,8 +51,8 @@ def visible(text: str) -> str:
 def printable(text: str) -> str:
     """The text without control characters, so that no passage, agent or file can drive the terminal.
 
-    >>> printable("\\x1b[2Jgone")
-    '�[2Jgone'
+    >>> printable("\\x1b[2Jgone"), printable("\\u202erewsna")
+    ('�[2Jgone', '�rewsna')
     """
     return _CONTROLS.sub("�", text)
 
@@ -112,7 +113,7 @@ def shortened(text: str, length: int | None) -> tuple[str, int]:
 
 
 _AUTHORITY = re.compile(
-    r"""(?ix) ( [a-z][a-z0-9+.-]* :/+ )
+    r"""(?ix) ( (?<=[a-z0-9+.-]) :/+ )
     (?: [^\s/?\#]* @                                 # user and password as they have to be written
       | [^\s/?\#@:]* : (?! \d* (?: [/?\#,\s'"] | $ ) ) [^\s@]* @ )  # and with signs that belong encoded
     """
@@ -125,4 +126,13 @@ def without_credentials(text: str) -> str:
     >>> without_credentials("no answer from HTTP://me:secret@host:8000/v1#kind=chat")
     'no answer from HTTP://host:8000/v1#kind=chat'
     """
-    return _AUTHORITY.sub(r"\1", text)
+    return _STRETCH.sub(_anonymous, text) if "@" in text else text
+
+
+_STRETCH = re.compile(r"\S+")
+"""A stretch without white space: what is in front of its last at sign is looked at, and read once."""
+
+
+def _anonymous(stretch: re.Match[str]) -> str:
+    head, sign, rest = stretch[0].rpartition("@")
+    return _AUTHORITY.sub(r"\1", head + sign) + rest

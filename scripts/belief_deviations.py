@@ -4,7 +4,8 @@
 
 Every transcript of R1-Searcher is asked about in the forms of ``requests``, with the same answers, by
 SmolLM2-135M. What is printed stands in docs/METHOD.md, section 8. The CPU time is bounded: what it does not
-suffice for is left out, as is what comes after Ctrl-C.
+suffice for is left out, as is what comes after Ctrl-C. With ``--keep FILE`` the beliefs are written there, a
+transcript a line, and the same command goes on where the one before it ended.
 """
 
 from __future__ import annotations
@@ -77,6 +78,9 @@ def requests(episode: Episode) -> dict[str, list[BeliefRequest]]:
     }
 
 
+Beliefs = dict[str, np.ndarray]
+"""The log belief in each state of a transcript, by form."""
+
 PUBLISHED = "igpo(think=true)"
 """The form of the published code: JSON calls and replies, a thought that the environment opens, and a probe
 that is tokenized apart from it."""
@@ -136,25 +140,42 @@ def aliases(scorer: AnswerScorer, file: Path, count: int) -> dict[str, float]:
     }
 
 
+def measured(
+    scorer: AnswerScorer, played: Iterable[Episode], minutes: float, kept: Path | None
+) -> list[Beliefs]:
+    """The beliefs of each transcript, by form: those that ``kept`` has, and those that time suffices for."""
+    found: list[Beliefs] = []
+    if kept is not None and kept.exists():
+        lines = kept.read_text().splitlines()
+        found = [{form: np.array(values) for form, values in json.loads(line).items()} for line in lines]
+    with suppress(KeyboardInterrupt):  # what there is by then is told
+        for episode in itertools.islice(played, len(found), None):
+            if time.process_time() > minutes * 60:
+                break
+            found.append({form: log_beliefs(scorer, asked) for form, asked in requests(episode).items()})
+            if kept is not None:
+                with kept.open("a") as file:
+                    print(json.dumps({form: each.tolist() for form, each in found[-1].items()}), file=file)
+            print(f"transcript {len(found)}: {time.process_time():.0f} s of CPU time", flush=True)
+    return found
+
+
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("transcripts", type=Path, help="records that igpo-gym import reads")
     parser.add_argument("--aliases", type=Path, help="questions with several answers, as verl has them")
     parser.add_argument("--count", type=int, default=50, help="how many transcripts")
     parser.add_argument("--minutes", type=float, default=14.0, help="of CPU time, about")
+    parser.add_argument("--keep", type=Path, help="a file of beliefs to write, and to go on from")
     given = parser.parse_args(arguments if arguments is None else list(arguments))
     scorer = TransformersScorer.load("smollm2", device="cpu")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, too
-    found: dict[str, list[np.ndarray]] = {}
-    played = (each for each in read_transcripts(given.transcripts) if searches(each))
-    with suppress(KeyboardInterrupt):  # what there is by then is told
-        for number, episode in enumerate(itertools.islice(played, given.count), 1):
-            if time.process_time() > given.minutes * 60:
-                break
-            beliefs = {form: log_beliefs(scorer, asked) for form, asked in requests(episode).items()}
-            for form, values in beliefs.items():
-                found.setdefault(form, []).append(values)
-            print(f"transcript {number}: {time.process_time():.0f} s of CPU time", flush=True)
+    played = itertools.islice(
+        (each for each in read_transcripts(given.transcripts) if searches(each)), given.count
+    )
+    transcripts = measured(scorer, played, given.minutes, given.keep)
+    found = {form: [each[form] for each in transcripts] for form in transcripts[0]}
+    print(f"{len(transcripts)} transcripts")
     for one, other in PAIRS:
         print(f"{one} against {other}: {json.dumps(compared(found[one], found[other]), indent=1)}")
     lowest = [float(np.max(each)) for each in found["tags"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -66,3 +67,28 @@ def test_the_page_has_ratios_to_what_was_committed(run: dict[str, Any]) -> None:
     ]
     assert lines[-1] == "failed: no model"
     assert "nothing is committed yet" in run["page"](now, {})
+
+
+def test_a_run_goes_on_where_it_was_stopped(
+    run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import sys; print('{\"s\": 1}'); sys.exit(%s)"
+    for name, status in (("first", "open('ran', 'a').write('1') - 1"), ("second", "'no model'")):
+        (tmp_path / f"{name}.py").write_text(script % status)
+    for name, value in {
+        "ROOT": tmp_path,
+        "RESULTS": tmp_path / "results.json",
+        "PAGE": tmp_path / "results.md",
+        "QUICK": {"first": "first.py", "second": "second.py"},
+        "command": lambda arguments: [sys.executable, arguments],
+        "machine": lambda: {"commit": "abc"},
+        "committed": dict,
+    }.items():
+        monkeypatch.setitem(run["main"].__globals__, name, value)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--resume"])
+    assert run["main"]() == 1
+    assert json.loads((tmp_path / "results.json").read_text())["benchmarks"]["second"]["failed"] == "no model"
+    (tmp_path / "second.py").write_text(script % 0)
+    assert run["main"]() == 0
+    assert (tmp_path / "ran").read_text() == "1"  # the first was not measured twice
+    assert "## second\n\n| figure" in (tmp_path / "results.md").read_text()

@@ -2,7 +2,14 @@ import pickle
 
 import pytest
 
-from igpo_gym.errors import DataError, MissingExtraError, SpecError, TranscriptTooLongError, choose
+from igpo_gym.errors import (
+    DataError,
+    MissingExtraError,
+    OldLibraryError,
+    SpecError,
+    TranscriptTooLongError,
+    choose,
+)
 
 
 @pytest.mark.parametrize(
@@ -12,6 +19,7 @@ from igpo_gym.errors import DataError, MissingExtraError, SpecError, TranscriptT
         (DataError("a.jsonl", "no answer"), "a.jsonl: no answer"),
         (TranscriptTooLongError("9 tokens, 8 at most", (2, 5)), "9 tokens, 8 at most"),
         (MissingExtraError("charts", "plots"), "charts needs an optional dependency"),
+        (OldLibraryError("LoRA", "peft>=0.18", "0.17.0"), "LoRA needs peft>=0.18, and 0.17.0 is installed"),
     ],
 )
 def test_errors_pass_between_processes(error: Exception, text: str) -> None:

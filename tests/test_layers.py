@@ -15,7 +15,7 @@ import igpo_gym
 PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
-    *("episode", "text", "errors", "storage", "statistics", "batching"),
+    *("episode", "text", "errors", "libraries", "storage", "statistics", "batching"),
     *("connections", "transport", "serving", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
     *("benchmark", "viewer", "play", "models", "cli"),
@@ -32,7 +32,7 @@ WITHOUT_TORCH = (
     *("episode", "text", "errors", "storage", "statistics", "batching"),
     *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm.policy", "scorers", "scorers.interface"),
-    *("rewards", "rewards.instruments", "rewards.judge", "rewards.relabel"),
+    *("rewards", "rewards.instruments", "rewards.judge", "rewards.verdicts", "rewards.relabel"),
     *("envs", "envs.engine", "envs.setup", "envs.completions", "envs.single", "envs.vector", "envs.discrete"),
     *("agents.policies", "agents.policies.scripted", "agents.training.estimators"),
     *(

@@ -37,6 +37,15 @@ def test_an_import_imports_no_heavy_library(name: str, own: set[str]) -> None:
     assert not ({*HEAVY, "typer", "rich"} - own) & set(modules)
 
 
+def test_the_list_of_rewards_needs_no_library_of_requests_or_schemas() -> None:
+    code = (
+        "import sys; sys.argv = ['igpo-gym', 'rewards']; from igpo_gym.cli import app\n"
+        "try: app()\nexcept SystemExit: print('requests' in sys.modules, 'jsonschema' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == "False False"
+
+
 @pytest.mark.parametrize("name", IDS)
 def test_the_specs_are_json_and_reach_both_forms(name: str) -> None:
     spec = gymnasium.spec(name)

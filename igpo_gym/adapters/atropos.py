@@ -29,16 +29,14 @@ from igpo_gym.agents.training.estimators import DEFAULT, check_reward, resolve_e
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.scores import METRICS, scores
 from igpo_gym.episode import Episode, Message, Question
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT
 from igpo_gym.rewards import split
 
-try:
+with needs("igpo_gym.adapters.atropos", "atropos", "atroposlib", "pydantic"):
     from atroposlib.envs.base import APIServerConfig, BaseEnv, BaseEnvConfig, ScoredDataGroup
     from pydantic import Field, create_model
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.atropos", "atropos") from missing
 
 logger = logging.getLogger(__name__)
 

@@ -18,15 +18,13 @@ from typing import Any
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Episode
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 from igpo_gym.protocols import NATIVE, TextProtocol, native_message
 from igpo_gym.protocols.native import ANSWER
 from igpo_gym.text import neutralize
 
-try:
+with needs("igpo_gym.adapters.aviary", "aviary", "aviary"):
     from aviary.core import Environment, Message, TaskDataset, Tool, ToolRequestMessage, ToolResponseMessage
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.aviary", "aviary") from missing
 
 
 class SearchQA(Environment[Episode]):

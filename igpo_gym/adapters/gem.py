@@ -14,12 +14,10 @@ from typing import Any
 import gymnasium
 
 from igpo_gym.adapters.session import shared_sessions
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 
-try:
+with needs("igpo_gym.adapters.gem", "gem", "gem"):
     import gem
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.gem", "gem") from missing
 
 ENVIRONMENTS = ("SearchQA-v0", "SearchQA-IGPO-v0", "SearchQA-Outcome-v0")
 

@@ -17,17 +17,16 @@ from igpo_gym.adapters.tokens import episode_fields, read_split, turn_advantages
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator
 from igpo_gym.data.scores import scores
 from igpo_gym.envs.single import SearchQAEnv
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
 
-try:
+with needs("igpo_gym.adapters.nemo", "nemo", "fastapi", "nemo_gym", "pydantic", "resources_servers"):
     from fastapi import HTTPException
     from nemo_gym.base_resources_server import BaseResourcesServerConfig
     from nemo_gym.openai_utils import NeMoGymResponse
     from pydantic import Field
     from resources_servers.gymnasium import GymnasiumServer, extract_text
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.nemo", "nemo") from missing
 
 AGENT = "searchqa_igpo_agent"
 """The agent that rows ask for, as ``examples/nemo_gym`` names it."""

@@ -25,14 +25,12 @@ from gymnasium.error import ResetNeeded
 
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.envs.asynchronous import AsyncSearchQA
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 
-try:
+with needs("igpo_gym.adapters.openenv", "openenv", "openenv"):
     from openenv.core import EnvClient
     from openenv.core.client_types import StepResult
     from openenv.core.env_server import Action, Environment, Observation, State, create_fastapi_app
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.openenv", "openenv") from missing
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field

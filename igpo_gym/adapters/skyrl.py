@@ -14,14 +14,13 @@ from typing import Any
 
 from igpo_gym.adapters.session import question_messages, shared_sessions
 from igpo_gym.data.scores import METRICS
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
 
-try:
+with needs("igpo_gym.adapters.skyrl", "skyrl", "skyrl_gym"):
     import skyrl_gym
     from skyrl_gym.envs.base_text_env import BaseTextEnv, BaseTextEnvStepOutput
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.skyrl", "skyrl") from missing
 
 ENVIRONMENT = "searchqa_igpo"
 

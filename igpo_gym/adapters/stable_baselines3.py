@@ -20,15 +20,13 @@ from gymnasium.wrappers.vector import DictInfoToList
 from torch import Tensor, nn
 
 from igpo_gym.adapters.candidates import CandidateActor, CandidateCritic
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 
-try:
+with needs("stable-baselines3 with sb3-contrib", "sb3", "sb3_contrib", "stable_baselines3"):
     from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.vec_env import VecEnv
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
-except ImportError as missing:
-    raise MissingExtraError("stable-baselines3 with sb3-contrib", "sb3") from missing
 
 
 class VectorEnvBridge(VecEnv):

@@ -20,14 +20,13 @@ from igpo_gym.adapters.session import question_messages, shared_sessions
 from igpo_gym.adapters.tokens import episode_fields, turn_rewards
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import EndReason, Episode
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
 
-try:
+with needs("igpo_gym.adapters.swift", "swift", "swift"):
     from swift.rollout.gym_env import Env, envs
     from swift.rollout.multi_turn import GYMScheduler, multi_turns
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.swift", "swift") from missing
 
 ENVIRONMENT = "searchqa_igpo"
 

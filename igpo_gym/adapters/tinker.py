@@ -39,11 +39,12 @@ from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Floats
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import EndReason
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT
 
-try:
+with needs("igpo_gym.adapters.tinker", "tinker", "chz", "tinker", "tinker_cookbook"):
     import chz
     import tinker
     from tinker_cookbook.completers import StopCondition
@@ -64,8 +65,6 @@ try:
         TrajectoryGroup,
     )
     from tinker_cookbook.tokenizer_utils import get_tokenizer
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.tinker", "tinker") from missing
 
 LOG = "igpo"
 """Where the last transition's logs hold the episode's split, turn rewards and beliefs, as JSON."""

@@ -12,9 +12,9 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from igpo_gym.envs.spaces import UnicodeText
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 
-try:
+with needs("TorchRL", "torchrl", "torchrl"):
     from torchrl.data import Binary, NonTensor
     from torchrl.envs import (
         ActionMask,
@@ -26,8 +26,6 @@ try:
         default_info_dict_reader,
     )
     from torchrl.envs.libs.gym import register_gym_spec_conversion
-except ImportError as missing:
-    raise MissingExtraError("TorchRL", "torchrl") from missing
 
 
 @register_gym_spec_conversion(UnicodeText)

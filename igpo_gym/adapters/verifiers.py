@@ -24,17 +24,15 @@ from igpo_gym.agents.training.estimators import DEFAULT, Estimator
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Answer, Episode
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
 from igpo_gym.rewards import RewardFunction
 
-try:
+with needs("igpo_gym.adapters.verifiers", "verifiers", "verifiers", "openai", "pydantic"):
     import verifiers.v1 as vf
     from openai import AsyncOpenAI
     from pydantic import Field, create_model
     from verifiers.v1.dialects.chat import message_to_wire
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.verifiers", "verifiers") from missing
 
 
 NOT_HERE = ("protocol", "probe", "order", "group_size", "info", "oracle_info", "render_mode")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from igpo_gym.benchmark.report import Image, number
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 from igpo_gym.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -21,10 +21,8 @@ _DOT, _BEST, _LINE, _QUIET = "#34495e", "#0b6e4f", "#b0b8c1", "#667080"
 
 def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Any]]:
     """A figure of that size in inches with panels side by side. It needs no display and no global state."""
-    try:
+    with needs("a benchmark's charts", "bench", "matplotlib"):
         from matplotlib.figure import Figure
-    except ImportError as missing:
-        raise MissingExtraError("a benchmark's charts", "bench") from missing
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
     return figure, list(axes)

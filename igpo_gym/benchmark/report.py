@@ -14,14 +14,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import require
 from igpo_gym.statistics import Estimate
 from igpo_gym.storage import written_file
 
@@ -135,8 +134,7 @@ def _plain(text: str) -> str:
 
 def require_extra() -> None:
     """Raise MissingExtraError where a report could not be made, before anything is measured for it."""
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("a benchmark's report", "bench")
+    require("a benchmark's report", "bench", "matplotlib")
 
 
 def render(page: Page) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +15,11 @@ from rich.table import Column, Table
 
 import igpo_gym
 from igpo_gym.cli.common import console
+from igpo_gym.libraries import DISTRIBUTION, allows, installed, requirements
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-DISTRIBUTION = "igpo-gym"
 PACKAGE = Path(igpo_gym.__file__).parent
 
 PURPOSES = {
@@ -84,7 +83,7 @@ def facts() -> dict[str, Any]:
     >>> sorted(facts())
     ['caches', 'devices', 'extras', 'libraries', 'models', 'required', 'versions']
     """
-    by_extra = requirements()
+    by_extra = dict(requirements())
     required = by_extra.pop("", [])
     return {
         "versions": {
@@ -92,7 +91,7 @@ def facts() -> dict[str, Any]:
             "Python": platform.python_version(),
             "system": platform.platform(),
         },
-        "libraries": {each.name: _version(each.name) for each in required},
+        "libraries": {each.name: installed(each.name) for each in required},
         "required": {each.name: _lacks(each) for each in required},
         "devices": devices(),
         "extras": {
@@ -108,45 +107,12 @@ def facts() -> dict[str, Any]:
     }
 
 
-def requirements() -> dict[str, list[Requirement]]:
-    """What the installed package asks for on this machine, by extra; "" is what it always needs.
-
-    Empty where the package is not installed, but found in the working folder.
-    """
-    from packaging.requirements import Requirement
-
-    try:
-        installed = metadata.metadata(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return {}
-    every = [Requirement(text) for text in installed.get_all("Requires-Dist") or []]
-    found: dict[str, list[Requirement]] = {}
-    for extra in ("", *(installed.get_all("Provides-Extra") or [])):
-        found[extra] = [
-            each
-            for each in every
-            if each.name != DISTRIBUTION and _asked(each, extra) and not (extra and _asked(each, ""))
-        ]
-    return found
-
-
-def _asked(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _lacks(requirement: Requirement) -> str:
     """What is wrong with a requirement here, or an empty text."""
-    version = _version(requirement.name)
+    version = installed(requirement.name)
     if version is None:
         return f"{requirement.name}{requirement.specifier}"
-    if not requirement.specifier.contains(version, prereleases=True):
+    if not allows(requirement, version):
         return f"{requirement.name}{requirement.specifier} (here: {version})"
     return ""
 

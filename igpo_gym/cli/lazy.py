@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -9,6 +10,9 @@ from typing import Any, NamedTuple
 import typer
 import typer.main
 from typer.core import TyperGroup
+
+from igpo_gym.errors import OldLibraryError
+from igpo_gym.libraries import check_versions
 
 
 class Command(NamedTuple):
@@ -37,7 +41,22 @@ def _stand_in(place: str) -> Callable[[], None]:
 
 
 class LazyGroup(TyperGroup):
-    """A group that lists its commands without importing any, and imports the one that is asked for."""
+    """A group that lists its commands without importing any, and imports the one that is asked for.
+
+    What no command explains may come of a library that is too old: then that is told in its place.
+    """
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run the command that the arguments ask for."""
+        try:
+            return super().main(*args, **settings)
+        except Exception:
+            try:
+                check_versions("igpo-gym", "")
+            except OldLibraryError as old:
+                typer.echo(f"error {old}", err=True)
+                sys.exit(2)
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The name of the command that the arguments ask for, the command, and its own arguments."""

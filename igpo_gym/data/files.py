@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
-from igpo_gym.errors import DataError, MissingExtraError
+from igpo_gym.errors import DataError
+from igpo_gym.libraries import needs
 from igpo_gym.text import well_formed
 
 LINE_BYTES = 64 << 20
@@ -53,10 +54,8 @@ class _Unpacked(io.RawIOBase):
     """The content of a zstandard file, frame after frame. A file that ends within a frame is an EOFError."""
 
     def __init__(self, path: Path) -> None:
-        try:
+        with needs("reading .zst files", "data", "zstandard"):
             import zstandard
-        except ModuleNotFoundError:
-            raise MissingExtraError("reading .zst files", "data") from None
         self._error = zstandard.ZstdError
         self._new = zstandard.ZstdDecompressor().decompressobj
         self._frame: Any = None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -147,7 +146,7 @@ def best(
     if prediction is None:
         return 0.0
     predicted = prepare(prediction)
-    return max(score(predicted, prepare(answer)) for answer in answers)
+    return max([score(predicted, prepare(answer)) for answer in answers])
 
 
 def word_f1(predicted: str, gold: str) -> float:
@@ -157,9 +156,14 @@ def word_f1(predicted: str, gold: str) -> float:
     0.8
     """
     words, gold_words = predicted.split(), gold.split()
-    if set(words).isdisjoint(gold_words):
-        return 0.0
-    common = (Counter(words) & Counter(gold_words)).total()
+    left: dict[str, int] = {}
+    for word in gold_words:
+        left[word] = left.get(word, 0) + 1
+    common = 0
+    for word in words:
+        if left.get(word, 0):
+            left[word] -= 1
+            common += 1
     return _harmonic(common, len(words), len(gold_words))
 
 

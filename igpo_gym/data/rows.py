@@ -30,7 +30,8 @@ from igpo_gym.data.files import (
     whole,
 )
 from igpo_gym.data.files import text_field as text_of
-from igpo_gym.errors import DataError, MissingExtraError
+from igpo_gym.errors import DataError
+from igpo_gym.libraries import needs
 
 _BATCH = 128
 """How many rows of a parquet file are held at a time."""
@@ -205,11 +206,9 @@ def _decoded(path: Path) -> Iterator[str]:
 
 def parquet_rows(path: Path) -> Iterator[Row]:
     """The rows of a parquet file, as Python's values."""
-    try:
+    with needs("reading parquet files", "data", "pyarrow"):
         import pyarrow
         from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise MissingExtraError("reading parquet files", "data") from None
     number = 0
     try:
         with parquet.ParquetFile(path) as file:

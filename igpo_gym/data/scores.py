@@ -18,7 +18,7 @@ A metric of one's own is registered, and then stands wherever one is named (``f1
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -150,16 +150,26 @@ def score(metric: str | Metric, episode: Episode) -> float:
     Prediction and gold answers are compared as if foreign text had not been neutralized: an agent that copies
     what it was shown is right. Raises ValueError for a value that is no finite number.
     """
-    metric, question, prediction = resolve_metric(metric), episode.question, episode.prediction
-    wanted = question.parts if metric.parts and question.parts else question.answers
+    (value,) = _scores(episode, (resolve_metric(metric),)).values()
+    return value
+
+
+def _scores(episode: Episode, metrics: Iterable[Metric]) -> dict[str, float]:
+    """Several metrics of the episode's answer, by name, see :func:`score`."""
+    question, prediction = episode.question, episode.prediction
     said = None if prediction is None else restored(prediction)
-    value: Any = metric.score(said, [restored(each) for each in wanted])
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
-    raise ValueError(
-        f"the metric {metric.name!r} gives {value!r}, which is no finite number, for the answer to the "
-        f"question {question.id!r}"
-    )
+    answers = [restored(each) for each in question.answers]
+    found = {}
+    for metric in metrics:
+        parts = metric.parts and question.parts
+        value: Any = metric.score(said, [restored(each) for each in parts] if parts else answers)
+        if not (isinstance(value, int | float) and math.isfinite(value)):
+            raise ValueError(
+                f"the metric {metric.name!r} gives {value!r}, which is no finite number, for the answer to "
+                f"the question {question.id!r}"
+            )
+        found[metric.name] = float(value)
+    return found
 
 
 def judged(episode: Episode) -> float | None:
@@ -190,11 +200,10 @@ def scores(episode: Episode) -> dict[str, float]:
     if hidden(episode.question):
         usual = (*METRICS, OWN.name, JUDGE)
         return {name: value for name, value in episode.extra["sealed"].items() if name in usual}
-    asked = (*METRICS.values(), OWN) if episode.question.parts else METRICS.values()
-    verdict = judged(episode)
-    return {metric.name: score(metric, episode) for metric in asked} | (
-        {} if verdict is None else {JUDGE: verdict}
-    )
+    found = _scores(episode, (*METRICS.values(), OWN) if episode.question.parts else METRICS.values())
+    if (verdict := judged(episode)) is not None:
+        found[JUDGE] = verdict
+    return found
 
 
 def all_scores(episode: Episode) -> dict[str, float]:

@@ -16,7 +16,8 @@ from typing import Any
 
 from igpo_gym.data.preparation import Prepared
 from igpo_gym.episode import Question
-from igpo_gym.errors import MissingExtraError, choose
+from igpo_gym.errors import choose
+from igpo_gym.libraries import needs
 from igpo_gym.storage import check_writable, written_whole
 
 Messages = Sequence[Mapping[str, str]]
@@ -128,9 +129,7 @@ def _write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    try:
+    with needs("writing parquet files", "data", "pyarrow"):
         import pyarrow
         from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise MissingExtraError("writing parquet files", "data") from None
     parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)

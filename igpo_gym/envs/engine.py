@@ -8,11 +8,10 @@ computed in the same call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Literal, get_args
+from itertools import islice, repeat
+from typing import Literal, NamedTuple, get_args
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import (
@@ -24,14 +23,15 @@ from igpo_gym.episode import (
     Message,
     Question,
     Segment,
+    ToolCall,
     ToolCalls,
     ToolResult,
     Turn,
 )
-from igpo_gym.errors import ScoringError
 from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
+from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import Judge, State
 from igpo_gym.scorers.interface import AnswerScorer
@@ -39,9 +39,6 @@ from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.text import well_formed
 from igpo_gym.tools.interface import Tool
 from igpo_gym.tools.running import RETRY_DELAYS, run_calls
-
-RENEWALS = 4
-"""How often an episode's beliefs are asked anew while the scorer's weights change amid it."""
 
 OnInvalid = Literal["continue", "end"]
 OnLimit = Literal["truncate", "answer"]
@@ -89,8 +86,7 @@ class Rules:
         return self.max_turns + (self.on_limit == "answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """A turn that has been played but not yet settled.
 
     >>> from igpo_gym.config import EnvConfig
@@ -193,7 +189,7 @@ class Engine:
 
         Whatever is raised, the episodes are then as they were.
         """
-        if self.measure == "end":
+        if self.measure == "end" or not self._due:
             return
         with undone_on_error(episodes):
             self._measure([(episode, 0) for episode in episodes])
@@ -204,22 +200,19 @@ class Engine:
         What a policy sampled (a :class:`Message`) enters the transcript with its token ids.
         Raises TypeError for a message that is neither, and for a tool that breaks its contract.
         """
-        said = [_segment(message) for message in messages]
-        actions = [
-            self._action(episode, message, segment.text)
-            for episode, message, segment in zip(episodes, messages, said, strict=True)
-        ]
-        calls = [
-            (episode, call)
-            for episode, action in zip(episodes, actions, strict=True)
-            if isinstance(action, ToolCalls)
-            for call in action.calls
-        ]
+        read: list[tuple[Episode, Segment, Action, int]] = []
+        calls: list[tuple[Episode, ToolCall]] = []
+        for episode, message in zip(episodes, messages, strict=True):
+            segment = _segment(message)
+            left = self.max_turns(episode) - len(episode.turns) - 1
+            action = self._action(message, segment.text, left)
+            read.append((episode, segment, action, left))
+            if isinstance(action, ToolCalls):
+                calls.extend(zip(repeat(episode), action.calls, strict=False))
         results = iter(run_calls(self._tools, calls, self.retry_delays) if calls else ())
         moves = []
-        for episode, segment, action in zip(episodes, said, actions, strict=True):
+        for episode, segment, action, left in read:
             own = tuple(islice(results, len(action.calls))) if isinstance(action, ToolCalls) else ()
-            left = self.max_turns(episode) - len(episode.turns) - 1
             end = self._end(action, left)
             moves.append(Move(episode, self._turn(episode, segment, action, own, end, left), end))
         return moves
@@ -233,8 +226,7 @@ class Engine:
         is 0, and :meth:`price` tells what an ended episode earned. Whatever is raised (ScoringError, or an
         error of an instrument or a reward term), all episodes are then as they were.
         """
-        episodes = [*fresh, *(move.episode for move in moves)]
-        with undone_on_error(episodes):
+        with undone_on_error([*fresh, *[move.episode for move in moves]]):
             return self.apply(moves, fresh)
 
     def apply(self, moves: Sequence[Move], fresh: Sequence[Episode] = ()) -> list[float]:
@@ -246,8 +238,15 @@ class Engine:
             move.episode.append(move.turn, move.end)
         if self.measure == "end":
             return [0.0 for _ in moves]
-        self._measure([(episode, len(episode.turns)) for episode in (*fresh, *(m.episode for m in moves))])
-        return [self._price(move.episode) for move in moves]
+        if self._due:
+            episodes = [*fresh, *[move.episode for move in moves]]
+            self._measure([(episode, len(episode.turns)) for episode in episodes])
+        earned = []
+        for move in moves:
+            terms = self.reward.price(move.episode, len(move.episode.turns))
+            move.episode.rewards.append(terms)
+            earned.append(sum(terms.values()))
+        return earned
 
     def price(self, episodes: Sequence[Episode]) -> list[float]:
         """Measure and price ended episodes as a whole, under ``measure="end"``; returns what each earned.
@@ -316,46 +315,22 @@ class Engine:
         if self._due.views:
             # A message that ended the episode left no state to believe in.
             believed = [(episode, turn) for episode, turn in states if turn < episode.states]
-            beliefs = self.instruments.beliefs(believed, self._due.views)
-            for (episode, _), found in zip(believed, beliefs, strict=True):
-                if not episode.believe(found):
+            readable = add_beliefs(self.instruments, believed, self._due.views)
+            for (episode, _), read in zip(believed, readable, strict=True):
+                if not read:
                     episode.end = episode.end or EndReason.CONTEXT_EXHAUSTED
-            if any(belief and belief.weights for found in beliefs for belief in found.values()):
-                self._renew([episode for episode, _ in believed])
         if self._due.instruments:
             measured = measure(states, self._due.instruments)
             for (episode, _), values in zip(states, measured, strict=True):
                 episode.note(values, self._due.versions)
 
-    def _renew(self, episodes: Sequence[Episode]) -> None:
-        """Ask anew for all beliefs of the episodes that have them from several versions of the weights.
-
-        Both beliefs of a gain are then of one version. What earlier turns were paid stays. Raises
-        ScoringError where the weights change again and again.
-        """
-        for _ in range(RENEWALS):
-            mixed = list({id(episode): episode for episode in episodes if episode.mixed}.values())
-            if not mixed:
-                return
-            counts = [max(len(episode.beliefs), len(episode.views)) for episode in mixed]
-            states = [
-                (episode, turn) for episode, count in zip(mixed, counts, strict=True) for turn in range(count)
-            ]
-            found = iter(self.instruments.beliefs(states, self._due.views))
-            for episode, count in zip(mixed, counts, strict=True):
-                episode.believe_anew(list(islice(found, count)))
-        raise ScoringError("the scorer's weights change at every request; push them less often")
-
-    def _price(self, episode: Episode) -> float:
-        episode.rewards.append(self.reward.price(episode, len(episode.turns)))
-        return sum(episode.rewards[-1].values())
-
-    def _action(self, episode: Episode, message: str | Message, text: str) -> Action:
+    def _action(self, message: str | Message, text: str, left: int) -> Action:
+        """The action of a message, behind which so many turns are left."""
         action = self.protocol.parse(text)
         if isinstance(action, Invalid) and isinstance(message, Message) and message.cut_off:
             limit = f"its limit of {len(message.ids)} tokens" if message.ids else "its limit of tokens"
             return Invalid(f"the message was cut off at {limit} ({action.reason})")
-        if isinstance(action, ToolCalls) and len(episode.turns) >= self.max_turns(episode):
+        if left < 0 and isinstance(action, ToolCalls):
             return Invalid("only an answer is still allowed")
         return action
 
@@ -386,7 +361,7 @@ class Engine:
             if not limits.repeat_passages:
                 shown = frozenset(passage.id for turn in episode.turns for passage in turn.passages)
             pairs = list(zip(action.calls, results, strict=True))
-            body, cut = self.protocol.results(pairs, shown, limits)
+            body, cut = self.protocol.render(pairs, shown, limits)
         else:
             assert isinstance(action, Invalid)
             body = self.protocol.invalid(action.reason, answer_only=answer_next)
@@ -399,16 +374,21 @@ class Engine:
 _NONE_SHOWN: frozenset[str] = frozenset()
 
 
-@contextmanager
-def undone_on_error(episodes: Sequence[Episode]) -> Iterator[None]:
-    """Whatever is raised within, the episodes are then as they were before."""
-    marks = [(episode, episode.mark()) for episode in episodes]
-    try:
-        yield
-    except BaseException:
-        for episode, mark in marks:
-            episode.rewind(mark)
-        raise
+class undone_on_error:  # noqa: N801 (used as a function; a generator in its place takes twice the time)
+    """A context: whatever is raised within, the episodes are then as they were before."""
+
+    __slots__ = ("_marks",)
+
+    def __init__(self, episodes: Sequence[Episode]) -> None:
+        self._marks = [(episode, episode.mark()) for episode in episodes]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for episode, mark in self._marks:
+                episode.rewind(mark)
 
 
 def _segment(message: str | Message) -> Segment:

@@ -63,10 +63,9 @@ def episode_info(
         if beliefs[-1].weights:
             told[MIXED_WEIGHTS] = bool(episode.extra.get(MIXED_WEIGHTS, False))
     if turns:
-        failed = [turn.failed for turn in turns]
         told["valid"] = not isinstance(turns[-1].action, Invalid)
-        told["failed"] = failed[-1]
-        told["failed_turns"] = sum(failed)
+        told["failed"] = turns[-1].failed
+        told["failed_turns"] = episode.failed_turns
         told["reply_cut"] = turns[-1].cut
         if beliefs:
             told["gain"] = INFORMATION_GAIN.price(episode, len(turns))

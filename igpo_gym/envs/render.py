@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from igpo_gym.episode import Answer, Belief, Episode, Turn
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 from igpo_gym.text import printable
 
 _BAR_WIDTH = 30
@@ -89,11 +89,9 @@ def picture(episode: Episode) -> Picture:
 
     Raises MissingExtraError without matplotlib, whose font it is.
     """
-    try:
+    with needs('render_mode="rgb_array"', "plots", "matplotlib", "PIL"):
         from matplotlib import get_data_path
         from PIL import Image, ImageDraw, ImageFont
-    except ModuleNotFoundError:
-        raise MissingExtraError('render_mode="rgb_array"', "plots") from None
     font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSansMono.ttf", _FONT_SIZE)
     lines = _text(episode, _COLUMNS, colored=False).splitlines()[-_ROWS:]
     advance, height = _FONT_SIZE * 0.6, _FONT_SIZE + 4

@@ -53,8 +53,13 @@ class QuestionStream:
         if self.order == "epoch":
             epoch, number = divmod(number, size)
             return self.questions[_permutation(self.seed, epoch, size)[number]]
-        generator = np.random.default_rng((self.seed, number))
-        return self.questions[int(generator.integers(size))]
+        return self.questions[_drawn(self.seed, number, size)]
+
+
+@lru_cache(maxsize=1024)
+def _drawn(seed: int, number: int, size: int) -> int:
+    """Kept for the members of a group, which draw the same: making a generator takes half of a reset."""
+    return int(np.random.default_rng((seed, number)).integers(size))
 
 
 @lru_cache(maxsize=16)

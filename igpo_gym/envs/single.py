@@ -108,7 +108,8 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         """Make an episode from :meth:`opened` the running one."""
         super().reset(seed=seed)
         self.episode, self._place = episode, place
-        self._show()
+        if self.render_mode == "human":
+            self._show()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one message."""
@@ -128,7 +129,8 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         self, episode: Episode, reward: float, facts: Mapping[str, str | int]
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """What a step tells when its turn is settled."""
-        self._show()
+        if self.render_mode == "human":
+            self._show()
         info = self.tell(episode, facts)
         return episode.turns[-1].observation, reward, episode.terminated, episode.truncated, info
 
@@ -177,13 +179,13 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         return episode_info(episode, self.config.oracle_info, facts, self.config.info)
 
     def _show(self) -> None:
-        if self.render_mode == "human" and self.episode is not None:
-            from igpo_gym.envs.render import Screen, moment
+        from igpo_gym.envs.render import Screen, moment
 
-            try:
-                Screen().print(moment(self.episode, len(self.episode.turns)))
-            except (OSError, ValueError) as problem:  # a closed terminal, or one that cannot show the text
-                logger.warning("the episode cannot be shown: %s", problem)
+        assert self.episode is not None
+        try:
+            Screen().print(moment(self.episode, len(self.episode.turns)))
+        except (OSError, ValueError) as problem:  # a closed terminal, or one that cannot show the text
+            logger.warning("the episode cannot be shown: %s", problem)
 
 
 def check_render_mode(render_mode: str | None, metadata: dict[str, Any]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,14 @@ import requests
 import torch
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs, require
 from igpo_gym.lm.names import MODEL_FORMS, NAMED, PACKAGED, SMOLLM2, check_name, packaged_folder
 from igpo_gym.lm.smollm2 import weights
 from igpo_gym.storage import cache_dir, written_whole
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 HUB_SECONDS = 5.0
 """How long the hub may take to answer, before it counts as not to be reached."""
@@ -64,9 +64,11 @@ def load_reported(
     if dtype is None:
         dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
     with specs.LOCK:  # transformers imports its parts when they are asked for, which threads must not share
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        with needs("loading a model", "", "torch", "transformers"):
+            from transformers import AutoModelForCausalLM, AutoTokenizer
 
         with _explained("model", spec) as where, quiet():
+            _checked_config(where)
             tokenizer = AutoTokenizer.from_pretrained(**where)
             model, report = AutoModelForCausalLM.from_pretrained(
                 **where,
@@ -109,10 +111,25 @@ def load_shape(spec: str | Path) -> PreTrainedModel:
     Raises SpecError with the reason if there is none.
     """
     with specs.LOCK:
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
 
         with _explained("model", spec) as where, quiet(), torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(**where))
+            return AutoModelForCausalLM.from_config(_checked_config(where))
+
+
+MAX_LAYERS = 1000
+"""Layers that a model may have: the largest have a few hundred, and each takes time before it has weights."""
+
+
+def _checked_config(where: Mapping[str, Any]) -> PreTrainedConfig:
+    """The config of a model. ValueError for one with layers that would never end."""
+    from transformers import AutoConfig
+
+    config: PreTrainedConfig = AutoConfig.from_pretrained(**where)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > MAX_LAYERS:
+        raise ValueError(f"its config.json names {layers:,} layers, and {MAX_LAYERS:,} are the most")
+    return config
 
 
 def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
@@ -248,8 +265,7 @@ def gguf_folder(path: Path) -> Path:
         raise SpecError(f"there is no file {str(path)!r}; give {MODEL_FORMS}")
     folder = cache_dir() / "gguf" / specs.fingerprint(path)
     if not folder.exists():
-        if not (find_spec("gguf") and find_spec("accelerate")):
-            raise MissingExtraError("reading a GGUF file", "gguf")
+        require("reading a GGUF file", "gguf", "gguf", "accelerate")
         if code := _remote_code(path.parent):
             raise SpecError(f"{code}, which is never run; move {path.name} to a folder of its own")
         with specs.LOCK, written_whole(folder) as new:

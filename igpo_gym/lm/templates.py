@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from igpo_gym.episode import Role
@@ -12,6 +15,7 @@ from igpo_gym.errors import SpecError
 from igpo_gym.protocols.grammar import THINK, THOUGHT
 
 if TYPE_CHECKING:
+    from _typeshed import TraceFunction
     from transformers import PreTrainedTokenizerBase
 
 Place: TypeAlias = tuple[Role | None, Role]
@@ -84,11 +88,11 @@ def _cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[..., list[str]]:
         texts = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
         parts = [{**text, "content": [{"type": "text", "text": text["content"]}]} for text in texts]
         try:
-            return _pieces(_rendered(tokenizer, texts), marks, roles)
+            return _pieces(rendered(tokenizer, texts), marks, roles)
         except Exception:  # a template is a program: it may raise anything
             # Templates of models that see show contents only where they are lists of parts.
             try:
-                return _pieces(_rendered(tokenizer, parts), marks, roles)
+                return _pieces(rendered(tokenizer, parts), marks, roles)
             except Exception:
                 pass
             raise
@@ -96,8 +100,34 @@ def _cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[..., list[str]]:
     return cut
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]]) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+SECONDS = 5.0
+"""How much CPU time a rendering may take; one of a few messages takes a few milliseconds."""
+
+
+def rendered(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], add_generation_prompt: bool = True
+) -> str:
+    """Messages as a tokenizer's template shows them.
+
+    A template is a program of the folder that it came with: TimeoutError for one that does not come to an
+    end, and whatever else it raises.
+    """
+    ends, before = time.thread_time() + SECONDS, sys.gettrace()
+
+    def watch(frame: FrameType, event: str, argument: Any) -> TraceFunction:
+        if time.thread_time() > ends:
+            raise TimeoutError(f"it takes more than {SECONDS:g} s of CPU time")
+        return watch
+
+    sys.settrace(watch)
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        )
+    finally:
+        sys.settrace(before)
 
 
 def _pieces(rest: str, marks: list[str], roles: tuple[Role, ...]) -> list[str]:

@@ -15,20 +15,17 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from igpo_gym.errors import AccessError, MissingExtraError, ReplayError, SamplingError, ScoringError
+from igpo_gym.errors import AccessError, ReplayError, SamplingError, ScoringError
+from igpo_gym.libraries import needs
 from igpo_gym.play.episodes import Episodes, PlayedError, UnknownEpisodeError
 from igpo_gym.text import printable, without_credentials
 from igpo_gym.viewer.data import as_json
 from igpo_gym.viewer.page import PARTS, document, joined, web
 
-try:
+with needs("igpo-gym play --web", "serve", "fastapi"):
     from fastapi import FastAPI, Request, Response
 
     from igpo_gym.serving import bound, serve
-except ModuleNotFoundError as missing:
-    if missing.name != "fastapi":
-        raise
-    raise MissingExtraError("igpo-gym play --web", "serve") from missing
 
 logger = logging.getLogger(__name__)
 

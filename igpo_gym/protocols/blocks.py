@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, Protocol
 
 from igpo_gym.episode import Answer, ToolCall, ToolCalls
@@ -174,7 +175,8 @@ class Blocks:
 def _plain_pattern(names: tuple[str, ...], answer_tag: str) -> re.Pattern[str]:
     """Matches what most messages are: a thought or none, then one block that holds no sign of a tag."""
     tags = "|".join(map(re.escape, (*names, answer_tag)))
-    return re.compile(rf"[^<]*(?:<think>(?>.*?</think>)[^<]*)?<({tags})>([^<]*)</\1>\s*", re.DOTALL)
+    thought = r"<think>[^<]*+(?:<(?!/think>)[^<]*+)*+</think>"
+    return re.compile(rf"[^<]*(?:{thought}[^<]*)?<({tags})>([^<]*)</\1>\s*")
 
 
 @cache
@@ -183,6 +185,9 @@ def _pattern(names: tuple[str, ...], answer_tag: str, result_tag: str) -> re.Pat
     calls = "|".join(map(re.escape, names)) or "(?!)"
     others = "|".join(re.escape(tag) for tag in (answer_tag, result_tag, "think"))
     return re.compile(rf"<(/?)(?:({calls})(\s[^<>]*)?|({others}))>")
+
+
+_name = attrgetter("name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +202,7 @@ class TagForm:
 
     def tags(self, tools: Tools) -> tuple[str, ...]:
         """The tools' names."""
-        return tuple([tool.name for tool in tools])
+        return tuple(map(_name, tools))
 
     def read(self, tag: str, attributes: str, content: str, tools: Tools) -> Sequence[ToolCall]:
         """One call."""

@@ -77,11 +77,10 @@ def spec_named(name: object, tools: Tools) -> ToolSpec:
 def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
     """The call, its texts cleaned. Raises ValueError for arguments that the schema does not allow."""
     lone = arguments.get(tool.first) if len(arguments) == 1 else None
-    if isinstance(lone, str):
-        cleaned = {tool.first: visible(well_formed(lone))}
-    else:
-        _check_size(arguments)
-        cleaned = {name: _cleaned(value) for name, value in arguments.items()}
+    if tool.any_text and isinstance(lone, str) and (text := visible(well_formed(lone))):
+        return ToolCall(tool.name, {tool.first: text})
+    _check_size(arguments)
+    cleaned = {name: _cleaned(value) for name, value in arguments.items()}
     if problem := tool.problem(cleaned):
         raise ValueError(f"{tool.name}: {neutralize(shortened(problem, LONGEST_PROBLEM)[0])}")
     for name, value in cleaned.items():

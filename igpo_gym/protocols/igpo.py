@@ -40,6 +40,7 @@ WEB_SEARCH = ToolSpec(
     },
     examples=({"query": ["first query", "second query"]},),
     purpose=SEARCH.purpose,
+    trusted=True,
 )
 BROWSE_WEBPAGE = ToolSpec(
     name="browse_webpage",
@@ -58,6 +59,7 @@ BROWSE_WEBPAGE = ToolSpec(
     },
     examples=({"url_list": ["url"]},),
     purpose=OPEN.purpose,
+    trusted=True,
 )
 SHOWN = {SEARCH.name: WEB_SEARCH, OPEN.name: BROWSE_WEBPAGE}
 """How tools are called and described here; all others as they are."""

@@ -32,6 +32,7 @@ ANSWER = ToolSpec(
     },
     examples=({"answer": "answer"},),
     purpose="answer",
+    trusted=True,
 )
 """Answering, as the tool that a library shows to its model."""
 

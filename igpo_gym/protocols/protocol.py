@@ -128,7 +128,7 @@ class TextProtocol:
         system, user = self._templates
         text = user.replace("{question}", neutralize(question.text))
         opening = (Segment("environment", "system", system),) if system else ()
-        return (*opening, Segment("environment", "user", text), *self._opening())
+        return (*opening, Segment("environment", "user", text), *self._opening)
 
     @cached_property
     def _templates(self) -> tuple[str, str]:
@@ -166,10 +166,9 @@ class TextProtocol:
 
     def reply(self, body: str) -> tuple[Segment, ...]:
         """The environment's reply. It ends with a newline, where tokenizers do not merge."""
-        tag = self.result_tag
-        block = f"<{tag}>\n{body}\n</{tag}>\n" if tag else f"{body}\n"
-        text = f"\n{block}" if self.reply_role == "assistant" else block
-        return (Segment("environment", self.reply_role, text), *self._opening())
+        tag, lead = self.result_tag, "\n" if self.reply_role == "assistant" else ""
+        text = f"{lead}<{tag}>\n{body}\n</{tag}>\n" if tag else f"{lead}{body}\n"
+        return (Segment("environment", self.reply_role, text), *self._opening)
 
     def reply_text(self, body: str) -> str:
         """The text of the environment's reply, as the observation shows it."""
@@ -218,6 +217,7 @@ class TextProtocol:
     def _shown(self, action: ToolCalls | Answer) -> str:
         return self.advise(self, action) if self.advise else self.write(action)
 
+    @cached_property
     def _opening(self) -> tuple[Segment, ...]:
         return (Segment("environment", "assistant", THINK_OPENING),) if self.prefilled else ()
 

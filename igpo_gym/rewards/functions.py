@@ -63,11 +63,11 @@ class RewardFunction:
 
         Raises ValueError for a term whose value is no finite number.
         """
-        # Adding nothing turns -0.0, which looks like a penalty, into 0.0.
-        return {
-            term.name: weight * finite(term.price(episode, turn), term.name, episode, turn) + 0.0
-            for weight, term in self.terms
-        }
+        paid = {}
+        for weight, term in self.terms:
+            value = finite(term.price(episode, turn), term.name, episode, turn)
+            paid[term.name] = weight * value + 0.0  # adding nothing turns -0.0, a seeming penalty, into 0.0
+        return paid
 
 
 def finite(value: object, term: str, episode: Episode, turn: int) -> float:

@@ -35,6 +35,10 @@ class Due:
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     """By the name under which the terms read them."""
 
+    def __bool__(self) -> bool:
+        """Whether anything has to be measured."""
+        return bool(self.views or self.instruments)
+
     @property
     def versions(self) -> dict[str, str]:
         """The version of each instrument."""

@@ -45,7 +45,7 @@ from igpo_gym.rewards.gains import (
 from igpo_gym.rewards.interface import RewardTerm
 from igpo_gym.tools.searching import queries
 
-specs.register("instrument", JUDGE, "igpo_gym.rewards.judge:Verdicts", form=JUDGE)
+specs.register("instrument", JUDGE, "igpo_gym.rewards.verdicts:Verdicts", form=JUDGE)
 for _name in ("http", "https"):
     specs.register("judge", _name, "igpo_gym.rewards.judge:RemoteJudge", form="http://HOST:PORT/v1")
 

@@ -6,6 +6,7 @@ shows no answer.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -109,9 +110,12 @@ def read_belief(item: Any, answers: int, weights: str) -> Belief:
 
 
 def _are_numbers(values: Any) -> bool:
-    return (
-        isinstance(values, list) and bool(values) and all(isinstance(value, float | int) for value in values)
-    )
+    return isinstance(values, list) and bool(values) and all(map(_is_number, values))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it can be a log-probability: no bool, no nan, no number beyond all floats."""
+    return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max
 
 
 def _segment(item: Any) -> Segment:

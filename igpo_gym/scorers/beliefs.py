@@ -66,7 +66,7 @@ class BeliefServerScorer:
         except ServerError as problem:
             self.close()
             raise ScoringError(str(problem)) from None
-        except (LookupError, TypeError, ValueError) as problem:
+        except (LookupError, TypeError, ValueError, OverflowError) as problem:
             self.close()
             if isinstance(problem, SpecError):
                 raise
@@ -198,4 +198,7 @@ def push_weights(url: str, name: str, *, timeout: float = 600.0, retries: int = 
         raise ScoringError(str(problem)) from None
     finally:
         server.close()
-    return str(answer["version"])
+    version = answer.get("version") if isinstance(answer, dict) else None
+    if not isinstance(version, str):
+        raise ScoringError(f"{server.url} does not tell the version of the weights {name!r}")
+    return version

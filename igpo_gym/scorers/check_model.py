@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from igpo_gym.episode import Passage, Question, Segment, ToolCall, ToolCalls
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.lm.framing import Framing
+from igpo_gym.lm.templates import rendered
 from igpo_gym.lm.texts import control_tokens
 from igpo_gym.protocols import PROTOCOLS, TextProtocol
 from igpo_gym.protocols.grammar import THINK, THOUGHT
@@ -147,7 +148,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]]
     parts = [{**each, "content": [{"type": "text", "text": each["content"]}]} for each in messages]
     for form in (messages, parts):
         try:
-            text = str(tokenizer.apply_chat_template(form, tokenize=False))
+            text = rendered(tokenizer, form, add_generation_prompt=False)
         except Exception:  # a template is a program: it may raise anything
             continue
         if all(f"answer{number + 1}" in text for number in range(len(messages) // 2)):

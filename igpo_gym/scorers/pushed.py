@@ -25,6 +25,10 @@ LEFT_OUT = frozenset(
 """Fields of a configuration that do not change what the model computes when it is asked."""
 
 
+LONGEST_NAME = 255
+"""How many characters the name of pushed weights may have."""
+
+
 def folder_below(root: Path, name: str) -> Path:
     """The folder of weights that ``name`` means below ``root``.
 
@@ -36,7 +40,7 @@ def folder_below(root: Path, name: str) -> Path:
     igpo_gym.errors.SpecError: '../other' is no name below the folder of weights
     """
     root = root.resolve()
-    parts = Path(name).parts if "\0" not in name else ()
+    parts = Path(name).parts if name.isprintable() and len(name) <= LONGEST_NAME else ()
     if not parts or ".." in parts or Path(name).is_absolute():
         raise SpecError(f"{name!r:.80} is no name below the folder of weights")
     folder = root / name
@@ -94,7 +98,9 @@ def _check_settings(model: PreTrainedModel, folder: Path) -> None:
 
     try:
         with quiet():
-            theirs = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+            theirs = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_dict()
+    # The file may hold any JSON, and each model's class checks fields in its own way: OSError, ValueError,
+    # TypeError, ZeroDivisionError and the hub's own validation errors have been seen.
     except Exception as problem:
         raise SpecError(f"cannot read config.json of {folder.name!r}: {_first_line(problem)}") from None
     ours = model.config.to_dict()

@@ -101,7 +101,8 @@ def _resolved(
         given = spec if retriever is None else retriever
         return _corpus_named(given, questions) if isinstance(given, str) else corpus_of(given)
 
-    return cached(called, asked, setting, make, corpus)
+    by_content = isinstance(spec, str) and index_place(spec) is not None
+    return cached(called, asked, setting, make, corpus, by_content)
 
 
 def _corpus_named(search: str, questions: QuestionSet) -> Corpus | None:

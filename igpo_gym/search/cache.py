@@ -209,15 +209,16 @@ def cached(
     setting: CacheSetting,
     make: Callable[[], Retriever],
     corpus: Callable[[Retriever | None], Corpus | None],
+    by_content: bool = False,
 ) -> CachedSearch:
     """The retriever that messages call ``called``, behind a cache.
 
     ``asked`` is what it is asked for as: the identities that its spec gives, one for each replica, or none
-    for an object. What it says of itself (``identity``) comes before them. ``make`` constructs it, and is not
-    called where answers are replayed: then those are taken that were recorded for the same spec. ``corpus``
-    gives the passages of an index on this machine, from the retriever or without it. Raises SpecError for an
-    object without an identity, and DataError for a file that cannot be used, or that holds nothing to replay
-    of this backend.
+    for an object. What it says of itself (``identity``) comes before them, unless they say all that its
+    results depend on (``by_content``). ``make`` constructs it, and is not called where answers are replayed:
+    then those are taken that were recorded for the same spec. ``corpus`` gives the passages of an index on
+    this machine, from the retriever or without it. Raises SpecError for an object without an identity, and
+    DataError for a file that cannot be used, or that holds nothing to replay of this backend.
     """
     asked = [setting.backend] if setting.backend else asked
     if not asked:
@@ -239,7 +240,7 @@ def cached(
         retriever = None
     else:
         retriever = make()
-        own = "" if setting.backend else identity_of(retriever)
+        own = "" if setting.backend or by_content else identity_of(retriever)
         documents = callable(getattr(retriever, "documents", None))
         backends = [Backend(each, documents) for each in ([own] if own else asked)]
         file = AnswerFile(setting.folder)

@@ -8,17 +8,14 @@ from typing import Any
 
 from igpo_gym import __version__
 from igpo_gym.episode import Passage
-from igpo_gym.errors import MissingExtraError, SearchError
+from igpo_gym.errors import SearchError
+from igpo_gym.libraries import needs
 from igpo_gym.search.interface import Retriever
 from igpo_gym.search.joining import FullError, Joined
 
-try:
+with needs("an MCP server", "mcp", "mcp"):
     from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
-except ModuleNotFoundError as missing:
-    if missing.name != "mcp":
-        raise
-    raise MissingExtraError("an MCP server", "mcp") from missing
 
 
 def make_mcp_server(joined: Joined, retriever: Retriever, topk: int, most: int) -> MCPServer[Any]:

@@ -47,22 +47,17 @@ class ToolSpec:
     """Arguments to show to the agent, the plainest first; made from the schema where none is given."""
     purpose: str = ""
     """What an agent calls it for, as a verb phrase ("search", "open a document"); "call NAME" if empty."""
+    trusted: bool = field(default=False, repr=False, compare=False)
+    """Whether schema and examples are known to be right. They are then not checked, and the library for that,
+    which takes a tenth of a second to import, is not imported before a call needs it."""
     first: str = field(init=False, repr=False, compare=False)
     """The name of the first argument."""
-    _simple: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import SchemaError
-
         if not self.name.isidentifier() or not self.name.isascii():
             raise SpecError(f"a tool's name has letters, digits and underscores alone, not {self.name!r}")
-        try:
-            Draft202012Validator.check_schema(self.parameters)
-        except SchemaError as problem:
-            raise SpecError(
-                f"the parameters of tool {self.name!r} are no JSON schema: {problem.message}"
-            ) from None
+        if not self.trusted:
+            _check_schema(self.name, self.parameters)
         if self.parameters.get("type") != "object" or not self.parameters.get("properties"):
             raise SpecError(f"the parameters of tool {self.name!r} must be of type object, with properties")
         object.__setattr__(self, "first", next(iter(self.parameters["properties"])))
@@ -70,10 +65,9 @@ class ToolSpec:
             object.__setattr__(self, "purpose", f"call {self.name}")
         if not self.examples:
             object.__setattr__(self, "examples", (_example(self.parameters),))
-        for example in self.examples:
+        for example in () if self.trusted else self.examples:
             if wrong := self._checked(example):
                 raise SpecError(f"the example {dict(example)} of tool {self.name!r} is not valid: {wrong}")
-        object.__setattr__(self, "_simple", self._text_alone())
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the validator, which cannot be pickled and is made again."""
@@ -88,10 +82,16 @@ class ToolSpec:
         """The plainest arguments to show."""
         return self.examples[0]
 
+    @cached_property
+    def any_text(self) -> bool:
+        """Whether a call with any text for the first argument alone is valid: nothing has to be checked."""
+        plain = all(self._checked({self.first: text}) is None for text in ("", "a", "text of any kind"))
+        limits = ("minLength", "maxLength", "pattern", "enum", "const", "format")
+        return plain and not any(limit in str(self.parameters) for limit in limits)
+
     def problem(self, arguments: Mapping[str, Any]) -> str | None:
         """What is wrong with the arguments of a call, in words for the agent; None if nothing is."""
-        simple = self._simple
-        if simple is not None and len(arguments) == 1 and isinstance(arguments.get(simple), str):
+        if self.any_text and len(arguments) == 1 and isinstance(arguments.get(self.first), str):
             return None
         return self._checked(arguments)
 
@@ -129,12 +129,6 @@ class ToolSpec:
         place = "".join(f"[{each!r}]" for each in error.path)
         return f"{place} {error.message}".strip()
 
-    def _text_alone(self) -> str | None:
-        """The first argument, if a call with any text for it alone is valid: a check that costs nothing."""
-        plain = all(self._checked({self.first: text}) is None for text in ("", "a", "text of any kind"))
-        limits = ("minLength", "maxLength", "pattern", "enum", "const", "format")
-        return self.first if plain and not any(limit in str(self.parameters) for limit in limits) else None
-
 
 class Tool(Protocol):
     """Something that an agent can call.
@@ -163,6 +157,16 @@ class Tool(Protocol):
         mistake of the tool: the step raises it, and has not happened.
         """
         ...
+
+
+def _check_schema(name: str, schema: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as problem:
+        raise SpecError(f"the parameters of tool {name!r} are no JSON schema: {problem.message}") from None
 
 
 def _example(schema: Mapping[str, Any]) -> dict[str, Any]:

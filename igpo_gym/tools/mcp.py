@@ -23,18 +23,15 @@ from functools import partial
 from typing import Any
 
 from igpo_gym.episode import Episode, ToolCall, ToolResult
-from igpo_gym.errors import MissingExtraError, SearchError, SpecError
+from igpo_gym.errors import SearchError, SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.text import neutralize, without_credentials
 from igpo_gym.tools.interface import ToolSpec
 
-try:
+with needs("tools of an MCP server", "mcp", "mcp"):
     from mcp import Client, MCPError, StdioServerParameters, stdio_client
     from mcp.client.streamable_http import streamable_http_client
     from mcp.shared._httpx_utils import create_mcp_http_client
-except ModuleNotFoundError as missing:
-    if missing.name != "mcp":
-        raise
-    raise MissingExtraError("tools of an MCP server", "mcp") from missing
 
 MCP_KEY = "IGPO_GYM_MCP_KEY"
 """The environment variable with the key that a server wants as its bearer token."""

@@ -25,6 +25,7 @@ OPEN = ToolSpec(
     },
     examples=({"document": "title"},),
     purpose="open a document",
+    trusted=True,
 )
 
 PAGE_CHARS = 4000

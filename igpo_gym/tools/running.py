@@ -101,7 +101,7 @@ def _run(tool: Tool, calls: Asked) -> list[ToolResult]:
     if not isinstance(results, (list, tuple)) or len(results) != len(calls):
         shown = f"{len(results)}" if isinstance(results, list | tuple) else f"{results!r:.60}"
         raise TypeError(f"the tool {tool.spec.name} must return {len(calls)} results, and returned {shown}")
-    if not _RESULTS.issuperset(map(type, results)):
+    if any([type(result) is not ToolResult for result in results]):
         raise TypeError(f"the tool {tool.spec.name} must return ToolResult objects, not {results!r:.60}")
     if not _plain(results):
         for result in results:
@@ -110,18 +110,20 @@ def _run(tool: Tool, calls: Asked) -> list[ToolResult]:
 
 
 def _plain(results: Sequence[ToolResult]) -> bool:
-    """Whether all is of the very types that it should be: what most results are, seen at a glance."""
-    if not (
-        _TUPLES.issuperset([type(result.passages) for result in results])
-        and _TEXTS.issuperset([type(result.text) for result in results])
-        and _BOOLS.issuperset([type(result.failed) for result in results])
-    ):
-        return False
-    lists = [found for result in results for found in result.passages]
-    passages = [each for found in lists for each in found] if _TUPLES.issuperset(map(type, lists)) else [None]
-    return _PASSAGES.issuperset(map(type, passages)) and _TEXTS.issuperset(
-        [type(text) for each in passages for text in (each.id, each.title, each.text)]  # type: ignore[union-attr]
-    )
+    """Whether all is of the very types that it should be, as most results are: in one pass, without calls."""
+    for result in results:
+        lists = result.passages
+        if type(lists) is not tuple or type(result.text) is not str or type(result.failed) is not bool:
+            return False
+        for found in lists:
+            if type(found) is not tuple:
+                return False
+            for each in found:
+                if type(each) is not Passage:
+                    return False
+                if not (type(each.id) is type(each.title) is type(each.text) is str):
+                    return False
+    return True
 
 
 def _check(tool: Tool, result: ToolResult) -> None:
@@ -143,7 +145,3 @@ def _check(tool: Tool, result: ToolResult) -> None:
                 raise TypeError(
                     f"the tool {tool.spec.name} returned a passage with fields of wrong types: {each!r:.90}"
                 )
-
-
-_RESULTS, _PASSAGES = frozenset((ToolResult,)), frozenset((Passage,))
-_TUPLES, _TEXTS, _BOOLS = frozenset((tuple,)), frozenset((str,)), frozenset((bool,))

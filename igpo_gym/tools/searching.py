@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 
 from igpo_gym.episode import Action, Episode, Passage, ToolCall, ToolCalls, ToolResult
 from igpo_gym.search.interface import Retriever, check_found
@@ -24,6 +26,7 @@ SEARCH = ToolSpec(
     },
     examples=({"query": "query"}, {"query": ["first query", "second query"]}),
     purpose="search",
+    trusted=True,
 )
 
 
@@ -58,6 +61,9 @@ def call_queries(call: ToolCall) -> tuple[str, ...]:
     return (query,) if isinstance(query, str) else tuple(query)
 
 
+_id = attrgetter("id")
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """Finds passages with a retriever, all queries of a step in one call, equal ones asked once.
@@ -87,7 +93,7 @@ class Search:
     def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
         """The passages of each call's queries."""
         asked = [call_queries(call) for _, call in calls]
-        found = self._found(list(dict.fromkeys(query for queries in asked for query in queries)))
+        found = self._found(list(dict.fromkeys(chain.from_iterable(asked))))
         return [ToolResult(passages=tuple([found[query] for query in queries])) for queries in asked]
 
     def _found(self, queries: list[str]) -> dict[str, tuple[Passage, ...]]:
@@ -96,7 +102,7 @@ class Search:
         check_found(name, results, len(queries))
         found: dict[str, tuple[Passage, ...]] = {}
         for query, passages in zip(queries, results, strict=True):
-            found[query] = tuple(passages[: self.top_k])
-            if len({passage.id for passage in found[query]}) < len(found[query]):
+            found[query] = first = tuple(passages[: self.top_k])
+            if len(set(map(_id, first))) < len(first):
                 raise TypeError(f"the retriever {name} returned two passages of one id for a query")
         return found

@@ -299,7 +299,7 @@ def test_tables_for_documents(result: CreditResult) -> None:
 def test_a_missing_extra_is_told_before_anything_is_made(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("igpo_gym.benchmark.report.find_spec", lambda name: None)
+    monkeypatch.setattr("igpo_gym.libraries.find_spec", lambda name: None)
     out = tmp_path / "out"
     ended = CliRunner().invoke(app, ["bench", *command, "--scorer", "missing", "--out", str(out)])
     assert ended.exit_code == 2

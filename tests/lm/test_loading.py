@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from igpo_gym import libraries
 from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm import loading
-from igpo_gym.lm.loading import choose_device, gguf_folder, load_model
+from igpo_gym.lm.loading import choose_device, gguf_folder, load_model, load_shape
 from tests.lm.tiny import make_model, make_tokenizer
 
 
@@ -25,6 +26,14 @@ def folder(tmp_path: Path) -> Path:
     make_model().save_pretrained(tmp_path / "model")
     make_tokenizer().save_pretrained(tmp_path / "model")
     return tmp_path / "model"
+
+
+def test_a_folder_of_endless_layers_is_refused_before_any_is_made(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**6}))
+    for load in (load_model, load_shape):
+        with pytest.raises(SpecError, match="names 1,000,000 layers, and 1,000 are the most"):
+            load(folder)
 
 
 def test_a_folder_loads_in_float32_on_a_cpu(folder: Path) -> None:
@@ -121,7 +130,7 @@ def test_a_gguf_file_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_gguf_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path))
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF")
     with pytest.raises(MissingExtraError, match=r"igpo-gym\[gguf\]"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from igpo_gym.episode import Question, Segment
@@ -141,3 +143,14 @@ def test_marks_that_any_text_spells_are_refused(template: str) -> None:
 
 def test_control_tokens_part_messages_without_marks() -> None:
     assert Framing(make_tokenizer(CHATML)).marks == {}
+
+
+LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def test_a_template_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("igpo_gym.lm.templates.SECONDS", 0.1)
+    before = sys.gettrace()
+    with pytest.raises(SpecError, match=r"cannot render a plain conversation: it takes more than 0\.1 s"):
+        Framing(make_tokenizer(LOOPS + CHATML, bos=False))
+    assert sys.gettrace() is before

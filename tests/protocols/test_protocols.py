@@ -347,6 +347,11 @@ def test_a_query_of_lone_surrogates_becomes_text_that_files_accept() -> None:
     assert well_formed("Gdańsk") == "Gdańsk"
 
 
+@given(st.text(st.characters(exclude_categories=())))
+def test_a_lone_surrogate_becomes_a_question_mark_and_nothing_else_changes(text: str) -> None:
+    assert well_formed(text) == "".join("?" if "\ud800" <= each <= "\udfff" else each for each in text)
+
+
 def test_a_long_message_is_read() -> None:
     assert TAGS.parse("a" * 5_000_000) == TAGS.parse("a")
     assert isinstance(TAGS.parse("<search>" * 200_000), Invalid)

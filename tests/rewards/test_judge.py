@@ -24,8 +24,9 @@ from igpo_gym.episode import EndReason
 from igpo_gym.errors import AccessError, JudgeError, ScoringError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.rewards.judge import MOST_CHARACTERS, RemoteJudge, Verdicts, prompt, read_verdict
+from igpo_gym.rewards.judge import MOST_CHARACTERS, RemoteJudge, prompt, read_verdict
 from igpo_gym.rewards.relabel import relabel
+from igpo_gym.rewards.verdicts import Verdicts
 from igpo_gym.specs import resolve
 from igpo_gym.transport import API_KEY
 from tests.conftest import QUESTIONS, play

@@ -281,6 +281,8 @@ def test_pushed_weights_are_those_that_answer(pushable: str, folder: Path, local
         ("/etc", "no name below"),
         ("", "no name below"),
         ("a\0b", "no name below"),
+        ("\ud800", "no name below"),
+        ("x" * 5000, "no name below"),
     ],
 )
 def test_weights_that_do_not_fit_change_nothing(pushable: str, name: str, words: str) -> None:
@@ -353,6 +355,9 @@ def test_a_call_whose_weights_change_is_asked_anew() -> None:
         {"version": "a", "beliefs": [{"token_log_probs": [[]]}]},
         {"version": "a", "beliefs": [{"token_log_probs": [["-1"]]}]},
         {"version": "a", "beliefs": [{"token_log_probs": [[-1.0], [-2.0]]}]},
+        {"version": "a", "beliefs": [{"token_log_probs": [[-(10**400)]]}]},
+        {"version": "a", "beliefs": [{"token_log_probs": [[math.nan]]}]},
+        {"version": "a", "beliefs": [{"token_log_probs": [[True]]}]},
     ],
 )
 def test_an_answer_that_is_none_is_one_line(told: Any) -> None:
@@ -362,6 +367,23 @@ def test_an_answer_that_is_none_is_one_line(told: Any) -> None:
         pytest.raises(ScoringError, match="no belief from"),
     ):
         BeliefServerScorer(site.url).score([request])
+
+
+@pytest.mark.parametrize("told", [{}, [], {"version": 3}])
+def test_a_push_that_is_not_answered_is_one_line(told: Any) -> None:
+    with (
+        running({"/weights": lambda _: told}) as site,
+        pytest.raises(ScoringError, match="does not tell the version of the weights 'new'"),
+    ):
+        push_weights(site.url, "new", retries=0)
+
+
+def test_limits_that_are_no_limits_are_told() -> None:
+    with (
+        running({"/health": lambda _: {**HEALTH, "max_requests": math.inf}}) as site,
+        pytest.raises(SpecError, match="does not tell its limits"),
+    ):
+        BeliefServerScorer(site.url)
 
 
 def test_what_is_no_belief_server_is_told() -> None:

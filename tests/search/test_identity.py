@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pickle
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from igpo_gym.data import QuestionSet
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search import BM25Index, resolve_search
-from igpo_gym.search.answers import AnswerFile
+from igpo_gym.search.answers import AnswerFile, Backend
 from igpo_gym.search.hybrid import Hybrid
 from igpo_gym.search.identity import passages_fingerprint, spec_identities
 
@@ -112,6 +114,48 @@ def test_an_index_is_which_it_is_by_its_content(tmp_path: Path) -> None:
     assert len(recorded(cache)) == 2
 
 
+def test_an_index_tells_which_it_is(tmp_path: Path) -> None:
+    index = BM25Index.build(PASSAGES)
+    index.save(tmp_path / "index")
+    same = (
+        BM25Index.build(list(PASSAGES)),
+        BM25Index.load(tmp_path / "index"),
+        BM25Index.build_folder(PASSAGES, tmp_path / "other"),
+        pickle.loads(pickle.dumps(index)),
+        pickle.loads(pickle.dumps(BM25Index.load(tmp_path / "index"))),
+    )
+    assert {each.identity for each in same} == {index.identity}
+    a, b = PASSAGES
+    others = (
+        (b, a),
+        (a,),
+        (a, replace(b, id="c")),
+        (a, replace(b, title="")),
+        (a, replace(b, text="a town")),
+    )
+    assert len({BM25Index.build(each).identity for each in (PASSAGES, *others)}) == 6
+    BM25Index.build(others[0]).save(tmp_path / "index")
+    assert BM25Index.load(tmp_path / "index").identity == BM25Index.build(others[0]).identity
+
+
+def test_an_index_of_a_program_needs_no_name_in_a_cache(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    found = resolve_search(BM25Index.build(PASSAGES), None, cache).search(["novel"], 1)
+    BM25Index.build(PASSAGES).save(tmp_path / "index")
+    again = resolve_search(BM25Index.load(tmp_path / "index"), None, f"replay:{cache}")
+    assert again.search(["novel"], 1) == found
+    with pytest.raises(DataError, match="nothing was recorded of BM25Index"):
+        resolve_search(BM25Index.build(PASSAGES[:1]), None, f"replay:{cache}")
+
+
+def test_the_name_of_a_spec_s_index_stays_that_of_its_content(tmp_path: Path) -> None:
+    """So a cache that was recorded before an index told its identity answers as before."""
+    (name,) = spec_identities("bm25", QUESTIONS)
+    AnswerFile(tmp_path).name(name, Backend(name, True))
+    resolve_search("bm25", QUESTIONS, tmp_path).search(["novel"], 1)
+    assert AnswerFile(tmp_path).backends() == {name: Backend(name, True)}
+
+
 def test_the_questions_passages_are_which_backend_it_is(tmp_path: Path) -> None:
     bare, copy = (QuestionSet(name, ASKED, tuple(PASSAGES)) for name in ("tiny", "copy"))
     others = QuestionSet("tiny", ASKED, (PASSAGES[0], Passage("b", "Gdańsk", "a port")))
@@ -198,6 +242,6 @@ def test_a_hybrid_is_all_of_its_parts(tmp_path: Path) -> None:
 def test_a_hybrid_tells_its_identity_where_all_of_its_parts_do() -> None:
     one, two = Named("here"), Named("there", depth=2)
     assert "named 1 | named 2" in Hybrid([one, two]).identity
-    assert Hybrid([one, BM25Index.build(PASSAGES)]).identity == ""
+    assert Hybrid([one, Server("x")]).identity == ""
     two.identity = ""
     assert Hybrid([one, two]).identity == ""

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from igpo_gym.errors import SpecError
+from igpo_gym.protocols.igpo import BROWSE_WEBPAGE, WEB_SEARCH
+from igpo_gym.protocols.native import ANSWER
 from igpo_gym.tools import ToolSpec, resolve_tools
 from igpo_gym.tools.opening import OPEN
 from igpo_gym.tools.searching import SEARCH
@@ -49,6 +52,12 @@ def test_an_example_is_made_from_the_schema(schema: dict[str, Any], value: objec
 def test_specifications_that_cannot_be_used_are_refused(make: Any, problem: str) -> None:
     with pytest.raises(SpecError, match=problem):
         make()
+
+
+@pytest.mark.parametrize("own", [SEARCH, OPEN, ANSWER, WEB_SEARCH, BROWSE_WEBPAGE], ids=lambda own: own.name)
+def test_what_the_package_trusts_of_its_own_is_right(own: ToolSpec) -> None:
+    assert own.trusted
+    assert replace(own, trusted=False) == own
 
 
 def test_arguments_are_checked_by_the_schema() -> None:

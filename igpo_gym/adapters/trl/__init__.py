@@ -25,14 +25,12 @@ As tools, with TRL's own tool calls::
 
 from __future__ import annotations
 
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 
-try:
+with needs("igpo_gym.adapters.trl", "trl", "accelerate", "datasets", "trl"):
     import accelerate  # noqa: F401
     import datasets  # noqa: F401
     import trl  # noqa: F401
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("igpo_gym.adapters.trl", "trl") from missing
 
 from igpo_gym.adapters.trl.environments import Environments, environment_factory
 from igpo_gym.adapters.trl.policy import PolicyScorer
@@ -40,6 +38,7 @@ from igpo_gym.adapters.trl.recipes import Published, published
 from igpo_gym.adapters.trl.rollouts import Rollouts
 from igpo_gym.adapters.trl.rows import dataset, episode_reward
 from igpo_gym.adapters.trl.trainer import TurnGRPOTrainer
+from igpo_gym.libraries import needs
 
 __all__ = [
     "Environments",
@@ -50,5 +49,6 @@ __all__ = [
     "dataset",
     "environment_factory",
     "episode_reward",
+    "needs",
     "published",
 ]

@@ -14,19 +14,16 @@ rewards that pay one.
 
 from __future__ import annotations
 
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 
-try:
+with needs("igpo_gym.adapters.verl", "verl", "verl"):
     import verl  # noqa: F401
-except ModuleNotFoundError as missing:
-    if missing.name != "verl":  # something that verl needs: its own error names it
-        raise
-    raise MissingExtraError("igpo_gym.adapters.verl", "verl") from None
 
 from igpo_gym.adapters.verl.estimators import LAST, REGISTERED, check_algorithm
 from igpo_gym.adapters.verl.loop import SearchAgentLoop, TurnRewards, stop_params
 from igpo_gym.adapters.verl.rows import AGENT, dataset
 from igpo_gym.adapters.verl.scorer import PolicyScorer
+from igpo_gym.libraries import needs
 
 __all__ = [
     "AGENT",
@@ -37,5 +34,6 @@ __all__ = [
     "TurnRewards",
     "check_algorithm",
     "dataset",
+    "needs",
     "stop_params",
 ]

@@ -9,7 +9,8 @@ from igpo_gym.agents.exports.rows import NO_TURN, Format, Row, Written, named
 from igpo_gym.agents.exports.selection import Chosen
 from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.data.scores import METRICS, score
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.storage import written_whole
 from igpo_gym.text import well_formed
 
@@ -41,11 +42,9 @@ def _row(chosen: Chosen, tokens: Tokens | None) -> Row:
 
 def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written:
     """Save the rows with ``datasets``; with ``tokens`` they have the columns of ``sft`` as well."""
-    try:
+    with needs("writing data sets for datasets", "data", "datasets"):
         from datasets import Dataset
         from datasets.utils.logging import disable_progress_bar
-    except ModuleNotFoundError:
-        raise MissingExtraError("writing data sets for datasets", "data") from None
     rows = [_row(each, tokens) for each in chosen if any(each.kept)]
     if not rows:
         raise SpecError(NO_TURN)

@@ -12,7 +12,8 @@ from gymnasium.spaces import Text
 from igpo_gym.agents.exports.rows import Format, Written, refuse_left_out
 from igpo_gym.agents.exports.selection import Chosen
 from igpo_gym.agents.exports.tokens import Tokens
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.storage import written_whole
 from igpo_gym.text import well_formed
 
@@ -51,11 +52,9 @@ def _buffer(chosen: Chosen) -> dict[str, Any]:
 
 def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written:
     """Write ``OUT/data``, which Minari loads by the folder, or by name from the folder above as its root."""
-    try:
+    with needs("writing data sets for Minari", "minari", "minari"):
         from minari.data_collector.episode_buffer import EpisodeBuffer
         from minari.dataset.minari_storage import MinariStorage
-    except ModuleNotFoundError:
-        raise MissingExtraError("writing data sets for Minari", "minari") from None
     if not _NAME.fullmatch(out.name):
         raise SpecError(f"--out {out.name!r}: a data set of Minari is a folder named such as searchqa-v0")
     buffers = []

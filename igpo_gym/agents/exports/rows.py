@@ -12,7 +12,8 @@ from igpo_gym.agents.exports.selection import Chosen
 from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.agents.rollouts.records import json_line
 from igpo_gym.episode import EndReason, Episode, Segment
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.storage import written_file
 
 Row: TypeAlias = dict[str, Any]
@@ -59,11 +60,9 @@ def write_jsonl(rows: Iterable[Row], out: Path, nothing: str) -> int:
 
 def write_parquet(rows: Sequence[Row], out: Path) -> int:
     """Write rows as a parquet file; returns how many."""
-    try:
+    with needs("writing parquet files", "data", "pyarrow"):
         import pyarrow
         from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise MissingExtraError("writing parquet files", "data") from None
     with written_file(out) as file:
         parquet.write_table(pyarrow.Table.from_pylist(list(rows)), cast(io.TextIOWrapper, file).buffer)
     return len(rows)

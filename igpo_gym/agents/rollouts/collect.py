@@ -45,7 +45,12 @@ def collect(
     if batch_size < 1 or group_size < 1:
         raise ValueError(f"batch_size and group_size must be at least 1, not {batch_size} and {group_size}")
     stride = branching.leaves(group_size) if branching else group_size
-    waiting = (task for task in _attempts(questions, group_size, stride) if (task[0].id, task[1]) not in done)
+    waiting = (
+        (question, attempt)
+        for question, first in _groups(questions, stride)
+        for attempt in range(first, first + group_size)
+        if (question.id, attempt) not in done
+    )
     branches: deque[Episode] = deque()
 
     def grow(ended: Iterable[Episode]) -> None:
@@ -98,19 +103,19 @@ def collect_groups(
     played = collect(engine, policy, questions, batch_size, group_size, branching=branching)
     found = {(episode.question.id, episode.attempt): episode for episode in played}
     size = branching.leaves(group_size) if branching else group_size
-    groups: list[tuple[Episode, ...]] = []
+    return [
+        tuple(
+            found[question.id, attempt]
+            for attempt in range(first, first + size)
+            if (question.id, attempt) in found
+        )
+        for question, first in _groups(questions, size)
+    ]
+
+
+def _groups(questions: Iterable[Question], size: int) -> Iterator[tuple[Question, int]]:
+    """Each question with the number of its group's first attempt: ``size`` further where it comes again."""
     begun: Counter[str] = Counter()
     for question in questions:
-        numbers = range(begun[question.id], begun[question.id] + size)
-        groups.append(tuple(found[question.id, each] for each in numbers if (question.id, each) in found))
+        yield question, begun[question.id]
         begun[question.id] += size
-    return groups
-
-
-def _attempts(questions: Iterable[Question], group_size: int, stride: int) -> Iterator[tuple[Question, int]]:
-    """Each question's attempts from the prompt; the first of its next group is ``stride`` further."""
-    begun: Counter[str] = Counter()
-    for question in questions:
-        for number in range(group_size):
-            yield question, begun[question.id] + number
-        begun[question.id] += stride

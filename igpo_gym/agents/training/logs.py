@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from igpo_gym.errors import DataError, MissingExtraError
+from igpo_gym.errors import DataError
+from igpo_gym.libraries import needs
 from igpo_gym.storage import full_disk_named, written_file
 
 Metrics: TypeAlias = dict[str, float]
@@ -85,10 +86,8 @@ def tensorboard(folder: Path, done: int) -> Sink:
 
 def weights_and_biases(out: Path, settings: dict[str, Any]) -> Sink:
     """A run of Weights & Biases in the project "igpo-gym"; the same folder is the same run."""
-    try:
+    with needs("logging to Weights & Biases", "wandb", "wandb"):
         import wandb
-    except ImportError:
-        raise MissingExtraError("logging to Weights & Biases", "wandb") from None
     name = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12]
     run = wandb.init(
         project="igpo-gym", dir=str(out), config=settings, id=name, name=out.name, resume="allow"

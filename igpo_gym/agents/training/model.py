@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 from igpo_gym.lm.loading import choose_device, load_model, quiet
 from igpo_gym.lm.packed import attend_packed
 from igpo_gym.storage import written_whole
@@ -99,10 +99,8 @@ class TrainedModel:
 
 def _with_adapters(model: PreTrainedModel, rank: int, seed: int) -> Any:
     """Put LoRA adapters into ``model``; returns peft's wrapper around it."""
-    try:
+    with needs("training LoRA adapters", "lora", "peft"):
         from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise MissingExtraError("training LoRA adapters", "lora") from None
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,8 @@ def take_over(weights: Mapping[str, Tensor], masters: Mapping[str, Tensor]) -> N
 
 
 def _eight_bit(masters: list[Tensor], settings: Settings) -> torch.optim.Optimizer:
-    try:
+    with needs("an optimizer with moments in 8 bits", "8bit", "bitsandbytes"):
         from bitsandbytes.optim import AdamW8bit
-    except ImportError:
-        raise MissingExtraError("an optimizer with moments in 8 bits", "8bit") from None
     made: torch.optim.Optimizer = AdamW8bit(
         masters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from igpo_gym.agents.training.settings import Settings, sampler_options
-from igpo_gym.errors import MissingExtraError, SamplingError
+from igpo_gym.errors import SamplingError
+from igpo_gym.libraries import require
 from igpo_gym.lm.served import served_model
 from igpo_gym.transport import Server, ServerError
 
@@ -21,10 +20,10 @@ def check_ready(settings: Settings) -> None:
 
     >>> check_ready(Settings())
     """
-    if settings.optimizer == "adamw-8bit" and find_spec("bitsandbytes") is None:
-        raise MissingExtraError("an optimizer with moments in 8 bits", "8bit")
-    if settings.lora and find_spec("peft") is None:
-        raise MissingExtraError("training LoRA adapters", "lora")
+    if settings.optimizer == "adamw-8bit":
+        require("an optimizer with moments in 8 bits", "8bit", "bitsandbytes")
+    if settings.lora:
+        require("training LoRA adapters", "lora", "peft")
     if settings.sampler != "local":
         url, options = sampler_options(settings.sampler)
         server = Server(url, timeout=SECONDS, retries=0, backoff=0.0, connections=1)

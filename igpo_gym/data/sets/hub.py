@@ -19,7 +19,8 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.layouts import layout_of
 from igpo_gym.data.reading import read_set
 from igpo_gym.data.rows import Row
-from igpo_gym.errors import DataError, MissingExtraError, SpecError
+from igpo_gym.errors import DataError, SpecError
+from igpo_gym.libraries import needs
 
 HUB_SECONDS = 5
 """How long the hub may take to answer before only what is in its cache is looked for."""
@@ -40,10 +41,8 @@ def load_hub(name: str) -> QuestionSet:
 
 
 def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
-    try:
+    with needs("the questions hf:NAME", "data", "datasets"):
         import datasets
-    except ModuleNotFoundError:
-        raise MissingExtraError("the questions hf:NAME", "data") from None
     if len(rest) > 2:
         raise SpecError(f"hf:{':'.join([place, *rest])} has too many parts; write hf:NAME[:config][:split]")
     datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = (

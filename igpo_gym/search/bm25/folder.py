@@ -117,14 +117,7 @@ class FolderWriter:
         self.close()
         sums = b"".join(file.sums() for file in self._files.values())
         (self._folder / _CHECKSUMS).write_bytes(sums)
-        manifest = {
-            "kind": BM25,
-            "format": FORMAT,
-            "passages": passages,
-            "files": {name: file.size for name, file in self._files.items()},
-            "checksums": _hash(sums),
-        }
-        manifest["checksum"] = _hash(_canonical(manifest))
+        manifest = _manifest(passages, {name: file.size for name, file in self._files.items()}, sums)
         (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
 
@@ -154,15 +147,38 @@ class _Summed:
         return np.asarray(self._sums + unfinished, "<u4").tobytes()
 
 
-def load_arrays(folder: Path) -> dict[str, Readable]:
-    """The arrays of a saved index, mapped. Raises DataError for what is no index, or a damaged one."""
+def checksum(passages: int, arrays: Mapping[str, Readable]) -> str:
+    """The checksum that the manifest of a saved index has, of one in memory."""
+    whole = [np.ascontiguousarray(arrays[name][0 : len(arrays[name])], ARRAYS[name]) for name in ARRAYS]
+    pieces = [memoryview(array.view(np.uint8)) for array in whole]
+    sums = [zlib.crc32(each[at : at + BLOCK]) for each in pieces for at in range(0, len(each), BLOCK)]
+    sizes = dict(zip(ARRAYS, map(len, pieces), strict=True))
+    return str(_manifest(passages, sizes, np.asarray(sums, "<u4").tobytes())["checksum"])
+
+
+def _manifest(passages: int, sizes: Mapping[str, int], sums: bytes) -> dict[str, Any]:
+    manifest = {
+        "kind": BM25,
+        "format": FORMAT,
+        "passages": passages,
+        "files": dict(sizes),
+        "checksums": _hash(sums),
+    }
+    return {**manifest, "checksum": _hash(_canonical(manifest))}
+
+
+def load_arrays(folder: Path) -> tuple[dict[str, Readable], str]:
+    """The arrays of a saved index, mapped, and the checksum of its manifest.
+
+    Raises DataError for what is no index, or a damaged one.
+    """
     try:
         return _load_arrays(folder)
     except DataError:
         return _load_arrays(folder)  # another index may have taken its place meanwhile
 
 
-def _load_arrays(folder: Path) -> dict[str, Readable]:
+def _load_arrays(folder: Path) -> tuple[dict[str, Readable], str]:
     manifest = _checked_manifest(folder)
     sums = _checksums(folder, manifest)
     sizes: dict[str, int] = manifest["files"]
@@ -179,12 +195,12 @@ def _load_arrays(folder: Path) -> dict[str, Readable]:
         if isinstance(error, DataError):
             raise
         raise DataError(folder, f"the index is damaged: {error}; {_AGAIN}") from None
-    return arrays
+    return arrays, manifest["checksum"]
 
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder, BM25, FORMAT)
-    if manifest.pop("checksum", None) != _hash(_canonical(manifest)):
+    if manifest.get("checksum") != _hash(_canonical(manifest)):
         raise DataError(folder / MANIFEST, f"the manifest is damaged; {_AGAIN}")
     for name, size in manifest["files"].items():
         file = folder / f"{name}.bin"
@@ -212,7 +228,9 @@ def _mapped(path: Path, dtype: str) -> npt.NDArray[Any]:
 
 
 def _canonical(manifest: Mapping[str, Any]) -> bytes:
-    return json.dumps(manifest, sort_keys=True).encode()
+    """What a manifest's own checksum is of: all the rest."""
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    return json.dumps(rest, sort_keys=True).encode()
 
 
 def _hash(data: bytes) -> str:

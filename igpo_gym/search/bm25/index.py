@@ -13,7 +13,7 @@ from typing import Any
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25.analysis import STOP_WORDS, words
 from igpo_gym.search.bm25.building import Memory, read, scratch
-from igpo_gym.search.bm25.folder import ARRAYS, FolderWriter, Readable, load_arrays
+from igpo_gym.search.bm25.folder import ARRAYS, FORMAT, FolderWriter, Readable, checksum, load_arrays
 from igpo_gym.search.bm25.keys import Keys
 from igpo_gym.search.bm25.merging import merge
 from igpo_gym.search.bm25.ranking import Postings, best
@@ -60,6 +60,8 @@ class BM25Index:
     """
     folder: Path | None = None
     """Where the index was loaded from."""
+    saved: str | None = None
+    """The checksum of the manifest there."""
     _remembered: dict[str, Postings] = field(default_factory=dict)
 
     @classmethod
@@ -118,7 +120,8 @@ class BM25Index:
         damaged. A large index is checked while it is read, so searching raises DataError as well.
         """
         folder = Path(folder)
-        return cls(load_arrays(folder), folder)
+        arrays, saved = load_arrays(folder)
+        return cls(arrays, folder, saved)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """For each query the ``k`` best passages that share a word with it, best first, ties in corpus order.
@@ -190,6 +193,17 @@ class BM25Index:
         start, end = self.arrays["line_starts"][number : number + 2].tolist()
         id_, title, text = json.loads(self.arrays["lines"][start:end].tobytes().decode("ascii"))
         return Passage(id_, title, text, score)
+
+    @cached_property
+    def identity(self) -> str:
+        """What the results depend on: a checksum of all that the index holds, wherever it lies.
+
+        >>> from igpo_gym.episode import Passage
+        >>> one, same = (BM25Index.build([Passage("0", "Danzig", "A port.")]) for _ in range(2))
+        >>> one.identity == same.identity != BM25Index.build([Passage("0", "Danzig", "A city.")]).identity
+        True
+        """
+        return f"bm25 {FORMAT} {self.saved or checksum(len(self), self.arrays)}"
 
     def __len__(self) -> int:
         return len(self.arrays["line_starts"]) - 1

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from igpo_gym.data.files import BROKEN, LINE_BYTES, WHOLE_BYTES, open_bytes, parse_json, require_file
-from igpo_gym.errors import DataError, MissingExtraError
+from igpo_gym.errors import DataError
+from igpo_gym.libraries import needs
 
 _BATCH_ROWS = 1024
 """How many rows of a parquet file are read at a time."""
@@ -185,13 +186,9 @@ def _parquet(path: str | Path, columns: frozenset[str]) -> Records:
     if str(path) == STDIN:
         raise DataError("standard input", "parquet cannot be read from a pipe; name the file")
     require_file(Path(path))
-    try:
+    with needs("reading parquet files", "data", "pyarrow"):
         import pyarrow
         import pyarrow.parquet
-    except ModuleNotFoundError as missing:
-        if str(missing.name).partition(".")[0] != "pyarrow":
-            raise
-        raise MissingExtraError("reading parquet files", "data") from None
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

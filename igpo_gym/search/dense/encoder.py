@@ -15,7 +15,8 @@ import numpy as np
 import requests
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import MissingExtraError, SpecError
+from igpo_gym.errors import SpecError
+from igpo_gym.libraries import needs
 from igpo_gym.search.dense.vectors import FloatArray
 from igpo_gym.text import well_formed, without_credentials
 
@@ -74,12 +75,8 @@ def load_encoder(name: str, device: str = "auto") -> Encoder:
         if not any(weights.parent.glob("*.safetensors")):
             raise SpecError(f"{weights} is not read: an encoder's weights must be in safetensors")
     with specs.LOCK, _quiet():
-        try:
+        with needs("dense search", "dense", "sentence_transformers"):
             from sentence_transformers import SentenceTransformer
-        except ModuleNotFoundError as missing:
-            if str(missing.name).partition(".")[0] != "sentence_transformers":
-                raise
-            raise MissingExtraError("dense search", "dense") from None
         try:
             model = SentenceTransformer(
                 str(folder),

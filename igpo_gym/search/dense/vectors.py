@@ -21,7 +21,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from igpo_gym.errors import DataError, MissingExtraError, SpecError, choose
+from igpo_gym.errors import DataError, SpecError, choose
+from igpo_gym.libraries import needs
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
@@ -121,12 +122,8 @@ def _size(count: int) -> str:
 
 def faiss() -> Any:
     """The library. Raises MissingExtraError where it is not installed."""
-    try:
+    with needs("dense search", "dense", "faiss"):
         import faiss
-    except ModuleNotFoundError as missing:
-        if str(missing.name).partition(".")[0] != "faiss":
-            raise
-        raise MissingExtraError("dense search", "dense") from None
     return faiss
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.libraries import needs
 from igpo_gym.search.web.addresses import Refused
 from igpo_gym.search.web.fetching import Page
 from igpo_gym.text import cut_at_sentence, well_formed
@@ -98,10 +98,6 @@ def _article(html: str) -> tuple[str, str]:
 
 def library() -> Any:
     """trafilatura. Raises MissingExtraError where it is not installed."""
-    try:
+    with needs("reading web pages", "web", "trafilatura"):
         import trafilatura
-    except ModuleNotFoundError as missing:
-        if missing.name != "trafilatura":
-            raise
-        raise MissingExtraError("reading web pages", "web") from None
     return trafilatura

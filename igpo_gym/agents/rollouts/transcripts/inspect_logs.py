@@ -11,7 +11,8 @@ from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
 from igpo_gym.agents.rollouts.transcripts.messages import are_messages, dialogue
 from igpo_gym.data.rows import Row
-from igpo_gym.errors import DataError, MissingExtraError
+from igpo_gym.errors import DataError
+from igpo_gym.libraries import needs
 
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's grades as numbers: correct, partly correct, incorrect, no answer."""
@@ -20,12 +21,8 @@ _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 def samples(path: Path) -> Iterator[Row]:
     """The samples of a log, one at a time. DataError for what is no log; MissingExtraError without
     inspect_ai."""
-    try:
+    with needs("reading Inspect's logs", "inspect", "inspect_ai"):
         from inspect_ai.log import read_eval_log_samples
-    except ModuleNotFoundError as missing:
-        if missing.name != "inspect_ai":
-            raise
-        raise MissingExtraError("reading Inspect's logs", "inspect") from None
     number = 0
     try:
         for sample in read_eval_log_samples(
