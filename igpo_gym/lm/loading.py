@@ -13,7 +13,7 @@ import requests
 import torch
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import MissingExtraError, OldLibraryError, SpecError
 from igpo_gym.libraries import needs, require
 from igpo_gym.lm.names import MODEL_FORMS, NAMED, PACKAGED, SMOLLM2, check_name, packaged_folder
 from igpo_gym.lm.smollm2 import weights
@@ -199,7 +199,7 @@ def _explained(what: str, spec: str | Path) -> Iterator[dict[str, Any]]:
     }
     try:
         yield where
-    except (MissingExtraError, MemoryError, torch.OutOfMemoryError):
+    except (MissingExtraError, OldLibraryError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as problem:  # a parser of damaged files may fail in any way: tokenizers raise Exception
         reason = str(problem).strip().partition("\n")[0]

@@ -98,7 +98,8 @@ def _check_settings(model: PreTrainedModel, folder: Path) -> None:
 
     try:
         with quiet():
-            theirs = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_dict()
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            theirs = config.to_dict()
     # The file may hold any JSON, and each model's class checks fields in its own way: OSError, ValueError,
     # TypeError, ZeroDivisionError and the hub's own validation errors have been seen.
     except Exception as problem:

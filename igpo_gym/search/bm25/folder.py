@@ -150,7 +150,7 @@ class _Summed:
 def checksum(passages: int, arrays: Mapping[str, Readable]) -> str:
     """The checksum that the manifest of a saved index has, of one in memory."""
     whole = [np.ascontiguousarray(arrays[name][0 : len(arrays[name])], ARRAYS[name]) for name in ARRAYS]
-    pieces = [memoryview(array.view(np.uint8)) for array in whole]
+    pieces = [array.view(np.uint8).data for array in whole]
     sums = [zlib.crc32(each[at : at + BLOCK]) for each in pieces for at in range(0, len(each), BLOCK)]
     sizes = dict(zip(ARRAYS, map(len, pieces), strict=True))
     return str(_manifest(passages, sizes, np.asarray(sums, "<u4").tobytes())["checksum"])
