@@ -128,6 +128,7 @@ def main() -> None:
                 time.sleep(arguments.every)
                 pushes += 1
                 versions[push_weights(url, str(pushes % len(SCALES)))] = pushes % len(SCALES)
+                print(f"{pushes} pushes, {len(found)} beliefs, {len(failures)} lost", file=sys.stderr)
             for thread in threads:
                 thread.join()
             text = requests.get(f"{url}/metrics", timeout=60).text

@@ -1,13 +1,16 @@
 """What beliefs cost at `igpo-gym serve beliefs`, beside vLLM's prompt_logprobs.
 
     python benchmarks/beliefs.py --model nano --clients 1,4
-    python benchmarks/beliefs.py --vllm /path/to/an/environment/with/vllm/bin/python
+    python benchmarks/beliefs.py --vllm /path/to/an/environment/with/vllm/bin/python --done levels.jsonl
 
-Each client plays one episode: a prompt of 100 tokens and ten turns of 64, with a belief in --aliases answers
-after the prompt and after every turn. All clients ask at the same time, turn by turn; all are sent token ids.
-The cache of our server holds all clients, then a quarter of them. Prints one JSON object: for each level
-tokens forwarded, as the server counts them, over the fewest possible, CPU seconds of the server's processes
-(Linux) and beliefs a second; with --vllm the same of vLLM, and the ratios.
+Each client plays one episode: a prompt of 100 tokens and --turns turns of 64, with a belief in --aliases
+answers after the prompt and after every turn. All clients ask at the same time, turn by turn; all are sent
+token ids. The cache of our server holds all clients, then a quarter of them. Prints one JSON object: for each
+level tokens forwarded, as the server counts them, over the fewest possible, CPU seconds of the server's
+processes (Linux) and beliefs a second; with --vllm the same of vLLM, and the ratios.
+
+A level takes minutes with a real model. Each is a line of the file --done as soon as it is measured, and is
+not measured again when it stands there.
 """
 
 from __future__ import annotations
@@ -23,20 +26,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from igpo_gym.lm.loading import load_model
-from igpo_gym.lm.names import NAMED, SMOLLM2, packaged_folder
+from igpo_gym.agents.training.memory import shape_of
+from igpo_gym.lm.framing import Framing
+from igpo_gym.lm.loading import gguf_folder, load_tokenizer
+from igpo_gym.lm.names import PACKAGED, SMOLLM2, packaged_folder
+from igpo_gym.lm.smollm2 import weights
 from igpo_gym.protocols import ANSWER_PROBE
-from igpo_gym.scorers.local import TransformersScorer
 
-PROMPT, TURN, TURNS = 100, 64, 10
+PROMPT, TURN = 100, 64
 ANSWERS = ("Poland", "in Poland", "the Free City", "Prussia")
 
 Ask = Callable[[list[int]], None]
@@ -60,11 +67,21 @@ def cpu_seconds(root: int) -> float:
     return sum(seconds for pid, seconds in used.items() if below(pid))
 
 
+def tell(text: str) -> None:
+    """Say where it is, beside the results."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
 @contextmanager
-def running(command: Sequence[str], url: str, seconds: float = 300.0) -> Iterator[int]:
+def running(
+    command: Sequence[str], url: str, seconds: float, settings: Mapping[str, str] = {}
+) -> Iterator[int]:
     """A server's process id, while the block runs, from when its ``/health`` answers."""
+    tell(f"starting {' '.join(command[1:4])} ...")
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **settings}
+        )
         try:
             end = time.monotonic() + seconds
             while process.poll() is None and time.monotonic() < end:
@@ -79,7 +96,10 @@ def running(command: Sequence[str], url: str, seconds: float = 300.0) -> Iterato
             yield process.pid
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -98,8 +118,9 @@ def played(ask: Ask, episodes: Sequence[list[int]]) -> float:
     """Ask for all beliefs of all episodes, turn by turn; returns the seconds that it took."""
     begun = time.perf_counter()
     with ThreadPoolExecutor(len(episodes)) as pool:
-        for turn in range(TURNS + 1):
-            list(pool.map(ask, [episode[: PROMPT + turn * TURN] for episode in episodes]))
+        for length in range(PROMPT, len(episodes[0]) + 1, TURN):
+            list(pool.map(ask, [episode[:length] for episode in episodes]))
+            tell(f"  {len(episodes)} transcripts of {length} tokens, {time.perf_counter() - begun:.0f} s")
     return time.perf_counter() - begun
 
 
@@ -107,17 +128,127 @@ def measured(url: str, pid: int, ask: Ask, episodes: Sequence[list[int]], forwar
     """What the beliefs of the episodes cost a server."""
     cpu, tokens = cpu_seconds(pid), counter(url, forwarded)
     seconds = played(ask, episodes)
+    asked = len(episodes) * len(range(PROMPT, len(episodes[0]) + 1, TURN))
     return {
         "tokens": counter(url, forwarded) - tokens,
-        "cpu_seconds": cpu_seconds(pid) - cpu,
-        "beliefs_a_second": len(episodes) * (TURNS + 1) / seconds,
+        "cpu_seconds": round(cpu_seconds(pid) - cpu, 2),
+        "beliefs_a_second": round(asked / seconds, 3),
     }
 
 
-def checked(response: requests.Response) -> None:
-    """Raise SystemExit for a server's refusal."""
+def post(url: str, body: dict[str, Any]) -> None:
+    """Ask, and raise SystemExit for a refusal."""
+    response = requests.post(url, json=body, timeout=3600)
     if not response.ok:
         raise SystemExit(f"{response.status_code}: {response.text[:300]}")
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is asked of a server."""
+
+    model: str
+    clients: int
+    aliases: int
+    turns: int
+
+    @property
+    def length(self) -> int:
+        """How many tokens an episode has."""
+        return PROMPT + self.turns * TURN
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """What is asked about."""
+        return ANSWERS[: self.aliases]
+
+    @property
+    def episodes(self) -> list[list[int]]:
+        """An episode for each client."""
+        rng = random.Random(self.clients)
+        vocabulary = len(load_tokenizer(self.model))
+        return [
+            [rng.randrange(vocabulary // 2, vocabulary) for _ in range(self.length)]
+            for _ in range(self.clients)
+        ]
+
+
+def ours(level: Level, share: float) -> dict[str, float]:
+    """The costs of our server, whose cache holds a ``share`` of the clients."""
+    # A buffer that grows is up to half as large again as what it holds; float32 has four bytes.
+    size = share * 1.5 * level.clients * level.length * 4 * shape_of(level.model).cached
+    url = f"http://127.0.0.1:{free_port()}"
+    code = "from igpo_gym.cli import app; app()"
+    command = [sys.executable, "-c", code, "serve", "beliefs", level.model, "--device", "cpu"]
+    command += ["--port", url.rpartition(":")[2], "--cache-gib", str(size / 2**30)]
+
+    def ask(ids: list[int]) -> None:
+        post(f"{url}/beliefs", {"ids": ids, "answers": level.answers})
+
+    with running(command, url, 600.0) as pid:
+        found = measured(url, pid, ask, level.episodes, "igpo_gym_tokens_forwarded_total")
+        least = counter(url, "igpo_gym_tokens_minimum_total")
+    return {**found, "tokens_to_minimum": round(found["tokens"] / least, 3)}
+
+
+@dataclass(frozen=True)
+class VLLM:
+    """A vLLM server, started for the first level that asks it."""
+
+    python: str
+    model: str
+    stack: ExitStack
+
+    @cached_property
+    def server(self) -> tuple[str, int]:
+        """Its URL and its process."""
+        folder = gguf_folder(weights()) if self.model == SMOLLM2 else Path(self.model)
+        if self.model in PACKAGED:
+            folder = packaged_folder(self.model)
+        url = f"http://127.0.0.1:{free_port()}"
+        command = [self.python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+        command += ["--served-model-name", "it", "--dtype", "float32", "--host", "127.0.0.1"]
+        command += ["--port", url.rpartition(":")[2], "--enforce-eager", "--max-model-len", "1024"]
+        settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": ""}
+        settings["PATH"] = f"{Path(self.python).parent}{os.pathsep}{os.environ['PATH']}"
+        return url, self.stack.enter_context(running(command, url, 1800.0, settings))
+
+    def costs(self, level: Level) -> dict[str, float]:
+        """What it costs to ask for the log-probabilities of the prompt of each answer."""
+        framing = Framing(load_tokenizer(level.model))
+        behind = [framing.behind(ANSWER_PROBE.prefix, answer) for answer in level.answers]
+        url, pid = self.server
+
+        def ask(ids: list[int]) -> None:
+            prompts = [[*ids, *answer.before, *answer.ids] for answer in behind]
+            body = {"model": "it", "prompt": prompts, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+            post(f"{url}/v1/completions", body)
+
+        return measured(url, pid, ask, level.episodes, "vllm:prompt_tokens_total")
+
+
+def results(
+    level: Level, ways: Mapping[str, Callable[[Level], dict[str, float]]], done: Path | None
+) -> list[dict[str, Any]]:
+    """What a level costs each server, taken from the file ``done`` where it stands there, or added to it."""
+    lines = done.read_text(encoding="utf-8").splitlines() if done and done.exists() else []
+    costs: list[dict[str, Any]] = []
+    for name, way in ways.items():
+        what = {"server": name, **asdict(level)}
+        found = next((known for known in map(json.loads, lines) if what.items() <= known.items()), None)
+        if found is None:
+            found = {**what, **way(level)}
+            if done:
+                with done.open("a", encoding="utf-8") as file:
+                    print(json.dumps(found), file=file)
+        tell(json.dumps(found))
+        costs.append(found)
+    if "vllm" in ways:
+        *own, vllm = costs
+        for each in own:
+            for key in ("tokens", "cpu_seconds"):
+                each[f"vllm_{key}_to_this"] = round(vllm[key] / each[key], 2)
+    return costs
 
 
 def main() -> None:
@@ -126,88 +257,25 @@ def main() -> None:
     )
     parser.add_argument("--model", default=SMOLLM2, help="what is served (smollm2)")
     parser.add_argument("--clients", default="1,16,64", help="how many ask at once, level by level")
-    parser.add_argument("--aliases", type=int, default=1, choices=range(1, 5), help="answers asked about (1)")
+    parser.add_argument("--aliases", default="1", help="how many answers are asked about, level by level (1)")
+    parser.add_argument("--turns", type=int, default=10, help="turns of an episode (10)")
     parser.add_argument("--vllm", help="the python of an environment that has vLLM; without it ours alone")
+    parser.add_argument("--done", type=Path, help="a file of what was measured, read and written")
     arguments = parser.parse_args()
-    levels = [int(each) for each in arguments.clients.split(",")]
-    answers = list(ANSWERS[: arguments.aliases])
-    model, tokenizer = load_model(arguments.model, "cpu")
-    scorer = TransformersScorer(model, tokenizer)
-    token_bytes, vocabulary = scorer.reader.layout.token_bytes, len(tokenizer)
-    behind = [scorer.framing.behind(ANSWER_PROBE.prefix, answer) for answer in answers]
-    rng = random.Random(0)
-    episodes = {
-        level: [
-            [rng.randrange(vocabulary // 2, vocabulary) for _ in range(PROMPT + TURNS * TURN)]
-            for _ in range(level)
-        ]
-        for level in levels
+    levels = [
+        Level(arguments.model, int(clients), int(aliases), arguments.turns)
+        for clients in arguments.clients.split(",")
+        for aliases in arguments.aliases.split(",")
+    ]
+    ways: dict[str, Callable[[Level], dict[str, float]]] = {
+        "ours, whole cache": partial(ours, share=1.0),
+        "ours, a quarter": partial(ours, share=0.25),
     }
-    results: list[dict[str, Any]] = []
-    for level in levels:
-        # A buffer that grows is up to half as large again as what it holds.
-        whole = 1.5 * level * (PROMPT + TURNS * TURN) * token_bytes
-        for share in (1.0, 0.25):
-            url = f"http://127.0.0.1:{free_port()}"
-            code = "from igpo_gym.cli import app; app()"
-            command = [sys.executable, "-c", code, "serve", "beliefs", arguments.model, "--device", "cpu"]
-            command += ["--port", url.rpartition(":")[2], "--cache-gib", str(share * whole / 2**30)]
-
-            def ours(ids: list[int], url: str = url) -> None:
-                body = {"ids": ids, "answers": answers}
-                checked(requests.post(f"{url}/beliefs", json=body, timeout=600))
-
-            with running(command, url) as pid:
-                found = measured(url, pid, ours, episodes[level], "igpo_gym_tokens_forwarded_total")
-                least = counter(url, "igpo_gym_tokens_minimum_total")
-            found["tokens_to_minimum"] = found["tokens"] / least
-            results.append({"server": "ours", "clients": level, "cache_share": share, **found})
-            print(json.dumps(results[-1]), file=sys.stderr)
-    if arguments.vllm:
-        results += _vllm(arguments, levels, episodes, behind, results)
-    sizes = {"prompt": PROMPT, "turn": TURN, "turns": TURNS, "aliases": arguments.aliases}
-    print(
-        json.dumps({"benchmark": "beliefs", "model": arguments.model, **sizes, "results": results}, indent=2)
-    )
-
-
-def _vllm(
-    arguments: argparse.Namespace,
-    levels: Sequence[int],
-    episodes: dict[int, list[list[int]]],
-    behind: Sequence[Any],
-    ours: Sequence[dict[str, Any]],
-) -> list[dict[str, Any]]:
-    """The same at vLLM, with the ratio of its cost to that of ours."""
-    named = arguments.model in NAMED
-    if named and arguments.model == SMOLLM2:
-        from igpo_gym.lm.smollm2 import weights
-
-        folder = str(weights())
-    else:
-        folder = str(packaged_folder(arguments.model)) if named else arguments.model
-    url = f"http://127.0.0.1:{free_port()}"
-    command = [arguments.vllm, "-m", "vllm.entrypoints.openai.api_server", "--model", folder]
-    command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", url.rpartition(":")[2]]
-    command += ["--enforce-eager", "--max-model-len", "1024"]
-    results = []
-    with running(command, url, 900.0) as pid:
-        name = requests.get(f"{url}/v1/models", timeout=60).json()["data"][0]["id"]
-
-        def ask(ids: list[int]) -> None:
-            prompts = [[*ids, *answer.before, *answer.ids] for answer in behind]
-            body = {"model": name, "prompt": prompts, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
-            checked(requests.post(f"{url}/v1/completions", json=body, timeout=600))
-
-        for level in levels:
-            found: dict[str, Any] = measured(url, pid, ask, episodes[level], "vllm:prompt_tokens_total")
-            own = {each["cache_share"]: each for each in ours if each["clients"] == level}
-            for key in ("tokens", "cpu_seconds"):
-                for share, each in own.items():
-                    found[f"{key}_to_ours_at_{share:g}"] = found[key] / each[key]
-            results.append({"server": "vllm", "clients": level, **found})
-            print(json.dumps(results[-1]), file=sys.stderr)
-    return results
+    with ExitStack() as stack:
+        if arguments.vllm:
+            ways["vllm"] = VLLM(arguments.vllm, arguments.model, stack).costs
+        found = [each for level in levels for each in results(level, ways, arguments.done)]
+    print(json.dumps({"benchmark": "beliefs", "prompt": PROMPT, "turn": TURN, "results": found}, indent=2))
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ from igpo_gym.episode import (
     ToolResult,
     Turn,
 )
-from igpo_gym.errors import ScoringError
 from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
+from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import Judge, State
 from igpo_gym.scorers.interface import AnswerScorer
@@ -39,9 +39,6 @@ from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.text import well_formed
 from igpo_gym.tools.interface import Tool
 from igpo_gym.tools.running import RETRY_DELAYS, run_calls
-
-RENEWALS = 4
-"""How often an episode's beliefs are asked anew while the scorer's weights change amid it."""
 
 OnInvalid = Literal["continue", "end"]
 OnLimit = Literal["truncate", "answer"]
@@ -318,35 +315,14 @@ class Engine:
         if self._due.views:
             # A message that ended the episode left no state to believe in.
             believed = [(episode, turn) for episode, turn in states if turn < episode.states]
-            beliefs = self.instruments.beliefs(believed, self._due.views)
-            for (episode, _), found in zip(believed, beliefs, strict=True):
-                if not episode.believe(found):
+            readable = add_beliefs(self.instruments, believed, self._due.views)
+            for (episode, _), read in zip(believed, readable, strict=True):
+                if not read:
                     episode.end = episode.end or EndReason.CONTEXT_EXHAUSTED
-            if any(belief and belief.weights for found in beliefs for belief in found.values()):
-                self._renew([episode for episode, _ in believed])
         if self._due.instruments:
             measured = measure(states, self._due.instruments)
             for (episode, _), values in zip(states, measured, strict=True):
                 episode.note(values, self._due.versions)
-
-    def _renew(self, episodes: Sequence[Episode]) -> None:
-        """Ask anew for all beliefs of the episodes that have them from several versions of the weights.
-
-        Both beliefs of a gain are then of one version. What earlier turns were paid stays. Raises
-        ScoringError where the weights change again and again.
-        """
-        for _ in range(RENEWALS):
-            mixed = list({id(episode): episode for episode in episodes if episode.mixed}.values())
-            if not mixed:
-                return
-            counts = [max(len(episode.beliefs), len(episode.views)) for episode in mixed]
-            states = [
-                (episode, turn) for episode, count in zip(mixed, counts, strict=True) for turn in range(count)
-            ]
-            found = iter(self.instruments.beliefs(states, self._due.views))
-            for episode, count in zip(mixed, counts, strict=True):
-                episode.believe_anew(list(islice(found, count)))
-        raise ScoringError("the scorer's weights change at every request; push them less often")
 
     def _action(self, message: str | Message, text: str, left: int) -> Action:
         """The action of a message, behind which so many turns are left."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 import torch
 
@@ -26,8 +26,17 @@ class Store(Protocol):
         """How much of the cache's budget it takes."""
         ...
 
+    @property
+    def capacity(self) -> int:
+        """How many tokens it has room for; each takes the same share of ``size``."""
+        ...
+
     def reserve(self, length: int) -> None:
         """Make room for ``length`` tokens in all."""
+        ...
+
+    def first(self, length: int) -> Self:
+        """A store of its own with the first ``length`` tokens, and room for no more."""
         ...
 
 
@@ -110,14 +119,29 @@ class PrefixTree(Generic[StoreT]):
         return tuple(reversed(pasts))
 
     def evict(self, budget: int, keep: Collection[Node[StoreT]] = ()) -> None:
-        """Forget the least recently used leaves until ``size`` is at most ``budget``; never those to keep."""
+        """Forget the least recently used until ``size`` is at most ``budget``; never nodes to keep.
+
+        Leaves are shortened from their end, and only as far as needed: the beginning of a transcript is of
+        use without the rest.
+        """
         while self.size > budget:
             leaf = next((node for node in self._nodes if not node.children and node not in keep), None)
-            if leaf is None or leaf.parent is None:
+            if leaf is None:
                 return
+            self._shorten(leaf, self.size - budget)
+
+    def _shorten(self, leaf: Node[StoreT], size: int) -> None:
+        """Take at least ``size`` from a leaf, or all of it. Whoever has its store may go on reading that."""
+        store = leaf.store
+        left = max(0, store.size - size) * store.capacity // store.size
+        self.size -= store.size
+        if left:
+            leaf.store = store.first(left)
+            del leaf.ids[left:]
+            self.size += leaf.store.size
+        elif leaf.parent is not None:
             del leaf.parent.children[leaf.start, leaf.ids[0]]
             del self._nodes[leaf]
-            self.size -= leaf.store.size
 
 
 def _shared(left: Sequence[int], right: Sequence[int]) -> int:
@@ -131,12 +155,21 @@ def _shared(left: Sequence[int], right: Sequence[int]) -> int:
 class TokenCount:
     """The store of a tree that remembers ids alone; its size is in tokens."""
 
-    def __init__(self) -> None:
-        self.size = 0
+    def __init__(self, size: int = 0) -> None:
+        self.size = size
+
+    @property
+    def capacity(self) -> int:
+        """The tokens."""
+        return self.size
 
     def reserve(self, length: int) -> None:
         """Count ``length`` tokens."""
         self.size = length
+
+    def first(self, length: int) -> TokenCount:
+        """So many tokens."""
+        return TokenCount(length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +209,24 @@ class KeyValues:
         """Bytes, unused capacity included."""
         return self._data.nbytes
 
+    @property
+    def capacity(self) -> int:
+        """How many tokens there is room for."""
+        return self._data.shape[3]
+
     def reserve(self, length: int) -> None:
         """Make room for ``length`` tokens in all; what is there stays."""
-        capacity = self._data.shape[3]
+        capacity = self.capacity
         if length > capacity:
             larger = self._buffer(max(length, int(capacity * GROWTH)))
             larger[:, :, :, :capacity] = self._data
             self._data = larger
+
+    def first(self, length: int) -> KeyValues:
+        """A copy of the first ``length`` tokens, with room for no more."""
+        shorter = KeyValues(self._layout)
+        shorter._data = self._data[:, :, :, :length].clone()
+        return shorter
 
     def write(self, layer: int, offset: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Keep the keys and values of tokens from ``offset`` on; each is [1, heads, tokens, head size]."""

@@ -180,7 +180,14 @@ class CausalReader:
             node = self._tree.extend(node, known, context[known:])
             node.store.fill(known - node.start, key_values[:, :, :, known:])
 
-    def evict(self, unfinished: Ids | None = None) -> None:
-        """Bring the cache within its budget, but for what it knows of the context ``unfinished``."""
-        keep = () if unfinished is None else {self._tree.find(unfinished)[0]}
-        self._tree.evict(self.cache_bytes, keep=keep)
+    def known(self, context: Ids) -> int:
+        """How many of the context's tokens the cache holds."""
+        return self._tree.find(context)[1]
+
+    def evict(self, waiting: Sequence[Ids] = ()) -> None:
+        """Bring the cache within its budget, but for what it knows of the first of the ``waiting`` contexts.
+
+        What it knows of the others is forgotten after all else, from here on, and the last of them first.
+        """
+        nodes = [self._tree.find(context)[0] for context in reversed(waiting)]
+        self._tree.evict(self.cache_bytes, keep=nodes[-1:])

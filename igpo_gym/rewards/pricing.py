@@ -21,6 +21,7 @@ from igpo_gym.episode import (
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import ANSWER_PROBE, TAGS, AnswerProbe
 from igpo_gym.protocols.messages import said
+from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import RewardTerm, State
@@ -84,8 +85,7 @@ class Pricing:
         """Add to the episodes what is due of these states, those of an episode in their order, in one call to
         each model. Returns for each whether its transcript could be read; else the belief stays what it was.
         """
-        beliefs = self._instruments.beliefs(states, self._due.views)
-        readable = [episode.believe(found) for (episode, _), found in zip(states, beliefs, strict=True)]
+        readable = add_beliefs(self._instruments, states, self._due.views)
         if self._due.instruments:
             measured = measure(states, self._due.instruments)
             for (episode, _), values in zip(states, measured, strict=True):

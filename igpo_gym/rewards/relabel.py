@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 from igpo_gym.data.protection import hidden
-from igpo_gym.episode import BELIEF, BeliefView, Episode
+from igpo_gym.episode import BELIEF, Belief, BeliefView, Episode
 from igpo_gym.protocols import TextProtocol, resolve_protocol
+from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
-from igpo_gym.rewards.instruments import Beliefs, Due, Instruments, measure
+from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import instrument_name
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
@@ -95,11 +96,12 @@ def _priced(
     due = instruments.due(functions)
     while batch := list(islice(episodes, batch_size)):
         _check(batch, functions, instruments, due)
-        states = [(episode, turn) for episode in batch for turn in range(episode.states)]
-        beliefs = iter(instruments.beliefs(states, due.views))
+        copies = [_bare(episode) for episode in batch]
+        states = [(copy, turn) for copy in copies for turn in range(copy.states)]
+        add_beliefs(instruments, states, due.views)
         measured = _measured(batch, due)
-        for episode, values in zip(batch, measured, strict=True):
-            copy = _copy(episode, list(islice(beliefs, episode.states)), values, instruments, due)
+        for episode, copy, values in zip(batch, copies, measured, strict=True):
+            _take_recorded(copy, episode, values, instruments, due)
             turns = range(1, len(copy.turns) + 1)
             yield Priced(
                 copy,
@@ -133,31 +135,37 @@ def _recorded(episode: Episode, name: str, version: str) -> bool:
     return complete and version != "" and episode.instruments.get(name) == version
 
 
-def _copy(
+def _bare(episode: Episode) -> Episode:
+    """A copy of the episode without what was measured and paid; all else is kept as it was recorded."""
+    extra = {name: value for name, value in episode.extra.items() if name != "split"}
+    return replace(episode, beliefs=[], views=[], measured=[], instruments={}, rewards=[], extra=extra)
+
+
+def _take_recorded(
+    copy: Episode,
     episode: Episode,
-    beliefs: Sequence[Beliefs],
     measured: Sequence[dict[str, Any]],
     instruments: Instruments,
     due: Due,
-) -> Episode:
-    """A copy of the episode with what was measured; all else is kept as it was recorded, but for rewards."""
-    extra = {name: value for name, value in episode.extra.items() if name != "split"}
-    copy = replace(episode, beliefs=[], views=[], measured=[], instruments={}, rewards=[], extra=extra)
-    for turn, found in enumerate(beliefs):
-        recorded = {BELIEF: episode.beliefs[turn]} if episode.beliefs else {}
-        recorded |= episode.views[turn] if episode.views else {}
-        # Beliefs of two models must not meet in one difference.
-        kept = {view: belief for view, belief in recorded.items() if instruments.model(view) is None}
-        copy.believe({**kept, **found})
+) -> None:
+    """Add to the copy what was ``measured`` anew, and of the record what was not."""
+    if instruments.model(BELIEF) is None:
+        copy.beliefs = list(episode.beliefs)
+    # Beliefs of two models must not meet in one difference.
+    kept = [
+        {view: belief for view, belief in state.items() if instruments.model(view) is None}
+        for state in episode.views
+    ]
+    states = zip_longest(kept, copy.views, fillvalue=dict[BeliefView, Belief]())
+    copy.views = [both for recorded, anew in states if (both := {**recorded, **anew})]
     anew = measured[0].keys()
     versions = {name: version for name, version in episode.instruments.items() if name not in anew}
     versions |= {name: version for name, version in due.versions.items() if name in anew}
     for turn, values in enumerate(measured):
         known = episode.measured[turn] if turn < len(episode.measured) else {}
-        both = {name: value for name, value in known.items() if name not in anew} | values
-        if both:
-            copy.note(both, versions)
-    return copy
+        all_values = {name: value for name, value in known.items() if name not in anew} | values
+        if all_values:
+            copy.note(all_values, versions)
 
 
 def _check(

@@ -189,7 +189,8 @@ class TransformersScorer:
 
     def _beliefs(self, queries: Sequence[Query]) -> dict[Query, Belief]:
         """The beliefs of all queries, equal ones asked once."""
-        pending = deque(dict.fromkeys(queries))
+        # What the cache holds most of comes first: later, it might be forgotten.
+        pending = deque(sorted(dict.fromkeys(queries), key=lambda query: -self.reader.known(query.context)))
         if self._drops != self.reader.drops:
             self._history.clear()
             self._drops = self.reader.drops
@@ -199,10 +200,11 @@ class TransformersScorer:
         beliefs: dict[Query, Belief] = {}
         try:
             while pending:
+                self.reader.evict([query.context for query in pending])
                 row, asked_of = self._next_row(pending)
                 beliefs |= self._forward(row, asked_of)
                 forwarded += len(row.tokens)
-                self.reader.evict(pending[0].context if pending else None)
+            self.reader.evict()
         except BaseException:
             self.clear()
             raise

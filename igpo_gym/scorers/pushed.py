@@ -95,6 +95,8 @@ def _check_settings(model: PreTrainedModel, folder: Path) -> None:
     try:
         with quiet():
             theirs = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+    # The file may hold any JSON, and each model's class checks fields in its own way: OSError, ValueError,
+    # TypeError, ZeroDivisionError and the hub's own validation errors have been seen.
     except Exception as problem:
         raise SpecError(f"cannot read config.json of {folder.name!r}: {_first_line(problem)}") from None
     ours = model.config.to_dict()

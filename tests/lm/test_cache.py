@@ -19,10 +19,16 @@ class Written:
 
     def __init__(self) -> None:
         self.ids: list[int] = []
-        self.size = 0
+        self.capacity = self.size = 0
 
     def reserve(self, length: int) -> None:
-        self.size = length
+        self.capacity = self.size = length
+
+    def first(self, length: int) -> Written:
+        shorter = Written()
+        shorter.ids = self.ids[:length]
+        shorter.reserve(length)
+        return shorter
 
 
 def add(tree: PrefixTree[Written], ids: list[int]) -> int:
@@ -65,6 +71,19 @@ def test_the_least_recently_used_goes_first() -> None:
     tree.find([1, 1, 1])
     tree.evict(6)
     assert [tree.find([first] * 3)[1] for first in (1, 2, 3)] == [3, 0, 3]
+
+
+def test_the_beginning_of_a_transcript_is_forgotten_last() -> None:
+    tree = PrefixTree(Written)
+    for ids in ([1, 2, 3, 4, 5], [6, 7]):
+        add(tree, ids)
+    held = tree.past(*tree.find([1, 2, 3, 4, 5]))
+    tree.find([6, 7])
+    tree.evict(4)
+    assert [tree.find(ids)[1] for ids in ([1, 2, 3, 4, 5], [6, 7])] == [2, 2]
+    assert [(store.ids, length) for store, length in held] == [([1, 2, 3, 4, 5], 5)]
+    assert add(tree, [1, 2, 9]) == 2  # it goes on where it was cut
+    assert len(tree.past(*tree.find([1, 2, 9]))) == 1
 
 
 def test_what_is_kept_stays_with_all_before_it() -> None:
@@ -110,7 +129,7 @@ def test_a_tree_of_ids_alone_counts_tokens() -> None:
     assert tree.find([1, 2, 3])[1] == 0
 
 
-def test_keys_and_values_survive_growth() -> None:
+def test_keys_and_values_survive_growth_and_a_cut() -> None:
     store = KeyValues(KeyValueLayout(2, 3, 4, torch.float32, torch.device("cpu")))
     key, value = torch.randn(2, 1, 3, 10, 4), torch.randn(2, 1, 3, 10, 4)
     for start, stop in ((0, 2), (2, 3), (3, 10)):
@@ -122,3 +141,8 @@ def test_keys_and_values_survive_growth() -> None:
         assert torch.equal(got_key, key[layer][:, :, :9])
         assert torch.equal(got_value, value[layer][:, :, :9])
     assert store.size == 2 * 2 * 3 * 10 * 4 * 4
+    shorter = store.first(4)
+    assert torch.equal(shorter.read(1, 4)[0], key[1][:, :, :4])
+    assert (shorter.capacity, shorter.size * 10) == (4, store.size * 4)
+    shorter.write(1, 0, -key[1][:, :, :4], value[1][:, :, :4])
+    assert torch.equal(store.read(1, 4)[0], key[1][:, :, :4])

@@ -229,6 +229,28 @@ def test_what_eviction_costs_shows_in_the_stats() -> None:
     assert scorer.stats.cache_bytes == 0
 
 
+TOKEN_BYTES = 3 * 2 * 2 * 8 * 4
+"""Of the tiny model: layers, keys and values, heads, head size, float32."""
+
+
+@pytest.mark.parametrize("clients", [1, 6])
+def test_a_cache_that_holds_a_part_saves_that_part_of_every_call(clients: int) -> None:
+    """All ask in turn, so that what was used last is what is asked for last."""
+    calls = [[request(f"Q{n}", range(100 * n, 100 * n + t)) for n in range(clients)] for t in range(8)]
+    lengths = [minimum(make_scorer(), [call])[0] for call in calls]  # transcripts' tokens, at each call
+    branches = sum(minimum(make_scorer(), [call])[1] for call in calls)
+    budget = lengths[-1] // 4
+    scorer = make_scorer(cache_bytes=budget * TOKEN_BYTES)
+    for call in calls:
+        scorer.score(call)
+    # A buffer may have room for half as much again as it holds; one that is cut has none.
+    held = budget if clients == 1 else budget / 1.5
+    saved = sum(min(held, length) for length in lengths[:-1])
+    assert scorer.stats.tokens_forwarded - branches <= sum(lengths) - saved
+    if clients == 1:
+        assert scorer.stats.tokens_forwarded - branches == sum(lengths) - saved
+
+
 def test_the_cache_keeps_its_budget() -> None:
     scorer = make_scorer(cache_bytes=60_000)
     for call in group_calls(group=4, turns=4):

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from igpo_gym.envs.engine import undone_on_error
-from igpo_gym.episode import EndReason, Episode, Segment
+from igpo_gym.episode import MIXED_WEIGHTS, EndReason, Episode, Segment
 from igpo_gym.rewards.pricing import Pricing, opened, turn_of
 from igpo_gym.rewards.terms import INFORMATION_GAIN
 
@@ -110,12 +110,16 @@ def gold_answers(answers: Answers, env: Any, info: Mapping[str, Any], attribute:
 
 
 def told_info(episode: Episode) -> dict[str, Any]:
-    """What is added to ``info``: ``belief`` and ``belief_log_prob`` now; after a turn ``gain`` (the change of
-    the belief, in probability) and ``reward_terms``; at the end ``end_reason``."""
+    """What is added to ``info``: ``belief`` and ``belief_log_prob`` now, with a scorer that tells the version
+    of its weights ``mixed_weights`` (whether they changed within the episode, whose beliefs were then asked
+    anew); after a turn ``gain`` (the change of the belief, in probability) and ``reward_terms``; at the end
+    ``end_reason``."""
     told: dict[str, Any] = {}
     if episode.beliefs:
         told["belief"] = episode.beliefs[-1].prob
         told["belief_log_prob"] = episode.beliefs[-1].log_prob
+        if episode.beliefs[-1].weights:
+            told[MIXED_WEIGHTS] = bool(episode.extra.get(MIXED_WEIGHTS, False))
     if episode.rewards:
         told["reward_terms"] = dict(episode.rewards[-1])
         told["gain"] = INFORMATION_GAIN.price(episode, len(episode.turns)) if episode.beliefs else 0.0

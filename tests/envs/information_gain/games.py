@@ -37,6 +37,18 @@ def p(mentions: int) -> float:
     return (1 + mentions) / (10 + mentions)
 
 
+class Pushed(Mentions):
+    """Tells the version of its weights, the second of which believes half as much."""
+
+    versions = (1, 1, 2)
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        beliefs = super().score(requests)
+        version = self.versions[min(len(self.calls), len(self.versions)) - 1]
+        lower = math.log(version)
+        return [Belief((each.log_prob - lower,), weights=f"v{version}") for each in beliefs]
+
+
 class Names(gym.Env[str, str]):
     """Tells a name as often as it is asked for with "tell"; "end" ends with a word, "stop" without one."""
 

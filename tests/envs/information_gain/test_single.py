@@ -13,7 +13,7 @@ from igpo_gym.episode import Belief, EndReason
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.rewards import split
 from igpo_gym.scorers.interface import BeliefRequest
-from tests.envs.information_gain.games import Mentions, Names, p
+from tests.envs.information_gain.games import Mentions, Names, Pushed, p
 
 
 def test_every_step_is_paid_the_change_of_the_belief_the_last_one_too() -> None:
@@ -54,6 +54,21 @@ def test_a_step_that_ends_without_an_observation_is_paid_no_gain() -> None:
     assert (reward, info["gain"], info["end_reason"]) == (5.0, 0.0, "answered")
     assert env.episode is not None
     assert split(env.episode, env.reward).gains == pytest.approx((p(1) - p(0), 0.0))
+
+
+def test_weights_that_change_within_the_episode_have_all_its_beliefs_asked_anew() -> None:
+    scorer = Pushed()
+    env = InformationGain(Names(), scorer, mode="replace")
+    assert env.reset()[1]["mixed_weights"] is False
+    *_, info = env.step("tell")
+    assert info["mixed_weights"] is False
+    _, reward, *_, info = env.step("tell")
+    assert scorer.calls == [1, 1, 1, 3]
+    assert reward == info["gain"] == pytest.approx((p(2) - p(1)) / 2)
+    assert info["mixed_weights"] is True
+    assert env.episode is not None
+    assert [belief.prob for belief in env.episode.beliefs] == pytest.approx([p(n) / 2 for n in range(3)])
+    assert to_record(env.episode)["mixed_weights"] is True
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from igpo_gym.envs.information_gain import InformationGain, VectorInformationGain
 from igpo_gym.errors import ScoringError
-from tests.envs.information_gain.games import Mentions, Names, p
+from tests.envs.information_gain.games import Mentions, Names, Pushed, p
 
 NAMES = ("Ada", "Grace")
 ACTIONS = [("tell", "hm"), ("end", "tell"), ("tell", "tell"), ("tell", "stop"), ("tell", "tell")]
@@ -94,3 +94,14 @@ def test_a_step_whose_scorer_fails_is_repeated_without_a_second_move() -> None:
     rewards, *_, infos = envs.step(("tell", "tell"))[1:]
     assert rewards.tolist() == pytest.approx([p(1) - p(0)] * 2)
     assert infos["steps"].tolist() == [1, 1]
+
+
+def test_weights_that_change_within_the_episodes_have_all_their_beliefs_asked_anew() -> None:
+    scorer = Pushed()
+    envs = VectorInformationGain(games(), scorer, mode="replace")
+    envs.reset()
+    envs.step(("tell", "hm"))
+    *_, infos = envs.step(("tell", "tell"))
+    assert scorer.calls == [2, 2, 2, 6]
+    assert infos["mixed_weights"].tolist() == [True, True]
+    assert infos["gain"].tolist() == pytest.approx([(p(2) - p(1)) / 2, (p(1) - p(0)) / 2])
