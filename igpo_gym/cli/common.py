@@ -113,8 +113,8 @@ def tell_forecast(found: Mapping[str, Estimate], *left: tuple[int, str]) -> None
     if not any(count for count, _ in left):
         plainly("nothing is left to do")
         return
-    title = ", ".join(f"{count} {what}" for count, what in left if count)
-    table = Table(f"left: {title}", "about", "95% interval", "pieces tried")
+    plainly("left: " + ", ".join(f"{count} {what}" for count, what in left if count))
+    table = Table("", "about", "95% interval", "pieces tried")
     for name, each in found.items():
         ends = "none" if math.isnan(each.low) else f"{each.low:.0f} to {each.high:.0f}"
         table.add_row(name, f"{each.value:.0f}", ends, str(each.units))

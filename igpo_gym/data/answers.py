@@ -60,7 +60,7 @@ def answer_text(value: Any) -> str:
         return text
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float) and math.isfinite(value):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return repr(value).removesuffix(".0")
     if isinstance(value, list | tuple | Mapping) and value:
         return _nested(value)

@@ -17,7 +17,6 @@ A metric of one's own is registered, and then stands wherever one is named (``f1
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +37,7 @@ from igpo_gym.data.mlqa import check_language, mlqa_exact_match, mlqa_f1
 from igpo_gym.data.parts import share_of_parts
 from igpo_gym.data.protection import hidden
 from igpo_gym.episode import Episode
+from igpo_gym.numbers import finite_number
 from igpo_gym.parameters import make, read_call
 from igpo_gym.text import restored
 
@@ -163,7 +163,7 @@ def _scores(episode: Episode, metrics: Iterable[Metric]) -> dict[str, float]:
     for metric in metrics:
         parts = metric.parts and question.parts
         value: Any = metric.score(said, [restored(each) for each in parts] if parts else answers)
-        if not (isinstance(value, int | float) and math.isfinite(value)):
+        if not isinstance(value, bool) and finite_number(value) is None:
             raise ValueError(
                 f"the metric {metric.name!r} gives {value!r}, which is no finite number, for the answer to "
                 f"the question {question.id!r}"

@@ -7,12 +7,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import TypeAlias
 
 import igpo_gym.specs as specs
 from igpo_gym.episode import Episode
 from igpo_gym.errors import SpecError
+from igpo_gym.numbers import finite_number
 from igpo_gym.parameters import read_call
 from igpo_gym.rewards.interface import Need, RewardTerm
 from igpo_gym.rewards.terms import make_term, parameters
@@ -72,7 +72,9 @@ class RewardFunction:
 
 def finite(value: object, term: str, episode: Episode, turn: int) -> float:
     """The value of a turn, or ValueError for one that would spoil a whole group: nan, infinite, no number."""
-    if (type(value) is float or isinstance(value, Real)) and math.isfinite(value):
+    if (type(value) is float and math.isfinite(value)) or isinstance(value, bool):
+        return value
+    if finite_number(value) is not None:
         return value  # type: ignore[return-value]
     raise ValueError(
         f"the reward term {term!r} gives {value!r}, which is no finite number, for turn {turn} of the "

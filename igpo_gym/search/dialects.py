@@ -11,13 +11,13 @@ believed: a ValueError says what was wrong with it.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from igpo_gym.episode import Passage
+from igpo_gym.numbers import finite_number
 
 ID_FIELDS = ("id", "_id", "docid", "doc_id", "url", "link")
 """Where a document's id is looked for, in this order."""
@@ -95,7 +95,8 @@ def _passages(found: object, k: int, id_field: str) -> list[Passage]:
 
 
 def read_passage(item: object, id_field: str = "") -> Passage:
-    """A passage from a document, alone or beside its score. Without an id it gets one made of its content.
+    """A passage from a document, alone or beside its score. Without an id, or with an empty one, it gets one
+    made of its content.
 
     >>> read_passage({"title": "Danzig", "text": "A port."})
     Passage(id='2229af0f08959764', title='Danzig', text='A port.', score=0.0)
@@ -111,10 +112,14 @@ def read_passage(item: object, id_field: str = "") -> Passage:
         raise ValueError(f"what it found is no document: {item!r:.100}")
     title, text = _parts(document)
     fields = (id_field,) if id_field else ID_FIELDS
-    given = next((document[name] for name in fields if isinstance(document.get(name), (str, int))), None)
-    id_ = _made_id(title, text) if given is None else str(given)
+    given = next(filter(None, (_id(document.get(name)) for name in fields)), "")
     assert isinstance(item, (dict, str))
-    return Passage(id_, title, text, _score(item, document))
+    return Passage(given or _made_id(title, text), title, text, _score(item, document))
+
+
+def _id(value: object) -> str:
+    """What a field says as an id; empty where it says nothing."""
+    return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
 
 
 def _parts(document: Mapping[str, Any]) -> tuple[str, str]:
@@ -197,10 +202,7 @@ def _document(item: object, id_: str) -> tuple[Passage, ...]:
 
 def _score(*places: object) -> float:
     scores: Iterable[object] = (place.get("score") for place in places if isinstance(place, dict))
-    for score in scores:
-        if isinstance(score, (int, float)) and not isinstance(score, bool) and math.isfinite(score):
-            return float(score)
-    return 0.0
+    return next((number for score in scores if (number := finite_number(score)) is not None), 0.0)
 
 
 def _made_id(title: str, text: str) -> str:

@@ -237,7 +237,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Variant, int]]:
     """The runs that were made, each of which takes no time and leaves a log."""
     made = []
 
-    def train(folder: Path, settings: Settings, report: Callable[[Metrics], None], stop: object) -> None:
+    def train(
+        folder: Path, settings: Settings, report: Callable[[Metrics], None], stop: object, meter: object
+    ) -> None:
         made.append((Variant(settings.reward, settings.advantages), settings.seed))
         folder.mkdir(parents=True)  # which no other run has
         lines = [

@@ -56,7 +56,9 @@ def misbehaving(good: Route, draw: random.Random) -> Route:
     return route
 
 
-def test_a_search_server_may_do_what_it_likes(rounds: Rounds) -> None:
+def test_a_search_server_may_do_what_it_likes(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A server that failed is else left out for a while, and would be asked once in twenty times.
+    monkeypatch.setattr("igpo_gym.search.replicas.FIRST_PAUSE", 0.0)
     for draw in rounds():
         name = draw.choice(sorted(DIALECTS))
         print(name)
@@ -72,7 +74,8 @@ def test_a_search_server_may_do_what_it_likes(rounds: Rounds) -> None:
                     assert "\n" not in str(problem)
                 else:
                     assert [len(passages) <= 2 for passages in found] == [True] * len(QUERIES)
-                    assert all(isinstance(p.text, str) and p.id for passages in found for p in passages)
+                    every = [passage for passages in found for passage in passages]
+                    assert [p for p in every if not (isinstance(p.text, str) and p.id)] == []
             site.routes["/retrieve"] = good
             assert client.search(QUERIES, 2) == expected
             client.close()

@@ -111,7 +111,7 @@ def test_rewards_that_do_not_match_are_refused() -> None:
         split(episode, resolve_reward("igpo"))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, None])
 def test_a_reward_that_is_no_finite_number_is_refused_with_its_episode_and_term(value: float | None) -> None:
     broken = RewardTerm("broken", lambda episode, turn: value if turn == 2 else 0.0)  # type: ignore[arg-type, return-value]
     reward = RewardFunction("mine", ((1.0, broken), *resolve_reward("f1").terms))

@@ -42,6 +42,7 @@ MANY, ONE = DIALECTS["queries+scores"], DIALECTS["query+scores"]
         ({"document": {"id": "1", "contents": "No title."}, "score": None}, ("1", "", "No title."), 0.0),
         ({"document": {"id": "1", "contents": "x"}, "score": float("nan")}, ("1", "", "x"), 0.0),
         ({"id": "1", "title": None, "text": "x", "score": True}, ("1", "", "x"), 0.0),
+        ({"id": "1", "text": "x", "score": 10**400}, ("1", "", "x"), 0.0),
     ],
 )
 def test_documents_of_all_forms(item: Any, passage: tuple[str, str, str], score: float) -> None:
@@ -53,6 +54,9 @@ def test_documents_of_all_forms(item: Any, passage: tuple[str, str, str], score:
 def test_a_document_without_an_id_gets_one_of_its_content() -> None:
     first, again, other = map(read_passage, ('"T"\nx', {"title": "T", "text": "x"}, '"T"\ny'))
     assert first.id == again.id != other.id
+    nothing = [read_passage({"id": empty, "title": "T", "text": "x"}) for empty in ("", None, True, [])]
+    assert {passage.id for passage in nothing} == {first.id}
+    assert read_passage({"id": "", "docid": 0, "text": "x"}).id == "0"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_the_first_line_is_the_title(contents: str, parts: tuple[str, str]) -> N
 TEXT = st.text(st.characters(), max_size=20)
 
 
-@given(TEXT, TEXT, TEXT)
+@given(st.text(st.characters(), min_size=1, max_size=20), TEXT, TEXT)
 def test_what_is_written_is_read_as_it_was(id_: str, title: str, text: str) -> None:
     passage = Passage(id_, title, text)
     document = json.loads(json.dumps(write_passage(passage)))

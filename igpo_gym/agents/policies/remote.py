@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from igpo_gym.errors import SamplingError, SpecError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.served import served_model, served_tokenizer
+from igpo_gym.numbers import finite_number
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
@@ -232,7 +232,7 @@ def sampled_tokens(logprobs: object) -> tuple[tuple[int, ...], tuple[float, ...]
         return None
     if len(tokens) != len(log_probs):
         raise ValueError(f"{len(log_probs)} log-probabilities for {len(tokens)} tokens")
-    if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in log_probs):
+    if any(finite_number(each) is None for each in log_probs):
         raise ValueError("a log-probability that is not a finite number")
     return tuple(int(token.removeprefix(TOKEN_ID)) for token in tokens), tuple(map(float, log_probs))
 

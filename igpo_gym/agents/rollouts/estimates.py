@@ -87,11 +87,11 @@ def forecast(pieces: Sequence[Piece], units: int) -> dict[str, Estimate]:
     return found
 
 
-def estimated(works: Sequence[Work], seconds: float = SECONDS) -> dict[str, Estimate]:
+def estimated(works: Sequence[Work], seconds: float | None = None) -> dict[str, Estimate]:
     """What all works together will spend, by the names of :class:`Spent`.
 
-    Each is tried for its share of the time.
-    A work of which nothing is left is not tried. There is an interval where each of the others has one.
+    Each is tried for its share of the ``seconds``, ``SECONDS`` by default. A work of which nothing is left is
+    not tried. There is an interval where each of the others has one.
 
     >>> meter = Meter(clock=lambda: 0.0)
     >>> def played():
@@ -103,7 +103,8 @@ def estimated(works: Sequence[Work], seconds: float = SECONDS) -> dict[str, Esti
     (400.0, 321, 498)
     """
     left = [work for work in works if work.left]
-    tried = [probe(work.pieces, work.meter, seconds / len(left)) for work in left]
+    share = (SECONDS if seconds is None else seconds) / max(1, len(left))
+    tried = [probe(work.pieces, work.meter, share) for work in left]
     return together([forecast(pieces, work.left) for pieces, work in zip(tried, left, strict=True)])
 
 

@@ -43,7 +43,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     found: list[Settings] = []
 
     def train(
-        folder: Path, settings: Settings, report: Callable[[Metrics], None], stop: Callable[[], bool]
+        folder: Path,
+        settings: Settings,
+        report: Callable[[Metrics], None],
+        stop: Callable[[], bool],
+        meter: object = None,
     ) -> None:
         found.append(settings)
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from igpo_gym.agents.rollouts.transcripts.interface import About
 from igpo_gym.data.answers import answers_of, plain
 from igpo_gym.data.sets.verl import SPLIT
+from igpo_gym.numbers import finite_number
 
 _WITHIN = ("", "extra_info", "info", "item", "metadata", "reward_model", "task")
 """The objects of a record that are looked into: itself, and these fields of it, in this order."""
@@ -86,8 +86,9 @@ def numbers(fields: Mapping[str, Any]) -> dict[str, float]:
     groups = [("", fields), *((name, fields.get(name)) for name in _NUMBERS)]
     for group, values in groups:
         for name, value in values.items() if isinstance(values, Mapping) else ():
-            if isinstance(value, bool | int | float) and name not in (*_ID, *_GOLD) and math.isfinite(value):
-                found[f"{group}.{name}" if group else str(name)] = float(value)
+            number = float(value) if isinstance(value, bool) else finite_number(value)
+            if number is not None and name not in (*_ID, *_GOLD):
+                found[f"{group}.{name}" if group else str(name)] = number
     return found
 
 

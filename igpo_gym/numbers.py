@@ -1,0 +1,21 @@
+"""Numbers that others wrote."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+
+def finite_number(value: object) -> float | None:
+    """The value as a float; None for what is no number, or none that a float can be. Truth values are none.
+
+    >>> finite_number(3), finite_number(float("nan")), finite_number(10**400), finite_number("3")
+    (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats, for which math.isfinite raises too
+        return None
+    return number if math.isfinite(number) else None
