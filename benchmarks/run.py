@@ -79,7 +79,8 @@ def command(arguments: str) -> list[str]:
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
     """The figures that a benchmark prints, or why there are none."""
     began, used = time.monotonic(), cpu_seconds()
-    environment = {**os.environ, **SETTINGS, "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, **SETTINGS, "PYTHONPATH": path}
     try:
         done = subprocess.run(
             arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS
