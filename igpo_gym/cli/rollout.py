@@ -141,7 +141,6 @@ def episodes_left(
     done: Collection[tuple[str, int]],
     batch_size: int,
     group_size: int,
-    what: str = "episodes",
 ) -> Work:
     """The episodes that are not ``done`` yet, as a work for an estimate."""
     from igpo_gym.agents.rollouts.costs import Meter
@@ -152,7 +151,7 @@ def episodes_left(
     ]
     meter = Meter()
     meter.watch(policy, engine.scorer, engine.reference)
-    return Work(what, len(left), played(engine, policy, left, batch_size, meter), meter)
+    return Work("episodes", len(left), played(engine, policy, left, batch_size, meter), meter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         self._places = [0] * num_envs
 
     # A loop of training asks for neither, and both hold a space with a generator for each environment.
+    # Gymnasium declares attributes; the type checker takes no property in the place of one.
     @cached_property
     def observation_space(self) -> Space[Any]:  # type: ignore[override]
         """A tuple of texts."""

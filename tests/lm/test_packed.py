@@ -55,6 +55,18 @@ def together(model: PreTrainedModel) -> torch.Tensor:
     return logits
 
 
+def assert_numbers_and_gradients(model: PreTrainedModel, slow: PreTrainedModel) -> None:
+    """The packed row of one model has those of each transcript alone in the other."""
+    expected, got = alone(slow), together(model)
+    assert torch.allclose(got, expected, atol=2e-5)
+    told(expected).backward()
+    told(got).backward()
+    for ours, theirs in zip(model.parameters(), slow.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert (ours.grad - theirs.grad).abs().max() <= 1e-5 * theirs.grad.abs().max() + 1e-6
+
+
 @pytest.mark.parametrize("way", ["chunks", "stretches"])
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 def test_a_packed_row_has_the_numbers_and_gradients_of_each_transcript_alone(
@@ -64,14 +76,7 @@ def test_a_packed_row_has_the_numbers_and_gradients_of_each_transcript_alone(
     monkeypatch.setattr(packed, "chunks_work", lambda: way == "chunks")
     slow, model = (make_model(family, head_dim=8) for _ in range(2))
     attend_packed(model)
-    expected, got = alone(slow), together(model)
-    assert torch.allclose(got, expected, atol=2e-5)
-    told(expected).backward()
-    told(got).backward()
-    for ours, theirs in zip(model.parameters(), slow.parameters(), strict=True):
-        assert ours.grad is not None
-        assert theirs.grad is not None
-        assert (ours.grad - theirs.grad).abs().max() <= 1e-5 * theirs.grad.abs().max() + 1e-6
+    assert_numbers_and_gradients(model, slow)
 
 
 @pytest.mark.parametrize("window", [5, 100, 1000])
@@ -80,14 +85,7 @@ def test_a_packed_row_is_seen_through_a_sliding_window(window: int) -> None:
     shape = {"head_dim": 8, "sliding_window": window, "layer_types": types}
     slow, model = (make_model("gemma3_text", **shape) for _ in range(2))
     attend_packed(model)
-    expected, got = alone(slow), together(model)
-    assert torch.allclose(got, expected, atol=2e-5)
-    told(expected).backward()
-    told(got).backward()
-    for ours, theirs in zip(model.parameters(), slow.parameters(), strict=True):
-        assert ours.grad is not None
-        assert theirs.grad is not None
-        assert (ours.grad - theirs.grad).abs().max() <= 1e-5 * theirs.grad.abs().max() + 1e-6
+    assert_numbers_and_gradients(model, slow)
     (ids,) = TRANSCRIPTS[:1]
     assert torch.allclose(model(torch.from_numpy(ids)[None]).logits, slow(torch.from_numpy(ids)[None]).logits,
                           atol=2e-5)  # fmt: skip

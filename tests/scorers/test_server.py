@@ -54,7 +54,7 @@ LONG = BeliefRequest((Segment("environment", "user", "where is it? " * 4000),), 
 
 def served(
     scorer: TransformersScorer,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = Limits(),  # noqa: B008  (it is frozen)
     pushes: Pushes | None = None,
 ) -> contextlib.AbstractContextManager[str]:
     """Our own server in a thread: the root of its URLs."""

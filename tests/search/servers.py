@@ -75,7 +75,7 @@ def transformed(index: Retriever, change: Callable[[Passage], Any], ignores_topk
 
 def served(
     index: Retriever,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = Limits(),  # noqa: B008  (it is frozen)
 ) -> contextlib.AbstractContextManager[str]:
     """Our own server in a thread: the root of its URLs."""
     return in_thread(make_app(index, "hash", limits))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from igpo_gym.agents.rollouts.costs import Meter, Spent
@@ -82,7 +83,7 @@ class Pricing:
 
     def _pieces(self, groups: Sequence[Trajectories], meter: Meter) -> Iterator[int]:
         for group in groups:
-            meter.add(self.spending(lambda: self.pricer.shapings(group, self.functions)))  # noqa: B023
+            meter.add(self.spending(partial(self.pricer.shapings, group, self.functions)))
             yield 1
 
     def spending(self, make: Callable[[], object]) -> Spent:
