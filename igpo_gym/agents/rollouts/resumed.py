@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from igpo_gym.agents.rollouts.records import json_line
+from igpo_gym.agents.rollouts.records import json_line, what_is_wrong
 from igpo_gym.errors import DataError
 from igpo_gym.storage import changed, full_disk_named, let_go, lock
 
@@ -88,13 +88,14 @@ class ResumedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._in_place and error is None:
-            let_go(self._file)
-            self._part.replace(self._target)  # the lock is held until it has its name
-        elif not self._in_place and self.done == 0:
-            let_go(self._file)
-            self._part.unlink()
-        self._file.close()
+        with full_disk_named(self._target):  # what the disk did not take is written again on closing
+            if not self._in_place and error is None:
+                let_go(self._file)
+                self._part.replace(self._target)  # the lock is held until it has its name
+            elif not self._in_place and self.done == 0:
+                let_go(self._file)
+                self._part.unlink()
+            self._file.close()
 
     def _resume(self, seen: Callable[[dict[str, Any]], None]) -> None:
         self._file.seek(0)
@@ -103,11 +104,13 @@ class ResumedFile:
             if not line.endswith(b"\n"):
                 break  # cut short by a crash
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode())
                 names = changed(dict(record[MADE]), self._settings)
             except (KeyError, RecursionError, TypeError, ValueError) as problem:
                 raise DataError(
-                    self._part, f"not what a run left here ({problem!r})", self.done + 1
+                    self._part,
+                    f"not what a run left here ({what_is_wrong(problem)}); remove the file",
+                    self.done + 1,
                 ) from None
             if names:
                 raise DataError(
