@@ -53,7 +53,7 @@ def test_what_a_run_with_other_settings_left_is_not_touched(tmp_path: Path) -> N
         ResumedFile(path, {"reward": "em"})
     assert lines(tmp_path / "out.jsonl.part") == [0]
     (tmp_path / "out.jsonl.part").write_text('{"n": 0}\n')
-    with pytest.raises(DataError, match="not what a run left here"):
+    with pytest.raises(DataError, match=r"not what a run left here .*; remove the file"):
         ResumedFile(path, SETTINGS)
 
 
@@ -66,3 +66,10 @@ def test_a_run_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
 def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     with ResumedFile(tmp_path / "out.jsonl", SETTINGS), pytest.raises(BlockingIOError, match="another run"):
         ResumedFile(tmp_path / "out.jsonl", SETTINGS)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
+def test_a_full_disk_is_named_with_the_file() -> None:
+    with pytest.raises(OSError, match="No space left") as told, ResumedFile(Path("/dev/full"), {}) as file:
+        file.write({"n": 0})
+    assert told.value.filename == "/dev/full"
