@@ -18,7 +18,7 @@ else:  # before Gymnasium 1.4 some of its classes take no parameters
     _Wrapper = gym.Wrapper
 
 
-class InformationGain(GainWrapper, _Wrapper):
+class InformationGain(GainWrapper, _Wrapper, gym.utils.RecordConstructorArgs):
     """Pays each step of any environment of texts how much it raised a model's probability of the answer.
 
     What the agent is asked and told becomes a transcript, and the reward of a step the change of the belief
@@ -64,7 +64,8 @@ class InformationGain(GainWrapper, _Wrapper):
     observations that are no texts, and from ``reset`` ValueError where no answers are found.
     """
 
-    def _wrap(self, env: Any) -> None:
+    def _wrap(self, env: Any, told: dict[str, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, **told)
         gym.Wrapper.__init__(self, env if isinstance(env, gym.Env) else TextEnv(env))
         self.episode: Episode | None = None
         """The running, or just ended, episode."""

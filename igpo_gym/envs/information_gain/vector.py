@@ -31,7 +31,7 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
     environment goes on, for only the vector environment itself can end it.
     """
 
-    def _wrap(self, env: Any) -> None:
+    def _wrap(self, env: Any, told: dict[str, Any]) -> None:
         VectorWrapper.__init__(self, env)
         self._autoreset = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self.episodes: list[Episode] = []

@@ -6,8 +6,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
-
 from igpo_gym.envs.information_gain.turns import Answers, Mode, PricedTurns, adds, as_text
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
 from igpo_gym.rewards.functions import RewardFunction
@@ -15,7 +13,7 @@ from igpo_gym.rewards.pricing import Pricing
 from igpo_gym.scorers.interface import AnswerScorer
 
 
-class GainWrapper(gym.utils.RecordConstructorArgs):
+class GainWrapper:
     """The constructor of both forms; each stands before the class of Gymnasium that it wraps with."""
 
     def __init__(
@@ -31,10 +29,8 @@ class GainWrapper(gym.utils.RecordConstructorArgs):
         observation_text: Callable[[Any], str] = as_text,
         action_text: Callable[[Any], str] = as_text,
     ) -> None:
-        gym.utils.RecordConstructorArgs.__init__(
-            self, scorer=scorer, answers=answers, reward=reward, mode=mode, reference=reference
-        )
-        self._wrap(env)
+        told = {"scorer": scorer, "answers": answers, "reward": reward, "mode": mode, "reference": reference}
+        self._wrap(env, told)
         pricing = Pricing.of(reward, scorer, reference, probe, adds(mode))
         self._turns = PricedTurns(pricing, observation_text, action_text)
         self._answers = answers
@@ -45,5 +41,5 @@ class GainWrapper(gym.utils.RecordConstructorArgs):
         """The reward that is paid, with ``environment`` as its outcome under ``mode="add"``."""
 
     @abstractmethod
-    def _wrap(self, env: Any) -> None:
-        """Call the constructor of Gymnasium's class."""
+    def _wrap(self, env: Any, told: dict[str, Any]) -> None:
+        """Call the constructor of Gymnasium's class; ``told`` are the settings that a specification holds."""

@@ -292,7 +292,7 @@ def test_a_line_that_is_nested_too_deeply_is_told(tmp_path: Path, line: str) -> 
     [
         (b'{"answer": "D\xfcren"}', "not UTF-8"),
         (b"\0" * 40, "Expecting value.*; remove the line"),
-        (b'{"answer": "Dan', "Unterminated string.*; remove the line"),
+        (b'{"answer": "Dan', "Invalid control character.*; remove the line"),
         (b'{"format": 2}', "no field '"),
         (b'{"question": "Where?", "answer": "Danzig"}', "it names no format, .* igpo-gym import"),
     ],
