@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from igpo_gym.agents.rollouts.resumed import ResumedFile
+from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
 from igpo_gym.errors import DataError
 
 SETTINGS = {"reward": "f1"}
@@ -43,6 +43,18 @@ def test_what_a_run_left_is_gone_on_with(tmp_path: Path) -> None:
         file.write({"n": 2})
     assert lines(path) == [0, 1, 2]
     assert not part.exists()
+
+
+def test_lines_that_are_made_together_are_gone_on_with_together(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with pytest.raises(KilledError):
+        stop(path, 5)
+    assert (whole_lines(path), whole_lines(path, 2), whole_lines(path, 8)) == (5, 4, 0)
+    seen: list[int] = []
+    with ResumedFile(path, SETTINGS, lambda line: seen.append(line["n"]), together=2) as file:
+        assert (file.done, seen) == (4, [0, 1, 2, 3])
+        file.write({"n": "anew"})
+    assert lines(path) == [0, 1, 2, 3, "anew"]
 
 
 def test_what_a_run_with_other_settings_left_is_not_touched(tmp_path: Path) -> None:
