@@ -57,7 +57,10 @@ FORKED.set_forkserver_preload(
     [
         *("igpo_gym.cli.rewards", "igpo_gym.cli.transcripts", "igpo_gym.cli.export", "igpo_gym.cli.prepare"),
         *("igpo_gym.cli.check_scorer", "igpo_gym.benchmark.fit.run", "igpo_gym.cli.corpora", "transformers"),
-        *("torch", "datasets", "pyarrow.parquet", "minari", "igpo_gym.scorers.local", "__main__", __name__),
+        *("torch", "datasets", "pyarrow.parquet", "minari", "igpo_gym.scorers.local"),
+        *("transformers.models.auto.tokenization_auto", "transformers.models.llama.modeling_llama"),
+        *("transformers.generation.utils", "igpo_gym.rewards.relabel", "igpo_gym.data.training_files"),
+        *("__main__", __name__),
     ]
 )
 
