@@ -36,6 +36,7 @@ EXPORT = "export played.jsonl --out"
 COMMANDS = {
     "relabel": "relabel played.jsonl --scorer none --reward f1 --reward evidence-recall --out out.jsonl",
     "relabel to records": "relabel played.jsonl --scorer none --reward f1 --records --out out.jsonl",
+    "relabel by beliefs": "relabel played.jsonl --scorer nano --reward igpo --batch-size 8 --out out.jsonl",
     "import": "import played.jsonl --out out.jsonl",
     "sft": f"{EXPORT} out.jsonl --format sft --tokenizer nano",
     "dpo": f"{EXPORT} out.jsonl --format dpo",

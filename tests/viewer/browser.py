@@ -29,11 +29,11 @@ def chromium() -> str | None:
     )
 
 
-IN_A_BROWSER = (
+IN_A_BROWSER = [
     pytest.mark.browser,
     pytest.mark.skipif(find_spec("playwright") is None, reason="needs playwright"),
     pytest.mark.skipif(chromium() is None, reason="needs a Chromium"),
-)
+]
 """The marks of tests that need one."""
 
 
