@@ -38,8 +38,9 @@ from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.branches import grouped
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.batches import Batch, micro_batches, samples, turns_of
+from igpo_gym.agents.training.loss import learn
+from igpo_gym.agents.training.run import Run
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.agents.training.trainer import Run, learn
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode

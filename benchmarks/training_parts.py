@@ -50,8 +50,8 @@ def worker(model: str, questions: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    from igpo_gym.agents.training.run import Run
     from igpo_gym.agents.training.settings import Settings
-    from igpo_gym.agents.training.trainer import Run
 
     spent: defaultdict[str, float] = defaultdict(float)
     run = Run(Path(), Settings(model=model, batch_questions=questions, learning_rate=0.0, device="cpu"))

@@ -234,14 +234,22 @@ def written_file(target: Path) -> Iterator[IO[str]]:
     """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise.
 
     What a link leads to is replaced, not the link. A device or pipe is written as it is. Raises
-    IsADirectoryError for a folder, and BlockingIOError where another is writing the file.
+    IsADirectoryError for a folder, BlockingIOError where another is writing the file, and OSError that names
+    it where the disk is full.
     """
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder; name a file")
-    if target.exists() and not target.is_file():
-        with target.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        return
+    with full_disk_named(target):
+        if target.exists() and not target.is_file():
+            with target.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+        else:
+            with _written_beside(target) as file:
+                yield file
+
+
+@contextmanager
+def _written_beside(target: Path) -> Iterator[IO[str]]:
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")

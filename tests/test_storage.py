@@ -191,11 +191,12 @@ def test_there_is_always_a_folder_while_another_takes_its_place(tmp_path: Path) 
         writer.result()
 
 
-def test_a_disk_that_is_full_is_named_with_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="target") as caught, written_whole(tmp_path / "target"):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert caught.value.filename == str(tmp_path / "target")
-    assert list(tmp_path.iterdir()) == []
+def test_a_disk_that_is_full_is_named_with_what_is_written(tmp_path: Path) -> None:
+    for written in (written_whole, written_file):
+        with pytest.raises(OSError, match="target") as caught, written(tmp_path / "target"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert caught.value.filename == str(tmp_path / "target")
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")

@@ -65,10 +65,10 @@ def check_scorer(
         if json is not None:
             check_writable(json)
         found = run_fit(model, questions, search, protocol, limit, _progress)
+        _tell(found, model, questions)  # first, so that a disk that is full by now takes no verdict away
         if json is not None:
             with written_file(json) as new:
                 new.write(json_text(found.report()))
-    _tell(found, model, questions)
     raise typer.Exit(int(found.verdict == "not fit"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -205,7 +205,8 @@ def relabel(
             **{name: without_credentials(text) for name, text in chosen.items() if isinstance(text, str)},
         }
         recordings: deque[dict[str, Any]] = deque()
-        meter.watch(*(resolve_scorer(settings.get(name)) for name in models), context.get("policy"))
+        readers = [*(resolve_scorer(settings.get(name)) for name in models), context.get("policy")]
+        meter.watch(*readers)
 
         def price(skip: int) -> Iterator[Priced]:
             return priced_episodes(
@@ -220,18 +221,21 @@ def relabel(
             )
 
         if estimate:
-            done = whole_lines(out)
+            done = whole_lines(out, batch_size)
             pieces = _batches(price(done), batch_size, meter, judge is not None)
             work = Work("episodes", total - done, pieces, meter)
             tell_forecast(estimated([work]), (work.left, work.what))
             return
-        with ResumedFile(out, made, tell_again) as written:
+        with ResumedFile(out, made, tell_again, batch_size) as written:
+            _forget(readers)
             for each in progress(price(written.done), "episodes", total - written.done):
                 own = recordings.popleft()
                 line = _line(each, own)
                 meter.add(Spent(verdicts=_graded(each) if judge else 0))
                 written.write(_record(each, line, functions[0], own | models) if records else line)
                 tell(line)
+                if written.done % batch_size == 0:
+                    _forget(readers)
             meter.check(written.done, total, "episodes")
     console.print(_table(returns))
 
@@ -243,6 +247,14 @@ def _batches(priced: Iterator[Priced], size: int, meter: Meter, judged: bool) ->
     while batch := list(islice(priced, size)):
         meter.add(Spent(verdicts=sum(map(_graded, batch)) if judged else 0))
         yield len(batch)
+
+
+def _forget(readers: Iterable[Any]) -> None:
+    """Empty the prefix caches of models, so that a batch is rounded as in a run that begins with it."""
+    for each in readers:
+        for holder in (each, getattr(each, "reader", None)):
+            if clear := getattr(holder, "clear", None):
+                clear()
 
 
 def _graded(priced: Priced) -> int:

@@ -56,7 +56,7 @@ def import_transcripts(
     from igpo_gym.agents.rollouts.records import record_line
     from igpo_gym.agents.rollouts.transcripts import read_transcripts
     from igpo_gym.agents.rollouts.transcripts.own import SETTINGS
-    from igpo_gym.storage import written_file
+    from igpo_gym.storage import check_writable, written_file
     from igpo_gym.text import printable, without_credentials
 
     unread: list[str] = []
@@ -76,6 +76,7 @@ def import_transcripts(
     with explained():
         if out.exists() and file.exists() and out.samefile(file):
             raise ValueError(f"--out is the file that is read ({file}); name another file")
+        check_writable(out)
         with written_file(out) as written:
             for episode in read_transcripts(file, layout, questions=questions, unread=tell):
                 made_with = {**episode.extra.pop(SETTINGS, {}), **settings}

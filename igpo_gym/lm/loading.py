@@ -77,17 +77,30 @@ def load_reported(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
             )
-    for weight, there, needed in sorted(report["mismatched_keys"]):
-        raise SpecError(
-            f"the checkpoint of {str(spec)!r} has {weight} in the shape {tuple(there)}, where "
-            f"{type(model).__name__} with its config.json has {tuple(needed)}"
-        )
-    if report["missing_keys"]:
-        raise SpecError(
-            f"the checkpoint of {str(spec)!r} lacks weights of {type(model).__name__}, such as "
-            f"{min(report['missing_keys'])}: it was not saved from a whole causal language model"
-        )
+    check_fit(str(spec), model, report, spare=True)
     return model.to(place).eval(), tokenizer, sorted(report["unexpected_keys"])
+
+
+def check_fit(name: str, model: PreTrainedModel, report: Mapping[str, Any], spare: bool = False) -> None:
+    """Raise SpecError where weights do not fit ``model``, with the first difference that loading reported.
+
+    ``name`` is what they were loaded from. Weights that the model has no place for are let be where they are
+    ``spare``.
+    """
+    lacking, beside = min(report["missing_keys"], default=""), min(report["unexpected_keys"], default="")
+    if report["mismatched_keys"]:
+        weight, there, needed = min(report["mismatched_keys"])
+        difference = f"have {weight} in the shape {tuple(there)}, where {tuple(needed)} is needed"
+    elif lacking:
+        difference = f"lack {lacking}"
+    elif beside and not spare:
+        difference = f"have {beside}, for which there is no place"
+    else:
+        return
+    raise SpecError(
+        f"the weights {name!r} do not fit {type(model).__name__} with its configuration: they {difference}; "
+        "save them from a whole model of this kind"
+    )
 
 
 def has_weights(spec: str | Path) -> bool:

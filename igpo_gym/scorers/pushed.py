@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import igpo_gym.specs as specs
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.loading import quiet
+from igpo_gym.lm.loading import check_fit, quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,21 +74,8 @@ def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
             )
         except Exception as problem:  # whatever a damaged file makes its libraries raise
             raise SpecError(f"cannot load the weights {folder.name!r}: {_first_line(problem)}") from None
-    for what, names in (
-        ("lack", report["missing_keys"]),
-        ("have beside the model's", report["unexpected_keys"]),
-        ("have in another shape", [_name(key) for key in report["mismatched_keys"]]),
-    ):
-        if names:
-            raise SpecError(
-                f"the weights {folder.name!r} are of another architecture: they {what} {min(names)}"
-            )
+    check_fit(folder.name, loaded, report)
     return loaded.eval()
-
-
-def _name(key: Any) -> str:
-    """The name of a weight, where a report has its shapes beside it."""
-    return str(key if isinstance(key, str) else key[0])
 
 
 def _check_settings(model: PreTrainedModel, folder: Path) -> None:

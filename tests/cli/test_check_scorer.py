@@ -41,3 +41,12 @@ def test_mistakes_are_told_in_a_line(arguments: tuple[str, ...], told: str) -> N
     assert told in output
     assert output.startswith("error")
     assert output.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
+def test_a_verdict_is_told_before_a_full_disk_is() -> None:
+    output = run(
+        *["nano#device=cpu", "--questions", "world:test", "--limit", "2", "--json", "/dev/full"], code=2
+    )
+    assert "no verdict: 2 questions are too few" in output
+    assert output.endswith("error /dev/full: no space left on device\n")

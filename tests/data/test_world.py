@@ -209,6 +209,17 @@ def test_streams_are_the_world_and_hold_little(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["corpus.jsonl", "questions.jsonl"]
 
 
+def test_the_files_of_a_world_are_there_together_or_not_at_all(tmp_path):
+    def track(items, what, total):
+        yield from islice(items, 5)
+        if what == "questions":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_world(tmp_path, World(documents=40, questions=20), track)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_memory_of_a_large_world_does_not_grow_with_it():
     world = World(documents=1_000_000)
     tracemalloc.start()

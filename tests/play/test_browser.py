@@ -9,13 +9,9 @@ from typing import Any
 import pytest
 
 from tests.play.serving import GOLD, Follower, Moody, episodes, serving
-from tests.viewer.browser import browser, chromium
+from tests.viewer.browser import IN_A_BROWSER, browser
 
-pytest.importorskip("playwright", reason="needs playwright")
-if chromium() is None:
-    pytest.skip("needs a Chromium", allow_module_level=True)
-
-pytestmark = pytest.mark.browser
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")

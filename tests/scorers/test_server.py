@@ -269,8 +269,8 @@ def test_pushed_weights_are_those_that_answer(pushable: str, folder: Path, local
     ("name", "words"),
     [
         ("lacking", "they lack "),
-        ("more", "they have beside the model's surplus.weight"),
-        ("shape", "in another shape"),
+        ("more", "they have surplus.weight, for which there is no place"),
+        ("shape", "is needed; save them from a whole model of this kind"),
         ("dtype", "in I8"),
         ("settings", "config.json has "),
         ("damaged", "cannot read model.safetensors"),

@@ -16,15 +16,11 @@ from igpo_gym.episode import Branch, Passage, Segment, ToolResult
 from igpo_gym.viewer.page import write_page
 from igpo_gym.viewer.runs import read_runs
 from tests.conftest import play
-from tests.viewer.browser import browser, chromium, url
+from tests.viewer.browser import IN_A_BROWSER, browser, url
 from tests.viewer.pages import AGAIN, EVIL, RIGHT, SEARCH, WRONG, group, write
 from tests.viewer.test_runs import priced
 
-pytest.importorskip("playwright", reason="needs playwright")
-if chromium() is None:
-    pytest.skip("needs a Chromium", allow_module_level=True)
-
-pytestmark = pytest.mark.browser
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.agents.exports.verl import VERL
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator
 from igpo_gym.errors import SpecError, choose
+from igpo_gym.storage import check_writable
 
 __all__ = ["FORMATS", "Exported", "Format", "export"]
 
@@ -86,6 +87,7 @@ def export(
         raise FileExistsError(f"{out} is there already; name another folder")
     if out.exists() and out.samefile(records):
         raise SpecError(f"--out is the file that is read ({records}); name another file")
+    check_writable(out, folder=chosen.folder)
     tokens = None if tokenizer is None else Tokens.of(tokenizer)
     count = 0
 

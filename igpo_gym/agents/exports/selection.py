@@ -107,6 +107,8 @@ class Selection:
         not known of an episode, and for protected questions.
         """
         lines = list(self._lines(path))
+        if not lines:
+            raise SpecError(f"{path} holds no episode; name a file that rollout, import or relabel wrote")
         chosen = {line.number for line in self._passing(lines)}
         advantages = _advantages(lines, self.estimator)
         for number, (_, episode) in enumerate(read_recordings(path), 1):
@@ -145,8 +147,6 @@ class Selection:
             )
 
     def _passing(self, lines: Sequence[_Line]) -> list[_Line]:
-        if not lines:
-            raise SpecError("there is no episode in the file")
         passing = [line for line in lines if line.passes]
         if not passing:
             raise SpecError(

@@ -167,12 +167,12 @@ def in_episode(episode: Episode) -> Spent:
     >>> in_episode(Episode(question, TAGS.prompt(question)))
     Spent(messages=0, beliefs=0, searches=0, verdicts=0, tokens=0, seconds=0.0)
     """
-    from igpo_gym.tools.searching import SEARCH, call_queries
+    from igpo_gym.tools.searching import SEARCH, queries
 
-    calls = [
-        call for turn in episode.turns if isinstance(turn.action, ToolCalls) for call in turn.action.calls
-    ]
-    searches = sum(len(call_queries(call)) if call.tool == SEARCH.name else 1 for call in calls)
+    actions = [turn.action for turn in episode.turns]
+    calls = [call for action in actions if isinstance(action, ToolCalls) for call in action.calls]
+    others = sum(call.tool != SEARCH.name for call in calls)
+    searches = sum(len(queries(action)) for action in actions) + others
     verdicts = sum(values.get("judge") is not None for values in episode.measured)
     return Spent(messages=len(episode.turns), searches=searches, verdicts=verdicts)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import islice
 
 from igpo_gym.agents.rollouts.collect import collect
@@ -77,9 +77,9 @@ def forecast(pieces: Sequence[Piece], units: int) -> dict[str, Estimate]:
     400.0
     """
     found = {}
-    for name in asdict(Spent()):
-        rates = [asdict(piece.spent)[name] / piece.units for piece in pieces for _ in range(piece.units)]
-        of = [place for place, piece in enumerate(pieces) for _ in range(piece.units)]
+    of = [place for place, piece in enumerate(pieces) for _ in range(piece.units)]
+    for name in (field.name for field in fields(Spent)):
+        rates = [getattr(pieces[place].spent, name) / pieces[place].units for place in of]
         rate = mean_over(rates, of, COUNT) if rates else Estimate(math.nan, math.nan, math.nan, 0)
         if not any(rates):  # what no piece does at all, the others will not do either
             rate = Estimate(0.0, 0.0, 0.0, rate.units)

@@ -251,7 +251,7 @@ def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str,
     with Path(path).open("rb") as lines:
         for number, line in islice(enumerate(lines, 1), skip, None):
             try:
-                record = json.loads(line)
+                record = _parsed(line)
                 _check_format(record)
                 recording = dict(record.get("settings", {})), from_record(record)
             except MALFORMED as problem:
@@ -270,11 +270,21 @@ def read_settings(path: Path) -> dict[str, Any]:
         if (line := next(lines, None)) is None:
             raise DataError(path, "not a recorded episode (the file is empty)", 1)
         try:
-            record = json.loads(line)
+            record = _parsed(line)
             _check_format(record)
             return dict(record.get("settings", {}))
         except MALFORMED as problem:
             raise DataError(path, f"not a recorded episode ({what_is_wrong(problem)})", 1) from problem
+
+
+def _parsed(line: bytes) -> Any:
+    """The JSON value of a line. ValueError, with what to do, for one that is damaged or was cut short."""
+    try:
+        return json.loads(line.decode())
+    except ValueError as problem:
+        if not line.endswith(b"\n"):
+            raise ValueError("cut short: start what wrote it again, or remove the line") from None
+        raise ValueError(f"{what_is_wrong(problem)}; remove the line") from None
 
 
 def what_is_wrong(problem: Exception) -> str:
@@ -396,7 +406,7 @@ class RolloutFile:
             if not line.endswith(b"\n") and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]:
                 break  # cut short by a crash; anything else without an end is not ours to remove
             try:
-                record = json.loads(line)
+                record = _parsed(line)
                 settings = dict(record["settings"])
                 attempt = record["question"]["id"], record.get("attempt", 0)
                 if record["format"] != FORMAT:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from igpo_gym.agents.rollouts.records import json_line
+from igpo_gym.agents.rollouts.records import json_line, what_is_wrong
 from igpo_gym.errors import DataError
 from igpo_gym.storage import changed, full_disk_named, let_go, lock
 
@@ -22,21 +22,22 @@ def part_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def whole_lines(target: Path) -> int:
+def whole_lines(target: Path, together: int = 1) -> int:
     """How many lines a killed run has left for :class:`ResumedFile` to go on behind."""
     part = part_of(target.resolve())
     if not part.is_file():
         return 0
     with part.open("rb") as file:
-        return sum(line.endswith(b"\n") for line in file)
+        return sum(line.endswith(b"\n") for line in file) // together * together
 
 
 class ResumedFile:
     """A file that is written line by line beside its place (``NAME.part``), and takes it when all is done.
 
     Opened again with the same settings it goes on behind the lines that are whole: ``done`` says how many.
-    ``seen`` is told of each of these. What was at the place stays there until then. A device or pipe is
-    written as it is.
+    Where lines are made ``together``, so many at a time, it goes on behind whole groups of them, so that the
+    groups are those of a run that was never stopped. ``seen`` is told of each line that stays. What was at
+    the place stays there until then. A device or pipe is written as it is.
 
     Raises BlockingIOError when another run is writing it, and DataError for what a run with other settings
     left.
@@ -56,6 +57,7 @@ class ResumedFile:
         target: Path,
         settings: Mapping[str, Any],
         seen: Callable[[dict[str, Any]], None] = lambda line: None,
+        together: int = 1,
     ) -> None:
         if target.is_dir():
             raise IsADirectoryError(f"{target} is a folder; name a file")
@@ -70,7 +72,7 @@ class ResumedFile:
             return
         try:
             lock(self._file, self._target)
-            self._resume(seen)
+            self._resume(seen, together)
         except BaseException:
             self._file.close()
             raise
@@ -88,34 +90,41 @@ class ResumedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._in_place and error is None:
-            let_go(self._file)
-            self._part.replace(self._target)  # the lock is held until it has its name
-        elif not self._in_place and self.done == 0:
-            let_go(self._file)
-            self._part.unlink()
-        self._file.close()
+        with full_disk_named(self._target):  # what the disk did not take is written again on closing
+            if not self._in_place and error is None:
+                let_go(self._file)
+                self._part.replace(self._target)  # the lock is held until it has its name
+            elif not self._in_place and self.done == 0:
+                let_go(self._file)
+                self._part.unlink()
+            self._file.close()
 
-    def _resume(self, seen: Callable[[dict[str, Any]], None]) -> None:
+    def _resume(self, seen: Callable[[dict[str, Any]], None], together: int) -> None:
         self._file.seek(0)
-        end = 0
-        for line in self._file:
+        end = read = 0
+        group: list[dict[str, Any]] = []
+        for number, line in enumerate(self._file, 1):
             if not line.endswith(b"\n"):
                 break  # cut short by a crash
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode())
                 names = changed(dict(record[MADE]), self._settings)
             except (KeyError, RecursionError, TypeError, ValueError) as problem:
                 raise DataError(
-                    self._part, f"not what a run left here ({problem!r})", self.done + 1
+                    self._part,
+                    f"not what a run left here ({what_is_wrong(problem)}); remove the file",
+                    number,
                 ) from None
             if names:
                 raise DataError(
                     self._part,
                     f"left by a run with other settings ({names}); remove it, or choose another file",
                 )
-            seen(record)
-            self.done += 1
-            end += len(line)
+            read += len(line)
+            group.append(record)
+            if len(group) == together:
+                for each in group:
+                    seen(each)
+                self.done, end, group = number, read, []
         self._file.truncate(end)
         self._file.seek(0, os.SEEK_END)

@@ -15,9 +15,9 @@ from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.rollouts.estimates import Work
 from igpo_gym.agents.training.logs import read_log
+from igpo_gym.agents.training.run import Run
 from igpo_gym.agents.training.samples import KEPT
 from igpo_gym.agents.training.settings import Settings, agree, question_sets
-from igpo_gym.agents.training.trainer import Run
 from igpo_gym.episode import Episode
 from igpo_gym.rewards.relabel import relabel
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world.documents import about
@@ -167,16 +167,17 @@ def write_world(
 ) -> int:
     """Stream ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``: any size, little memory.
 
-    They are what ``read_corpus`` and ``load_jsonl`` read. Each file appears under its name only once it is
-    whole; a file that is there is replaced. ``track`` is put around what is written, with its name and
+    They are what ``read_corpus`` and ``load_jsonl`` read. They appear under their names once both are whole;
+    a file that is there is replaced. ``track`` is put around what is written, with its name and
     number, to show how far it is; how many former documents there will be is an estimate. What the search
     lacks (``world.flaws``) is not in the files. Returns the number of documents.
     """
     about = round(world.documents * (1 + world.outdated + world.distractors))
     passages = track(world.passages(), "documents", about)
-    written = _write_lines(out / FILES[0], map(_corpus_line, passages))
     questions = track(world.all_questions(), "questions", world.questions)
-    _write_lines(out / FILES[1], map(_question_line, questions))
+    with written_file(out / FILES[0]) as corpus, written_file(out / FILES[1]) as asked:
+        written = _write_lines(corpus, map(_corpus_line, passages))
+        _write_lines(asked, map(_question_line, questions))
     return written
 
 
@@ -195,10 +196,9 @@ def _question_line(question: Question) -> dict[str, Any]:
     return line | ({"evidence_texts": list(question.evidence_texts)} if question.evidence_texts else {})
 
 
-def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> int:
+def _write_lines(file: IO[str], records: Iterable[dict[str, Any]]) -> int:
     written = 0
-    with written_file(path) as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            written += 1
+    for record in records:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        written += 1
     return written

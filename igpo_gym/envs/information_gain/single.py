@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from igpo_gym.envs.information_gain.text_env import TextEnv
-from igpo_gym.envs.information_gain.turns import (
-    Answers,
-    Mode,
-    Play,
-    PricedTurns,
-    adds,
-    as_text,
-    check_same,
-    gold_answers,
-    told_info,
-)
+from igpo_gym.envs.information_gain.turns import Play, check_same, gold_answers, told_info
+from igpo_gym.envs.information_gain.wrapper import GainWrapper
 from igpo_gym.episode import EndReason, Episode
-from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
-from igpo_gym.rewards.functions import RewardFunction
-from igpo_gym.rewards.pricing import Pricing
-from igpo_gym.scorers.interface import AnswerScorer
 
 if TYPE_CHECKING:
     _Wrapper = gym.Wrapper[Any, Any, Any, Any]
@@ -32,7 +18,7 @@ else:  # before Gymnasium 1.4 some of its classes take no parameters
     _Wrapper = gym.Wrapper
 
 
-class InformationGain(_Wrapper, gym.utils.RecordConstructorArgs):
+class InformationGain(GainWrapper, _Wrapper, gym.utils.RecordConstructorArgs):
     """Pays each step of any environment of texts how much it raised a model's probability of the answer.
 
     What the agent is asked and told becomes a transcript, and the reward of a step the change of the belief
@@ -78,30 +64,9 @@ class InformationGain(_Wrapper, gym.utils.RecordConstructorArgs):
     observations that are no texts, and from ``reset`` ValueError where no answers are found.
     """
 
-    def __init__(
-        self,
-        env: Any,
-        scorer: str | AnswerScorer,
-        answers: Answers = "answers",
-        *,
-        reward: str | RewardFunction = "gain",
-        mode: Mode = "add",
-        reference: str | AnswerScorer | None = None,
-        probe: AnswerProbe = ANSWER_PROBE,
-        observation_text: Callable[[Any], str] = as_text,
-        action_text: Callable[[Any], str] = as_text,
-    ) -> None:
-        gym.utils.RecordConstructorArgs.__init__(
-            self, scorer=scorer, answers=answers, reward=reward, mode=mode, reference=reference
-        )
+    def _wrap(self, env: Any, told: dict[str, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, **told)
         gym.Wrapper.__init__(self, env if isinstance(env, gym.Env) else TextEnv(env))
-        pricing = Pricing.of(reward, scorer, reference, probe, adds(mode))
-        self._turns = PricedTurns(pricing, observation_text, action_text)
-        self._answers = answers
-        self._owed: tuple[Any, Any] | None = None
-        self._number = 0
-        self.reward = pricing.reward
-        """The reward that is paid, with ``environment`` as its outcome under ``mode="add"``."""
         self.episode: Episode | None = None
         """The running, or just ended, episode."""
 

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorWrapper
 
-from igpo_gym.envs.information_gain.turns import (
-    Answers,
-    Mode,
-    Play,
-    PricedTurns,
-    adds,
-    as_text,
-    check_same,
-    gold_answers,
-    told_info,
-)
+from igpo_gym.envs.information_gain.turns import Play, check_same, gold_answers, told_info
+from igpo_gym.envs.information_gain.wrapper import GainWrapper
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode
-from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
-from igpo_gym.rewards.functions import RewardFunction
-from igpo_gym.rewards.pricing import Pricing
-from igpo_gym.scorers.interface import AnswerScorer
 
 if TYPE_CHECKING:
     _VectorWrapper = VectorWrapper[Any, Any, Any, Any, npt.NDArray[Any]]
@@ -35,7 +22,7 @@ else:  # before Gymnasium 1.4 some of its classes take no parameters
     _VectorWrapper = VectorWrapper
 
 
-class VectorInformationGain(_VectorWrapper):
+class VectorInformationGain(GainWrapper, _VectorWrapper):
     """:class:`InformationGain` for a vector environment: all beliefs of a step are one call to the scorer.
 
     The arguments are the same; ``observation_text`` and ``action_text`` are asked for each environment's own.
@@ -44,27 +31,9 @@ class VectorInformationGain(_VectorWrapper):
     environment goes on, for only the vector environment itself can end it.
     """
 
-    def __init__(
-        self,
-        env: VectorEnv[Any, Any, Any],
-        scorer: str | AnswerScorer,
-        answers: Answers = "answers",
-        *,
-        reward: str | RewardFunction = "gain",
-        mode: Mode = "add",
-        reference: str | AnswerScorer | None = None,
-        probe: AnswerProbe = ANSWER_PROBE,
-        observation_text: Callable[[Any], str] = as_text,
-        action_text: Callable[[Any], str] = as_text,
-    ) -> None:
-        super().__init__(env)
-        pricing = Pricing.of(reward, scorer, reference, probe, adds(mode))
-        self._turns = PricedTurns(pricing, observation_text, action_text)
-        self._answers = answers
+    def _wrap(self, env: Any, told: dict[str, Any]) -> None:
+        VectorWrapper.__init__(self, env)
         self._autoreset = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        self._owed: tuple[list[Any], Any] | None = None
-        self._number = 0
-        self.reward = pricing.reward
         self.episodes: list[Episode] = []
         """The running, or just ended, episode of each environment."""
 

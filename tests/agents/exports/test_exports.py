@@ -100,6 +100,21 @@ def test_mistakes_are_told_and_nothing_is_written(
     assert sorted(path.name for path in place.iterdir()) == ["logs.jsonl", "priced.jsonl"]
 
 
+@pytest.mark.parametrize("form", ["sft", "hf", "minari"])
+def test_a_place_that_cannot_be_written_is_told_before_a_model_is_looked_for(form: str, place: Path) -> None:
+    records = priced(place, chat)
+    (place / "file").touch()
+    model = "no/such/model" if FORMATS[form].tokenizer else None
+    with pytest.raises(NotADirectoryError, match="file/out-v0"):
+        export(records, "file/out-v0", form, tokenizer=model)
+
+
+def test_a_file_without_episodes_is_named(place: Path) -> None:
+    (place / "none.jsonl").touch()
+    with pytest.raises(SpecError, match=r"none\.jsonl holds no episode"):
+        export("none.jsonl", "out", "sft")
+
+
 @pytest.mark.parametrize("form", ["sft", "dpo", "kto", "verl"])
 def test_replies_inside_the_agents_message_need_tokens(form: str, place: Path) -> None:
     with pytest.raises(SpecError, match=r"line 1: the environment's replies stand inside .* --tokenizer"):

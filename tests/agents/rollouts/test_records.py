@@ -291,6 +291,8 @@ def test_a_line_that_is_nested_too_deeply_is_told(tmp_path: Path, line: str) -> 
     ("line", "told"),
     [
         (b'{"answer": "D\xfcren"}', "not UTF-8"),
+        (b"\0" * 40, "Expecting value.*; remove the line"),
+        (b'{"answer": "Dan', "Invalid control character.*; remove the line"),
         (b'{"format": 2}', "no field '"),
         (b'{"question": "Where?", "answer": "Danzig"}', "it names no format, .* igpo-gym import"),
     ],
@@ -312,3 +314,13 @@ def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(DataError, match="the file is empty"):
         read_settings(path)
+
+
+def test_a_line_that_was_cut_short_says_what_to_do(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine))
+    path.write_bytes(path.read_bytes()[:-20])
+    for read in (lambda: list(read_rollouts(path)), lambda: read_settings(path)):
+        with pytest.raises(DataError, match=r"line 1: .*cut short: start what wrote it again, or remove"):
+            read()

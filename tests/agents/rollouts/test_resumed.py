@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from igpo_gym.agents.rollouts.resumed import ResumedFile
+from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
 from igpo_gym.errors import DataError
 
 SETTINGS = {"reward": "f1"}
@@ -45,6 +45,18 @@ def test_what_a_run_left_is_gone_on_with(tmp_path: Path) -> None:
     assert not part.exists()
 
 
+def test_lines_that_are_made_together_are_gone_on_with_together(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with pytest.raises(KilledError):
+        stop(path, 5)
+    assert (whole_lines(path), whole_lines(path, 2), whole_lines(path, 8)) == (5, 4, 0)
+    seen: list[int] = []
+    with ResumedFile(path, SETTINGS, lambda line: seen.append(line["n"]), together=2) as file:
+        assert (file.done, seen) == (4, [0, 1, 2, 3])
+        file.write({"n": "anew"})
+    assert lines(path) == [0, 1, 2, 3, "anew"]
+
+
 def test_what_a_run_with_other_settings_left_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     with pytest.raises(KilledError):
@@ -53,7 +65,7 @@ def test_what_a_run_with_other_settings_left_is_not_touched(tmp_path: Path) -> N
         ResumedFile(path, {"reward": "em"})
     assert lines(tmp_path / "out.jsonl.part") == [0]
     (tmp_path / "out.jsonl.part").write_text('{"n": 0}\n')
-    with pytest.raises(DataError, match="not what a run left here"):
+    with pytest.raises(DataError, match=r"not what a run left here .*; remove the file"):
         ResumedFile(path, SETTINGS)
 
 
@@ -66,3 +78,10 @@ def test_a_run_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
 def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     with ResumedFile(tmp_path / "out.jsonl", SETTINGS), pytest.raises(BlockingIOError, match="another run"):
         ResumedFile(tmp_path / "out.jsonl", SETTINGS)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
+def test_a_full_disk_is_named_with_the_file() -> None:
+    with pytest.raises(OSError, match="No space left") as told, ResumedFile(Path("/dev/full"), {}) as file:
+        file.write({"n": 0})
+    assert told.value.filename == "/dev/full"

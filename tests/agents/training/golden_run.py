@@ -27,8 +27,8 @@ import torch
 
 from igpo_gym.agents.rollouts.records import from_record, json_line, to_record
 from igpo_gym.agents.training.estimators import Floats, Turns
+from igpo_gym.agents.training.run import Run
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.agents.training.trainer import Run
 from igpo_gym.episode import Episode, Segment
 from igpo_gym.lm.names import packaged_folder
 from igpo_gym.specs import fingerprint

@@ -164,7 +164,7 @@ def test_a_run_logs_its_alarms_warns_once_and_goes_on_with_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(**{**SMALL, "updates": 7, "validate_every": 2}, epochs=1)
-    forge = "igpo_gym.agents.training.trainer.episode_metrics"
+    forge = "igpo_gym.agents.training.run.episode_metrics"
     monkeypatch.setattr(forge, lambda *given: episode_metrics(*given) | {"forged": 0.5})
     with caplog.at_level(logging.WARNING):
         train(tmp_path / "whole", settings)

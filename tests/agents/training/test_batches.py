@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from igpo_gym.agents.rollouts.tokens import TokenRow
-from igpo_gym.agents.training.batches import Sample, grouped, micro_batches, samples
+from igpo_gym.agents.training.batches import Sample, grouped, micro_batches, minibatches, samples, turns_of
 from igpo_gym.agents.training.estimators import Split, Turns
 from igpo_gym.agents.training.logits import log_probs
-from igpo_gym.agents.training.trainer import learn
-from tests.agents.training.test_trainer import CPU, SETTINGS, packed_model
+from igpo_gym.agents.training.loss import learn
+from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Question, Turn
+from igpo_gym.rewards import resolve_reward
+from igpo_gym.tools import search_call
+from tests.agents.training.test_loss import CPU, LAYOUTS_READ, SETTINGS, make_rows, make_samples, packed_model
 
 PROMPT, FIRST = [5, 6, 7, 8, 9, 10], [50, 51, 52]
 EPISODES = [
@@ -81,3 +84,33 @@ def test_episodes_in_a_row_teach_what_they_teach_apart(temperature: float) -> No
         assert len(batches) == {1000: 1, 1: len(EPISODES)}[tokens]
     assert told[0] == pytest.approx(told[1], rel=1e-4, abs=1e-6)
     assert all(torch.allclose(a, b, atol=2e-6) for a, b in zip(*after, strict=True))
+
+
+def test_turns_of_episodes_have_their_groups_and_states() -> None:
+    episode = Episode(Question("q", "Who?", ("Grass",)), ())
+    episode.end = EndReason.ANSWERED
+    episode.turns = [
+        Turn("zzz", Invalid("no action"), observation="what?"),
+        Turn("<search>x</search>", search_call("x"), observation="found"),
+        Turn("<answer>Grass</answer>", Answer("Grass")),
+    ]
+    zero = {"gain": 0.0, "f1": 0.0, "format-penalty": 0.0}
+    episode.rewards = [zero | {"gain": 0.1, "format-penalty": -2.0}, zero | {"gain": 0.3}, zero | {"f1": 1.0}]
+    turns = turns_of([[episode, episode]], resolve_reward("igpo"))
+    assert turns.rewards.tolist() == pytest.approx([0.1, 0.3, -1.0] * 2)
+    assert turns.groups.tolist() == [0, 0]
+    assert turns.states is not None
+    assert turns.states.tolist() == [0, 1, 2] * 2
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_minibatches_hold_each_episode_once_with_weights_of_their_own(parts: int) -> None:
+    episodes = make_samples(make_rows(packed_model()))
+    made = minibatches(episodes, parts, (0, 7))
+    assert [len(part) for part in made] == {1: [3], 2: [2, 1], 3: [1, 1, 1]}[parts]
+    assert sorted(len(each.ids) for part in made for each in part) == sorted(map(len, LAYOUTS_READ))
+    for part in made:
+        assert sum(float(each.weights.sum()) for each in part) == pytest.approx(1)
+    again = minibatches(episodes, parts, (0, 7))
+    same = [a.ids is b.ids for x, y in zip(made, again, strict=True) for a, b in zip(x, y, strict=True)]
+    assert all(same)

@@ -11,8 +11,8 @@ from igpo_gym.agents.rollouts.branches import grouped, owners
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.batches import own_turns, turns_of
 from igpo_gym.agents.training.estimators import Split, Turns, over_leaves, resolve_estimator
+from igpo_gym.agents.training.run import Run
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.agents.training.trainer import Run
 from igpo_gym.errors import SpecError
 from tests.agents.training.test_trainer import SMALL
 

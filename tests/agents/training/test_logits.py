@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from igpo_gym.agents.training.batches import micro_batches
 from igpo_gym.agents.training.logits import read
-from tests.agents.training.test_trainer import CPU, make_rows, make_samples, packed_model
+from tests.agents.training.test_loss import CPU, make_rows, make_samples, packed_model
 
 CHUNK = 3 * 400 * 4
 """Three tokens of the tiny model's vocabulary."""

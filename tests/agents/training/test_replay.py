@@ -16,8 +16,9 @@ from igpo_gym import specs
 from igpo_gym.agents.rollouts.records import to_record
 from igpo_gym.agents.training import trainer
 from igpo_gym.agents.training.logs import read_log
+from igpo_gym.agents.training.run import Run
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.agents.training.trainer import Run, train
+from igpo_gym.agents.training.trainer import train
 from igpo_gym.data import resolve_questions
 from igpo_gym.episode import Episode, Passage
 from igpo_gym.errors import ReplayError, SearchError, SpecError

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.agents.training.model import TrainedModel
+from igpo_gym.agents.training.run import Run
 from igpo_gym.agents.training.sampler import ServedSampler
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.agents.training.trainer import Run, train
+from igpo_gym.agents.training.trainer import train
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.policy import Sampling

@@ -1,0 +1,45 @@
+"""The settings of both forms of the wrapper."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from igpo_gym.envs.information_gain.turns import Answers, Mode, PricedTurns, adds, as_text
+from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
+from igpo_gym.rewards.functions import RewardFunction
+from igpo_gym.rewards.pricing import Pricing
+from igpo_gym.scorers.interface import AnswerScorer
+
+
+class GainWrapper:
+    """The constructor of both forms; each stands before the class of Gymnasium that it wraps with."""
+
+    def __init__(
+        self,
+        env: Any,
+        scorer: str | AnswerScorer,
+        answers: Answers = "answers",
+        *,
+        reward: str | RewardFunction = "gain",
+        mode: Mode = "add",
+        reference: str | AnswerScorer | None = None,
+        probe: AnswerProbe = ANSWER_PROBE,
+        observation_text: Callable[[Any], str] = as_text,
+        action_text: Callable[[Any], str] = as_text,
+    ) -> None:
+        told = {"scorer": scorer, "answers": answers, "reward": reward, "mode": mode, "reference": reference}
+        self._wrap(env, told)
+        pricing = Pricing.of(reward, scorer, reference, probe, adds(mode))
+        self._turns = PricedTurns(pricing, observation_text, action_text)
+        self._answers = answers
+        self._owed: tuple[Any, Any] | None = None
+        """What a step asked for and what the environment made of it, as long as it has no belief."""
+        self._number = 0
+        self.reward = pricing.reward
+        """The reward that is paid, with ``environment`` as its outcome under ``mode="add"``."""
+
+    @abstractmethod
+    def _wrap(self, env: Any, told: dict[str, Any]) -> None:
+        """Call the constructor of Gymnasium's class; ``told`` are the settings that a specification holds."""
