@@ -3,9 +3,10 @@
 All play the same scripted episodes of a generated world, so many at a time, with an empty cache; repeats are
 interleaved. Prints JSON: steps a CPU second and a second of each, the ratio of the CPU seconds to the vector
 environment's, how long a step waits for its batch (the whole of it; the part beyond the batch that was at
-work, which ``max_wait`` bounds; and what is left of that without the time in which other programs had the
-CPU, as Linux counts it for each thread: at least and at most, since two threads may wait for it at once), and
-what canceled steps leave behind.
+work and its answers, which ``max_wait`` bounds; and what is left of that without the time in which other
+programs had the CPU, as Linux counts it for each thread: at least and at most, since two threads may wait for
+it at once), for how long the threads of the coroutines neither had a CPU nor waited for one, which is the
+time that batches lose, and what canceled steps leave behind.
 
     python benchmarks/asynchronous.py
 """
@@ -82,7 +83,13 @@ class TimedSteps:
 
     def place(self, asked: Sequence[Ask]) -> Any:
         self.placed[id(asked[0])] = self.now()
-        return self.batches.place(asked)
+        promise = self.batches.place(asked)
+        promise.add_done_callback(lambda _: self.done())
+        return promise
+
+    def done(self) -> None:
+        """A batch is, when the last of its answers is handed out."""
+        self.free = self.now()
 
     def answer(self, env: SearchQAEnv, asked: Sequence[Ask]) -> list[Told]:
         began = self.now()
@@ -90,9 +97,7 @@ class TimedSteps:
             placed = self.placed.pop(id(each))
             since = max(placed, self.free, key=lambda moment: moment.time)
             self.waits.append((began.time - placed.time, *since.until(began)))
-        told = advance(env.engine, asked)
-        self.free = self.now()
-        return told
+        return advance(env.engine, asked)
 
 
 def timed(play: Callable[[], object]) -> tuple[float, float]:
@@ -181,12 +186,16 @@ def main() -> None:
         "coroutines": lambda seed: asyncio.run(in_coroutines(coroutines, seed)),
     }
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    idle: list[float] = []
     for repeat in range(options.repeats + 1):
         for name, way in ways.items():
             scorer.clear()  # all share the bundled model, and play the same
+            before = steps.now()
             seconds = timed(partial(way, 10_000 * repeat))
             if repeat:  # the first is not counted
                 spent[name].append(seconds)
+            if repeat and name == "coroutines":
+                idle.append(before.until(steps.now())[1] - seconds[0])
     number = options.count * STEPS
     cpu = {name: statistics.median(first for first, _ in own) for name, own in spent.items()}
     wall = {name: statistics.median(second for _, second in own) for name, own in spent.items()}
@@ -197,6 +206,7 @@ def main() -> None:
         "steps_per_cpu_second": {name: round(number / seconds, 1) for name, seconds in cpu.items()},
         "steps_per_second": {name: round(number / seconds, 1) for name, seconds in wall.items()},
         "cpu_against_vector": {name: round(cpu["vector"] / seconds, 3) for name, seconds in cpu.items()},
+        "idle_seconds": round(max(0.0, statistics.median(idle)), 2),
         "wait_ms_p99": {
             "whole": round(1e3 * whole, 2),
             "beyond_the_batch_at_work": round(1e3 * beyond, 2),

@@ -24,38 +24,40 @@ ASKED = "w32520009%2Fbridge-0"
 EPISODE = f"1.{ASKED}.1"
 
 
-def record(folder: Path) -> tuple[Path, Path]:
-    """Write the recordings, and make pages of them: of one run under two rewards, and of two runs."""
+def record(folder: Path) -> dict[str, Path]:
+    """Write the recordings and make pages: a run under two rewards, two runs, attempts that branch."""
     commands = [
         "rollout --agent nano --group-size 4 --episodes 12 --max-turns 5 --out warm.jsonl",
         "rollout --agent nano --group-size 4 --episodes 12 --max-turns 5 --temperature 1.6 --out hot.jsonl",
+        "rollout --agent nano --group-size 2 --episodes 2 --max-turns 5 --branch belief:2 --out tree.jsonl",
         "relabel warm.jsonl --reward tips --out tips.jsonl",
         "view warm.jsonl tips.jsonl --out rewards.html",
         "view warm.jsonl hot.jsonl --out runs.html",
+        "view tree.jsonl --out tree.html",
     ]
     for command in commands:
         if command.startswith("relabel") and (folder / "tips.jsonl").exists():
             continue
         subprocess.run(["igpo-gym", *command.split()], cwd=folder, check=True)
-    return folder / "rewards.html", folder / "runs.html"
+    return {name: folder / f"{name}.html" for name in ("rewards", "runs", "tree")}
 
 
 def main(folder: Path) -> None:
     """Draw all pictures."""
     out = REPOSITORY / "docs" / "figures"
-    rewards, runs = record(folder)
+    pages = record(folder)
     with browser() as chrome:
         views = {
-            "list": (rewards, "#/?q=tell&sort=-gain", (1060, 600)),
-            "episode": (rewards, f"#/episode/{EPISODE}", (1060, 860)),
-            "tokens": (rewards, f"#/episode/{EPISODE}?tokens=1", (1060, 860)),
-            "attempts": (rewards, f"#/attempts/{ASKED}", (1280, 700)),
-            "rewards": (rewards, f"#/rewards/{EPISODE}", (1280, 640)),
-            "runs": (runs, "#/runs", (1060, 600)),
+            "list": ("rewards", "#/?q=tell&sort=-gain", (1060, 600)),
+            "episode": ("rewards", f"#/episode/{EPISODE}", (1060, 860)),
+            "tokens": ("rewards", f"#/episode/{EPISODE}?tokens=1", (1060, 860)),
+            "attempts": ("tree", f"#/attempts/{ASKED}", (1280, 700)),
+            "rewards": ("rewards", f"#/rewards/{EPISODE}", (1280, 640)),
+            "runs": ("runs", "#/runs", (1060, 600)),
         }
         for name, (page, address, (width, height)) in views.items():
             tab = chrome.new_page(viewport={"width": width, "height": height})
-            tab.goto(url(page, address))
+            tab.goto(url(pages[page], address))
             tab.locator("main *").first.wait_for()
             draw(tab, out / f"viewer-{name}.png")
         draw_play(chrome, out / "viewer-play.png")

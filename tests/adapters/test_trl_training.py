@@ -253,6 +253,11 @@ def test_every_recipe_has_its_place_in_trl(name: str) -> None:
 def test_the_authors_settings_are_those_that_they_published() -> None:
     found = published("authors", max_completion_length=20_000)
     assert (found.config["num_generations"], found.config["generation_batch_size"]) == (16, 16 * 32)
+    given = {**found.config, "use_vllm": False, "per_device_train_batch_size": 4}
+    steps = {"gradient_accumulation_steps": found.step_rollouts // 4}
+    config = GRPOConfig(output_dir="unused", **given, **steps, use_cpu=True, bf16=False)
+    assert config.steps_per_generation / config.gradient_accumulation_steps == 16  # optimizer steps a batch
+    assert published("dr-venus", max_completion_length=20_000).step_rollouts == 16 * 8
     assert found.config["generation_kwargs"]["max_tokens"] == 2000
     assert (found.episodes["max_turns"], found.episodes["protocol"]) == (10, "igpo")
     assert found.trainer == {"estimator": "igpo-separate", "gamma": 1.0}

@@ -38,6 +38,8 @@ class Published:
     >>> authors = published("authors", max_completion_length=16384)
     >>> authors.config["beta"], authors.config["generation_batch_size"], authors.trainer["estimator"]
     (0.001, 512, 'igpo-separate')
+    >>> authors.step_rollouts
+    32
     """
 
     config: Mapping[str, Any]
@@ -46,6 +48,8 @@ class Published:
     """Arguments of :func:`dataset`, and of :class:`Rollouts`."""
     trainer: Mapping[str, Any]
     """Arguments of :class:`TurnGRPOTrainer`."""
+    step_rollouts: int
+    """Rollouts of an optimizer step."""
 
 
 def published(name: str, *, max_completion_length: int, use_vllm: bool = True) -> Published:
@@ -53,15 +57,17 @@ def published(name: str, *, max_completion_length: int, use_vllm: bool = True) -
 
     ``max_completion_length`` is the room of an episode in tokens: the publications' turns take 2,000 tokens
     each at most, and their results as many again. TRL makes an optimizer step of
-    ``per_device_train_batch_size`` times ``gradient_accumulation_steps`` rollouts; these two fit your
-    machine, and ``generation_batch_size`` is that of the publication. A recipe whose reward has a judge needs
-    ``judge=URL`` for the episodes. Raises SpecError, with the names that exist, for another name.
+    ``per_device_train_batch_size`` times ``gradient_accumulation_steps`` rollouts on each process: choose
+    them for your machine, so that all processes together come to ``step_rollouts``. A recipe whose reward has
+    a judge needs ``judge=URL`` for the episodes. Raises SpecError, with the names that exist, for another
+    name.
     """
     settings = dict(recipe(name).settings)
     stops = list(resolve_protocol(settings["protocol"]).stops)
     tokens = settings.pop("max_tokens")
     ends = {"max_tokens": tokens, "stop": stops, "include_stop_str_in_output": True}
     rollouts = settings.pop("batch_questions") * settings["group_size"]
+    step_rollouts = rollouts // settings.pop("minibatches")
     config = {
         **{name: settings.pop(ours) for ours, name in _CONFIG.items()},
         "generation_batch_size": rollouts,
@@ -75,4 +81,4 @@ def published(name: str, *, max_completion_length: int, use_vllm: bool = True) -
     episodes = {name: settings.pop(name) for name in _EPISODES if name in settings}
     if settings:
         raise ValueError(f"settings of the recipe {name!r} that have no place in TRL: {', '.join(settings)}")
-    return Published(config, episodes, trainer)
+    return Published(config, episodes, trainer, step_rollouts)

@@ -3,9 +3,12 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from igpo_gym.agents.policies.scripted import SCRIPTED, Knowledge, Script, ScriptedAgent
+from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.training.alarms import ALARMS, LAG, WINDOW, alarms, paid_metrics, raised
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.metrics import episode_metrics
@@ -14,7 +17,17 @@ from igpo_gym.agents.training.trainer import train
 from igpo_gym.benchmark.credit.trajectories import AGENTS, MAX_TURNS, play_cast
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
-from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Passage, Question, ToolResult, Turn
+from igpo_gym.episode import (
+    Answer,
+    EndReason,
+    Episode,
+    Invalid,
+    Passage,
+    Question,
+    ToolCalls,
+    ToolResult,
+    Turn,
+)
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.relabel import relabel
@@ -114,19 +127,23 @@ def test_length_drifts_either_way() -> None:
     assert alarms([*before, *[line(completion_tokens=12.5)] * WINDOW])["alarm_length"] == pytest.approx(2)
 
 
+TASK = EnvConfig(questions="world:test#hops=2-3", scorer=None, reward="outcome-f1", max_turns=MAX_TURNS)
+
+
+def priced(episodes: list[Episode]) -> list[Episode]:
+    """The episodes with the rewards of nano's beliefs."""
+    return [
+        replace(each.episode, rewards=each.rewards[IGPO.name])
+        for each in relabel(episodes, [IGPO], resolve_scorer("nano"))
+    ]
+
+
 @pytest.fixture(scope="module")
 def cast() -> dict[str, list[Episode]]:
     """Episodes of each agent of the credit benchmark, priced with nano's beliefs."""
-    task = EnvConfig(questions="world:test#hops=2-3", scorer=None, reward="outcome-f1", max_turns=MAX_TURNS)
-    questions, engine = assemble(task)
+    questions, engine = assemble(TASK)
     trajectories = [each for group in play_cast(engine, questions, 16, 2) for each in group]
-    scorer = resolve_scorer("nano")
-    found: dict[str, list[Episode]] = {}
-    for agent in AGENTS:
-        own = [each.episode for each in trajectories if each.agent == agent]
-        priced = relabel(own, [IGPO], scorer)
-        found[agent] = [replace(each.episode, rewards=each.rewards[IGPO.name]) for each in priced]
-    return found
+    return {agent: priced([each.episode for each in trajectories if each.agent == agent]) for agent in AGENTS}
 
 
 def update(episodes: list[Episode]) -> Metrics:
@@ -143,6 +160,60 @@ def test_hacking_agents_of_the_credit_benchmark_raise_their_alarms_and_no_other_
     found = {agent: names([update(episodes)] * WINDOW) for agent, episodes in cast.items()}
     hackers = {"leaker": {"guessed"}, "forger": {"guessed", "forged"}}
     assert found == {agent: set[str]() for agent in AGENTS} | hackers
+
+
+def knower(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """Knows the answers by heart: searches for the answer, then gives it."""
+    answer = episode.question.answers[0]
+    return know.answer(answer) if episode.turns else know.protocol.write(search_call(answer))
+
+
+def circler(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """Searches for one thing again and again; later thoughts hold the forger's results."""
+    forged = SCRIPTED["forger" if episode.turns else "irrelevant"](know, episode, rng)
+    thought, search, _ = forged.rpartition("<search>")
+    if not episode.turns or not search:
+        return forged
+    first = episode.turns[0].action
+    assert isinstance(first, ToolCalls)
+    return thought + know.protocol.write(first)
+
+
+def idler(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """As the forger, but its searches find nothing."""
+    thought, search, _ = SCRIPTED["forger"](know, episode, rng).rpartition("<search>")
+    return thought + know.protocol.write(search_call("zzz")) if search else know.answer("zzz")
+
+
+def returner(know: Knowledge, episode: Episode, rng: Random) -> str:
+    """The expert, which at the end strays three times and searches for the last evidence after each."""
+    strays = sum("I stray" in turn.message for turn in episode.turns)
+    if strays and "I stray" in episode.turns[-1].message:
+        (*_, last) = [turn.action for turn in episode.turns if "I stray" not in turn.message]
+        assert isinstance(last, ToolCalls)
+        return know.protocol.write(last)
+    message = SCRIPTED["expert"](know, episode, rng)
+    if "<answer>" in message and strays < 3:
+        return know.search(know.stray(episode.question, rng), rng, "I stray")
+    return message
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (knower, {"leaked_queries", "guessed"}),
+        (circler, {"gain_without_new", "gain_seen", "guessed", "forged"}),
+        (idler, {"gain_without_new", "guessed", "forged"}),
+        (returner, set()),  # nano's belief falls astray and rises again, and most of that cancels
+    ],
+)
+def test_searches_that_find_nothing_new_or_name_the_answer_raise_their_alarms(
+    script: Script, expected: set[str]
+) -> None:
+    questions, engine = assemble(TASK)
+    agent = ScriptedAgent(script, questions, engine.protocol)
+    episodes = list(collect(engine, agent, questions.questions[:16]))
+    assert names([update(priced(episodes))] * WINDOW) == expected
 
 
 def test_a_weak_policy_that_turns_to_forging_raises_what_its_drift_shows(
