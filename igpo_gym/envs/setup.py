@@ -17,6 +17,7 @@ from igpo_gym.config import EnvConfig, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.evidence import check_evidence, match_evidence, require_evidence
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.drawing import drawn
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
@@ -53,13 +54,18 @@ class QuestionStream:
         if self.order == "epoch":
             epoch, number = divmod(number, size)
             return self.questions[_permutation(self.seed, epoch, size)[number]]
-        return self.questions[_drawn(self.seed, number, size)]
+        block, number = divmod(number, _BLOCK)
+        return self.questions[_drawn(self.seed, block, size)[number]]
 
 
-@lru_cache(maxsize=1024)
-def _drawn(seed: int, number: int, size: int) -> int:
-    """Kept for the members of a group, which draw the same: making a generator takes half of a reset."""
-    return int(np.random.default_rng((seed, number)).integers(size))
+_BLOCK = 16
+"""How many questions of a seed are drawn at once."""
+
+
+@lru_cache(maxsize=8192)
+def _drawn(seed: int, block: int, size: int) -> tuple[int, ...]:
+    """Kept for the resets that follow, and for the members of a group, which draw the same."""
+    return drawn(seed, range(block * _BLOCK, (block + 1) * _BLOCK), size)
 
 
 @lru_cache(maxsize=16)
