@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
+from igpo_gym.values import quickly_made
+
 Author = Literal["environment", "agent"]
 Role = Literal["system", "user", "assistant", "tool"]
 Aliases = Literal["max", "first", "logsumexp"]
@@ -80,6 +82,7 @@ class Question:
             raise ValueError(f"question {self.id!r} has not as many texts of evidence as pieces of it")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A piece of a corpus, as a search returns it.
@@ -97,6 +100,7 @@ class Passage:
     """The retriever's score for the query that found it; not comparable between retrievers."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A call of one tool, as the agent wrote it and its schema allows it.
@@ -111,6 +115,7 @@ class ToolCall:
     """JSON values by the name of the argument."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     """What one call brought. The environment's reply shows ``text`` where there is one, else the passages.
@@ -127,6 +132,7 @@ class ToolResult:
     """Whether the backend was down. A turn with a failed call pays no information gain."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
     """The agent calls tools, in the order of its message.
@@ -139,6 +145,7 @@ class ToolCalls:
     kind: ClassVar[str] = "tools"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The agent answers, which ends the episode.
@@ -151,6 +158,7 @@ class Answer:
     kind: ClassVar[str] = "answer"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Invalid:
     """A message that is not an action; ``reason`` tells the agent what was wrong with it.
@@ -222,6 +230,7 @@ class Message:
             raise ValueError(f"a message of {len(self.ids)} ids has {len(self.tokens)} tokens' texts")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of a transcript, written by one author. The unit of tokenization.
@@ -247,6 +256,7 @@ class Segment:
     """The version of the weights that sampled them, see :class:`Message`."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Belief:
     """A language model's belief in the gold answer, given a transcript (docs/METHOD.md, section 1).
@@ -340,6 +350,7 @@ def distinct(results: tuple[tuple[Passage, ...], ...]) -> tuple[Passage, ...]:
     return tuple({passage.id: passage for result in results for passage in result}.values())
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One message of the agent and the environment's reply.
@@ -392,8 +403,10 @@ class EpisodeMark(NamedTuple):
     measured: int
     instruments: Mapping[str, str]
     end: EndReason | None
-    held: tuple[list[Belief], list[dict[BeliefView, Belief]], dict[str, Any]]
-    """The lists of beliefs and views, which :meth:`Episode.believe_anew` puts others in the place of."""
+    held_beliefs: list[Belief]
+    """The list itself, as of the views: :meth:`Episode.believe_anew` puts others in their place."""
+    held_views: list[dict[BeliefView, Belief]]
+    extra: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,12 +529,14 @@ class Episode:
             len(self.measured),
             self.instruments,
             self.end,
-            (self.beliefs, self.views, self.extra),
+            self.beliefs,
+            self.views,
+            self.extra,
         )
 
     def rewind(self, mark: EpisodeMark) -> None:
         """Take back what was added since the mark."""
-        self.beliefs, self.views, self.extra = mark.held
+        self.beliefs, self.views, self.extra = mark.held_beliefs, mark.held_views, mark.extra
         del self.turns[mark.turns :]
         del self.beliefs[mark.beliefs :]
         del self.rewards[mark.rewards :]
