@@ -16,6 +16,8 @@ Words = npt.NDArray[np.uint32]
 
 _POOL = 4
 """How many words the seeds are mixed into."""
+_32, _64, _128 = (1 << 32) - 1, (1 << 64) - 1, (1 << 128) - 1
+"""Masks of so many bits."""
 
 
 def drawn(seed: int, numbers: Sequence[int], size: int) -> tuple[int, ...]:
@@ -26,10 +28,13 @@ def drawn(seed: int, numbers: Sequence[int], size: int) -> tuple[int, ...]:
     >>> [int(np.random.default_rng((7, number)).integers(100)) for number in range(5)]
     [94, 87, 28, 72, 53]
     """
-    words = [_words(seed) + _words(number) for number in numbers]
-    if max(map(len, words)) > _POOL or not 1 < size < 1 << 32:
+    if seed >> 64 or max(numbers) >> 64 or not 1 < size < 1 << 32:
         return tuple([_alone(seed, number, size) for number in numbers])
-    pool = np.array([each + [0] * (_POOL - len(each)) for each in words], dtype=np.uint32).T
+    # In words of 32 bits, the lowest first. Words that a number lacks are 0 to the mixing, too.
+    pool, place = np.zeros((_POOL, len(numbers)), dtype=np.uint32), 2 if seed >> 32 else 1
+    pool[0], pool[1] = seed & _32, seed >> 32
+    each = np.array(numbers, dtype=np.uint64)
+    pool[place], pool[place + 1] = each & np.uint64(_32), each >> np.uint64(32)
     states = _expanded(_mixed(pool)).T.tolist()
     return tuple([_below(size, state, seed, number) for state, number in zip(states, numbers, strict=True)])
 
@@ -38,16 +43,8 @@ def _alone(seed: int, number: int, size: int) -> int:
     return int(np.random.default_rng((seed, number)).integers(size))
 
 
-def _words(number: int) -> list[int]:
-    """A number in words of 32 bits, the lowest first."""
-    words = [number & 0xFFFFFFFF]
-    while number := number >> 32:
-        words.append(number & 0xFFFFFFFF)
-    return words
-
-
 def _powers(start: int, factor: int, count: int) -> list[int]:
-    return [start * pow(factor, number, 1 << 32) & 0xFFFFFFFF for number in range(count)]
+    return [start * pow(factor, number, 1 << 32) & _32 for number in range(count)]
 
 
 def _column(numbers: Sequence[int]) -> Words:
@@ -94,7 +91,6 @@ def _expanded(pool: Words) -> npt.NDArray[np.uint64]:
 
 
 _MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
-_64, _128 = (1 << 64) - 1, (1 << 128) - 1
 
 
 def _below(size: int, words: Sequence[int], seed: int, number: int) -> int:
@@ -103,6 +99,6 @@ def _below(size: int, words: Sequence[int], seed: int, number: int) -> int:
     state = ((words[0] << 64 | words[1]) + stream) * _MULTIPLIER + stream & _128
     state = state * _MULTIPLIER + stream & _128
     turned, by = (state >> 64 ^ state) & _64, state >> 122
-    scaled = ((turned >> by | turned << 64 - by) & 0xFFFFFFFF) * size
+    scaled = ((turned >> by | turned << 64 - by) & _32) * size
     # Lemire's method draws again where the rest is below a bound, which is below the size.
-    return scaled >> 32 if scaled & 0xFFFFFFFF >= size else _alone(seed, number, size)
+    return scaled >> 32 if scaled & _32 >= size else _alone(seed, number, size)

@@ -60,7 +60,7 @@ class QuestionStream:
         return self.questions[_drawn(self.seed, block, size)[number]]
 
 
-_BLOCK = 16
+_BLOCK = 32
 """How many questions of a seed are drawn at once."""
 
 
