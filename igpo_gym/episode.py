@@ -18,6 +18,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from igpo_gym.values import quickly_made
@@ -254,6 +256,9 @@ class Segment:
     """For each of ``ids``, its text; empty where unknown."""
     weights: str = ""
     """The version of the weights that sampled them, see :class:`Message`."""
+
+
+_role = attrgetter("role")
 
 
 @quickly_made
@@ -643,10 +648,7 @@ class Episode:
 
     def messages(self) -> list[dict[str, str]]:
         """The transcript in chat form: consecutive segments of one role are one message."""
-        merged: list[tuple[Role, list[str]]] = []
-        for segment in self.segments:
-            if merged and merged[-1][0] == segment.role:
-                merged[-1][1].append(segment.text)
-            else:
-                merged.append((segment.role, [segment.text]))
-        return [{"role": role, "content": "".join(texts)} for role, texts in merged]
+        return [
+            {"role": role, "content": "".join([segment.text for segment in of_role])}
+            for role, of_role in groupby(self.segments, _role)
+        ]

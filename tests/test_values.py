@@ -29,4 +29,4 @@ def test_a_value_cannot_be_changed() -> None:
 @pytest.mark.parametrize("given", [(), ("agent",), ("agent",) * 9])
 def test_a_field_that_is_not_given_or_too_many_are_named_as_python_does(given: tuple[str, ...]) -> None:
     with pytest.raises(TypeError, match="__init__"):
-        Segment(*given)  # type: ignore[arg-type, call-arg]
+        Segment(*given)  # type: ignore[arg-type]
