@@ -8,6 +8,7 @@ half of a reset. What that generator does is computed here for many numbers toge
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ def drawn(seed: int, numbers: Sequence[int], size: int) -> tuple[int, ...]:
     >>> [int(np.random.default_rng((7, number)).integers(100)) for number in range(5)]
     [94, 87, 28, 72, 53]
     """
+    seed = index(seed)  # one of numpy's overflows
     if seed >> 64 or max(numbers) >> 64 or not 1 < size < 1 << 32:
         return tuple([_alone(seed, number, size) for number in numbers])
     # In words of 32 bits, the lowest first. Words that a number lacks are 0 to the mixing, too.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,3 +39,14 @@ def test_the_common_case_makes_no_generator(monkeypatch: pytest.MonkeyPatch) -> 
     expected = by_numpy(5, range(16), 100)
     monkeypatch.setattr(drawing, "_alone", None)
     assert drawn(5, range(16), 100) == expected
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint64])
+def test_a_seed_may_be_an_integer_of_numpys(kind: type[np.integer[Any]]) -> None:
+    assert drawn(cast(int, kind(5)), range(4), 100) == by_numpy(5, range(4), 100)
+
+
+@pytest.mark.parametrize(("seed", "numbers"), [(-1, range(4)), (0, range(-4, 0))])
+def test_what_numpy_refuses_is_refused(seed: int, numbers: range) -> None:
+    with pytest.raises(ValueError, match="non-negative"):
+        drawn(seed, numbers, 100)
