@@ -17,7 +17,6 @@ from igpo_gym.config import EnvConfig, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.evidence import check_evidence, match_evidence, require_evidence
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.drawing import drawn
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
@@ -61,13 +60,13 @@ class QuestionStream:
 
 
 _BLOCK = 32
-"""How many questions of a seed are drawn at once."""
+"""How many questions of a seed are drawn at once: making a generator takes as long as all else of a reset."""
 
 
 @lru_cache(maxsize=8192)
 def _drawn(seed: int, block: int, size: int) -> tuple[int, ...]:
     """Kept for the resets that follow, and for the members of a group, which draw the same."""
-    return drawn(seed, range(block * _BLOCK, (block + 1) * _BLOCK), size)
+    return tuple(np.random.default_rng((seed, block)).integers(size, size=_BLOCK).tolist())
 
 
 @lru_cache(maxsize=16)
