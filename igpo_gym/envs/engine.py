@@ -377,17 +377,18 @@ _NONE_SHOWN: frozenset[str] = frozenset()
 class undone_on_error:  # noqa: N801 (used as a function; a generator in its place takes twice the time)
     """A context: whatever is raised within, the episodes are then as they were before."""
 
-    __slots__ = ("_marks",)
+    __slots__ = ("_episodes", "_marks")
 
     def __init__(self, episodes: Sequence[Episode]) -> None:
-        self._marks = [(episode, episode.mark()) for episode in episodes]
+        self._episodes = tuple(episodes)
+        self._marks = [episode.mark() for episode in episodes]
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            for episode, mark in self._marks:
+            for episode, mark in zip(self._episodes, self._marks, strict=True):
                 episode.rewind(mark)
 
 

@@ -131,15 +131,20 @@ def _add(told: dict[str, Any], infos: Mapping[int, Mapping[str, Any]], count: in
     for place, info in infos.items():
         alike.setdefault(tuple(info), []).append(place)
     for keys, places in alike.items():
+        at = np.array(places)
         of_places = zip(*[infos[place].values() for place in places], strict=True)
         for key, values in zip(keys, of_places, strict=True):
-            told.setdefault(f"_{key}", np.zeros(count, dtype=np.bool_))[places] = True
-            if isinstance(values[0], dict):
-                _add(told.setdefault(key, {}), dict(zip(places, values, strict=True)), count)
-                continue
-            column = told.setdefault(key, _empty(values[0], count))
-            # A tuple among objects is one value, no row of them.
-            column[places] = np.fromiter(values, column.dtype, len(values))
+            there = f"_{key}"
+            if there not in told:
+                told[there] = np.zeros(count, dtype=np.bool_)
+                told[key] = {} if isinstance(values[0], dict) else _empty(values[0], count)
+            told[there][at] = True
+            column = told[key]
+            if isinstance(column, dict):
+                _add(column, dict(zip(places, values, strict=True)), count)
+            else:
+                # A tuple among objects is one value, no row of them.
+                column[at] = np.fromiter(values, column.dtype, len(values))
 
 
 def _empty(value: Any, count: int) -> npt.NDArray[Any]:

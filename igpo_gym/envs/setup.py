@@ -29,8 +29,10 @@ from igpo_gym.search import corpus_of, resolve_search
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
 from igpo_gym.tools.evidence import GOLD_EVIDENCE
+from igpo_gym.values import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class QuestionStream:
     """An endless, seeded sequence of questions. Any place in it can be looked up.
@@ -53,13 +55,18 @@ class QuestionStream:
         if self.order == "epoch":
             epoch, number = divmod(number, size)
             return self.questions[_permutation(self.seed, epoch, size)[number]]
-        return self.questions[_drawn(self.seed, number, size)]
+        block, number = divmod(number, _BLOCK)
+        return self.questions[_drawn(self.seed, block, size)[number]]
 
 
-@lru_cache(maxsize=1024)
-def _drawn(seed: int, number: int, size: int) -> int:
-    """Kept for the members of a group, which draw the same: making a generator takes half of a reset."""
-    return int(np.random.default_rng((seed, number)).integers(size))
+_BLOCK = 32
+"""How many questions of a seed are drawn at once: making a generator takes as long as all else of a reset."""
+
+
+@lru_cache(maxsize=8192)
+def _drawn(seed: int, block: int, size: int) -> tuple[int, ...]:
+    """Kept for the resets that follow, and for the members of a group, which draw the same."""
+    return tuple(np.random.default_rng((seed, block)).integers(size, size=_BLOCK).tolist())
 
 
 @lru_cache(maxsize=16)

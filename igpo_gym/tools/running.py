@@ -101,9 +101,9 @@ def _run(tool: Tool, calls: Asked) -> list[ToolResult]:
     if not isinstance(results, (list, tuple)) or len(results) != len(calls):
         shown = f"{len(results)}" if isinstance(results, list | tuple) else f"{results!r:.60}"
         raise TypeError(f"the tool {tool.spec.name} must return {len(calls)} results, and returned {shown}")
-    if any([type(result) is not ToolResult for result in results]):
-        raise TypeError(f"the tool {tool.spec.name} must return ToolResult objects, not {results!r:.60}")
     if not _plain(results):
+        if any(type(result) is not ToolResult for result in results):
+            raise TypeError(f"the tool {tool.spec.name} must return ToolResult objects, not {results!r:.60}")
         for result in results:
             _check(tool, result)
     return list(results)
@@ -112,6 +112,8 @@ def _run(tool: Tool, calls: Asked) -> list[ToolResult]:
 def _plain(results: Sequence[ToolResult]) -> bool:
     """Whether all is of the very types that it should be, as most results are: in one pass, without calls."""
     for result in results:
+        if type(result) is not ToolResult:
+            return False
         lists = result.passages
         if type(lists) is not tuple or type(result.text) is not str or type(result.failed) is not bool:
             return False

@@ -94,7 +94,7 @@ class Search:
         """The passages of each call's queries."""
         asked = [call_queries(call) for _, call in calls]
         found = self._found(list(dict.fromkeys(chain.from_iterable(asked))))
-        return [ToolResult(passages=tuple([found[query] for query in queries])) for queries in asked]
+        return [ToolResult(passages=tuple(map(found.__getitem__, queries))) for queries in asked]
 
     def _found(self, queries: list[str]) -> dict[str, tuple[Passage, ...]]:
         results = self.retriever.search(queries, self.top_k)
