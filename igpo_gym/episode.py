@@ -258,9 +258,6 @@ class Segment:
     """The version of the weights that sampled them, see :class:`Message`."""
 
 
-_role = attrgetter("role")
-
-
 @quickly_made
 @dataclass(frozen=True, slots=True)
 class Belief:
@@ -650,5 +647,5 @@ class Episode:
         """The transcript in chat form: consecutive segments of one role are one message."""
         return [
             {"role": role, "content": "".join([segment.text for segment in of_role])}
-            for role, of_role in groupby(self.segments, _role)
+            for role, of_role in groupby(self.segments, attrgetter("role"))
         ]

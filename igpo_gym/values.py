@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def quickly_made(cls: type[T]) -> type[T]:
@@ -24,7 +27,7 @@ def quickly_made(cls: type[T]) -> type[T]:
     >>> Point(1), Point(y=2, x=1) == Point(1, 2)
     (Point(x=1, y=0), True)
     """
-    names, old = [field.name for field in fields(cls)], vars(cls)["__init__"]  # type: ignore[arg-type]
+    names, old = [field.name for field in fields(cls)], vars(cls)["__init__"]
     slots: dict[str, Any] = {f"set_{name}": getattr(cls, name).__set__ for name in names}
     body = "".join(f"\n    set_{name}(self, {name})" for name in names)
     exec(f"def __init__(self, {', '.join(names)}):{body}", slots)  # as dataclasses make theirs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -150,6 +150,7 @@ def relabel(
     from igpo_gym.agents.rollouts.records import read_settings
     from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
     from igpo_gym.agents.rollouts.summary import Values
+    from igpo_gym.lm.policy import forget_prefixes
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
     from igpo_gym.scorers import resolve_scorer
@@ -227,7 +228,7 @@ def relabel(
             tell_forecast(estimated([work]), (work.left, work.what))
             return
         with ResumedFile(out, made, tell_again, batch_size) as written:
-            _forget(readers)
+            forget_prefixes(*readers)
             for each in progress(price(written.done), "episodes", total - written.done):
                 own = recordings.popleft()
                 line = _line(each, own)
@@ -235,7 +236,7 @@ def relabel(
                 written.write(_record(each, line, functions[0], own | models) if records else line)
                 tell(line)
                 if written.done % batch_size == 0:
-                    _forget(readers)
+                    forget_prefixes(*readers)
             meter.check(written.done, total, "episodes")
     console.print(_table(returns))
 
@@ -247,14 +248,6 @@ def _batches(priced: Iterator[Priced], size: int, meter: Meter, judged: bool) ->
     while batch := list(islice(priced, size)):
         meter.add(Spent(verdicts=sum(map(_graded, batch)) if judged else 0))
         yield len(batch)
-
-
-def _forget(readers: Iterable[Any]) -> None:
-    """Empty the prefix caches of models, so that a batch is rounded as in a run that begins with it."""
-    for each in readers:
-        for holder in (each, getattr(each, "reader", None)):
-            if clear := getattr(holder, "clear", None):
-                clear()
 
 
 def _graded(priced: Priced) -> int:

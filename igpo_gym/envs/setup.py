@@ -29,10 +29,8 @@ from igpo_gym.search import corpus_of, resolve_search
 from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
 from igpo_gym.tools.evidence import GOLD_EVIDENCE
-from igpo_gym.values import quickly_made
 
 
-@quickly_made
 @dataclass(frozen=True, slots=True)
 class QuestionStream:
     """An endless, seeded sequence of questions. Any place in it can be looked up.

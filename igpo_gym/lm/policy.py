@@ -37,6 +37,18 @@ def has_room(policy: Policy, episode: Episode) -> bool:
     return True if check is None else bool(check(episode))
 
 
+def forget_prefixes(*models: object) -> None:
+    """Empty the prefix caches of those policies and scorers that read with a model here.
+
+    What they read next is rounded as in a run that begins with it.
+
+    >>> forget_prefixes(None, "a scorer of another kind")
+    """
+    for model in models:
+        if clear := getattr(getattr(model, "reader", None), "clear", None):
+            clear()
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a language model draws the tokens of a message. Raises SpecError for values without meaning.

@@ -17,9 +17,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.branches import Branching, grouped, owners
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.costs import Meter, Spent
@@ -64,12 +62,8 @@ from igpo_gym.agents.training.warner import Warner
 from igpo_gym.envs.setup import QuestionStream, assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.framing import Framing
-from igpo_gym.lm.policy import Sampling
+from igpo_gym.lm.policy import Sampling, forget_prefixes
 from igpo_gym.rewards import curriculum_weights, resolve_reward
-from igpo_gym.scorers.local import TransformersScorer
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -292,12 +286,7 @@ class Run:
         return dict(total)
 
     def _forget(self) -> None:
-        """Empty all prefix caches."""
-        if isinstance(self.policy, LanguageModelPolicy):
-            self.policy.reader.clear()
-        for scorer in (self.scorer, self.reference_scorer):
-            if isinstance(scorer, TransformersScorer):
-                scorer.clear()
+        forget_prefixes(self.policy, self.scorer, self.reference_scorer)
 
     def _advantages(self, turns: Turns) -> Floats:
         given: dict[str, tuple[float, float]] = {}
