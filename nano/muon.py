@@ -10,15 +10,16 @@ from torch import Tensor
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Matrices (count, rows, columns) with their singular values pushed towards 1."""
-    x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+    """Matrices (count, rows, columns) with their singular values pushed towards 1; in bfloat16, which is
+    exact enough for a direction and takes a third of the time."""
+    x = (matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).bfloat16()
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.transpose(1, 2)
     for _ in range(5):
         gram = x @ x.transpose(1, 2)
         x = 3.4445 * x + (2.0315 * gram @ gram - 4.7750 * gram) @ x
-    out: Tensor = x.transpose(1, 2) if tall else x
+    out: Tensor = (x.transpose(1, 2) if tall else x).to(matrices.dtype)
     return out
 
 

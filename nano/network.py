@@ -21,7 +21,7 @@ class Shape:
 
     vocabulary: int = 1024
     width: int = 128
-    layers: int = 6
+    layers: int = 8
     heads: int = 4
     feedforward: int = 352
     rope_base: float = 10000.0

@@ -1,8 +1,9 @@
 """The tokenizer of the packaged model: byte-level BPE of about a thousand tokens, made for the world's text.
 
 Every invented word is written in as many tokens as it has syllables, with the same tokens wherever it stands,
-which is what lets a small model copy names it has never met. The tags of the protocol are single tokens, but
-not control tokens: a decoded message keeps them.
+which is what lets a small model copy names it has never met. A year is two tokens, its century and the rest,
+so years can be compared. The tags of the protocol are single tokens, but not control tokens: a decoded message
+keeps them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from igpo_gym.data.world.names import FIRST, LATER
 from igpo_gym.episode import Question
 from igpo_gym.protocols import TAGS
 from igpo_gym.protocols.protocol import unavailable
+from igpo_gym.tools.opening import OPEN
+from igpo_gym.tools.searching import SEARCH
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,16 +27,19 @@ if TYPE_CHECKING:
 VOCABULARY = 1024
 PAD, BOS, EOS = "<|pad|>", "<|bos|>", "<|eos|>"
 TAG_TOKENS = tuple(
-    f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/")
+    f"<{slash}{name}>" for name in ("think", "search", "open", "information", "answer") for slash in ("", "/")
 )
 
 _INVENTED = re.compile(rf"\b({'|'.join(FIRST)})((?:{'|'.join(LATER)})+)\b")
 _LATER = re.compile("|".join(LATER))
+_YEAR = re.compile(r"\b(1[5-9])(\d0)\b")
 _TAG = re.compile(r"</?\w+>")
 
 
 def _syllables_apart(text: str) -> str:
-    """The text with a digit between the syllables of invented words, so that no merge crosses them."""
+    """The text with a digit between the syllables of invented words, and a letter within years, so that no
+    merge crosses them."""
+    text = _YEAR.sub(r"\1x\2", text)
     return _INVENTED.sub(lambda match: "1".join([match[1], *_LATER.findall(match[2])]), text)
 
 
@@ -42,6 +48,7 @@ def _fixed_texts() -> list[str]:
     types = [name for kind in KINDS.values() for name in kind.types]
     texts = [
         TAGS.prompt(Question("", "-", ("-",)))[0].text,
+        TAGS.with_tools((SEARCH, OPEN)).prompt(Question("", "-", ("-",)))[0].text,
         TAGS.reply_text(TAGS.passages(())),
         TAGS.reply_text("Doc 1(Title: - ) -\nDoc 2(Title: - ) -\nDoc 3(Title: - ) -"),
         TAGS.reply_text(unavailable("search")),
@@ -51,6 +58,8 @@ def _fixed_texts() -> list[str]:
         f"{TAGS.probe.prefix} - {TAGS.probe.suffix}",
         "I need the -",
         "I look again",
+        "I read -",
+        " (page 1 of 1)",
         "I read on",
         "I search the question",
         "I do not know.",

@@ -3,6 +3,9 @@
 One run, seeded and resumable: start it again with the same folder and it goes on from its last checkpoint.
 Worlds are made as they are needed and none is met twice. The lessons follow one another on the accuracy of
 the answers, so the run does not stand or fall with a schedule.
+
+``--processes 2`` learns on two cores: each process makes the same rows, learns its share of every step's
+batches, and the gradients are summed. The numbers differ by rounding alone.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,16 +25,18 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor, distributed, multiprocessing
 from torch.nn import functional
 
 from igpo_gym.storage import changed
 from nano.checkpoint import export, load_weights
-from nano.lessons import LESSONS, Batch, Encoder, Part, batches, lesson_rows
+from nano.lessons import LESSONS, lesson_rows
 from nano.muon import Muon
 from nano.network import Llama, Shape, initialize
+from nano.rows import Batch, Encoder, Part, batches
 from nano.tokenizer import build_tokenizer
 
-LOG_EVERY = 50
+LOG_EVERY = 125
 """Steps between two lines of the log; the lessons' accuracy is taken over as many."""
 
 
@@ -38,14 +44,15 @@ LOG_EVERY = 50
 class NanoSettings:
     """All that decides what a run gives, with the tokenizer and the lessons."""
 
-    tokens: float = 58e6
+    tokens: float = 30e6
     """The length of the run in tokens, branches included."""
-    batch: int = 2048
+    batch: int = 512
     """Tokens in a batch of similar rows."""
-    batches: int = 3
-    """Batches in a step, drawn at random, so that a step mixes short rows and long."""
-    muon_rate: float = 0.006
-    adam_rate: float = 1e-3
+    batches: int = 2
+    """Batches in a step, drawn at random, so that a step mixes short rows and long. Small steps need a third
+    of the tokens that steps of 6,144 do."""
+    muon_rate: float = 0.004
+    adam_rate: float = 8e-4
     warm_up: int = 100
     """Steps over which the learning rates rise."""
     flat: float = 0.6
@@ -55,6 +62,7 @@ class NanoSettings:
     """How many checkpoints of the weights alone are kept along the run."""
     seed: int = 0
     threads: int = 1
+    processes: int = 1
 
 
 def _tokenizer(path: Path) -> Tokenizer:
@@ -64,10 +72,28 @@ def _tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A process's place among those that learn together."""
+
+    rank: int = 0
+    size: int = 1
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Add up tensors over all processes, in place."""
+        if self.size > 1:
+            flat = torch.cat([tensor.flatten() for tensor in tensors])
+            distributed.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in tensors])
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+
 class NanoRun:
     """The state of a training run, saved and restored as a whole."""
 
-    def __init__(self, out: Path, settings: NanoSettings, shape: Shape) -> None:
+    def __init__(self, out: Path, settings: NanoSettings, shape: Shape, share: Share = Share()) -> None:
+        self.share = share
         self.out, self.settings = out, settings
         self.tokenizer = _tokenizer(out / "tokenizer.json")
         self.encode = Encoder(self.tokenizer)
@@ -77,7 +103,7 @@ class NanoRun:
         others = [p for n, p in self.model.named_parameters() if p.dim() != 2 or "embed" in n]
         self.muon = Muon(matrices)
         self.adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
-        self.tokens = self.step = self.chunk = self.lesson = 0
+        self.tokens = self.step = self.chunk = self.lesson = self.begun = 0
         self.seconds = 0.0
         self.log: list[dict[str, Any]] = []
 
@@ -94,7 +120,7 @@ class NanoRun:
                 "model": self.model.state_dict(),
                 "muon": self.muon.velocities,
                 "adam": self.adam.state_dict(),
-                "counts": (self.tokens, self.step, self.chunk, self.lesson, self.seconds),
+                "counts": (self.tokens, self.step, self.chunk, self.lesson, self.begun, self.seconds),
                 "log": self.log,
                 "settings": asdict(self.settings),
             },
@@ -107,19 +133,19 @@ class NanoRun:
     def resume(self) -> bool:
         """Go on from the folder's checkpoint, if it has one. ValueError if it was made with other settings.
 
-        The length of the run and its threads may change: a run can be cut short, or go on for longer.
+        The length of the run, its threads and processes may change: it can be cut short, or go on for longer.
         """
         if not (path := self.out / "run.pt").exists():
             return False
         state = torch.load(path, weights_only=True)
-        free = {"tokens": self.settings.tokens, "threads": self.settings.threads}
+        free = {name: getattr(self.settings, name) for name in ("tokens", "threads", "processes")}
         if names := changed(state["settings"] | free, asdict(self.settings)):
             raise ValueError(f"{path} was made with other settings ({names})")
         self.model.load_state_dict(state["model"])
         for velocity, saved in zip(self.muon.velocities, state["muon"], strict=True):
             velocity.copy_(saved)
         self.adam.load_state_dict(state["adam"])
-        self.tokens, self.step, self.chunk, self.lesson, self.seconds = state["counts"]
+        self.tokens, self.step, self.chunk, self.lesson, self.begun, self.seconds = state["counts"]
         self.log = state["log"]
         return True
 
@@ -146,8 +172,8 @@ class NanoRun:
         rate = min(1.0, (self.step + 1) / settings.warm_up)
         rate *= min(1.0, max(0.02, (1 - self.progress) / (1 - settings.flat)))
         total = sum(float(batch.weights.sum()) for batch in step)
-        sums = {part: [0.0, 0.0, 0.0] for part in Part}
-        for batch in step:
+        counted = torch.zeros(len(Part), 3, dtype=torch.float64)
+        for batch in step[self.share.rank :: self.share.size]:
             hidden = self.model(batch.ids, batch.positions, batch.mask)
             chosen = batch.weights > 0
             targets, parts = batch.targets[chosen], batch.parts[chosen]
@@ -156,12 +182,17 @@ class NanoRun:
             loss = (losses * batch.weights[chosen]).sum() / total
             loss.backward()  # type: ignore[no-untyped-call]
             right = logits.detach().argmax(-1) == targets
-            for part, into in sums.items():
-                of = parts == part
-                into[0] += float(losses.detach()[of].sum())
-                into[1] += int(right[of].sum())
-                into[2] += int(of.sum())
-            self.tokens += batch.size
+            told = torch.stack([losses.detach(), right, torch.ones_like(losses)], 1).double()
+            counted.index_add_(0, parts, told)
+        gradients = [
+            parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            for parameter in self.model.parameters()
+        ]
+        self.share.sum(gradients)
+        for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        self.share.sum([counted])
+        self.tokens += sum(batch.size for batch in step)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.muon.step(settings.muon_rate * rate)
         for group in self.adam.param_groups:
@@ -169,7 +200,7 @@ class NanoRun:
         self.adam.step()
         self.model.zero_grad(set_to_none=True)
         self.step += 1
-        return sums
+        return {part: counted[part].tolist() for part in Part}
 
 
 def train(
@@ -179,13 +210,31 @@ def train(
 
     ``begin`` is an earlier run's snapshot whose weights and tokenizer a new run begins with, at ``lesson``.
     """
-    torch.set_num_threads(settings.threads)
     out.mkdir(parents=True, exist_ok=True)
     if begin is not None:
         shutil.copy(begin / "tokenizer.json", out / "tokenizer.json")
-    run = NanoRun(out, settings, shape)
+    _tokenizer(out / "tokenizer.json")
+    if settings.processes == 1:
+        _learn(0, out, settings, shape, begin, lesson, "")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = f"file://{folder}/meeting"
+        arguments = (out, settings, shape, begin, lesson, meeting)
+        multiprocessing.spawn(_learn, arguments, nprocs=settings.processes)  # type: ignore[no-untyped-call]
+
+
+def _learn(
+    rank: int, out: Path, settings: NanoSettings, shape: Shape, begin: Path | None, lesson: int, meeting: str
+) -> None:
+    """One process's part of a run: the first of them also writes what is kept of it."""
+    torch.set_num_threads(settings.threads)
+    if meeting:
+        distributed.init_process_group("gloo", meeting, rank=rank, world_size=settings.processes)
+    run = NanoRun(out, settings, shape, Share(rank, settings.processes))
+    writes = rank == 0
     if run.resume():
-        print(f"resumed at step {run.step}")
+        if writes:
+            print(f"resumed at step {run.step}")
     elif begin is not None:
         run.model.load_state_dict(load_weights(begin))
         run.lesson = lesson
@@ -198,14 +247,19 @@ def train(
                 sums[part] = [a + b for a, b in zip(sums[part], numbers, strict=True)]
             run.seconds = time.perf_counter() - begun
             if run.step % LOG_EVERY == 0:
-                _report(run, sums)
+                _report(run, sums, shown=writes)
+                _go_on(run, sums)
                 sums = {part: [0.0, 0.0, 0.0] for part in Part}
-            if (share := int(run.progress * settings.snapshots)) != before:
+            if (share := int(run.progress * settings.snapshots)) != before and writes:
                 export(run.model, run.tokenizer, out / "snapshots" / f"{share:03d}")
         if run.progress >= 1:
             break
-        if run.chunk % 4 == 0:
+        if run.chunk % 4 == 0 and writes:
             run.save()
+    if meeting:
+        distributed.destroy_process_group()
+    if not writes:
+        return
     run.save()
     export(run.model, run.tokenizer, out / "final")
     try:
@@ -234,7 +288,7 @@ def plot(log: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _report(run: NanoRun, sums: dict[Part, list[float]]) -> None:
+def _report(run: NanoRun, sums: dict[Part, list[float]], shown: bool) -> None:
     line: dict[str, Any] = {
         "step": run.step,
         "tokens": run.tokens,
@@ -245,7 +299,9 @@ def _report(run: NanoRun, sums: dict[Part, list[float]]) -> None:
         if count:
             line[part.name.lower()] = {"loss": round(loss / count, 4), "accuracy": round(right / count, 4)}
     run.log.append(line)
-    shown = "  ".join(
+    if not shown:
+        return
+    told = "  ".join(
         f"{part.name.lower()} {loss / count:.3f}/{right / count:.3f}"
         for part, (loss, right, count) in sums.items()
         if count
@@ -254,13 +310,20 @@ def _report(run: NanoRun, sums: dict[Part, list[float]]) -> None:
     left = (run.settings.tokens - run.tokens) / rate / 60
     print(
         f"{run.progress:6.1%}  step {run.step}  {run.tokens / 1e6:.2f}M tokens  {rate:.0f}/s  "
-        f"{left:.0f} min left  {LESSONS[run.lesson].name}: {shown}",
+        f"{left:.0f} min left  {LESSONS[run.lesson].name}: {told}",
         flush=True,
     )
-    part, goal = LESSONS[run.lesson].passed
+
+
+def _go_on(run: NanoRun, sums: dict[Part, list[float]]) -> None:
+    """To the next lesson, if this one is learned or its patience is at an end."""
+    lesson = LESSONS[run.lesson]
+    part, goal = lesson.passed
     _, right, count = sums[part]
-    if count and right / count > goal and run.lesson + 1 < len(LESSONS):
+    learned = count and right / count > goal
+    if (learned or run.step - run.begun >= lesson.patience) and run.lesson + 1 < len(LESSONS):
         run.lesson += 1
+        run.begun = run.step
 
 
 def main() -> None:
