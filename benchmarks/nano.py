@@ -41,11 +41,14 @@ from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search import BM25Index
 from igpo_gym.statistics import ANYTHING, SHARE, Bounds, Estimate, estimate, mean_over, stratified_auc
+from igpo_gym.tools import Search
 from igpo_gym.tools import queries as queries_of
-from nano.lessons import play_all
+from nano.playing import play_all
 
 MODELS = Path(__file__).parents[1] / "igpo_gym" / "models"
 TOP_K = 3
+MAX_TURNS = 6
+"""The environment's defaults."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Bench:
 
     def episodes(self, policy: Policy) -> list[Episode]:
         """One episode for each question."""
-        return play_all(policy, self.questions.questions, self.index, TOP_K)
+        return play_all(policy, self.questions.questions, (Search(self.index, TOP_K),), MAX_TURNS)
 
     def beliefs(self, episodes: Sequence[Episode], view: BeliefView = BELIEF) -> list[list[float]]:
         """The belief before the first turn and after every turn that the environment replied to."""

@@ -1,4 +1,4 @@
-"""What the packaged model is taught, and in which order: lessons of rising difficulty, made of fresh worlds."""
+"""What the packaged model is taught, and in which order: lessons of rising difficulty, of fresh worlds."""
 
 from __future__ import annotations
 

@@ -80,11 +80,13 @@ def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[
 def pupil(
     know: Knowledge, episode: Episode, rng: Random, rate: float, lies: float, lingers: float = _LINGERS
 ) -> str:
-    """The expert, distracted in a share ``rate`` of its turns, that often goes on when it knows enough, and a
-    share ``lies`` of whose thoughts state a wrong answer: as a claim, or as what a search is to have found."""
+    """The expert, distracted in a share ``rate`` of its turns, that often goes on when it knows enough.
+
+    A share ``lies`` of its thoughts states a wrong answer: as a claim, or as what a search is to have found.
+    """
     knows = all(known_hops(episode.question, retrieved(episode)))
     message = noisy(know, episode, rng, max(rate, lingers) if knows else rate)
-    thought, close, action = message.partition("</think>")
+    _, close, action = message.partition("</think>")
     if not close or "<answer>" in message or rng.random() >= lies:
         return message
     return f"<think>{_lie(know, episode.question, rng)}{close}{action}"
@@ -120,7 +122,13 @@ def play_all(
 
 
 def transcript_rows(
-    world: World, encode: Encoder, rng: Random, top_k: Sequence[int], brief: float, shuffle: float, lies: float
+    world: World,
+    encode: Encoder,
+    rng: Random,
+    top_k: Sequence[int],
+    brief: float,
+    shuffle: float,
+    lies: float,
 ) -> list[Row]:
     """A transcript of each question of a world.
 

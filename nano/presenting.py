@@ -60,4 +60,5 @@ class Arranged:
     arrange: Arrangement
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        """What the retriever finds, as it is to be read."""
         return [self.arrange(found) for found in self.retriever.search(queries, k)]

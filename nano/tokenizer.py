@@ -2,8 +2,8 @@
 
 Every invented word is written in as many tokens as it has syllables, with the same tokens wherever it stands,
 which is what lets a small model copy names it has never met. A year is two tokens, its century and the rest,
-so years can be compared. The tags of the protocol are single tokens, but not control tokens: a decoded message
-keeps them.
+so that years can be compared. The tags of the protocol are single tokens, but not control tokens: a decoded
+message keeps them.
 """
 
 from __future__ import annotations

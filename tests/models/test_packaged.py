@@ -11,7 +11,8 @@ from igpo_gym.protocols import TAGS
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search import BM25Index
-from nano.lessons import play_all
+from igpo_gym.tools import Search
+from nano.playing import play_all
 from nano.tokenizer import build_tokenizer
 
 MODELS = Path(igpo_gym.__file__).parent / "models"
@@ -45,7 +46,7 @@ def test_the_packaged_tokenizer_is_the_one_that_the_code_builds():
 def test_nano_reads_worlds_it_never_saw():
     world = load_world("validation", seed=9, questions=24, hops=1)
     episodes = play_all(
-        ScriptedAgent("expert", world), world.questions, BM25Index.build(world.passages), top_k=3
+        ScriptedAgent("expert", world), world.questions, [Search(BM25Index.build(world.passages), 3)]
     )
     bridges = [e for e in episodes if "/bridge-" in e.question.id and e.terminated]
     before, after = (
