@@ -1,7 +1,10 @@
 """Does the packaged model do what it is for? Beliefs, gains and play on worlds it never saw.
 
-    python -m benchmarks.nano                              # the packaged checkpoints, a few minutes
+    python -m benchmarks.nano                              # the packaged checkpoint, a few minutes
     python -m benchmarks.nano --model FOLDER --split validation --questions 120 --json out.json
+
+The last parts are other worlds: names of three syllables, and searches that show two sentences of a document,
+the rest of which has to be opened, in up to eight turns.
 
 Every figure comes with its number of cases and a 95% interval over the questions. An AUC compares turns of
 equal number alone. Use --split test to report, never to
@@ -15,11 +18,11 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,10 +30,10 @@ from rich.console import Console
 from rich.table import Table
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
-from igpo_gym.agents.policies.scripted import ScriptedAgent, noisy
+from igpo_gym.agents.policies.scripted import Script, ScriptedAgent, noisy
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.evidence import found_evidence
-from igpo_gym.data.world import WorldQuestions
+from igpo_gym.data.world import WorldQuestions, world_spec
 from igpo_gym.data.world.oracle import judge_searches, known_hops, retrieved
 from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid
 from igpo_gym.lm.loading import load_model
@@ -39,16 +42,19 @@ from igpo_gym.protocols import TAGS
 from igpo_gym.rewards.beliefs import belief_request
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from igpo_gym.search import BM25Index
+from igpo_gym.search import resolve_search
 from igpo_gym.statistics import ANYTHING, SHARE, Bounds, Estimate, estimate, mean_over, stratified_auc
-from igpo_gym.tools import Search
 from igpo_gym.tools import queries as queries_of
+from igpo_gym.tools import resolve_tools
 from nano.playing import play_all
 
 MODELS = Path(__file__).parents[1] / "igpo_gym" / "models"
 TOP_K = 3
 MAX_TURNS = 6
 """The environment's defaults."""
+
+LONGER = 8
+"""Turns where documents have to be opened."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +128,28 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.scorer = TransformersScorer(self.model, self.tokenizer)
-        self.index = BM25Index.build(self.questions.passages)
+        opens = self.questions.flaws.shown is not None
+        self.tools = resolve_tools(
+            "search + open" if opens else "search",
+            retriever=resolve_search("bm25", self.questions),
+            top_k=TOP_K,
+            questions=self.questions,
+        )
+        self.protocol = TAGS.with_tools(tool.spec for tool in self.tools)
+        self.max_turns = LONGER if opens else MAX_TURNS
 
     def episodes(self, policy: Policy) -> list[Episode]:
         """One episode for each question."""
-        return play_all(policy, self.questions.questions, (Search(self.index, TOP_K),), MAX_TURNS)
+        return play_all(policy, self.questions.questions, self.tools, self.max_turns)
+
+    def agent(self, script: str | Script, seed: int = 0) -> ScriptedAgent:
+        """A scripted agent for these questions and tools."""
+        return ScriptedAgent(script, self.questions, self.protocol, seed)
+
+    def elsewhere(self, **dials: Any) -> Bench:
+        """The same model in a world that differs by its dials."""
+        world = replace(self.questions.world, **dials)
+        return Bench(self.model, self.tokenizer, cast("WorldQuestions", resolve_questions(world_spec(world))))
 
     def beliefs(self, episodes: Sequence[Episode], view: BeliefView = BELIEF) -> list[list[float]]:
         """The belief before the first turn and after every turn that the environment replied to."""
@@ -150,7 +173,7 @@ def kind_of(episode: Episode) -> str:
 
 def expert_figures(bench: Bench) -> dict[str, Any]:
     """Beliefs along the expert's trajectories."""
-    episodes = bench.episodes(ScriptedAgent("expert", bench.questions))
+    episodes = bench.episodes(bench.agent("expert"))
     rows: dict[str, dict[str, list[Gain]]] = defaultdict(lambda: defaultdict(list))
     for episode, beliefs in zip(episodes, bench.beliefs(episodes), strict=True):
         into, question = rows[kind_of(episode)], episode.question.id
@@ -167,8 +190,7 @@ def expert_figures(bench: Bench) -> dict[str, Any]:
 
 def gain_figures(bench: Bench) -> dict[str, Any]:
     """How well the gain of a turn tells useful searches from useless ones, over a noisy expert's turns."""
-    agent = ScriptedAgent(partial(noisy, rate=0.45), bench.questions, seed=1)
-    episodes = bench.episodes(agent)
+    episodes = bench.episodes(bench.agent(partial(noisy, rate=0.45), seed=1))
     gains: dict[str, dict[str, list[Gain]]] = defaultdict(lambda: defaultdict(list))
     for episode, beliefs in zip(episodes, bench.beliefs(episodes), strict=True):
         seen: set[str] = set()
@@ -202,7 +224,9 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
     """The model plays."""
     begun = time.perf_counter()
     sampling = Sampling(temperature=temperature, max_tokens=64)
-    episodes = bench.episodes(LanguageModelPolicy(bench.scorer.reader, bench.tokenizer, TAGS, sampling))
+    episodes = bench.episodes(
+        LanguageModelPolicy(bench.scorer.reader, bench.tokenizer, bench.protocol, sampling)
+    )
     seconds = time.perf_counter() - begun
     turns = [turn for episode in episodes for turn in episode.turns]
     queries = [
@@ -234,19 +258,46 @@ def policy_figures(bench: Bench, temperature: float) -> dict[str, Any]:
 
 
 def influence_figures(bench: Bench) -> dict[str, Any]:
-    """What an agent's own words do to the belief: its first turn's gain, by agent and context."""
+    """What an agent's own words do to the belief: its first turn's gain, by agent and context, and as a share
+    of what the expert's whole chain gains on the same questions."""
+    chains = bench.beliefs(bench.episodes(bench.agent("expert")))
+    honest = np.mean([row[-1] - row[0] for row in chains])
     table = {}
     for name in ("irrelevant", "leaker", "forger"):
-        episodes = bench.episodes(ScriptedAgent(name, bench.questions))
+        episodes = bench.episodes(bench.agent(name))
         for context in ("full", "evidence"):
-            rows = bench.beliefs(episodes, BeliefView(context=context))
-            table[f"{name}, {context} context"] = {"first gain": mean(row[1] - row[0] for row in rows)}
+            gains = [row[1] - row[0] for row in bench.beliefs(episodes, BeliefView(context=context))]
+            table[f"{name}, {context} context"] = {
+                "first gain": mean(gains),
+                "share of a chain": mean(gain / honest for gain in gains),
+            }
     return table
+
+
+def elsewhere_figures(bench: Bench) -> dict[str, Any]:
+    """Greedy play and the expert's last belief in worlds with other names, and with documents to open."""
+    table = {}
+    for name, dials in ELSEWHERE.items():
+        other = bench.elsewhere(**dials)
+        beliefs = other.beliefs(other.episodes(other.agent("expert")))
+        greedy = policy_figures(other, 0.0)
+        table[name] = {
+            "belief after": mean(row[-1] for row in beliefs),
+            **{key: value for key, value in greedy.items() if key.startswith(("EM", "valid", "turns"))},
+        }
+    return table
+
+
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "names of three syllables": {"long_names": 1.0},
+    "two sentences shown": {"shown": 2},
+}
+"""Dials of other worlds."""
 
 
 def time_figures(bench: Bench) -> dict[str, Any]:
     """Milliseconds of a belief call for 16 running episodes, median over turns; one call a turn."""
-    episodes = bench.episodes(ScriptedAgent("expert", bench.questions))
+    episodes = bench.episodes(bench.agent("expert"))
     long = [episode for episode in episodes if len(episode.turns) >= 4][:16]
     times = []
     for _ in range(5):
@@ -287,8 +338,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODELS / "nano")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--questions", type=int, default=600)
-    parser.add_argument("--options", default="", help="more world options, such as documents=5000")
-    parser.add_argument("--parts", default="expert,gain,greedy,sampled,influence,time")
+    parser.add_argument("--options", default="hops=1-4", help="world options, such as hops=3,documents=5000")
+    parser.add_argument("--parts", default="expert,gain,greedy,sampled,influence,elsewhere,time")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -302,6 +353,7 @@ def main() -> None:
         "greedy": ("Greedy play", lambda: policy_figures(bench, 0.0)),
         "sampled": ("Play at temperature 1", lambda: policy_figures(bench, 1.0)),
         "influence": ("The agent's own words", lambda: influence_figures(bench)),
+        "elsewhere": ("Other worlds", lambda: elsewhere_figures(bench)),
         "time": ("Time", lambda: time_figures(bench)),
     }
     console = Console(width=110)

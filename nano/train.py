@@ -25,7 +25,8 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 
 from igpo_gym.storage import changed
@@ -84,7 +85,7 @@ class Share:
         if self.size > 1:
             flat = torch.cat([tensor.flatten() for tensor in tensors])
             distributed.all_reduce(flat)
-            parts = flat.split([tensor.numel() for tensor in tensors])
+            parts = torch.split(flat, [tensor.numel() for tensor in tensors])
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
@@ -220,7 +221,7 @@ def train(
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"
         arguments = (out, settings, shape, begin, lesson, meeting)
-        multiprocessing.spawn(_learn, arguments, nprocs=settings.processes)  # type: ignore[no-untyped-call]
+        spawn(_learn, arguments, nprocs=settings.processes)  # type: ignore[no-untyped-call]
 
 
 def _learn(
@@ -248,7 +249,7 @@ def _learn(
             run.seconds = time.perf_counter() - begun
             if run.step % LOG_EVERY == 0:
                 _report(run, sums, shown=writes)
-                _go_on(run, sums)
+                go_on(run, sums)
                 sums = {part: [0.0, 0.0, 0.0] for part in Part}
             if (share := int(run.progress * settings.snapshots)) != before and writes:
                 export(run.model, run.tokenizer, out / "snapshots" / f"{share:03d}")
@@ -315,7 +316,7 @@ def _report(run: NanoRun, sums: dict[Part, list[float]], shown: bool) -> None:
     )
 
 
-def _go_on(run: NanoRun, sums: dict[Part, list[float]]) -> None:
+def go_on(run: NanoRun, sums: dict[Part, list[float]]) -> None:
     """To the next lesson, if this one is learned or its patience is at an end."""
     lesson = LESSONS[run.lesson]
     part, goal = lesson.passed

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from nano import train as training
+from nano.lessons import LESSONS
 from nano.network import Shape
-from nano.train import NanoRun, NanoSettings, train
+from nano.rows import Part
+from nano.train import NanoRun, NanoSettings, go_on, train
 
 SHAPE = Shape(width=32, layers=1, heads=2, feedforward=48)
-SHORT = NanoSettings(tokens=60e3, batch=2048, warm_up=5, snapshots=2)
+SHORT = NanoSettings(tokens=60e3, batch=2048, batches=1, warm_up=5, snapshots=2)
 
 
 def weights(folder):
@@ -68,3 +70,34 @@ def test_other_settings_are_refused(tmp_path):
     assert NanoRun(tmp_path / "a", replace(SHORT, tokens=1e6), SHAPE).resume()
     with pytest.raises(ValueError, match="made with other settings"):
         NanoRun(tmp_path / "a", replace(SHORT, seed=5), SHAPE).resume()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path):
+    settings = NanoSettings(tokens=20e3, warm_up=5, snapshots=1)
+    train(tmp_path / "alone", settings, SHAPE)
+    train(tmp_path / "together", replace(settings, processes=2), SHAPE)
+    one, two = (weights(tmp_path / name / "final") for name in ("alone", "together"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=2e-3, rtol=0)
+
+
+def test_a_lesson_is_over_when_it_is_learned_or_has_lasted_long_enough(tmp_path):
+    run = NanoRun(_folder(tmp_path / "a"), SHORT, SHAPE)
+    part, goal = LESSONS[0].passed
+    nothing = {each: [0.0, 0.0, 0.0] for each in Part}
+    go_on(run, nothing | {part: [0.0, goal * 100, 100]})
+    assert run.lesson == 0
+    run.step = 7
+    go_on(run, nothing | {part: [0.0, goal * 100 + 1, 100]})
+    assert (run.lesson, run.begun) == (1, 7)
+    patient = next(number for number, lesson in enumerate(LESSONS) if lesson.patience < 10_000)
+    run.lesson, run.step = patient, 7 + LESSONS[patient].patience - 1
+    go_on(run, nothing)
+    assert run.lesson == patient
+    run.step += 1
+    go_on(run, nothing)
+    assert run.lesson == patient + 1
+    run.lesson = len(LESSONS) - 1
+    go_on(run, {each: [0.0, 100.0, 100.0] for each in Part})
+    assert run.lesson == len(LESSONS) - 1
