@@ -131,9 +131,9 @@ def name_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row
         for entity in entities:
             first, *rest = encode(entity.name)
             row.add([first], 0.0, Part.TEXT)
-            row.add([*rest, *encode(",")], 1.0, Part.RECALL)
+            row.add([*rest, *encode(",")], 1.0, Part.NAME)
         for entity in entities[:2]:
             first, *rest = encode(entity.name)
-            row.branch([*encode.prefix, first], [*rest, encode.suffix[0]], 1.0, Part.RECALL)
+            row.branch([*encode.prefix, first], [*rest, encode.suffix[0]], 1.0, Part.NAME)
         out.append(row)
     return out

@@ -43,7 +43,7 @@ class Part(IntEnum):
     BELIEF = 4
     """A question's answer before that."""
     NAME = 5
-    """The name that was searched for."""
+    """The name that was searched for, or one of a list."""
     CHOICE = 6
     """The answer to a comparison or which-of question, both documents being there."""
     GLIMPSE = 7
