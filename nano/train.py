@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -216,16 +217,23 @@ def train(
         shutil.copy(begin / "tokenizer.json", out / "tokenizer.json")
     _tokenizer(out / "tokenizer.json")
     if settings.processes == 1:
-        _learn(0, out, settings, shape, begin, lesson, "")
+        _learn(0, out, settings, shape, begin, lesson)
         return
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"
-        arguments = (out, settings, shape, begin, lesson, meeting)
+        arguments = (out, settings, shape, begin, lesson, meeting, os.getpid())
         spawn(_learn, arguments, nprocs=settings.processes)  # type: ignore[no-untyped-call]
 
 
 def _learn(
-    rank: int, out: Path, settings: NanoSettings, shape: Shape, begin: Path | None, lesson: int, meeting: str
+    rank: int,
+    out: Path,
+    settings: NanoSettings,
+    shape: Shape,
+    begin: Path | None,
+    lesson: int,
+    meeting: str = "",
+    parent: int = 0,
 ) -> None:
     """One process's part of a run: the first of them also writes what is kept of it."""
     torch.set_num_threads(settings.threads)
@@ -242,6 +250,8 @@ def _learn(
     sums = {part: [0.0, 0.0, 0.0] for part in Part}
     begun = time.perf_counter() - run.seconds
     for chunk in run.chunks():
+        if parent and os.getppid() != parent:
+            raise SystemExit("the run was ended")
         for step in chunk:
             before = int(run.progress * settings.snapshots)
             for part, numbers in run.learn(step).items():
