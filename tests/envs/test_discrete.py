@@ -102,7 +102,7 @@ def test_rewards_are_those_of_the_text_environment(
     for action, message in (
         (search(0), "<search>Tin Drum</search>"),
         (answer(SLOTS - 1), ""),
-        (answer(0), "<answer>Tin Drum</answer>"),
+        (answer(0), "<answer>\nTin Drum\n</answer>"),
     ):
         _, *paid, info = env.step(action)
         _, *expected, expected_info = text.step(message)

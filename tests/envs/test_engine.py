@@ -460,7 +460,7 @@ def test_a_last_turn_for_the_answer_alone(engine: Engine) -> None:
         step(engine, episodes, "<search>drum</search>", "<search>drum</search>")
     assert [episode.end for episode in episodes] == [None, None]
     last = episodes[0].turns[-1].observation
-    assert "only an answer counts. Write <answer>answer</answer> to answer." in last
+    assert "only an answer counts. Write <answer>\nanswer\n</answer> to answer." in last
     assert "only an answer" not in episodes[0].turns[-2].observation
     rewards = step(engine, episodes, "<answer>Grass</answer>", "<search>drum</search>")
     assert [episode.end for episode in episodes] == ["answered", "turns exhausted"]

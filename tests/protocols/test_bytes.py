@@ -28,7 +28,7 @@ def test_tags() -> None:
             "user",
             "Answer the question. Think between <think> and </think>, then search with <search>query</search>; "
             "the results come between <information> and </information>. When you know enough, write "
-            "<answer>answer</answer> and nothing else.\n\nQuestion: Who wrote ‹b> it?\n",
+            "<answer>\nanswer\n</answer> and nothing else.\n\nQuestion: Who wrote ‹b> it?\n",
         )
     ]
     assert replies(TAGS) == [
@@ -37,13 +37,13 @@ def test_tags() -> None:
         "\n<information>\nSearch is unavailable at the moment. Try again, or answer with what you know.\n"
         "</information>\n",
         "\n<information>\nInvalid message: why. Write <search>query</search> to search or "
-        "<answer>answer</answer> to answer.\n</information>\n",
+        "<answer>\nanswer\n</answer> to answer.\n</information>\n",
     ]
     assert (
         TAGS.write(search_call("a < b", "c"), "hm")
         == "<think>hm</think><search>a ‹ b</search><search>c</search>"
     )
-    assert TAGS.write(Answer("x")) == "<answer>x</answer>"
+    assert TAGS.write(Answer("x")) == "<answer>\nx\n</answer>"
     assert TAGS.stops == ("</search>", "</answer>")
     assert TAGS.reply("")[0].role == "assistant"
 
@@ -59,7 +59,7 @@ def test_tool_call() -> None:
             '"required": ["query"]}}}\n</tools>\n\nTo search, write the call as JSON:\n<tool_call>\n'
             '{"name": "search", "arguments": {"query": ["first query", "second query"]}}\n</tool_call>\n'
             "The results come between <tool_response> and </tool_response>. When you know enough, write "
-            "<answer>answer</answer>, short and without explanation.",
+            "<answer>\nanswer\n</answer>, short and without explanation.",
         ),
         ("user", "Who wrote ‹b> it?"),
     ]
@@ -69,7 +69,7 @@ def test_tool_call() -> None:
         "<tool_response>\nSearch is unavailable at the moment. Try again, or answer with what you know.\n"
         "</tool_response>\n",
         '<tool_response>\nInvalid message: why. Write <tool_call>{"name": "search", "arguments": {"query": '
-        '"query"}}</tool_call> to search or <answer>answer</answer> to answer.\n</tool_response>\n',
+        '"query"}}</tool_call> to search or <answer>\nanswer\n</answer> to answer.\n</tool_response>\n',
     ]
     assert TOOL_CALL.write(search_call("a < b", "c"), "hm") == (
         '<think>hm</think><tool_call>{"name": "search", "arguments": {"query": ["a ‹ b", "c"]}}</tool_call>'

@@ -112,6 +112,16 @@ def test_parse_inverts_write(protocol: TextProtocol, text: str, thought: str) ->
 
 
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda each: f"{each.name}-{len(each.tools)}")
+def test_prompt_advice_and_probe_show_one_form_of_the_answer(protocol: TextProtocol) -> None:
+    if protocol.advise is not None:  # there answering is a tool
+        return
+    shown = protocol.write(Answer("answer"))
+    assert protocol.probe.around("answer").endswith(shown)
+    assert any(shown in segment.text for segment in protocol.prompt(Question("q", "Who?", ("Danzig",))))
+    assert shown in protocol.invalid("why")
+
+
+@pytest.mark.parametrize("protocol", EVERY, ids=lambda each: f"{each.name}-{len(each.tools)}")
 def test_what_the_environment_advises_is_valid(protocol: TextProtocol) -> None:
     for tool in protocol.tools:
         for example in tool.examples:
