@@ -136,16 +136,18 @@ class Batch:
     """How many tokens there are, without the padding."""
 
 
-def batches(rows: Iterable[Row], tokens: int, rng: Random) -> list[Batch]:
-    """Similar rows together, about ``tokens`` a batch, in random order."""
-    out, current, held = [], list[Row](), 0
+def steps(rows: Iterable[Row], tokens: int, size: int, rng: Random) -> list[list[Batch]]:
+    """Similar rows together, about ``tokens`` a batch; ``size`` batches of like rows a step, which take a
+    process each the same time; the steps in random order."""
+    packed, current, held = list[Batch](), list[Row](), 0
     for row in sorted(rows, key=lambda row: (len(row.branches), len(row.ids))):
         if current and held + row.length > tokens:
-            out.append(pack(current))
+            packed.append(pack(current))
             current, held = [], 0
         current.append(row)
         held += row.length
-    out.append(pack(current))
+    packed.append(pack(current))
+    out = [packed[start : start + size] for start in range(0, len(packed), size)]
     rng.shuffle(out)
     return out
 

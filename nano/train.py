@@ -35,7 +35,7 @@ from nano.checkpoint import export, load_weights
 from nano.lessons import LESSONS, lesson_rows
 from nano.muon import Muon
 from nano.network import Llama, Shape, initialize
-from nano.rows import Batch, Encoder, Part, batches
+from nano.rows import Batch, Encoder, Part, steps
 from nano.tokenizer import build_tokenizer
 
 LOG_EVERY = 125
@@ -46,13 +46,12 @@ LOG_EVERY = 125
 class NanoSettings:
     """All that decides what a run gives, with the tokenizer and the lessons."""
 
-    tokens: float = 30e6
+    tokens: float = 22e6
     """The length of the run in tokens, branches included."""
     batch: int = 512
     """Tokens in a batch of similar rows."""
     batches: int = 2
-    """Batches in a step, drawn at random, so that a step mixes short rows and long. Small steps need a third
-    of the tokens that steps of 6,144 do."""
+    """Batches in a step. Small steps need a third of the tokens that steps of 6,144 do."""
     muon_rate: float = 0.004
     adam_rate: float = 8e-4
     warm_up: int = 100
@@ -156,9 +155,8 @@ class NanoRun:
 
         def make(lesson: int, chunk: int) -> list[list[Batch]]:
             rows = lesson_rows(LESSONS[lesson], self.settings.seed, chunk, self.encode)
-            made = batches(rows, self.settings.batch, Random(f"{self.settings.seed}/{chunk}/order"))
-            size = self.settings.batches
-            return [made[start : start + size] for start in range(0, len(made), size)]
+            order = Random(f"{self.settings.seed}/{chunk}/order")
+            return steps(rows, self.settings.batch, self.settings.batches, order)
 
         with ThreadPoolExecutor(1) as background:
             ahead = background.submit(make, self.lesson, self.chunk)

@@ -100,8 +100,10 @@ class Blocks:
         return checked_calls(calls)
 
     def write(self, action: ToolCalls | Answer, tools: Tools) -> str:
-        """The blocks of an action. Texts are neutralized, so that they cannot close their own block. An answer
-        stands on a line of its own, as in the answer probe: prompt and probe show one form."""
+        """The blocks of an action. Texts are neutralized, so that they cannot close their own block.
+
+        An answer stands on a line of its own, as in the answer probe: prompt and probe show one form.
+        """
         if isinstance(action, Answer):
             return f"<{self.answer_tag}>\n{neutralize(action.text)}\n</{self.answer_tag}>"
         return "".join(self.form.write(call, tools) for call in action.calls)

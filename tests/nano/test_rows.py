@@ -6,7 +6,7 @@ import torch
 from nano.lessons import LESSONS, lesson_rows
 from nano.network import Llama, Shape, initialize
 from nano.playing import transcript_row
-from nano.rows import Part, batches, pack
+from nano.rows import Part, pack, steps
 
 
 def small_model():
@@ -58,8 +58,11 @@ def test_weights_of_one_part_can_be_raised(episodes, encode):
         assert branch.weights == [weight * factor for weight in plain.weights]
 
 
-def test_batches_hold_every_row_once_and_keep_to_their_size(encode):
+def test_steps_hold_every_row_once_and_their_batches_keep_to_their_size(encode):
     rows = lesson_rows(LESSONS[1], 0, 0, encode)
-    made = batches(rows, 2000, Random(0))
-    assert sum(batch.size for batch in made) == sum(row.length for row in rows)
-    assert max(batch.size for batch in made) <= 2000
+    made = steps(rows, 2000, 2, Random(0))
+    assert {len(step) for step in made} <= {1, 2}
+    assert sum(batch.size for step in made for batch in step) == sum(row.length for row in rows)
+    assert max(batch.size for step in made for batch in step) <= 2000
+    lengths = [max(batch.ids.shape[1] for batch in step) for step in made]
+    assert lengths != sorted(lengths)
