@@ -75,6 +75,15 @@ _SHORT_CHAINS = Lesson(
     brief=0.8,
     passed=(Part.ANSWER, 0.8),
 )
+_NAMES = replace(
+    _SHORT_CHAINS,
+    name="names",
+    questions=24,
+    lookups=24,
+    names=250,
+    passed=(Part.NAME, 0.9),
+    patience=3000,
+)
 _ALL_CHAINS = replace(
     _SHORT_CHAINS,
     name="all chains",
@@ -142,6 +151,7 @@ LESSONS = (
     Lesson("documents", facts=77, documents=90, names=40, passed=(Part.RECALL, 0.8)),
     Lesson("lookups", lookups=140, documents=32, names=40, passed=(Part.RECALL, 0.8)),
     _SHORT_CHAINS,
+    _NAMES,
     _ALL_CHAINS,
     _TURNED,
     _BACKWARD,
