@@ -92,7 +92,8 @@ _ALL_CHAINS = replace(
     lookups=12,
     brief=0.4,
     longest=1500,
-    passed=(Part.ANSWER, 0.83),
+    passed=(Part.ANSWER, 0.78),
+    patience=3000,
 )
 _TURNED = replace(
     _ALL_CHAINS,
@@ -132,9 +133,9 @@ _PLAY = replace(
     lies=0.1,
     opened=0.25,
     passed=(Part.ACT, 0.934),
-    patience=3000,
+    patience=1500,
 )
-_GLIMPSES = replace(_PLAY, name="glimpses", glimpses=64, passed=(Part.GLIMPSE, 0.7), patience=3000)
+_GLIMPSES = replace(_PLAY, name="glimpses", glimpses=64, passed=(Part.GLIMPSE, 0.7), patience=1500)
 _RANKS = replace(
     _GLIMPSES,
     name="ranks",
@@ -142,7 +143,7 @@ _RANKS = replace(
     brief=0.2,
     shuffle=0.1,
     passed=(Part.ANSWER, 0.93),
-    patience=4000,
+    patience=1500,
 )
 _WHOLE = replace(_RANKS, name="whole", brief=0.1, passed=NEVER)
 
