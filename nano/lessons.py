@@ -61,7 +61,7 @@ class Lesson:
     longest: int = 900
     """Longer rows, without their branches, are left out: attention to them costs too much."""
     passed: tuple[Part, float] = NEVER
-    """The part and the share of its tokens to be predicted rightly before the next lesson begins."""
+    """The part and the share of its predictions to be right before the next lesson begins."""
     patience: int = 1_000_000
     """The next lesson begins after so many steps in any case."""
 
@@ -71,18 +71,9 @@ _SHORT_CHAINS = Lesson(
     ((1, 1), (1, 2), (1, 3)),
     top_k=(1, 2, 3),
     lookups=48,
-    names=24,
+    names=16,
     brief=0.8,
-    passed=(Part.ANSWER, 0.8),
-)
-_NAMES = replace(
-    _SHORT_CHAINS,
-    name="names",
-    questions=24,
-    lookups=24,
-    names=250,
-    passed=(Part.NAME, 0.9),
-    patience=3000,
+    passed=(Part.ANSWER, 0.75),
 )
 _ALL_CHAINS = replace(
     _SHORT_CHAINS,
@@ -92,7 +83,7 @@ _ALL_CHAINS = replace(
     lookups=12,
     brief=0.4,
     longest=1500,
-    passed=(Part.ANSWER, 0.78),
+    passed=(Part.ANSWER, 0.75),
     patience=3000,
 )
 _TURNED = replace(
@@ -102,7 +93,8 @@ _TURNED = replace(
     pairs=400,
     turned=1.0,
     ask=("backward",),
-    passed=(Part.BACKWARD, 0.85),
+    passed=(Part.BACKWARD, 0.9),
+    patience=2000,
 )
 _BACKWARD = replace(_TURNED, name="backward", turned=0.5, patience=4000)
 _OLDEST = replace(
@@ -110,7 +102,7 @@ _OLDEST = replace(
     name="oldest",
     turned=0.3,
     ask=("backward", "oldest"),
-    passed=(Part.OLDEST, 0.9),
+    passed=(Part.OLDEST, 0.85),
     patience=3000,
 )
 _CHOICES = replace(
@@ -120,7 +112,7 @@ _CHOICES = replace(
     turned=0.2,
     ask=tuple(QUESTIONS),
     choices=200,
-    passed=(Part.CHOICE, 0.95),
+    passed=(Part.CHOICE, 0.85),
     patience=4000,
 )
 _PLAY = replace(
@@ -135,7 +127,7 @@ _PLAY = replace(
     passed=(Part.ACT, 0.934),
     patience=1500,
 )
-_GLIMPSES = replace(_PLAY, name="glimpses", glimpses=64, passed=(Part.GLIMPSE, 0.7), patience=1500)
+_GLIMPSES = replace(_PLAY, name="glimpses", glimpses=64, passed=(Part.GLIMPSE, 0.45), patience=1500)
 _RANKS = replace(
     _GLIMPSES,
     name="ranks",
@@ -148,11 +140,11 @@ _RANKS = replace(
 _WHOLE = replace(_RANKS, name="whole", brief=0.1, passed=NEVER)
 
 LESSONS = (
-    Lesson("facts", facts=256, names=40, passed=(Part.RECALL, 0.72)),
-    Lesson("documents", facts=77, documents=90, names=40, passed=(Part.RECALL, 0.8)),
-    Lesson("lookups", lookups=140, documents=32, names=40, passed=(Part.RECALL, 0.8)),
+    Lesson("names", facts=64, names=250, passed=(Part.NAME, 0.9), patience=2500),
+    Lesson("facts", facts=256, names=24, passed=(Part.RECALL, 0.75)),
+    Lesson("documents", facts=77, documents=90, names=24, passed=(Part.RECALL, 0.8)),
+    Lesson("lookups", lookups=140, documents=32, names=24, passed=(Part.RECALL, 0.8)),
     _SHORT_CHAINS,
-    _NAMES,
     _ALL_CHAINS,
     _TURNED,
     _BACKWARD,

@@ -132,6 +132,9 @@ class Batch:
     targets: Tensor
     weights: Tensor
     parts: Tensor
+    decides: Tensor
+    """Which targets count in a part's accuracy: those of rows, and the first that a branch teaches. What an
+    answer begins with has to be found; how it goes on follows from what stands around the same words before."""
     size: int
     """How many tokens there are, without the padding."""
 
@@ -165,6 +168,7 @@ def pack(rows: Sequence[Row]) -> Batch:
         torch.full((len(rows), length), fill) for fill in (0, 0, 0, 0, -2, -1)
     )
     weights = torch.zeros(len(rows), length)
+    decides = torch.zeros(len(rows), length, dtype=torch.bool)
     for i, row in enumerate(rows):
         n = len(row.ids)
         ids[i, :n] = torch.tensor(row.ids)
@@ -173,6 +177,7 @@ def pack(rows: Sequence[Row]) -> Batch:
         targets[i, : n - 1] = ids[i, 1:n]
         weights[i, : n - 1] = torch.tensor(row.weights[1:])
         parts[i, : n - 1] = torch.tensor(row.parts[1:])
+        decides[i, : n - 1] = True
         at = plain
         for number, branch in enumerate(row.branches):
             size, start = len(branch.ids), branch.start
@@ -184,6 +189,8 @@ def pack(rows: Sequence[Row]) -> Batch:
             targets[i, at : at + size - 1] = torch.tensor(branch.ids[1:])
             weights[i, at : at + size - 1] = torch.tensor(branch.weights[1:])
             parts[i, here] = int(branch.part)
+            first = next((k for k, weight in enumerate(branch.weights) if weight), 0)
+            decides[i, at + first - 1 if first else start - 1] = True
             if branch.weights[0]:
                 # Nothing is given: the row's own last token predicts the branch's first.
                 targets[i, start - 1] = branch.ids[0]
@@ -198,4 +205,4 @@ def pack(rows: Sequence[Row]) -> Batch:
     on_branch = (asking >= 0) & (asking == owner[:, None, :]) & (place <= place[plain:, None])
     visible = on_row | on_branch | (place == place[plain:, None])
     mask = torch.zeros(visible.shape).masked_fill_(~visible, torch.finfo(torch.float32).min)[:, None]
-    return Batch(ids, positions, mask, targets, weights, parts, sum(row.length for row in rows))
+    return Batch(ids, positions, mask, targets, weights, parts, decides, sum(row.length for row in rows))

@@ -167,7 +167,8 @@ class NanoRun:
                 yield chunk
 
     def learn(self, step: Sequence[Batch]) -> dict[Part, list[float]]:
-        """One step. Returns, for each part, the summed loss, the tokens predicted rightly, and the tokens."""
+        """One step. Returns, for each part, the summed loss, how many predictions were right, and how many
+        there were, of the targets that decide."""
         settings = self.settings
         rate = min(1.0, (self.step + 1) / settings.warm_up)
         rate *= min(1.0, max(0.02, (1 - self.progress) / (1 - settings.flat)))
@@ -183,7 +184,8 @@ class NanoRun:
             loss.backward()  # type: ignore[no-untyped-call]
             right = logits.detach().argmax(-1) == targets
             told = torch.stack([losses.detach(), right, torch.ones_like(losses)], 1).double()
-            counted.index_add_(0, parts, told)
+            decides = batch.decides[chosen]
+            counted.index_add_(0, parts[decides], told[decides])
         gradients = [
             parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
             for parameter in self.model.parameters()
