@@ -96,7 +96,7 @@ _TURNED = replace(
     passed=(Part.BACKWARD, 0.9),
     patience=2000,
 )
-_BACKWARD = replace(_TURNED, name="backward", turned=0.5, patience=4000)
+_BACKWARD = replace(_TURNED, name="backward", turned=0.15, passed=(Part.BACKWARD, 0.85), patience=4000)
 _OLDEST = replace(
     _BACKWARD,
     name="oldest",
@@ -140,10 +140,10 @@ _RANKS = replace(
 _WHOLE = replace(_RANKS, name="whole", brief=0.1, passed=NEVER)
 
 LESSONS = (
-    Lesson("names", facts=64, names=250, passed=(Part.NAME, 0.9), patience=2500),
-    Lesson("facts", facts=256, names=24, passed=(Part.RECALL, 0.75)),
-    Lesson("documents", facts=77, documents=90, names=24, passed=(Part.RECALL, 0.8)),
-    Lesson("lookups", lookups=140, documents=32, names=24, passed=(Part.RECALL, 0.8)),
+    Lesson("facts", facts=256, passed=(Part.RECALL, 0.72)),
+    Lesson("documents", facts=77, documents=90, passed=(Part.RECALL, 0.8)),
+    Lesson("lookups", lookups=140, documents=32, passed=(Part.RECALL, 0.8)),
+    Lesson("names", lookups=64, names=250, passed=(Part.NAME, 0.9), patience=2500),
     _SHORT_CHAINS,
     _ALL_CHAINS,
     _TURNED,

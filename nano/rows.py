@@ -133,8 +133,8 @@ class Batch:
     weights: Tensor
     parts: Tensor
     decides: Tensor
-    """Which targets count in a part's accuracy: those of rows, and the first that a branch teaches. What an
-    answer begins with has to be found; how it goes on follows from what stands around the same words before."""
+    """Which targets count in the accuracy of a part: those of rows, and the first that a branch teaches. What
+    an answer begins with has to be found; how it goes on follows from what stood behind the same words."""
     size: int
     """How many tokens there are, without the padding."""
 
