@@ -251,18 +251,26 @@ def written_file(target: Path) -> Iterator[IO[str]]:
 @contextmanager
 def _written_beside(target: Path) -> Iterator[IO[str]]:
     target = target.resolve()
+    made = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    with _taken(part, target) as file:
-        try:
-            yield file
-            file.flush()
-            let_go(file)
-            part.replace(target)
-        except BaseException:
-            let_go(file)
-            part.unlink(missing_ok=True)
-            raise
+    # Not NAME.part, which may hold what a run that was stopped goes on with.
+    new = target.with_name(f"{target.name}.new")
+    try:
+        with _taken(new, target) as file:
+            try:
+                yield file
+                file.flush()
+                let_go(file)
+                new.replace(target)
+            except BaseException:
+                let_go(file)
+                new.unlink(missing_ok=True)
+                raise
+    except BaseException:
+        if made:
+            with suppress(OSError):  # another may have written into it
+                target.parent.rmdir()
+        raise
 
 
 def let_go(file: IO[Any]) -> None:
@@ -271,16 +279,16 @@ def let_go(file: IO[Any]) -> None:
         file.close()
 
 
-def _taken(part: Path, target: Path) -> IO[str]:
+def _taken(new: Path, target: Path) -> IO[str]:
     """An empty file that is this writer's alone. Raises BlockingIOError where it is another's."""
     while True:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(new, os.O_RDWR | os.O_CREAT, 0o666)
         file = os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
         try:
             lock(file, target)
             # Whoever had it may have renamed it between the opening and the locking.
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), part.stat()):
+                if os.path.samestat(os.fstat(descriptor), new.stat()):
                     file.truncate(0)
                     return file
         except BaseException:

@@ -100,7 +100,6 @@ _BACKWARD = replace(_TURNED, name="backward", turned=0.15, passed=(Part.BACKWARD
 _OLDEST = replace(
     _BACKWARD,
     name="oldest",
-    turned=0.3,
     ask=("backward", "oldest"),
     passed=(Part.OLDEST, 0.85),
     patience=3000,
@@ -109,7 +108,6 @@ _CHOICES = replace(
     _OLDEST,
     name="choices",
     pairs=200,
-    turned=0.2,
     ask=tuple(QUESTIONS),
     choices=200,
     passed=(Part.CHOICE, 0.85),

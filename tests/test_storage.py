@@ -238,6 +238,22 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_a_file_that_is_not_written_leaves_no_folder_and_lets_resumable_parts_be(tmp_path: Path) -> None:
+    part = tmp_path / "out.jsonl.part"
+    part.write_text("half a run\n")
+    with written_file(tmp_path / "out.jsonl") as file:
+        file.write("another command's\n")
+    assert part.read_text() == "half a run\n"
+    folder = tmp_path / "world"
+    with (
+        pytest.raises(OSError, match="world"),
+        written_file(folder / "corpus.jsonl"),
+        written_file(folder / "questions.jsonl"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not folder.exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links and devices of POSIX")
 def test_links_and_devices_are_written_through(tmp_path: Path) -> None:
     target, link, dangling = tmp_path / "file", tmp_path / "link", tmp_path / "dangling"

@@ -111,6 +111,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+UNFINISHED = (".part", ".new")
+"""What ends the names of files that are not whole: a run goes on with the first, and not with the second."""
+
+
 def attacked(name: str, draw: Random, folder: Path, seconds: float, expected: Tree) -> int:
     """Kill a command, at times over an older result, until it ends; returns how often it was killed."""
     text, kills = COMMANDS[name], 0
@@ -122,10 +126,10 @@ def attacked(name: str, draw: Random, folder: Path, seconds: float, expected: Tr
     while killed(draw.uniform(0, seconds) if kills < 3 else 600, text, folder):
         kills += 1
         seen = {path: held for path, held in tree(folder).items() if not path.startswith(".out")}
-        part = {path for path in seen if path.endswith(".part")}
+        part = {path for path in seen if path.endswith(UNFINISHED)}
         assert {path: seen[path] for path in seen.keys() - part} in (before, expected)
     assert tree(folder) == expected
-    assert not [path for path in folder.rglob("*") if path.name.endswith(".part") or path.name[0] == "."]
+    assert not [path for path in folder.rglob("*") if path.name.endswith(UNFINISHED) or path.name[0] == "."]
     return kills
 
 
