@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import BudgetText, console, explained
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
@@ -20,7 +20,7 @@ def bench_study(
         Path | None, typer.Option(help="The study's folder; by default one in the cache folder.")
     ] = None,
     part: Annotated[int | None, typer.Option(help="This part alone; by default all in their order.")] = None,
-    hours: Annotated[float | None, typer.Option(min=0, help="Stop when so many hours are over.")] = None,
+    budget: BudgetText = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each with one thread.")] = 1,
     row: Annotated[
         str | None, typer.Option(metavar="HASH", help="Make this row again, alone, and compare.")
@@ -37,18 +37,19 @@ def bench_study(
 ) -> None:
     """Does information gain train better agents? The study of docs/study.md.
 
-    Goes on with what the folder holds, each part whole before the next, and stops cleanly when the hours are
-    over: a run that is under way goes on from there. Every finished run is a line of [b]runs.jsonl[/b], with
-    the command that makes it alone.
+    Goes on with what the folder holds, each part whole before the next, and stops cleanly when its budget is
+    used up: a run that is under way goes on from there. Every finished run is a line of [b]runs.jsonl[/b],
+    with the command that makes it alone.
 
     Examples:
 
       igpo-gym bench study --list
 
-      igpo-gym bench study --hours 6 --jobs 2
+      igpo-gym bench study --budget "hours=6" --jobs 2
 
       igpo-gym bench study --row 3f2a90c1
     """
+    from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.benchmark.study.run import Study, default_folder, run_study
 
     with explained():
@@ -61,10 +62,8 @@ def bench_study(
         if row is not None:
             _again(study, row)
         if not (list_ or estimate or page or row is not None):
-            whole = run_study(study, part, hours, jobs, _tell)
-            console.print(
-                "all that was asked for is there" if whole else "the hours are over; the same command goes on"
-            )
+            run_study(study, part, jobs, _tell, Meter(Budget.parse(budget)))
+            console.print("all that was asked for is there")
         if page:
             _page(study)
 

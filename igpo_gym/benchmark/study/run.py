@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.study.rows import ARMS, RATES, SLOW, Family, Row, Tuned, command, parts, rows
@@ -131,17 +131,17 @@ def tuned(runs: Sequence[Run]) -> Tuned | None:
 def run_study(
     study: Study,
     part: int | None = None,
-    hours: float | None = None,
     jobs: int = 1,
     report: Report = lambda row, metrics: None,
-) -> bool:
+    meter: Meter | None = None,
+) -> None:
     """Go on with the study: the parts in their order, each whole before the next; or one part alone.
 
-    ``jobs`` runs are made at a time. When ``hours`` are over, the runs that are under way write their
-    checkpoints and stop. Returns whether all that was asked for is there. Raises SpecError for a part that
-    does not exist or cannot begin, and BlockingIOError if another process is at work in the folder.
+    ``jobs`` runs are made at a time. Where the ``meter``'s budget is used up, the runs that are under way
+    write their checkpoints, and BudgetSpentError is raised. Raises SpecError for a part that does not exist
+    or cannot begin, and BlockingIOError if another process is at work in the folder.
     """
-    until = math.inf if hours is None else time.time() + 3600 * hours
+    meter = meter or Meter()
     numbers = [each.number for each in parts(slow=False)]
     if part is not None and part not in numbers:
         raise SpecError(f"the study has the parts {numbers[0]} to {numbers[-1]}, not {part}")
@@ -149,12 +149,10 @@ def run_study(
         chosen = [part] if part is not None else [1, *(each for each in _order(study) if each != 1)]
         place = 0
         while place < len(chosen):
-            if not _run_part(study, chosen[place], until, jobs, report):
-                return False
+            _run_part(study, chosen[place], jobs, report, meter)
             if part is None and chosen[place] == 1:
                 chosen = _order(study)  # which part 1 decides
             place += 1
-    return True
 
 
 def _order(study: Study) -> list[int]:
@@ -162,8 +160,8 @@ def _order(study: Study) -> list[int]:
     return [each.number for each in parts(known is not None and known.slow)]
 
 
-def _run_part(study: Study, part: int, until: float, jobs: int, report: Report) -> bool:
-    """Make what is missing of a part. Returns whether it is whole."""
+def _run_part(study: Study, part: int, jobs: int, report: Report, meter: Meter) -> None:
+    """Make what is missing of a part."""
     known, done = tuned(study.runs()), {run.hash for run in study.runs()}
     planned: dict[Job, Row] = {}
     for row in rows(known):
@@ -180,12 +178,12 @@ def _run_part(study: Study, part: int, until: float, jobs: int, report: Report) 
         if row.hash(settings) not in done:
             planned[Job(study.folder(row), settings)] = row
     made = trained(
-        list(planned), lambda job, metrics: report(planned[job], metrics), jobs, threads=1, until=until
+        list(planned), lambda job, metrics: report(planned[job], metrics), jobs, threads=1, meter=meter
     )
     left = dict(planned)
     for job in made:
         append(study.out / RUNS, record(left.pop(job), job))
-    return not left
+    meter.check(len(planned) - len(left), len(planned), f"missing runs of part {part}")
 
 
 def record(row: Row, job: Job) -> dict[str, Any]:

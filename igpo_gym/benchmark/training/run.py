@@ -8,7 +8,6 @@ processes that share the cores: a small model does not keep several cores busy.
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -163,22 +162,20 @@ def trained(
     report: Told = lambda job, metrics: None,
     jobs: int = 1,
     threads: int | None = None,
-    until: float = math.inf,
     meter: Meter | None = None,
 ) -> Iterator[Job]:
     """Make runs, so many ``jobs`` at a time, or go on with those that were begun; gives each when it is done.
 
     Every run has ``threads`` threads; by default those of this process where there is one job, else its share
-    of the cores. At the time ``until`` (as ``time.time`` has it), or where the ``meter``, which counts what
-    they spend, is over its budget, the runs that are under way write their checkpoints and stop, and no other
-    is begun; none of these is given.
+    of the cores. Where the ``meter``, which counts what they spend, is over its budget, the runs that are
+    under way write their checkpoints and stop, and no other is begun; none of these is given.
     """
     meter = meter or Meter()
     if jobs == 1:
         with _threads(threads):
             for job in runs:
                 told_here = partial(_count, job, report=report, meter=meter)
-                if _train(job, told_here, lambda: time.time() >= until or meter.over):
+                if _train(job, told_here, lambda: meter.over):
                     yield job
         return
     context = get_context("spawn")  # a fork would share the threads of a parent that has used torch
@@ -191,7 +188,7 @@ def trained(
         listener = Thread(target=_pass_on, args=(told, report, meter, over))
         listener.start()
         try:
-            futures = {pool.submit(_train_telling, job, told, until, over): job for job in runs}
+            futures = {pool.submit(_train_telling, job, told, over): job for job in runs}
             for future in as_completed(futures):
                 if future.result():
                     yield futures[future]
@@ -230,12 +227,8 @@ def _train(job: Job, report: Counted, stop: Callable[[], bool]) -> bool:
     return update == job.settings.updates
 
 
-def _train_telling(job: Job, told: Queue[Any], until: float, over: Event) -> bool:
-    return _train(
-        job,
-        lambda metrics, spent: told.put((job, metrics, spent)),
-        lambda: time.time() >= until or over.is_set(),
-    )
+def _train_telling(job: Job, told: Queue[Any], over: Event) -> bool:
+    return _train(job, lambda metrics, spent: told.put((job, metrics, spent)), over.is_set)
 
 
 def cpu_seconds(folder: Path) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from igpo_gym.agents.rollouts.costs import Budget, Meter, Spent
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.study.rows import RATES, rows
@@ -22,7 +23,7 @@ from igpo_gym.benchmark.study.run import (
     tuned,
 )
 from igpo_gym.benchmark.training.run import Job, trained
-from igpo_gym.errors import DataError, SpecError
+from igpo_gym.errors import BudgetSpentError, DataError, SpecError
 
 TINY = (
     ("updates", 2),
@@ -67,14 +68,14 @@ def test_part_1_decides_the_rates_and_whether_the_study_is_slow(made: list[Setti
     study = Study(tmp_path / "study", tmp_path / "starts", TINY)
     with pytest.raises(SpecError, match="run part 1 first"):
         run_study(study, part=2)
-    assert run_study(study, part=1)
+    run_study(study, part=1)
     assert len(made) == 18
     found = tuned(study.runs())
     assert found is not None
     assert found.rates == {"outcome": RATES[0], "gains": RATES[2]}, "of equals the lower"
     assert found.slow, "7 seconds an update"
     made.clear()
-    assert run_study(study, part=1)
+    run_study(study, part=1)
     assert not made, "what is there is not made again"
 
 
@@ -91,9 +92,12 @@ def test_a_study_goes_on_part_by_part_until_it_lacks_a_model(made: list[Settings
     assert next(each for each in core_hours(study) if each[0].startswith("5"))[1:3] == (24, 0)
 
 
-def test_a_study_whose_time_is_over_makes_nothing(made: list[Settings], tmp_path: Path) -> None:
+def test_a_study_whose_budget_is_used_up_goes_on_later(made: list[Settings], tmp_path: Path) -> None:
     study = Study(tmp_path / "study", tmp_path / "starts", TINY)
-    assert not run_study(study, hours=0)
+    meter = Meter(Budget.parse("tokens=5"))
+    meter.add(Spent(tokens=5))
+    with pytest.raises(BudgetSpentError, match="0 of 18 missing runs of part 1 are done"):
+        run_study(study, meter=meter)
     assert not made
     assert study.runs() == []
 
@@ -117,7 +121,7 @@ def test_a_line_that_was_cut_short_is_made_up_for(made: list[Settings], tmp_path
     whole = study.runs()
     path.write_text(path.read_text()[:-30])
     assert study.runs() == whole[:-1]
-    assert run_study(study, part=1)
+    run_study(study, part=1)
     assert [run.hash for run in study.runs()] == [run.hash for run in whole]
     path.write_text('{"hash": "x"}\n')
     with pytest.raises(DataError, match=r"runs\.jsonl, line 1: not a run of the study"):
