@@ -167,8 +167,9 @@ def advantages(group: list[Episode], reward: RewardFunction) -> Any:
                 )
         axes.set_xlim(0, len(most))
         axes.set_ylim(len(divided) - 0.5, -0.5)
-        axes.set_xticks([place + 0.47 for place in most], [f"turn {place + 1}" for place in most])
-        axes.set_yticks(range(len(divided)), [f"F1 {each.outcome:.0f}" for each in divided])
+        axes.set_xticks([place + 0.47 for place in most], [str(place + 1) for place in most])
+        axes.set_xlabel("turn")
+        axes.set_yticks(range(len(divided)), [f"outcome {each.outcome:.0f}" for each in divided])
         axes.set_title(name, fontsize=10, color=INK)
         axes.tick_params(length=0)
         for side in axes.spines.values():
@@ -187,6 +188,7 @@ def main(folder: Path) -> None:
         "views": views(),
         "advantages": advantages(*attempts()),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
         path = folder / f"{name}.svg"
         figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
