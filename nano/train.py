@@ -73,6 +73,11 @@ def _tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
+def _nothing() -> dict[Part, list[float]]:
+    """For each part the summed loss, right predictions and predictions: none."""
+    return {part: [0.0, 0.0, 0.0] for part in Part}
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """A process's place among those that learn together."""
@@ -106,6 +111,8 @@ class NanoRun:
         self.adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
         self.tokens = self.step = self.chunk = self.lesson = self.begun = 0
         self.seconds = 0.0
+        self.sums = _nothing()
+        """What was learned since the last line of the log."""
         self.log: list[dict[str, Any]] = []
 
     @property
@@ -122,6 +129,7 @@ class NanoRun:
                 "muon": self.muon.velocities,
                 "adam": self.adam.state_dict(),
                 "counts": (self.tokens, self.step, self.chunk, self.lesson, self.begun, self.seconds),
+                "sums": [self.sums[part] for part in Part],
                 "log": self.log,
                 "settings": asdict(self.settings),
             },
@@ -147,6 +155,7 @@ class NanoRun:
             velocity.copy_(saved)
         self.adam.load_state_dict(state["adam"])
         self.tokens, self.step, self.chunk, self.lesson, self.begun, self.seconds = state["counts"]
+        self.sums = dict(zip(Part, state["sums"], strict=True))
         self.log = state["log"]
         return True
 
@@ -247,7 +256,6 @@ def _learn(
     elif begin is not None:
         run.model.load_state_dict(load_weights(begin))
         run.lesson = lesson
-    sums = {part: [0.0, 0.0, 0.0] for part in Part}
     begun = time.perf_counter() - run.seconds
     for chunk in run.chunks():
         if parent and os.getppid() != parent:
@@ -255,12 +263,12 @@ def _learn(
         for step in chunk:
             before = int(run.progress * settings.snapshots)
             for part, numbers in run.learn(step).items():
-                sums[part] = [a + b for a, b in zip(sums[part], numbers, strict=True)]
+                run.sums[part] = [a + b for a, b in zip(run.sums[part], numbers, strict=True)]
             run.seconds = time.perf_counter() - begun
             if run.step % LOG_EVERY == 0:
-                _report(run, sums, shown=writes)
-                go_on(run, sums)
-                sums = {part: [0.0, 0.0, 0.0] for part in Part}
+                _report(run, shown=writes)
+                go_on(run)
+                run.sums = _nothing()
             if (share := int(run.progress * settings.snapshots)) != before and writes:
                 export(run.model, run.tokenizer, out / "snapshots" / f"{share:03d}")
         if run.progress >= 1:
@@ -299,14 +307,14 @@ def plot(log: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _report(run: NanoRun, sums: dict[Part, list[float]], shown: bool) -> None:
+def _report(run: NanoRun, shown: bool) -> None:
     line: dict[str, Any] = {
         "step": run.step,
         "tokens": run.tokens,
         "seconds": round(run.seconds),
         "lesson": LESSONS[run.lesson].name,
     }
-    for part, (loss, right, count) in sums.items():
+    for part, (loss, right, count) in run.sums.items():
         if count:
             line[part.name.lower()] = {"loss": round(loss / count, 4), "accuracy": round(right / count, 4)}
     run.log.append(line)
@@ -314,7 +322,7 @@ def _report(run: NanoRun, sums: dict[Part, list[float]], shown: bool) -> None:
         return
     told = "  ".join(
         f"{part.name.lower()} {loss / count:.3f}/{right / count:.3f}"
-        for part, (loss, right, count) in sums.items()
+        for part, (loss, right, count) in run.sums.items()
         if count
     )
     rate = run.tokens / max(run.seconds, 1e-9)
@@ -326,11 +334,11 @@ def _report(run: NanoRun, sums: dict[Part, list[float]], shown: bool) -> None:
     )
 
 
-def go_on(run: NanoRun, sums: dict[Part, list[float]]) -> None:
+def go_on(run: NanoRun) -> None:
     """To the next lesson, if this one is learned or its patience is at an end."""
     lesson = LESSONS[run.lesson]
     part, goal = lesson.passed
-    _, right, count = sums[part]
+    _, right, count = run.sums[part]
     learned = count and right / count > goal
     if (learned or run.step - run.begun >= lesson.patience) and run.lesson + 1 < len(LESSONS):
         run.lesson += 1

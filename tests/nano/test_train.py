@@ -64,6 +64,15 @@ def _learn(run, chunks):
             return
 
 
+def test_what_the_next_line_of_the_log_counts_is_kept(tmp_path):
+    run = NanoRun(_folder(tmp_path / "a"), SHORT, SHAPE)
+    run.sums[Part.ACT] = [1.5, 2.0, 3.0]
+    run.save()
+    resumed = NanoRun(tmp_path / "a", SHORT, SHAPE)
+    assert resumed.resume()
+    assert resumed.sums == run.sums
+
+
 @pytest.mark.slow
 def test_other_settings_are_refused(tmp_path):
     NanoRun(_folder(tmp_path / "a"), SHORT, SHAPE).save()
@@ -85,19 +94,22 @@ def test_two_processes_learn_what_one_learns(tmp_path):
 def test_a_lesson_is_over_when_it_is_learned_or_has_lasted_long_enough(tmp_path):
     run = NanoRun(_folder(tmp_path / "a"), SHORT, SHAPE)
     part, goal = LESSONS[0].passed
-    nothing = {each: [0.0, 0.0, 0.0] for each in Part}
-    go_on(run, nothing | {part: [0.0, goal * 100, 100]})
+    run.sums[part] = [0.0, goal * 100, 100]
+    go_on(run)
     assert run.lesson == 0
     run.step = 7
-    go_on(run, nothing | {part: [0.0, goal * 100 + 1, 100]})
+    run.sums[part] = [0.0, goal * 100 + 1, 100]
+    go_on(run)
     assert (run.lesson, run.begun) == (1, 7)
     patient = next(number for number, lesson in enumerate(LESSONS) if lesson.patience < 10_000)
     run.lesson, run.step = patient, 7 + LESSONS[patient].patience - 1
-    go_on(run, nothing)
+    run.sums = {each: [0.0, 0.0, 0.0] for each in Part}
+    go_on(run)
     assert run.lesson == patient
     run.step += 1
-    go_on(run, nothing)
+    go_on(run)
     assert run.lesson == patient + 1
     run.lesson = len(LESSONS) - 1
-    go_on(run, {each: [0.0, 100.0, 100.0] for each in Part})
+    run.sums = {each: [0.0, 100.0, 100.0] for each in Part}
+    go_on(run)
     assert run.lesson == len(LESSONS) - 1
