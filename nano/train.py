@@ -160,7 +160,7 @@ class NanoRun:
         return True
 
     def chunks(self) -> Iterator[list[list[Batch]]]:
-        """The steps of one chunk after another, each chunk made in the background meanwhile."""
+        """The steps of one chunk after another, of the present lesson, each made in the background."""
 
         def make(lesson: int, chunk: int) -> list[list[Batch]]:
             rows = lesson_rows(LESSONS[lesson], self.settings.seed, chunk, self.encode)
@@ -168,11 +168,15 @@ class NanoRun:
             return steps(rows, self.settings.batch, self.settings.batches, order)
 
         with ThreadPoolExecutor(1) as background:
-            ahead = background.submit(make, self.lesson, self.chunk)
+            lesson = self.lesson
+            ahead = background.submit(make, lesson, self.chunk)
             while True:
+                if lesson != self.lesson:  # what was made ahead is of the lesson before
+                    lesson = self.lesson
+                    ahead = background.submit(make, lesson, self.chunk)
                 chunk = ahead.result()
                 self.chunk += 1
-                ahead = background.submit(make, self.lesson, self.chunk)
+                ahead = background.submit(make, lesson, self.chunk)
                 yield chunk
 
     def learn(self, step: Sequence[Batch]) -> dict[Part, list[float]]:
@@ -260,6 +264,7 @@ def _learn(
     for chunk in run.chunks():
         if parent and os.getppid() != parent:
             raise SystemExit("the run was ended")
+        lesson_of_chunk = run.lesson
         for step in chunk:
             before = int(run.progress * settings.snapshots)
             for part, numbers in run.learn(step).items():
@@ -271,6 +276,8 @@ def _learn(
                 run.sums = _nothing()
             if (share := int(run.progress * settings.snapshots)) != before and writes:
                 export(run.model, run.tokenizer, out / "snapshots" / f"{share:03d}")
+            if run.lesson != lesson_of_chunk:
+                break  # what is left of the chunk is of the lesson before
         if run.progress >= 1:
             break
         if run.chunk % 4 == 0 and writes:

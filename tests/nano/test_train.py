@@ -64,6 +64,20 @@ def _learn(run, chunks):
             return
 
 
+def test_a_lesson_begins_with_rows_of_its_own(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        training, "lesson_rows", lambda lesson, seed, chunk, encode: made.append((lesson.name, chunk)) or []
+    )
+    monkeypatch.setattr(training, "steps", lambda rows, *_: made[-1])
+    run = NanoRun(_folder(tmp_path / "a"), SHORT, SHAPE)
+    chunks = run.chunks()
+    first = next(chunks)
+    run.lesson = 1
+    assert (first, next(chunks)) == ((LESSONS[0].name, 0), (LESSONS[1].name, 1))
+    chunks.close()
+
+
 def test_what_the_next_line_of_the_log_counts_is_kept(tmp_path):
     run = NanoRun(_folder(tmp_path / "a"), SHORT, SHAPE)
     run.sums[Part.ACT] = [1.5, 2.0, 3.0]
