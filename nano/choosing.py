@@ -8,6 +8,7 @@ then among years, and then from documents, with the question ahead of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from random import Random
 from typing import TypeAlias
@@ -142,15 +143,7 @@ def choice_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[R
 
     Chains never ask for an order of years, and transcripts with such questions are few and long.
     """
-    asked = World(
-        world.documents,
-        20 * rows,
-        (2, 2),
-        world.coupling,
-        world.seed,
-        world.split,
-        long_names=world.long_names,
-    )
+    asked = replace(world, questions=20 * rows, hops=(2, 2))
     numbers = (number for number in range(asked.questions) if isinstance(asked.plan(number), Choice))
     out = []
     for question in map(asked.question, islice(numbers, rows)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -40,15 +41,7 @@ def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[
     What makes an intermediate hop inform: the answer is likely to be among the names of the right kind that
     stand beside "See also". In transcripts that is too rare to be discovered.
     """
-    asked = World(
-        world.documents,
-        4 * rows,
-        (2, 3),
-        world.coupling,
-        world.seed,
-        world.split,
-        long_names=world.long_names,
-    )
+    asked = replace(world, questions=4 * rows, hops=(2, 3))
     know = Knowledge(QuestionSet("", ()), TAGS)
     out: list[Row] = []
     for question in asked.all_questions():
@@ -77,15 +70,13 @@ def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[
     return out
 
 
-def pupil(
-    know: Knowledge, episode: Episode, rng: Random, rate: float, lies: float, lingers: float = _LINGERS
-) -> str:
+def pupil(know: Knowledge, episode: Episode, rng: Random, rate: float, lies: float) -> str:
     """The expert, distracted in a share ``rate`` of its turns, that often goes on when it knows enough.
 
     A share ``lies`` of its thoughts states a wrong answer: as a claim, or as what a search is to have found.
     """
     knows = all(known_hops(episode.question, retrieved(episode)))
-    message = noisy(know, episode, rng, max(rate, lingers) if knows else rate)
+    message = noisy(know, episode, rng, max(rate, _LINGERS) if knows else rate)
     _, close, action = message.partition("</think>")
     if not close or "<answer>" in message or rng.random() >= lies:
         return message
