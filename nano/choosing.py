@@ -73,6 +73,37 @@ def pair_rows(
     return out
 
 
+def asked_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
+    """As pair rows, but a question stands ahead of what is said, as sentences or as documents that say little.
+
+    Read after its question, a name can be known for one that was asked for: what a choice between two of more
+    needs.
+    """
+    out = []
+    while len(out) < rows:
+        relation = "year" if rng.random() < 0.6 else rng.choice(tuple(WHICH_FORMS))
+        values = _values(world, rng, relation, rng.randint(2, 4))
+        asked = QUESTIONS[rng.choice(tuple(QUESTIONS))](world, rng, relation, values)
+        if not asked:
+            continue
+        question, answer, part = rng.choice(asked)
+        numbers = list(values)
+        rng.shuffle(numbers)
+        if rng.random() < 0.5:
+            names = {str(number): value.removeprefix("the ") for number, value in values.items()}
+            short = Arrangement(names, rng, brief=True, shuffle=False)
+            text = TAGS.passages(short([world.passage(number) for number in numbers]))
+        else:
+            text = " ".join(_said(world, rng, relation, number, values[number], False) for number in numbers)
+        row = Row()
+        row.add([encode.bos], 0.0, Part.TEXT)
+        row.add(encode(f"Question: {question}\n"), TEXT, Part.TEXT)
+        row.add(encode(TAGS.reply_text(text)), TEXT, Part.TEXT)
+        row.branch(encode.prefix, encode(world.entity(answer).name) + encode.suffix[:1], 1.0, part)
+        out.append(row)
+    return out
+
+
 def _values(world: World, rng: Random, relation: str, count: int) -> _Values:
     """Up to ``count`` entities, at least two, with different values."""
     kind = rng.choice(tuple(DATED)) if relation == "year" else RELATIONS[relation].source

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from igpo_gym.data.world import World
-from nano.choosing import QUESTIONS, choice_rows, pair_rows
+from nano.choosing import QUESTIONS, asked_rows, choice_rows, pair_rows
 from nano.playing import glimpse_rows, transcript_rows
 from nano.reading import document_rows, fact_rows, lookup_rows, name_rows
 from nano.rows import Encoder, Part, Row
@@ -43,6 +43,8 @@ class Lesson:
     """The share of their sentences that say the value first."""
     ask: tuple[str, ...] = tuple(QUESTIONS)
     """What is asked of them."""
+    asked: int = 0
+    """How many asked rows a chunk has."""
     choices: int = 0
     """How many choice rows a chunk has, at most."""
     glimpses: int = 0
@@ -111,13 +113,22 @@ _CHOICES = replace(
     ask=tuple(QUESTIONS),
     choices=200,
     passed=(Part.CHOICE, 0.85),
+    patience=2500,
+)
+_ASKED = replace(
+    _CHOICES,
+    name="asked first",
+    pairs=60,
+    ask=("backward", "oldest"),
+    asked=400,
     patience=4000,
 )
 _PLAY = replace(
-    _CHOICES,
+    _ASKED,
     name="play",
     questions=96,
     pairs=32,
+    asked=64,
     choices=64,
     play=3.0,
     lies=0.1,
@@ -148,6 +159,7 @@ LESSONS = (
     _BACKWARD,
     _OLDEST,
     _CHOICES,
+    _ASKED,
     _PLAY,
     _GLIMPSES,
     _RANKS,
@@ -172,6 +184,7 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[
     rows += lookup_rows(world, encode, rng, lesson.lookups)
     rows += name_rows(world, encode, rng, lesson.names)
     rows += pair_rows(world, encode, rng, lesson.pairs, lesson.turned, lesson.ask)
+    rows += asked_rows(world, encode, rng, lesson.asked)
     if lesson.choices:
         rows += choice_rows(world, encode, rng, lesson.choices)
     if lesson.glimpses:

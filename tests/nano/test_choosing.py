@@ -5,7 +5,7 @@ import pytest
 
 from igpo_gym.data.world import World
 from igpo_gym.data.world.language import DATED, RELATIONS, WHICH_FORMS
-from nano.choosing import QUESTIONS, TURNED, choice_rows, pair_rows
+from nano.choosing import QUESTIONS, TURNED, asked_rows, choice_rows, pair_rows
 from nano.rows import Part
 
 
@@ -43,6 +43,22 @@ def said(text):
     return found
 
 
+def assert_right(question, answer, part, pairs):
+    """That an answer follows from what is said of each entity."""
+    if part == Part.OLDEST:
+        assert answer == min(pairs, key=lambda name: int(pairs[name]))
+    elif part == Part.BACKWARD:
+        assert pairs[answer] in question
+    else:
+        named = [name for name in pairs if name in question.partition(",")[2]]
+        assert len(named) == 2
+        assert answer in named
+        if all(value.isdigit() for value in pairs.values()):
+            assert answer == min(named, key=lambda name: int(pairs[name]))
+        else:
+            assert pairs[answer] in question.partition(",")[0]
+
+
 @pytest.mark.parametrize("turned", [0.0, 1.0, 0.5])
 def test_pairs_are_answered_as_their_sentences_say(tokenizer, encode, turned):
     asked = set()
@@ -55,19 +71,31 @@ def test_pairs_are_answered_as_their_sentences_say(tokenizer, encode, turned):
             taught = [token for token, weight in zip(branch.ids, branch.weights, strict=True) if weight]
             assert tokenizer.decode(taught).strip() == answer
             asked.add(branch.part)
-            if branch.part == Part.OLDEST:
-                assert answer == min(pairs, key=lambda name: int(pairs[name]))
-            elif branch.part == Part.BACKWARD:
-                assert pairs[answer] in question
-            else:
-                named = [name for name in pairs if name in question.partition(",")[2]]
-                assert len(named) == 2
-                assert answer in named
-                if all(value.isdigit() for value in pairs.values()):
-                    assert answer == min(named, key=lambda name: int(pairs[name]))
-                else:
-                    assert pairs[answer] in question.partition(",")[0]
+            assert_right(question, answer, branch.part, pairs)
     assert asked == {Part.BACKWARD, Part.OLDEST, Part.CHOICE}
+
+
+def test_asked_rows_are_answered_as_the_text_behind_the_question_says(tokenizer, encode):
+    asked, shown = set(), set()
+    for row in asked_rows(World(seed=1), encode, Random(0), 60):
+        text = tokenizer.decode(row.ids)
+        question = re.search(r"Question: (.*)\?", text)[1]
+        (branch,) = row.branches
+        answer = tokenizer.decode(branch.ids).partition("<answer>")[2].strip()
+        documents = dict(re.findall(r"Title: ([^)]+)\) ([^\n]+)", text))
+        shown.add(bool(documents))
+        asked.add(branch.part)
+        if not documents:
+            assert_right(question, answer, branch.part, said(text))
+        elif re.search("older|came first", question):
+            named = [name for name in documents if branch.part == Part.OLDEST or name in question]
+            years = {name: int(re.search(r"in (\d{4})", documents[name])[1]) for name in named}
+            assert answer == min(years, key=years.get)
+        else:
+            value = re.search(NAME, question.partition(",")[0].partition(" ")[2])[1].strip()
+            assert value in documents[answer]
+    assert asked == {Part.BACKWARD, Part.OLDEST, Part.CHOICE}
+    assert shown == {True, False}
 
 
 def test_a_turned_sentence_says_the_value_first(tokenizer, encode):
