@@ -13,6 +13,8 @@ from itertools import islice
 from random import Random
 from typing import TypeAlias
 
+from igpo_gym.agents.policies.scripted import Knowledge
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import World
 from igpo_gym.data.world.generator import Choice
 from igpo_gym.data.world.language import (
@@ -74,12 +76,12 @@ def pair_rows(
 
 
 def asked_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
-    """As pair rows, but a question stands ahead of what is said, as sentences or as documents that say little.
+    """As pair rows, but a question stands ahead of what is said: sentences, or documents that say little.
 
     Read after its question, a name can be known for one that was asked for: what a choice between two of more
     needs.
     """
-    out = []
+    out: list[Row] = []
     while len(out) < rows:
         relation = "year" if rng.random() < 0.6 else rng.choice(tuple(WHICH_FORMS))
         values = _values(world, rng, relation, rng.randint(2, 4))
@@ -169,21 +171,35 @@ QUESTIONS: dict[str, Callable[[World, Random, str, _Values], list[_Asked]]] = {
 """What can be asked of a pair row."""
 
 
-def choice_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
+def choice_rows(world: World, encode: Encoder, rng: Random, rows: int, searched: float = 0.0) -> list[Row]:
     """Comparison and which-of questions, each with the two documents that decide it, mostly shortened.
 
-    Chains never ask for an order of years, and transcripts with such questions are few and long.
+    Chains never ask for an order of years, and transcripts with such questions are few and long. A share
+    ``searched`` is a transcript in small: a search for each document, which brings others with it.
     """
     asked = replace(world, questions=20 * rows, hops=(2, 2))
     numbers = (number for number in range(asked.questions) if isinstance(asked.plan(number), Choice))
+    know = Knowledge(QuestionSet("", ()), TAGS)
     out = []
-    for question in map(asked.question, islice(numbers, rows)):
-        passages = [asked.passage(int(number)) for number in question.evidence]
-        arrange = Arrangement(stated(asked, question), rng, brief=rng.random() < 0.8, shuffle=True)
+    for number in islice(numbers, rows):
+        question = asked.question(number)
+        arrange = Arrangement(
+            stated(asked, question), rng, brief=rng.random() < 0.8, shuffle=not searched or rng.random() < 0.3
+        )
         row = Row()
         row.add([encode.bos], 0.0, Part.TEXT)
         row.add(encode(TAGS.prompt(question)[-1].text), TEXT, Part.TEXT)
-        row.add(encode(TAGS.reply_text(TAGS.passages(arrange(passages)))), TEXT, Part.TEXT)
+        facts = list(asked.plan(number).facts)
+        if rng.random() < searched:
+            rng.shuffle(facts)
+            replies = [[fact[0], *rng.sample(range(world.documents), rng.randint(0, 2))] for fact in facts]
+        else:
+            replies = [[fact[0] for fact in facts]]
+        for fact, found in zip(facts, replies, strict=False):
+            if len(replies) > 1:
+                row.add(encode(know.search(asked.lead(*fact), rng)), 0.0, Part.ACT)
+            passages = arrange([asked.passage(each) for each in found])
+            row.add(encode(TAGS.reply_text(TAGS.passages(passages))), TEXT, Part.TEXT)
         answer = encode(question.answers[0]) + encode.suffix[:1]
         row.branch(encode.prefix, answer, ANSWER, Part.CHOICE)
         out.append(row)

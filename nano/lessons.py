@@ -47,6 +47,8 @@ class Lesson:
     """How many asked rows a chunk has."""
     choices: int = 0
     """How many choice rows a chunk has, at most."""
+    searched: float = 0.0
+    """The share of them with a search for each document."""
     glimpses: int = 0
     """How many glimpse rows a chunk has, at most."""
     brief: float = 0.0
@@ -146,7 +148,19 @@ _RANKS = replace(
     passed=(Part.ANSWER, 0.93),
     patience=1500,
 )
-_WHOLE = replace(_RANKS, name="whole", brief=0.1, passed=NEVER)
+_WHOLE = replace(_RANKS, name="whole", brief=0.1, passed=NEVER, patience=4875)
+_LONG = replace(
+    _WHOLE,
+    name="long",
+    hops=((1, 4), (2, 4), (3, 4)),
+    questions=64,
+    pairs=16,
+    asked=32,
+    choices=150,
+    searched=0.75,
+    glimpses=24,
+    longest=2200,
+)
 
 LESSONS = (
     Lesson("facts", facts=256, passed=(Part.RECALL, 0.72)),
@@ -164,6 +178,7 @@ LESSONS = (
     _GLIMPSES,
     _RANKS,
     _WHOLE,
+    _LONG,
 )
 
 
@@ -186,7 +201,7 @@ def lesson_rows(lesson: Lesson, seed: int, chunk: int, encode: Encoder) -> list[
     rows += pair_rows(world, encode, rng, lesson.pairs, lesson.turned, lesson.ask)
     rows += asked_rows(world, encode, rng, lesson.asked)
     if lesson.choices:
-        rows += choice_rows(world, encode, rng, lesson.choices)
+        rows += choice_rows(world, encode, rng, lesson.choices, lesson.searched)
     if lesson.glimpses:
         rows += glimpse_rows(world, encode, rng, lesson.glimpses)
     if lesson.hops:

@@ -41,7 +41,7 @@ def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[
     What makes an intermediate hop inform: the answer is likely to be among the names of the right kind that
     stand beside "See also". In transcripts that is too rare to be discovered.
     """
-    asked = replace(world, questions=4 * rows, hops=(2, 3))
+    asked = replace(world, questions=4 * rows, hops=(2, max(3, world.hops[1])))
     know = Knowledge(QuestionSet("", ()), TAGS)
     out: list[Row] = []
     for question in asked.all_questions():
