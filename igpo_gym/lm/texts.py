@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 Ids: TypeAlias = tuple[int, ...]
 
-READ_APART = frozenset({"5b06631fc213a53a"})
-"""The vocabularies, without added tokens, of the packaged models: these were trained on texts with a blank in
-front of each."""
+READ_APART = frozenset({"f7d6af5cdd80f86f", "5b06631fc213a53a"})
+"""The vocabularies, without added tokens, of the packaged models and of those that shipped before, which a
+user's may come from: these were trained on texts with a blank in front of each."""
 
 _CHANGES: Mapping[str, Mapping[str, dict[str, Any] | None]] = {
     "normalizer": {"Prepend": None, "Strip": None},

@@ -37,7 +37,6 @@ def test_they_load_with_transformers_and_nothing_of_ours(name):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="nano/ teaches the second edition, which is still in training; the first ships")
 def test_the_packaged_tokenizer_is_the_one_that_the_code_builds():
     built = build_tokenizer().to_str(pretty=True)
     for name in NAMES:

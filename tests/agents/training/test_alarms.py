@@ -226,8 +226,8 @@ def test_a_weak_policy_that_turns_to_forging_raises_what_its_drift_shows(
         return [update([*cast[hacker][:share], *honest[share:]]) for share in shares]
 
     assert names(drifting("irrelevant")) == set()
-    assert names(drifting("forger")) == {"guessed", "forged", "apart", "length"}
-    # nano does not believe what a thought merely states: a leak is seen, and pays nothing.
+    # nano hardly believes what a thought states or forges, so belief and outcome do not drift apart.
+    assert names(drifting("forger")) == {"guessed", "forged", "length"}
     assert names(drifting("leaker")) == {"guessed"}
 
 
