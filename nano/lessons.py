@@ -160,7 +160,9 @@ _LONG = replace(
     searched=0.75,
     glimpses=24,
     longest=2200,
+    patience=8125,
 )
+_SEARCHED = replace(_LONG, name="searched", asked=0, searched=1.0)
 
 LESSONS = (
     Lesson("facts", facts=256, passed=(Part.RECALL, 0.72)),
@@ -179,6 +181,7 @@ LESSONS = (
     _RANKS,
     _WHOLE,
     _LONG,
+    _SEARCHED,
 )
 
 

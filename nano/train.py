@@ -46,7 +46,7 @@ LOG_EVERY = 125
 class NanoSettings:
     """All that decides what a run gives, with the tokenizer and the lessons."""
 
-    tokens: float = 36e6
+    tokens: float = 44e6
     """The length of the run in tokens, branches included."""
     batch: int = 512
     """Tokens in a batch of similar rows."""
