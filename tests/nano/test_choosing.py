@@ -22,6 +22,26 @@ def test_choices_show_what_decides_them(tokenizer, encode):
             assert answer == min(years, key=lambda found: int(found[1]))[0]
 
 
+def test_searched_choices_search_for_each_candidate_and_show_its_document(tokenizer, encode):
+    for row in choice_rows(World(seed=1), encode, Random(0), 12, searched=1.0):
+        prompt, *turns = re.split(r"(?=<think> I need)", tokenizer.decode(row.ids))
+        question = prompt.rpartition("Question:")[2]
+        assert len(turns) == 2
+        named = []
+        for turn in turns:
+            query = re.search(r"<search>(.*?)</search>", turn)[1]
+            (name,) = (
+                title
+                for title in re.findall(r"Title: ([^)]+)\)", turn)
+                if title in query and title in question
+            )
+            named.append(name)
+        (branch,) = row.branches
+        taught = [token for token, weight in zip(branch.ids, branch.weights, strict=True) if weight]
+        assert len(set(named)) == 2
+        assert tokenizer.decode(taught).strip() in named
+
+
 SAID = {
     name: [*RELATIONS[name].sentences, *TURNED[name]] if name in RELATIONS else [*TURNED[name]]
     for name in TURNED
