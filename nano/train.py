@@ -258,7 +258,7 @@ def _learn(
         if writes:
             print(f"resumed at step {run.step}")
     elif begin is not None:
-        run.model.load_state_dict(load_weights(begin))
+        load_weights(run.model, begin)
         run.lesson = lesson
     begun = time.perf_counter() - run.seconds
     for chunk in run.chunks():

@@ -1,6 +1,6 @@
 import torch
 
-from nano.checkpoint import export
+from nano.checkpoint import export, load_weights
 from nano.muon import Muon, orthogonalise
 from nano.network import Llama, Shape, initialize
 from nano.tokenizer import build_tokenizer
@@ -25,10 +25,25 @@ def test_a_checkpoint_is_a_plain_llama_for_transformers(tmp_path):
     assert loaded(text)["input_ids"] == tokenizer.encode(text).ids
     assert (loaded.bos_token, loaded.eos_token, loaded.pad_token) == ("<|bos|>", "<|eos|>", "<|pad|>")
     assert loaded.chat_template is None
-    ids = torch.randint(0, 1000, (2, 50), generator=torch.Generator().manual_seed(0))
+    size = len(loaded)
+    assert size == theirs.config.vocab_size < SHAPE.vocabulary
+    ids = torch.randint(0, size, (2, 50), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         hidden = ours(ids, torch.arange(50)[None], torch.empty(2, 1, 0, 50))
-        torch.testing.assert_close(ours.logits(hidden), theirs(ids).logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours.logits(hidden)[..., :size], theirs(ids).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_run_can_begin_with_a_checkpoint(tmp_path):
+    ours, tokenizer = model(), build_tokenizer(worlds=2)
+    export(ours, tokenizer, tmp_path / "model")
+    other = Llama(SHAPE)
+    initialize(other, torch.Generator().manual_seed(2))
+    before = other.embed_tokens.weight.detach().clone()
+    load_weights(other, tmp_path / "model")
+    size = tokenizer.get_vocab_size()
+    torch.testing.assert_close(other.embed_tokens.weight[:size], ours.embed_tokens.weight[:size])
+    torch.testing.assert_close(other.embed_tokens.weight[size:], before[size:])
+    torch.testing.assert_close(other.norm.weight, ours.norm.weight)
 
 
 def test_the_same_seed_gives_the_same_weights():
