@@ -5,9 +5,10 @@
     python benchmarks/training_parts.py --before ../before --layers 8
 
 Each checkout has a process of its own, and their updates alternate: of 4 questions x 8 episodes, with the
-defaults of ``igpo-gym train``, on one thread. The learning rate is 0, so that both play the same episodes and
-their numbers can be compared. With ``--layers`` the model is nano-base with layers of random weights behind
-its own, which add nothing to what passes through them: it plays as nano-base does.
+defaults of ``igpo-gym train``, on one thread. Both have the nano-base of this checkout. The learning rate is
+0, so that both play the same episodes, if their prompts are alike, and their numbers can be compared. With
+``--layers`` the model is nano-base with layers of random weights behind its own, which add nothing to what
+passes through them: it plays as nano-base does.
 
 Prints a JSON line: medians and ranges of CPU seconds, the largest difference between the numbers of both, and
 the bare matrix products of the forward and backward passes of the last batch: the limit.
@@ -50,8 +51,12 @@ def worker(model: str, questions: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    from igpo_gym.agents.training.run import Run
     from igpo_gym.agents.training.settings import Settings
+
+    try:
+        from igpo_gym.agents.training.run import Run
+    except ModuleNotFoundError:  # an older checkout, as the one in the docs
+        from igpo_gym.agents.training.trainer import Run
 
     spent: defaultdict[str, float] = defaultdict(float)
     run = Run(Path(), Settings(model=model, batch_questions=questions, learning_rate=0.0, device="cpu"))
@@ -184,8 +189,10 @@ def main() -> None:
     if options.worker:
         worker(options.worker, options.questions)
         return
+    from igpo_gym.lm.names import packaged_folder
+
     with tempfile.TemporaryDirectory() as folder:
-        model = deeper(options.layers, folder) if options.layers else "nano-base"
+        model = deeper(options.layers, folder) if options.layers else str(packaged_folder("nano-base"))
         told = compare(options.before, model, options.questions, options.repeats)
         print(json.dumps({"layers": options.layers, "questions": options.questions, **told}))
 

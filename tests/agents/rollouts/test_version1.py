@@ -36,7 +36,7 @@ def test_a_frozen_file_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("place", "protocol", "expected"),
-    [(0, "tags", [[-3.83738], [-0.00537]]), (2, "tool_call", [[-8.15033], [-2.11973]])],
+    [(0, "tags", [[-3.71597], [-0.0022]]), (2, "tool_call", [[-5.99868], [-2.03586]])],
 )
 def test_the_packaged_scorer_believes_what_it_believed(
     place: int, protocol: str, expected: list[list[float]]
