@@ -16,7 +16,7 @@ from typing import TypeAlias
 from igpo_gym.agents.policies.scripted import Knowledge
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import World
-from igpo_gym.data.world.generator import Choice
+from igpo_gym.data.world.generator import Choice, Lead
 from igpo_gym.data.world.language import (
     COMPARISON_FORMS,
     DATED,
@@ -57,8 +57,7 @@ def pair_rows(
     """
     out = []
     for _ in range(rows):
-        relation = "year" if rng.random() < 0.5 else rng.choice(tuple(WHICH_FORMS))
-        values = _values(world, rng, relation, rng.randint(2, 4))
+        relation, values = _drawn(world, rng, years=0.5)
         numbers = list(values)
         rng.shuffle(numbers)
         text = " ".join(
@@ -83,8 +82,7 @@ def asked_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Ro
     """
     out: list[Row] = []
     while len(out) < rows:
-        relation = "year" if rng.random() < 0.6 else rng.choice(tuple(WHICH_FORMS))
-        values = _values(world, rng, relation, rng.randint(2, 4))
+        relation, values = _drawn(world, rng, years=0.6)
         asked = QUESTIONS[rng.choice(tuple(QUESTIONS))](world, rng, relation, values)
         if not asked:
             continue
@@ -106,8 +104,10 @@ def asked_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Ro
     return out
 
 
-def _values(world: World, rng: Random, relation: str, count: int) -> _Values:
-    """Up to ``count`` entities, at least two, with different values."""
+def _drawn(world: World, rng: Random, years: float) -> tuple[str, _Values]:
+    """A relation, or with a chance of ``years`` "year", and some entities whose values of it differ."""
+    relation = "year" if rng.random() < years else rng.choice(tuple(WHICH_FORMS))
+    count = rng.randint(2, 4)
     kind = rng.choice(tuple(DATED)) if relation == "year" else RELATIONS[relation].source
     found: _Values = {}
     for _ in range(50 * count):
@@ -120,7 +120,7 @@ def _values(world: World, rng: Random, relation: str, count: int) -> _Values:
             found[number] = value
         if len(found) == count:
             break
-    return found
+    return relation, found
 
 
 def _said(world: World, rng: Random, relation: str, number: int, value: str, turned: bool) -> str:
@@ -190,14 +190,18 @@ def choice_rows(world: World, encode: Encoder, rng: Random, rows: int, searched:
         row.add([encode.bos], 0.0, Part.TEXT)
         row.add(encode(TAGS.prompt(question)[-1].text), TEXT, Part.TEXT)
         facts = list(asked.plan(number).facts)
+        turns: list[tuple[Lead | None, list[int]]]
         if rng.random() < searched:
             rng.shuffle(facts)
-            replies = [[fact[0], *rng.sample(range(world.documents), rng.randint(0, 2))] for fact in facts]
+            turns = [
+                (asked.lead(*fact), [fact[0], *rng.sample(range(world.documents), rng.randint(0, 2))])
+                for fact in facts
+            ]
         else:
-            replies = [[fact[0] for fact in facts]]
-        for fact, found in zip(facts, replies, strict=False):
-            if len(replies) > 1:
-                row.add(encode(know.search(asked.lead(*fact), rng)), 0.0, Part.ACT)
+            turns = [(None, [fact[0] for fact in facts])]
+        for lead, found in turns:
+            if lead is not None:
+                row.add(encode(know.search(lead, rng)), 0.0, Part.ACT)
             passages = arrange([asked.passage(each) for each in found])
             row.add(encode(TAGS.reply_text(TAGS.passages(passages))), TEXT, Part.TEXT)
         answer = encode(question.answers[0]) + encode.suffix[:1]
