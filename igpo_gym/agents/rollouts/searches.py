@@ -71,7 +71,7 @@ def searches(episodes: Iterable[Episode], metric: str | Metric = "em") -> Search
     >>> expert = resolve_policy("expert", questions, engine.protocol)
     >>> found = searches(collect(engine, expert, questions.questions[:3]))
     >>> found.right, round(found.gained().value, 2), [turn for turn, _ in found.curve(right=True)]
-    (3, 0.71, [0, 1, 2, 3])
+    (3, 0.86, [0, 1, 2, 3])
     """
     found = Searches()
     for episode in episodes:
