@@ -214,6 +214,32 @@ def test_exact_permutation_by_counting():
     assert permutation(ours, ours) == 1.0
 
 
+def test_permutations_compare_welchs_t():
+    ours, theirs = np.random.default_rng(3).normal(0.5, [[0.1], [0.3]], (2, 7))
+    theirs = theirs[:5]
+
+    def welch(a, b, axis):
+        return stats.ttest_ind(a, b, axis=axis, equal_var=False).statistic
+
+    exact = stats.permutation_test((ours, theirs), welch, n_resamples=np.inf, vectorized=True)
+    ways = np.array([welch(x[:7], x[7:], 0) for x in _splits(np.concatenate([ours, theirs]), 7)])
+    expected = np.mean(np.abs(ways) >= abs(exact.statistic) - 1e-12)
+    assert permutation(ours, theirs) == pytest.approx(expected)
+    assert permutation([1.0] * 5, [1.0] * 6) == 1.0
+    assert permutation([2.0] * 5, [1.0] * 6) == pytest.approx(1 / math.comb(11, 5))
+
+
+def _splits(values, size):
+    for way in combinations(range(len(values)), size):
+        yield np.concatenate([values[list(way)], np.delete(values, way)])
+
+
+def test_permutations_keep_their_level_where_spreads_and_sizes_differ():
+    draw = np.random.default_rng(0)
+    pairs = [(draw.normal(0, 2, 10), draw.normal(0, 8, 6)) for _ in range(400)]
+    assert np.mean([permutation(a, b, draws=1000) <= 0.05 for a, b in pairs]) < 0.1  # of means alone: 0.15
+
+
 def test_drawn_permutations_are_near_the_exact_ones():
     ours, theirs = np.random.default_rng(5).normal([[0.0], [1.0]], 1.0, (2, 9))
     assert permutation(ours, theirs, draws=4000) == pytest.approx(permutation(ours, theirs, 10**5), abs=0.02)

@@ -22,7 +22,7 @@ from igpo_gym.benchmark.report import (
 )
 from igpo_gym.benchmark.study.credit import FEWEST_POINTS, MEASURES, POINTS, predictions
 from igpo_gym.benchmark.study.measures import improved, iqm, of_arm, profile
-from igpo_gym.benchmark.study.rows import ARMS, Tuned, parts, rows
+from igpo_gym.benchmark.study.rows import ARMS, STARTS, Tuned, parts, rows
 from igpo_gym.benchmark.study.run import Run, tuned
 from igpo_gym.benchmark.study.verdicts import (
     Finding,
@@ -32,10 +32,10 @@ from igpo_gym.benchmark.study.verdicts import (
     ends,
     findings,
     lead,
+    leads,
     placebo,
     world_of,
 )
-from igpo_gym.benchmark.training.measures import curves
 from igpo_gym.statistics import FEWEST, Estimate
 
 LEAD = "This is about a small model in a generated world, and about nothing larger."
@@ -50,7 +50,7 @@ def study_page(runs: Sequence[Run], credit: Mapping[str, Mapping[str, float]]) -
         sections += [
             Section("Arms", (_ARMS,), images=_images(arms), tables=(arm_table(arms), hops_table(arms))),
             Section("Placebo", (_PLACEBO,), tables=(placebo_table(runs),)),
-            Section("One arm against another", (_AGAINST,), tables=(against_table(arms),)),
+            Section("One arm against another", (_AGAINST,), tables=(against_table(arms), starts_table(arms))),
             Section(
                 "Hacking along training",
                 (_HACKING,),
@@ -107,10 +107,13 @@ def _told(runs: Sequence[Run], found: Sequence[Finding]) -> Iterator[str]:
         yield f"{each.test.name} ({each.test.claim}): {each.verdict}{tested}; {seeds}."
     told = placebo(runs)
     if not math.isnan(told.placebo.high) and not math.isnan(told.igpo.value):
+        comes_to = "it has vanished" if told.vanished else "it has not vanished"
         yield (
-            f"The placebo's lead over GRPO is {_shown(told.placebo)}, igpo's {_shown(told.igpo)}: it has "
-            f"{'vanished' if told.vanished else 'not vanished'}."
+            f"The placebo's lead over GRPO is {_shown(told.placebo)}, igpo's {_shown(told.igpo)}: "
+            f"{comes_to if told.leads else 'igpo has none that could vanish'}."
         )
+    if len(sources := {run.source for run in runs}) > 1:
+        yield f"The runs were made by {len(sources)} states of the code: {', '.join(sorted(sources))}."
 
 
 def chain_table(found: Sequence[Finding]) -> Table:
@@ -143,12 +146,14 @@ def arm_table(arms: Mapping[str, Sequence[Run]]) -> Table:
                 _over([point.get("validation_em", math.nan) for point in end]),
                 _over([point["tokens"] / 1000 for point in end]),
                 _over([each.get("collapsed_groups", math.nan) for each in means], "percent"),
-                _over([run.seconds_per_update for run in runs]),
+                _over([run.update_seconds for run in runs]),
                 _over([each.get("unmoved_episodes", math.nan) for each in means], "percent"),
+                _over([each.get("noisy_episodes", math.nan) for each in means], "percent"),
             )
         )
     header = ("arm", "F1", "IQM of F1", "exact match", "thousand tokens", "collapsed groups")
-    return Table((*header, "seconds an update", "episodes not moved"), tuple(rows_), "At the end")
+    more = ("core seconds an update", "episodes not moved", "episodes with noise")
+    return Table((*header, *more), tuple(rows_), "At the end")
 
 
 def hops_table(arms: Mapping[str, Sequence[Run]]) -> Table:
@@ -159,6 +164,13 @@ def hops_table(arms: Mapping[str, Sequence[Run]]) -> Table:
         for arm, runs in arms.items()
     )
     return Table(("arm", *(f"{n.rpartition('_')[2]} hops" for n in names)), rows_, "F1 by the number of hops")
+
+
+def starts_table(arms: Mapping[str, Sequence[Run]]) -> Table:
+    """The lead of igpo over GRPO from each start, seed by seed."""
+    found = {start: leads(arms, start) for start in STARTS}
+    rows_ = tuple((Cell(start), Cell(f"{len(x)}"), _over(x)) for start, x in found.items() if x)
+    return Table(("from", "seeds", "ahead of GRPO in F1 at the end"), rows_, "igpo by its start")
 
 
 def placebo_table(runs: Sequence[Run]) -> Table:
@@ -276,7 +288,13 @@ def _images(arms: Mapping[str, Sequence[Run]]) -> tuple[Image, ...]:
     panels: dict[str, dict[str, list[tuple[float, Estimate]]]] = {}
     for x, title in (("update", "updates"), ("tokens", "tokens sampled")):
         panels[title] = {
-            name: next(iter(curves([run.outcome for run in runs], x).values()))
+            name: [
+                (
+                    float(np.mean([point[x] for point in points])),
+                    of_arm(np.array([[point["validation_f1"]] for point in points])),
+                )
+                for points in zip(*(run.outcome.curve for run in runs), strict=True)
+            ]
             for name, runs in shown.items()
         }
     heights = np.linspace(0, 1, 101)

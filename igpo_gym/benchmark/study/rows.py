@@ -52,6 +52,9 @@ TUNING = {
 
 THREE_HOPS = {"questions": "world#questions=2000,hops=3", "validation": "world:test#hops=3"}
 
+NAMED = frozenset({*SHARED, "reward", "advantages", "scorer", "seed", "learning_rate"})
+"""The settings that every row says."""
+
 _OUTCOME = "outcome-f1 - 2*format-penalty"
 _PLACEBO = "placebo-gain + f1 - 2*format-penalty"
 
@@ -174,15 +177,28 @@ class Row:
         run = {"seed": self.seed, "learning_rate": self.learning_rate}
         return Settings(**SHARED | (TUNING if self.part == 1 else {}) | own | arm | run | dict(changed))
 
-    def hash(self, settings: Settings) -> str:
-        """Twelve hex digits for all that decides the run: its settings, and the files of its models.
+    @property
+    def place(self) -> tuple[int, str, int, float | None]:
+        """Which row it is, whatever its settings are."""
+        return self.part, self.arm.name, self.seed, self.learning_rate
 
-        Where the files lie is left out.
+    def hash(self, settings: Settings) -> str:
+        """Twelve hex digits for what the row says: settings that it names, or that are not the usual ones,
+        and the files of its models.
+
+        Where the files lie is left out, and so are settings that others are given: a version with further
+        ones goes on with the same rows.
         """
-        told = {name: value for name, value in shown(settings).items() if name not in NOT_OF_A_RUN}
-        told |= fingerprints(settings) | {
+        usual = shown(Settings())
+        told = {
+            name: value
+            for name, value in shown(settings).items()
+            if name not in NOT_OF_A_RUN and (name in NAMED or value != usual[name])
+        }
+        files = {
             f"{name}_files": _files(getattr(settings, name)) for name in ("model", "scorer", "reference")
         }
+        told |= {name: value for name, value in (fingerprints(settings) | files).items() if value}
         told["model"] = self.start or told["model"]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -211,14 +227,18 @@ def rows(tuned: Tuned | None = None) -> Iterator[Row]:
 
 
 def command(settings: Settings, folder: str) -> str:
-    """The command that makes a run of these settings, alone."""
+    """The command that makes a run of these settings, alone: with one thread, as the study makes them."""
     usual, names = Settings(), [each.name for each in fields(Settings) if each.name not in NOT_TRAINED]
-    changed = {name: value for name in names if (value := getattr(settings, name)) != getattr(usual, name)}
+    changed = {
+        name: value
+        for name in names
+        if (value := getattr(settings, name)) != getattr(usual, name) or name in ("seed", "learning_rate")
+    }
     given = [
         f"--{name.replace('_', '-')} {shlex.quote('none' if value is None else str(value))}"
         for name, value in changed.items()
     ]
-    return " ".join(["igpo-gym train", shlex.quote(folder), *given])
+    return " ".join(["OMP_NUM_THREADS=1 igpo-gym train", shlex.quote(folder), *given])
 
 
 @cache

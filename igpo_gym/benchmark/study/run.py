@@ -6,14 +6,17 @@ made again gives the same numbers on the same machine, however many runs there a
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import igpo_gym
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.settings import Settings
@@ -50,13 +53,16 @@ class Run:
     """Makes it again, alone."""
     core_seconds: float
     """What it took, validations included."""
+    update_seconds: float
+    """What an update took, of a core, where none was validated."""
+    source: str
+    """Of the code that finished it (see :func:`source`)."""
     outcome: Outcome
 
     @property
-    def seconds_per_update(self) -> float:
-        """Of training, by the run's own clock; nan where nothing was learned."""
-        end = self.outcome.curve[-1]
-        return end["seconds"] / end["update"] if end["update"] else math.nan
+    def place(self) -> tuple[int, str, int, float | None]:
+        """Which row it is a run of."""
+        return self.part, self.arm, self.seed, self.learning_rate
 
 
 Report = Callable[[Row, Metrics], None]
@@ -108,7 +114,7 @@ def tuned(runs: Sequence[Run]) -> Tuned | None:
     """What part 1 decides; None where it is not whole.
 
     Each family has the rate whose runs have the highest mean of F1 at their end, the lower one of equals. The
-    study is slow if an update of the runs of ``igpo`` took more than ``SLOW`` seconds in the mean.
+    study is slow if an update of the runs of ``igpo`` took more than ``SLOW`` seconds of a core in the mean.
     """
     done = {(run.arm, run.seed, run.learning_rate): run for run in runs if run.part == 1}
     if any((row.arm.name, row.seed, row.learning_rate) not in done for row in rows() if row.part == 1):
@@ -124,7 +130,7 @@ def tuned(runs: Sequence[Run]) -> Tuned | None:
             for rate in RATES
         }
         rates[ARMS[name].family] = max(RATES, key=lambda rate: (round(ends[rate], 9), -rate))
-    cost = fmean(run.seconds_per_update for run in done.values() if run.arm == "igpo")
+    cost = fmean(run.update_seconds for run in done.values() if run.arm == "igpo")
     return Tuned(rates, cost > SLOW)
 
 
@@ -162,7 +168,8 @@ def _order(study: Study) -> list[int]:
 
 def _run_part(study: Study, part: int, jobs: int, report: Report, meter: Meter) -> None:
     """Make what is missing of a part."""
-    known, done = tuned(study.runs()), {run.hash for run in study.runs()}
+    runs = study.runs()
+    known, done = tuned(runs), {run.place: run.hash for run in runs}
     planned: dict[Job, Row] = {}
     for row in rows(known):
         if row.part != part:
@@ -175,8 +182,13 @@ def _run_part(study: Study, part: int, jobs: int, report: Report, meter: Meter) 
                 f"part {part} begins with {row.start}, which is not in {study.starts}: make it with "
                 f"python -m nano.starts RUN {study.starts}"
             )
-        if row.hash(settings) not in done:
+        if row.place not in done:
             planned[Job(study.folder(row), settings)] = row
+        elif done[row.place] != row.hash(settings):
+            raise SpecError(
+                f"{row} is in {study.out / RUNS} with other settings or models ({done[row.place]}, now "
+                f"{row.hash(settings)}): go on with those, or begin a study in another folder (--out)"
+            )
     made = trained(
         list(planned), lambda job, metrics: report(planned[job], metrics), jobs, threads=1, meter=meter
     )
@@ -196,6 +208,7 @@ def record(row: Row, job: Job) -> dict[str, Any]:
         for point in made.curve
     )
     means, peaks = ({name: _short(x) for name, x in each.items()} for each in (made.means, made.peaks))
+    seconds, update_seconds = cpu_seconds(job.folder)
     run = Run(
         hash=(hash_ := row.hash(job.settings)),
         part=row.part,
@@ -203,10 +216,24 @@ def record(row: Row, job: Job) -> dict[str, Any]:
         seed=row.seed,
         learning_rate=job.settings.learning_rate,
         command=command(job.settings, f"runs/{hash_}"),
-        core_seconds=round(cpu_seconds(job.folder), 1),
+        core_seconds=round(seconds, 1),
+        update_seconds=round(update_seconds, 3),
+        source=source(),
         outcome=Outcome(made.variant, made.seed, curve, means, peaks),
     )
     return asdict(run)
+
+
+@cache
+def source() -> str:
+    """Twelve hex digits for the package's code, but for its commands, pages and adapters."""
+    package = Path(igpo_gym.__file__).parent
+    left = {"adapters", "benchmark", "cli", "viewer"}
+    files = sorted(p for p in package.rglob("*.py") if p.relative_to(package).parts[0] not in left)
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _short(value: float) -> float:
@@ -214,15 +241,23 @@ def _short(value: float) -> float:
 
 
 def read_runs(path: Path) -> Iterator[Run]:
-    """The finished runs of a file, which need not exist. Raises DataError for a line that is none."""
+    """The finished runs of a file, which need not exist.
+
+    Raises DataError for a line that is none, and for two runs of one row: they were not made alike.
+    """
+    seen: set[tuple[int, str, int, float | None]] = set()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
         try:
             found: Mapping[str, Any] = json.loads(line)
-            yield Run(**{**found, "outcome": outcome_of(found["outcome"])})
+            run = Run(**{**found, "outcome": outcome_of(found["outcome"])})
         except json.JSONDecodeError:
             continue  # cut short by a crash; the run itself is whole, and is summarized again
         except (KeyError, TypeError, ValueError) as problem:
             raise DataError(path, f"not a run of the study ({problem!r})", number) from problem
+        if run.place in seen:
+            raise DataError(path, f"a second run of part {run.part}: {run.arm}, seed {run.seed}", number)
+        seen.add(run.place)
+        yield run
 
 
 def again(study: Study, name: str, report: Report = lambda row, metrics: None) -> tuple[Run, Run | None]:
@@ -236,6 +271,9 @@ def again(study: Study, name: str, report: Report = lambda row, metrics: None) -
     assert settings is not None, "a row without settings has no hash"
     job = Job(study.out / "again" / row.hash(settings), settings)
     with held(study.out):
+        log = job.folder / "log.jsonl"
+        if log.exists() and read_log(log)[-1]["update"] == settings.updates:
+            shutil.rmtree(job.folder)  # made again before, and to be made again
         for _ in trained([job], lambda _, metrics: report(row, metrics), threads=1):
             pass
     recorded = {run.hash: run for run in study.runs()}

@@ -184,8 +184,16 @@ class PlaceboFinding:
 
     @property
     def vanished(self) -> bool:
-        """Whether the lead is said to have vanished: its upper end lies below half of igpo's lead."""
-        return self.placebo.high < self.igpo.value / 2  # False where either is nan
+        """Whether the lead is said to have vanished: its upper end lies below half of igpo's lead.
+
+        Where igpo has no lead that its interval tells from 0, there is none to vanish.
+        """
+        return self.leads and self.placebo.high < self.igpo.value / 2  # False where either is nan
+
+    @property
+    def leads(self) -> bool:
+        """Whether igpo itself is ahead, by its interval."""
+        return self.igpo.low > 0
 
 
 def placebo(runs: Sequence[Run]) -> PlaceboFinding:

@@ -8,6 +8,7 @@ processes that share the cores: a small model does not keep several cores busy.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -216,29 +217,34 @@ def _train(job: Job, report: Counted, stop: Callable[[], bool]) -> bool:
     began, own, before = time.process_time(), Meter(), Spent()
 
     def told(metrics: Metrics) -> None:
-        nonlocal before
+        nonlocal began, before
         now = replace(own.spent, seconds=0.0)
         report(metrics, now - before)
-        before = now
+        seconds, validated = time.process_time() - began, "validation_f1" in metrics
+        append(job.folder / CPU, {"update": metrics["update"], "seconds": seconds, "validated": validated})
+        before, began = now, time.process_time()
 
     train(*job, told, stop=stop, meter=own)
-    update = read_log(job.folder / "log.jsonl")[-1]["update"]
-    append(job.folder / CPU, {"update": update, "seconds": time.process_time() - began})
-    return update == job.settings.updates
+    return bool(read_log(job.folder / "log.jsonl")[-1]["update"] == job.settings.updates)
 
 
 def _train_telling(job: Job, told: Queue[Any], over: Event) -> bool:
     return _train(job, lambda metrics, spent: told.put((job, metrics, spent)), over.is_set)
 
 
-def cpu_seconds(folder: Path) -> float:
-    """What a run took so far, in seconds of a core, validations included; pieces that crashed are missing."""
-    path = folder / CPU
-    return sum(line["seconds"] for line in read_log(path))
+def cpu_seconds(folder: Path) -> tuple[float, float]:
+    """What a run took so far, in seconds of a core: all of it, and an update without validation in the mean.
+
+    Updates that were made twice, since the run was stopped, count twice; what an update had taken that was
+    stopped does not. The mean is nan where each update was validated.
+    """
+    lines = read_log(folder / CPU)
+    plain = [line["seconds"] for line in lines if line["update"] and not line["validated"]]
+    return sum(line["seconds"] for line in lines), sum(plain) / len(plain) if plain else math.nan
 
 
 CPU = "cpu.jsonl"
-"""The file of a run's folder with the time that each piece of it took, and the update that it ended at."""
+"""The file of a run's folder with the core seconds of each update, and whether it was validated."""
 
 
 def _pass_on(told: Queue[Any], report: Told, meter: Meter, over: Event) -> None:

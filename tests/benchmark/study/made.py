@@ -36,7 +36,9 @@ def run(
     )
     made = ARMS[arm]
     outcome = Outcome(Variant(made.reward, made.advantages), seed, curve, {"collapsed_groups": 0.25})
-    return Run(f"{arm}{seed}{part}{rate:g}", part, arm, seed, rate, "igpo-gym train x", 900.0, outcome)
+    return Run(
+        f"{arm}{seed}{part}{rate:g}", part, arm, seed, rate, "igpo-gym train x", 900.0, 5.0, "abc", outcome
+    )
 
 
 def arm(name: str, ends: Sequence[float], part: int = 2) -> list[Run]:

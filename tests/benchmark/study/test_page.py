@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,14 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from igpo_gym.benchmark.study.credit import POINTS, predictions, read_credit
-from igpo_gym.benchmark.study.page import LEAD, hacking_table, study_files, study_page, tuning_table
+from igpo_gym.benchmark.study.page import (
+    LEAD,
+    hacking_table,
+    starts_table,
+    study_files,
+    study_page,
+    tuning_table,
+)
 from igpo_gym.benchmark.study.rows import RATES
 from igpo_gym.benchmark.study.run import Run
 from igpo_gym.benchmark.study.verdicts import by_arm
@@ -36,13 +44,22 @@ def test_the_page_is_made_of_any_runs_there_are() -> None:
     assert told[1].startswith("H1 (igpo ends with a higher F1 than outcome-only GRPO): ")
     assert told[-1].startswith("The placebo's lead over GRPO is 0.06 [")
     assert "igpo's 0.02 [" in told[-1]
-    assert told[-1].endswith("it has not vanished.")
+    assert told[-1].endswith("igpo has none that could vanish.")
     (row,) = tuning_table(runs).rows
     assert [cell.text for cell in row] == ["grpo", "0.001", "1", "0.40"]
     arms = by_arm(runs)
     for what, shares in (("guessed", ["0%", "1%", "2%"]), ("forged", ["0%", "2%", "4%"])):
         found = {row[0].text: [cell.text for cell in row[1:]] for row in hacking_table(arms, what).rows}
         assert found == dict.fromkeys(("grpo", "igpo", "frozen"), shares)
+
+
+def test_leads_stand_by_their_start_and_states_of_the_code_are_told() -> None:
+    runs = arm("igpo-start-15", [0.5, 0.6], 5) + arm("grpo-start-15", [0.4, 0.4], 5)
+    (row,) = starts_table(by_arm(runs)).rows
+    assert [cell.text for cell in row] == ["start-15", "2", "0.15"]
+    assert not any("states of the code" in each for each in study_page(runs, {}).findings)
+    runs[0] = replace(runs[0], source="def")
+    assert study_page(runs, {}).findings[-1] == "The runs were made by 2 states of the code: abc, def."
 
 
 def test_the_command_makes_the_page_from_the_runs_alone(tmp_path: Path) -> None:

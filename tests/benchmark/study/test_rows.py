@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,20 @@ def test_every_row_has_settings_that_can_be_and_a_hash_of_its_own(tmp_path: Path
     assert row.hash(row.settings(elsewhere, {})) != row.hash(settings)
 
 
+def test_a_version_with_further_settings_goes_on_with_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import igpo_gym.benchmark.study.rows as module
+
+    row = next(iter(rows(TUNED)))
+    settings = row.settings(tmp_path, {})
+    before, told = row.hash(settings), module.shown
+    monkeypatch.setattr(module, "shown", lambda settings: told(settings) | {"from_tomorrow_on": 1})
+    assert row.hash(settings) == before
+    assert row.hash(replace(settings, kl_coef=0.5)) != before
+    assert row.hash(replace(settings, learning_rate=0.5)) != before
+
+
 def test_the_command_is_read_as_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import igpo_gym.agents.training.trainer as trainer
     from igpo_gym.cli import app
@@ -89,8 +104,9 @@ def test_the_command_is_read_as_the_settings(tmp_path: Path, monkeypatch: pytest
     for name in ("noise", "permuted-3", "a2tgpo"):
         row = next(row for row in rows(TUNED) if row.arm is ARMS[name])
         settings = row.settings(tmp_path, {})
-        program, *words = shlex.split(command(settings, str(tmp_path / "run")))
-        assert program == "igpo-gym"
+        threads, program, *words = shlex.split(command(settings, str(tmp_path / "run")))
+        assert (threads, program) == ("OMP_NUM_THREADS=1", "igpo-gym")
+        assert "--learning-rate" in words, "whatever the default will be"
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output
         assert read.pop() == settings

@@ -22,7 +22,7 @@ from igpo_gym.benchmark.study.run import (
     run_study,
     tuned,
 )
-from igpo_gym.benchmark.training.run import Job, trained
+from igpo_gym.benchmark.training.run import Job, cpu_seconds, trained
 from igpo_gym.errors import BudgetSpentError, DataError, SpecError
 
 TINY = (
@@ -40,8 +40,11 @@ TINY = (
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The runs that were made, each of which takes no time and leaves a log."""
+    """The runs that were made, each of which takes no time and leaves a log: 7 s an update by the clock of
+    the process, and 10 s a validation."""
     found: list[Settings] = []
+    clock = [0.0]
+    monkeypatch.setattr("igpo_gym.benchmark.training.run.time.process_time", lambda: clock[0])
 
     def train(
         folder: Path,
@@ -53,12 +56,15 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         found.append(settings)
         folder.mkdir(parents=True, exist_ok=True)
         f1 = 0.3 + 100 * settings.learning_rate * (settings.reward == "igpo") + settings.seed / 1000
-        points = [(0, 0, 0.1), (1, 9, 0.2), (2, 20, f1)]
-        lines = [
-            {"update": n, "tokens": tokens, "seconds": 7.0 * n, "validation_f1": x, "validation_f1_hops_3": x}
-            for n, tokens, x in points
-        ]
-        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        lines: list[Metrics] = []
+        for update, tokens, validated in ((0, 0, 0.1), (1, 9, None), (2, 20, f1)):
+            line = {"update": update, "tokens": tokens, "seconds": 9.0 * update}
+            if validated is not None:
+                line |= {"validation_f1": validated, "validation_f1_hops_3": validated}
+            lines.append(line)
+            (folder / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+            clock[0] += 7.0 * (update > 0) + 10.0 * (validated is not None)
+            report(line)
 
     monkeypatch.setattr("igpo_gym.agents.training.trainer.train", train)
     return found
@@ -74,6 +80,8 @@ def test_part_1_decides_the_rates_and_whether_the_study_is_slow(made: list[Setti
     assert found is not None
     assert found.rates == {"outcome": RATES[0], "gains": RATES[2]}, "of equals the lower"
     assert found.slow, "7 seconds an update"
+    first = study.runs()[0]
+    assert (first.core_seconds, first.update_seconds) == (34.0, 7.0)
     made.clear()
     run_study(study, part=1)
     assert not made, "what is there is not made again"
@@ -83,8 +91,7 @@ def test_a_study_goes_on_part_by_part_until_it_lacks_a_model(made: list[Settings
     study = Study(tmp_path / "study", tmp_path / "starts", TINY)
     with pytest.raises(SpecError, match=r"begins with start-05, .*python -m nano\.starts"):
         run_study(study)
-    # In the small world igpo at three hops is igpo itself: what is there under its hash is not made again.
-    assert [run.part for run in study.runs()] == [1] * 18 + [2] * 26 + [3] * 6 + [4] * 24 + [6] * 6
+    assert [run.part for run in study.runs()] == [1] * 18 + [2] * 26 + [3] * 6 + [4] * 32 + [6] * 6
     text = (study.out / RUNS).read_text()
     assert len(text) / 80 * 160 < 1e6, "runs.jsonl stays below 1 MB"
     (name, of, there, left) = core_hours(study)[0]
@@ -109,7 +116,10 @@ def test_a_row_is_made_again_alone(made: list[Settings], tmp_path: Path) -> None
     run, before = again(study, recorded.hash[:8])
     assert before == recorded
     assert equal_curves(run, recorded)
-    assert run.command.startswith(f"igpo-gym train runs/{recorded.hash} ")
+    assert run.command.startswith(f"OMP_NUM_THREADS=1 igpo-gym train runs/{recorded.hash} ")
+    made.clear()
+    again(study, recorded.hash)
+    assert len(made) == 1, "it is trained anew"
     with pytest.raises(SpecError, match="0 rows have a hash"):
         again(study, "zzz")
 
@@ -126,6 +136,36 @@ def test_a_line_that_was_cut_short_is_made_up_for(made: list[Settings], tmp_path
     path.write_text('{"hash": "x"}\n')
     with pytest.raises(DataError, match=r"runs\.jsonl, line 1: not a run of the study"):
         list(read_runs(path))
+
+
+def test_what_a_run_took_until_it_was_killed_is_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = iter([0.0, 5.0, 5.0, 12.0, 12.0])
+    monkeypatch.setattr("igpo_gym.benchmark.training.run.time.process_time", lambda: next(clock))
+
+    def train(folder: Path, settings: Settings, report: Callable[[Metrics], None], **_: object) -> None:
+        folder.mkdir()
+        report({"update": 0, "validation_f1": 0.1})
+        report({"update": 1})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("igpo_gym.agents.training.trainer.train", train)
+    with pytest.raises(KeyboardInterrupt):
+        list(trained([Job(tmp_path / "run", Settings())]))
+    assert cpu_seconds(tmp_path / "run") == (12.0, 7.0)
+
+
+def test_runs_that_were_not_made_alike_are_not_mixed(made: list[Settings], tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", tmp_path / "starts", TINY)
+    run_study(study, part=1)
+    with pytest.raises(SpecError, match="with other settings or models"):
+        run_study(replace(study, changed=(*TINY, ("kl_coef", 0.5))), part=1)
+    path = study.out / RUNS
+    first = path.read_text().splitlines(keepends=True)[0]
+    path.write_text(path.read_text() + first.replace('"hash": "', '"hash": "0'))
+    with pytest.raises(DataError, match=r"line 19: a second run of part 1: grpo, seed 100"):
+        study.runs()
 
 
 @pytest.mark.slow

@@ -87,3 +87,11 @@ def test_a_placebos_lead_has_vanished_only_if_its_upper_end_is_below_half(
     assert found.igpo.value == pytest.approx(0.12, abs=0.001)
     assert found.vanished is vanished
     assert not placebo(arm("igpo", HIGH)).vanished
+
+
+def test_a_placebos_lead_cannot_vanish_where_igpo_has_none() -> None:
+    lower = [x - 0.15 for x in LOW]
+    found = placebo(arm("igpo", LOW) + arm("grpo", HIGH) + arm("placebo", lower, 3))
+    assert found.placebo.high < found.igpo.value / 2 < 0
+    assert not found.leads
+    assert not found.vanished
