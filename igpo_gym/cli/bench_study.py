@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from igpo_gym.cli.common import BudgetText, console, explained
+from igpo_gym.cli.common import BudgetText, console, explained, progress
 
 if TYPE_CHECKING:
+    from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.agents.training.logs import Metrics
     from igpo_gym.benchmark.study.rows import Row
     from igpo_gym.benchmark.study.run import Study
@@ -33,7 +34,10 @@ def bench_study(
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show all rows, and which are there.")] = False,
     estimate: Annotated[bool, typer.Option("--estimate", help="Show what is left, in core-hours.")] = False,
-    page: Annotated[bool, typer.Option("--page", help="Make the page from runs.jsonl alone.")] = False,
+    credit: Annotated[
+        bool, typer.Option("--credit", help="Price the arms on recorded episodes (minutes), for the page.")
+    ] = False,
+    page: Annotated[bool, typer.Option("--page", help="Make the page, from runs.jsonl.")] = False,
 ) -> None:
     """Does information gain train better agents? The study of docs/study.md.
 
@@ -61,8 +65,11 @@ def bench_study(
             _estimate(study)
         if row is not None:
             _again(study, row)
-        if not (list_ or estimate or page or row is not None):
-            run_study(study, part, jobs, _tell, Meter(Budget.parse(budget)))
+        meter = Meter(Budget.parse(budget))
+        if credit:
+            _credit(study, meter)
+        if not (list_ or estimate or credit or page or row is not None):
+            run_study(study, part, jobs, _tell, meter)
             console.print("all that was asked for is there")
         if page:
             _page(study)
@@ -107,6 +114,16 @@ def _again(study: Study, name: str) -> None:
     else:
         same = equal_curves(made, recorded)
         console.print("as it is recorded" if same else "not as it is recorded: another machine or version?")
+
+
+def _credit(study: Study, meter: Meter) -> None:
+    from igpo_gym.benchmark.report import json_text, write_files
+    from igpo_gym.benchmark.study.credit import CREDIT
+    from igpo_gym.benchmark.study.pricing import priced_arms
+
+    found = priced_arms(track=progress, folder=study.out / "credit", meter=meter)
+    write_files(study.out, {CREDIT: json_text(found)})
+    console.print(f"the credit measures: {study.out / CREDIT}", markup=False)
 
 
 def _page(study: Study) -> None:

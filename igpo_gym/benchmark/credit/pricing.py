@@ -135,7 +135,7 @@ class Pricer:
             self.scorer if believes else None,
             reference=self.scorer,
             corpus=self.engine.corpus,
-            context={"engine": rules, "policy": self.policy},
+            context={"engine": rules, "policy": self.policy, "questions": self.engine.questions},
             protocol=self.engine.protocol,
         )
 

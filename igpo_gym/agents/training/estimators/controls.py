@@ -31,9 +31,7 @@ def noise(of: str = "grpo") -> Estimator:
     base = _wrapped(of)
 
     def advantages(turns: Turns, gamma: float, seed: Seed = (0, 0)) -> Floats:
-        drawn = np.random.default_rng(seed).standard_normal(len(turns))
-        noisy = np.repeat(_equal_outcomes(turns), turns.lengths) & ~turns.lasts
-        return base(turns, gamma) + accumulated(turns, np.where(noisy, drawn, 0.0), gamma)
+        return base(turns, gamma) + accumulated(turns, noise_of(turns, seed), gamma)
 
     def told(turns: Turns) -> Mapping[str, float]:
         return {"noisy_episodes": float(_equal_outcomes(turns).mean())}
@@ -64,10 +62,7 @@ def permuted(of: str = "igpo-separate") -> Estimator:
     base = _wrapped(of)
 
     def advantages(turns: Turns, gamma: float, seed: Seed = (0, 0)) -> Floats:
-        generator, gains = np.random.default_rng(seed), turns.gains.copy()
-        for places in _gains_of(turns):
-            gains[places] = gains[places[derangement(len(places), generator)]]
-        return base(replace(turns, gains=gains), gamma)
+        return base(replace(turns, gains=moved_gains(turns, seed)), gamma)
 
     def told(turns: Turns) -> Mapping[str, float]:
         return {"unmoved_episodes": float(np.mean([len(places) < 2 for places in _gains_of(turns)]))}
@@ -97,8 +92,7 @@ def last_gain(of: str = "igpo-separate") -> Estimator:
     base = _wrapped(of)
 
     def advantages(turns: Turns, gamma: float) -> Floats:
-        kept = np.zeros(len(turns), dtype=np.bool_)
-        kept[[places[-1] for places in _gains_of(turns) if len(places)]] = True
+        kept = last_gains(turns)
         return base(replace(turns, gains=np.where(kept, turns.gains, 0.0), exists=kept), gamma)
 
     return replace(
@@ -109,6 +103,27 @@ def last_gain(of: str = "igpo-separate") -> Estimator:
         formula=f"{base.name}, with each episode's last gain alone",
         source="a control",
     )
+
+
+def noise_of(turns: Turns, seed: Seed = (0, 0)) -> Floats:
+    """[turns]: the draws of :func:`noise`, 0 where there is none."""
+    drawn = np.random.default_rng(seed).standard_normal(len(turns))
+    return np.where(np.repeat(_equal_outcomes(turns), turns.lengths) & ~turns.lasts, drawn, 0.0)
+
+
+def moved_gains(turns: Turns, seed: Seed = (0, 0)) -> Floats:
+    """[turns]: the gains where :func:`permuted` has them."""
+    generator, gains = np.random.default_rng(seed), turns.gains.copy()
+    for places in _gains_of(turns):
+        gains[places] = gains[places[derangement(len(places), generator)]]
+    return gains
+
+
+def last_gains(turns: Turns) -> Bools:
+    """[turns]: which have the last gain of their episode."""
+    kept = np.zeros(len(turns), dtype=np.bool_)
+    kept[[places[-1] for places in _gains_of(turns) if len(places)]] = True
+    return kept
 
 
 def derangement(size: int, generator: np.random.Generator) -> Ints:
