@@ -79,7 +79,8 @@ def credit(
     size = size if count is None else replace(size, count=count)
     maker = _policy_maker(chosen, config)
     if estimate:
-        works = prepared(config, reward, size, maker, seed).works(priced_groups(out))
+        setup = prepared(config, reward, size, maker, seed)
+        works = setup.works(priced_groups(out, setup))
         tell_forecast(estimated(works), *((work.left, work.what) for work in works))
         return
     result = run_credit(

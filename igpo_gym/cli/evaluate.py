@@ -230,18 +230,18 @@ def _estimate(
 ) -> None:
     """Tell what the episodes will take that the file does not have; nothing is written."""
     from igpo_gym.agents.rollouts.estimates import SECONDS, estimated, together
-    from igpo_gym.agents.rollouts.records import read_recordings
+    from igpo_gym.agents.rollouts.records import recorded
 
     names = [shown(config)["questions"] for config in configs]
-    done: dict[str, set[tuple[str, int]]] = {name: set() for name in names}
-    for settings, episode in read_recordings(out) if out.is_file() else ():
-        done.setdefault(settings.get("questions", ""), set()).add((episode.question.id, episode.attempt))
     found, left = [], []
     for name, config in zip(names, configs, strict=True):
         question_set, engine = assemble(config)
         policy = make_policy(agent, question_set, engine, sampling)
         chosen = question_set.questions[:episodes]
-        work = episodes_left(engine, policy, chosen, done[name], batch_size, attempts)
+        recording = Recording.of(config, question_set, agent, sampling)
+        settings = recording.settings | recording.fingerprints
+        done = recorded(out, settings, recording.fingerprints, [each for each in names if each != name])
+        work = episodes_left(engine, policy, chosen, done, batch_size, attempts)
         left.append((work.left, work.what if len(names) == 1 else f"episodes of {name}"))
         if work.left:
             found.append(estimated([work], SECONDS / len(configs)))

@@ -222,7 +222,7 @@ def relabel(
             )
 
         if estimate:
-            done = whole_lines(out, batch_size)
+            done = whole_lines(out, made, batch_size)
             pieces = _batches(price(done), batch_size, meter, judge is not None)
             work = Work("episodes", total - done, pieces, meter)
             tell_forecast(estimated([work]), (work.left, work.what))

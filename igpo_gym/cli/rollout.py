@@ -88,7 +88,7 @@ def rollout(
     from igpo_gym.agents.rollouts.branches import Branching
     from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.agents.rollouts.estimates import estimated
-    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.agents.rollouts.records import read_rollouts, recorded
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
     from igpo_gym.storage import check_writable
@@ -109,7 +109,7 @@ def rollout(
         recording.settings.update(branch=branch, group_size=config.group_size)
     chosen = question_set.questions[:episodes]
     if estimate:
-        done = {(each.question.id, each.attempt) for each in read_rollouts(out)} if out.is_file() else set()
+        done = recorded(out, recording.settings | recording.fingerprints, recording.fingerprints)
         work = episodes_left(engine, policy, chosen, done, batch_size, config.group_size)
         tell_forecast(estimated([work]), (work.left, work.what))
         return

@@ -74,7 +74,8 @@ class BeliefServerScorer:
 
     @property
     def stats(self) -> ScorerStats:
-        """What has been asked so far; what the model read is at the server's ``/metrics``."""
+        """What has been asked so far. ``tokens_forwarded`` are those of the transcripts and answers, as the
+        server counts them; how many of them it had cached is at its ``/metrics``."""
         return self._stats
 
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
@@ -85,13 +86,14 @@ class BeliefServerScorer:
         change all the time.
         """
         started = time.perf_counter()
-        found = self._of_one_version(requests) if requests else []
+        found, tokens = self._of_one_version(requests) if requests else ([], 0)
         if too_long := tuple(place for place, each in enumerate(found) if isinstance(each, str)):
             raise TranscriptTooLongError(str(found[too_long[0]]), too_long)
         with self._lock:
             self._stats = replace(
                 self._stats,
                 requests=self._stats.requests + len(requests),
+                tokens_forwarded=self._stats.tokens_forwarded + tokens,
                 seconds=self._stats.seconds + time.perf_counter() - started,
             )
         return [belief for belief in found if isinstance(belief, Belief)]
@@ -114,18 +116,23 @@ class BeliefServerScorer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._server.url!r}, model={self.model!r})"
 
-    def _of_one_version(self, requests: Sequence[BeliefRequest]) -> list[Belief | str]:
-        """For each request its belief, or the server's words for a transcript that is too long."""
+    def _of_one_version(self, requests: Sequence[BeliefRequest]) -> tuple[list[Belief | str], int]:
+        """For each request its belief, or the server's words for a transcript that is too long.
+
+        And how many tokens were asked about; where weights changed, those of each attempt.
+        """
+        tokens = 0
         for _ in range(ATTEMPTS):
             found: list[Belief | str] = []
             version = ""
             try:
                 for part, items in self._parts(requests):
-                    version, answers = self._ask(part, items, version)
+                    version, answers, asked = self._ask(part, items, version)
                     found += answers
+                    tokens += asked
             except _GoneError:
                 continue
-            return found
+            return found, tokens
         raise ScoringError(
             f"the weights at {self._server.url} changed {ATTEMPTS} times while {len(requests)} beliefs were "
             "asked; push them less often, or ask for less at a time"
@@ -152,7 +159,7 @@ class BeliefServerScorer:
 
     def _ask(
         self, part: Sequence[BeliefRequest], items: Sequence[dict[str, Any]], version: str
-    ) -> tuple[str, list[Belief | str]]:
+    ) -> tuple[str, list[Belief | str], int]:
         body = {"requests": items, **({"version": version} if version else {})}
         try:
             answer = self._server.post("/beliefs", body, max_bytes=ANSWER_BYTES)
@@ -160,7 +167,7 @@ class BeliefServerScorer:
             if problem.status == 409:
                 raise _GoneError from None
             if problem.status == 413 and len(part) == 1:
-                return version, [str(problem)]
+                return version, [str(problem)], 0
             raise ScoringError(str(problem)) from None
         try:
             return _read(answer, part)
@@ -172,17 +179,23 @@ class _GoneError(Exception):
     """The version that a request named is not served any more."""
 
 
-def _read(answer: Any, part: Sequence[BeliefRequest]) -> tuple[str, list[Belief | str]]:
-    """The version and the beliefs of an answer. Raises ValueError for what is none."""
+def _read(answer: Any, part: Sequence[BeliefRequest]) -> tuple[str, list[Belief | str], int]:
+    """The version, the beliefs and the tokens of an answer. Raises ValueError for what is none.
+
+    The tokens are 0 where a server does not count them.
+    """
     version = answer.get("version") if isinstance(answer, dict) else None
     entries = answer.get("beliefs") if isinstance(answer, dict) else None
     if not isinstance(version, str) or not isinstance(entries, list) or len(entries) != len(part):
         raise ValueError(f"its answer has no version and beliefs of {len(part)} requests")
+    tokens = answer.get("tokens", 0)
+    if not isinstance(tokens, int) or tokens < 0:
+        raise ValueError("its answer has tokens that are no number")
     found: list[Belief | str] = []
     for request, entry in zip(part, entries, strict=True):
         too_long = entry.get(TOO_LONG) if isinstance(entry, dict) else None
         found.append(str(too_long) if too_long else read_belief(entry, len(request.answers), version))
-    return version, found
+    return version, found, tokens
 
 
 def push_weights(url: str, name: str, *, timeout: float = 600.0, retries: int = 30) -> str:

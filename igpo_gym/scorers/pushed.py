@@ -57,7 +57,8 @@ def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """A model with the weights of ``folder`` and the architecture of ``model``, which stays as it is.
 
     It is on the CPU, in the dtype of ``model``. Raises SpecError, with the first difference, for weights of
-    another architecture: other settings, names or shapes, or a dtype that is no plain float.
+    another architecture: other settings, names or shapes, or a dtype that is no plain float; and for numbers
+    that are not finite.
     """
     _check_settings(model, folder)
     _check_dtypes(folder)
@@ -75,6 +76,9 @@ def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         except Exception as problem:  # whatever a damaged file makes its libraries raise
             raise SpecError(f"cannot load the weights {folder.name!r}: {_first_line(problem)}") from None
     check_fit(folder.name, loaded, report)
+    for name, weight in loaded.named_parameters():
+        if not weight.isfinite().all():
+            raise SpecError(f"the weights {folder.name!r} have numbers in {name} that are not finite")
     return loaded.eval()
 
 

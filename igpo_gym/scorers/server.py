@@ -87,6 +87,8 @@ class Told:
     belief: Belief | None = None
     too_long: str = ""
     wrong: str = ""
+    tokens: int = 0
+    """How many its transcript and its answers have."""
 
 
 class Served:
@@ -147,7 +149,8 @@ class Served:
             places = [place for number, place in enumerate(places) if number not in problem.requests]
             beliefs = self.scorer.answer([queries[place] for place in places])
         for place, belief in zip(places, beliefs, strict=True):
-            told[place] = Told(self.version, replace(belief, weights=self.version))
+            tokens = len(queries[place].context) + sum(len(each.ids) for each in queries[place].answers)
+            told[place] = Told(self.version, replace(belief, weights=self.version), tokens=tokens)
         return told
 
     def _query(self, asked: Asked) -> Query:
@@ -212,7 +215,8 @@ def make_app(
             waiting -= 1
         _check(found, version)
         beliefs += sum(each.belief is not None for each in found)
-        return {"version": found[0].version, "beliefs": [_entry(each) for each in found]}
+        tokens = sum(each.tokens for each in found)
+        return {"version": found[0].version, "tokens": tokens, "beliefs": [_entry(each) for each in found]}
 
     async def loaded(request: Request, pushes: Pushes) -> dict[str, Any]:
         pushes.check(request.headers.get("authorization", ""))

@@ -327,9 +327,8 @@ async def _listed(client: Client) -> dict[str, dict[str, Any]]:
 
 def _text(result: Any) -> str:
     """What a result says; what is no text is named."""
-    parts = [
-        getattr(block, "text", None) or f"[{block.type}, which is not shown]" for block in result.content
-    ]
+    texts = [(block, getattr(block, "text", None)) for block in result.content]
+    parts = [f"[{block.type}, which is not shown]" if text is None else text for block, text in texts]
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
     return "\n".join(parts) or "Nothing."

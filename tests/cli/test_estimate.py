@@ -115,6 +115,20 @@ def test_every_command_that_spends_tells_and_keeps_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("at_once")
+def test_what_would_be_refused_has_no_estimate(tmp_path: Path) -> None:
+    out = str(tmp_path / "played.jsonl")
+    expert = ("--agent", "expert", "--questions", WORLD, "--scorer", "none", "--out", out)
+    run("rollout", *expert, "--reward", "outcome-f1", "--episodes", "3")
+    before = Path(out).read_bytes()
+    for command in ("rollout", "eval"):
+        reward = ("--reward", "f1") if command == "rollout" else ("--max-turns", "3")
+        done = CliRunner().invoke(app, [command, *expert, *reward, "--estimate"], env={"COLUMNS": "300"})
+        assert done.exit_code == 2, done.output
+        assert "made with other settings" in done.output
+    assert Path(out).read_bytes() == before
+
+
+@pytest.mark.usefixtures("at_once")
 def test_nothing_is_left_of_a_run_that_is_done(tmp_path: Path) -> None:
     out = str(tmp_path / "played.jsonl")
     expert = ("--agent", "expert", "--questions", WORLD, "--scorer", "none", "--reward", "outcome-f1")

@@ -32,6 +32,7 @@ from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.beliefs import BeliefServerScorer, push_weights
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.prompts import query_of
 from igpo_gym.scorers.server import Limits, Pushes, make_app
 from tests.scorers.servers import Refusal, running
 from tests.search.servers import in_thread
@@ -92,6 +93,9 @@ def post(url: str, **body: Any) -> requests.Response:
 def test_numbers_are_those_of_the_local_scorer(url: str, local: TransformersScorer) -> None:
     with BeliefServerScorer(url) as scorer:
         found = scorer.score(REQUESTS * 5)  # in three parts
+        asked = [query_of(local.framing, request) for request in REQUESTS]
+        tokens = sum(len(each.context) + sum(len(a.ids) for a in each.answers) for each in asked)
+        assert scorer.stats.tokens_forwarded == 5 * tokens, "which a budget counts"
     close(found, local.score(REQUESTS * 5))
     assert len({belief.weights for belief in found}) == 1
     assert resolve_scorer(f"beliefs:{url}") is resolve_scorer(f"beliefs:{url}")
@@ -221,6 +225,7 @@ def folder(tmp_path: Path) -> Path:
         "more": {**weights, "surplus.weight": torch.zeros(2)},
         "shape": {**weights, name: weights[name][:, :-1].contiguous()},
         "dtype": {**weights, name: weights[name].to(torch.int8)},
+        "broken": {**weights, name: torch.full_like(weights[name], torch.nan)},
         "settings": weights,
     }
     for each, tensors in changed.items():
@@ -272,6 +277,7 @@ def test_pushed_weights_are_those_that_answer(pushable: str, folder: Path, local
         ("more", "they have surplus.weight, for which there is no place"),
         ("shape", "is needed; save them from a whole model of this kind"),
         ("dtype", "in I8"),
+        ("broken", "that are not finite"),
         ("settings", "config.json has "),
         ("damaged", "cannot read model.safetensors"),
         ("pickled", "no safetensors"),

@@ -55,6 +55,7 @@ def test_names_and_descriptions_are_fit_for_prompts(server: McpServer) -> None:
     assert specs["add"].problem({"a": 1}) is None
     assert specs["add"].problem({"b": 1}) == "'a' is a required property"
     assert run(server, "say-it", {"text": "Odra"})[0].text == "Odra"
+    assert run(server, "say-it", {"text": ""})[0].text == "Nothing."
 
 
 def test_a_tool_without_arguments_can_be_called(server: McpServer) -> None:

@@ -17,6 +17,7 @@ from igpo_gym.agents.exports.rows import (
 )
 from igpo_gym.agents.exports.selection import Chosen
 from igpo_gym.agents.exports.tokens import Tokens
+from igpo_gym.errors import SpecError
 
 _INSTEAD = "give --tokenizer MODEL, the model that is trained, for token ids with labels"
 
@@ -35,8 +36,13 @@ def _weights(chosen: Chosen) -> Row:
     refuse_left_out(chosen, "who trains on messages", _INSTEAD)
     if chosen.advantages is None:
         return {}
+    own = [message["role"] == "assistant" for message in chosen.episode.messages()]
+    if sum(own) != len(chosen.advantages):  # two turns without a reply between them are one message
+        raise SpecError(
+            f"{chosen.place}: {len(chosen.advantages)} turns stand in {sum(own)} messages of the assistant, "
+            f"so a message has no advantage of its own: {_INSTEAD}"
+        )
     advantages = iter(chosen.advantages)
-    own = (message["role"] == "assistant" for message in chosen.episode.messages())
     return {"weights": [next(advantages) if each else 0.0 for each in own]}
 
 

@@ -143,6 +143,10 @@ TURN: Mapping[str, Value[TurnOf]] = {
 """The names of a turn."""
 
 
+RELABELED = frozenset({"gain", "belief", "first_belief", "return", "outcome", "judge", "reward", "advantage"})
+"""The names that an episode has when it has been priced."""
+
+
 def _calls(action: object) -> int:
     return len(action.calls) if isinstance(action, ToolCalls) else 0
 
@@ -151,9 +155,10 @@ def value_of(values: Mapping[str, Value[T]], name: str, thing: T, place: str) ->
     """What a name means of an episode or a turn. SpecError, with its ``place``, where that is not known."""
     value = values[name].of(thing)
     if value is None:
+        instead = "igpo-gym relabel --records measures beliefs and pays rewards, or leave the name out"
         raise SpecError(
-            f"{place}: the episode has no {name} ({values[name].meaning}); igpo-gym relabel --records "
-            "measures beliefs and pays rewards, or leave the name out"
+            f"{place}: the episode has no {name} ({values[name].meaning}); "
+            f"{instead if name in RELABELED else 'leave the name out'}"
         )
     return value
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
@@ -402,24 +402,54 @@ class RolloutFile:
     def _resume(self) -> None:
         self._file.seek(0)
         end = 0
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n") and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]:
-                break  # cut short by a crash; anything else without an end is not ours to remove
-            try:
-                record = _parsed(line)
-                settings = dict(record["settings"])
-                attempt = record["question"]["id"], record.get("attempt", 0)
-                if record["format"] != FORMAT:
-                    raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
-            except MALFORMED as problem:
-                raise DataError(
-                    self.path, f"not a recorded episode ({what_is_wrong(problem)})", number
-                ) from problem
-            end += len(line)
-            if settings.get("questions") in self._others:
-                continue
-            if names := changed(settings, self.settings, self._fingerprints):
-                raise DataError(self.path, f"made with other settings ({names}); choose another file", number)
-            self.done.add(attempt)
+        for length, attempt in _whole(self._file, self.path, self.settings, self._fingerprints, self._others):
+            end += length
+            if attempt is not None:
+                self.done.add(attempt)
         self._file.truncate(end)
         self._file.seek(0, os.SEEK_END)
+
+
+def recorded(
+    path: Path,
+    settings: Mapping[str, Any],
+    fingerprints: Iterable[str] = (),
+    others: Collection[str] = (),
+) -> set[tuple[str, int]]:
+    """What :class:`RolloutFile` would find ``done`` in a file, which need not exist; nothing is written.
+
+    Raises DataError as it does.
+    """
+    if not path.is_file():
+        return set()
+    named = {name: settings[name] for name in fingerprints}
+    with path.open("rb") as file:
+        lines = _whole(file, path, settings, named, frozenset(others))
+        return {attempt for _, attempt in lines if attempt is not None}
+
+
+def _whole(
+    file: BinaryIO,
+    path: Path,
+    ours: Mapping[str, Any],
+    fingerprints: Mapping[str, Any],
+    others: Collection[str],
+) -> Iterator[tuple[int, tuple[str, int] | None]]:
+    """The length of each whole line of a file, and its episode; None for one of other questions."""
+    for number, line in enumerate(file, 1):
+        if not line.endswith(b"\n") and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]:
+            return  # cut short by a crash; anything else without an end is not ours to remove
+        try:
+            record = _parsed(line)
+            settings = dict(record["settings"])
+            attempt = record["question"]["id"], record.get("attempt", 0)
+            if record["format"] != FORMAT:
+                raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
+        except MALFORMED as problem:
+            raise DataError(path, f"not a recorded episode ({what_is_wrong(problem)})", number) from problem
+        if settings.get("questions") in others:
+            yield len(line), None
+            continue
+        if names := changed(settings, ours, fingerprints):
+            raise DataError(path, f"made with other settings ({names}); choose another file", number)
+        yield len(line), attempt

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from igpo_gym.agents.rollouts.records import json_line, what_is_wrong
 from igpo_gym.errors import DataError
@@ -22,13 +22,35 @@ def part_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def whole_lines(target: Path, together: int = 1) -> int:
-    """How many lines a killed run has left for :class:`ResumedFile` to go on behind."""
+def whole_lines(target: Path, settings: Mapping[str, Any], together: int = 1) -> int:
+    """How many lines a killed run has left for :class:`ResumedFile` to go on behind; nothing is written.
+
+    Raises DataError for what a run with other settings left.
+    """
     part = part_of(target.resolve())
     if not part.is_file():
         return 0
     with part.open("rb") as file:
-        return sum(line.endswith(b"\n") for line in file) // together * together
+        return sum(1 for _ in _whole(file, part, settings)) // together * together
+
+
+def _whole(file: BinaryIO, part: Path, settings: Mapping[str, Any]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The whole lines of a file that was begun, with what they hold."""
+    for number, line in enumerate(file, 1):
+        if not line.endswith(b"\n"):
+            return  # cut short by a crash
+        try:
+            record = json.loads(line.decode())
+            names = changed(dict(record[MADE]), settings)
+        except (KeyError, RecursionError, TypeError, ValueError) as problem:
+            raise DataError(
+                part, f"not what a run left here ({what_is_wrong(problem)}); remove the file", number
+            ) from None
+        if names:
+            raise DataError(
+                part, f"left by a run with other settings ({names}); remove it, or choose another file"
+            )
+        yield line, record
 
 
 class ResumedFile:
@@ -103,23 +125,7 @@ class ResumedFile:
         self._file.seek(0)
         end = read = 0
         group: list[dict[str, Any]] = []
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break  # cut short by a crash
-            try:
-                record = json.loads(line.decode())
-                names = changed(dict(record[MADE]), self._settings)
-            except (KeyError, RecursionError, TypeError, ValueError) as problem:
-                raise DataError(
-                    self._part,
-                    f"not what a run left here ({what_is_wrong(problem)}); remove the file",
-                    number,
-                ) from None
-            if names:
-                raise DataError(
-                    self._part,
-                    f"left by a run with other settings ({names}); remove it, or choose another file",
-                )
+        for number, (line, record) in enumerate(_whole(self._file, self._part, self._settings), 1):
             read += len(line)
             group.append(record)
             if len(group) == together:

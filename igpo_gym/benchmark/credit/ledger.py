@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
@@ -31,13 +32,7 @@ class Ledger:
         for each in setup.pricings:
             meter.watch(each.pricer.scorer, each.pricer.policy)
         self._known: deque[Shapings] = deque()
-        made = {
-            **setup.settings,
-            "rewards": [function.name for function in setup.functions],
-            "scorer_fingerprint": fingerprint(setup.settings["scorer"]),
-            "policy_fingerprint": _facts(setup.yardstick.pricer.policy),
-        }
-        self._file = ResumedFile(folder / PRICED, made, lambda line: self._known.append(line["paid"]))
+        self._file = ResumedFile(folder / PRICED, _made(setup), lambda line: self._known.append(line["paid"]))
 
     def __enter__(self) -> Ledger:
         return self
@@ -66,6 +61,16 @@ def _facts(policy: Policy | None) -> str:
     return "" if facts is None else str(facts())
 
 
-def priced_groups(folder: Path) -> int:
-    """How many groups an ended run has left in a folder."""
-    return whole_lines(folder / PRICED)
+def _made(setup: Setup) -> dict[str, Any]:
+    """What tells that a run with other settings has left a file."""
+    return {
+        **setup.settings,
+        "rewards": [function.name for function in setup.functions],
+        "scorer_fingerprint": fingerprint(setup.settings["scorer"]),
+        "policy_fingerprint": _facts(setup.yardstick.pricer.policy),
+    }
+
+
+def priced_groups(folder: Path, setup: Setup) -> int:
+    """How many groups an ended run has left in a folder. Raises DataError for one with other settings."""
+    return whole_lines(folder / PRICED, _made(setup))

@@ -16,11 +16,12 @@ from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.rollouts.collect import collect
-from igpo_gym.agents.rollouts.records import read_rollouts, write_episodes
+from igpo_gym.agents.rollouts.records import read_rollouts, record_line, write_episodes
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from igpo_gym.errors import DataError, MissingExtraError, SpecError
-from tests.agents.exports.played import ANSWERS, BELIEFS, QUERIES, chat, inside, priced, reply
+from igpo_gym.rewards import resolve_reward
+from tests.agents.exports.played import ANSWERS, BELIEFS, QUERIES, chat, inside, priced, reply, written
 from tests.lm.tiny import CHATML, make_tokenizer
 
 GAINS = [math.exp(after) - math.exp(before) for before, after in BELIEFS]
@@ -75,7 +76,9 @@ def test_filters(filters: dict[str, str], kept: list[int], place: Path) -> None:
     ("form", "options", "told"),
     [
         ("sft", {"where": "f1 == 0.5"}, "--where 'f1 == 0.5' leaves none of the 4 episodes"),
-        ("sft", {"where": "judge == 1"}, "priced.jsonl, line 1: the episode has no judge"),
+        ("sft", {"where": "judge == 1"}, "priced.jsonl, line 1: the episode has no judge (1 where a judge"),
+        ("sft", {"where": "judge == 1"}, "igpo-gym relabel --records measures"),
+        ("sft", {"where": "hops > 0"}, "the episode has no hops (hops of the question); leave the name out"),
         ("sft", {"where": "serch < 1"}, "did you mean searches?"),
         ("sft", {"best": "0"}, "a whole number from 1"),
         ("sft", {"best": "1 by end"}, "end is no number"),
@@ -151,6 +154,30 @@ def test_weights_are_advantages(place: Path, model: str) -> None:
         assert {round(weight, 2) for weight in written} == {2 * sign, sign}
     export(priced(place, chat), "o.jsonl", "sft")
     assert [round(weight, 2) for weight in rows("o.jsonl")[1]["weights"]] == [0, -2, 0, -1]
+
+
+def test_two_turns_in_one_message_have_no_weights_of_their_own(place: Path, model: str) -> None:
+    """A thought and a call that follow one another, as chat logs have them."""
+
+    def twice(number: int) -> dict[str, object]:
+        told = chat(number)
+        messages = list(told["messages"])  # type: ignore[call-overload]
+        messages.insert(1, {"role": "assistant", "content": "Let me think."})
+        return {**told, "messages": messages}
+
+    episodes = written(place, twice)
+    assert {len(each.turns) for each in episodes} == {3}
+    reward = resolve_reward("outcome-f1")
+    lines = []
+    for number, episode in enumerate(episodes):
+        episode.attempt = number % 2
+        episode.rewards += [reward.price(episode, turn) for turn in (1, 2, 3)]
+        lines.append(record_line({"questions": "mine", "reward": "outcome-f1"}, episode, reward))
+    (place / "twice.jsonl").write_text("".join(lines))
+    with pytest.raises(SpecError, match="line 1: 3 turns stand in 2 messages"):
+        export("twice.jsonl", "o.jsonl", "sft", estimator="grpo")
+    export("twice.jsonl", "o.jsonl", "sft", tokenizer=model, estimator="grpo")
+    assert len(rows("o.jsonl")) == 4
 
 
 def test_sampled_ids_are_kept(place: Path, model: str) -> None:

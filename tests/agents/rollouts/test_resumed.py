@@ -49,7 +49,9 @@ def test_lines_that_are_made_together_are_gone_on_with_together(tmp_path: Path) 
     path = tmp_path / "out.jsonl"
     with pytest.raises(KilledError):
         stop(path, 5)
-    assert (whole_lines(path), whole_lines(path, 2), whole_lines(path, 8)) == (5, 4, 0)
+    assert [whole_lines(path, SETTINGS, together) for together in (1, 2, 8)] == [5, 4, 0]
+    with pytest.raises(DataError, match="left by a run with other settings"):
+        whole_lines(path, {**SETTINGS, "reward": "another"})
     seen: list[int] = []
     with ResumedFile(path, SETTINGS, lambda line: seen.append(line["n"]), together=2) as file:
         assert (file.done, seen) == (4, [0, 1, 2, 3])

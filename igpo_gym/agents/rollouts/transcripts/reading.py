@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def _episodes(
     path: Path, chosen: Layout | None, golds: Golds | None, unread: Callable[[DataError], None]
 ) -> Iterator[Episode]:
     attempts: Counter[str] = Counter()
+    texts: dict[str, dict[str, str]] = {}
     told = False
     for row in _records(path, unread):
         try:
@@ -97,9 +99,24 @@ def _episodes(
             continue
         for episode in made:
             if episode.imported:
+                _tell_apart(episode, texts)
                 episode.attempt = attempts[episode.question.id]
                 attempts[episode.question.id] += 1
             yield episode
+
+
+def _tell_apart(episode: Episode, texts: dict[str, dict[str, str]]) -> None:
+    """Give a question whose id another one of the file has an id of its own, such as "7 (2)".
+
+    Files that were put together from several sets number each of them anew, and attempts at different
+    questions must not be compared. ``texts`` are those of each id so far, with the ids that they have now.
+    """
+    question = episode.question
+    known = texts.setdefault(question.id, {})
+    name = question.id if not known else f"{question.id} ({len(known) + 1})"
+    own = known.setdefault(f"{question.source} {normalize(question.text)}", name)
+    if own != question.id:
+        episode.question = replace(question, id=own)
 
 
 def layout_of(row: Row) -> Layout:

@@ -146,6 +146,15 @@ def test_every_kind_of_file(tmp_path: Path, name: str) -> None:
     assert [each.imported["place"] for each in found] == [f"{unit} 1", f"{unit} 2"]
 
 
+def test_questions_of_one_id_are_no_attempts_at_each_other(tmp_path: Path) -> None:
+    """Files put together from several sets number each of them from 0."""
+    path = tmp_path / "a.jsonl"
+    asked = ("Which port?", "Which river?", "which  port", "Which river?", "Who?")
+    path.write_text(lines(*(chat(each, id="0", gold="Danzig") for each in asked)))
+    found = [(each.question.id, each.attempt) for each in read_transcripts(path)]
+    assert found == [("0", 0), ("0 (2)", 0), ("0", 1), ("0 (2)", 1), ("0 (3)", 0)]
+
+
 def test_a_layout_from_outside_comes_before_the_packages(tmp_path: Path) -> None:
     def read(row: Row) -> list[Transcript]:
         said = Segment("agent", "assistant", row.text("reply"))
