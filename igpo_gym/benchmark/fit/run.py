@@ -193,7 +193,7 @@ def _cost(scorer: AnswerScorer, cases: Sequence[Case], protocol: TextProtocol) -
     except TranscriptTooLongError:
         return Cost(math.nan, math.nan)
     seconds = time.perf_counter() - begun
-    read = _tokens_read(scorer) - before or math.nan  # a belief server does not tell
+    read = _tokens_read(scorer) - before or math.nan  # an older belief server does not tell
     return Cost(read / len(cases), seconds / len(cases))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -208,8 +207,7 @@ def test_a_belief_server_is_judged_as_the_model_that_it_serves() -> None:
     here = run_fit("nano", "world:test", limit=2)
     for question, beliefs in here.beliefs.items():
         assert there.beliefs[question] == pytest.approx(beliefs, abs=1e-4)
-    assert here.cost.tokens > 0
-    assert math.isnan(there.cost.tokens)  # the server does not tell
+    assert there.cost.tokens > here.cost.tokens > 0, "all that is sent: what it caches is its own affair"
 
 
 @pytest.mark.slow
