@@ -271,8 +271,8 @@ def again(study: Study, name: str, report: Report = lambda row, metrics: None) -
     assert settings is not None, "a row without settings has no hash"
     job = Job(study.out / "again" / row.hash(settings), settings)
     with held(study.out):
-        log = job.folder / "log.jsonl"
-        if log.exists() and read_log(log)[-1]["update"] == settings.updates:
+        lines = read_log(job.folder / "log.jsonl")
+        if lines and lines[-1]["update"] == settings.updates:
             shutil.rmtree(job.folder)  # made again before, and to be made again
         for _ in trained([job], lambda _, metrics: report(row, metrics), threads=1):
             pass
