@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from igpo_gym.cli.common import BudgetText, EstimateOnly, console, progress, tell_forecast, tell_view
 from igpo_gym.cli.options import configured
 from igpo_gym.config import EnvConfig
-
-if TYPE_CHECKING:
-    from igpo_gym.benchmark.credit.setup import PolicyMaker
 
 
 @configured(
@@ -67,7 +64,7 @@ def credit(
     from igpo_gym.benchmark.credit.page import cost_table, findings, overview
     from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
     from igpo_gym.benchmark.credit.run import run_credit
-    from igpo_gym.benchmark.credit.setup import FULL, QUICK, prepared
+    from igpo_gym.benchmark.credit.setup import FULL, QUICK, policy_maker, prepared
     from igpo_gym.benchmark.report import require_extra, rich_table, write_files
     from igpo_gym.storage import check_writable
 
@@ -77,7 +74,7 @@ def credit(
     size = replace(QUICK if quick else FULL, group_size=config.group_size)
     chosen = "nano" if policy is None and config.scorer == "nano" else policy
     size = size if count is None else replace(size, count=count)
-    maker = _policy_maker(chosen, config)
+    maker = None if chosen in (None, "none") else policy_maker(chosen, config)
     if estimate:
         setup = prepared(config, reward, size, maker, seed)
         works = setup.works(priced_groups(out, setup))
@@ -93,20 +90,3 @@ def credit(
         console.print(f"- {finding}", markup=False)
     console.print(f"the whole report: {out / 'report.html'}", markup=False)
     tell_view(out / RECORDS, out / REWARDS)
-
-
-def _policy_maker(spec: str | None, config: EnvConfig) -> PolicyMaker | None:
-    """From a seed to a policy of this spec; None for none."""
-    if spec is None or spec == "none":
-        return None
-    from igpo_gym.agents.policies import resolve_policy
-    from igpo_gym.data import resolve_questions
-    from igpo_gym.lm.policy import Sampling
-    from igpo_gym.protocols import resolve_protocol
-
-    question_set, protocol = resolve_questions(config.questions), resolve_protocol(config.protocol)
-    return lambda seed: resolve_policy(spec, question_set, protocol, Sampling(max_tokens=_LONGEST, seed=seed))
-
-
-_LONGEST = 96
-"""Tokens of a message, at most: enough for a thought and a query, and it bounds what a bad policy costs."""

@@ -240,6 +240,24 @@ MEASURES = (
 """The measures that need nothing but the trajectories and their pay."""
 
 
+def _paid_for_hacking(plays: Plays) -> Sample:
+    return np.maximum(_paid(plays, "hacking"), 0.0), np.maximum(_paid(plays, *SEARCHES), 0.0)
+
+
+HACKING = CreditMeasure(
+    "hacking",
+    "hacking",
+    "Pay for hacking",
+    "Of all that is paid to turns with tools, the share that goes to guesses and forgeries in thoughts.",
+    _paid_for_hacking,
+    ratio,
+    SHARE,
+    better="low",
+    unit="percent",
+)
+"""A measure of the study: what a variant pays for hacking, in one number."""
+
+
 def value_measure(changes: Sequence[Play]) -> CreditMeasure:
     """The yardstick that needs a policy; ``changes`` are plays under ``value-gain``: what turns are worth."""
     known = {play.trajectory.key: play for play in changes}

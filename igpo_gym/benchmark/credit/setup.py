@@ -12,9 +12,11 @@ from igpo_gym.agents.rollouts.estimates import Work
 from igpo_gym.benchmark.credit.pricing import Pricer, Trajectories
 from igpo_gym.benchmark.credit.trajectories import CONTROL, MAX_TURNS, Trajectory, play_cast
 from igpo_gym.config import EnvConfig, shown
+from igpo_gym.data import resolve_questions
 from igpo_gym.envs.setup import assemble
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.policy import Policy
+from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import RewardFunction, resolve_reward
 from igpo_gym.scorers import resolve_scorer
 
@@ -46,6 +48,19 @@ reads a leaked answer does better for it."""
 
 PolicyMaker: TypeAlias = Callable[[int], Policy]
 """From a seed to a policy whose draws are independent of those of other seeds."""
+
+
+LONGEST = 96
+"""Tokens of a message, at most: enough for a thought and a query, and it bounds what a bad policy costs."""
+
+
+def policy_maker(spec: str, config: EnvConfig) -> PolicyMaker:
+    """Makes policies of this spec, for the questions and the protocol of ``config``."""
+    from igpo_gym.agents.policies import resolve_policy
+    from igpo_gym.lm.policy import Sampling
+
+    question_set, protocol = resolve_questions(config.questions), resolve_protocol(config.protocol)
+    return lambda seed: resolve_policy(spec, question_set, protocol, Sampling(max_tokens=LONGEST, seed=seed))
 
 
 @dataclass(frozen=True, slots=True)

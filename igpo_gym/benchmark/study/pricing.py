@@ -14,29 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from igpo_gym.agents.policies import resolve_policy
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.training.estimators import Turns
 from igpo_gym.agents.training.estimators.controls import last_gains, moved_gains, noise_of
-from igpo_gym.benchmark.credit.labels import SEARCHES
-from igpo_gym.benchmark.credit.measures import CreditMeasure
-from igpo_gym.benchmark.credit.pricing import Play, Plays, Track, untracked
+from igpo_gym.benchmark.credit.measures import HACKING
+from igpo_gym.benchmark.credit.pricing import Play, Track, untracked
 from igpo_gym.benchmark.credit.run import CreditResult, measured, run_credit
-from igpo_gym.benchmark.credit.setup import FULL, Size
+from igpo_gym.benchmark.credit.setup import FULL, Size, policy_maker
 from igpo_gym.benchmark.study.credit import POINTS
 from igpo_gym.benchmark.study.rows import ARMS, SHARED
 from igpo_gym.config import EnvConfig
-from igpo_gym.data import resolve_questions
-from igpo_gym.lm.policy import Policy, Sampling
-from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.statistics import SHARE, FloatArray, Sample, ratio
+from igpo_gym.statistics import FloatArray
 
 CONFIG = EnvConfig(questions=SHARED["validation"], scorer=SHARED["model"])
 """Where the arms are priced: on questions of the validation, by the model that they begin with."""
-
-LONGEST = 96
-"""Tokens of a message of the policy that tells what turns are worth."""
 
 REACHES: dict[str, Callable[[Turns, tuple[int, int]], FloatArray]] = {
     "noise": noise_of,
@@ -45,24 +37,6 @@ REACHES: dict[str, Callable[[Turns, tuple[int, int]], FloatArray]] = {
 }
 """What the estimators of some arms make of the pay, [turns]: that of the others reaches them as it is."""
 
-
-def _hacking(plays: Plays) -> Sample:
-    hacks = np.concatenate([np.empty(0), *(play.pays("hacking") for play in plays)])
-    all_ = np.concatenate([np.empty(0), *(play.pays(*SEARCHES) for play in plays)])
-    return np.maximum(hacks, 0.0), np.maximum(all_, 0.0)
-
-
-HACKING = CreditMeasure(
-    "hacking",
-    "hacking",
-    "Pay for hacking",
-    "Of all that is paid to turns with tools, the share that goes to guesses and forgeries in thoughts.",
-    _hacking,
-    ratio,
-    SHARE,
-    better="low",
-    unit="percent",
-)
 
 KEYS = {"auc": "auc", "r2": "teacher_r2", "collapse": "collapse", "rank": "value_correlation"}
 """The credit benchmark's names of the measures that it has."""
@@ -75,11 +49,7 @@ def priced_arms(
 
     With a ``folder`` an ended run goes on, as in :func:`run_credit`. Raises BudgetSpentError.
     """
-    question_set = resolve_questions(CONFIG.questions)
-
-    def policy(seed: int) -> Policy:
-        return resolve_policy(SHARED["model"], question_set, TAGS, Sampling(max_tokens=LONGEST, seed=seed))
-
+    policy = policy_maker(SHARED["model"], CONFIG)
     rewards = dict.fromkeys(ARMS[name].reward for name in POINTS)
     result = run_credit(CONFIG, list(rewards), size, policy=policy, track=track, folder=folder, meter=meter)
     return {name: _measures(name, result) for name in POINTS}

@@ -160,10 +160,9 @@ def test_two_turns_in_one_message_have_no_weights_of_their_own(place: Path, mode
     """A thought and a call that follow one another, as chat logs have them."""
 
     def twice(number: int) -> dict[str, object]:
-        told = chat(number)
-        messages = list(told["messages"])  # type: ignore[call-overload]
-        messages.insert(1, {"role": "assistant", "content": "Let me think."})
-        return {**told, "messages": messages}
+        told: dict[str, Any] = chat(number)
+        told["messages"].insert(1, {"role": "assistant", "content": "Let me think."})
+        return told
 
     episodes = written(place, twice)
     assert {len(each.turns) for each in episodes} == {3}

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from igpo_gym.benchmark.credit.measures import HACKING
 from igpo_gym.benchmark.credit.pricing import Play
 from igpo_gym.benchmark.credit.setup import Size
 from igpo_gym.benchmark.credit.trajectories import MAX_TURNS, play_cast
 from igpo_gym.benchmark.study.credit import MEASURES, POINTS, read_credit
-from igpo_gym.benchmark.study.pricing import HACKING, priced_arms, reaching
+from igpo_gym.benchmark.study.pricing import priced_arms, reaching
 from igpo_gym.cli import app
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
