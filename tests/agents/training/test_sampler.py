@@ -82,8 +82,7 @@ class Served:
         tokens, log_probs = [], []
         while len(tokens) < body["max_tokens"]:
             row = self.model(torch.tensor([ids + tokens])).logits[0, -1].log_softmax(-1)
-            known = row.exp()[: len(self.tokenizer)]  # not the rows that only pad the vocabulary
-            tokens.append(int(torch.multinomial(known, 1, generator=draw)))
+            tokens.append(int(torch.multinomial(row.exp(), 1, generator=draw)))
             log_probs.append(float(row[tokens[-1]]))
             text = self.tokenizer.decode(tokens)
             if tokens[-1] == 2 or any(stop in text for stop in body["stop"]):
