@@ -6,10 +6,11 @@ time. Behind this they share calls as the episodes of a vector environment do.
 
 from __future__ import annotations
 
-import queue
+import math
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class Batches(Generic[A, B]):
         closed: Callable[[], Exception] = lambda: RuntimeError("it is closed"),
         name: str = "igpo_gym-batches",
     ) -> None:
-        self._service = _Service(answer, size, wait, queue.Queue(orders), closed)
+        self._service = _Service(answer, size, wait, orders, closed)
         self._worker = threading.Thread(target=self._service.run, name=name, daemon=True)
         self._worker.start()
         weakref.finalize(self, self._service.closing.set)
@@ -77,7 +78,7 @@ class Batches(Generic[A, B]):
     @property
     def waiting(self) -> int:
         """How many orders wait for their batch to begin."""
-        return self._service.orders.qsize()
+        return len(self._service.orders)
 
     @property
     def alive(self) -> bool:
@@ -86,7 +87,7 @@ class Batches(Generic[A, B]):
 
     def close(self) -> None:
         """Finish the batch at work, fail what waits, and end the thread. Safe to call again."""
-        self._service.closing.set()
+        self._service.close()
         self._worker.join()
         self._service.fail_waiting()
 
@@ -99,28 +100,44 @@ class Batches(Generic[A, B]):
         self.close()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Service(Generic[A, B]):
     """What the thread works with. It does not know the :class:`Batches`, which could else never go."""
 
     answer: Callable[[Sequence[A]], Sequence[B]]
     size: int
     wait: float
-    orders: queue.Queue[_Order[A, B]]
+    most: int
     closed: Callable[[], Exception]
     closing: threading.Event = field(default_factory=threading.Event)
+    orders: deque[_Order[A, B]] = field(default_factory=deque)
+    count: int = 0
+    """How many things the orders ask."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    """Its lock guards what is above and below."""
+    gathering: bool = False
+    """Whether the thread is free for the next batch."""
 
     def place(self, asked: Sequence[A]) -> Future[list[B]]:
         order: _Order[A, B] = _Order(asked)
-        while not self.closing.is_set():
-            try:
-                self.orders.put(order, timeout=_POLL)
-            except queue.Full:
-                continue
-            if self.closing.is_set():  # it may have come in after the last look at the queue
-                self.fail_waiting()
-            return order.promise
-        raise self.closed()
+        with self.changed:
+            while self.full and not self.closing.is_set():
+                self.changed.wait(_POLL)
+            if self.closing.is_set():
+                raise self.closed()
+            self.orders.append(order)
+            self.count += len(asked)
+            # Orders between wake nobody: a thread that wakes waits until another lets the interpreter go.
+            if len(self.orders) == 1 or self.count >= self.size or self.full:
+                self.changed.notify_all()
+            elif self.gathering and order.placed > self.orders[0].placed + self.wait:
+                # The batch is due, but whoever places orders might keep the interpreter from the thread.
+                self.changed.wait(_POLL)
+        return order.promise
+
+    @property
+    def full(self) -> bool:
+        return 0 < self.most <= len(self.orders)
 
     def run(self) -> None:
         """Serve orders until it is closed."""
@@ -130,19 +147,27 @@ class _Service(Generic[A, B]):
 
     def _gather(self) -> list[_Order[A, B]]:
         """The orders of the next batch; none when a moment passed without any."""
-        try:
-            batch = [self.orders.get(timeout=_POLL)]
-        except queue.Empty:
-            return []
-        count = len(batch[0].asked)
-        deadline = batch[0].placed + self.wait
-        while count < self.size:
-            try:
-                batch.append(self.orders.get(timeout=max(0.0, deadline - time.monotonic())))
-            except queue.Empty:
-                break
-            count += len(batch[-1].asked)
-        return batch
+        with self.changed:
+            self.gathering = True
+            if not self.changed.wait_for(lambda: self.orders, _POLL):
+                return []
+            left = self.orders[0].placed + self.wait - time.monotonic()
+            self.changed.wait_for(
+                lambda: self.count >= self.size or self.full or self.closing.is_set(), max(0.0, left)
+            )
+            self.gathering = False
+            return self._take(self.size)
+
+    def _take(self, size: float) -> list[_Order[A, B]]:
+        """The first orders, until they ask so many things; the lock is held."""
+        taken: list[_Order[A, B]] = []
+        count = 0
+        while self.orders and count < size:
+            taken.append(self.orders.popleft())
+            count += len(taken[-1].asked)
+        self.count -= count
+        self.changed.notify_all()
+        return taken
 
     def _fulfil(self, batch: list[_Order[A, B]]) -> None:
         asked = [each for order in batch for each in order.asked]
@@ -159,12 +184,16 @@ class _Service(Generic[A, B]):
         for order in batch:
             order.promise.set_result(list(islice(shares, len(order.asked))))
 
+    def close(self) -> None:
+        """Take no more orders."""
+        self.closing.set()
+        with self.changed:
+            self.changed.notify_all()
+
     def fail_waiting(self) -> None:
-        while True:
-            try:
-                order = self.orders.get_nowait()
-            except queue.Empty:
-                return
+        with self.changed:
+            left = self._take(math.inf)
+        for order in left:
             if order.promise.set_running_or_notify_cancel():
                 order.promise.set_exception(self.closed())
 

@@ -92,7 +92,8 @@ class AsyncSearchQA:
 
     Args:
         max_wait: seconds that a step waits for others at most: it is begun ``max_wait`` after it came, or as
-            soon as the batch that was at work then is done, whichever is later.
+            soon as the batch that was at work then is done, whichever is later, and at most Python's
+            switch interval after that, for which the event loop may keep the interpreter.
         max_batch: how many steps a batch holds; more wait for the one behind it.
 
     A batch that fails is played again one by one, so an error reaches the episode that caused it and no
