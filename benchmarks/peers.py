@@ -1,8 +1,9 @@
 """A step of this environment beside the same step of others: GEM's and SkyRL-gym's search environments.
 
 All play one scripted episode, three searches and an answer, with a retriever that returns fixed passages at
-no cost. N episodes are alive at once and stepped in turn (here: by the vector environment from 64 on). The
-repeats of all players are interleaved. Prints JSON: for each player and N the CPU microseconds of an episode
+no cost. N episodes are alive at once and stepped in turn (here: by the vector environment from 64 on). Each
+player has a process of its own, for Python's garbage collector makes one pay for what others hold; their
+repeats are interleaved. Prints JSON: for each player and N the CPU microseconds of an episode
 over its four steps (``us_a_step``: its beginning is counted in) and those of a step alone
 (``us_stepping_alone``), each as the median and the quartiles over the repeats, and the bytes that an episode
 holds when it has been played. A peer that is not installed is named and left out.
@@ -17,10 +18,14 @@ import argparse
 import copy
 import gc
 import json
+import multiprocessing
 import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import lru_cache
 from typing import Any
 
 from igpo_gym.data.interface import QuestionSet
@@ -176,37 +181,56 @@ def bytes_an_episode(made: Play, count: int = 256) -> float:
     return (after - before) / count
 
 
+PLAYERS: dict[str, Callable[[], Play]] = {
+    "ours, info=metrics": lambda: ours("metrics"),
+    "ours, info=full": lambda: ours("full"),
+    "gem": gem,
+    "skyrl-gym": skyrl,
+}
+
+
+@lru_cache(maxsize=1)
+def begin_of(name: str, count: int) -> Begin:
+    """The environments of a player in this process, of one count at a time; the first steps are not timed."""
+    begin = PLAYERS[name]()(count)
+    microseconds(begin, count, 4)
+    return begin
+
+
+def timed(name: str, count: int, steps: int) -> tuple[float, float]:
+    return microseconds(begin_of(name, count), count, steps)
+
+
+def held(name: str) -> float:
+    begin_of(name, 4)  # what is imported or made once is not an episode's
+    return bytes_an_episode(PLAYERS[name]())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--steps", type=int, default=4096, help="of all episodes together, a repeat")
     options = parser.parse_args()
-    makers: dict[str, Callable[[], Play]] = {
-        "ours, info=metrics": lambda: ours("metrics"),
-        "ours, info=full": lambda: ours("full"),
-        "gem": gem,
-        "skyrl-gym": skyrl,
-    }
-    players: dict[str, Play] = {}
     results: dict[str, Any] = {}
-    for name, maker in makers.items():
-        try:
-            players[name] = maker()
-        except ModuleNotFoundError as missing:
-            results[name] = f"left out: {missing}"
-    begins = {(name, count): play(count) for name, play in players.items() for count in ALIVE}
-    for key, begin in begins.items():
-        microseconds(begin, key[1], 4)
-    times: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in begins}
-    for _ in range(options.repeats):
-        for key, begin in begins.items():
-            times[key].append(microseconds(begin, key[1], options.steps))
-    for name, play in players.items():
-        results[name] = {"bytes_an_episode": round(bytes_an_episode(play))}
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        processes = {name: stack.enter_context(ProcessPoolExecutor(1, context)) for name in PLAYERS}
+        for name, process in list(processes.items()):
+            try:
+                results[name] = {"bytes_an_episode": round(process.submit(held, name).result())}
+            except ModuleNotFoundError as missing:
+                results[name] = f"left out: {missing}"
+                del processes[name]
+        times: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for count in ALIVE:
-            for title, values in zip(TIMES, zip(*times[name, count], strict=True), strict=True):
-                low, middle, high = statistics.quantiles(values, n=4)
-                results[name][f"{title}_of_{count}"] = [round(each, 1) for each in (middle, low, high)]
+            for _ in range(options.repeats):
+                for name, process in processes.items():
+                    found = process.submit(timed, name, count, options.steps).result()
+                    times.setdefault((name, count), []).append(found)
+    for (name, count), own in times.items():
+        for title, values in zip(TIMES, zip(*own, strict=True), strict=True):
+            low, middle, high = statistics.quantiles(values, n=4)
+            results[name][f"{title}_of_{count}"] = [round(each, 1) for each in (middle, low, high)]
     print(json.dumps(results, indent=2))
 
 
