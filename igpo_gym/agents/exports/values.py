@@ -24,6 +24,8 @@ class Value(Generic[T]):
     of: Callable[[T], Any]
     """The value; None where it is not known."""
     meaning: str
+    priced: bool = False
+    """Whether an episode has it once it has been priced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,14 @@ EPISODE: Mapping[str, Value[Told]] = {
         "turns whose backend was down",
     ),
     "end": Value("text", lambda told: str(told.episode.end or "running"), "why it ended, as the record says"),
-    "gain": Value("number", _gain, "last belief minus first, b_T - b_0"),
-    "belief": Value("number", _belief(-1), "the last belief"),
-    "first_belief": Value("number", _belief(0), "the belief of the prompt"),
-    "return": Value("number", _return, "all that its turns were paid"),
-    "outcome": Value("number", lambda told: told.split and told.split.outcome, "its outcome"),
-    "judge": Value("number", lambda told: judged(told.episode), "1 where a judge found it right, else 0"),
+    "gain": Value("number", _gain, "last belief minus first, b_T - b_0", priced=True),
+    "belief": Value("number", _belief(-1), "the last belief", priced=True),
+    "first_belief": Value("number", _belief(0), "the belief of the prompt", priced=True),
+    "return": Value("number", _return, "all that its turns were paid", priced=True),
+    "outcome": Value("number", lambda told: told.split and told.split.outcome, "its outcome", priced=True),
+    "judge": Value(
+        "number", lambda told: judged(told.episode), "1 where a judge found it right, else 0", priced=True
+    ),
     "attempt": Value("number", lambda told: told.episode.attempt, "which attempt it is, from 0"),
     "hops": Value("number", lambda told: told.episode.question.hops, "hops of the question"),
     "id": Value("text", lambda told: told.episode.question.id, "the question's id"),
@@ -126,11 +130,18 @@ TURN: Mapping[str, Value[TurnOf]] = {
     "turn": Value("number", lambda of: of[1], "its number, from 1"),
     "last": Value("truth", lambda of: of[1] == len(of[0].episode.turns), "whether it is the last"),
     "kind": Value("text", lambda of: of[0].episode.turns[of[1] - 1].action.kind, "tools, answer or invalid"),
-    "gain": Value("number", _turn_gain, "b_t - b_{t-1}; 0 for an answer, which has no belief after it"),
-    "belief": Value("number", _turn_belief, "the belief after it; before it, where there is none after"),
-    "reward": Value("number", _turn_reward, "all that it was paid"),
+    "gain": Value(
+        "number", _turn_gain, "b_t - b_{t-1}; 0 for an answer, which has no belief after it", priced=True
+    ),
+    "belief": Value(
+        "number", _turn_belief, "the belief after it; before it, where there is none after", priced=True
+    ),
+    "reward": Value("number", _turn_reward, "all that it was paid", priced=True),
     "advantage": Value(
-        "number", lambda of: of[0].advantages and of[0].advantages[of[1] - 1], "of the estimator"
+        "number",
+        lambda of: of[0].advantages and of[0].advantages[of[1] - 1],
+        "of the estimator",
+        priced=True,
     ),
     "failed": Value("truth", lambda of: of[0].episode.turns[of[1] - 1].failed, "whether a backend was down"),
     "passages": Value(
@@ -141,10 +152,6 @@ TURN: Mapping[str, Value[TurnOf]] = {
     ),
 }
 """The names of a turn."""
-
-
-RELABELED = frozenset({"gain", "belief", "first_belief", "return", "outcome", "judge", "reward", "advantage"})
-"""The names that an episode has when it has been priced."""
 
 
 def _calls(action: object) -> int:
@@ -158,7 +165,7 @@ def value_of(values: Mapping[str, Value[T]], name: str, thing: T, place: str) ->
         instead = "igpo-gym relabel --records measures beliefs and pays rewards, or leave the name out"
         raise SpecError(
             f"{place}: the episode has no {name} ({values[name].meaning}); "
-            f"{instead if name in RELABELED else 'leave the name out'}"
+            f"{instead if values[name].priced else 'leave the name out'}"
         )
     return value
 
