@@ -49,7 +49,7 @@ class Batches(Generic[A, B]):
 
     When a batch fails, its orders are asked one by one, so an error reaches the caller whose order caused it
     and nobody else. Use it as a context manager, or :meth:`close` it: orders that still wait then fail with
-    ``closed``, as do later ones. The thread of one that nobody holds any more ends by itself.
+    ``closed``, as do later ones. The thread of one that nobody holds any more ends by itself, as if closed.
 
     >>> with Batches(lambda numbers: [2 * number for number in numbers]) as doubled:
     ...     doubled.place([1, 2]).result()
@@ -89,7 +89,6 @@ class Batches(Generic[A, B]):
         """Finish the batch at work, fail what waits, and end the thread. Safe to call again."""
         self._service.close()
         self._worker.join()
-        self._service.fail_waiting()
 
     def __enter__(self) -> Batches[A, B]:
         return self
@@ -144,6 +143,7 @@ class _Service(Generic[A, B]):
         while not self.closing.is_set():
             # Nothing here may keep an answered order: through its promise it holds whoever waited for it.
             self._fulfil([order for order in self._gather() if order.promise.set_running_or_notify_cancel()])
+        self.fail_waiting()
 
     def _gather(self) -> list[_Order[A, B]]:
         """The orders of the next batch; none when a moment passed without any."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+import pytest
+
 from igpo_gym.batching import Batches
 
 PATIENCE = 60.0
@@ -71,3 +73,22 @@ def test_a_bounded_queue_that_is_full_is_a_batch() -> None:
         assert gathers(batches)
         orders = [batches.place([number]) for number in range(2)]
         assert [each.result(PATIENCE) for each in orders] == [[0], [1]]
+
+
+def test_orders_of_one_that_nobody_holds_any_more_are_told() -> None:
+    busy, gate = threading.Event(), threading.Event()
+
+    def answer(asked: Sequence[int]) -> Sequence[int]:
+        busy.set()
+        assert gate.wait(PATIENCE)
+        return asked
+
+    batches = Batches(answer)
+    first = batches.place([1])
+    assert busy.wait(PATIENCE)
+    second = batches.place([2])
+    del batches
+    gate.set()
+    assert first.result(PATIENCE) == [1]
+    with pytest.raises(RuntimeError, match="it is closed"):
+        second.result(PATIENCE)
