@@ -12,8 +12,15 @@ from typing import Any, TypeVar
 
 from igpo_gym.agents.exports.filters import Condition, kind_of
 from igpo_gym.agents.exports.values import TURN, Told, Value, episode_values, kinds, value_of
+from igpo_gym.agents.rollouts.branches import Leaf, compared, owners
 from igpo_gym.agents.rollouts.records import MALFORMED, read_recordings
-from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
+from igpo_gym.agents.training.estimators import (
+    DEFAULT,
+    Estimator,
+    Turns,
+    over_leaves,
+    resolve_estimator,
+)
 from igpo_gym.episode import Episode
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.rewards.split import Split
@@ -139,7 +146,7 @@ class Selection:
             ranks = [rank for rank in (self.best, self.top) if rank is not None and passes]
             yield _Line(
                 number,
-                _group(settings, episode),
+                Leaf.of(compared(settings, episode), episode),
                 passes,
                 {rank.name: float(look(rank.name)) for rank in ranks},
                 told.split,
@@ -155,7 +162,7 @@ class Selection:
         if self.best:
             groups = defaultdict(list)
             for line in passing:
-                groups[line.group].append(line)
+                groups[line.leaf.group].append(line)
             passing = [
                 each for group in groups.values() for each in _most(group, self.best, self.best.amount)
             ]
@@ -169,7 +176,7 @@ class _Line:
     """What is known of a line after the first reading."""
 
     number: int
-    group: Hashable
+    leaf: Leaf
     passes: bool
     ranks: dict[str, float]
     split: Split | None
@@ -183,12 +190,6 @@ def _lookup(values: Mapping[str, Value[T]], thing: T, place: str) -> Callable[[s
 def _most(lines: Sequence[_Line], rank: Rank, count: float) -> list[_Line]:
     """Those of the highest values; among equal ones the first."""
     return sorted(lines, key=lambda line: -line.ranks[rank.name])[: int(count)]
-
-
-def _group(settings: Mapping[str, Any], episode: Episode) -> Hashable:
-    """Whose attempts are compared: those at one question of one set, in one step of a trainer."""
-    steps = settings.get("step"), episode.extra.get("step")
-    return (str(settings.get("questions", "")), episode.question.id, *map(str, steps))
 
 
 def _states(episode: Episode) -> Sequence[Hashable]:
@@ -213,7 +214,8 @@ def _split(path: Path, number: int, episode: Episode) -> Split | None:
 
 
 def _advantages(lines: Sequence[_Line], estimator: Estimator) -> list[tuple[float, ...]] | None:
-    """The advantages of each episode's turns; None where a line has no split.
+    """The advantages of each episode's turns, as the trainer has them: a turn that branches share has their
+    mean. None where a line has no split.
 
     Raises SpecError for an estimator that ignores gains which were paid.
     """
@@ -221,10 +223,11 @@ def _advantages(lines: Sequence[_Line], estimator: Estimator) -> list[tuple[floa
     if len(splits) < len(lines):
         return None
     states = [line.states for line in lines if line.states is not None] if estimator.needs_states else None
-    turns = Turns.of(splits, [line.group for line in lines], states)
+    turns = Turns.of(splits, [line.leaf.group for line in lines], states)
     if turns.gains.any() and not estimator.uses_gains:
         raise SpecError(
             f"{estimator.name} takes the outcome alone, but these episodes were paid gains: choose an "
             "estimator that uses them, such as igpo-separate"
         )
-    return [tuple(own.tolist()) for own in turns.by_episode(estimator(turns, 1.0))]
+    values = over_leaves(turns, estimator(turns, 1.0), owners(line.leaf for line in lines))
+    return [tuple(own.tolist()) for own in turns.by_episode(values)]

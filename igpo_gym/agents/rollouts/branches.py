@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from igpo_gym.episode import EndReason, Episode
+from igpo_gym.episode import Branch, EndReason, Episode
 from igpo_gym.errors import SpecError
 
 
@@ -93,20 +94,40 @@ def grouped(episodes: Iterable[Episode], size: int) -> list[list[Episode]]:
     return list(found.values())
 
 
-def owners(groups: Sequence[Sequence[Episode]]) -> npt.NDArray[np.int64]:
+def compared(settings: Mapping[str, Any], episode: Episode) -> Hashable:
+    """Whose attempts a recorded one is compared with: those at one question of one set, in one step of a
+    trainer."""
+    steps = settings.get("step"), episode.extra.get("step")
+    return (str(settings.get("questions", "")), episode.question.id, *map(str, steps))
+
+
+class Leaf(NamedTuple):
+    """An episode, as far as whose turns it has."""
+
+    group: Hashable
+    attempt: int
+    turns: int
+    branch: Branch | None
+
+    @classmethod
+    def of(cls, group: Hashable, episode: Episode) -> Leaf:
+        """That of an episode of a group."""
+        return cls(group, episode.attempt, len(episode.turns), episode.branch)
+
+
+def owners(leaves: Iterable[Leaf]) -> npt.NDArray[np.int64]:
     """For each turn of all episodes, [turns], the place of the turn that it is: its own, or, where a branch
-    shares it, that of the episode which played it first. Raises ValueError where that episode is missing.
+    shares it, that of the episode which played it first, if that stands before the branch.
+
+    >>> owners([Leaf("q", 0, 3, None), Leaf("q", 1, 4, Branch(0, 2)), Leaf("other", 1, 1, Branch(0, 1))])
+    array([0, 1, 2, 0, 1, 5, 6, 7])
     """
     places: list[int] = []
-    for group in groups:
-        starts: dict[int, int] = {}
-        for episode in group:
-            start = starts[episode.attempt] = len(places)
-            places += range(start, start + len(episode.turns))
-            if episode.branch is not None:
-                if (first := starts.get(episode.branch.attempt)) is None:
-                    raise ValueError(
-                        f"attempt {episode.branch.attempt}, from which one branched, is not there"
-                    )
-                places[start : start + episode.branch.turn] = range(first, first + episode.branch.turn)
+    starts: dict[tuple[Hashable, int], int] = {}
+    for leaf in leaves:
+        start = len(places)
+        places += range(start, start + leaf.turns)
+        if leaf.branch and (first := starts.get((leaf.group, leaf.branch.attempt))) is not None:
+            places[start : start + leaf.branch.turn] = places[first : first + leaf.branch.turn]
+        starts[leaf.group, leaf.attempt] = start
     return np.array(places, dtype=np.int64)

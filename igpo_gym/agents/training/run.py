@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from igpo_gym.agents.rollouts.branches import Branching, grouped, owners
+from igpo_gym.agents.rollouts.branches import Branching, Leaf, grouped, owners
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.costs import Meter, Spent
 from igpo_gym.agents.rollouts.tokens import token_rows
@@ -148,7 +148,8 @@ class Run:
         groups = grouped(episodes, self.branching.leaves(s.group_size) if self.branching else s.group_size)
         reward = self.engine.reward
         turns = turns_of(groups, reward)
-        advantages = over_leaves(turns, self._advantages(turns), owners(groups))
+        leaves = [Leaf.of(number, each) for number, group in enumerate(groups) for each in group]
+        advantages = over_leaves(turns, self._advantages(turns), owners(leaves))
         rows = own_turns([token_rows(episode, self.framing) for episode in episodes], episodes)
         outages = outage_share(episodes)
         skipped = outages > s.max_outage_share

@@ -7,20 +7,25 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 
 from igpo_gym.agents.exports import FORMATS, export
+from igpo_gym.agents.exports.selection import Selection
 from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.rollouts.records import read_rollouts, record_line, write_episodes
+from igpo_gym.agents.training.estimators import Turns
+from igpo_gym.agents.training.estimators.igpo import igpo_separate
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
+from igpo_gym.episode import Episode
 from igpo_gym.errors import DataError, MissingExtraError, SpecError
-from igpo_gym.rewards import resolve_reward
+from igpo_gym.rewards import resolve_reward, split
 from tests.agents.exports.played import ANSWERS, BELIEFS, QUERIES, chat, inside, priced, reply, written
 from tests.lm.tiny import CHATML, make_tokenizer
 
@@ -250,6 +255,37 @@ def test_kto_labels_are_signs_and_shared_turns_are_one_row(place: Path, model: s
     path.write_text(lines[0] + lines[1] + json.dumps(third) + "\n")
     kept = export(path, "o.jsonl", "kto", tokenizer=model, turns="turn == 1")
     assert kept.rows == 2
+
+
+def test_a_shared_turn_has_the_mean_advantage_whatever_is_left_out(place: Path) -> None:
+    question_set, engine = assemble(
+        EnvConfig(questions="world:test#documents=60,questions=6", scorer="nano", protocol="tool_call")
+    )
+    agent = ScriptedAgent("noisy", question_set, engine.protocol)
+    played = list(
+        collect(engine, agent, question_set.questions, group_size=2, branching=Branching.parse("even:2"))
+    )
+    write_episodes(place / "trees.jsonl", played, {"questions": question_set.name}, engine.reward)
+
+    def turn(episode: Episode, number: int) -> tuple[str, int, int]:
+        """Which turn it is: of the episode that a branch left, where the two share it."""
+        branch = episode.branch
+        shared = branch is not None and number <= branch.turn
+        return episode.question.id, branch.attempt if branch and shared else episode.attempt, number
+
+    turns = Turns.of([split(each, engine.reward) for each in played], [each.question.id for each in played])
+    own = dict(zip(map(id, played), turns.by_episode(igpo_separate()(turns)), strict=True))
+    leaves: dict[tuple[str, int, int], list[float]] = {}
+    for episode in played:
+        for number, value in enumerate(own[id(episode)].tolist(), 1):
+            leaves.setdefault(turn(episode, number), []).append(value)
+    assert any(min(values) < 0 < max(values) for values in leaves.values()), "no leaves disagree"
+    chosen = list(Selection.read(turns="advantage > 0").of(place / "trees.jsonl"))
+    assert len(chosen) == len(played)
+    for known in chosen:
+        means = [fmean(leaves[turn(known.episode, n)]) for n in range(1, len(known.episode.turns) + 1)]
+        assert known.advantages == pytest.approx(means, abs=1e-9)
+        assert known.kept == tuple(mean > 0 for mean in means)
 
 
 def test_turns_whose_past_ends_within_a_token_are_left_out(

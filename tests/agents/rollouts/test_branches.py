@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from igpo_gym.agents.rollouts.branches import Branching, by_belief, evenly, owners
+from igpo_gym.agents.rollouts.branches import Branching, Leaf, by_belief, evenly, owners
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.records import from_record, to_record
 from igpo_gym.envs.engine import Engine
@@ -104,4 +104,5 @@ def test_records_say_where_a_branch_left(engine: Engine) -> None:
 
 def test_a_shared_turn_is_the_one_that_was_played_first(engine: Engine) -> None:
     groups = collect_groups(engine, Varied(), QUESTIONS[:2], 1, 3, Branching.parse("even:2"))
-    assert owners(groups).tolist() == [0, 1, 2, 0, 4, 5, 0, 1, 8, 9, 10, 11, 9, 13, 14, 9, 10, 17]
+    leaves = [Leaf.of(number, each) for number, group in enumerate(groups) for each in group]
+    assert owners(leaves).tolist() == [0, 1, 2, 0, 4, 5, 0, 1, 8, 9, 10, 11, 9, 13, 14, 9, 10, 17]

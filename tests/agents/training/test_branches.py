@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from igpo_gym.agents.rollouts.branches import grouped, owners
+from igpo_gym.agents.rollouts.branches import Leaf, grouped, owners
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.batches import own_turns, turns_of
 from igpo_gym.agents.training.estimators import Split, Turns, over_leaves, resolve_estimator
@@ -46,7 +46,8 @@ def test_a_run_learns_from_every_turn_once(tmp_path: Path) -> None:
     assert learned == own
     turns = turns_of(groups, run.engine.reward)
     assert turns.groups.tolist() == [0] * 6 + [1] * 6
-    assert len(np.unique(owners(groups))) == len(own)
+    leaves = [Leaf.of(number, each) for number, group in enumerate(groups) for each in group]
+    assert len(np.unique(owners(leaves))) == len(own)
     written = sum(int(row.mask.sum()) for row in rows)
     whole = sum(int(token_rows(each, run.framing).mask.sum()) for each in episodes)
     assert written < whole
