@@ -69,6 +69,10 @@ class SamplingError(RuntimeError):
     """A policy that could not write a message, after its retries."""
 
 
+class LearningError(RuntimeError):
+    """An update that no model can be learned from: its gradient is not a finite number."""
+
+
 class TranscriptTooLongError(ScoringError):
     """Transcripts longer than the scorer's model reads; the environment truncates their episodes."""
 

@@ -14,7 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.errors import AccessError, BudgetSpentError, ReplayError, SamplingError, ScoringError
+from igpo_gym.errors import (
+    AccessError,
+    BudgetSpentError,
+    LearningError,
+    ReplayError,
+    SamplingError,
+    ScoringError,
+)
 from igpo_gym.specs import joined
 from igpo_gym.text import printable, without_credentials
 
@@ -188,7 +195,7 @@ TOO_FEW = "no interval: fewer than five questions, or all say the same"
 """Said under a table where an interval is missing."""
 
 
-_ENDING = (AccessError, ReplayError, ScoringError, SamplingError)
+_ENDING = (AccessError, LearningError, ReplayError, ScoringError, SamplingError)
 
 
 @contextmanager

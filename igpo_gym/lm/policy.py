@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -72,7 +73,12 @@ class Sampling:
     """An episode's messages depend on this, on its question, and on the number of its attempt."""
 
     def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and 0 < self.top_p <= 1 and self.top_k >= 0 and self.max_tokens >= 1):
+        if not (
+            0 <= self.temperature < math.inf
+            and 0 < self.top_p <= 1
+            and self.top_k >= 0
+            and self.max_tokens >= 1
+        ):
             raise SpecError(
                 "temperature and top_k must be at least 0, top_p above 0 and at most 1, and max_tokens at "
                 f"least 1, not {self}"

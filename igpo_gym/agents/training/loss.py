@@ -35,6 +35,7 @@ from igpo_gym.agents.training.batches import Batch
 from igpo_gym.agents.training.logits import Reading, read
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
+from igpo_gym.errors import LearningError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -126,7 +127,7 @@ def learn(
     samples tell it), ``log_prob_gap`` and ``log_prob_gap_mean``, the largest and the mean distance of a
     token's log-probability from the one in its message (nats), and with a ``cap``, at temperature 1,
     ``importance_ratio``, the mean ratio that corrects for it, and ``importance_capped``, the share above the
-    cap. Raises RuntimeError for a gradient that is not finite, before it does harm.
+    cap. Raises LearningError for a gradient that is not finite, before it does harm.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     references: dict[int, Tensor] = {}
@@ -161,7 +162,13 @@ def learn(
                 )
                 loss.backward()  # type: ignore[no-untyped-call]
                 metrics |= {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
-            norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
+            try:
+                norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
+            except RuntimeError as problem:
+                raise LearningError(
+                    "the gradient is not a finite number: begin again in another folder with a lower "
+                    "learning_rate, or a higher kl_coef; best/ holds the model with the best validation"
+                ) from problem
             metrics["grad_norm"] = metrics.get("grad_norm", 0.0) + float(norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

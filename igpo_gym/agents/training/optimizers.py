@@ -118,7 +118,7 @@ def learning_rate(settings: Settings, updates: int) -> float:
     one update after the run's last.
 
     >>> rates = [learning_rate(Settings(updates=4, warmup=2, schedule="linear"), each) for each in range(4)]
-    >>> [round(rate / 3e-4, 3) for rate in rates]
+    >>> [round(rate / 1e-4, 3) for rate in rates]
     [0.5, 1.0, 1.0, 0.5]
     """
     s = settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
+from igpo_gym.agents.training.logs import read_log
 from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
@@ -32,7 +34,7 @@ LEARNING, MACHINE, VALIDATION = Panel("Learning"), Panel("Machine"), Panel("Vali
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Settings(EnvConfig):
-    """The settings of a run; the defaults train the packaged model in about ten minutes on two cores.
+    """The settings of a run; the defaults train the packaged model in about a quarter of an hour.
 
     The environment that is trained in is described by the fields of EnvConfig. All values are texts and
     numbers, since a run writes them down. Raises SpecError for values that do not exist or do not go
@@ -110,7 +112,7 @@ class Settings(EnvConfig):
     minibatches: Annotated[
         int, LEARNING, "Parts of a batch, drawn anew for each; an optimizer step is taken on each of them."
     ] = 1
-    learning_rate: Annotated[float, LEARNING, "Of AdamW, at its highest."] = 3e-4
+    learning_rate: Annotated[float, LEARNING, "Of AdamW, at its highest."] = 1e-4
     warmup: Annotated[int, LEARNING, "Updates in which the learning rate rises to its highest."] = 0
     schedule: Annotated[
         Literal["constant", "linear", "cosine"],
@@ -185,6 +187,8 @@ class Settings(EnvConfig):
                     f"{field.name} must be a text or a number, which a run can write down, not "
                     f"{value!r:.60}; register it, or name it as package.module:attribute"
                 )
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SpecError(f"{field.name} must be a finite number, not {value}")
             if field.name in NOT_TRAINED and value != field.default:
                 raise SpecError(f"{field.name} is no setting of a training run")
         if self.sampler != "local":
@@ -208,6 +212,10 @@ class Settings(EnvConfig):
         for name in _AT_LEAST_ZERO:
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must not be negative, and {getattr(self, name)} is")
+        if self.max_norm <= 0:
+            raise SpecError(f"max_norm must be above 0, not {self.max_norm}: gradients are scaled to it")
+        if not 0 <= self.gamma <= 1:
+            raise SpecError(f"gamma must be between 0 and 1, not {self.gamma}")
         if not self.temperature > 0:
             raise SpecError(
                 f"temperature must be above 0, not {self.temperature}: greedy rollouts are all alike"
@@ -322,9 +330,9 @@ def fingerprints(settings: Settings) -> dict[str, str]:
 def agree(out: Path, settings: Settings) -> None:
     """Raise ValueError if the folder holds a run with other settings, or whose files are others by now.
 
-    A run may be made longer, unless its curriculum or its learning rate depends on its length, and what it
-    finds its answers, its samples and its memory in may be another. Fingerprints that it does not hold are
-    not compared.
+    A run may have another length, but not less than it has made, unless its curriculum or its learning rate
+    depends on its length; and what it finds its answers, its samples and its memory in may be another.
+    Fingerprints that it does not hold are not compared.
     """
     path, now = out / "settings.json", fingerprints(settings)
     if not path.exists():
@@ -332,6 +340,9 @@ def agree(out: Path, settings: Settings) -> None:
     theirs = {field.name: field.default for field in fields(settings)} | _stored(path)
     ours = shown(settings) | now
     if not settings.curriculum and settings.schedule == "constant":
+        made = max((line["update"] for line in read_log(out / "log.jsonl")), default=0)
+        if settings.updates < made:
+            raise ValueError(f"{out} has made {made} updates already: --updates may not be less")
         theirs["updates"] = settings.updates
     theirs |= {name: ours[name] for name in NOT_OF_A_RUN}
     if names := changed(theirs, ours, now):
@@ -368,6 +379,7 @@ WITH_FILES = ("questions", "search", "scorer", "policy", "tool")
 
 _AT_LEAST_ZERO = (
     "seed",
+    "learning_rate",
     "kl_coef",
     "entropy_coef",
     "weight_decay",

@@ -42,6 +42,7 @@ METRICS = ("loss", "grad_norm", "kl", "gain", "entropy")
 MODEL = "nano-base"
 
 SETTINGS = Settings(
+    learning_rate=3e-4,
     model=MODEL,
     questions="world:train#documents=200,questions=100,hops=2",
     validation="world:validation#documents=60,questions=20,hops=1-2",

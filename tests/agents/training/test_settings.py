@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ from igpo_gym.errors import DataError, SpecError
         ({"group_size": 1}, r"no group can be compared.*at least 2.*\(reinforce\+\+, rebn, vine\)"),
         ({"seed": -1}, "seed must not be negative, and -1 is"),
         ({"clip": 1.5}, "clip must be between 0 and 1"),
+        ({"max_norm": 0.0}, "max_norm must be above 0, not 0.0"),
+        ({"max_norm": -1.0}, "max_norm must be above 0"),
+        ({"gamma": -3.0}, "gamma must be between 0 and 1"),
+        ({"gamma": math.nan}, "gamma must be a finite number, not nan"),
+        ({"temperature": math.inf}, "temperature must be a finite number"),
+        ({"kl_coef": math.nan}, "kl_coef must be a finite number"),
+        ({"learning_rate": -1.0}, "learning_rate must not be negative"),
+        ({"advantages": "a2tgpo(clip_width=5)"}, "clip_width between 0 and 1"),
+        ({"advantages": "a2tgpo(clip_low=-1)"}, "clip_low is at least 0"),
         ({"scorer": "refreshed"}, "refreshed:10"),
         ({"scorer": "refreshed:0"}, "refreshed:10"),
     ],

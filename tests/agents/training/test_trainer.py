@@ -31,6 +31,7 @@ SMALL = {
     "updates": 4,
     "validate_every": 2,
     "validation_questions": 4,
+    "learning_rate": 3e-4,
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from igpo_gym.agents.training.estimators.interface import Estimator
 from igpo_gym.agents.training.estimators.turns import Floats, Turns, accumulated, standardized
+from igpo_gym.errors import SpecError
 
 
 def mt_grpo(outcome_weight: float = 1.0) -> Estimator:
@@ -52,6 +53,12 @@ def a2tgpo(
     >>> high.round(5).tolist()
     [0.00455, 0.004, 0.004, 0.00345, 0.004]
     """
+
+    if not (0 <= clip_low < 1 and clip_high >= 0 and 0 <= clip_width <= 1):
+        raise SpecError(
+            "a2tgpo: clip_low is at least 0 and below 1, clip_high at least 0, clip_width between 0 and 1, "
+            f"not {clip_low}, {clip_high} and {clip_width}"
+        )
 
     def advantages(turns: Turns, gamma: float) -> Floats:
         outcomes = np.repeat(standardized(turns.outcomes, turns.groups), turns.lengths)
