@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from igpo_gym.episode import Passage
 from igpo_gym.protocols.protocol import ReplyLimits, Results, words_of
@@ -37,13 +38,30 @@ def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tu
             text, more = shortened(text, longest)
         lines.append(f"Doc {rank}(Title: {passage.title}) {text}")
         cut += more
-    body = "\n".join(lines)
-    if body.count("(Title:") > len(lines):  # a document may hold what looks like the next one
-        body = "\n".join([_FORGED.sub(" ", line) for line in lines])
+    if "\n".join(lines).count("(Title:") > len(lines):  # a document may hold what looks like the next one
+        lines = [_FORGED.sub(" ", line) for line in lines]
     if searched and not passages:
-        body = "No passage was found."
+        lines = ["No passage was found."]
     if searched < len(results):
-        words = words_of(results)
-        body = "\n".join([body, *words] if body else words)
-    text, more = shortened(body, limits.reply_chars)
-    return neutralize(text), cut + more
+        lines += words_of(results)
+    body = "\n".join(lines)
+    if limits.reply_chars is not None and len(body) > limits.reply_chars:
+        # The longest are cut, so that all that counts as found is shown in part.
+        fair = fair_length([len(line) for line in lines], limits.reply_chars - len(lines) + 1)
+        parts = [shortened(line, fair) for line in lines]
+        body, cut = "\n".join(line for line, _ in parts), cut + sum(more for _, more in parts)
+    return neutralize(body), cut
+
+
+def fair_length(lengths: Sequence[int], total: int) -> int:
+    """How long each may be so that all fit into a total: what short ones leave is for the long. At least 1.
+
+    >>> fair_length([10, 50, 90], 100), fair_length([10, 20, 90], 100)
+    (45, 70)
+    """
+    for rank, length in enumerate(sorted(lengths)):
+        fair = total // (len(lengths) - rank)
+        if length > fair:
+            return max(1, fair)
+        total -= length
+    return max(lengths, default=1)
