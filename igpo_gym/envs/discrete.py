@@ -54,8 +54,13 @@ class Menu:
     when only an answer can still be paid. At least one is 1."""
 
     def message(self, action: int, protocol: TextProtocol) -> str:
-        """What the agent says by ``action``; empty, and so invalid, where its slot is empty."""
+        """What the agent says by ``action``; empty, and so invalid, where its slot is empty.
+
+        Raises ValueError for a number that is no action.
+        """
         slots = len(self.candidates.features)
+        if not 0 <= action <= 2 * slots:
+            raise ValueError(f"the actions are 0 to {2 * slots}, and {action} is none")
         if action == 0:
             return protocol.write(search_call(self.question))
         slot = (action - 1) % slots
@@ -91,7 +96,7 @@ class MenuReader:
     def read(self, episodes: Sequence[Episode]) -> list[Menu]:
         """A menu for each episode. The scorer is not asked about one that has ended."""
         found = [
-            candidates(episode.question.text, episode.turns, self.slots, self.engine.max_turns(episode))
+            candidates(episode.question.text, episode.turns, self.slots, self.engine.last_turn(episode))
             for episode in episodes
         ]
         if self.engine.scorer is not None:
@@ -117,7 +122,7 @@ class MenuReader:
         mask = np.zeros(2 * self.slots + 1, np.int8)
         count = len(found.names)
         mask[self.slots + 1 : self.slots + 1 + count] = 1
-        if len(episode.turns) + 1 < self.engine.max_turns(episode):
+        if len(episode.turns) + 1 < self.engine.last_turn(episode):
             mask[0] = not found.question_searched
             mask[1 : count + 1] = [not searched for searched in found.searched]
         if not mask.any():

@@ -8,10 +8,13 @@ computed in the same call.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice, repeat
 from typing import Literal, NamedTuple, get_args
+
+import numpy as np
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import (
@@ -28,10 +31,12 @@ from igpo_gym.episode import (
     ToolResult,
     Turn,
 )
+from igpo_gym.errors import PromptTooLongError
 from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.believing import add_beliefs
+from igpo_gym.rewards.functions import as_paid
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import Judge, State
 from igpo_gym.scorers.interface import AnswerScorer
@@ -39,6 +44,8 @@ from igpo_gym.search.interface import Corpus, Retriever
 from igpo_gym.text import well_formed
 from igpo_gym.tools.interface import Tool
 from igpo_gym.tools.running import RETRY_DELAYS, run_calls
+
+logger = logging.getLogger(__name__)
 
 OnInvalid = Literal["continue", "end"]
 OnLimit = Literal["truncate", "answer"]
@@ -51,9 +58,9 @@ def check_max_turns(number: object) -> int:
     >>> check_max_turns(4)
     4
     """
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
         raise ValueError(f"max_turns must be a whole number of at least 1, not {number!r}")
-    return number
+    return int(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +259,10 @@ class Engine:
         """Measure and price ended episodes as a whole, under ``measure="end"``; returns what each earned.
 
         All states of all episodes are asked in one call to each model and instrument. A transcript that is
-        longer than a scorer's model reads has the belief that it had before. What a branch shares with the
-        episode that it left is priced already, and stays. Raises ValueError for an episode that runs or is
-        priced already, and what :meth:`settle` raises; all episodes are then as they were.
+        longer than a scorer's model reads has the belief that it had before. An episode whose prompt is too
+        long is aborted instead, with a warning, and earns 0. What a branch shares with the episode that it
+        left is priced already, and stays. Raises ValueError for an episode that runs or is priced already,
+        and what :meth:`settle` raises; all episodes are then as they were.
         """
         known = [max(len(each.beliefs), len(each.views), len(each.measured)) for each in episodes]
         for episode, states in zip(episodes, known, strict=True):
@@ -266,15 +274,28 @@ class Engine:
             ):
                 problem = "is priced already" if episode.done else "has not ended"
                 raise ValueError(f"the episode on {episode.question.id!r} {problem}")
+        try:
+            self._price(episodes, known)
+        except PromptTooLongError as problem:
+            unread = [each for each in episodes if each.question.id in problem.question_ids]
+            with undone_on_error(unread):
+                for episode in unread:
+                    episode.end = EndReason.ABORTED
+                    episode.rewards.extend({} for _ in episode.turns)
+                self.price([each for each in episodes if each.question.id not in problem.question_ids])
+            for name in problem.question_ids:
+                logger.warning("question %r is left out: %s", name, problem)
+        return [sum(sum(terms.values()) for terms in episode.rewards) for episode in episodes]
+
+    def _price(self, episodes: Sequence[Episode], known: Sequence[int]) -> None:
+        """Measure and price episodes of which so many states have been measured."""
         with undone_on_error(episodes):
             due = [range(states, len(each.turns) + 1) for each, states in zip(episodes, known, strict=True)]
             self._measure([(each, turn) for each, own in zip(episodes, due, strict=True) for turn in own])
             for episode in episodes:
-                # An abort is no end that is paid: the turns earn what they earned while the episode ran.
-                paid = replace(episode, end=None) if episode.end is EndReason.ABORTED else episode
+                paid = as_paid(episode)
                 turns = range(len(episode.rewards) + 1, len(episode.turns) + 1)
                 episode.rewards.extend([self.reward.price(paid, turn) for turn in turns])
-        return [sum(sum(terms.values()) for terms in episode.rewards) for episode in episodes]
 
     def end(self, episode: Episode, reason: EndReason) -> float:
         """End a running episode from outside, for a reason that only the caller knows.
@@ -304,6 +325,11 @@ class Engine:
     def max_turns(self, episode: Episode) -> int:
         """How many messages the agent may write in this episode."""
         return self.rules.max_turns if episode.max_turns is None else episode.max_turns
+
+    def last_turn(self, episode: Episode) -> int:
+        """The number of the turn after which this episode has ended: in the very last one it may answer alone
+        under ``on_limit="answer"``."""
+        return self.max_turns(episode) + (self.rules.on_limit == "answer")
 
     def facts(self) -> dict[str, str | int]:
         """What the retriever tells about itself as of now; empty where it tells nothing."""

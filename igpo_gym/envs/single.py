@@ -93,7 +93,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         chosen = check_options(options, ("question_id", "max_turns"))
         question_id, max_turns = chosen.get("question_id"), chosen.get("max_turns")
         if max_turns is not None:
-            check_max_turns(max_turns)
+            max_turns = check_max_turns(max_turns)
         found = None if question_id is None else self.questions.find(question_id)
         place, size = self._place if seed is None else 0, self.config.group_size
         start = stream_seed(self) if seed is None else seed

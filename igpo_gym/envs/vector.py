@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -116,7 +117,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         chosen = check_options(options, ("question_id", "max_turns", "reset_mask"))
         mask = self._mask(chosen.get("reset_mask"))
         question_ids = self._each("question ids", chosen.get("question_id"), str)
-        turns = self._each("max_turns", chosen.get("max_turns"), int)
+        turns = self._each("max_turns", chosen.get("max_turns"), int | np.integer)
         seeds, places = self._seeds_and_places(seed, mask)
         fresh = self._begin(np.flatnonzero(mask).tolist(), seeds, places, question_ids)
         for index, episode in fresh.items():
@@ -336,7 +337,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             seeds[index], places[index] = chosen, 0
         return seeds, places
 
-    def _each(self, what: str, given: Any, kind: type) -> list[Any] | None:
+    def _each(self, what: str, given: Any, kind: type | UnionType) -> list[Any] | None:
         """An option of a reset for each environment, from one for all or a sequence; None where not given."""
         if given is None or isinstance(given, kind):
             return None if given is None else [given] * self.num_envs

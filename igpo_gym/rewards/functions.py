@@ -6,11 +6,11 @@ import inspect
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import igpo_gym.specs as specs
-from igpo_gym.episode import Episode
+from igpo_gym.episode import EndReason, Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.numbers import finite_number
 from igpo_gym.parameters import read_call
@@ -68,6 +68,11 @@ class RewardFunction:
             value = finite(term.price(episode, turn), term.name, episode, turn)
             paid[term.name] = weight * value + 0.0  # adding nothing turns -0.0, a seeming penalty, into 0.0
         return paid
+
+
+def as_paid(episode: Episode) -> Episode:
+    """An ended episode as its turns are paid: an abort is no end, so they earn what they earned before it."""
+    return replace(episode, end=None) if episode.end is EndReason.ABORTED else episode
 
 
 def finite(value: object, term: str, episode: Episode, turn: int) -> float:

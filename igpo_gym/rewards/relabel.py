@@ -17,7 +17,7 @@ from igpo_gym.data.protection import hidden
 from igpo_gym.episode import BELIEF, Belief, BeliefView, Episode
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards.believing import add_beliefs
-from igpo_gym.rewards.functions import RewardFunction, resolve_reward
+from igpo_gym.rewards.functions import RewardFunction, as_paid, resolve_reward
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import instrument_name
 from igpo_gym.scorers import resolve_reference, resolve_scorer
@@ -102,10 +102,10 @@ def _priced(
         measured = _measured(batch, due)
         for episode, copy, values in zip(batch, copies, measured, strict=True):
             _take_recorded(copy, episode, values, instruments, due)
-            turns = range(1, len(copy.turns) + 1)
+            paid, turns = as_paid(copy), range(1, len(copy.turns) + 1)
             yield Priced(
                 copy,
-                {function.name: [function.price(copy, turn) for turn in turns] for function in functions},
+                {function.name: [function.price(paid, turn) for turn in turns] for function in functions},
             )
 
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from igpo_gym.episode import Episode, Passage, ToolCall, ToolCalls, ToolResult
 from igpo_gym.errors import SpecError
 from igpo_gym.search.interface import DocumentSource
-from igpo_gym.text import cut_at_sentence
+from igpo_gym.text import cut_at_sentence, neutralize, restored
 from igpo_gym.tools.interface import ToolSpec
 
 OPEN = ToolSpec(
@@ -106,17 +106,16 @@ class Open:
 
 def _seen(episode: Episode, name: str) -> Passage | None:
     """The passage that an earlier turn has shown under this id or title, the latest first."""
-    wanted = name.strip()
-    for turn in reversed(episode.turns):
-        for passage in turn.passages:
-            if wanted in (passage.id, passage.title):
-                return passage
-    folded = wanted.casefold()
-    for turn in reversed(episode.turns):
-        for passage in turn.passages:
-            if folded == passage.title.casefold():
-                return passage
-    return None
+    wanted = _read(name)
+    passages = [passage for turn in reversed(episode.turns) for passage in turn.passages]
+    exact = (passage for passage in passages if wanted in (_read(passage.id), _read(passage.title)))
+    folded = (passage for passage in passages if wanted.casefold() == _read(passage.title).casefold())
+    return next(exact, None) or next(folded, None)
+
+
+def _read(name: str) -> str:
+    """An id or a title as an agent can tell it from others: it was shown neutralized."""
+    return restored(neutralize(name)).strip()
 
 
 def _pages(text: str, length: int) -> list[tuple[int, str]]:

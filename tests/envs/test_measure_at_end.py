@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.episode import Belief, EndReason, Episode
-from igpo_gym.errors import ScoringError
+from igpo_gym.episode import Belief, EndReason, Episode, Question
+from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward, split
 from igpo_gym.scorers.interface import BeliefRequest
@@ -128,3 +128,31 @@ def test_what_runs_is_not_priced(engine: Engine) -> None:
         at_end.price(at_end.begin(QUESTIONS[:1]))
     with pytest.raises(ValueError, match="measure is 'step' or 'end'"):
         dataclasses.replace(engine, measure="later")  # type: ignore[arg-type]
+
+
+class Short(MentionScorer):
+    """Reads no prompt about a city."""
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        unread = tuple(i for i, each in enumerate(requests) if "city" in each.segments[0].text)
+        if unread:
+            raise TranscriptTooLongError("too long", unread)
+        return super().score(requests)
+
+
+def test_a_prompt_that_cannot_be_read_ends_its_own_episode_alone(
+    index: BM25Index, caplog: pytest.LogCaptureFixture
+) -> None:
+    questions = [Question("c", "Which city?", ("Danzig",)), *QUESTIONS[:2]]
+    engine = Engine(TAGS, (Search(index, 2),), resolve_reward("igpo"), Short(), Rules(2))
+    played = {}
+    for measure in ("step", "end"):
+        engine = dataclasses.replace(engine, measure=measure)  # type: ignore[arg-type]
+        played[measure] = {each.question.id: each for each in collect(engine, Half(), questions)}
+        assert [each.end for each in played[measure].values()].count(EndReason.ABORTED) == 1
+        assert not any(played[measure]["c"].rewards)
+        assert "question 'c' is left out" in caplog.text
+        caplog.clear()
+    for question in QUESTIONS[:2]:
+        assert played["step"][question.id] == played["end"][question.id]
+    assert split(played["end"]["c"], engine.reward).outcome is None

@@ -16,13 +16,13 @@ from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.setup import assemble
-from igpo_gym.episode import Belief, BeliefView, Episode
+from igpo_gym.episode import Belief, BeliefView, EndReason, Episode
 from igpo_gym.protocols import PROTOCOLS, TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS, RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.rewards.relabel import relabel
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
-from tests.conftest import PASSAGES, MentionScorer, play
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, play
 
 VARIANTS = [*PRESETS, "igpo(context=evidence, aliases=logsumexp) + 0.1*evidence-recall - 0.01*search-cost"]
 
@@ -201,3 +201,15 @@ def test_the_packaged_scorer_reprices_what_it_paid(protocol: str) -> None:
         priced = relabel(records, [reward, "outcome-em"], scorer, **given)  # type: ignore[arg-type]
         for episode, result in zip(episodes, priced, strict=True):
             assert result.rewards[reward] == [pytest.approx(terms, abs=1e-5) for terms in episode.rewards]
+
+
+def test_an_abort_is_no_end_that_is_paid(everything: Engine) -> None:
+    reward = resolve_reward("igpo + potential")
+    (episode,) = everything.begin([QUESTIONS[1]])
+    engine = dataclasses.replace(everything, reward=reward)
+    engine.start([episode])
+    engine.settle(engine.play([episode], ["<search>Danzig</search>"]))
+    engine.end(episode, EndReason.ABORTED)
+    (priced,) = relabel([episode], [reward], MentionScorer())
+    assert priced.rewards[reward.name] == [pytest.approx(terms) for terms in episode.rewards]
+    assert episode.rewards[0]["gain"] != 0

@@ -74,3 +74,13 @@ def test_pages_make_up_the_text(text: str, length: int) -> None:
     assert [start for start, _ in pages] == [
         sum(len(page) for _, page in pages[:place]) for place in range(len(pages))
     ]
+
+
+def test_by_the_title_that_the_agent_is_shown() -> None:
+    index = BM25Index.build([Passage("v<1>", " Vectors <int> ", "A port of numbers."), *DRUM])
+    engine = Engine(TAGS, (Search(index, 1), Open(index, 1000)), PRESETS["outcome-f1"], rules=Rules(4))
+    for name in ("Vectors ‹int>", "v‹1>", "vectors ‹INT>", "Vectors <int>"):
+        (episode,) = engine.begin([QUESTIONS[0]])
+        for message in ("<search>numbers</search>", f"<open>{name}</open>"):
+            engine.settle(engine.play([episode], [message]))
+        assert "A port of numbers." in episode.turns[1].observation, name

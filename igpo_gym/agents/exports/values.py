@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import igpo_gym.specs as specs
 from igpo_gym.agents.exports.filters import Kind
 from igpo_gym.data.scores import judged, told
-from igpo_gym.episode import Episode, Invalid, ToolCalls
+from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards.split import Split
 
@@ -158,15 +158,21 @@ def _calls(action: object) -> int:
     return len(action.calls) if isinstance(action, ToolCalls) else 0
 
 
+def _ended(thing: object) -> EndReason | None:
+    told = thing[0] if isinstance(thing, tuple) else thing
+    return told.episode.end if isinstance(told, Told) else None
+
+
 def value_of(values: Mapping[str, Value[T]], name: str, thing: T, place: str) -> Any:
     """What a name means of an episode or a turn. SpecError, with its ``place``, where that is not known."""
     value = values[name].of(thing)
     if value is None:
-        instead = "igpo-gym relabel --records measures beliefs and pays rewards, or leave the name out"
-        raise SpecError(
-            f"{place}: the episode has no {name} ({values[name].meaning}); "
-            f"{instead if values[name].priced else 'leave the name out'}"
-        )
+        advice = "leave the name out"
+        if name == "outcome" and _ended(thing) is EndReason.ABORTED:
+            advice = "it was aborted: put \"end != 'aborted' and\" in front of the name"
+        elif values[name].priced:
+            advice = f"igpo-gym relabel --records measures beliefs and pays rewards, or {advice}"
+        raise SpecError(f"{place}: the episode has no {name} ({values[name].meaning}); {advice}")
     return value
 
 

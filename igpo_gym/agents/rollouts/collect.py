@@ -29,7 +29,8 @@ def collect(
     no call to the policy, the search or the scorer is smaller than it need be. The attempts at a question
     are numbered from 0, on from where they were if it comes again; those whose question's id and number are
     in ``done`` are left out. Where the engine measures at the end, those that end in one step are priced
-    together. An episode whose prompt the scorer cannot read is aborted before its first turn.
+    together. An episode whose prompt the scorer cannot read is aborted, before its first turn or, where the
+    engine measures at the end, behind its last.
 
     With ``branching`` each episode that ends is followed by its branches, in the same group; ``recorded`` are
     ended episodes of an earlier call, whose branches are played as far as they are not ``done``.

@@ -10,6 +10,7 @@ import numpy as np
 from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode, ToolCalls
+from igpo_gym.rewards.functions import as_paid
 from igpo_gym.rewards.terms import INFORMATION_GAIN
 from igpo_gym.statistics import SHARE, Estimate, estimate, kappa, mean_over
 
@@ -104,7 +105,7 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
 
 
 def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
-    missing = set(episode.question.evidence)
+    missing, paid = set(episode.question.evidence), as_paid(episode)
     for number, turn in enumerate(episode.turns, 1):
         if not isinstance(turn.action, ToolCalls) or turn.failed:
             continue
@@ -112,4 +113,4 @@ def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
         missing -= found
         known = bool(episode.question.evidence) and episode.question.evidence_match != "none"
         kind = ("new evidence" if found else "no new evidence") if known else "unknown"
-        yield kind, INFORMATION_GAIN.price(episode, number)
+        yield kind, INFORMATION_GAIN.price(paid, number)
