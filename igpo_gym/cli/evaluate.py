@@ -144,6 +144,8 @@ def evaluate(
         tables.check_format(file)
     for file in (out, *(table or ())):
         check_writable(file)
+    if out.exists() and not out.is_file():
+        raise SpecError(f"{out} is a pipe or device, and the table is made of what is written: name a file")
     asked = measures(listed(metrics))
     sets = _sets(questions, search)
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)

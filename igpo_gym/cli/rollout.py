@@ -125,13 +125,15 @@ def rollout(
         branching=branching,
         meter=meter,
     )
-    console.print(_summary(read_rollouts(out)))
+    if out.is_file():
+        console.print(_summary(read_rollouts(out)))
     stats = getattr(engine.scorer, "stats", None)
     if isinstance(stats, ScorerStats) and played:
         tokens = f"{stats.tokens_forwarded} tokens read and {stats.tokens_reused} reused"
         console.print(f"scorer: {stats.requests} requests in {stats.seconds:.1f} s, {tokens}")
     tell_cache(engine.facts())
-    tell_view(out)
+    if out.is_file():
+        tell_view(out)
 
 
 def episodes_left(

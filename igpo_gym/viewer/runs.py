@@ -10,8 +10,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from igpo_gym.agents.rollouts.branches import Leaf, compared, owners
 from igpo_gym.agents.rollouts.records import read_recordings, what_is_wrong
-from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Turns, resolve_estimator
+from igpo_gym.agents.training.estimators import (
+    DEFAULT,
+    Estimator,
+    Turns,
+    over_leaves,
+    resolve_estimator,
+)
+from igpo_gym.data.files import require_file
 from igpo_gym.episode import Episode
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
@@ -89,14 +97,15 @@ class Run:
             return found
         turns = Turns.of(
             [divided for _, _, divided in known],
-            groups=[(each.settings.get("questions"), each.episode.question.id) for _, each, _ in known],
+            groups=[compared(each.settings, each.episode) for _, each, _ in known],
             states=[
                 ["", *(turn.observation for turn in each.episode.turns)][: len(each.episode.turns)]
                 for _, each, _ in known
             ],
         )
-        values = turns.by_episode(resolve_estimator(estimator)(turns))
-        for (place, _, _), own in zip(known, values, strict=True):
+        leaves = [Leaf.of(compared(each.settings, each.episode), each.episode) for _, each, _ in known]
+        values = over_leaves(turns, resolve_estimator(estimator)(turns), owners(leaves))
+        for (place, _, _), own in zip(known, turns.by_episode(values), strict=True):
             found[place] = own.tolist()
         return found
 
@@ -112,6 +121,7 @@ def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = N
     """
     runs: list[Run] = []
     for file in map(Path, files):
+        require_file(file)
         if _is_priced(file):
             _add(file, runs[-1] if runs else Run(""), _priced(file, runs, start))
             continue

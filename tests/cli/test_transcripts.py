@@ -189,3 +189,32 @@ def test_a_pipe_is_refused_and_not_waited_for(place: Path, command: tuple[str, .
     told = run(*command, "pipe.jsonl", code=2)
     assert "pipe.jsonl: a pipe, which cannot be read twice" in told
     assert not Path("out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("relabel", "--reward", "outcome-em", "--scorer", "none", "--out", "out.jsonl"),
+        ("export", "--format", "sft", "--out", "out.jsonl"),
+        ("show", "--worst"),
+        ("view", "--out", "out.html"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_records_are_not_read_from_a_pipe(place: Path, command: tuple[str, ...]) -> None:
+    os.mkfifo("pipe.jsonl")
+    Path("out.jsonl").write_text("precious")
+    assert "pipe.jsonl: is a pipe or device; name a file" in run(
+        command[0], "pipe.jsonl", *command[1:], code=2
+    )
+    assert Path("out.jsonl").read_text() == "precious"
+    assert not Path("out.html").exists()
+
+
+def test_episodes_may_be_written_to_a_device_and_a_table_may_not_be_made_of_one(place: Path) -> None:
+    play = ("--agent", "expert", "--episodes", "2", "--scorer", "none", "--reward", "outcome-f1")
+    told = run("rollout", *play, "--out", os.devnull)
+    assert "2 episodes" in told
+    assert "nan" not in told
+    told = run("eval", "--agent", "expert", "--episodes", "2", "--out", os.devnull, code=2)
+    assert "is a pipe or device, and the table is made of what is written: name a file" in told

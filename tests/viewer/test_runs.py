@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Branch
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import PRESETS
 from igpo_gym.rewards.split import Split
@@ -124,6 +125,18 @@ def test_advantages_are_those_of_the_group(tmp_path: Path, engine: Engine) -> No
         pytest.approx([-1.0] * 2, abs=1e-3),
     ]
     assert run.advantages("tips") == [[], []]
+
+
+def test_a_shared_turn_has_the_mean_advantage_and_steps_are_apart(tmp_path: Path, engine: Engine) -> None:
+    first, branch = play(engine, 1, SEARCH, RIGHT), play(engine, 1, SEARCH, WRONG)
+    branch.attempt, branch.branch = 1, Branch(0, 1)
+    later = play(engine, 1, SEARCH, WRONG)
+    later.extra["step"] = 2
+    (run,) = read_runs([write(tmp_path / "a.jsonl", [first, branch, later])])
+    (shared, right), (again, wrong), alone = run.advantages("igpo", "grpo")
+    assert (right, wrong) == (pytest.approx(1.0, abs=1e-3), pytest.approx(-1.0, abs=1e-3))
+    assert shared == again == pytest.approx((right + wrong) / 2, abs=1e-9)
+    assert alone == [0.0, 0.0]
 
 
 def test_a_reward_that_is_not_known_here_has_no_advantage(tmp_path: Path, engine: Engine) -> None:

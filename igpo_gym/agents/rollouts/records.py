@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
+from igpo_gym.data.files import require_file
 from igpo_gym.data.protection import hidden, sealed
 from igpo_gym.data.scores import JUDGE, OWN, all_scores, scores
 from igpo_gym.episode import (
@@ -209,10 +211,18 @@ def _turn_record(turn: Turn) -> dict[str, Any]:
         "message": turn.message,
         "action": {"kind": turn.action.kind, **dataclasses.asdict(turn.action)},
         "segments": [_segment_record(segment) for segment in turn.segments],
-        "results": [dataclasses.asdict(result) for result in turn.results],
+        "results": [_result_record(result) for result in turn.results],
         "observation": turn.observation,
         "cut": turn.cut,
     }
+
+
+def _result_record(result: ToolResult) -> dict[str, Any]:
+    """A result; a score that is no finite number, which JSON does not have, is 0."""
+    values = dataclasses.asdict(result)
+    for passage in chain.from_iterable(values["passages"]):
+        passage["score"] = passage["score"] if math.isfinite(passage["score"]) else 0.0
+    return values
 
 
 def _turn(record: Mapping[str, Any]) -> Turn:
@@ -246,8 +256,10 @@ def read_rollouts(path: str | Path) -> Iterator[Episode]:
 def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str, Any], Episode]]:
     """The episodes of a file, in order, each with the settings that its line holds; empty if it holds none.
 
-    The first ``skip`` lines are left out. Raises DataError with the line that is not an episode.
+    The first ``skip`` lines are left out. Raises DataError with the line that is not an episode, and for a
+    pipe: commands read a file more than once.
     """
+    require_file(Path(path))
     with Path(path).open("rb") as lines:
         for number, line in islice(enumerate(lines, 1), skip, None):
             try:
@@ -264,8 +276,9 @@ def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str,
 def read_settings(path: Path) -> dict[str, Any]:
     """What the first line of a file says that its episodes were made with; empty if it says nothing.
 
-    Raises DataError for a file that does not begin with a recorded episode.
+    Raises DataError for a file that does not begin with a recorded episode, and for a pipe.
     """
+    require_file(path)
     with path.open("rb") as lines:
         if (line := next(lines, None)) is None:
             raise DataError(path, "not a recorded episode (the file is empty)", 1)
