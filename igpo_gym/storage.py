@@ -9,12 +9,14 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from filelock import FileLock, Timeout
+
+F = TypeVar("F", bound=IO[Any])
 
 
 def cache_dir() -> Path:
@@ -281,15 +283,28 @@ def let_go(file: IO[Any]) -> None:
 
 def _taken(new: Path, target: Path) -> IO[str]:
     """An empty file that is this writer's alone. Raises BlockingIOError where it is another's."""
-    while True:
+
+    def opened() -> IO[str]:
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT, 0o666)
-        file = os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
+        return os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
+
+    file = owned(opened, new, target)
+    file.truncate(0)
+    return file
+
+
+def owned(opened: Callable[[], F], place: Path, target: Path) -> F:
+    """The file at a place, which becomes ``target`` once it is whole, as this writer's alone.
+
+    Raises BlockingIOError where it is another's.
+    """
+    while True:
+        file = opened()
         try:
             lock(file, target)
             # Whoever had it may have renamed it between the opening and the locking.
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), new.stat()):
-                    file.truncate(0)
+                if os.path.samestat(os.fstat(file.fileno()), place.stat()):
                     return file
         except BaseException:
             file.close()

@@ -90,3 +90,13 @@ def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
         load_jsonl(tmp_path / "gone.jsonl")
     with pytest.raises(DataError, match=r"empty\.jsonl: the file has no questions"):
         load_jsonl(written(tmp_path / "empty.jsonl"))
+
+
+def test_each_piece_of_evidence_keeps_what_it_has_to_say(tmp_path: Path) -> None:
+    row = {"question": "Who?", "answers": "Grass", "evidence": ["p1", "p2", "p1"]}
+    path = written(tmp_path / "a.jsonl", row | {"evidence_texts": ["He wrote.", "", "He wrote."]})
+    (question,) = load_jsonl(path).questions
+    assert (question.evidence, question.evidence_texts) == (("p1", "p2"), ("He wrote.", ""))
+    path = written(tmp_path / "b.jsonl", row | {"evidence_texts": ["one"]})
+    with pytest.raises(DataError, match="not as many texts of evidence"):
+        load_jsonl(path)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from igpo_gym.agents.rollouts.records import json_line, what_is_wrong
 from igpo_gym.errors import DataError
-from igpo_gym.storage import changed, full_disk_named, let_go, lock
+from igpo_gym.storage import changed, full_disk_named, let_go, owned
 
 MADE = "relabeled"
 """The field of a line that says how it was made; what stands in a record under that name is replaced."""
@@ -89,11 +89,12 @@ class ResumedFile:
         self._in_place = target.exists() and not target.is_file()
         self._part = self._target if self._in_place else part_of(self._target)
         self._part.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._part.open("wb" if self._in_place else "a+b")
+        self._file: BinaryIO
         if self._in_place:
+            self._file = self._part.open("wb")
             return
+        self._file = owned(lambda: self._part.open("a+b"), self._part, self._target)
         try:
-            lock(self._file, self._target)
             self._resume(seen, together)
         except BaseException:
             self._file.close()

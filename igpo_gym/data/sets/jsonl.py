@@ -31,21 +31,38 @@ def load_jsonl(path: str | Path) -> QuestionSet:
 
 def question(row: Row, corpus: Corpus, source: str = "") -> Question:
     """A record's question."""
+    evidence, evidence_texts = _evidence(row)
     return Question(
         id=row.id("id", "idx"),
         text=row.text("question"),
         answers=row.answers("answers", "golden_answers", "answer"),
-        evidence=tuple(dict.fromkeys(_texts(row, "evidence"))),
+        evidence=evidence,
         hops=row.hops(),
         source=row.text("source") if row.get("source") is not None else source,
-        evidence_texts=_texts(row, "evidence_texts"),
+        evidence_texts=evidence_texts,
         parts=_texts(row, "parts"),
     )
 
 
+def _evidence(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The pieces of evidence, each once, and what each has to say; nothing, where its text is empty."""
+    pieces, texts = _items(row, "evidence"), _items(row, "evidence_texts")
+    if len(pieces) != len(texts):  # which a question refuses, unless there are no texts
+        return tuple(dict.fromkeys(filter(None, pieces))), tuple(filter(None, texts))
+    said: dict[str, str] = {}
+    for piece, text in zip(pieces, texts, strict=True):
+        if piece:
+            said.setdefault(piece, text)
+    return tuple(said), tuple(said.values()) if any(texts) else ()
+
+
 def _texts(row: Row, name: str) -> tuple[str, ...]:
+    return tuple(filter(None, _items(row, name)))
+
+
+def _items(row: Row, name: str) -> list[str]:
     value: Any = row.get(name)
     values = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
         raise ValueError(f"'{name}' must be a string or a list of strings, found {shown(value)}")
-    return tuple(item.strip() for item in values if item.strip())
+    return [item.strip() for item in values]

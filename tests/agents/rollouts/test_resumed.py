@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
+from igpo_gym import storage
 from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
 from igpo_gym.errors import DataError
 
@@ -87,3 +88,24 @@ def test_a_full_disk_is_named_with_the_file() -> None:
     with pytest.raises(OSError, match="No space left") as told, ResumedFile(Path("/dev/full"), {}) as file:
         file.write({"n": 0})
     assert told.value.filename == "/dev/full"
+
+
+def test_a_file_that_was_renamed_while_it_was_opened_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had the file finishes it between another one's opening and locking it."""
+    path = tmp_path / "out.jsonl"
+    first = ResumedFile(path, {"reward": "f1"})
+    first.write({"return": 1.0})
+    lock = storage.lock
+
+    def late(file: IO[Any], target: Path) -> None:
+        monkeypatch.setattr(storage, "lock", lock)
+        first.__exit__(None, None, None)
+        lock(file, target)
+
+    monkeypatch.setattr(storage, "lock", late)
+    with ResumedFile(path, {"reward": "f1"}) as second:
+        assert second.done == 0
+        second.write({"return": 2.0})
+    assert json.loads(path.read_text())["return"] == 2.0
