@@ -51,7 +51,7 @@ def bench_study(
 
       igpo-gym bench study --budget "hours=6" --jobs 2
 
-      igpo-gym bench study --row 3f2a90c1
+      igpo-gym bench study --row HASH
     """
     from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.benchmark.study.run import Study, default_folder, run_study

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(igpo_gym.__file__).parent
 
 PURPOSES = {
-    "serve": "igpo-gym serve search, igpo-gym play --web",
+    "serve": "igpo-gym serve search, serve beliefs, play --web",
     "web": "search on the web: text out of pages",
     "dense": "search by meaning: dense and hybrid indexes",
     "mcp": "tools of MCP servers, and a search as one",

@@ -1,6 +1,7 @@
 """The options of the commands, made from the fields of a configuration, and ``--config FILE``.
 
-A field that :class:`igpo_gym.config.EnvConfig` gains is an option of every command from then on.
+A field that :class:`igpo_gym.config.EnvConfig` gains is an option of every command that plays from then on,
+unless a command leaves it out.
 """
 
 from __future__ import annotations
