@@ -111,7 +111,7 @@ class EnvConfig:
     protocol: Annotated[
         SpecOrObject,
         Names("protocol"),
-        "How agent and environment write: tags, tool_call, igpo, or a TextProtocol.",
+        "How agent and environment write: tags, tags-chat, tool_call, tools, igpo, or a TextProtocol.",
     ] = "tags"
     probe: Annotated[
         SpecOrObject,

@@ -34,7 +34,7 @@ def view(
         str | None,
         typer.Option(
             help="The model whose tokenizer spells the gold answers' tokens, a folder or hub name. By "
-            "default that of the bundled model where it was the scorer; else the tokens are numbered."
+            "default that of the packaged model where it was the scorer; else the tokens are numbered."
         ),
     ] = None,
     start: Annotated[int, typer.Option(min=0, help="How many episodes of each file are left out.")] = 0,

@@ -45,7 +45,7 @@ class Split:
 def split(episode: Episode, reward: RewardFunction) -> Split:
     """The gains and the outcome of an episode that was paid by ``reward``.
 
-    An outcome term may pay anywhere in the episode (a penalty for a malformed message, say): all that the
+    An outcome term may pay anywhere in the episode (a penalty for an invalid message, say): all that the
     outcome terms paid is summed. A gain is the sum of the turn's other terms. The last turn has one only if
     the reward has a term that declares that it pays there, and a turn that all of these terms leave out has
     none. An episode that has not ended, or was aborted, has no last turn and no outcome; one that was aborted

@@ -86,7 +86,7 @@ RECIPES: Mapping[str, Recipe] = {
             "minibatches": 1,
         },
         "DR-Venus, 2604.19859",
-        "the penalty falls once an episode, where it falls for each malformed message; samples are drawn "
+        "the penalty falls once an episode, where it falls for each invalid message; samples are drawn "
         "from all tokens, where it has top_p 0.95; one optimizer step a batch. It needs a judge: --judge URL",
     ),
 }
