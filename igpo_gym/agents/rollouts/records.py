@@ -221,7 +221,7 @@ def _result_record(result: ToolResult) -> dict[str, Any]:
     """A result; a score that is no finite number, which JSON does not have, is 0."""
     values = dataclasses.asdict(result)
     for passage in chain.from_iterable(values["passages"]):
-        passage["score"] = passage["score"] if math.isfinite(passage["score"]) else 0.0
+        passage["score"] = passage["score"] if abs(passage["score"]) < math.inf else 0.0
     return values
 
 
