@@ -13,6 +13,7 @@ import json
 import random
 import statistics
 import time
+from typing import Any
 
 import gymnasium as gym
 
@@ -42,7 +43,7 @@ def corpus(rng: random.Random, size: int) -> list[Passage]:
 def measure(index: BM25Index, queries: list[str], count: int, repeats: int) -> dict[str, float]:
     """Medians over ``repeats`` of the seconds a step of ``count`` environments, and of the searches alone."""
     questions = QuestionSet("bench", [Question(str(n), f"Question {n}?", ("a",)) for n in range(100)])
-    settings = {"questions": questions, "search": index, "max_turns": 10, "top_k": 5}
+    settings: dict[str, Any] = {"questions": questions, "search": index, "max_turns": 10, "top_k": 5}
     single = gym.make("SearchQA-Outcome-v0", **settings).unwrapped
     many = SearchQAVectorEnv(count, **settings, scorer=None, reward="outcome-f1")
     env_times, bare_times = [], []

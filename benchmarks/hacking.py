@@ -49,7 +49,7 @@ def imitate(agent: str, questions: str, episodes: int, epochs: int, out: Path) -
         losses = []
         for places in np.array_split(order, max(1, len(order) // BATCH)):
             chosen = [played[place] for place in places]
-            turns = turns_of(chosen, engine.reward, 1)
+            turns = turns_of([[each] for each in chosen], engine.reward)
             none = np.zeros(len(turns))
             rows = [token_rows(each, framing) for each in chosen]
             parts = samples(rows, turns, none, (none, none), "token-mean")

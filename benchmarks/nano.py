@@ -269,7 +269,7 @@ def influence_figures(bench: Bench) -> dict[str, Any]:
             gains = [row[1] - row[0] for row in bench.beliefs(episodes, BeliefView(context=context))]
             table[f"{name}, {context} context"] = {
                 "first gain": mean(gains),
-                "share of a chain": mean(gain / honest for gain in gains),
+                "share of a chain": mean(float(gain / honest) for gain in gains),
             }
     return table
 

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -169,15 +170,13 @@ def by_turn(setting: Setting) -> dict[str, object]:
             def forwarded(request: BeliefRequest = request, beliefs: dict[str, float] = beliefs) -> None:
                 beliefs["reforward"] = reforward(setting, request, all_logits=True)
 
-            ways = {
-                "scorer": lambda scored=scored: seconds(scored),
-                "reforward": lambda forwarded=forwarded: seconds(forwarded),
-                "reforward_answer_logits": lambda request=request: seconds(
-                    lambda: reforward(setting, request, all_logits=False)
+            ways: dict[str, Callable[[], float]] = {
+                "scorer": partial(seconds, scored),
+                "reforward": partial(seconds, forwarded),
+                "reforward_answer_logits": partial(
+                    seconds, partial(reforward, setting, request, all_logits=False)
                 ),
-                "limit": lambda past=past, turn=turn: limit(
-                    setting, past, lengths[turn] - past, probe + answer - 1, answer
-                ),
+                "limit": partial(limit, setting, past, lengths[turn] - past, probe + answer - 1, answer),
             }
             shift = (turn + repeat) % len(names)
             for name in names[shift:] + names[:shift]:
@@ -259,7 +258,8 @@ def padded(setting: Setting, requests: list[BeliefRequest]) -> list[float]:
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     last = torch.stack([hidden[i, len(row) - len(answer) : len(row)] for i, row in enumerate(rows)])
     log_probs = model.get_output_embeddings()(last).log_softmax(-1)
-    return log_probs[:, torch.arange(len(answer)), list(answer)].mean(1).tolist()
+    means: list[float] = log_probs[:, torch.arange(len(answer)), list(answer)].mean(1).tolist()
+    return means
 
 
 def batches(setting: Setting) -> dict[str, object]:

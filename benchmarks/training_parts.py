@@ -56,7 +56,7 @@ def worker(model: str, questions: int) -> None:
     try:
         from igpo_gym.agents.training.run import Run
     except ModuleNotFoundError:  # an older checkout, as the one in the docs
-        from igpo_gym.agents.training.trainer import Run
+        from igpo_gym.agents.training.trainer import Run  # type: ignore[attr-defined]
 
     spent: defaultdict[str, float] = defaultdict(float)
     run = Run(Path(), Settings(model=model, batch_questions=questions, learning_rate=0.0, device="cpu"))

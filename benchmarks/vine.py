@@ -30,7 +30,7 @@ from igpo_gym.config import EnvConfig
 from igpo_gym.envs.completions import Completions
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Question
-from igpo_gym.lm.policy import Policy, Sampling
+from igpo_gym.lm.policy import Sampling
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.statistics import Estimate, Sample, estimate, ratio, stratified_rank_correlation
 
@@ -40,7 +40,7 @@ CORRELATION = (-1.0, 1.0)
 def measured(questions: Iterable[Question], config: EnvConfig, half: int) -> Iterator[dict[str, Any]]:
     """Play an episode on each question and value its states; yields what is found, as JSON values."""
     question_set, engine = assemble(config)
-    scorer = resolve_scorer(config.scorer)
+    scorer: Any = resolve_scorer(config.scorer)
     player, *halves = (
         resolve_policy("nano", question_set, engine.protocol, Sampling(seed=seed)) for seed in range(3)
     )
@@ -67,7 +67,7 @@ def measured(questions: Iterable[Question], config: EnvConfig, half: int) -> Ite
         }
 
 
-def _tokens(policy: Policy) -> tuple[int, int]:
+def _tokens(policy: Any) -> tuple[int, int]:
     return policy.stats.tokens_sampled, policy.stats.tokens_read
 
 
@@ -118,7 +118,7 @@ def _tell(lines: list[dict[str, Any]], completions: int) -> None:
             [(each[one], each[other], each[4]) for each in samples], stratified_rank_correlation, CORRELATION
         )
         table.add_row(what, *_cells(found))
-    best = Estimate(*map(_ceiling, (found.value, found.low, found.high)), found.units)
+    best = Estimate(_ceiling(found.value), _ceiling(found.low), _ceiling(found.high), found.units)
     table.add_row(f"the exact value, with vine's {completions} (its ceiling)", *_cells(best))
     cost = Table("a turn with a gain costs", "sampled tokens", "read tokens")
     for what, names in {"igpo": (None, "igpo_read"), "vine": ("vine_sampled", "vine_read")}.items():
