@@ -119,13 +119,14 @@ class _Service(Generic[A, B]):
 
     def place(self, asked: Sequence[A]) -> Future[list[B]]:
         order: _Order[A, B] = _Order(asked)
+        count = len(asked)
         with self.changed:
             while self.full and not self.closing.is_set():
                 self.changed.wait(_POLL)
             if self.closing.is_set():
                 raise self.closed()
             self.orders.append(order)
-            self.count += len(asked)
+            self.count += count
             # Orders between wake nobody: a thread that wakes waits until another lets the interpreter go.
             if len(self.orders) == 1 or self.count >= self.size or self.full:
                 self.changed.notify_all()
@@ -151,12 +152,13 @@ class _Service(Generic[A, B]):
             self.gathering = True
             if not self.changed.wait_for(lambda: self.orders, _POLL):
                 return []
-            left = self.orders[0].placed + self.wait - time.monotonic()
-            self.changed.wait_for(
-                lambda: self.count >= self.size or self.full or self.closing.is_set(), max(0.0, left)
-            )
+            due = self.orders[0].placed + self.wait
+            while not (self.count >= self.size or self.full or self.closing.is_set()):
+                if (left := due - time.monotonic()) <= 0:
+                    break
+                self.changed.wait(min(left, _POLL))
             self.gathering = False
-            return self._take(self.size)
+            return [] if self.closing.is_set() else self._take(self.size)
 
     def _take(self, size: float) -> list[_Order[A, B]]:
         """The first orders, until they ask so many things; the lock is held."""
@@ -173,6 +175,8 @@ class _Service(Generic[A, B]):
         asked = [each for order in batch for each in order.asked]
         try:
             answers = self.answer(asked) if asked else []
+            if len(answers) != len(asked):
+                raise RuntimeError(f"{len(answers)} answers to {len(asked)} questions")
         except BaseException as error:  # whatever it is, nobody may wait for ever
             if len(batch) == 1:
                 batch[0].promise.set_exception(error)

@@ -130,7 +130,10 @@ class EnvConfig:
     max_passage_chars: Annotated[
         int | None, "How much of a passage a reply shows, in characters; the tool open shows the rest."
     ] = 4000
-    max_reply_chars: Annotated[int | None, "How long a reply is at most, in characters."] = 12_000
+    max_reply_chars: Annotated[
+        int | None,
+        "About how long a reply is at most, in characters; of a longer one each passage is shown in part.",
+    ] = 12_000
     repeat_passages: Annotated[
         bool, "Whether a passage that was shown before is shown again, or named alone."
     ] = True

@@ -1,9 +1,10 @@
-"""When a batch begins."""
+"""When a batch begins, and that no order is lost."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -49,30 +50,47 @@ def test_who_places_orders_without_a_pause_does_not_hold_up_a_batch_that_is_due(
     assert sum(sizes) == 8
 
 
-def test_a_batch_waits_for_others_until_it_is_due_or_full() -> None:
+@pytest.mark.parametrize("bound", [{"size": 4}, {"orders": 4}], ids=str)
+def test_a_batch_waits_for_others_until_it_is_full(bound: dict[str, int]) -> None:
+    """It would be due long after the test has given up."""
     sizes: list[int] = []
 
     def answer(asked: Sequence[int]) -> Sequence[int]:
         sizes.append(len(asked))
         return asked
 
-    with Batches(answer, size=4, wait=PATIENCE) as batches:
+    with Batches(answer, wait=10 * PATIENCE, **bound) as batches:
         assert gathers(batches)
-        orders = [batches.place([number]) for number in range(4)]
+        orders = [batches.place([number]) for number in range(3)]
+        assert not wait(orders, timeout=0.3).done
+        orders.append(batches.place([3]))
         assert [each.result(PATIENCE) for each in orders] == [[0], [1], [2], [3]]
+        assert sizes == [4]
         left = batches.place([4])
-    assert sizes in ([4], [4, 1])  # whether it is closed before the last is taken or after
-    assert left.done()
+    with pytest.raises(RuntimeError, match="it is closed"):
+        left.result(0)
 
 
-def test_a_bounded_queue_that_is_full_is_a_batch() -> None:
+def test_who_places_more_orders_than_there_is_room_for_waits_and_none_is_lost() -> None:
     def answer(asked: Sequence[int]) -> Sequence[int]:
-        return asked
+        return [2 * number for number in asked]
 
-    with Batches(answer, wait=PATIENCE, orders=2) as batches:
-        assert gathers(batches)
-        orders = [batches.place([number]) for number in range(2)]
-        assert [each.result(PATIENCE) for each in orders] == [[0], [1]]
+    with Batches(answer, size=3, orders=2) as batches, ThreadPoolExecutor(8) as pool:
+        placed = list(pool.map(lambda number: batches.place([number]), range(200)))
+        assert [each.result(PATIENCE) for each in placed] == [[2 * number] for number in range(200)]
+    assert batches.waiting == 0
+
+
+def test_what_cannot_be_asked_or_answered_is_its_callers_error_alone() -> None:
+    def answer(asked: Sequence[int]) -> Sequence[int]:
+        return [number for number in asked if number != 13]
+
+    with Batches(answer) as batches:
+        with pytest.raises(TypeError):
+            batches.place(number for number in [1])  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="0 answers to 1 questions"):
+            batches.place([13]).result(PATIENCE)
+        assert batches.place([2]).result(PATIENCE) == [2]
 
 
 def test_orders_of_one_that_nobody_holds_any_more_are_told() -> None:

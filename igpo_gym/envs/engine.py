@@ -283,7 +283,7 @@ class Engine:
                     episode.end = EndReason.ABORTED
                     episode.rewards.extend({} for _ in episode.turns)
                 self.price([each for each in episodes if each.question.id not in problem.question_ids])
-            for name in problem.question_ids:
+            for name in dict.fromkeys(problem.question_ids):
                 logger.warning("question %r is left out: %s", name, problem)
         return [sum(sum(terms.values()) for terms in episode.rewards) for episode in episodes]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from igpo_gym.episode import Passage
 from igpo_gym.protocols.protocol import ReplyLimits, Results, words_of
@@ -29,28 +29,44 @@ def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tu
             for found in result.passages:
                 for passage in found:
                     passages[passage.id] = passage
-    lines, cut, longest, known = [], 0, limits.passage_chars, () if limits.repeat_passages else shown
-    for rank, passage in enumerate(passages.values(), 1):
-        text, more = passage.text, 0
+    known = () if limits.repeat_passages else shown
+    words = words_of(results) if searched < len(results) else []
+    if searched and not passages:
+        words.insert(0, "No passage was found.")
+    lines, cut = _lines(passages.values(), known, limits.passage_chars)
+    most = limits.reply_chars
+    if most is not None and sum(map(len, lines)) + sum(map(len, words)) + len(lines) + len(words) > most + 1:
+        # The longest are cut, so that all that counts as found is shown in part.
+        lengths = [*map(len, lines), *map(len, words)]
+        fair = fair_length(lengths, most + 1 - len(lengths))
+        lines, cut = _lines(passages.values(), known, limits.passage_chars, fair)
+        parts = [shortened(each, fair) for each in words]
+        words, cut = [text for text, _ in parts], cut + sum(more for _, more in parts)
+    return neutralize("\n".join([*lines, *words])), cut
+
+
+def _lines(
+    passages: Iterable[Passage], known: Collection[str], longest: int | None, fair: int | None = None
+) -> tuple[list[str], int]:
+    """A line for each passage, of at most about ``fair`` characters, and how many characters they lack."""
+    lines, cut = [], 0
+    for rank, passage in enumerate(passages, 1):
+        head, text, length, more = f"Doc {rank}(Title: {passage.title}) ", passage.text, longest, 0
+        if fair is not None and len(head) + min(len(text), longest or len(text)) > fair:
+            length = max(1, fair - len(head) - _NOTICE)
         if passage.id in known:
             text = "was shown before."
-        elif longest is not None and len(text) > longest:
-            text, more = shortened(text, longest)
-        lines.append(f"Doc {rank}(Title: {passage.title}) {text}")
+        elif length is not None and len(text) > length:
+            text, more = shortened(text, length)
+        lines.append(head + text)
         cut += more
     if "\n".join(lines).count("(Title:") > len(lines):  # a document may hold what looks like the next one
         lines = [_FORGED.sub(" ", line) for line in lines]
-    if searched and not passages:
-        lines = ["No passage was found."]
-    if searched < len(results):
-        lines += words_of(results)
-    body = "\n".join(lines)
-    if limits.reply_chars is not None and len(body) > limits.reply_chars:
-        # The longest are cut, so that all that counts as found is shown in part.
-        fair = fair_length([len(line) for line in lines], limits.reply_chars - len(lines) + 1)
-        parts = [shortened(line, fair) for line in lines]
-        body, cut = "\n".join(line for line, _ in parts), cut + sum(more for _, more in parts)
-    return neutralize(body), cut
+    return lines, cut
+
+
+_NOTICE = len(" [... 1000 characters cut]")
+"""How long what stands in the place of what is cut may be."""
 
 
 def fair_length(lengths: Sequence[int], total: int) -> int:

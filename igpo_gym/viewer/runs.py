@@ -84,8 +84,8 @@ class Run:
     def advantages(self, reward: str, estimator: str | Estimator = DEFAULT) -> list[list[float]]:
         """For each episode the advantage of each turn under a reward; empty for one whose split is not known.
 
-        The batch is the whole run, a group is all attempts at one question. Raises ValueError where the
-        estimator does not take such turns.
+        The batch is the whole run, a group is all attempts at one question in one step of a trainer; a turn
+        that branches share has their mean. Raises ValueError where the estimator does not take such turns.
         """
         found: list[list[float]] = [[] for _ in self.episodes]
         known = [

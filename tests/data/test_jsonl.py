@@ -97,6 +97,9 @@ def test_each_piece_of_evidence_keeps_what_it_has_to_say(tmp_path: Path) -> None
     path = written(tmp_path / "a.jsonl", row | {"evidence_texts": ["He wrote.", "", "He wrote."]})
     (question,) = load_jsonl(path).questions
     assert (question.evidence, question.evidence_texts) == (("p1", "p2"), ("He wrote.", ""))
-    path = written(tmp_path / "b.jsonl", row | {"evidence_texts": ["one"]})
-    with pytest.raises(DataError, match="not as many texts of evidence"):
-        load_jsonl(path)
+    path = written(tmp_path / "b.jsonl", row | {"evidence_texts": ["", "", "He wrote."]})
+    assert load_jsonl(path).questions[0].evidence_texts == ("He wrote.", "")
+    for texts in (["one", "", "another"], ["one"]):
+        path = written(tmp_path / "c.jsonl", row | {"evidence_texts": texts})
+        with pytest.raises(DataError, match="evidence"):
+            load_jsonl(path)

@@ -414,8 +414,15 @@ def test_replies_are_cut_where_a_limit_says_so() -> None:
     assert body == f"Doc 1(Title: A) {kept} [... {14 * 9 - 28} characters cut]\nDoc 2(Title: B) Short."
     assert cut == 14 * 9 - 28
     body, cut = TAGS.results(results, limits=ReplyLimits(reply_chars=50))
-    assert body == "Doc 1(Title: A) One [... 122 characters cut]\nDoc 2(Title: B) Short."
-    assert cut == len("Doc 1(Title: A) " + "One sentence. " * 9) - len("Doc 1(Title: A) One ")
+    assert body == "Doc 1(Title: A) O [... 125 characters cut]\nDoc 2(Title: B) Short."
+    assert cut == len("One sentence. " * 9) - len("O")
+    long = tuple(Passage(str(number), f"Title {number}", "One sentence. " * 40) for number in range(5))
+    body, cut = TAGS.results([(call, ToolResult(passages=(long,)))], limits=ReplyLimits(100, 400))
+    assert len(body) <= 400
+    assert cut == sum(int(each) for each in re.findall(r"\[\.\.\. (\d+) characters cut\]", body))
+    assert [len(line.partition(") ")[2].partition(" [")[0]) + 1 for line in body.splitlines()] == [
+        14 * 40 - int(each) for each in re.findall(r"\[\.\.\. (\d+) characters", body)
+    ]
     body, cut = TAGS.results(results, frozenset("1"), ReplyLimits(repeat_passages=False))
     assert body == "Doc 1(Title: A) was shown before.\nDoc 2(Title: B) Short."
 

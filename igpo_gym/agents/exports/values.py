@@ -169,7 +169,7 @@ def value_of(values: Mapping[str, Value[T]], name: str, thing: T, place: str) ->
     if value is None:
         advice = "leave the name out"
         if name == "outcome" and _ended(thing) is EndReason.ABORTED:
-            advice = "it was aborted: put \"end != 'aborted' and\" in front of the name"
+            advice = "it was aborted: leave such out, --where \"end != 'aborted' and ...\""
         elif values[name].priced:
             advice = f"igpo-gym relabel --records measures beliefs and pays rewards, or {advice}"
         raise SpecError(f"{place}: the episode has no {name} ({values[name].meaning}); {advice}")

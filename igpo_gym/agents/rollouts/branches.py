@@ -117,17 +117,22 @@ class Leaf(NamedTuple):
 
 def owners(leaves: Iterable[Leaf]) -> npt.NDArray[np.int64]:
     """For each turn of all episodes, [turns], the place of the turn that it is: its own, or, where a branch
-    shares it, that of the episode which played it first, if that stands before the branch.
+    shares it, that of the episode which played it first, if that stands before the branch and has the turn.
 
     >>> owners([Leaf("q", 0, 3, None), Leaf("q", 1, 4, Branch(0, 2)), Leaf("other", 1, 1, Branch(0, 1))])
     array([0, 1, 2, 0, 1, 5, 6, 7])
+    >>> owners([Leaf("q", 0, 1, None), Leaf("q", 1, 2, Branch(0, 2))])
+    array([0, 1, 2])
     """
     places: list[int] = []
-    starts: dict[tuple[Hashable, int], int] = {}
+    known: dict[tuple[Hashable, int], range] = {}
     for leaf in leaves:
-        start = len(places)
-        places += range(start, start + leaf.turns)
-        if leaf.branch and (first := starts.get((leaf.group, leaf.branch.attempt))) is not None:
-            places[start : start + leaf.branch.turn] = places[first : first + leaf.branch.turn]
-        starts[leaf.group, leaf.attempt] = start
+        own = range(len(places), len(places) + leaf.turns)
+        left, shared = range(0), 0
+        if leaf.branch is not None:
+            left, shared = known.get((leaf.group, leaf.branch.attempt), left), leaf.branch.turn
+        if shared > min(len(left), len(own)):  # a record that does not fit
+            shared = 0
+        places += [*(places[place] for place in left[:shared]), *own[shared:]]
+        known[leaf.group, leaf.attempt] = own
     return np.array(places, dtype=np.int64)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, SupportsAbs
 
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
@@ -221,7 +221,8 @@ def _result_record(result: ToolResult) -> dict[str, Any]:
     """A result; a score that is no finite number, which JSON does not have, is 0."""
     values = dataclasses.asdict(result)
     for passage in chain.from_iterable(values["passages"]):
-        passage["score"] = passage["score"] if abs(passage["score"]) < math.inf else 0.0
+        if isinstance(score := passage["score"], SupportsAbs) and not abs(score) < math.inf:
+            passage["score"] = 0.0
     return values
 
 

@@ -162,13 +162,12 @@ def learn(
                 )
                 loss.backward()  # type: ignore[no-untyped-call]
                 metrics |= {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
-            try:
-                norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm, error_if_nonfinite=True)
-            except RuntimeError as problem:
+            norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm)
+            if not torch.isfinite(norm):
                 raise LearningError(
                     "the gradient is not a finite number: begin again in another folder with a lower "
                     "learning_rate, or a higher kl_coef; best/ holds the model with the best validation"
-                ) from problem
+                )
             metrics["grad_norm"] = metrics.get("grad_norm", 0.0) + float(norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -187,7 +187,8 @@ class Settings(EnvConfig):
                     f"{field.name} must be a text or a number, which a run can write down, not "
                     f"{value!r:.60}; register it, or name it as package.module:attribute"
                 )
-            if isinstance(value, float) and not math.isfinite(value):
+            unbounded = value == math.inf and field.name in ("max_norm", "importance_cap")
+            if isinstance(value, float) and not (math.isfinite(value) or unbounded):
                 raise SpecError(f"{field.name} must be a finite number, not {value}")
             if field.name in NOT_TRAINED and value != field.default:
                 raise SpecError(f"{field.name} is no setting of a training run")

@@ -45,14 +45,21 @@ def question(row: Row, corpus: Corpus, source: str = "") -> Question:
 
 
 def _evidence(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The pieces of evidence, each once, and what each has to say; nothing, where its text is empty."""
+    """The pieces of evidence, each once, and what each has to say; nothing, where its text is empty.
+
+    Raises ValueError for a piece that has two texts, and for a text without a piece.
+    """
     pieces, texts = _items(row, "evidence"), _items(row, "evidence_texts")
     if len(pieces) != len(texts):  # which a question refuses, unless there are no texts
         return tuple(dict.fromkeys(filter(None, pieces))), tuple(filter(None, texts))
     said: dict[str, str] = {}
     for piece, text in zip(pieces, texts, strict=True):
+        if text and (not piece or said.get(piece, "") not in ("", text)):
+            raise ValueError(
+                f"'evidence_texts' has {shown(text)} for {shown(piece)}, which has another, or is none"
+            )
         if piece:
-            said.setdefault(piece, text)
+            said[piece] = said.get(piece) or text
     return tuple(said), tuple(said.values()) if any(texts) else ()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from igpo_gym.episode import (
 from igpo_gym.errors import DataError
 from igpo_gym.rewards.relabel import relabel
 from tests.conftest import QUESTIONS
+from tests.conftest import play as played
 
 SETTINGS = {"agent": "x", "seed": 0}
 
@@ -210,6 +212,18 @@ def test_numbers_of_other_libraries_are_written(engine: Engine, tmp_path: Path) 
     with RolloutFile(tmp_path / "out.jsonl", SETTINGS) as file:
         file.write(episode)
     assert next(iter(read_rollouts(tmp_path / "out.jsonl"))).rewards[0]["gain"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("score", "kept"), [(float("nan"), 0.0), (np.float32("inf"), 0.0), (10**400, 10**400), (None, None)]
+)
+def test_a_score_that_json_does_not_have_is_written_as_0(engine: Engine, score: Any, kept: Any) -> None:
+    episode = played(engine, 0, "<search>Danzig</search>", "<answer>Danzig</answer>")
+    (found,), *_ = (result.passages for result in episode.turns[0].results)
+    result = ToolResult(passages=((dataclasses.replace(found[0], score=score),),))
+    episode.turns[0] = dataclasses.replace(episode.turns[0], results=(result,))
+    record = to_record(episode)
+    assert record["turns"][0]["results"][0]["passages"][0][0]["score"] == kept
 
 
 def test_a_newer_format_is_refused_by_its_number(engine: Engine, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def a2tgpo(
 
     if not (0 <= clip_low < 1 and clip_high >= 0 and 0 <= clip_width <= 1):
         raise SpecError(
-            "a2tgpo: clip_low is at least 0 and below 1, clip_high at least 0, clip_width between 0 and 1, "
+            "clip_low is at least 0 and below 1, clip_high at least 0, clip_width between 0 and 1, "
             f"not {clip_low}, {clip_high} and {clip_width}"
         )
 
