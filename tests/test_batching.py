@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import pytest
 
@@ -85,9 +86,10 @@ def test_what_cannot_be_asked_or_answered_is_its_callers_error_alone() -> None:
     def answer(asked: Sequence[int]) -> Sequence[int]:
         return [number for number in asked if number != 13]
 
+    unsized: Any = iter([1])
     with Batches(answer) as batches:
         with pytest.raises(TypeError):
-            batches.place(number for number in [1])  # type: ignore[arg-type]
+            batches.place(unsized)
         with pytest.raises(RuntimeError, match="0 answers to 1 questions"):
             batches.place([13]).result(PATIENCE)
         assert batches.place([2]).result(PATIENCE) == [2]

@@ -88,9 +88,14 @@ class Rules:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose one of: {choices}")
 
     @property
+    def answer_turns(self) -> int:
+        """How many turns follow the last in which only an answer is allowed: one or none."""
+        return int(self.on_limit == "answer")
+
+    @property
     def last_turn(self) -> int:
         """The number of the turn after which every episode has ended."""
-        return self.max_turns + (self.on_limit == "answer")
+        return self.max_turns + self.answer_turns
 
 
 class Move(NamedTuple):
@@ -327,9 +332,8 @@ class Engine:
         return self.rules.max_turns if episode.max_turns is None else episode.max_turns
 
     def last_turn(self, episode: Episode) -> int:
-        """The number of the turn after which this episode has ended: in the very last one it may answer alone
-        under ``on_limit="answer"``."""
-        return self.max_turns(episode) + (self.rules.on_limit == "answer")
+        """The number of the turn after which this episode has ended."""
+        return self.max_turns(episode) + self.rules.answer_turns
 
     def facts(self) -> dict[str, str | int]:
         """What the retriever tells about itself as of now; empty where it tells nothing."""
@@ -366,7 +370,7 @@ class Engine:
             return EndReason.ANSWERED
         if isinstance(action, Invalid) and self.rules.on_invalid == "end":
             return EndReason.INVALID_MESSAGE
-        return EndReason.TURNS_EXHAUSTED if left + (self.rules.on_limit == "answer") <= 0 else None
+        return EndReason.TURNS_EXHAUSTED if left + self.rules.answer_turns <= 0 else None
 
     def _turn(
         self,

@@ -34,15 +34,15 @@ def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tu
     if searched and not passages:
         words.insert(0, "No passage was found.")
     lines, cut = _lines(passages.values(), known, limits.passage_chars)
-    most = limits.reply_chars
-    if most is not None and sum(map(len, lines)) + sum(map(len, words)) + len(lines) + len(words) > most + 1:
+    body = "\n".join([*lines, *words])
+    if limits.reply_chars is not None and len(body) > limits.reply_chars:
         # The longest are cut, so that all that counts as found is shown in part.
         lengths = [*map(len, lines), *map(len, words)]
-        fair = fair_length(lengths, most + 1 - len(lengths))
+        fair = fair_length(lengths, limits.reply_chars + 1 - len(lengths))
         lines, cut = _lines(passages.values(), known, limits.passage_chars, fair)
         parts = [shortened(each, fair) for each in words]
-        words, cut = [text for text, _ in parts], cut + sum(more for _, more in parts)
-    return neutralize("\n".join([*lines, *words])), cut
+        body, cut = "\n".join([*lines, *(text for text, _ in parts)]), cut + sum(more for _, more in parts)
+    return neutralize(body), cut
 
 
 def _lines(
@@ -60,7 +60,7 @@ def _lines(
             text, more = shortened(text, length)
         lines.append(head + text)
         cut += more
-    if "\n".join(lines).count("(Title:") > len(lines):  # a document may hold what looks like the next one
+    if sum(line.count("(Title:") for line in lines) > len(lines):  # one may hold what looks like the next
         lines = [_FORGED.sub(" ", line) for line in lines]
     return lines, cut
 

@@ -95,15 +95,15 @@ class Run:
         ]
         if not known:
             return found
+        leaves = [Leaf.of(compared(each.settings, each.episode), each.episode) for _, each, _ in known]
         turns = Turns.of(
             [divided for _, _, divided in known],
-            groups=[compared(each.settings, each.episode) for _, each, _ in known],
+            groups=[leaf.group for leaf in leaves],
             states=[
                 ["", *(turn.observation for turn in each.episode.turns)][: len(each.episode.turns)]
                 for _, each, _ in known
             ],
         )
-        leaves = [Leaf.of(compared(each.settings, each.episode), each.episode) for _, each, _ in known]
         values = over_leaves(turns, resolve_estimator(estimator)(turns), owners(leaves))
         for (place, _, _), own in zip(known, turns.by_episode(values), strict=True):
             found[place] = own.tolist()

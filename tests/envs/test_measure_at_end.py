@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine, Rules, When
 from igpo_gym.episode import Belief, EndReason, Episode, Question
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
@@ -146,8 +147,8 @@ def test_a_prompt_that_cannot_be_read_ends_its_own_episode_alone(
     questions = [Question("c", "Which city?", ("Danzig",)), *QUESTIONS[:2]]
     engine = Engine(TAGS, (Search(index, 2),), resolve_reward("igpo"), Short(), Rules(2))
     played = {}
-    for measure in ("step", "end"):
-        engine = dataclasses.replace(engine, measure=measure)  # type: ignore[arg-type]
+    for measure in get_args(When):
+        engine = dataclasses.replace(engine, measure=measure)
         played[measure] = {each.question.id: each for each in collect(engine, Half(), questions)}
         assert [each.end for each in played[measure].values()].count(EndReason.ABORTED) == 1
         assert not any(played[measure]["c"].rewards)

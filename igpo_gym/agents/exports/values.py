@@ -158,17 +158,12 @@ def _calls(action: object) -> int:
     return len(action.calls) if isinstance(action, ToolCalls) else 0
 
 
-def _ended(thing: object) -> EndReason | None:
-    told = thing[0] if isinstance(thing, tuple) else thing
-    return told.episode.end if isinstance(told, Told) else None
-
-
 def value_of(values: Mapping[str, Value[T]], name: str, thing: T, place: str) -> Any:
     """What a name means of an episode or a turn. SpecError, with its ``place``, where that is not known."""
     value = values[name].of(thing)
     if value is None:
         advice = "leave the name out"
-        if name == "outcome" and _ended(thing) is EndReason.ABORTED:
+        if name == "outcome" and isinstance(thing, Told) and thing.episode.end is EndReason.ABORTED:
             advice = "it was aborted: leave such out, --where \"end != 'aborted' and ...\""
         elif values[name].priced:
             advice = f"igpo-gym relabel --records measures beliefs and pays rewards, or {advice}"

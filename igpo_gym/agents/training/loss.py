@@ -24,6 +24,7 @@ The batch's tensors are made in ``batches``, logits in ``logits``, optimizers in
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -162,13 +163,13 @@ def learn(
                 )
                 loss.backward()  # type: ignore[no-untyped-call]
                 metrics |= {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
-            norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_norm)
-            if not torch.isfinite(norm):
+            norm = float(torch.nn.utils.clip_grad_norm_(weights, settings.max_norm))
+            if not math.isfinite(norm):
                 raise LearningError(
                     "the gradient is not a finite number: begin again in another folder with a lower "
                     "learning_rate, or a higher kl_coef; best/ holds the model with the best validation"
                 )
-            metrics["grad_norm"] = metrics.get("grad_norm", 0.0) + float(norm)
+            metrics["grad_norm"] = metrics.get("grad_norm", 0.0) + norm
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     metrics = {name: value / len(steps) for name, value in metrics.items()}
