@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ from igpo_gym.benchmark.training.run import (
     shared,
     summarized,
 )
-from igpo_gym.errors import DataError
+from igpo_gym.errors import DataError, LearningError
 from igpo_gym.statistics import over_seeds
 
 BASE, RIVAL = Variant("outcome-f1", "grpo"), Variant("igpo", "igpo-separate")
@@ -115,7 +116,7 @@ def test_a_log_comes_to_a_curve_and_means() -> None:
         {"update": 1, "tokens": 50, "seconds": 1.0, "kl": 0.2},
         {"update": 2, "tokens": 90, "seconds": 2.0, "kl": 0.4, "validation_f1": 0.3},
     ]
-    made = summarized(BASE, 3, log)
+    made = summarized(BASE, Settings(seed=3, updates=2), log)
     assert made.curve == (
         {"tokens": 0, "seconds": 0.0, "update": 0, "validation_f1": 0.1},
         {"tokens": 90, "seconds": 2.0, "update": 2, "validation_f1": 0.3},
@@ -124,13 +125,39 @@ def test_a_log_comes_to_a_curve_and_means() -> None:
     assert made.peaks == {}
 
 
+def test_a_run_that_could_not_go_on_has_scores_of_zero_where_it_lacks_them() -> None:
+    first = {
+        "validation_f1": 0.5,
+        "validation_f1_hops_2": 0.4,
+        "validation_em": 0.3,
+        "validation_invalid": 0.1,
+    }
+    log: list[Metrics] = [
+        {"update": 0, **first},
+        {"update": 10, "tokens": 90, "seconds": 2.0, **dict.fromkeys(first, 0.6)},
+        {"update": 14, "tokens": 99, "seconds": 3.0, "kl": 0.2},
+    ]
+    made = summarized(BASE, Settings(updates=25, validate_every=10), log)
+    nothing = {"tokens": 99, "seconds": 3.0} | dict.fromkeys(list(first)[:3], 0.0)
+    assert made.curve[2:] == (nothing | {"update": 20}, nothing | {"update": 25})
+    assert (made.stopped, final(made)) == (14, 0.0)
+    assert outcome_of(json.loads(json.dumps(asdict(made)))) == made
+    behavior = {measure.key: measure.of(made) for measure in MEASURES}
+    assert (behavior["final_em"], behavior["invalid"]) == (0.0, 0.6)
+    told = list(findings(TrainingResult((made,), BASE, shared(SMALL), {})))
+    assert (
+        "outcome-f1 / grpo, seed 0, could not go on after update 14: its scores count as 0 from there."
+        in told
+    )
+
+
 def test_a_log_keeps_the_peaks_of_alarms_and_the_report_tells_of_them() -> None:
     log: list[Metrics] = [
         {"update": 0, "validation_f1": 0.1},
         {"update": 6, "alarm_forged": 0.2},
         {"update": 7, "alarm_forged": 0.05, "validation_f1": 0.3},
     ]
-    made = summarized(BASE, 0, log)
+    made = summarized(BASE, Settings(updates=7), log)
     assert made.peaks == {"alarm_forged": 0.2}
     assert made.means == {}
     runs = (replace(made, curve=(made.curve[0], made.curve[1] | {"tokens": 9, "seconds": 1.0})),)
@@ -148,7 +175,7 @@ def test_a_batch_that_was_not_learned_from_does_not_count_where_it_says_nothing(
         {"update": 2, "tokens": 90, "seconds": 2.0, "batches_skipped": 0.0, "kl": 0.4},
         {"update": 3, "tokens": 99, "seconds": 3.0, "batches_skipped": 0.0, "kl": 0.2},
     ]
-    assert summarized(BASE, 3, log).means == {
+    assert summarized(BASE, Settings(updates=3), log).means == {
         "batches_skipped": pytest.approx(1 / 3),
         "kl": pytest.approx(0.3),
     }
@@ -265,6 +292,28 @@ def test_a_benchmark_goes_on_after_a_line_that_was_cut_short(
     assert trained == [(RIVAL, 0)]
     assert path.read_text() == lines
     assert run_training(tmp_path, SMALL, (BASE, RIVAL), 1) == whole
+
+
+def test_a_benchmark_goes_on_after_a_run_that_cannot(
+    trained: list[tuple[Variant, int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from igpo_gym.agents.training import trainer
+
+    whole = trainer.train
+
+    def train(folder: Path, settings: Settings, *args: Any, **options: Any) -> None:
+        whole(folder, replace(settings, updates=1), *args, **options)
+        if settings.advantages == "grpo":
+            raise LearningError("the gradient is not a finite number")
+        (folder / "log.jsonl").open("a").write('{"update": 2, "validation_f1": 0.4}\n')
+
+    monkeypatch.setattr(trainer, "train", train)
+    settings = replace(SMALL, updates=2)
+    broken, fine = run_training(tmp_path, settings, (BASE, RIVAL), 1)
+    assert (broken.stopped, final(broken), fine.stopped, final(fine)) == (1, 0.0, None, 0.4)
+    trained.clear()
+    assert run_training(tmp_path, settings, (BASE, RIVAL), 1) == [broken, fine]
+    assert not trained, "it is not tried again"
 
 
 def test_a_benchmark_of_a_model_that_is_another_by_now_is_left_alone(

@@ -33,8 +33,7 @@ def validations(settings: Settings, begun: bool, done: int) -> int:
     >>> validations(Settings(updates=25, validate_every=10), begun=True, done=10)
     2
     """
-    due = range(done + 1, settings.updates + 1)
-    return (not begun) + sum(each % settings.validate_every == 0 or each == settings.updates for each in due)
+    return (not begun) + sum(map(settings.validates, range(done + 1, settings.updates + 1)))
 
 
 class Rehearsal:

@@ -241,6 +241,14 @@ class Settings(EnvConfig):
         """The fields that describe the environment, on their own."""
         return EnvConfig(**{field.name: getattr(self, field.name) for field in fields(EnvConfig)})
 
+    def validates(self, update: int) -> bool:
+        """Whether there is a validation after this update.
+
+        >>> [update for update in range(26) if Settings(updates=25, validate_every=10).validates(update)]
+        [0, 10, 20, 25]
+        """
+        return update % self.validate_every == 0 or update == self.updates
+
     @property
     def importance_ratio(self) -> Literal["token", "turn"]:
         """Whose importance ratio counts in the loss."""

@@ -69,7 +69,7 @@ def train(
                 run.meter.check(run.updates, settings.updates, "updates")
                 return run.facts()
             metrics = run.update()
-            due = run.updates % settings.validate_every == 0 or run.updates == settings.updates
+            due = settings.validates(run.updates)
             log(metrics | (run.validate() if due else {}))
             if due:
                 run.save()

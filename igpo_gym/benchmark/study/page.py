@@ -112,6 +112,12 @@ def _told(runs: Sequence[Run], found: Sequence[Finding]) -> Iterator[str]:
             f"The placebo's lead over GRPO is {_shown(told.placebo)}, igpo's {_shown(told.igpo)}: "
             f"{comes_to if told.leads else 'igpo has none that could vanish'}."
         )
+    for run in runs:
+        if run.outcome.stopped is not None:
+            yield (
+                f"{run.arm}, seed {run.seed}, could not go on after update {run.outcome.stopped}: its F1 "
+                "counts as 0 from there."
+            )
     if len(sources := {run.source for run in runs}) > 1:
         yield f"The runs were made by {len(sources)} states of the code: {', '.join(sorted(sources))}."
 

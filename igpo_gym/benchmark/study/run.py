@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -201,7 +201,7 @@ def _run_part(study: Study, part: int, jobs: int, report: Report, meter: Meter) 
 def record(row: Row, job: Job) -> dict[str, Any]:
     """A finished run as a line of ``runs.jsonl``, numbers with six digits."""
     arm = row.arm
-    made = summarized(Variant(arm.reward, arm.advantages), row.seed, read_log(job.folder / "log.jsonl"))
+    made = summarized(Variant(arm.reward, arm.advantages), job.settings, read_log(job.folder / "log.jsonl"))
     names = {*KEPT, *(f"validation_{name}" for name in VALIDATED)}
     curve = tuple(
         {name: _short(x) for name, x in point.items() if name in names or "_hops_" in name}
@@ -219,7 +219,7 @@ def record(row: Row, job: Job) -> dict[str, Any]:
         core_seconds=round(seconds, 1),
         update_seconds=round(update_seconds, 3),
         source=source(),
-        outcome=Outcome(made.variant, made.seed, curve, means, peaks),
+        outcome=replace(made, curve=curve, means=means, peaks=peaks),
     )
     return asdict(run)
 

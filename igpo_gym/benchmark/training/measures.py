@@ -69,11 +69,17 @@ def _trained(name: str) -> Callable[[Outcome], float]:
 
 
 def _validated(name: str) -> Callable[[Outcome], float]:
-    return lambda outcome: outcome.curve[-1].get(f"validation_{name}", float("nan"))
+    def of(outcome: Outcome) -> float:
+        known = (
+            point[f"validation_{name}"] for point in outcome.curve[::-1] if f"validation_{name}" in point
+        )
+        return next(known, float("nan"))
+
+    return of
 
 
-# Scores, searches, tokens written and invalid messages are those of the last validation. The rest is of
-# training, the mean over all updates.
+# Scores, searches, tokens written and invalid messages are those of the last validation that was made. The
+# rest is of training, the mean over all updates.
 MEASURES = (
     TrainingMeasure("final_f1", "F1 at the end", final, score=True),
     TrainingMeasure("mean_f1", "F1 along the run", along, score=True),

@@ -184,6 +184,12 @@ def findings(result: TrainingResult) -> Iterator[str]:
         if p < 1 - CONFIDENCE
     ]
     yield f"Estimators that drift in length on noise: {'; '.join(biased) or 'none'}."
+    for outcome in result.outcomes:
+        if outcome.stopped is not None:
+            yield (
+                f"{outcome.variant}, seed {outcome.seed}, could not go on after update {outcome.stopped}: "
+                "its scores count as 0 from there."
+            )
     runs_of = by_variant(result.outcomes)
     for variant, raised in alarming(result.outcomes).items():
         for alarm, seeds in raised.items():

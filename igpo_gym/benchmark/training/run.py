@@ -8,8 +8,10 @@ processes that share the cores: a small model does not keep several cores busy.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,9 +29,11 @@ from igpo_gym.agents.rollouts.costs import Meter, Spent
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.settings import NOT_OF_A_RUN, Settings, fingerprints
 from igpo_gym.config import shown
-from igpo_gym.errors import DataError
+from igpo_gym.errors import DataError, LearningError
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.storage import changed, held
+
+logger = logging.getLogger(__name__)
 
 
 class Variant(NamedTuple):
@@ -75,6 +79,8 @@ class Outcome:
     peaks: Metrics = field(default_factory=dict)
     """The highest value of each alarm's curve over all updates (see
     :mod:`igpo_gym.agents.training.alarms`)."""
+    stopped: int | None = None
+    """After how many updates it could not go on; None for a run that did."""
 
 
 Report = Callable[[Variant, int, Metrics], None]
@@ -106,7 +112,8 @@ def run_training(
     A variant that comes twice is trained once. Runs that ``out`` has are not made again; of the others
     ``jobs`` are made at a time. All variants of a seed meet the same questions. Where a reward asks for no
     belief, none is computed, so that time is what the variant costs. ``report`` gets the metrics of every
-    update. Where the ``meter``'s budget is used up, the runs that are under way write their checkpoints, and
+    update. A run that cannot go on (LearningError) has scores of 0 at the validations that it lacks. Where
+    the ``meter``'s budget is used up, the runs that are under way write their checkpoints, and
     BudgetSpentError is raised. Raises DataError if the folder holds runs with other settings, BlockingIOError
     if another process is at work in it, and what :func:`igpo_gym.agents.training.trainer.train` raises.
     """
@@ -151,7 +158,7 @@ def _run_training(
 
     for job in trained(list(plans), told, jobs, meter=meter):
         variant, chosen = plans[job], job.settings
-        outcome = summarized(variant, chosen.seed, read_log(job.folder / "log.jsonl"))
+        outcome = summarized(variant, chosen, read_log(job.folder / "log.jsonl"))
         append(path, {"settings": shared(settings) | now, **asdict(outcome)})
         done[variant, chosen.seed] = outcome
     meter.check(len(done), len(plan), "runs")
@@ -165,7 +172,8 @@ def trained(
     threads: int | None = None,
     meter: Meter | None = None,
 ) -> Iterator[Job]:
-    """Make runs, so many ``jobs`` at a time, or go on with those that were begun; gives each when it is done.
+    """Make runs, so many ``jobs`` at a time, or go on with those that were begun; gives each when it is done,
+    or cannot go on.
 
     Every run has ``threads`` threads; by default those of this process where there is one job, else its share
     of the cores. Where the ``meter``, which counts what they spend, is over its budget, the runs that are
@@ -209,7 +217,7 @@ def _count(job: Job, metrics: Metrics, spent: Spent, report: Told, meter: Meter)
 
 
 def _train(job: Job, report: Counted, stop: Callable[[], bool]) -> bool:
-    """Make a run, or a further piece of it. Returns whether it is done."""
+    """Make a run, or a further piece of it. Returns whether it is done, or cannot go on."""
     from igpo_gym.agents.training.trainer import train
 
     if stop():
@@ -224,7 +232,11 @@ def _train(job: Job, report: Counted, stop: Callable[[], bool]) -> bool:
         append(job.folder / CPU, {"update": metrics["update"], "seconds": seconds, "validated": validated})
         before, began = now, time.process_time()
 
-    train(*job, told, stop=stop, meter=own)
+    try:
+        train(*job, told, stop=stop, meter=own)
+    except LearningError as problem:
+        logger.warning("%s cannot go on, and counts with 0 from here: %s", job.folder, problem)
+        return True
     return bool(read_log(job.folder / "log.jsonl")[-1]["update"] == job.settings.updates)
 
 
@@ -284,8 +296,14 @@ def _settings(settings: Settings, variant: Variant, seed: int) -> Settings:
     )
 
 
-def summarized(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
-    """What a run's log comes to."""
+_SCORE = re.compile(r"validation_(f1|em)(_hops_\d+)?")
+
+
+def summarized(variant: Variant, settings: Settings, log: Sequence[Metrics]) -> Outcome:
+    """What the log of a run comes to, which has been made as far as it can be.
+
+    At the validations that it lacks its scores are 0, and nothing else is known.
+    """
     kept = ("update", "tokens", "seconds")
     curve = [
         {name: x for name, x in line.items() if name in kept or name.startswith(("alarm_", "validation_"))}
@@ -301,15 +319,20 @@ def summarized(variant: Variant, seed: int, log: Sequence[Metrics]) -> Outcome:
     peaks = {name: max(values) for name, values in found.items() if name.startswith("alarm_")}
     means = {name: sum(values) / len(values) for name, values in found.items() if name not in peaks}
     # Before the first update nothing had been written, and no time been spent.
-    points = tuple({"tokens": 0, "seconds": 0.0} | point for point in curve)
-    return Outcome(variant, seed, points, means, peaks)
+    none_yet = {"tokens": 0, "seconds": 0.0}
+    points = [none_yet | point for point in curve]
+    last, spent = int(log[-1]["update"]), {name: log[-1].get(name, none) for name, none in none_yet.items()}
+    nothing = spent | {name: 0.0 for point in points for name in point if _SCORE.fullmatch(name)}
+    lacking = [update for update in range(last + 1, settings.updates + 1) if settings.validates(update)]
+    points += [nothing | {"update": update} for update in lacking]
+    return Outcome(variant, settings.seed, tuple(points), means, peaks, last if lacking else None)
 
 
 def outcome_of(record: Mapping[str, Any]) -> Outcome:
     """What was written of a run. Raises KeyError, TypeError or ValueError for what is none."""
     curve = tuple(map(dict, record["curve"]))
     means, peaks = dict(record["means"]), dict(record.get("peaks", {}))
-    return Outcome(Variant(*record["variant"]), record["seed"], curve, means, peaks)
+    return Outcome(Variant(*record["variant"]), record["seed"], curve, means, peaks, record.get("stopped"))
 
 
 def shared(settings: Settings) -> dict[str, Any]:

@@ -58,6 +58,9 @@ def test_leads_stand_by_their_start_and_states_of_the_code_are_told() -> None:
     (row,) = starts_table(by_arm(runs)).rows
     assert [cell.text for cell in row] == ["start-15", "2", "0.15"]
     assert not any("states of the code" in each for each in study_page(runs, {}).findings)
+    runs[0] = replace(runs[0], outcome=replace(runs[0].outcome, stopped=60))
+    told = "igpo-start-15, seed 0, could not go on after update 60: its F1 counts as 0 from there."
+    assert told in study_page(runs, {}).findings
     runs[0] = replace(runs[0], source="def")
     assert study_page(runs, {}).findings[-1] == "The runs were made by 2 states of the code: abc, def."
 
