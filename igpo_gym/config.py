@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from igpo_gym.errors import SpecError
 from igpo_gym.text import without_credentials
@@ -151,14 +151,22 @@ class EnvConfig:
         "ansi (render returns a string), rgb_array (an image), human (prints after every step), or none.",
     ] = None
 
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()
+    """The names of whole numbers of which 0 is one; all others are at least 1."""
+
     def __post_init__(self) -> None:
-        for name, kind in kinds(EnvConfig).items():
-            value = getattr(self, name)
-            is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if (kind is int and not is_number) or (kind == int | None and not (is_number or value is None)):
-                raise SpecError(f"{name} must be a whole number of at least 1, not {value!r}")
+        for name, kind in kinds(type(self)).items():
+            value, least = getattr(self, name), 0 if name in self.may_be_zero else 1
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            fits = (whole and value >= least) or (value is None and kind is not int)
+            if kind in (int, int | None) and not fits:
+                raise SpecError(f"{name} must be a whole number of at least {least}, not {value!r}")
+            if kind is float and not (whole or isinstance(value, float)):
+                raise SpecError(f"{name} must be a number, not {value!r}")
             if kind is bool and not isinstance(value, bool):
                 raise SpecError(f"{name} must be true or false, not {value!r}")
+            if kind is str and not isinstance(value, str):
+                raise SpecError(f"{name} must be a text, not {value!r}")
             if get_origin(kind) is Literal and value not in get_args(kind):
                 choices = ", ".join(get_args(kind))
                 raise SpecError(f"unknown {name} {value!r}; choose one of: {choices}")

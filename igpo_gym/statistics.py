@@ -241,13 +241,16 @@ def sign_flip(differences: Numbers, draws: int = 20_000) -> float:
     if np.ptp(np.abs(array)) <= _NOISE:
         fewer = min(int((array > 0).sum()), int((array < 0).sum()))
         return min(1.0, 2 * float(bdtr(fewer, size, 0.5)))
+    seen = abs(float(array.sum()))
+    least = seen - _NOISE * max(1.0, seen)
     if 2**size <= draws:
         signs = 1 - 2 * (np.arange(2**size)[:, None] >> np.arange(size) & 1)
-    else:
-        signs = np.random.default_rng(0).choice((-1, 1), (draws, size))
-        signs[0] = 1  # what was seen is one of the ways
-    distances = np.abs(signs @ array)
-    return float((distances >= distances[0] - _NOISE * max(1.0, distances[0])).mean())
+        return float((np.abs(signs @ array) >= least).mean())
+    far, rows, generator = 1, max(1, _BLOCK // size), np.random.default_rng(0)
+    for start in range(1, draws, rows):  # the first way is what was seen
+        signs = 1 - 2 * generator.integers(0, 2, (min(rows, draws - start), size), dtype=np.int8)
+        far += int((np.abs(signs @ array) >= least).sum())
+    return far / draws
 
 
 def holm(p_values: Numbers) -> list[float]:
@@ -291,6 +294,9 @@ def leaders(estimates: Mapping[str, Estimate], largest: bool = True) -> frozense
 
 _NOISE = 1e-12
 """Differences up to this are rounding, not spread."""
+
+_BLOCK = 1 << 20
+"""How many signs are drawn at a time."""
 
 
 def _pool(samples: Sequence[Sample]) -> list[FloatArray]:

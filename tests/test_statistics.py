@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -390,6 +391,15 @@ def test_many_signs_are_drawn_and_few_are_not_judged():
     assert sign_flip(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.02)
     assert sign_flip(values) == sign_flip(values)
     assert math.isnan(sign_flip([1.0] * 4))
+
+
+def test_the_signs_of_many_questions_need_no_memory_for_all_of_them():
+    values = np.random.default_rng(6).normal(0.0, 1.0, 2_000)
+    tracemalloc.start()
+    sign_flip(values)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40e6, "all 20,000 draws together would take 40 MB as bytes, and 320 MB as floats"
 
 
 def test_the_interval_of_a_count_is_that_of_t_on_the_log_scale():

@@ -112,7 +112,8 @@ class SearchQA(BaseEnv):
         """Ended attempts at one question as Atropos sends them."""
         reward, room = self.sessions.engine.reward, self._room
         splits = [split(episode, reward) for episode in episodes]
-        values = turn_advantages(splits, [0] * len(splits), self.config.estimator, self.config.gamma)
+        seed = random.getrandbits(32), 0  # as the order of questions, another one each time
+        values = turn_advantages(splits, [0] * len(splits), self.config.estimator, self.config.gamma, seed)
         rows = [token_rows(episode, self.framing) for episode in episodes]
         return ScoredDataGroup(
             tokens=[row.ids[:room].tolist() for row in rows],

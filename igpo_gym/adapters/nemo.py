@@ -14,7 +14,7 @@ from typing import Any
 
 from igpo_gym.adapters.session import Sessions, question_messages
 from igpo_gym.adapters.tokens import episode_fields, read_split, turn_advantages
-from igpo_gym.agents.training.estimators import DEFAULT, Estimator
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Seed
 from igpo_gym.data.scores import scores
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.errors import SpecError
@@ -95,7 +95,10 @@ def dataset(**settings: Any) -> list[dict[str, Any]]:
 
 
 def rollout_advantages(
-    rollouts: Sequence[Mapping[str, Any]], estimator: str | Estimator = DEFAULT, gamma: float = 1.0
+    rollouts: Sequence[Mapping[str, Any]],
+    estimator: str | Estimator = DEFAULT,
+    gamma: float = 1.0,
+    seed: Seed | None = None,
 ) -> list[list[float]]:
     """For each rollout of NeMo Gym (a row of its output) the advantage of each of its model responses.
 
@@ -113,5 +116,6 @@ def rollout_advantages(
         [rollout["question_id"] for rollout in rollouts],
         estimator,
         gamma,
+        seed,
     )
     return [own.tolist() for own in values]

@@ -36,7 +36,7 @@ from igpo_gym.adapters.tokens import (
     turn_rewards,
 )
 from igpo_gym.agents.policies.messages import sampled_message
-from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Floats
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Floats, Seed
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import EndReason
 from igpo_gym.errors import SpecError
@@ -227,6 +227,7 @@ def group_advantages(
     trajectory_groups: Sequence[TrajectoryGroup],
     estimator: str | Estimator = DEFAULT,
     gamma: float = 1.0,
+    seed: Seed | None = None,
 ) -> list[list[Floats]]:
     """For each group and trajectory the advantages of its turns, as :func:`turn_advantages` has them.
 
@@ -241,7 +242,7 @@ def group_advantages(
                 raise ValueError("the trajectory has no split: its environment is not this adapter's")
             splits.append(read_split(json.loads(told)))
             groups.append(number)
-    values = iter(turn_advantages(splits, groups, estimator, gamma) if splits else [])
+    values = iter(turn_advantages(splits, groups, estimator, gamma, seed) if splits else [])
     return [[next(values) for _ in group.trajectories_G] for group in trajectory_groups]
 
 

@@ -12,6 +12,7 @@ from igpo_gym.agents.training.estimators import (
     DEFAULT,
     Estimator,
     Floats,
+    Seed,
     Turns,
     per_token,
     resolve_estimator,
@@ -67,11 +68,13 @@ def turn_advantages(
     groups: Sequence[Hashable],
     estimator: str | Estimator = DEFAULT,
     gamma: float = 1.0,
+    seed: Seed | None = None,
 ) -> list[Floats]:
     """The advantage of each turn of a batch of episodes, an array [turns] for each episode.
 
-    ``groups`` has a name for each episode: those of one name are compared. Raises SpecError for an estimator
-    that there is not, that needs states, or that ignores gains which were paid.
+    ``groups`` has a name for each episode: those of one name are compared. ``seed``, of the run and of the
+    batch, is for an estimator that draws at random (a control). Raises SpecError for an estimator that there
+    is not, that needs states, that draws and has no seed, or that ignores gains which were paid.
 
     >>> splits = [Split((0.3, 0.1), 1.0), Split((0.05,), 0.0)]
     >>> [own.round(3).tolist() for own in turn_advantages(splits, ["q", "q"])]
@@ -80,10 +83,13 @@ def turn_advantages(
     estimate = resolve_estimator(estimator)
     if estimate.needs_states:
         raise SpecError(f"{estimate.name} compares states, which are not handed over")
+    if estimate.draws and seed is None:
+        raise SpecError(f"{estimate.name} draws at random: give seed=(of the run, number of the batch)")
     turns = Turns.of(splits, groups)
     if turns.gains.any() and not estimate.uses_gains:
         raise SpecError(f"{estimate.name} takes the outcome alone, but these episodes were paid gains")
-    return turns.by_episode(estimate(turns, gamma))
+    given = {"seed": seed} if estimate.draws else {}
+    return turns.by_episode(estimate(turns, gamma, **given))
 
 
 # Gains and outcome on the tokens of a row, for verl, where an estimator gets rewards and a mask alone. A run

@@ -20,7 +20,7 @@ from typing import Any
 
 from igpo_gym.adapters.session import Sessions, declared_settings, question_messages, shared_sessions
 from igpo_gym.adapters.tokens import end_unfinished, episode_fields, read_split, turn_advantages
-from igpo_gym.agents.training.estimators import DEFAULT, Estimator
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Seed
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Answer, Episode
@@ -182,19 +182,23 @@ def record(trace: vf.Trace, episode: Episode, reward: RewardFunction) -> None:
 
 
 def assign_advantages(
-    traces: Sequence[vf.Trace], estimator: str | Estimator = DEFAULT, gamma: float = 1.0
+    traces: Sequence[vf.Trace],
+    estimator: str | Estimator = DEFAULT,
+    gamma: float = 1.0,
+    seed: Seed | None = None,
 ) -> dict[str, Any]:
     """Put a turn's advantage on every token that the policy sampled in it, as ``node.advantages``.
 
     ``traces`` are those of a batch; rollouts of one task are a group. Returns the advantages of the turns by
-    trace id. Raises SpecError for an estimator that there is not, that needs states, or that ignores gains
-    which were paid; ValueError for a trace whose messages are not those that were rewarded.
+    trace id. ``seed`` is as in :func:`turn_advantages`, and so is SpecError; ValueError for a trace whose
+    messages are not those that were rewarded.
     """
     values = turn_advantages(
         [read_split(trace.info["igpo"]) for trace in traces],
         [trace.task.key for trace in traces],
         estimator,
         gamma,
+        seed,
     )
     for trace, own in zip(traces, values, strict=True):
         nodes = [node for node in trace.nodes if node.sampled]

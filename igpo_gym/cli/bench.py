@@ -60,7 +60,7 @@ def credit(
     from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.agents.rollouts.estimates import estimated
     from igpo_gym.benchmark.credit.files import credit_files
-    from igpo_gym.benchmark.credit.ledger import priced_groups
+    from igpo_gym.benchmark.credit.ledger import forget, priced_groups
     from igpo_gym.benchmark.credit.page import cost_table, findings, overview
     from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
     from igpo_gym.benchmark.credit.run import run_credit
@@ -84,6 +84,7 @@ def credit(
         config, reward, size, policy=maker, seed=seed, track=progress, folder=out, meter=meter
     )
     write_files(out, credit_files(result) | mispriced_files(result, config.scorer))
+    forget(out)
     for table in (*overview(result), cost_table(result)):
         console.print(rich_table(table))
     for finding in findings(result):

@@ -117,12 +117,15 @@ def _again(study: Study, name: str) -> None:
 
 
 def _credit(study: Study, meter: Meter) -> None:
+    from igpo_gym.benchmark.credit.ledger import forget
     from igpo_gym.benchmark.report import json_text, write_files
     from igpo_gym.benchmark.study.credit import CREDIT
     from igpo_gym.benchmark.study.pricing import priced_arms
 
-    found = priced_arms(track=progress, folder=study.out / "credit", meter=meter)
+    folder = study.out / "credit"
+    found = priced_arms(track=progress, folder=folder, meter=meter)
     write_files(study.out, {CREDIT: json_text(found)})
+    forget(folder)
     console.print(f"the credit measures: {study.out / CREDIT}", markup=False)
 
 

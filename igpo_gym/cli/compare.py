@@ -82,7 +82,7 @@ def compare(
             "second",
             "answer of the first",
             "answer of the second",
-            title=compared.metric,
+            title=compared.measure.name,
         )
         for pair in pairs:
             listed.add_row(

@@ -225,7 +225,7 @@ class Engine:
         moves = []
         for episode, segment, action, left in read:
             own = tuple(islice(results, len(action.calls))) if isinstance(action, ToolCalls) else ()
-            end = self._end(action, left)
+            end = self.end_of(action, left)
             moves.append(Move(episode, self._turn(episode, segment, action, own, end, left), end))
         return moves
 
@@ -364,8 +364,8 @@ class Engine:
             return Invalid("only an answer is still allowed")
         return action
 
-    def _end(self, action: Action, left: int) -> EndReason | None:
-        """Why an episode ends with this action, if it does, with so many turns left behind it."""
+    def end_of(self, action: Action, left: int) -> EndReason | None:
+        """Why an episode ends with this action, if it does, with so many of its ``max_turns`` left."""
         if isinstance(action, Answer):
             return EndReason.ANSWERED
         if isinstance(action, Invalid) and self.rules.on_invalid == "end":

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from igpo_gym.adapters.session import Sessions, shared_sessions
-from igpo_gym.adapters.tokens import end_unfinished, turn_rewards
+from igpo_gym.adapters.tokens import end_unfinished, turn_advantages, turn_rewards
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.episode import EndReason
-from igpo_gym.errors import MissingExtraError
+from igpo_gym.errors import MissingExtraError, SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT, NATIVE, TAGS, TextProtocol
-from igpo_gym.rewards import split
+from igpo_gym.rewards import Split, split
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.tools import search_call
 from tests.adapters.episodes import INDEX, QUESTION, settings
@@ -71,6 +71,17 @@ def test_an_episode_without_a_turn_has_no_outcome() -> None:
     end_unfinished(env.engine, [env.episode])
     assert env.episode.end is EndReason.ABORTED
     assert split(env.episode, env.engine.reward).outcome is None
+
+
+def test_a_control_draws_anew_for_each_batch() -> None:
+    splits = [Split((0.0, 0.0), 1.0)] * 2
+    with pytest.raises(SpecError, match="noise draws at random: give seed="):
+        turn_advantages(splits, ["q", "q"], "noise")
+    first, again, other = (
+        np.concatenate(turn_advantages(splits, ["q", "q"], "noise", seed=(0, batch))) for batch in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert not np.isclose(first[:2], other[:2]).any()
 
 
 @pytest.mark.parametrize("protocol", [TAGS, CHAT, NATIVE])

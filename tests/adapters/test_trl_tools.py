@@ -47,7 +47,7 @@ PLANS = (
 """What four attempts at one question say; after an answer TRL lets them say one thing more."""
 
 
-class Scripted:
+class Scripted(GRPOTrainer):
     """Samples what the plans say; all else is TRL's: its template, its parsing of calls, its loop."""
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> tuple[Any, None]:
@@ -66,15 +66,11 @@ class Scripted:
         ], None
 
 
-class Turnwise(Scripted, TurnGRPOTrainer):
+class Turnwise(TurnGRPOTrainer, Scripted):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)
         self.seen = inputs, output
         return output
-
-
-class Plain(Scripted, GRPOTrainer):
-    pass
 
 
 def tokenizer() -> Any:
@@ -136,6 +132,10 @@ def test_a_conversation_is_read_as_it_stands(tmp_path: Path) -> None:
     assert [(each.end, each.attempt, each.rewards) for each in recorded] == [
         (each.end, place, each.rewards) for place, each in enumerate((a, b, c, d))
     ]
+    trainer = trained(Turnwise, tmp_path, scorer=scorer, records=tmp_path / "episodes")
+    again = list(read_rollouts(tmp_path / "episodes" / "train-000000-0.jsonl"))
+    assert [each.attempt for each in again] == [0, 1, 2, 3], "a step that is made again"
+    a, b, c, d = episodes(trainer)
     assert [each.prompt for each in recorded] == [each.prompt for each in (a, b, c, d)]
     assert [each.end for each in (a, b, c, d)] == [
         *(EndReason.ANSWERED, EndReason.ANSWERED, EndReason.INVALID_MESSAGE, EndReason.ANSWERED)
@@ -150,7 +150,7 @@ def test_a_conversation_is_read_as_it_stands(tmp_path: Path) -> None:
     assert trainer.environments[0].get_reward() == pytest.approx(p(1) - p(0) + 1.0)
 
     # One call for all states: two of A and of B, one of C, three of D.
-    assert scorer.calls == [8]
+    assert scorer.calls == [8, 8]
     # Danzig stands once in A's results; in B it is the thought that names it, and the Vistula's port.
     found = [sum(s.text.count("Danzig") for s in each.turns[0].segments) for each in (a, b)]
     assert found[0] == 1
@@ -225,7 +225,7 @@ def test_the_model_in_training_believes_in_what_it_has_read(tmp_path: Path) -> N
 
 def test_the_plain_trainer_is_told_what_it_scores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scorer = MentionScorer()
-    trainer = trained(Plain, tmp_path, scorer=scorer)
+    trainer = trained(Scripted, tmp_path, scorer=scorer)
     assert "calls and results alone" in caplog.text
     # Each call is a turn: B has three states before its answer, and D, whose first never came here, two.
     assert scorer.calls == [8]
@@ -235,7 +235,7 @@ def test_the_plain_trainer_is_told_what_it_scores(tmp_path: Path, caplog: pytest
 
 def test_the_plain_trainer_has_no_policy_for_a_scorer(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match="train with TurnGRPOTrainer"):
-        trained(Plain, tmp_path, scorer="policy")
+        trained(Scripted, tmp_path, scorer="policy")
 
 
 @pytest.mark.slow
@@ -258,8 +258,33 @@ def test_the_environments_own_limit_ends_a_conversation(tmp_path: Path) -> None:
     a, _, c, d = episodes(trained(Turnwise, tmp_path, max_turns=1))
     assert (a.end, c.end) == (EndReason.TURNS_EXHAUSTED, EndReason.INVALID_MESSAGE)
     assert len(a.turns) == 1
-    # A call of a tool that there is not never reaches the environment.
-    assert (d.end, len(d.turns)) == (EndReason.TURNS_EXHAUSTED, 2)
+    # A call of a tool that there is not never reaches the environment, and its message is a turn.
+    assert (d.end, len(d.turns)) == (EndReason.TURNS_EXHAUSTED, 1)
+
+    _, b, _, d = episodes(trained(Turnwise, tmp_path / "2", max_turns=2))
+    # Two calls of one message take one turn: the answer in the second message counts.
+    assert [(each.end, len(each.turns)) for each in (b, d)] == [
+        (EndReason.ANSWERED, 2),
+        (EndReason.TURNS_EXHAUSTED, 2),
+    ]
+    (*_, d) = episodes(trained(Turnwise, tmp_path / "3", max_turns=2, on_limit="answer"))
+    assert (d.end, len(d.turns)) == (EndReason.ANSWERED, 3)
+    (*_, d) = episodes(trained(Turnwise, tmp_path / "4", on_invalid="end"))
+    assert (d.end, len(d.turns)) == (EndReason.INVALID_MESSAGE, 1)
+
+
+def test_the_calls_of_a_message_have_one_limit_together() -> None:
+    environments = environment_factory(**settings(NATIVE, max_turns=1))
+    env = environments()
+    for number, told in (
+        (None, ["Doc 1", "All turns are used", "All turns are used"]),
+        (1, ["Doc 1", "Doc 1", "The answer is given"]),
+        (2, ["All turns are used"] * 3),
+    ):
+        environments.message = number
+        env.reset(question_id=QUESTION)
+        replies = [env.search(query="Odra"), env.search(query="Grass"), env.answer(answer="Danzig")]
+        assert all(words in reply for words, reply in zip(told, replies, strict=True)), replies
 
 
 # The environments by themselves.

@@ -11,6 +11,7 @@ pytest.importorskip("trl", reason="TRL is not installed")
 from hypothesis import given
 from hypothesis import strategies as st
 
+from igpo_gym.adapters.trl import Environments
 from igpo_gym.adapters.trl.transcripts import Conversation, Verbatim, exchanges, moves, with_prompt_ids
 from igpo_gym.envs.engine import Move
 from igpo_gym.episode import (
@@ -24,9 +25,12 @@ from igpo_gym.episode import (
     ToolResult,
     Turn,
 )
+from igpo_gym.protocols import NATIVE
+from tests.adapters.episodes import settings
 from tests.lm.tiny import CHATML, make_tokenizer
 
 FRAMING = Verbatim(make_tokenizer(CHATML))
+ENGINE = Environments(**settings(NATIVE)).engine
 PROMPT = (Segment("environment", "system", "Search."), Segment("environment", "user", "Where?"))
 IDS = st.lists(st.integers(4, 399), min_size=1, max_size=5)
 CALLS = st.lists(st.sampled_from(["search", "answer", "browse"]), max_size=3)
@@ -71,7 +75,7 @@ def test_the_turns_of_a_conversation_are_its_tokens(
 
     talk = Conversation(prompt, ids, mask, messages)
     own_episode = Episode(Question("q", "Where?", ("Danzig",)), with_prompt_ids(PROMPT, prompt, FRAMING))
-    made, kept = moves(own_episode, talk, plays, ("search", "answer"), FRAMING, "3")
+    made, kept = moves(own_episode, talk, plays, ("search", "answer"), ENGINE, FRAMING, "3")
     for move in made:
         own_episode.append(move.turn, move.end)
 

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from igpo_gym.agents.training.logs import read_log
+from igpo_gym.benchmark.credit.pricing import Pricer
 from igpo_gym.cli import app
 from igpo_gym.cli.common import OVER_BUDGET
+from igpo_gym.errors import ScoringError
 from tests.cli.tiny import TINY_RUN, as_arguments
 
 ENVIRONMENT = ("--questions", "world:test#documents=60,questions=6", "--max-turns", "2")
@@ -129,10 +131,48 @@ def test_a_credit_benchmark_comes_to_what_an_unbroken_one_comes_to(tmp_path: Pat
     code, text = run(*arguments, "--out", str(whole))
     assert code == 0, text
     assert in_pieces("calls=1", *arguments, "--out", str(parts)) == 3
-    assert {each.name for each in parts.iterdir()} - {".lock"} == {each.name for each in whole.iterdir()}
+    assert {each.name for each in parts.iterdir()} == {each.name for each in whole.iterdir()}
     ours, theirs = (json.loads((each / "credit.json").read_text())["estimates"] for each in (parts, whole))
     assert alike(ours, theirs)
     assert (parts / "turns.csv").read_text().count("\n") == (whole / "turns.csv").read_text().count("\n")
+
+
+def test_a_credit_benchmark_that_fails_behind_its_prices_does_not_price_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = ("--questions", "world:test#documents=60,questions=6", "--count", "2", "--group-size", "2")
+    arguments = (
+        "bench",
+        "credit",
+        *questions,
+        "--policy",
+        "none",
+        "--reward",
+        "igpo",
+        "--out",
+        str(tmp_path),
+    )
+    made: list[int] = []
+    price, cost = Pricer.shapings, Pricer.cost
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        made.append(1)
+        return price(*args, **kwargs)
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        raise ScoringError("the server is gone")
+
+    monkeypatch.setattr(Pricer, "shapings", counted)
+    monkeypatch.setattr(Pricer, "cost", fails)
+    code, text = run(*arguments)
+    assert code == 2
+    assert "the server is gone" in text
+    assert len(made) == 2
+    assert (tmp_path / "priced.jsonl.part").exists()
+    monkeypatch.setattr(Pricer, "cost", cost)
+    code, text = run(*arguments)
+    assert (code, len(made)) == (0, 2 + 1), f"once more for the time that it takes: {text}"
+    assert not list(tmp_path.glob("priced*"))
 
 
 @pytest.mark.parametrize(

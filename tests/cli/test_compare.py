@@ -11,6 +11,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from igpo_gym.agents.rollouts.records import RolloutFile
+from igpo_gym.benchmark.evaluation.measures import measure_named
+from igpo_gym.benchmark.evaluation.paired import Played, compare, verdict_rows, verdict_table
 from igpo_gym.cli import app
 from igpo_gym.episode import Answer, EndReason, Episode, Question, Segment, Turn
 
@@ -93,6 +95,21 @@ def test_a_clear_difference_is_called_one() -> None:
     assert "The first is better by 0.900" in run("b.jsonl", "a.jsonl")
     assert "\x1b" not in output  # what an agent wrote does not drive the terminal
     assert "[red]x" in output
+
+
+def test_more_of_what_is_no_score_is_not_better() -> None:
+    questions = [Question(f"q{number}", "Where?", ("Danzig",)) for number in range(9)]
+
+    def played(turns: int) -> dict[str, Played]:
+        made = Played()
+        for number, question in enumerate(questions):
+            made.add(Episode(question, ()), turns + number % 3)
+        return {"world:test": made}
+
+    found = compare(played(1), played(3), measure_named("turns"))
+    assert found.verdict == "The second has more by 2.000 in turns over 9 questions (p = 0.0039)."
+    assert "neither" not in [row[0].text for row in verdict_table(found).rows], "none is right in turns"
+    assert "only_first" not in verdict_rows(found)[0]
 
 
 def test_a_graded_score_is_tested_by_turning_signs() -> None:

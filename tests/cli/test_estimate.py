@@ -12,6 +12,7 @@ from igpo_gym.agents.rollouts import estimates
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.rollouts.estimates import Work, estimated, played
+from igpo_gym.agents.training.checkpoint import write_checkpoint
 from igpo_gym.agents.training.rehearsal import Rehearsal
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.agents.training.trainer import train
@@ -79,6 +80,21 @@ def test_a_training_spends_what_its_rehearsal_says(tmp_path: Path) -> None:
     assert meter.spent.beliefs == found["beliefs"].value == 2 * 14
     assert meter.spent.tokens == pytest.approx(found["tokens"].value, rel=0.1)
     assert Rehearsal(tmp_path / "run", settings).left == (0, 0, 0)
+
+
+def test_a_rehearsal_goes_on_from_the_checkpoint_and_not_from_the_log(tmp_path: Path) -> None:
+    """A run that was killed has a log that is ahead, and makes these updates again."""
+    settings = Settings(
+        questions="world:train#documents=60,questions=20",
+        validation="world:validation#documents=60,questions=20",
+        updates=6,
+        validate_every=5,
+        validation_questions=3,
+    )
+    (tmp_path / "log.jsonl").write_text("".join(f'{{"update": {update}}}\n' for update in range(5)))
+    assert Rehearsal(tmp_path, settings).left == (6, 9, 9), "there is no checkpoint yet"
+    write_checkpoint(tmp_path / "state.pt", {"progress": (1, 10, 0.5, 0.1)})
+    assert Rehearsal(tmp_path, settings).left == (5, 6, 6)
 
 
 @pytest.fixture

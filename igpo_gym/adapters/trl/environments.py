@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from igpo_gym.adapters.tokens import turn_rewards
 from igpo_gym.adapters.trl.policy import PolicyScorer, with_policy
+from igpo_gym.adapters.trl.records import Records
 from igpo_gym.adapters.trl.rows import attempts
 from igpo_gym.adapters.trl.schemas import as_method
 from igpo_gym.adapters.trl.transcripts import Conversation, Verbatim, moves, with_prompt_ids
@@ -80,14 +81,19 @@ class SearchQA:
 
     def _play(self, tool: str, arguments: dict[str, Any]) -> str:
         """Play a call, and return what the tool replies."""
-        episode, engine = self.played, self._family.engine
+        episode, engine, number = self.played, self._family.engine, self._family.message
+        if number is not None:  # calls of one message have as many turns behind them as the message has
+            episode.max_turns = engine.rules.max_turns - number + len(episode.turns) + 1
+            if not episode.done and number > engine.rules.last_turn:
+                episode.end = EndReason.TURNS_EXHAUSTED
         if not episode.done:
             try:
                 (move,) = engine.play([episode], [native_message(engine.protocol, [(tool, arguments)])])
             except BaseException as failure:
                 self._failure = failure
                 raise
-            episode.append(move.turn, move.end)
+            ends = number is None or move.end is not EndReason.TURNS_EXHAUSTED
+            episode.append(move.turn, move.end if ends else None)
             self._plays.append(move)
             if move.turn.observation:
                 return engine.protocol.body(move.turn.observation)
@@ -113,12 +119,15 @@ class Environments:
     """
 
     def __init__(self, *, records: str | Path | None = None, **settings: Any) -> None:
-        self.records = records
+        self.records = None if records is None else Records(records)
         config = make_config(None, with_policy({"protocol": NATIVE, **settings}))
         questions, engine = assemble(config)
         self.questions = QuestionBook(questions)
         self.engine: Engine = replace(engine, measure="end")
         """The rules that all of them play by."""
+        self.message: int | None = None
+        """The number of the message whose calls are played, from 1, as :class:`TurnGRPOTrainer` tells it.
+        None where nobody does: then each call is a turn."""
         self._made: list[SearchQA] = []
         self._kind = _environment([*self.engine.protocol.tools, ANSWER])
         self._warned = False
@@ -177,7 +186,7 @@ class Environments:
         for env, talk, number in zip(environments, conversations, numbers, strict=True):
             prompt = with_prompt_ids(env.played.prompt, talk.prompt_ids, framing)
             episode = Episode(env.played.question, prompt, attempt=number)
-            made, length = moves(episode, talk, env._plays, self.tools, framing, weights)
+            made, length = moves(episode, talk, env._plays, self.tools, self.engine, framing, weights)
             for move in made:
                 episode.append(move.turn, move.end)
             if not episode.done:

@@ -16,21 +16,31 @@ if TYPE_CHECKING:
     from trl import GRPOTrainer
 
 
-def record(folder: str | Path, episodes: Sequence[Episode], engine: Engine, trainer: GRPOTrainer) -> Path:
-    """Append the batch's episodes to ``FOLDER/train-STEP-PROCESS.jsonl`` (or ``eval-...``), and return it.
+class Records:
+    """A folder of records: ``train-STEP-PROCESS.jsonl`` and ``eval-STEP-PROCESS.jsonl``.
 
     Their settings tell whose beliefs these are, and their messages the version of the weights: the number of
-    optimizer steps.
+    optimizer steps. A step that an earlier process has made, before the checkpoint from which this one goes
+    on, is made again, and so is its file.
     """
-    mode, step = ("train" if trainer.model.training else "eval"), int(trainer.state.global_step)
-    path = Path(folder) / f"{mode}-{step:06d}-{trainer.accelerator.process_index}.jsonl"
-    scorer = getattr(engine.scorer, "told", None) or type(engine.scorer).__name__
-    settings = {"trainer": "trl", "mode": mode, "step": step, "scorer": scorer}
-    with RolloutFile(path, settings, reward=engine.reward) as file:
-        for episode in episodes:
-            if episode.turns:
-                file.write(replace(episode, turns=list(map(_told, episode.turns))))
-    return path
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        self._begun: set[Path] = set()
+
+    def keep(self, episodes: Sequence[Episode], engine: Engine, trainer: GRPOTrainer) -> None:
+        """Append a batch's episodes to the file of its step."""
+        mode, step = ("train" if trainer.model.training else "eval"), int(trainer.state.global_step)
+        path = self._folder / f"{mode}-{step:06d}-{trainer.accelerator.process_index}.jsonl"
+        if path not in self._begun:
+            path.unlink(missing_ok=True)
+            self._begun.add(path)
+        scorer = getattr(engine.scorer, "told", None) or type(engine.scorer).__name__
+        settings = {"trainer": "trl", "mode": mode, "step": step, "scorer": scorer}
+        with RolloutFile(path, settings, reward=engine.reward) as file:
+            for episode in episodes:
+                if episode.turns:
+                    file.write(replace(episode, turns=list(map(_told, episode.turns))))
 
 
 def _told(turn: Turn) -> Turn:

@@ -11,7 +11,7 @@ import numpy as np
 
 from igpo_gym.adapters.tokens import end_unfinished
 from igpo_gym.adapters.trl.policy import PolicyScorer, with_policy
-from igpo_gym.adapters.trl.records import record
+from igpo_gym.adapters.trl.records import Records
 from igpo_gym.adapters.trl.rows import attempts, columns, question_id
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
@@ -55,7 +55,7 @@ class Rollouts:
         self.questions = QuestionBook(questions)
         self.engine: Engine = replace(engine, measure="end")
         """The rules that the episodes are played by."""
-        self.records = records
+        self.records = None if records is None else Records(records)
         self.episodes: list[Episode] = []
         """Those of the latest batch, with beliefs and rewards."""
         self._framing: tuple[Any, Framing] | None = None
@@ -84,7 +84,7 @@ class Rollouts:
         end_unfinished(engine, episodes)
         engine.price(episodes)
         if self.records is not None:
-            record(self.records, episodes, engine, trainer)
+            self.records.keep(episodes, engine, trainer)
 
         rows = [token_rows(episode, framing) for episode in episodes]
         spans = [slice(start, start + room) for start in starts]

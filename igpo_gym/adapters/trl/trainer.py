@@ -15,7 +15,6 @@ from trl import GRPOConfig, GRPOTrainer
 
 from igpo_gym.adapters.tokens import read_split
 from igpo_gym.adapters.trl.environments import Environments
-from igpo_gym.adapters.trl.records import record
 from igpo_gym.adapters.trl.rollouts import Rollouts
 from igpo_gym.adapters.trl.rows import columns
 from igpo_gym.adapters.trl.transcripts import Conversation, Verbatim
@@ -68,6 +67,8 @@ class TurnGRPOTrainer(GRPOTrainer):
         self._gamma = gamma
         if self._estimator.needs_states:
             raise SpecError(f"{self._estimator.name} compares states, which TRL does not hand over")
+        self._compared = 0
+        """How many batches have been compared since the process began."""
         self._expects_gains = False
         given = inspect.signature(GRPOTrainer).bind_partial(*args, **kwargs).arguments
         rollouts, environments = given.get("rollout_func"), given.get("environment_factory")
@@ -90,7 +91,16 @@ class TurnGRPOTrainer(GRPOTrainer):
 
     # Episodes of Environments: from TRL's conversations to rows.
 
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """TRL's, which samples the next message of all conversations that go on."""
+        if self._environments is not None:
+            self._environments.message = (self._environments.message or 0) + 1
+        sampled: tuple[Any, ...] = super()._generate_single_turn(*args, **kwargs)
+        return sampled
+
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        if self._environments is not None:
+            self._environments.message = 0
         prompt_ids, ids, mask, completions, log_probs, extra, *images = super()._generate(prompts)
         if self._environments is None:
             return prompt_ids, ids, mask, completions, log_probs, extra, *images
@@ -104,7 +114,7 @@ class TurnGRPOTrainer(GRPOTrainer):
         kept = self._environments.conclude_with(self.environments, talks, self._framing, weights)
         episodes = [environment.episode for environment in self.environments]
         if self._environments.records is not None:
-            record(self._environments.records, episodes, self._environments.engine, self)
+            self._environments.records.keep(episodes, self._environments.engine, self)
         turns = [_token_turns(talk, length) for talk, length in zip(talks, kept, strict=True)]
         for name in METRICS:
             self._log_metric(name, float(np.mean([scores(episode)[name] for episode in episodes])))
@@ -131,7 +141,9 @@ class TurnGRPOTrainer(GRPOTrainer):
             )
         rows = gather_object([{name: row[name] for name in _GATHERED} for row in inputs])
         turns = Turns.of(list(map(read_split, rows)), groups=[place // size for place in range(len(rows))])
-        values = self._estimator(turns, self._gamma)
+        self._compared += 1
+        seed = self.args.seed, int(self.state.global_step), self._compared
+        values = self._estimator(turns, self._gamma, **({"seed": seed} if self._estimator.draws else {}))
         metrics = self._metrics["train" if training else "eval"]
         metrics["collapsed_groups"].append(collapse_rate(turns, values))
         if self._expects_gains:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeAlias
 
-from igpo_gym.envs.engine import Move
+from igpo_gym.envs.engine import Engine, Move
 from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Segment, ToolCalls, Turn
 from igpo_gym.lm.framing import Framing, Ids
 
@@ -124,15 +124,17 @@ def moves(
     talk: Conversation,
     plays: Sequence[Move],
     names: Collection[str],
+    engine: Engine,
     framing: Verbatim,
     weights: str = "",
 ) -> tuple[list[Move], int]:
     """The turns of ``episode`` in the conversation, and how many tokens of the completion they take.
 
-    ``plays`` are the calls of the tools called ``names``, as the environment played them. A message is a
-    turn, with all of its calls. What the model writes after its answer, or after its last turn, is no part of
-    the episode. A message that calls no tool ends it, as it ends TRL's conversation; one whose calls TRL did
-    not run, or whose results found no room, ends it for want of turns, or of context.
+    ``plays`` are the calls of the tools called ``names``, as the environment played them by the rules of
+    ``engine``. A message is a turn, with all of its calls. What the model writes after its answer, or after
+    its last turn, is no part of the episode. A message that calls no tool ends it, as it ends TRL's
+    conversation; one whose calls TRL did not run, or whose results found no room, ends it for want of turns,
+    or of context.
     """
     left = list(plays)
     made: list[Move] = []
@@ -140,6 +142,7 @@ def moves(
         known = [call for call in exchange.calls if _reaches(call, names)]
         ran, left = left[: len(known)], left[len(known) :]
         action, end = _action(exchange, ran)
+        end = end or engine.end_of(action, engine.max_turns(episode) - len(made) - 1)
         if exchange.next == len(talk.completion_ids):
             end = end or EndReason.CONTEXT_EXHAUSTED  # the reply left no room for another message
         said = _said(talk, exchange, framing, weights)

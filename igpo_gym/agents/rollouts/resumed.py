@@ -113,11 +113,19 @@ class ResumedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self.leave()
+            return
         with full_disk_named(self._target):  # what the disk did not take is written again on closing
-            if not self._in_place and error is None:
+            if not self._in_place:
                 let_go(self._file)
                 self._part.replace(self._target)  # the lock is held until it has its name
-            elif not self._in_place and self.done == 0:
+            self._file.close()
+
+    def leave(self) -> None:
+        """Close it as it stands, to go on later."""
+        with full_disk_named(self._target):
+            if not self._in_place and self.done == 0:
                 let_go(self._file)
                 self._part.unlink()
             self._file.close()

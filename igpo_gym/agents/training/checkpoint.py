@@ -64,6 +64,20 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     return state
 
 
+def updates_made(path: Path) -> int | None:
+    """After how many updates a run's checkpoint was written; None without one. Its tensors are not read.
+
+    Raises DataError for a file that is none.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(state["progress"][0])
+    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError):
+        raise DataError(path, f"the checkpoint is damaged; {_CURE}") from None
+
+
 def _digest(file: IO[bytes], size: int) -> bytes:
     """The SHA-256 of a file's first ``size`` bytes; the file is left behind them."""
     file.seek(0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.rollouts.estimates import Work
-from igpo_gym.agents.training.logs import read_log
+from igpo_gym.agents.training.checkpoint import updates_made
 from igpo_gym.agents.training.run import Run
 from igpo_gym.agents.training.samples import KEPT
 from igpo_gym.agents.training.settings import Settings, agree, question_sets
@@ -39,14 +39,14 @@ def validations(settings: Settings, begun: bool, done: int) -> int:
 class Rehearsal:
     """A run whose model, from where its folder left it, is loaded when a piece is made. It writes nothing.
 
-    Raises ValueError if the folder holds a run with other settings.
+    Raises ValueError if the folder holds a run with other settings, or a checkpoint that is damaged.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         agree(folder, settings)
-        log = read_log(folder / "log.jsonl")
         self._folder, self._settings = folder, settings
-        self._begun, self._done = bool(log), int(log[-1]["update"]) if log else 0
+        made = updates_made(folder / "state.pt")  # the log of a run that was killed is ahead of it
+        self._begun, self._done = made is not None, made or 0
         self._examined = len(question_sets(settings)[1].questions)
         self._played: list[list[Episode]] = []
         self.meter = Meter()

@@ -178,6 +178,8 @@ class Settings(EnvConfig):
         float, VALIDATION, "Of sampling in validation: 1 plays the policy that is trained, 0 greedily."
     ] = 1.0
 
+    may_be_zero = frozenset({"seed", "lora", "warmup"})
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for field in fields(self):
@@ -207,9 +209,6 @@ class Settings(EnvConfig):
             raise SpecError("branches by belief need a scorer, and scorer is none; policy is the default")
         if self.curriculum and not estimator.curriculum:
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
-        for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in _AT_LEAST_ZERO:
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must not be negative, and {getattr(self, name)} is")
@@ -387,25 +386,12 @@ WITH_FILES = ("questions", "search", "scorer", "policy", "tool")
 """The kinds whose specs may name files."""
 
 _AT_LEAST_ZERO = (
-    "seed",
     "learning_rate",
     "kl_coef",
     "entropy_coef",
     "weight_decay",
-    "lora",
     "validation_temperature",
-    "warmup",
     "importance_cap",
     "cache_gib",
     "batch_gib",
-)
-_AT_LEAST_ONE = (
-    "updates",
-    "batch_questions",
-    "max_tokens",
-    "epochs",
-    "minibatches",
-    "micro_batch",
-    "validate_every",
-    "validation_questions",
 )

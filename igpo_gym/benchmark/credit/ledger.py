@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Any
 
 from igpo_gym.agents.rollouts.costs import Meter
-from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
+from igpo_gym.agents.rollouts.resumed import ResumedFile, part_of, whole_lines
 from igpo_gym.benchmark.credit.pricing import Shapings
 from igpo_gym.benchmark.credit.setup import Pricing, Setup
 from igpo_gym.lm.policy import Policy
 from igpo_gym.specs import fingerprint
 
 PRICED = "priced.jsonl"
-"""The name of the file, in the folder of the report; it is gone when all is priced."""
+"""The file in the folder of the report, with ``.part`` behind its name; gone when the report is there."""
 
 
 class Ledger:
@@ -27,7 +27,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, setup: Setup, meter: Meter) -> None:
-        self._folder, self._meter = folder, meter
+        self._meter = meter
         self._total = sum(len(each.groups) for each in setup.pricings)
         for each in setup.pricings:
             meter.watch(each.pricer.scorer, each.pricer.policy)
@@ -40,9 +40,7 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.__exit__(kind, error, trace)
-        if error is None:
-            (self._folder / PRICED).unlink()
+        self._file.leave()
 
     def paid(self, pricing: Pricing, make: Callable[[], Shapings]) -> Shapings:
         """What the next group is paid, which ``make`` tells where it is not known."""
@@ -69,6 +67,11 @@ def _made(setup: Setup) -> dict[str, Any]:
         "scorer_fingerprint": fingerprint(setup.settings["scorer"]),
         "policy_fingerprint": _facts(setup.yardstick.pricer.policy),
     }
+
+
+def forget(folder: Path) -> None:
+    """Remove what is kept in a folder whose report has been written."""
+    part_of(folder / PRICED).unlink(missing_ok=True)
 
 
 def priced_groups(folder: Path, setup: Setup) -> int:

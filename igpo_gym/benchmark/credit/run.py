@@ -75,8 +75,9 @@ def run_credit(
     turn truly raised its chance of a right answer; rewards that need a policy themselves are priced where
     that is measured.
 
-    With a ``folder``, what is priced is kept there (see :class:`ledger.Ledger`) until all of it is. An ended
-    run goes on from it, and the budget of a ``meter`` ends it between two groups.
+    With a ``folder``, what is priced is kept there (see :class:`ledger.Ledger`), until whoever wrote the
+    report says :func:`ledger.forget`. An ended run goes on from it, and the budget of a ``meter`` ends it
+    between two groups.
 
     Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, and
     for what else does not fit; ScoringError if a belief fails; BudgetSpentError.

@@ -29,6 +29,8 @@ class Measure:
     value: Callable[[Episode], float | None]
     """The figure; None where the episode does not tell."""
     bounds: Bounds = COUNT
+    score: bool = False
+    """Whether it says how right the answer is; of other figures more is not better."""
 
 
 def measures(metrics: Iterable[str] = USUAL) -> tuple[Measure, ...]:
@@ -55,7 +57,11 @@ def _of_metric(name: str) -> Measure:
     metric = resolve_metric(name)
     source = f"({metric.source})" * bool(metric.source)
     return Measure(
-        metric.name, " ".join(filter(None, (metric.rule, source))), partial(_scored, metric), SHARE
+        metric.name,
+        " ".join(filter(None, (metric.rule, source))),
+        partial(_scored, metric),
+        SHARE,
+        score=True,
     )
 
 
@@ -81,7 +87,9 @@ def _agreement(episode: Episode) -> float | None:
 
 
 _JUDGED = (
-    Measure(JUDGE, "whether a judge found the answer right, where one was asked", _verdict, SHARE),
+    Measure(
+        JUDGE, "whether a judge found the answer right, where one was asked", _verdict, SHARE, score=True
+    ),
     Measure("judge agrees with em", "whether judge and exact match say the same", _agreement, SHARE),
 )
 

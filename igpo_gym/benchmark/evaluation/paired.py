@@ -19,7 +19,7 @@ from igpo_gym.benchmark.evaluation.measures import Measure
 from igpo_gym.benchmark.evaluation.table import shown
 from igpo_gym.benchmark.report import NOTHING, Cell, Table
 from igpo_gym.episode import Episode, Question
-from igpo_gym.statistics import Bounds, Estimate, difference, holm, mean_over, sign_flip
+from igpo_gym.statistics import Estimate, difference, holm, mean_over, sign_flip
 
 RIGHT = 0.5
 """A question counts as right from this score on, of several attempts at it their mean."""
@@ -54,7 +54,7 @@ class Pair:
 
     @property
     def difference(self) -> float:
-        """By how much the second is better."""
+        """By how much the second has more."""
         return self.scores[1] - self.scores[0]
 
 
@@ -69,18 +69,15 @@ class Verdict:
     """The second minus the first, with the interval over questions."""
     p_value: float
     """That of the sign-flip test; where there are several sets, corrected over them by Holm's method."""
-    only_first: int
-    """On how many questions the first alone is right."""
-    only_second: int
-    both: int
-    neither: int
+    right: Mapping[str, int]
+    """Of a score: on how many questions "only first" is right, "only second", "both" and "neither"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two evaluations, question by question."""
 
-    metric: str
+    measure: Measure
     pairs: tuple[Pair, ...]
     verdicts: tuple[Verdict, ...]
     """One for each set; the last is about all questions, where there are several sets."""
@@ -96,12 +93,13 @@ class Comparison:
         by, over = abs(found.difference.value), f"over {found.difference.units} questions"
         if not found.p_value < 0.05:
             told = "fewer than five" if math.isnan(found.p_value) else f"p = {found.p_value:.3f}"
-            return f"No difference in {self.metric} that can be told from chance {over} ({told})."
-        better = "The second" if found.difference.value > 0 else "The first"
-        return f"{better} is better by {by:.3f} in {self.metric} {over} (p = {found.p_value:.2g})."
+            return f"No difference in {self.measure.name} that can be told from chance {over} ({told})."
+        greater = "The second" if found.difference.value > 0 else "The first"
+        is_ahead = "is better" if self.measure.score else "has more"
+        return f"{greater} {is_ahead} by {by:.3f} in {self.measure.name} {over} (p = {found.p_value:.2g})."
 
     def largest(self, count: int) -> list[Pair]:
-        """The pairs that differ most, those in the second's favor before those in the first's."""
+        """The pairs that differ most, those in which the second has more before the others."""
         differing = [pair for pair in self.pairs if pair.difference]
         return sorted(differing, key=lambda pair: (-abs(pair.difference), -pair.difference))[:count]
 
@@ -133,13 +131,11 @@ def compare(first: Mapping[str, Played], second: Mapping[str, Played], measure: 
     if not pairs:
         raise ValueError("the two files have no question in common, so there is nothing to compare")
     names = list(dict.fromkeys(pair.set for pair in pairs))
-    verdicts = [
-        _verdict(name, [pair for pair in pairs if pair.set == name], measure.bounds) for name in names
-    ]
+    verdicts = [_verdict(name, [pair for pair in pairs if pair.set == name], measure) for name in names]
     if len(verdicts) > 1:
         corrected = holm([each.p_value for each in verdicts])
         verdicts = [replace(each, p_value=p) for each, p in zip(verdicts, corrected, strict=True)]
-        verdicts.append(_verdict("all questions", pairs, measure.bounds))
+        verdicts.append(_verdict("all questions", pairs, measure))
     differing = (
         change
         for ours, theirs in partners
@@ -149,7 +145,7 @@ def compare(first: Mapping[str, Played], second: Mapping[str, Played], measure: 
         sum(len(each.questions) for each in file.values()) - len(pairs) for file in (first, second)
     )
     return Comparison(
-        measure.name, tuple(pairs), tuple(verdicts), tuple(_distinct(differing)), (counts[0], counts[1])
+        measure, tuple(pairs), tuple(verdicts), tuple(_distinct(differing)), (counts[0], counts[1])
     )
 
 
@@ -199,20 +195,28 @@ def _pairs(name: str, first: Played, second: Played) -> list[Pair]:
     ]
 
 
-def _verdict(name: str, pairs: Sequence[Pair], bounds: Bounds) -> Verdict:
+_RIGHT = {
+    "only first": (True, False),
+    "only second": (False, True),
+    "both": (True, True),
+    "neither": (False, False),
+}
+"""Whether first and second are right on a question."""
+
+
+def _verdict(name: str, pairs: Sequence[Pair], measure: Measure) -> Verdict:
     units = [(pair.set, pair.question.id) for pair in pairs]
-    first, second = (mean_over([pair.scores[side] for pair in pairs], units, bounds) for side in (0, 1))
-    right = [(pair.scores[0] >= RIGHT, pair.scores[1] >= RIGHT) for pair in pairs]
+    first, second = (
+        mean_over([pair.scores[side] for pair in pairs], units, measure.bounds) for side in (0, 1)
+    )
+    found = [(pair.scores[0] >= RIGHT, pair.scores[1] >= RIGHT) for pair in pairs]
     return Verdict(
         name,
         first,
         second,
         difference(second, first),
         sign_flip([pair.difference for pair in pairs]),
-        only_first=right.count((True, False)),
-        only_second=right.count((False, True)),
-        both=right.count((True, True)),
-        neither=right.count((False, False)),
+        {who: found.count(right) for who, right in _RIGHT.items()} if measure.score else {},
     )
 
 
@@ -227,18 +231,8 @@ def _distinct(changes: Iterable[tuple[str, Any, Any]]) -> list[tuple[str, Any, A
 
 
 def verdict_table(comparison: Comparison) -> Table:
-    """A column for each set: both scores, the difference, the test, and who is right where."""
-    names = (
-        "questions",
-        "first",
-        "second",
-        "second - first",
-        "p",
-        "only first",
-        "only second",
-        "both",
-        "neither",
-    )
+    """A column for each set: both means, the difference, the test, and of a score who is right where."""
+    names = ("questions", "first", "second", "second - first", "p", *comparison.verdicts[0].right)
     columns = [
         (
             Cell(str(each.difference.units)),
@@ -246,12 +240,12 @@ def verdict_table(comparison: Comparison) -> Table:
             shown(each.second),
             shown(each.difference),
             Cell(NOTHING if math.isnan(each.p_value) else f"{each.p_value:.3g}"),
-            *(Cell(str(count)) for count in (each.only_first, each.only_second, each.both, each.neither)),
+            *(Cell(str(count)) for count in each.right.values()),
         )
         for each in comparison.verdicts
     ]
     rows = tuple((Cell(name), *cells) for name, *cells in zip(names, *columns, strict=True))
-    return Table((comparison.metric, *(each.name for each in comparison.verdicts)), rows)
+    return Table((comparison.measure.name, *(each.name for each in comparison.verdicts)), rows)
 
 
 def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -259,7 +253,7 @@ def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return [
         {
             "set": each.name,
-            "metric": comparison.metric,
+            "metric": comparison.measure.name,
             "questions": each.difference.units,
             "first": each.first.value,
             "second": each.second.value,
@@ -267,10 +261,7 @@ def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "low": each.difference.low,
             "high": each.difference.high,
             "p_value": each.p_value,
-            "only_first": each.only_first,
-            "only_second": each.only_second,
-            "both": each.both,
-            "neither": each.neither,
+            **{who.replace(" ", "_"): count for who, count in each.right.items()},
         }
         for each in comparison.verdicts
     ]
@@ -279,7 +270,7 @@ def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def as_json(comparison: Comparison, count: int) -> dict[str, Any]:
     """All figures, what differs in the settings, and the questions that differ most."""
     return {
-        "metric": comparison.metric,
+        "metric": comparison.measure.name,
         "verdict": comparison.verdict,
         "sets": verdict_rows(comparison),
         "settings": {name: [ours, theirs] for name, ours, theirs in comparison.settings},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from igpo_gym.agents.training.checkpoint import read_checkpoint, write_checkpoint
+from igpo_gym.agents.training.checkpoint import read_checkpoint, updates_made, write_checkpoint
 from igpo_gym.errors import DataError
 
 STATE = {
@@ -31,6 +31,12 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "state.pt", STATE)
     assert same(read_checkpoint(tmp_path / "state.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert updates_made(tmp_path / "state.pt") == 3
+    assert updates_made(tmp_path / "other.pt") is None
+    for damaged in (b"", b"no checkpoint", (tmp_path / "state.pt").read_bytes()[:900]):
+        (tmp_path / "damaged.pt").write_bytes(damaged)
+        with pytest.raises(DataError, match="the checkpoint is damaged"):
+            updates_made(tmp_path / "damaged.pt")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")

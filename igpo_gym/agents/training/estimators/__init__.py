@@ -24,7 +24,7 @@ One of your own is registered under a name:
 >>> specs.unregister("estimator", "greedy")
 """
 
-from igpo_gym.agents.training.estimators.interface import Estimator
+from igpo_gym.agents.training.estimators.interface import Estimator, Seed
 from igpo_gym.agents.training.estimators.table import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
 from igpo_gym.agents.training.estimators.turns import (
     NEARLY_ZERO,
@@ -45,6 +45,7 @@ __all__ = [
     "NEARLY_ZERO",
     "Estimator",
     "Floats",
+    "Seed",
     "Split",
     "Turns",
     "accumulated",

@@ -42,6 +42,7 @@ def noise(of: str = "grpo") -> Estimator:
         function=advantages,
         draws=True,
         tells=told,
+        curriculum=False,
         formula=f"{base.name}, plus sum over k >= t of gamma^(k-t) N(0, 1) in groups of equal outcomes",
         source="a control",
     )

@@ -14,8 +14,8 @@ Function: TypeAlias = Callable[..., Floats]
 """``function(turns, gamma)`` gives the advantage of each turn, [turns]. All of its episodes have ended. Where
 an estimator has a curriculum, the function takes ``weights=(of gains, of outcomes)`` as well, and where it
 draws at random ``seed``."""
-Seed: TypeAlias = tuple[int, int]
-"""The run's seed, and the number of the update: what is drawn at random follows from it alone."""
+Seed: TypeAlias = tuple[int, ...]
+"""The run's seed, and the number of the update or batch: what is drawn at random follows from it alone."""
 
 
 @dataclass(frozen=True, slots=True)
