@@ -76,10 +76,12 @@ class LearningError(RuntimeError):
 class TranscriptTooLongError(ScoringError):
     """Transcripts longer than the scorer's model reads; the environment truncates their episodes."""
 
-    def __init__(self, message: str, requests: tuple[int, ...]) -> None:
-        super().__init__(message, requests)
+    def __init__(self, message: str, requests: tuple[int, ...], problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, requests, problems)
         self.requests = requests
         """The places, in the call, of the requests that are too long."""
+        self.problems = problems or (message,) * len(requests)
+        """What is wrong with each of these."""
 
     def __str__(self) -> str:
         return str(self.args[0])

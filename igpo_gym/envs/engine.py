@@ -429,8 +429,9 @@ def _segment(message: str | Message) -> Segment:
             "agent",
             "assistant",
             well_formed(message.text),
-            message.ids,
-            message.log_probs,
+            # Of a text without ids they are unknown: a server told the text alone.
+            message.ids or (None if message.text else ()),
+            message.log_probs or (None if message.text else ()),
             message.vocabulary,
             message.tokens,
             message.weights,

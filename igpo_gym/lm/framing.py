@@ -11,7 +11,7 @@ import re
 import string
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from igpo_gym.episode import Role, Segment
 from igpo_gym.errors import SpecError
@@ -24,8 +24,25 @@ if TYPE_CHECKING:
 
 __all__ = ["AnswerIds", "Framing", "Ids"]
 
-REMEMBERED_TEXTS = 4096
-"""How many texts' ids a framing remembers, so that a step tokenizes only what is new."""
+REMEMBERED = ((1 << 14, 4096), (1 << 17, 128))
+"""How long texts are, in characters, of which a framing remembers the ids, and of how many, so that a step
+tokenizes only what is new. Those of longer texts are not remembered: they take 60 bytes a token."""
+
+Read = TypeVar("Read")
+
+
+def remembered(function: Callable[..., Read]) -> Callable[..., Read]:
+    """A function of texts that remembers what it has given: of many short texts, of fewer long ones."""
+    sizes = [(most, lru_cache(maxsize=count)(function)) for most, count in REMEMBERED]
+
+    def of(*texts: str) -> Read:
+        length = sum(map(len, texts))
+        for most, known in sizes:
+            if length <= most:
+                return known(*texts)
+        return function(*texts)
+
+    return of
 
 
 class AnswerIds(NamedTuple):
@@ -82,10 +99,11 @@ class Framing:
         self._size = len(tokenizer)
         self._control = control_tokens(tokenizer).keys()
         self._end_of_text = frozenset(() if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,))
-        self.text_ids = lru_cache(maxsize=REMEMBERED_TEXTS)(self._texts.ids)
+        self.text_ids = remembered(self._texts.ids)
+        """The ids of a text by itself, in which it spells no control token."""
         self.token_text = lru_cache(maxsize=None)(lambda number: self.text((number,)))
         """What one id spells, for people to read."""
-        self.behind = lru_cache(maxsize=REMEMBERED_TEXTS)(self._behind)
+        self.behind = remembered(self._behind)
         _refuse_spelled_control_tokens(tokenizer, self.text_ids)
         self.template = chat_template(tokenizer) if tokenizer.chat_template else no_template()
         """The texts between messages."""
@@ -179,7 +197,8 @@ class Framing:
 
         Raises SpecError where the vocabulary is not named, and the ids cannot be of this one.
         """
-        if segment.ids is None or (segment.vocabulary and segment.vocabulary != self.vocabulary):
+        unknown = not segment.ids and segment.text  # a server told the text alone
+        if segment.ids is None or unknown or (segment.vocabulary and segment.vocabulary != self.vocabulary):
             return None
         if segment.ids and not 0 <= min(segment.ids) <= max(segment.ids) < self._size:
             raise SpecError(

@@ -50,6 +50,10 @@ def forget_prefixes(*models: object) -> None:
             clear()
 
 
+LEAST_TEMPERATURE = 1e-6
+"""Logits that are divided by less may leave what a float can hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a language model draws the tokens of a message. Raises SpecError for values without meaning.
@@ -58,7 +62,7 @@ class Sampling:
     256
     >>> Sampling(top_p=2)
     Traceback (most recent call last):
-    igpo_gym.errors.SpecError: temperature and top_k must be at least 0, top_p above 0 and at most 1, ...
+    igpo_gym.errors.SpecError: temperature must be 0 or at least 1e-06, top_k at least 0, top_p above 0 ...
     """
 
     temperature: float = 1.0
@@ -74,14 +78,14 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not (
-            0 <= self.temperature < math.inf
+            (self.temperature == 0 or LEAST_TEMPERATURE <= self.temperature < math.inf)
             and 0 < self.top_p <= 1
             and self.top_k >= 0
             and self.max_tokens >= 1
         ):
             raise SpecError(
-                "temperature and top_k must be at least 0, top_p above 0 and at most 1, and max_tokens at "
-                f"least 1, not {self}"
+                f"temperature must be 0 or at least {LEAST_TEMPERATURE}, top_k at least 0, top_p above 0 and "
+                f"at most 1, and max_tokens at least 1, not {self}"
             )
 
     def turn_seed(self, episode: Episode) -> int:

@@ -177,17 +177,18 @@ def _frozen(value: object) -> object:
 def copy_weights(target: PreTrainedModel, source: torch.nn.Module) -> None:
     """Write the weights of ``source`` into ``target``: the same model in any wrappers.
 
-    Where the target has no adapters, those of the source that are on are merged in, a layer at a time. Where
-    the source is sharded (FSDP2), all its processes have to call this. Raises SpecError, by name, for a
-    weight that one of them lacks or that has another shape, and for a target with adapters if the source has
-    others, or has switched them otherwise; nothing is written then.
+    Weights are all that a checkpoint holds: parameters, and buffers such as the biases of a router. Where the
+    target has no adapters, those of the source that are on are merged in, a layer at a time. Where the source
+    is sharded (FSDP2), all its processes have to call this. Raises SpecError, by name, for a weight that one
+    of them lacks or that has another shape, and for a target with adapters if the source has others, or has
+    switched them otherwise; nothing is written then.
     """
     inside = _innermost(source)
     own, others = (settings(filter(_has_adapters, modules_of(model))) for model in (target, inside))
     if own and own != others:
         raise SpecError("the two models differ in their adapters, or in which of them are on or merged")
     weights = _bare_weights if own else _plain_weights
-    ours = dict(target.named_parameters(remove_duplicate=False))
+    ours = dict(_kept(target))
     theirs = {name: (weight.shape, id(weight)) for name, weight in weights(inside)}
     tied = {id(weight): name for name, weight in sorted(ours.items())}
     for name in sorted(ours.keys() | theirs):
@@ -220,9 +221,23 @@ def _has_adapters(module: torch.nn.Module) -> bool:
     return _is_adapter(module) or "original_module" in module._modules
 
 
+def _own(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """A module's own parameters, and those of its buffers that a checkpoint holds."""
+    for name, weight in (*module._parameters.items(), *module._buffers.items()):
+        if weight is not None and name not in module._non_persistent_buffers_set:
+            yield name, weight
+
+
+def _kept(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """All weights by their names; one that is tied comes under each of its names."""
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, weight in _own(module):
+            yield f"{prefix}.{name}".removeprefix("."), weight
+
+
 def _bare_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """All weights, adapters among them, by their names without those of wrappers."""
-    for name, weight in model.named_parameters(remove_duplicate=False):
+    for name, weight in _kept(model):
         yield ".".join(part for part in name.split(".") if part not in INNER), weight
 
 
@@ -233,9 +248,8 @@ def _plain_weights(module: Any, prefix: str = "") -> Iterator[tuple[str, torch.T
     """
     while (inner := _inner(module)) is not None:
         module = inner
-    for name, weight in module._parameters.items():
-        if weight is not None:
-            yield prefix + name, weight
+    for name, weight in _own(module):
+        yield prefix + name, weight
     for name, child in module.named_children():
         yield from _plain_weights(child, f"{prefix}{name}.")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from igpo_gym.errors import AccessError, JudgeError, SpecError
+from igpo_gym.protocols.grammar import THOUGHT
 from igpo_gym.rewards.verdicts import VERDICTS
 from igpo_gym.text import neutralize, shortened
 from igpo_gym.transport import API_KEY, Server, ServerError, parallel
@@ -47,7 +47,6 @@ MOST_CHARACTERS = 4000
 """How much of an answer a judge is shown."""
 
 _GRADES = {verdict.upper().replace(" ", "_"): verdict for verdict in VERDICTS}
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _DECORATION = " \t\r\n*`'\".:"
 
 
@@ -182,10 +181,13 @@ def read_verdict(reply: str) -> str | None:
 
     >>> read_verdict("**Correct**."), read_verdict("<think>so</think>\\nNOT_ATTEMPTED")
     ('correct', 'not attempted')
+    >>> read_verdict("It is not CORRECT</think>\n\nINCORRECT")
+    'incorrect'
     >>> read_verdict("It is not CORRECT") is None
     True
     """
-    word = _THOUGHT.sub("", reply).strip(_DECORATION)
+    # A thought that the chat template has opened has no opening tag here.
+    word = reply.rpartition(THOUGHT)[2].strip(_DECORATION)
     return _GRADES.get("_".join(word.upper().split()))
 
 

@@ -14,7 +14,7 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from igpo_gym.data.protection import hidden
-from igpo_gym.episode import BELIEF, Belief, BeliefView, Episode
+from igpo_gym.episode import BELIEF, MIXED_WEIGHTS, Belief, BeliefView, Episode
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import RewardFunction, as_paid, resolve_reward
@@ -137,7 +137,7 @@ def _recorded(episode: Episode, name: str, version: str) -> bool:
 
 def _bare(episode: Episode) -> Episode:
     """A copy of the episode without what was measured and paid; all else is kept as it was recorded."""
-    extra = {name: value for name, value in episode.extra.items() if name != "split"}
+    extra = {name: value for name, value in episode.extra.items() if name not in ("split", MIXED_WEIGHTS)}
     return replace(episode, beliefs=[], views=[], measured=[], instruments={}, rewards=[], extra=extra)
 
 
@@ -151,6 +151,8 @@ def _take_recorded(
     """Add to the copy what was ``measured`` anew, and of the record what was not."""
     if instruments.model(BELIEF) is None:
         copy.beliefs = list(episode.beliefs)
+        if MIXED_WEIGHTS in episode.extra:
+            copy.extra[MIXED_WEIGHTS] = episode.extra[MIXED_WEIGHTS]
     # Beliefs of two models must not meet in one difference.
     kept = [
         {view: belief for view, belief in state.items() if instruments.model(view) is None}

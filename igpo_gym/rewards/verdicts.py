@@ -49,7 +49,8 @@ class Verdicts:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._known: dict[Asked, str] = {}
+        self._known: dict[tuple[str, Asked], str] = {}
+        """By the judge's version and what it was asked."""
 
     @property
     def version(self) -> str:
@@ -60,11 +61,12 @@ class Verdicts:
         """Grade the answers among the states, equal ones once, with one call of the judge."""
         asked = [_asked(episode, turn) for episode, turn in states]
         wanted = [each for each in dict.fromkeys(asked) if each is not None]
-        known = {each: self._known[each] for each in wanted if each in self._known}
-        known |= self._grade([each for each in wanted if each not in known])
-        return [None if each is None else {"verdict": known[each], "judge": self.version} for each in asked]
+        version = self.version
+        known = {each: self._known[version, each] for each in wanted if (version, each) in self._known}
+        known |= self._grade(version, [each for each in wanted if each not in known])
+        return [None if each is None else {"verdict": known[each], "judge": version} for each in asked]
 
-    def _grade(self, asked: Sequence[Asked]) -> dict[Asked, str]:
+    def _grade(self, version: str, asked: Sequence[Asked]) -> dict[Asked, str]:
         if not asked:
             return {}
         verdicts = self._judge.grade(*map(list, zip(*asked, strict=True)))
@@ -75,7 +77,7 @@ class Verdicts:
         graded = dict(zip(asked, verdicts, strict=True))
         if len(self._known) + len(graded) > _KEPT:
             self._known.clear()
-        self._known |= graded
+        self._known |= {(version, each): verdict for each, verdict in graded.items()}
         return graded
 
 

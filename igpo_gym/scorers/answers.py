@@ -27,8 +27,8 @@ class AnswerTree:
     tokens: tuple[int, ...]
     depths: tuple[int, ...]
     """How many tokens of the tree stand before each: its position, counted from the transcript's end."""
-    sees: torch.Tensor
-    """[tokens, tokens], boolean: whether a token (row) follows another (column) in the tree, or is it."""
+    parents: tuple[int, ...]
+    """The token in front of each; -1 where that is the transcript's last."""
     predictors: tuple[int, ...]
     """For each token of each answer, the token of the tree that predicts it."""
     targets: tuple[int, ...]
@@ -39,9 +39,13 @@ class AnswerTree:
     """What it was made of."""
 
     @property
-    def depth(self) -> int:
-        """How many tokens the deepest branch has, the probe's included."""
-        return max(self.depths) + 1
+    def sees(self) -> torch.Tensor:
+        """[tokens, tokens], boolean: whether a token (row) follows another (column) in the tree, or is it."""
+        sees = torch.eye(len(self.tokens), dtype=torch.bool)
+        for row, parent in enumerate(self.parents):
+            if parent >= 0:
+                sees[row] |= sees[parent]
+        return sees
 
     def belief(self, log_probs: Sequence[float]) -> Belief:
         """The belief of which these are the log-probabilities of ``targets``."""
@@ -52,6 +56,7 @@ def answer_tree(answers: tuple[AnswerIds, ...]) -> AnswerTree:
     """The tree of ``answers``, at least one."""
     tokens: list[int] = []
     parents: list[int] = []
+    depths: list[int] = []
     branches: dict[tuple[int, int], int] = {}
     predictors: list[int] = []
     for answer in answers:
@@ -61,17 +66,14 @@ def answer_tree(answers: tuple[AnswerIds, ...]) -> AnswerTree:
                 branches[row, token] = len(tokens)
                 tokens.append(token)
                 parents.append(row)
+                depths.append(depths[row] + 1 if row >= 0 else 0)
             row = branches[row, token]
             path.append(row)
         predictors += path[-len(answer.ids) :]
-    sees = torch.eye(len(tokens), dtype=torch.bool)
-    for row, parent in enumerate(parents):
-        if parent >= 0:
-            sees[row] |= sees[parent]
     return AnswerTree(
         tokens=tuple(tokens),
-        depths=tuple((sees.sum(1) - 1).tolist()),
-        sees=sees,
+        depths=tuple(depths),
+        parents=tuple(parents),
         predictors=tuple(predictors),
         targets=tuple(token for answer in answers for token in answer.ids),
         bounds=tuple(accumulate((len(answer.ids) for answer in answers), initial=0)),

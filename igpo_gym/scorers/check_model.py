@@ -205,7 +205,11 @@ def _weights(
 
 def _not_finite(model: PreTrainedModel) -> list[str]:
     """The weights that hold a number that is nan or infinite, by name."""
-    return [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    return [
+        name
+        for name, weight in model.state_dict().items()
+        if weight.is_floating_point() and not weight.isfinite().all()
+    ]
 
 
 def _difference(scorer: TransformersScorer, requests: Sequence[BeliefRequest]) -> float:

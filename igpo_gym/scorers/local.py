@@ -22,7 +22,7 @@ from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow
 from igpo_gym.lm.wrappers import copy_weights
 from igpo_gym.protocols import ANSWER_PROBE
-from igpo_gym.scorers.answers import answer_tree
+from igpo_gym.scorers.answers import AnswerTree, answer_tree
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
 from igpo_gym.scorers.prompts import AnswerIds, Query, check_probe, query_of
 
@@ -37,6 +37,14 @@ LOGIT_ROWS = 256
 
 
 tree_of = lru_cache(maxsize=1024)(answer_tree)
+
+REMEMBERED_TREE = 256
+"""How many tokens a tree may have whose :attr:`AnswerTree.sees` is remembered: it grows by their square."""
+
+
+@lru_cache(maxsize=1024)
+def _remembered_sees(tree: AnswerTree) -> torch.Tensor:
+    return tree.sees
 
 
 @dataclass(slots=True)
@@ -177,15 +185,21 @@ class TransformersScorer:
         self._stats = replace(self._stats, **totals)
 
     def _check_lengths(self, queries: Sequence[Query]) -> None:
-        lengths = [len(query.context) + tree_of(query.answers).depth for query in queries]
+        # Without the answers' trees: those of answers that are refused need not be made.
+        lengths = [
+            len(query.context) + max(len(each.before) + len(each.ids) - 1 for each in query.answers)
+            for query in queries
+        ]
         longest = self.reader.longest or max(lengths, default=0)
-        too_long = tuple(place for place, length in enumerate(lengths) if length > longest)
+        too_long = {
+            place: f"a transcript with its probe has {length} tokens, but {self.reader.name} reads at most "
+            f"{longest}"
+            for place, length in enumerate(lengths)
+            if length > longest
+        }
         if too_long:
-            raise TranscriptTooLongError(
-                f"a transcript with its probe has {lengths[too_long[0]]} tokens, "
-                f"but {self.reader.name} reads at most {longest}",
-                too_long,
-            )
+            problems = tuple(too_long.values())
+            raise TranscriptTooLongError(problems[0], tuple(too_long), problems)
 
     def _beliefs(self, queries: Sequence[Query]) -> dict[Query, Belief]:
         """The beliefs of all queries, equal ones asked once."""
@@ -231,8 +245,9 @@ class TransformersScorer:
     def _add_answers(self, row: ReadRow, asked: Asked, query: Query, past: Past) -> None:
         layout, tree = self.reader.layout, tree_of(query.answers)
         rows = row.add(tree.tokens, [len(query.context) + depth for depth in tree.depths])
-        mask = torch.zeros(tree.sees.shape, dtype=layout.dtype)
-        mask.masked_fill_(~tree.sees, -torch.inf)
+        sees = _remembered_sees(tree) if len(tree.tokens) <= REMEMBERED_TREE else tree.sees
+        mask = torch.zeros(sees.shape, dtype=layout.dtype)
+        mask.masked_fill_(~sees, -torch.inf)
         row.spans.append(Span(rows, past, mask.to(layout.device), depths=tree.depths))
         asked.predictors += [rows.start + predictor for predictor in tree.predictors]
         asked.targets += tree.targets

@@ -76,8 +76,8 @@ def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         except Exception as problem:  # whatever a damaged file makes its libraries raise
             raise SpecError(f"cannot load the weights {folder.name!r}: {_first_line(problem)}") from None
     check_fit(folder.name, loaded, report)
-    for name, weight in loaded.named_parameters():
-        if not weight.isfinite().all():
+    for name, weight in loaded.state_dict().items():
+        if weight.is_floating_point() and not weight.isfinite().all():
             raise SpecError(f"the weights {folder.name!r} have numbers in {name} that are not finite")
     return loaded.eval()
 

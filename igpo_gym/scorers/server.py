@@ -144,8 +144,8 @@ class Served:
         try:
             beliefs = self.scorer.answer([queries[place] for place in places])
         except TranscriptTooLongError as problem:  # raised before anything is read
-            for number in problem.requests:
-                told[places[number]] = Told(self.version, too_long=str(problem))
+            for number, words in zip(problem.requests, problem.problems, strict=True):
+                told[places[number]] = Told(self.version, too_long=words)
             places = [place for number, place in enumerate(places) if number not in problem.requests]
             beliefs = self.scorer.answer([queries[place] for place in places])
         for place, belief in zip(places, beliefs, strict=True):
@@ -155,10 +155,11 @@ class Served:
 
     def _query(self, asked: Asked) -> Query:
         query = self._framed(asked)
-        tokens = sum(len(answer.ids) for answer in query.answers)
+        tokens = sum(len(answer.before) + len(answer.ids) for answer in query.answers)
         if tokens > MAX_ANSWER_TOKENS:  # what each of them sees takes memory by their square
             raise SpecError(
-                f"the answers have {tokens} tokens together, and {MAX_ANSWER_TOKENS} are the most"
+                f"the answers, each with its probe, have {tokens} tokens together, and {MAX_ANSWER_TOKENS} "
+                "are the most"
             )
         return query
 

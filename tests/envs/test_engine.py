@@ -517,6 +517,16 @@ def test_a_message_that_was_cut_off_is_told_so(engine: Engine) -> None:
     assert action.reason in episode.turns[0].observation
 
 
+def test_the_ids_of_a_message_that_were_not_told_are_not_none_at_all(engine: Engine) -> None:
+    """A server that tells no ids: what its agent wrote is read by its text."""
+    (episode,) = begin(engine, 0)
+    engine.settle(engine.play([episode], [Message("<search>dr", (), (), cut_off=True)]))
+    said = episode.turns[0].segments[0]
+    assert (said.text, said.ids, said.log_probs) == ("<search>dr", None, None)
+    engine.settle(engine.play([episode], [Message("", (), ())]))
+    assert episode.turns[1].segments[0].ids == ()
+
+
 def test_an_end_from_outside_makes_the_last_turn_the_last(engine: Engine) -> None:
     episodes = begin(engine, 1, 1)
     for query in ("Tin Drum novel", "Günter Grass writer"):

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from igpo_gym.episode import Episode, Question, Segment, Turn
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.framing import Framing
+from igpo_gym.lm.framing import REMEMBERED, Framing, remembered
 from igpo_gym.protocols import PROTOCOLS
 from igpo_gym.tools import search_call
 from tests.lm.tiny import CHATML, CONTROL, make_tokenizer
@@ -235,3 +235,18 @@ def test_ids_of_another_vocabulary_are_not_read() -> None:
     foreign = replace(segment, ids=(5, 10**6), vocabulary="another")
     assert framing.sampled(foreign) is None
     assert framing.ids([foreign]) == framing.ids([replace(segment, ids=None)])
+
+
+def test_ids_of_long_texts_are_not_remembered() -> None:
+    asked: list[str] = []
+    read = remembered(lambda text: asked.append(text) or len(text))
+    for length, times in ((10, 1), (REMEMBERED[-1][0], 1), (REMEMBERED[-1][0] + 1, 2)):
+        asked.clear()
+        assert [read("a" * length), read("a" * length)] == [length, length]
+        assert len(asked) == times
+
+
+def test_ids_that_are_not_known_are_those_of_the_text() -> None:
+    framing = framings["chatml"]
+    told = [Segment("environment", "user", "Where?"), Segment("agent", "assistant", "<think>Danzig")]
+    assert framing.ids([told[0], replace(told[1], ids=(), log_probs=())]) == framing.ids(told)

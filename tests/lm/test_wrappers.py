@@ -23,6 +23,7 @@ from igpo_gym.errors import SpecError
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.pushed import load_like
 from tests.lm.tiny import make_model, make_tokenizer, naive_belief, request
 
 peft = pytest.importorskip("peft")
@@ -319,6 +320,42 @@ def test_weights_of_another_model_are_refused_by_name_and_nothing_is_copied(
     assert scorer.score([REQUEST]) == before
 
 
+def test_buffers_that_a_checkpoint_holds_are_copied_and_checked(tmp_path: Path) -> None:
+    """As the bias of a router, which a trainer moves and no optimizer."""
+    from transformers import Glm4MoeConfig, Glm4MoeForCausalLM
+
+    config = Glm4MoeConfig(
+        vocab_size=400,
+        hidden_size=32,
+        intermediate_size=64,
+        moe_intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        n_group=1,
+        topk_group=1,
+        first_k_dense_replace=1,
+    )
+    torch.manual_seed(0)
+    frozen = Glm4MoeForCausalLM(config).eval()
+    model = copy.deepcopy(frozen)
+    with torch.no_grad():
+        model.model.layers[1].mlp.gate.e_score_correction_bias.add_(torch.randn(8))
+    scorer = TransformersScorer(frozen, make_tokenizer())
+    before = scorer.score([REQUEST])
+    model.save_pretrained(tmp_path)
+    scorer.copy_weights(load_like(frozen, tmp_path))
+    assert scorer.score([REQUEST]) == TransformersScorer(model, make_tokenizer()).score([REQUEST]) != before
+    with torch.no_grad():
+        model.model.layers[1].mlp.gate.e_score_correction_bias.fill_(torch.nan)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(SpecError, match="e_score_correction_bias that are not finite"):
+        load_like(frozen, tmp_path)
+
+
 def test_tied_weights_are_copied() -> None:
     model = changed(tied())
     scorer = TransformersScorer(tied(), make_tokenizer())
@@ -333,6 +370,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.lm.test_wrappers import REQUEST, check, own
 from tests.lm.tiny import make_model, make_tokenizer
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.scorers.pushed import load_like
 
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)

@@ -198,6 +198,8 @@ def test_a_long_answer_is_cut() -> None:
         ("**NOT_ATTEMPTED**", "not attempted"),
         ("not attempted", "not attempted"),
         ("<think>CORRECT or INCORRECT?</think>\n\nINCORRECT", "incorrect"),
+        ("It is so, or INCORRECT?\n</think>\n\nCORRECT", "correct"),  # the template opened the thought
+        ("CORRECT</think>", None),
         ("not correct", None),
         ("CORRECT INCORRECT", None),
         ("The answer is CORRECT", None),
@@ -265,6 +267,20 @@ def test_a_busy_server_is_asked_again(start: Callable[..., Site]) -> None:
     site.routes[PATH] = answer
     assert remote(site, retries=2).grade(["q"], [["a"]], ["a"]) == ["correct"]
     assert issubclass(JudgeError, ScoringError)
+
+
+def test_a_verdict_is_that_of_the_judges_version(engine: Engine) -> None:
+    class Mine:
+        version = "a"
+
+        def grade(self, questions: Any, answers: Any, predictions: Any) -> list[str]:
+            return ["correct" if self.version == "a" else "incorrect" for _ in questions]
+
+    episode, judge = play(engine, 0, "<answer>Grass</answer>"), Mine()
+    verdicts = Verdicts(judge)
+    for version, verdict in (("a", "correct"), ("b", "incorrect"), ("a", "correct")):
+        judge.version = version
+        assert verdicts.measure([(episode, 1)]) == [{"verdict": verdict, "judge": version}]
 
 
 @pytest.mark.parametrize("verdicts", [["right"], [True], [], ["correct", "correct"]])

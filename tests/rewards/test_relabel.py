@@ -113,7 +113,12 @@ def test_beliefs_of_another_model_are_not_kept(everything: Engine) -> None:
     (priced, *_) = relabel(episodes, ["igpo"], MentionScorer())
     # Those of the reference are, for it is not asked anew.
     assert [view.model for view in priced.episode.views[0]] == ["reference"]
+    for episode in episodes:
+        episode.extra["mixed_weights"] = True
+    (priced, *_) = relabel(episodes, ["igpo"], MentionScorer())
+    assert "mixed_weights" not in priced.episode.extra, "all beliefs are of one version"
     (priced, *_) = relabel(episodes, ["tips", "igpo"], "none")
+    assert priced.episode.extra["mixed_weights"]
     assert (priced.episode.beliefs, priced.episode.views) == (episodes[0].beliefs, episodes[0].views)
 
 

@@ -24,7 +24,6 @@ def test_every_answer_token_is_predicted_by_the_probe_and_the_answer_before_it(
     assert [seen[predictor] for predictor in tree.predictors] == expected
     assert list(tree.targets) == [token for answer in answers for token in answer]
     assert list(tree.depths) == [len(path) - 1 for path in seen]
-    assert tree.depth == max(map(len, seen))
 
 
 @given(tuples, st.lists(tuples, min_size=1, max_size=12).map(tuple))

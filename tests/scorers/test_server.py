@@ -137,6 +137,27 @@ def test_a_transcript_that_is_too_long_is_named(url: str) -> None:
             assert told.value.requests == (2,)
 
 
+def test_each_transcript_that_is_too_long_is_told_its_own_length(url: str) -> None:
+    texts = ["where is it? " * count for count in (1500, 2000)]
+    bodies = [
+        {"messages": [{"role": "user", "content": text}], "answers": ["Poland"]} for text in (*texts, "?")
+    ]
+    first, second, short = post(url, requests=bodies).json()["beliefs"]
+    assert first["too_long"] != second["too_long"]
+    assert "log_probs" in str(short)
+
+
+def test_a_probe_that_is_too_long_costs_no_memory(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a tree of answers sees takes memory by its square, and the probe is a part of the tree."""
+    monkeypatch.setattr("igpo_gym.scorers.local.answer_tree", None)
+    body = {"messages": MESSAGES, "answers": ["Poland"]}
+    told = post(url, **body, probe={"prefix": "7 " * 6000, "suffix": ""})
+    assert "has 120" in told.json()["beliefs"][0]["too_long"]
+    refused = post(url, **body, probe={"prefix": "7 " * 9000, "suffix": ""})
+    assert refused.status_code == 422
+    assert "each with its probe" in refused.json()["detail"]
+
+
 # What is refused.
 
 

@@ -116,7 +116,7 @@ class LanguageModelPolicy:
         return {
             "model": type(self.reader.model).__name__,
             "revision": getattr(config, "_commit_hash", None) or "",
-            "weights": fingerprint(Path(config.name_or_path)),
+            "weights": fingerprint(Path(config.name_or_path)) if config.name_or_path else "",
             "parameters": self.reader.model.num_parameters(),
             "dtype": str(layout.dtype).removeprefix("torch."),
             "device": layout.device.type,

@@ -112,7 +112,7 @@ class RemotePolicy:
         messages = [answer for answer in answers if isinstance(answer, Message)]
         if len(messages) == len(answers):
             return messages
-        return [answer.text if isinstance(answer, Message) and answer.ids else answer for answer in answers]
+        return [_without_ids(answer) if isinstance(answer, Message) else answer for answer in answers]
 
     def has_room(self, episode: Episode) -> bool:
         """Whether the server's model reads a transcript that is longer by a token, where that is known."""
@@ -216,6 +216,10 @@ class RemotePolicy:
         opened = {stop: text.rfind(stop.replace("/", "")) for stop in stops}
         latest = max(opened, key=lambda stop: opened[stop])
         return text if opened[latest] < 0 else text + latest
+
+
+def _without_ids(message: Message) -> str | Message:
+    return Message(message.text, (), (), cut_off=True) if message.cut_off else message.text
 
 
 def sampled_tokens(logprobs: object) -> tuple[tuple[int, ...], tuple[float, ...]] | None:

@@ -389,8 +389,18 @@ def test_a_model_that_cannot_be_driven_is_refused_by_name() -> None:
         make_policy(make_model("gemma2", head_dim=8))
 
 
+def test_a_model_without_a_folder_has_no_files() -> None:
+    model = make_model("llama")
+    assert model.config.name_or_path == ""
+    assert LanguageModelPolicy(model, make_tokenizer()).facts()["weights"] == ""
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"top_k": -1}, {"max_tokens": 0}]
+    "wrong",
+    [
+        *({"temperature": -1}, {"temperature": 1e-38}, {"top_p": 0}, {"top_p": 1.1}, {"top_k": -1}),
+        {"max_tokens": 0},
+    ],
 )
 def test_settings_without_meaning_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SpecError, match="at least"):

@@ -262,6 +262,7 @@ def test_a_chat_that_was_cut_off_says_so_and_the_others_go_on(start: Any, connec
         assert reason.startswith("the message was cut off at its limit of tokens (")
         assert "cut off" in moves[0].turn.observation
         assert moves[0].turn.message == (content or "")
+        assert moves[0].turn.segments[0].ids == (None if content else ())
     else:
         assert moves[0].turn.action == Answer("Grass")  # it was complete by then
 
