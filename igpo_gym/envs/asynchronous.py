@@ -142,9 +142,11 @@ class AsyncSearchQA:
         return made
 
     def another(self) -> AsyncSearchQA:
-        """An environment that has not been reset, which shares what is expensive."""
+        """An environment that has not been reset nor seeded, which shares what is expensive."""
         env = copy.copy(self._env)
-        env.episode = None
+        env.episode, env._place = None, 0
+        env._np_random = env._np_random_seed = None
+        env.action_space = copy.deepcopy(env.action_space)
         return AsyncSearchQA.of(env, self._steps)
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from igpo_gym.episode import Answer, ToolCall, ToolCalls
+from igpo_gym.numbers import finite_number
 from igpo_gym.text import neutralize, shortened, visible, well_formed
 from igpo_gym.tools.interface import ToolSpec
 
@@ -79,7 +80,7 @@ def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
     lone = arguments.get(tool.first) if len(arguments) == 1 else None
     if tool.any_text and isinstance(lone, str) and (text := visible(well_formed(lone))):
         return ToolCall(tool.name, {tool.first: text})
-    _check_size(arguments)
+    _check_values(arguments)
     cleaned = {name: _cleaned(value) for name, value in arguments.items()}
     if problem := tool.problem(cleaned):
         raise ValueError(f"{tool.name}: {neutralize(shortened(problem, LONGEST_PROBLEM)[0])}")
@@ -89,13 +90,16 @@ def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
     return ToolCall(tool.name, cleaned)
 
 
-def _check_size(arguments: Mapping[str, Any]) -> None:
-    """Raise ValueError for arguments of too many values, or of values too deeply nested."""
+def _check_values(arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError for arguments of too many values, or too deeply nested, and for what no JSON holds."""
     level, count, depth = list(arguments.values()), 0, 0
     while level:
         count, depth = count + len(level), depth + 1
         if count > MAX_VALUES or depth > MAX_DEPTH:
             raise ValueError("the arguments are too long or too deeply nested")
+        numbers = [each for each in level if isinstance(each, int | float) and not isinstance(each, bool)]
+        if any(finite_number(each) is None for each in numbers):
+            raise ValueError("a number in the arguments is too large, or not a number")
         level = [
             inner
             for value in level
@@ -107,6 +111,8 @@ def _check_size(arguments: Mapping[str, Any]) -> None:
 def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
         return visible(well_formed(value))
+    if isinstance(value, dict):
+        return {well_formed(name): _cleaned(each) for name, each in value.items()}
     return [_cleaned(each) for each in value] if isinstance(value, list) else value
 
 

@@ -6,6 +6,7 @@ A tool of your own is one file. Its specification says what it is called and wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -123,7 +124,10 @@ class ToolSpec:
         return strict(schema)
 
     def _checked(self, arguments: Mapping[str, Any]) -> str | None:
-        error = next(self._validator.iter_errors(dict(arguments)), None)
+        try:
+            error = next(self._validator.iter_errors(dict(arguments)), None)
+        except Exception as problem:  # a reference that leads nowhere or in a circle: no fault of a step
+            return f"its schema cannot be applied ({type(problem).__name__})"
         if error is None:
             return None
         place = "".join(f"[{each!r}]" for each in error.path)
@@ -171,20 +175,60 @@ def _check_schema(name: str, schema: Mapping[str, Any]) -> None:
 
 def _example(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The required arguments, or the first where none is, with the plainest value that each can have."""
-    properties = schema["properties"]
+    return _object(schema, schema, 0)
+
+
+def _object(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    properties = schema.get("properties", {})
     names = schema.get("required") or list(properties)[:1]
-    return {name: _plainest(properties.get(name, {})) for name in names}
+    return {name: _plainest(properties.get(name, {}), root, depth + 1) for name in names}
 
 
-def _plainest(schema: Mapping[str, Any]) -> Any:
-    if schema.get("enum"):
-        return schema["enum"][0]
-    if "default" in schema:
-        return schema["default"]
-    kind = schema.get("type", "string")
+DEEPEST = 16
+"""How many schemas within schemas an example follows: some refer to themselves."""
+
+
+def _plainest(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Any:
+    """The plainest value of a schema that stands within ``root``; the caller checks that it is one."""
+    if not isinstance(schema, Mapping) or depth > DEEPEST:
+        return "text"
+    for name in ("$ref", "anyOf", "oneOf", "allOf"):
+        if name in schema:
+            rest = {key: value for key, value in schema.items() if key != name}
+            return _plainest({**rest, **_branch(name, schema[name], root)}, root, depth + 1)
+    for name in ("const", "default"):
+        if name in schema:
+            return schema[name]
+    for name in ("examples", "enum"):
+        if schema.get(name):
+            return schema[name][0]
+    kind = schema.get("type", "object" if "properties" in schema else "string")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "array":
-        return [_plainest(schema.get("items", {}))]
+        return [_plainest(schema.get("items", {}), root, depth + 1)] * max(1, schema.get("minItems", 1))
     if kind == "object":
-        return _example(schema) if schema.get("properties") else {}
-    return {"string": "text", "integer": 1, "number": 1, "boolean": True, "null": None}.get(kind, "text")
+        return _object(schema, root, depth)
+    if kind in ("integer", "number"):
+        least = max(1, schema.get("minimum", 1), schema.get("exclusiveMinimum", 0) + 1)
+        return min(
+            math.ceil(least), schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf) - 1
+        )
+    if kind in ("boolean", "null"):
+        return True if kind == "boolean" else None
+    return "text".ljust(schema.get("minLength", 0), "x")[: schema.get("maxLength")]
+
+
+def _branch(name: str, value: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema for the place where ``name`` refers to one, or to several."""
+    if name == "$ref":
+        found: Any = root
+        for part in str(value).removeprefix("#").split("/")[1:]:
+            found = (
+                found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
+            )
+        return found if isinstance(found, Mapping) else {}
+    options = [each for each in value if isinstance(each, Mapping)]
+    if name == "allOf":
+        return {key: each for option in options for key, each in option.items()}
+    plain = (each for each in options if each.get("type") != "null")
+    return next(plain, options[0] if options else {})

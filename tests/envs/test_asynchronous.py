@@ -81,6 +81,19 @@ def spread(env: AsyncSearchQA, count: int) -> list[AsyncSearchQA]:
     return [env, *(env.another() for _ in range(count - 1))]
 
 
+def test_environments_that_are_not_seeded_have_questions_of_their_own() -> None:
+    async def asked(env: AsyncSearchQA) -> list[str]:
+        return [(await env.reset())[1]["question_id"] for _ in range(3)]
+
+    async def together(envs: Sequence[AsyncSearchQA]) -> list[list[str]]:
+        return await asyncio.gather(*map(asked, envs))
+
+    with AsyncSearchQA(questions="world:test", scorer=None, reward="outcome-f1") as env:
+        first = asyncio.run(asked(env))
+        others = asyncio.run(together(spread(env, 4)[1:]))
+    assert len({tuple(each) for each in (first, *others)}) == 4
+
+
 @pytest.mark.parametrize("info", ["full", "metrics"])
 def test_it_plays_what_single_environments_play(settings: dict[str, Any], info: str) -> None:
     async def played(env: AsyncSearchQA, seed: int) -> list[Any]:

@@ -306,6 +306,25 @@ def test_sampling_goes_on_over_a_number_of_too_many_digits(protocol: TextProtoco
     assert "not valid JSON" in action.reason
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", "9" * 400, '{"y": [1e999]}'])
+def test_numbers_that_no_json_holds_are_refused(value: str) -> None:
+    """What is in a record is JSON, and what a schema computes with a number must not end a step."""
+    schema = {"anyOf": [{"type": "number", "multipleOf": 0.01}, {"type": "object"}]}
+    protocol = TOOL_CALL.with_tools([_tool({"x": schema}, {"x": 1})])
+    action = protocol.parse(f'<tool_call>{{"name": "own", "arguments": {{"x": {value}}}}}</tool_call>')
+    assert isinstance(action, Invalid)
+    assert "too large, or not a number" in action.reason
+
+
+def test_texts_within_objects_are_well_formed() -> None:
+    protocol = TOOL_CALL.with_tools([_tool({"x": {"type": "object"}}, {"x": {}})])
+    action = protocol.parse(
+        r'<tool_call>{"name": "own", "arguments": {"x": {"\ud83d": "\ud83d a"}}}</tool_call>'
+    )
+    assert isinstance(action, ToolCalls)
+    assert action.calls[0].arguments == {"x": {"?": "? a"}}
+
+
 def _tool(properties: dict[str, object], example: dict[str, object]) -> ToolSpec:
     schema = {"type": "object", "properties": properties, "required": list(example)}
     return ToolSpec("own", "A tool of somebody else.", schema, (example,))

@@ -30,17 +30,47 @@ def spec(properties: dict[str, Any], required: list[str] | None = None, **settin
         ({"type": "array", "items": {"type": "integer"}}, [1]),
         ({"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"]}, {"x": True}),
         ({}, "text"),
+        ({"type": "string", "minLength": 9}, "textxxxxx"),
+        ({"type": "string", "maxLength": 2}, "te"),
+        ({"type": "integer", "minimum": 5}, 5),
+        ({"type": "integer", "exclusiveMinimum": 5}, 6),
+        ({"type": "number", "maximum": 0}, 0),
+        ({"const": "a"}, "a"),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 2}, ["text", "text"]),
+        # As pydantic writes what may be None, an enumeration, and a model.
+        ({"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 2}]}, 2),
+        ({"allOf": [{"$ref": "#/$defs/color"}], "description": "Which?"}, "red"),
+        ({"$ref": "#/$defs/point"}, {"x": 1}),
+        (True, "text"),
     ],
 )
-def test_an_example_is_made_from_the_schema(schema: dict[str, Any], value: object) -> None:
-    assert spec({"a": schema}).example == {"a": value}
+def test_an_example_is_made_from_the_schema(schema: Any, value: object) -> None:
+    point = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}
+    parameters = {
+        "type": "object",
+        "properties": {"a": schema},
+        "required": ["a"],
+        "$defs": {"color": {"type": "string", "enum": ["red", "blue"]}, "point": point},
+    }
+    assert ToolSpec("tool", "A tool.", parameters).example == {"a": value}
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/none", "#/properties/b"])
+def test_a_schema_that_cannot_be_applied_fails_the_call_and_not_the_step(reference: str) -> None:
+    made = spec({"a": {"type": "string"}, "b": {"$ref": reference}}, required=["a"])
+    assert made.problem({"a": "x"}) is None
+    told = made.problem({"a": "x", "b": 1})
+    assert told is not None
+    assert told.startswith("its schema cannot be applied")
+    with pytest.raises(SpecError, match="its schema cannot be applied"):
+        spec({"a": {"$ref": "#/$defs/none"}})
 
 
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
         (
-            lambda: spec({"a": {"type": "string", "minLength": 9}}),
+            lambda: spec({"a": {"type": "string", "pattern": "^[0-9]+$"}}),
             "the example .* of tool 'tool' is not valid",
         ),
         (lambda: spec({"a": {"type": "string"}}, examples=({"b": 1},)), "is not valid"),
