@@ -169,7 +169,11 @@ def hops_table(arms: Mapping[str, Sequence[Run]]) -> Table:
         (Cell(arm), *(_over([run.outcome.curve[-1].get(name, math.nan) for run in runs]) for name in names))
         for arm, runs in arms.items()
     )
-    return Table(("arm", *(f"{n.rpartition('_')[2]} hops" for n in names)), rows_, "F1 by the number of hops")
+    return Table(("arm", *(_hops(n.rpartition("_")[2]) for n in names)), rows_, "F1 by the number of hops")
+
+
+def _hops(number: str) -> str:
+    return f"{number} hop" if number == "1" else f"{number} hops"
 
 
 def starts_table(arms: Mapping[str, Sequence[Run]]) -> Table:
