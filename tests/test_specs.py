@@ -388,6 +388,9 @@ def test_a_file_may_name_data_and_not_code(tmp_path: Path, monkeypatch: pytest.M
         ("questions", "world:test#hops=2 + jsonl:missing.jsonl"),
         ("search", f"bm25:{model}"),
         ("reward", "igpo(context=evidence) + 0.1*evidence-recall - 0.01*search-cost"),
+        ("reward", "f1(metric=em_squad1) + gain"),
+        ("estimator", "permuted(of=igpo-joint)"),
+        ("metric", "em, em_mlqa(language=es)"),
         ("protocol", "tags"),
     ):
         assert from_file(kind, spec, "out.jsonl") == spec
@@ -397,6 +400,10 @@ def test_a_file_may_name_data_and_not_code(tmp_path: Path, monkeypatch: pytest.M
         ("questions", "world + my.stuff:one"),
         ("search", "my.stuff:Nothing#a=1"),
         ("reward", "f1 + 0.5*my.stuff:brevity(scale=2)"),
+        ("reward", "f1(metric=my.stuff:score)"),
+        ("reward", "gain + igpo(aliases=first, metric=my.stuff:score)"),
+        ("estimator", "permuted(of=noise(of=my.stuff:mine))"),
+        ("metric", "em, em_mlqa(language=my.stuff:tongue)"),
         ("protocol", "my.stuff:MY_PROTOCOL"),
     ):
         with pytest.raises(
@@ -548,6 +555,17 @@ def test_a_very_large_file_counts_by_its_ends_and_its_header(
     with weights.open("ab") as file:
         file.write(b"\0")
     assert fingerprint(folder) != first
+
+
+def test_a_very_large_file_that_is_no_weights_counts_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "WHOLE_BYTES", 4 << 20)
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_bytes(bytes(6 << 20))
+    first = fingerprint(corpus)
+    flip(corpus, 3 << 20)
+    assert fingerprint(corpus) != first
 
 
 # Threads.

@@ -205,6 +205,10 @@ def relabel(
             **{f"{name}_fingerprint": fingerprint(settings[name]) for name in models},
             **{name: without_credentials(text) for name, text in chosen.items() if isinstance(text, str)},
         }
+        # In a record, what was asked anew takes the place of what had been; of other models, all stays.
+        anew = {name: text for name, text in models.items() if text != "none"}
+        told = anew | {f"{name}_fingerprint": fingerprint(settings[name]) for name in anew}
+        told["reward"] = functions[0].name
         recordings: deque[dict[str, Any]] = deque()
         readers = [*(resolve_scorer(settings.get(name)) for name in models), context.get("policy")]
         meter.watch(*readers)
@@ -233,7 +237,7 @@ def relabel(
                 own = recordings.popleft()
                 line = _line(each, own)
                 meter.add(Spent(verdicts=_graded(each) if judge else 0))
-                written.write(_record(each, line, functions[0], own | models) if records else line)
+                written.write(_record(each, line, functions[0], own | told) if records else line)
                 tell(line)
                 if written.done % batch_size == 0:
                     forget_prefixes(*readers)

@@ -181,6 +181,7 @@ class Recording:
             {
                 "questions_hash": _digest((each.id, each.text, each.answers) for each in questions),
                 "evidence_hash": _digest((each.id, each.evidence) for each in questions),
+                "parts_hash": _digest((each.id, each.parts, each.evidence_texts) for each in questions),
                 "passages_hash": question_set.fingerprint,
                 **{f"{name}_fingerprint": fingerprint(text) for name, text in texts.items()},
             },

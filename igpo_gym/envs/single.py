@@ -159,11 +159,13 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
     def undone_on_error(self) -> Iterator[None]:
         """Whatever is raised within, the environment then goes on from where it was before."""
         before = self.episode, self._place
+        generator, seed = copy.deepcopy(self._np_random), self._np_random_seed
         try:
             with undone_on_error([self.episode] if self.episode else []):
                 yield
         except BaseException:
             self.episode, self._place = before
+            self._np_random, self._np_random_seed = generator, seed
             raise
 
     def render(self) -> str | Picture | None:

@@ -197,4 +197,5 @@ def _refusal(refused: _Refused) -> Response:
 
 
 def _json(text: str, status: int = 200) -> Response:
-    return Response(text, status, media_type="application/json")
+    # A retriever or an agent may have brought half of a pair of surrogates, which no encoding has.
+    return Response(text.encode("utf-8", "replace"), status, media_type="application/json")

@@ -17,6 +17,9 @@ from filelock import FileLock, Timeout
 
 from igpo_gym.errors import DataError
 
+NOTHING = b"[]"
+"""A value that says that nothing was found; another may take its place."""
+
 NAME = "search.sqlite"
 """What the file is called in its folder."""
 FORMAT = 1
@@ -103,7 +106,11 @@ class AnswerFile:
         keys, found = list(values), dict[bytes, bytes]()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", values.items())
+            connection.executemany(
+                "INSERT INTO answers VALUES (?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE answers.value = ?",
+                ((key, value, NOTHING) for key, value in values.items()),
+            )
             for start in range(0, len(keys), _AT_ONCE):
                 found |= _values(connection, keys[start : start + _AT_ONCE])
             connection.execute("COMMIT")

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import igpo_gym.specs as specs
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, ReplayError, SpecError
-from igpo_gym.search.answers import AnswerFile, Backend
+from igpo_gym.search.answers import NOTHING, AnswerFile, Backend
 from igpo_gym.search.identity import identity_of
 from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_found
 
@@ -128,6 +128,9 @@ class CachedSearch:
     ) -> dict[str, tuple[Passage, ...]]:
         keys = {text: [_key(name, what, k, text) for name in self._names] for text in texts}
         there = self._file.read([key for each in keys.values() for key in each])
+        if what == "documents" and self.retriever is not None:
+            # A page that could not be read then may be there now; a replay has none.
+            there = {key: value for key, value in there.items() if value != NOTHING}
         missing = [text for text, own in keys.items() if not any(key in there for key in own)]
         if missing:
             if self.retriever is None:

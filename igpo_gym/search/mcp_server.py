@@ -12,6 +12,7 @@ from igpo_gym.errors import SearchError
 from igpo_gym.libraries import needs
 from igpo_gym.search.interface import Retriever
 from igpo_gym.search.joining import FullError, Joined
+from igpo_gym.text import well_formed
 
 with needs("an MCP server", "mcp", "mcp"):
     from mcp.server.mcpserver import MCPServer
@@ -69,4 +70,4 @@ async def _working(search: Awaitable[Sequence[Any]]) -> Sequence[Any]:
 
 
 def _shown(passage: Passage) -> str:
-    return f"{passage.title} (id {passage.id})\n{passage.text}"
+    return well_formed(f"{passage.title} (id {passage.id})\n{passage.text}")

@@ -14,7 +14,10 @@ from igpo_gym.specs.registry import KINDS, exists, registered_in, table_of
 from igpo_gym.storage import cache_dir, written_file
 
 WHOLE_BYTES = 64 << 20
-"""Files of up to this size are hashed whole."""
+"""Weights in files of up to this size are hashed whole, and all other files."""
+
+_WEIGHTS = frozenset({".safetensors", ".bin", ".gguf"})
+"""Files that nobody edits by hand, and that are loaded at each start."""
 
 _PIECE = 1 << 20
 """Of a larger file, how much is hashed at its beginning and at its end; smaller ones are not remembered."""
@@ -30,9 +33,9 @@ def fingerprint(spec: str | Path | None) -> str:
 
     The same for a copy, and whatever the working directory: registered names are never paths. Of a folder,
     that of its files: of a model's, those that a model is made of; of an index's, the manifest, which holds
-    checksums of the others, and the sizes of those. A file of more than ``WHOLE_BYTES`` counts by its size,
-    its first and last megabyte, and the header of a safetensors file. Hashes of large files are remembered
-    in the cache folder, for a path, size and time of writing.
+    checksums of the others, and the sizes of those. A file of weights of more than ``WHOLE_BYTES`` counts by
+    its size, its first and last megabyte, and the header of a safetensors file. Hashes of large files are
+    remembered in the cache folder, for a path, size and time of writing.
 
     >>> fingerprint("world:test"), fingerprint(None)
     ('', '')
@@ -99,7 +102,7 @@ def _of_file(path: Path) -> str:
 def _hash(path: Path, size: int) -> str:
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        if size <= WHOLE_BYTES:
+        if size <= WHOLE_BYTES or path.suffix not in _WEIGHTS:
             while block := file.read(_PIECE):
                 digest.update(block)
             return digest.hexdigest()

@@ -49,14 +49,14 @@ def _runs_code(entry: Entry, place: str) -> bool:
 
 def _parts(kind: str, spec: str) -> Iterator[str]:
     """The specs in a text that may join several."""
-    if kind == "metric":
-        yield from (name.partition("(")[0] for name in listed(spec))
-        return
-    if kind not in ("reward", "estimator"):  # they have parameters in parentheses
+    if kind not in ("metric", "reward", "estimator"):
         yield from joined(spec)
         return
-    for summand in re.split(r"\s[+-]\s", spec):
-        yield summand.partition("(")[0].rpartition("*")[2].strip()
+    # These have parameters in parentheses, some of which name a metric or an estimator in turn.
+    for called in listed(spec) if kind == "metric" else re.split(r"\s[+-]\s", spec):
+        name, _, inside = called.partition("(")
+        yield name.rpartition("*")[2].strip()
+        yield from (value.strip() for value in re.split(r"[(),=]", inside) if ":" in value)
 
 
 def _on_the_command_line(text: str) -> bool:

@@ -112,7 +112,10 @@ class McpServer:
         link = self._connected()
         results = link.call(name, arguments, self._seconds[1])
         if any(result.failed for result in results):
-            self.close()
+            with self._lock:
+                if self._link is link:
+                    self._link = None
+            link.end_when_idle()
         return results
 
     def close(self) -> None:
@@ -185,9 +188,21 @@ def _schema_problem(name: str, schema: Mapping[str, Any]) -> str | None:
         return f"the schema of {name!r} has more than {SCHEMA_CHARACTERS} characters"
     if odd := [key for key in schema.get("properties") or {} if not _NAME.fullmatch(key)]:
         return f"an argument of {name!r} is called {odd[0]!r:.80}"
+    if sharp := [key for key in _keys(schema) if "<" in key or not key.isprintable()]:
+        return f"the schema of {name!r} has the key {sharp[0]!r:.80}, which could close a block of the prompt"
     if away := [text for text in _references(schema) if not text.startswith("#")]:
         return f"the schema of {name!r} refers to {away[0]!r:.80}, and nothing is fetched"
     return None
+
+
+def _keys(schema: Any) -> Iterator[str]:
+    """The names of all objects within a schema."""
+    if isinstance(schema, Mapping):
+        yield from map(str, schema)
+    for value in (
+        schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
+    ):
+        yield from _keys(value)
 
 
 def _references(schema: Any) -> Iterator[str]:
@@ -228,6 +243,8 @@ class _Link:
         self._ready: Future[None] = Future()
         self._ended: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._counting = threading.Lock()
+        self._under_way, self._unwanted = 0, False
         self._thread = threading.Thread(
             target=self._run, args=(server, seconds), daemon=True, name="igpo-gym-mcp"
         )
@@ -242,11 +259,28 @@ class _Link:
     def call(self, name: str, arguments: Sequence[Mapping[str, Any]], seconds: float) -> list[ToolResult]:
         """The results of calls that are made at the same time, each within ``seconds``."""
         assert self._loop is not None
+        with self._counting:
+            self._under_way += 1
         try:
-            made = asyncio.run_coroutine_threadsafe(self._all(name, arguments, seconds), self._loop)
-        except RuntimeError as problem:  # the loop has ended
-            raise SearchError(str(problem)) from None
-        return made.result()
+            try:
+                made = asyncio.run_coroutine_threadsafe(self._all(name, arguments, seconds), self._loop)
+            except RuntimeError as problem:  # the loop has ended
+                raise SearchError(str(problem)) from None
+            return made.result()
+        finally:
+            with self._counting:
+                self._under_way -= 1
+                last = self._unwanted and not self._under_way
+            if last:
+                self.end()
+
+    def end_when_idle(self) -> None:
+        """Close it when the calls of other threads that are under way have been answered."""
+        with self._counting:
+            self._unwanted = True
+            idle = not self._under_way
+        if idle:
+            self.end()
 
     def close(self) -> None:
         """End it; a server that was started is stopped."""

@@ -283,6 +283,20 @@ def test_what_fails_at_either_call_to_the_scorer_has_not_happened(
     played("reset")
 
 
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_seed_whose_reset_failed_is_not_taken(settings: dict[str, Any], call: int) -> None:
+    scorer = Flaky()
+    env = SearchQADiscreteEnv(**{**settings, "scorer": scorer})
+    twin = SearchQADiscreteEnv(**settings)
+    for each in (env, twin):
+        each.reset(seed=1)
+    scorer.fails_at = call
+    with pytest.raises(ScoringError, match="blinked"):
+        env.reset(seed=2)
+    for _ in range(4):
+        assert plain(env.reset()) == plain(twin.reset())
+
+
 def test_each_environment_needs_an_action(settings: dict[str, Any]) -> None:
     envs = SearchQADiscreteVectorEnv(2, **settings)
     envs.reset(seed=0)

@@ -116,6 +116,13 @@ def test_a_scorer_that_fails_is_one_line(url: str, scorer: Moody) -> None:
     assert post(url, f"{path}/turns", {"turns": 0, "action": SEARCH}).status_code == 200
 
 
+def test_half_a_pair_of_surrogates_locks_no_episode(url: str) -> None:
+    path = begun(url)
+    message = {"message": "<search>\ud83d The Tin Drum</search>"}
+    assert post(url, f"{path}/turns", {"turns": 0, "action": message}).status_code == 200
+    assert requests.get(f"{url}/{path}", timeout=60).json()["episode"]["turns"] == 1
+
+
 def test_an_agent_is_watched() -> None:
     with serving(episodes(Moody(), policy=Follower()), "follower") as url:
         path = begun(url)

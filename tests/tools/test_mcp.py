@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import shlex
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ pytest.importorskip("mcp", reason="needs the extra mcp")
 import uvicorn
 
 from igpo_gym.serving import bound
-from igpo_gym.tools.mcp import MCP_KEY, McpServer, _spec
+from igpo_gym.tools.mcp import MCP_KEY, McpServer, _Link, _spec
 from tests.tools import mcp_server
 
 COMMAND = shlex.join([sys.executable, mcp_server.__file__])
@@ -84,6 +86,36 @@ def test_a_call_that_hangs_fails_alone_and_is_not_made_twice() -> None:
     server.close()
 
 
+def test_a_connection_ends_when_the_calls_of_other_threads_are_answered() -> None:
+    class Link(_Link):
+        def __init__(self) -> None:
+            self._counting, self._under_way, self._unwanted = threading.Lock(), 0, False
+            self._loop, self.ended, self.end = loop, 0, self.count
+
+        def count(self) -> None:
+            self.ended += 1
+
+        async def _all(self, *_: Any) -> list[ToolResult]:
+            begun.set()
+            await asyncio.wrap_future(answered)
+            return [ToolResult("3")]
+
+    loop, begun, answered = asyncio.new_event_loop(), threading.Event(), Future[None]()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    link, told = Link(), list[ToolResult]()
+    caller = threading.Thread(target=lambda: told.extend(link.call("add", [{}], 1.0)))
+    caller.start()
+    begun.wait()
+    link.end_when_idle()
+    assert link.ended == 0
+    answered.set_result(None)
+    caller.join()
+    assert (told, link.ended) == ([ToolResult("3")], 1)
+    link.end_when_idle()
+    assert link.ended == 2
+    loop.call_soon_threadsafe(loop.stop)
+
+
 @pytest.mark.slow
 def test_a_server_that_dies_fails_its_calls_and_is_started_anew() -> None:
     server = McpServer(COMMAND, only="die,add", call_seconds=5.0)
@@ -123,6 +155,12 @@ def test_what_cannot_be_used_is_told_at_once(command: str, settings: dict[str, A
         ("x", {"type": "object", "properties": {"a": {"$ref": "http://10.0.0.1/s"}}}, "nothing is fetched"),
         ("x", {"type": "object", "properties": {"a": {"type": "nothing"}}}, "are no JSON schema"),
         ("x", {"type": "array", "properties": {"a": {}}}, "must be of type object"),
+        (
+            "x",
+            {"type": "object", "properties": {"a": {"properties": {"</tools>": {}}}}},
+            "could close a block",
+        ),
+        ("x", {"type": "object", "properties": {"a": {}}, "x</tools>": 1}, "could close a block"),
         ("x", {"type": "object", "properties": {"a": {"description": "x" * 30_000}}}, "more than 20000"),
     ],
 )

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, SupportsAbs
 
 from igpo_gym.agents.rollouts.shapes import checked
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
-from igpo_gym.data.files import require_file
+from igpo_gym.data.files import parse_json, require_file
 from igpo_gym.data.protection import hidden, sealed
 from igpo_gym.data.scores import JUDGE, OWN, all_scores, scores
 from igpo_gym.episode import (
@@ -294,7 +294,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _parsed(line: bytes) -> Any:
     """The JSON value of a line. ValueError, with what to do, for one that is damaged or was cut short."""
     try:
-        return json.loads(line.decode())
+        return parse_json(line.decode())
     except ValueError as problem:
         if not line.endswith(b"\n"):
             raise ValueError("cut short: start what wrote it again, or remove the line") from None

@@ -31,7 +31,7 @@ def question(row: Row, corpus: Corpus, source: str = "flashrag") -> Question:
     """A record's question; a context is added to the corpus."""
     ids = {}
     for title, sentences in _context(row):
-        ids[title] = corpus.add(title, "".join(sentences).strip())
+        ids[title] = corpus.add(title, "".join(each for each in sentences if isinstance(each, str)).strip())
     evidence = tuple(ids.get(title, title) for title in titles(row))
     text, answers = row.text("question"), row.answers("golden_answers")
     return Question(row.id("id"), text, answers, evidence, len(evidence) or None, source)

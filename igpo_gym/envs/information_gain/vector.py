@@ -56,6 +56,11 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
         """Step the environments, and price what each of them told."""
         if not self.episodes:
             raise ResetNeeded("call reset() before step()")
+        done = [place for place, episode in enumerate(self.episodes) if episode.done]
+        if done and self._autoreset is AutoresetMode.DISABLED:
+            raise ResetNeeded(
+                f"environments {done} have ended: reset them with options={{'reset_mask': ...}}"
+            )
         own_actions = _each(self.env.single_action_space, self.env.action_space, actions)
         if self._owed is None:
             for action in own_actions:
@@ -65,7 +70,6 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
         check_same(asked, own_actions)
         same_step = self._autoreset is AutoresetMode.SAME_STEP
         ended = np.asarray(terminations) | np.asarray(truncations)
-        restarted = [place for place, episode in enumerate(self.episodes) if episode.done]
         told = self._observations(observations)
         plays = {
             place: Play(
@@ -77,9 +81,9 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
                 bool(truncations[place]),
             )
             for place, episode in enumerate(self.episodes)
-            if place not in restarted
+            if place not in done
         }
-        begun = np.flatnonzero(ended).tolist() if same_step else restarted
+        begun = np.flatnonzero(ended).tolist() if same_step else done
         fresh = self._fresh(begun, observations, infos)
         earned = self._turns.step(list(plays.values()), list(fresh.values()))
         self._owed = None

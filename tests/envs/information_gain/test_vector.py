@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from igpo_gym.envs.information_gain import InformationGain, VectorInformationGain
@@ -75,6 +76,31 @@ def test_environments_are_reset_by_a_mask() -> None:
     envs.reset(options={"reset_mask": np.array([True, False])})
     assert [len(episode.turns) for episode in envs.episodes] == [0, 1]
     assert envs.step(("tell", "tell"))[1].tolist() == pytest.approx([p(1) - p(0), p(2) - p(1)])
+
+
+def test_an_environment_whose_masked_reset_failed_has_to_be_reset_again() -> None:
+    class Moody(Mentions):
+        fails = False
+
+        def score(self, requests: Any) -> Any:
+            if self.fails:
+                raise ScoringError("down")
+            return super().score(requests)
+
+    scorer = Moody()
+    envs = VectorInformationGain(games(AutoresetMode.DISABLED), scorer)
+    envs.reset(seed=0)
+    envs.step(("end", "tell"))
+    mask = np.array([True, False])
+    scorer.fails = True
+    with pytest.raises(ScoringError):
+        envs.reset(options={"reset_mask": mask})  # Gymnasium takes the mask out of the options
+    scorer.fails = False
+    with pytest.raises(ResetNeeded, match=r"environments \[0\] have ended"):
+        envs.step(("tell", "tell"))
+    envs.reset(options={"reset_mask": mask})
+    envs.step(("tell", "hm"))
+    assert [len(episode.turns) for episode in envs.episodes] == [1, 2]
 
 
 def test_a_step_whose_scorer_fails_is_repeated_without_a_second_move() -> None:

@@ -13,6 +13,7 @@ from igpo_gym.agents.rollouts.transcripts.messages import are_messages, dialogue
 from igpo_gym.data.rows import Row
 from igpo_gym.errors import DataError
 from igpo_gym.libraries import needs
+from igpo_gym.numbers import finite_number
 
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's grades as numbers: correct, partly correct, incorrect, no answer."""
@@ -69,7 +70,7 @@ def _scores(fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _number(value: Any) -> Any:
     return (
-        float(value)
+        finite_number(float(value) if isinstance(value, bool) else value)
         if isinstance(value, bool | int | float)
         else _GRADES.get(value)
         if isinstance(value, str)

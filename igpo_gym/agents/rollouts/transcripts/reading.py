@@ -13,6 +13,7 @@ import igpo_gym.specs as specs
 from igpo_gym.agents.rollouts.transcripts.golds import Golds
 from igpo_gym.agents.rollouts.transcripts.inspect_logs import samples
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
+from igpo_gym.data import resolve_questions
 from igpo_gym.data.files import lines, parse_json
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.metrics import normalize
@@ -74,7 +75,7 @@ def read_transcripts(
     chosen = None if layout == "auto" else specs.resolve(KIND, layout)
     golds = None
     if questions is not None:
-        found = specs.resolve("questions", questions)
+        found = resolve_questions(questions)
         golds = Golds(found.questions, found.passages)
     return _episodes(path, chosen, golds, unread or raised)
 
