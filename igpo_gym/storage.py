@@ -87,8 +87,10 @@ def written_whole(target: Path) -> Iterator[Path]:
 
     A folder that is already at ``target`` is replaced in one step, so that whoever is killed leaves the old
     one or the new one. Writers of one target at the same time all succeed, and the last one's folder stays.
-    What killed writers left beside the target is removed first.
+    What killed writers left beside the target is removed first. Where it is a link, what that leads to is
+    replaced.
     """
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(target) as scratch:
         folder = scratch / "new"

@@ -39,6 +39,21 @@ def test_a_folder_appears_whole_and_replaces_an_old_one(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    disk, link = tmp_path / "disk", tmp_path / "link"
+    disk.mkdir()
+    link.symlink_to(disk)
+    for content in ("one", "two"):
+        with written_whole(link) as folder:
+            (folder / "file").write_text(content)
+        assert link.is_symlink()
+        assert (disk / "file").read_text() == content
+    (tmp_path / "new").symlink_to(tmp_path / "elsewhere")
+    with written_whole(tmp_path / "new") as folder:
+        (folder / "file").touch()
+    assert (tmp_path / "elsewhere" / "file").exists()
+
+
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "target"
     with written_whole(target) as folder:

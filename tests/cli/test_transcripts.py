@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.agents.rollouts.transcripts import read_transcripts
 from igpo_gym.cli import app
 from igpo_gym.cli.common import console
+from igpo_gym.lm.names import packaged_folder
 from igpo_gym.rewards.relabel import relabel
+from igpo_gym.specs import fingerprint
 
 runner = CliRunner()
 
@@ -74,6 +77,27 @@ def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
         assert record.rewards == [pytest.approx(terms, abs=1e-6) for terms in each.rewards["igpo"]]
         assert len(record.beliefs) == 2
         assert record.extra["priced"]["f1"]["return"] == each.returns["f1"]
+    model = Path("model")
+    shutil.copytree(packaged_folder("nano"), model)
+    run("relabel", "priced.jsonl", "--reward", "f1", "--scorer", "none", "--records", "--out", "kept.jsonl")
+    run(
+        "relabel",
+        "priced.jsonl",
+        "--reward",
+        "gain",
+        "--scorer",
+        "model",
+        "--records",
+        "--out",
+        "other.jsonl",
+    )
+    kept, other = (
+        json.loads(Path(name).read_text().splitlines()[0])["settings"]
+        for name in ("kept.jsonl", "other.jsonl")
+    )
+    assert (kept["scorer"], kept["reward"]) == ("nano", "f1"), "the beliefs are those of nano"
+    assert (other["scorer"], other["reward"]) == ("model", "gain")
+    assert other["scorer_fingerprint"] == fingerprint(model) != kept.get("scorer_fingerprint")
     worst = run("show", "priced.jsonl", "--worst")
     assert "F1 0.00" in worst
     assert "belief" in worst

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,14 @@ def test_a_trace_of_verifiers_is_read_on_its_last_branch(tmp_path: Path) -> None
         "Where?",
         "SearchQATask",
     )
+    assert episode.imported["told"] == {"rewards.f1": 1.0}
+
+
+@pytest.mark.parametrize("score", [math.nan, 10**400, 1e308])
+def test_a_score_that_no_json_holds_is_left_out(tmp_path: Path, score: float) -> None:
+    made = trace(node("user", "Where?", None), node("assistant", "Danzig", 0, sampled=True), answer="Danzig")
+    made["rewards"]["odd"] = {"score": score, "weight": 2.0}
+    episode = one(write(tmp_path / "traces.jsonl", {"env": {"id": "x"}, "traces": [made]}))
     assert episode.imported["told"] == {"rewards.f1": 1.0}
 
 

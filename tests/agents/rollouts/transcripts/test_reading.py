@@ -126,6 +126,17 @@ def test_gold_answers_from_a_set_by_id_or_by_text(tmp_path: Path) -> None:
     assert told[2] == "the set of questions has none of its text, but its id is that of another text"
 
 
+def test_sets_of_questions_are_joined(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines(chat("Where?"), chat("Who?")))
+    for name, text in (("one", "Where?"), ("two", "Who?")):
+        row = {"id": name, "question": text, "answers": ["Danzig"]}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+    golds = " + ".join(f"jsonl:{tmp_path / name}.jsonl" for name in ("one", "two"))
+    found = [each.question.text for each in read_transcripts(path, questions=golds)]
+    assert found == ["Where?", "Who?"]
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"])
 def test_every_kind_of_file(tmp_path: Path, name: str) -> None:
     records, path = [chat(gold="x"), chat("Who?", gold="y")], tmp_path / name
