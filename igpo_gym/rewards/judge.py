@@ -181,7 +181,7 @@ def read_verdict(reply: str) -> str | None:
 
     >>> read_verdict("**Correct**."), read_verdict("<think>so</think>\\nNOT_ATTEMPTED")
     ('correct', 'not attempted')
-    >>> read_verdict("It is not CORRECT</think>\n\nINCORRECT")
+    >>> read_verdict("It is not CORRECT</think>\\n\\nINCORRECT")
     'incorrect'
     >>> read_verdict("It is not CORRECT") is None
     True
