@@ -40,7 +40,7 @@ def prepare(
     ``tests`` (by name) asks, with the same text or the same normalized text; and with ``solved``, which
     says of each attempt at a question whether it was solved, one without attempts, one that was never and
     one that was always solved. What is left for ``validation`` is decided by a hash of the seed and the
-    normalized text, so that a question stays on its side whatever else is in the file: a share below 1,
+    normalized text: a share below 1, with which a question stays on its side whatever else is in the file,
     or a number of questions, those of the lowest hash.
 
     Raises SpecError for protected questions, and where nothing is left to train on.

@@ -31,8 +31,7 @@ def subset(
 
     ``hops="2-3"`` takes those of so many hops, ``sources="nq+triviaqa"`` those of these sources.
     ``limit`` then takes the first so many, or with a ``seed`` so many at random: those whose hash of seed
-    and id is lowest, so that the same are taken from a file that has grown, or on another machine, as far
-    as they are there.
+    and id is lowest, so that the same are taken on any machine. From a file that has grown others are.
 
     Raises SpecError where no question is left, with what there is.
     """
