@@ -82,8 +82,10 @@ class AnswerFile:
                 found |= _values(connection, keys[start : start + _AT_ONCE])
         return found
 
-    def keep(self, values: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    def keep(self, values: Mapping[bytes, bytes], renewed: bool = False) -> dict[bytes, bytes]:
         """Write values, and return what is there now: where another process came first, its value.
+
+        Where they are ``renewed``, they take the place of ``NOTHING``.
 
         A write that fails, because the disk is full or the file locked, is one warning; nothing is written
         from then on, and the values come back as they are.
@@ -93,7 +95,7 @@ class AnswerFile:
                 return dict(values)
             try:
                 with self._reading() as connection:
-                    return self._kept(connection, values)
+                    return self._kept(connection, values, renewed)
             except DataError as problem:
                 self._give_up(problem)
                 return dict(values)
@@ -102,14 +104,16 @@ class AnswerFile:
         self.writes = False
         warnings.warn(f"searches are not cached any more: {problem}", RuntimeWarning, stacklevel=3)
 
-    def _kept(self, connection: sqlite3.Connection, values: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    def _kept(
+        self, connection: sqlite3.Connection, values: Mapping[bytes, bytes], renewed: bool
+    ) -> dict[bytes, bytes]:
         keys, found = list(values), dict[bytes, bytes]()
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany(
                 "INSERT INTO answers VALUES (?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE answers.value = ?",
-                ((key, value, NOTHING) for key, value in values.items()),
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE ? AND answers.value = ?",
+                ((key, value, renewed, NOTHING) for key, value in values.items()),
             )
             for start in range(0, len(keys), _AT_ONCE):
                 found |= _values(connection, keys[start : start + _AT_ONCE])

@@ -137,7 +137,8 @@ class CachedSearch:
                 raise ReplayError(self._not_there(what, missing[0], k))
             name = type(self.retriever).__name__
             found = zip(missing, ask(missing), strict=True)
-            there |= self._file.keep({keys[text][0]: _encoded(each, name) for text, each in found})
+            values = {keys[text][0]: _encoded(each, name) for text, each in found}
+            there |= self._file.keep(values, renewed=what == "documents")
         with self._counting:
             self._hits += len(keys) - len(missing)
             self._misses += len(missing)

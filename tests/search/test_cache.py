@@ -27,7 +27,7 @@ from igpo_gym.data.evidence import match_evidence
 from igpo_gym.episode import Episode, Passage, Question
 from igpo_gym.errors import DataError, ReplayError, SearchError, SpecError
 from igpo_gym.search import BM25Index, answers, corpus_of, resolve_search
-from igpo_gym.search.answers import AnswerFile
+from igpo_gym.search.answers import NOTHING, AnswerFile
 from igpo_gym.search.cache import CachedSearch, CacheSetting
 from igpo_gym.tools import Open, Search, search_call
 from igpo_gym.tools.running import run_calls
@@ -162,6 +162,13 @@ def test_a_document_that_could_not_be_had_takes_the_place_of_nothing(tmp_path: P
     assert search.documents(["a"]) == [(Passage("a", "", "whole"),)]  # type: ignore[attr-defined]
     replayed = cached(Untouchable(), f"replay:{tmp_path}")
     assert replayed.documents(["a"]) == [(Passage("a", "", "whole"),)]  # type: ignore[attr-defined]
+
+
+def test_of_searches_the_first_answer_stays_though_it_found_nothing(tmp_path: Path) -> None:
+    file, other = AnswerFile(tmp_path), AnswerFile(tmp_path)
+    assert file.keep({b"k": NOTHING}) == {b"k": NOTHING}
+    assert other.keep({b"k": b'[["1","","",0]]'}) == {b"k": NOTHING}
+    assert other.keep({b"k": b'[["1","","",0]]'}, renewed=True) == file.read([b"k"]) != {b"k": NOTHING}
 
 
 def test_a_replay_asks_nobody_and_says_what_is_missing(tmp_path: Path) -> None:
