@@ -36,6 +36,8 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
         self._autoreset = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self.episodes: list[Episode] = []
         """The running, or just ended, episode of each environment."""
+        self._resetting: set[int] = set()
+        """The environments whose reset has begun, and was not completed."""
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environments, or those of ``options["reset_mask"]``, and ask for their first beliefs."""
@@ -43,11 +45,13 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
         mask = (options or {}).get("reset_mask")
         if mask is None:
             self.episodes = []
-        observations, infos = self.env.reset(seed=seed, options=options)
         chosen = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
+        self._resetting.update(chosen)
+        observations, infos = self.env.reset(seed=seed, options=options)
         fresh = self._fresh(chosen, observations, infos)
         self._turns.step([], list(fresh.values()))
         self.episodes = [fresh[i] if i in fresh else self.episodes[i] for i in range(self.num_envs)]
+        self._resetting.difference_update(chosen)
         return observations, self._with_told(infos, fresh)
 
     def step(
@@ -57,6 +61,8 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
         if not self.episodes:
             raise ResetNeeded("call reset() before step()")
         done = [place for place, episode in enumerate(self.episodes) if episode.done]
+        if self._resetting:
+            raise ResetNeeded(f"the reset of environments {sorted(self._resetting)} failed: reset them again")
         if done and self._autoreset is AutoresetMode.DISABLED:
             raise ResetNeeded(
                 f"environments {done} have ended: reset them with options={{'reset_mask': ...}}"

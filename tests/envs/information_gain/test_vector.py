@@ -78,7 +78,8 @@ def test_environments_are_reset_by_a_mask() -> None:
     assert envs.step(("tell", "tell"))[1].tolist() == pytest.approx([p(1) - p(0), p(2) - p(1)])
 
 
-def test_an_environment_whose_masked_reset_failed_has_to_be_reset_again() -> None:
+@pytest.mark.parametrize("first", ["end", "tell"])
+def test_an_environment_whose_masked_reset_failed_has_to_be_reset_again(first: str) -> None:
     class Moody(Mentions):
         fails = False
 
@@ -90,13 +91,13 @@ def test_an_environment_whose_masked_reset_failed_has_to_be_reset_again() -> Non
     scorer = Moody()
     envs = VectorInformationGain(games(AutoresetMode.DISABLED), scorer)
     envs.reset(seed=0)
-    envs.step(("end", "tell"))
+    envs.step((first, "tell"))
     mask = np.array([True, False])
     scorer.fails = True
     with pytest.raises(ScoringError):
         envs.reset(options={"reset_mask": mask})  # Gymnasium takes the mask out of the options
     scorer.fails = False
-    with pytest.raises(ResetNeeded, match=r"environments \[0\] have ended"):
+    with pytest.raises(ResetNeeded, match=r"the reset of environments \[0\] failed"):
         envs.step(("tell", "tell"))
     envs.reset(options={"reset_mask": mask})
     envs.step(("tell", "hm"))
