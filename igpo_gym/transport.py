@@ -69,6 +69,10 @@ class ServerError(RuntimeError):
         self.status = status
 
 
+_inherited: list[requests.Session] = []
+"""Sessions of a parent process, which must be neither used nor closed after a fork."""
+
+
 class Server:
     """One server, whose root is ``url`` less a trailing ``/v1``. Safe to use from many threads.
 
@@ -98,15 +102,21 @@ class Server:
         self._timeout = timeout
         self._retries = retries
         self._backoff = backoff
-        self._under_way = BoundedSemaphore(connections)
         self._closed = Event()
-        self._session = requests.Session()
-        self._session.auth = auth
+        self._auth, self._connections = auth, connections
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make a session, for this process alone."""
+        session = requests.Session()
+        session.auth = self._auth
         # Sessions may be shared by threads as long as none of their state changes: no cookies are kept.
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = PunctualAdapter(pool_connections=1, pool_maxsize=connections)
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = PunctualAdapter(pool_connections=1, pool_maxsize=self._connections)
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
+            session.mount(scheme, adapter)
+        self._under_way, self._session = BoundedSemaphore(self._connections), session
+        self._process = os.getpid()
 
     @property
     def has_key(self) -> bool:
@@ -132,6 +142,11 @@ class Server:
         self._session.close()
 
     def _exchange(self, method: str, path: str, body: bytes | None, max_bytes: int) -> Any:
+        if (
+            self._process != os.getpid()
+        ):  # after a fork: on one connection two would read each other's answers
+            _inherited.append(self._session)
+            self._connect()
         with self._under_way:
             for attempt in range(1, self._retries + 2):
                 if self.closed:

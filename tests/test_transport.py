@@ -7,6 +7,8 @@ import contextlib
 import gzip
 import json
 import logging
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -14,8 +16,9 @@ import tracemalloc
 import zlib
 from email.utils import formatdate
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
@@ -121,6 +124,44 @@ def test_cookies_are_not_kept(site: Site) -> None:
     to.get("/sets")
     to.get("/ok")
     assert "Cookie" not in site.headers[1]
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Says again what it was told, and keeps connections open."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        told = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_forked_processes_share_no_connection() -> None:
+    """On one connection they would read each other's answers, without an error."""
+    context = multiprocessing.get_context("fork")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as echo:
+        Thread(target=echo.serve_forever, daemon=True).start()
+        to = server(f"http://127.0.0.1:{echo.server_port}")
+        to.post("/", 0)  # a connection is there, and idle
+        heard = context.Queue()
+
+        def ask(name: int) -> None:
+            told = [to.post("/", [name, number]) for number in range(30)]
+            heard.put(told == [[name, number] for number in range(30)])
+
+        children = [context.Process(target=ask, args=(name,), daemon=True) for name in range(3)]
+        for child in children:
+            child.start()
+        assert [heard.get(timeout=60) for _ in children] == [True] * 3
+        assert to.post("/", 1) == 1
+        echo.shutdown()
 
 
 def test_chunked_and_compressed_answers_are_read(site: Site) -> None:
