@@ -31,7 +31,7 @@ def spec(properties: dict[str, Any], required: list[str] | None = None, **settin
         ({"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"]}, {"x": True}),
         ({}, "text"),
         ({"type": "string", "minLength": 9}, "textxxxxx"),
-        ({"type": "string", "maxLength": 2}, "te"),
+        ({"type": "string", "maxLength": 3}, "tex"),
         ({"type": "integer", "minimum": 5}, 5),
         ({"type": "integer", "exclusiveMinimum": 5}, 6),
         ({"type": "number", "maximum": 0}, 0),
