@@ -142,9 +142,8 @@ class Server:
         self._session.close()
 
     def _exchange(self, method: str, path: str, body: bytes | None, max_bytes: int) -> Any:
-        if (
-            self._process != os.getpid()
-        ):  # after a fork: on one connection two would read each other's answers
+        # After a fork two processes would read each other's answers on one connection.
+        if self._process != os.getpid():
             _inherited.append(self._session)
             self._connect()
         with self._under_way:

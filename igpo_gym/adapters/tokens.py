@@ -88,8 +88,7 @@ def turn_advantages(
     turns = Turns.of(splits, groups)
     if turns.gains.any() and not estimate.uses_gains:
         raise SpecError(f"{estimate.name} takes the outcome alone, but these episodes were paid gains")
-    given = {"seed": seed} if estimate.draws else {}
-    return turns.by_episode(estimate(turns, gamma, **given))
+    return turns.by_episode(estimate(turns, gamma, seed=seed))
 
 
 # Gains and outcome on the tokens of a row, for verl, where an estimator gets rewards and a mask alone. A run

@@ -159,7 +159,9 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
     def undone_on_error(self) -> Iterator[None]:
         """Whatever is raised within, the environment then goes on from where it was before."""
         before = self.episode, self._place
-        generator, seed = copy.deepcopy(self._np_random), self._np_random_seed
+        generator, seed = self._np_random, self._np_random_seed
+        if seed == -1:  # a seed will be drawn from it
+            generator = copy.deepcopy(generator)
         try:
             with undone_on_error([self.episode] if self.episode else []):
                 yield

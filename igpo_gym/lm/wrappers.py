@@ -207,6 +207,15 @@ def copy_weights(target: PreTrainedModel, source: torch.nn.Module) -> None:
         ours[name].copy_(weight.full_tensor() if hasattr(weight, "full_tensor") else weight)
 
 
+def not_finite(model: torch.nn.Module) -> list[str]:
+    """The weights that hold a number that is nan or infinite, by name."""
+    return [
+        name
+        for name, weight in model.state_dict().items()
+        if weight.is_floating_point() and not weight.isfinite().all()
+    ]
+
+
 def _innermost(model: Any) -> Any:
     """The transformers model inside all wrappers, sharded or not, or what stands in its place."""
     from transformers import PreTrainedModel

@@ -188,9 +188,10 @@ def _weights(
         yield Finding("longest transcript", told)
         yield Finding("the scorer agrees with a plain pass", "not checked")
         return
+    from igpo_gym.lm.wrappers import not_finite
     from igpo_gym.scorers.local import TransformersScorer
 
-    spoiled = _not_finite(model)
+    spoiled = not_finite(model)
     yield Finding("weights", f"not finite: {_listed(spoiled)}" if spoiled else "all finite", not spoiled)
     if spoiled:
         return
@@ -201,15 +202,6 @@ def _weights(
     apart = _difference(scorer, requests)
     most = TOLERANCE.get(str(scorer.reader.layout.dtype).removeprefix("torch."), 0.1)
     yield Finding("the scorer agrees with a plain pass", f"within {apart:.1e} nats", apart <= most)
-
-
-def _not_finite(model: PreTrainedModel) -> list[str]:
-    """The weights that hold a number that is nan or infinite, by name."""
-    return [
-        name
-        for name, weight in model.state_dict().items()
-        if weight.is_floating_point() and not weight.isfinite().all()
-    ]
 
 
 def _difference(scorer: TransformersScorer, requests: Sequence[BeliefRequest]) -> float:

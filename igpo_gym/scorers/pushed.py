@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import igpo_gym.specs as specs
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.loading import check_fit, quiet
+from igpo_gym.lm.wrappers import not_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -76,9 +77,8 @@ def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         except Exception as problem:  # whatever a damaged file makes its libraries raise
             raise SpecError(f"cannot load the weights {folder.name!r}: {_first_line(problem)}") from None
     check_fit(folder.name, loaded, report)
-    for name, weight in loaded.state_dict().items():
-        if weight.is_floating_point() and not weight.isfinite().all():
-            raise SpecError(f"the weights {folder.name!r} have numbers in {name} that are not finite")
+    if spoiled := not_finite(loaded):
+        raise SpecError(f"the weights {folder.name!r} have numbers in {spoiled[0]} that are not finite")
     return loaded.eval()
 
 

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from igpo_gym.errors import DataError
 
 NOTHING = b"[]"
-"""A value that says that nothing was found; another may take its place."""
+"""A value that says that nothing was found."""
 
 NAME = "search.sqlite"
 """What the file is called in its folder."""

@@ -126,9 +126,10 @@ class CachedSearch:
         k: int,
         ask: Callable[[list[str]], Iterable[Sequence[Passage]]],
     ) -> dict[str, tuple[Passage, ...]]:
+        renewed = what == "documents"
         keys = {text: [_key(name, what, k, text) for name in self._names] for text in texts}
         there = self._file.read([key for each in keys.values() for key in each])
-        if what == "documents" and self.retriever is not None:
+        if renewed and self.retriever is not None:
             # A page that could not be read then may be there now; a replay has none.
             there = {key: value for key, value in there.items() if value != NOTHING}
         missing = [text for text, own in keys.items() if not any(key in there for key in own)]
@@ -138,7 +139,7 @@ class CachedSearch:
             name = type(self.retriever).__name__
             found = zip(missing, ask(missing), strict=True)
             values = {keys[text][0]: _encoded(each, name) for text, each in found}
-            there |= self._file.keep(values, renewed=what == "documents")
+            there |= self._file.keep(values, renewed)
         with self._counting:
             self._hits += len(keys) - len(missing)
             self._misses += len(missing)

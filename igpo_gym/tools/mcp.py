@@ -188,32 +188,27 @@ def _schema_problem(name: str, schema: Mapping[str, Any]) -> str | None:
         return f"the schema of {name!r} has more than {SCHEMA_CHARACTERS} characters"
     if odd := [key for key in schema.get("properties") or {} if not _NAME.fullmatch(key)]:
         return f"an argument of {name!r} is called {odd[0]!r:.80}"
-    if sharp := [key for key in _keys(schema) if "<" in key or not key.isprintable()]:
+    if sharp := [key for each in _objects(schema) for key in each if "<" in key or not key.isprintable()]:
         return f"the schema of {name!r} has the key {sharp[0]!r:.80}, which could close a block of the prompt"
     if away := [text for text in _references(schema) if not text.startswith("#")]:
         return f"the schema of {name!r} refers to {away[0]!r:.80}, and nothing is fetched"
     return None
 
 
-def _keys(schema: Any) -> Iterator[str]:
-    """The names of all objects within a schema."""
+def _objects(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """A schema, if it is an object, and all objects within it."""
     if isinstance(schema, Mapping):
-        yield from map(str, schema)
-    for value in (
-        schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
-    ):
-        yield from _keys(value)
+        yield schema
+        schema = list(schema.values())
+    for value in schema if isinstance(schema, list) else ():
+        yield from _objects(value)
 
 
 def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        for key, value in schema.items():
-            if key in ("$ref", "$dynamicRef", "$schema") and isinstance(value, str):
-                yield value if key != "$schema" else "#"
-            yield from _references(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _references(value)
+    for each in _objects(schema):
+        yield from (
+            value for key, value in each.items() if key in ("$ref", "$dynamicRef") and isinstance(value, str)
+        )
 
 
 def _neutral(schema: Any) -> Any:

@@ -114,19 +114,14 @@ def test_a_training_benchmark_comes_to_what_an_unbroken_one_comes_to(jobs: str, 
             assert {**point, "seconds": 0} == {**other, "seconds": 0}
 
 
+CREDIT = (
+    *("bench", "credit", "--questions", "world:test#documents=60,questions=6", "--group-size", "2"),
+    *("--policy", "none", "--reward", "igpo"),
+)
+
+
 def test_a_credit_benchmark_comes_to_what_an_unbroken_one_comes_to(tmp_path: Path) -> None:
-    questions = ("--questions", "world:test#documents=60,questions=6", "--count", "3", "--group-size", "2")
-    arguments = (
-        "bench",
-        "credit",
-        *questions,
-        "--policy",
-        "none",
-        "--reward",
-        "igpo",
-        "--reward",
-        "redundancy",
-    )
+    arguments = (*CREDIT, "--count", "3", "--reward", "redundancy")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     code, text = run(*arguments, "--out", str(whole))
     assert code == 0, text
@@ -140,18 +135,7 @@ def test_a_credit_benchmark_comes_to_what_an_unbroken_one_comes_to(tmp_path: Pat
 def test_a_credit_benchmark_that_fails_behind_its_prices_does_not_price_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    questions = ("--questions", "world:test#documents=60,questions=6", "--count", "2", "--group-size", "2")
-    arguments = (
-        "bench",
-        "credit",
-        *questions,
-        "--policy",
-        "none",
-        "--reward",
-        "igpo",
-        "--out",
-        str(tmp_path),
-    )
+    arguments = (*CREDIT, "--count", "2", "--out", str(tmp_path))
     made: list[int] = []
     price, cost = Pricer.shapings, Pricer.cost
 

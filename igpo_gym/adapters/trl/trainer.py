@@ -143,7 +143,7 @@ class TurnGRPOTrainer(GRPOTrainer):
         turns = Turns.of(list(map(read_split, rows)), groups=[place // size for place in range(len(rows))])
         self._compared += 1
         seed = self.args.seed, int(self.state.global_step), self._compared
-        values = self._estimator(turns, self._gamma, **({"seed": seed} if self._estimator.draws else {}))
+        values = self._estimator(turns, self._gamma, seed=seed)
         metrics = self._metrics["train" if training else "eval"]
         metrics["collapsed_groups"].append(collapse_rate(turns, values))
         if self._expects_gains:

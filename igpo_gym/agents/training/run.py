@@ -293,6 +293,5 @@ class Run:
         given: dict[str, tuple[float, float]] = {}
         if self.settings.curriculum:
             given["weights"] = curriculum_weights(self.updates / self.settings.updates)
-        if self.estimator.draws:
-            given["seed"] = (self.settings.seed, self.updates)
-        return self.estimator(turns, self.settings.gamma, **given)
+        seed = self.settings.seed, self.updates
+        return self.estimator(turns, self.settings.gamma, seed=seed, **given)

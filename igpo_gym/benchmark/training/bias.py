@@ -46,5 +46,5 @@ def _gradient(estimator: Estimator, outcome: float, gamma: float, draw: np.rando
     stopped = turns.lasts & (turns.numbers < MAX_TURNS - 1)
     # d log p / d logit: 1 - p of stopping, -p of going on; nothing is decided where the turns run out.
     score = np.where(stopped, 1 - STOP, np.where(turns.lasts, 0.0, -STOP))
-    given = {"seed": (int(draw.integers(1 << 32)), 0)} if estimator.draws else {}
-    return float((estimator(turns, gamma, **given) * score).mean())
+    seed = (int(draw.integers(1 << 32)), 0) if estimator.draws else None
+    return float((estimator(turns, gamma, seed=seed) * score).mean())

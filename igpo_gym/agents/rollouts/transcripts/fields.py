@@ -77,6 +77,11 @@ def gold(fields: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def number(value: object) -> float | None:
+    """What a source noted as a number, or as true or false; None for what is neither, or no finite number."""
+    return float(value) if isinstance(value, bool) else finite_number(value)
+
+
 def numbers(fields: Mapping[str, Any]) -> dict[str, float]:
     """The numbers that a source noted: those of the record itself, and of its metrics and rewards.
 
@@ -86,9 +91,9 @@ def numbers(fields: Mapping[str, Any]) -> dict[str, float]:
     groups = [("", fields), *((name, fields.get(name)) for name in _NUMBERS)]
     for group, values in groups:
         for name, value in values.items() if isinstance(values, Mapping) else ():
-            number = float(value) if isinstance(value, bool) else finite_number(value)
-            if number is not None and name not in (*_ID, *_GOLD):
-                found[f"{group}.{name}" if group else str(name)] = number
+            told = number(value)
+            if told is not None and name not in (*_ID, *_GOLD):
+                found[f"{group}.{name}" if group else str(name)] = told
     return found
 
 

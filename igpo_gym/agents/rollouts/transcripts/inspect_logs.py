@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.fields import about
+from igpo_gym.agents.rollouts.transcripts.fields import about, number
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
 from igpo_gym.agents.rollouts.transcripts.messages import are_messages, dialogue
 from igpo_gym.data.rows import Row
 from igpo_gym.errors import DataError
 from igpo_gym.libraries import needs
-from igpo_gym.numbers import finite_number
 
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's grades as numbers: correct, partly correct, incorrect, no answer."""
@@ -69,13 +68,7 @@ def _scores(fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _number(value: Any) -> Any:
-    return (
-        finite_number(float(value) if isinstance(value, bool) else value)
-        if isinstance(value, bool | int | float)
-        else _GRADES.get(value)
-        if isinstance(value, str)
-        else None
-    )
+    return _GRADES.get(value) if isinstance(value, str) else number(value)
 
 
 LAYOUT = Layout("inspect", "a sample of a log, with input, target, messages and epoch", fits, read)

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.fields import about, numbers, question_in
+from igpo_gym.agents.rollouts.transcripts.fields import about, number, numbers, question_in
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
 from igpo_gym.agents.rollouts.transcripts.messages import are_messages, dialogue
 from igpo_gym.data.rows import Row
-from igpo_gym.numbers import finite_number
 
 
 def fits(fields: Mapping[str, Any]) -> bool:
@@ -89,15 +88,15 @@ def _rewards(rewards: Any) -> dict[str, float]:
     """What the trace was paid, by name: each score times its weight."""
     if not isinstance(rewards, Mapping):
         return {}
-    found = {
-        name: (finite_number(each.get("score")), finite_number(each.get("weight", 1.0)))
+    told = {
+        name: (number(each.get("score")), number(each.get("weight", 1.0)))
         for name, each in rewards.items()
         if isinstance(each, Mapping)
     }
     return {
         f"rewards.{name}": score * weight
-        for name, (score, weight) in found.items()
-        if score is not None and weight is not None and finite_number(score * weight) is not None
+        for name, (score, weight) in told.items()
+        if score is not None and weight is not None and number(score * weight) is not None
     }
 
 

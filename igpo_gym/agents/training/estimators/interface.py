@@ -58,10 +58,10 @@ class Estimator:
     source: str = ""
     """Where the formula comes from: an arXiv number, or words."""
 
-    def __call__(self, turns: Turns, gamma: float = 1.0, **given: Any) -> Floats:
+    def __call__(self, turns: Turns, gamma: float = 1.0, *, seed: Seed | None = None, **given: Any) -> Floats:
         """The advantages, [turns], with the discount ``gamma`` per turn.
 
-        ``weights`` and ``seed`` are for functions that take them.
+        ``seed`` counts where the function draws at random; ``weights`` are for functions that take them.
 
         Episodes that were aborted are left out, as are those without peers where it is groups that are
         compared; their turns have 0. Raises ValueError for turns without the states or gains that it needs.
@@ -73,6 +73,8 @@ class Estimator:
             raise ValueError(
                 f"{self.name} needs a gain on every last turn: a reward such as f1 + value-gain(terminal=1)"
             )
+        if self.draws and seed is not None:
+            given["seed"] = seed
         return self._of_compared(turns, 0.0, lambda chosen: self.function(chosen, gamma, **given))
 
     def clips(self, turns: Turns, clip: float) -> tuple[Floats, Floats]:

@@ -126,12 +126,14 @@ def test_a_trace_of_verifiers_is_read_on_its_last_branch(tmp_path: Path) -> None
     assert episode.imported["told"] == {"rewards.f1": 1.0}
 
 
-@pytest.mark.parametrize("score", [math.nan, 10**400, 1e308])
-def test_a_score_that_no_json_holds_is_left_out(tmp_path: Path, score: float) -> None:
+@pytest.mark.parametrize(
+    ("score", "told"), [(math.nan, {}), (10**400, {}), (1e308, {}), (True, {"rewards.odd": 2.0})]
+)
+def test_a_score_that_no_json_holds_is_left_out(tmp_path: Path, score: float, told: dict[str, float]) -> None:
     made = trace(node("user", "Where?", None), node("assistant", "Danzig", 0, sampled=True), answer="Danzig")
     made["rewards"]["odd"] = {"score": score, "weight": 2.0}
     episode = one(write(tmp_path / "traces.jsonl", {"env": {"id": "x"}, "traces": [made]}))
-    assert episode.imported["told"] == {"rewards.f1": 1.0}
+    assert episode.imported["told"] == {"rewards.f1": 1.0, **told}
 
 
 @pytest.mark.parametrize(
