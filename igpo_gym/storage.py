@@ -237,9 +237,10 @@ def check_writable(target: Path, *, folder: bool = False) -> None:
 def written_file(target: Path) -> Iterator[IO[str]]:
     """A new text file, which becomes ``target`` when the block ends well and vanishes otherwise.
 
-    What a link leads to is replaced, not the link. A device or pipe is written as it is. Raises
-    IsADirectoryError for a folder, BlockingIOError where another is writing the file, and OSError that names
-    it where the disk is full.
+    A file that is already there is replaced in one step, and its permissions stay. As with folders
+    (:func:`written_whole`), writers of one target at the same time all succeed, and what a link leads to is
+    replaced. A device or pipe is written as it is. Raises IsADirectoryError for a folder, and OSError that
+    names the target where the disk is full.
     """
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder; name a file")
@@ -248,28 +249,22 @@ def written_file(target: Path) -> Iterator[IO[str]]:
             with target.open("w", encoding="utf-8", newline="\n") as file:
                 yield file
         else:
-            with _written_beside(target) as file:
+            with _written_beside(target.resolve()) as file:
                 yield file
 
 
 @contextmanager
 def _written_beside(target: Path) -> Iterator[IO[str]]:
-    target = target.resolve()
     made = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Not NAME.part, which may hold what a run that was stopped goes on with.
-    new = target.with_name(f"{target.name}.new")
     try:
-        with _taken(new, target) as file:
-            try:
+        with _scratch(target) as scratch:
+            new = scratch / "new"
+            with new.open("w", encoding="utf-8", newline="\n") as file:
                 yield file
-                file.flush()
-                let_go(file)
-                new.replace(target)
-            except BaseException:
-                let_go(file)
-                new.unlink(missing_ok=True)
-                raise
+            with suppress(FileNotFoundError):
+                shutil.copymode(target, new)
+            new.replace(target)
     except BaseException:
         if made:
             with suppress(OSError):  # another may have written into it
