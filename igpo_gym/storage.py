@@ -205,8 +205,11 @@ def _alone(folder: Path, *, wait: bool = True) -> Iterator[int | None]:
             os.close(descriptor)
 
 
-def check_writable(target: Path, *, folder: bool = False) -> None:
+def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
     """Raise OSError, with the place, where ``target`` could not be written. Nothing is made.
+
+    Raises ValueError where it is one of ``others``, what the caller also reads or writes, or a folder that
+    holds one, for they would be replaced.
 
     Called before work whose result is written at its end. ``target`` is a file, or with ``folder`` a folder;
     neither has to be there.
@@ -217,6 +220,10 @@ def check_writable(target: Path, *, folder: bool = False) -> None:
     """
     if target.exists() and not (target.is_file() or target.is_dir()):
         return  # a device or a pipe, beside which nothing is written
+    for other in others:
+        if _lies_in(target, other):
+            named = "name another folder" if folder else "name another file"
+            raise ValueError(f"{other} is read or written as well, and {target} would replace it: {named}")
     if target.exists() and (folder or target.is_dir()):
         if not folder:
             raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))
@@ -231,6 +238,12 @@ def check_writable(target: Path, *, folder: bool = False) -> None:
                 target.open("ab").close()
     except OSError as problem:
         raise OSError(problem.errno, os.strerror(problem.errno or 0), str(target)) from None
+
+
+def _lies_in(target: Path, other: Path) -> bool:
+    """Whether whoever replaces ``target`` loses ``other``."""
+    places = other.resolve(), *other.resolve().parents
+    return target.resolve() in places or (target.exists() and other.exists() and target.samefile(other))
 
 
 @contextmanager

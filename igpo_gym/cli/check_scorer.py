@@ -60,10 +60,12 @@ def check_scorer(
     with explained():
         from igpo_gym.benchmark.fit.run import run_fit
         from igpo_gym.benchmark.report import json_text
+        from igpo_gym.specs import named_paths
         from igpo_gym.storage import check_writable, written_file
 
         if json is not None:
-            check_writable(json)
+            read = (path for spec in (model, questions, search) for path in named_paths(spec))
+            check_writable(json, *read)
         found = run_fit(model, questions, search, protocol, limit, _progress)
         _tell(found, model, questions)  # first, so that a disk that is full by now takes no verdict away
         if json is not None:

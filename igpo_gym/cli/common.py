@@ -22,7 +22,7 @@ from igpo_gym.errors import (
     SamplingError,
     ScoringError,
 )
-from igpo_gym.specs import joined
+from igpo_gym.specs import joined, named_paths
 from igpo_gym.text import printable, without_credentials
 
 if TYPE_CHECKING:
@@ -101,6 +101,14 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     if isinstance(config.questions, str) and _recognized(config.questions, made[0].name):
         console.print(f"read as {made[0].name}", markup=False)
     return made
+
+
+def named_files(config: EnvConfig, *specs: object) -> list[Path]:
+    """The files and folders that a configuration's specs name, and some specs of a command."""
+    from igpo_gym.config import Names, marks
+
+    named = (getattr(config, name) for name in marks(type(config), Names))
+    return [path for spec in (*named, *specs) for path in named_paths(spec)]
 
 
 def _recognized(spec: str, name: str) -> bool:

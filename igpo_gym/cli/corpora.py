@@ -102,7 +102,7 @@ def build_index(
             raise SpecError("name the files of the corpus, and then the folder of the index")
         if Path(out).is_file():
             raise SpecError(f"{out} is a file: name the folder of the index last")
-        check_writable(Path(out), folder=True)
+        check_writable(Path(out), *map(Path, files), folder=True)
         if dense is None and (faiss != "auto" or (query_prefix, passage_prefix) != (None, None)):
             raise SpecError("--faiss and the prefixes are for a dense index: name its encoder with --dense")
         with located(*files, skip_empty=skip_empty):

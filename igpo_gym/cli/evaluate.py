@@ -25,6 +25,7 @@ from igpo_gym.cli.common import (
     console,
     explained,
     make_policy,
+    named_files,
     tell_cache,
     tell_forecast,
     tell_view,
@@ -142,8 +143,9 @@ def evaluate(
         raise SpecError("give --out, the file for the episodes")
     for file in table or ():
         tables.check_format(file)
-    for file in (out, *(table or ())):
-        check_writable(file)
+    written = [out, card.card_of(out), *(table or ())]
+    for place, file in enumerate(written):
+        check_writable(file, *written[:place], *named_files(config, agent, *questions, *(search or ())))
     if out.exists() and not out.is_file():
         raise SpecError(f"{out} is a pipe or device, and the table is made of what is written: name a file")
     asked = measures(listed(metrics))

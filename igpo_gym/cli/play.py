@@ -15,6 +15,7 @@ from igpo_gym.cli.common import (
     assemble,
     console,
     make_policy,
+    named_files,
     tell_view,
 )
 from igpo_gym.cli.options import configured
@@ -81,7 +82,7 @@ def play(
     from igpo_gym.text import printable
 
     if out is not None:
-        check_writable(out)
+        check_writable(out, *named_files(config, agent))
     question_set, engine = assemble(played_by(agent, config))
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
     policy = make_policy(agent, question_set, engine, sampling) if agent else None

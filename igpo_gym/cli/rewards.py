@@ -154,7 +154,7 @@ def relabel(
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.rewards.relabel import relabel as priced_episodes
     from igpo_gym.scorers import resolve_scorer
-    from igpo_gym.specs import fingerprint, from_file, resolve
+    from igpo_gym.specs import fingerprint, from_file, named_paths, resolve
     from igpo_gym.storage import check_writable
     from igpo_gym.text import without_credentials
 
@@ -162,16 +162,15 @@ def relabel(
     given = {name: value for name, value in options.items() if value is not None}
     with explained():
         meter = Meter(Budget() if estimate else Budget.parse(budget))
-        if out.exists() and out.samefile(file):
-            raise ValueError(f"--out is the recording itself ({file}); name another file")
         if out.is_dir():
             raise IsADirectoryError(f"--out is a folder ({out}); name a file")
-        check_writable(out)
         settings = read_settings(file)
         for name in SPECS:
             if name not in given and NAMES[name].is_spec(settings.get(name)):
                 from_file(NAMES[name].kind, settings[name], file, trusted=trust_imports)
         settings |= given
+        read = (path for name in SPECS for path in named_paths(settings.get(name)))
+        check_writable(out, file, *read)
         functions = [resolve_reward(each) for each in reward]
         corpus, context = _world(settings, policy, {need for each in functions for need in each.needs})
         if judge is not None:

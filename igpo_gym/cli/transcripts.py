@@ -56,6 +56,7 @@ def import_transcripts(
     from igpo_gym.agents.rollouts.records import record_line
     from igpo_gym.agents.rollouts.transcripts import read_transcripts
     from igpo_gym.agents.rollouts.transcripts.own import SETTINGS
+    from igpo_gym.specs import named_paths
     from igpo_gym.storage import check_writable, written_file
     from igpo_gym.text import printable, without_credentials
 
@@ -74,9 +75,7 @@ def import_transcripts(
     found: Counter[str] = Counter()
     ends: Counter[str] = Counter()
     with explained():
-        if out.exists() and file.exists() and out.samefile(file):
-            raise ValueError(f"--out is the file that is read ({file}); name another file")
-        check_writable(out)
+        check_writable(out, file, *named_paths(questions))
         with written_file(out) as written:
             for episode in read_transcripts(file, layout, questions=questions, unread=tell):
                 made_with = {**episode.extra.pop(SETTINGS, {}), **settings}

@@ -65,7 +65,7 @@ def view(
 
     with explained():
         if out is not None:
-            check_writable(out)
+            check_writable(out, *files)
         with console.status("reading episodes"):
             runs = read_runs(files, start, count)
             names = _token_names(runs, tokenizer)

@@ -25,7 +25,7 @@ loaded at the first lookup of a name that is not registered yet.
 
 from __future__ import annotations
 
-from igpo_gym.specs.fingerprints import fingerprint
+from igpo_gym.specs.fingerprints import fingerprint, named_paths
 from igpo_gym.specs.grammar import Spec, joined, listed, parts
 from igpo_gym.specs.objects import (
     NEAR,
@@ -77,6 +77,7 @@ __all__ = [
     "listed",
     "made_of",
     "maker",
+    "named_paths",
     "names",
     "parts",
     "placed",

@@ -42,12 +42,21 @@ def fingerprint(spec: str | Path | None) -> str:
     """
     if isinstance(spec, Path):
         return _of_path(spec)
-    found = [_of_path(path) for part in joined(spec or "") for path in _paths(part)]
+    found = [_of_path(path) for path in named_paths(spec)]
     return found[0] if len(found) < 2 and found else _digest(*found) if found else ""
 
 
+def named_paths(spec: object) -> list[Path]:
+    """The files and folders that a spec of any kind names; none for what is no text.
+
+    >>> [path.as_posix() for path in named_paths("hotpotqa:dev.json#limit=5 + world:test")]
+    ['dev.json']
+    """
+    return [path for part in joined(spec) for path in _paths(part)] if isinstance(spec, str) else []
+
+
 def _paths(text: str) -> list[Path]:
-    """The file or folder that a spec of any kind names; those of its parts, where it is made of others."""
+    """Those of one set, or of the parts that a spec is made of."""
     place = Spec.parse(text).place
     for kind in KINDS:
         if name := registered_in(kind, place):

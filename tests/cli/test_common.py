@@ -47,3 +47,43 @@ def test_a_file_that_is_nested_too_deeply_is_told_in_one_line(
     assert told.exit_code == 2, told.output
     assert "error " in told.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval", "--questions", "jsonl:data.json", "--out", "e.jsonl", "--table", "data.json"),
+        ("eval", "--agent", "scripted", "--out", "e.json", "--table", "e.json"),
+        ("eval", "--agent", "scripted", "--out", "e.jsonl", "--table", "t.md", "--table", "./t.md"),
+        ("eval", "--agent", "scripted", "--out", "e.jsonl", "--table", "e.card.json"),
+        ("compare", "data.json", "other.json", "--table", "linked.json"),
+        ("compare", "data.json", "other.json", "--table", "t.json", "--table", "t.json"),
+        ("import", "data.json", "--out", "linked.json"),
+        ("import", "data.json", "--questions", "jsonl:other.json", "--out", "other.json"),
+        ("export", "data.json", "--format", "sft", "--out", "folder/../data.json"),
+        ("relabel", "data.json", "--reward", "f1", "--out", "linked.json"),
+        ("relabel", "data.json", "--reward", "f1", "--questions", "jsonl:other.json", "--out", "other.json"),
+        ("view", "other.json", "data.json", "--out", "data.json"),
+        ("play", "--questions", "jsonl:other.json", "--out", "other.json"),
+        ("check", "scorer", "nano", "--questions", "jsonl:data.json", "--json", "data.json"),
+        ("check", "scorer", "nano", "--questions", "world:test + data.json", "--json", "data.json"),
+        ("index", "build", "folder/corpus.jsonl", "folder"),
+        ("index", "build", "folder/corpus.jsonl", "."),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_no_command_writes_over_what_it_reads_or_writes(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("data.json", "other.json", "folder/corpus.jsonl"):
+        (tmp_path / name).write_text(
+            '{"format": 2, "settings": {}, "question": "Who?", "answers": ["A"], "text": "A"}\n'
+        )
+    (tmp_path / "linked.json").symlink_to("data.json")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 2
+    assert "is read or written as well" in " ".join(told.output.split())
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -34,7 +34,7 @@ def test_mistakes_end_in_one_line_and_leave_what_was_there(
     options = ("--format", "sft", "--out", "o.jsonl")
     assert "give --tokenizer MODEL" in run("priced.jsonl", *options, code=2)
     assert "did you mean f1?" in run("priced.jsonl", *options, "--where", "f11 == 1", code=2)
-    assert "--out is the file that is read" in run("o.jsonl", *options, code=2)
+    assert "o.jsonl is read or written as well" in run("o.jsonl", *options, code=2)
     assert "no such file" in run("missing.jsonl", "--format", "sft", "--out", "new.jsonl", code=2)
     assert Path("o.jsonl").read_text() == "before"
     assert not Path("new.jsonl").exists()

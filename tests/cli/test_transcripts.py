@@ -121,7 +121,8 @@ def test_strict_stops_at_the_first_record_that_cannot_be_read(logs: Path) -> Non
 
 def test_mistakes_are_explained(logs: Path) -> None:
     run("import", "logs.jsonl", "--out", "records.jsonl")
-    assert "--out is the file that is read" in run("import", "logs.jsonl", "--out", "./logs.jsonl", code=2)
+    told = run("import", "logs.jsonl", "--out", "./logs.jsonl", code=2)
+    assert "logs.jsonl is read or written as well" in told
     Path("none.jsonl").write_text('{"a": 1}\n')
     assert "holds no transcript; 1 records cannot" in run("import", "none.jsonl", "--out", "o.jsonl", code=2)
     Path("none.jsonl").write_text(json.dumps(transcript(1, "Salman")) + '\n{"a": 1}\n{"b": 2}\n')

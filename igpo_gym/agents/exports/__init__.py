@@ -75,8 +75,9 @@ def export(
         turns: which turns are trained on, such as ``"gain >= 0"``.
         estimator: what makes the advantages of turns from what they were paid.
 
-    Raises SpecError for what does not fit and for an export with nothing in it, DataError for what is no
-    record, MissingExtraError, and FileExistsError for a folder that holds something.
+    Raises SpecError for what does not fit and for an export with nothing in it, ValueError where ``out`` is
+    ``records``, DataError for what is no record, MissingExtraError, and FileExistsError for a folder that
+    holds something.
     """
     records, out = Path(records), Path(out)
     chosen = choose(FORMATS, form, "format of exports")
@@ -85,9 +86,7 @@ def export(
     selection = Selection.read(where, best, top, turns, estimator)
     if chosen.folder and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is there already; name another folder")
-    if out.exists() and out.samefile(records):
-        raise SpecError(f"--out is the file that is read ({records}); name another file")
-    check_writable(out, folder=chosen.folder)
+    check_writable(out, records, folder=chosen.folder)
     tokens = None if tokenizer is None else Tokens.of(tokenizer)
     count = 0
 
