@@ -202,11 +202,7 @@ def marks(config: type[EnvConfig], mark: type[T]) -> dict[str, T]:
 
 def shown(config: EnvConfig) -> dict[str, Any]:
     """The fields by name, as they are shown and stored: without the credentials of URLs."""
-    values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return {
-        name: without_credentials(value) if isinstance(value, str) else value
-        for name, value in values.items()
-    }
+    return without_credentials({field.name: getattr(config, field.name) for field in fields(config)})
 
 
 def _hints(config: type[EnvConfig]) -> dict[str, Any]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 _SENTENCE_END = re.compile(r"[.!?]['\"”’)]*\s+|\n+")
 _BLANKS = re.compile(r"\s+")
@@ -120,13 +124,24 @@ _AUTHORITY = re.compile(
 )
 
 
-def without_credentials(text: str) -> str:
-    """The text, with the user and password taken out of every URL in it: what may be shown and stored.
+def without_credentials(value: T) -> T:
+    """The value, with the user and password taken out of every URL in it: what may be shown and stored.
+
+    It is a text, or lists, tuples and mappings of such, at any depth; anything else is returned as it is.
 
     >>> without_credentials("no answer from HTTP://me:secret@host:8000/v1#kind=chat")
     'no answer from HTTP://host:8000/v1#kind=chat'
+    >>> without_credentials({"tools": ["search", "mcp:http://me:secret@host"], "top_k": 3})
+    {'tools': ['search', 'mcp:http://host'], 'top_k': 3}
     """
-    return _STRETCH.sub(_anonymous, text) if "@" in text else text
+    found: Any = value
+    if isinstance(found, str):
+        found = _STRETCH.sub(_anonymous, found) if "@" in found else found
+    elif isinstance(found, Mapping):
+        found = {name: without_credentials(each) for name, each in found.items()}
+    elif type(found) in (list, tuple):
+        found = type(found)(map(without_credentials, found))
+    return cast(T, found)
 
 
 _STRETCH = re.compile(r"\S+")

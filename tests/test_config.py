@@ -56,6 +56,20 @@ def test_passwords_are_not_shown() -> None:
     assert "secret" in config.scorer
 
 
+def test_passwords_in_lists_and_mappings_are_not_shown() -> None:
+    mcp, tools = "mcp:http://me:secret@host", ("search", "open")
+    config = replace(CHEAP, tools=["search", (mcp,)], probe={"url": [mcp]})
+    assert shown(config)["tools"] == ["search", ("mcp:http://host",)]
+    assert "secret" not in repr(config) + json.dumps(shown(config))
+    for given in (
+        {"config": asdict(CHEAP) | {"reference": "http://me:secret@host/v1"}},
+        {"config": replace(CHEAP, tools=[*tools], reference="http://me:secret@host/v1")},
+    ):
+        env = gym.make("SearchQA-v0", **given)
+        assert "secret" not in env.spec.to_json() + repr(env.spec)
+        assert env.unwrapped.config.reference == "http://me:secret@host/v1"
+
+
 def test_every_spec_says_what_it_names_and_every_field_what_it_means() -> None:
     assert {names.kind for names in marks(EnvConfig, Names).values()} <= set(KINDS)
     assert all(text.endswith(".") for text in meanings(EnvConfig).values())

@@ -98,14 +98,12 @@ class WithoutCredentials:
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
-            spec = replace(spec, kwargs={name: _shown(value) for name, value in spec.kwargs.items()})
+            kwargs = {
+                name: shown(each) if isinstance(each, EnvConfig) else each
+                for name, each in spec.kwargs.items()
+            }
+            spec = replace(spec, kwargs=without_credentials(kwargs))
         self._spec = spec
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, EnvConfig):
-        return shown(value)
-    return without_credentials(value) if isinstance(value, str) else value
 
 
 class Assembled(WithoutCredentials):

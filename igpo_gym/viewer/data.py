@@ -108,7 +108,7 @@ def details(
     episode = shown.episode
     return {
         "settings": {
-            name: without_credentials(value) if isinstance(value, str) else value
+            name: without_credentials(value)
             for name, value in shown.settings.items()
             if value not in (None, "") and not name.endswith(("_hash", "_fingerprint"))
         },

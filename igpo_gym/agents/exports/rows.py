@@ -103,7 +103,7 @@ class SingleTurn:
     """One message of the agent, with all before it as its prompt."""
 
     key: tuple[Any, ...]
-    """The question and the transcript before it: equal where two turns share their past."""
+    """The group and the transcript before it: equal where two turns share their past and are compared."""
     prompt: Any
     completion: Any
     """Texts, or with chat messages lists of them."""
@@ -127,7 +127,7 @@ def single_turns(chosen: Chosen, form: str, tokens: Tokens | None) -> Iterator[S
         said = turn.segments[place]
         past = (*episode.context(number - 1), *turn.segments[:place])
         prompt, completion, same, apart = _told(episode, past, said, turn.segments[place + 1 :], tokens)
-        key = (episode.question.id, *((each.author, each.role, each.text) for each in past))
+        key = (chosen.group, *((each.author, each.role, each.text) for each in past))
         label = {**named(chosen), "turn": number}
         yield SingleTurn(key, prompt, completion, advantages[number - 1], same, apart, label)
 

@@ -35,6 +35,8 @@ class Chosen:
     episode: Episode
     place: str
     """Its file and line, for messages."""
+    group: Hashable
+    """Whose attempts it is compared with."""
     split: Split | None
     advantages: tuple[float, ...] | None
     """For each turn; None where a record of the file has no split."""
@@ -121,15 +123,13 @@ class Selection:
         for number, (_, episode) in enumerate(read_recordings(path), 1):
             if number in chosen:
                 known = None if advantages is None else advantages[number - 1]
-                yield self._chosen(f"{path}, line {number}", episode, lines[number - 1].split, known)
+                yield self._chosen(f"{path}, line {number}", episode, lines[number - 1], known)
 
-    def _chosen(
-        self, place: str, episode: Episode, split: Split | None, known: tuple[float, ...] | None
-    ) -> Chosen:
-        told = Told(episode, split, known)
+    def _chosen(self, place: str, episode: Episode, line: _Line, known: tuple[float, ...] | None) -> Chosen:
+        told = Told(episode, line.split, known)
         looks = [_lookup(TURN, (told, turn), place) for turn in range(1, len(episode.turns) + 1)]
         kept = tuple(self.turns is None or self.turns(look) for look in looks)
-        return Chosen(episode, place, split, known, kept)
+        return Chosen(episode, place, line.leaf.group, line.split, known, kept)
 
     def _lines(self, path: Path) -> Iterator[_Line]:
         """What is decided by, of each line of the file."""

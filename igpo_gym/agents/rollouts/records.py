@@ -326,9 +326,7 @@ def write_episodes(
     ``settings`` are what they were made with; credentials in URLs are left out. ``reward`` is what they were
     paid.
     """
-    told = {
-        key: without_credentials(each) if isinstance(each, str) else each for key, each in settings.items()
-    }
+    told = without_credentials(dict(settings))
     with written_file(path) as file:
         file.writelines(record_line(told, episode, reward) for episode in episodes)
 

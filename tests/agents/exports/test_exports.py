@@ -240,6 +240,27 @@ def test_dpo_pairs_the_turns_at_which_branches_part(place: Path) -> None:
         assert row["margin"] > 0
 
 
+@pytest.mark.parametrize("apart", [{"step": 7}, {"questions": "theirs"}])
+def test_turns_that_are_not_compared_are_neither_paired_nor_one_row(
+    place: Path, apart: dict[str, Any]
+) -> None:
+    """Their advantages are relative to their own groups: steps of a trainer, sets that share ids."""
+    path = priced(place, chat)
+    lines = path.read_text().splitlines()[:2]
+    for number in range(2):  # the searches of the other group are other ones; its answers are the same
+        other = lines[number].replace(QUERIES[number], f"other {number}")
+        record = json.loads(other)
+        lines.append(json.dumps(record | {"settings": record["settings"] | apart}))
+    path.write_text("\n".join(lines))
+    export(path, "o.jsonl", "dpo")
+    pairs = [tuple(row[name][0]["content"] for name in ("chosen", "rejected")) for row in rows("o.jsonl")]
+    searches = [(QUERIES[0], QUERIES[1]), ("other 0", "other 1")]
+    assert pairs == [tuple(f"<search>{query}</search>" for query in pair) for pair in searches]
+    path.write_text("\n".join([*lines[:2], json.dumps(json.loads(lines[0]) | {"settings": apart})]))
+    assert export(path, "o.jsonl", "kto", turns="turn == 1").rows == 2  # alone in its group, it is worth 0
+    assert rows("o.jsonl")[0]["advantage"] == pytest.approx(2, abs=0.01)
+
+
 def test_kto_labels_are_signs_and_shared_turns_are_one_row(place: Path, model: str) -> None:
     path = priced(place, inside)
     made = export(path, "o.jsonl", "kto", tokenizer=model)
