@@ -7,6 +7,7 @@ time. Behind this they share calls as the episodes of a vector environment do.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 import weakref
@@ -14,9 +15,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -50,6 +52,7 @@ class Batches(Generic[A, B]):
     When a batch fails, its orders are asked one by one, so an error reaches the caller whose order caused it
     and nobody else. Use it as a context manager, or :meth:`close` it: orders that still wait then fail with
     ``closed``, as do later ones. The thread of one that nobody holds any more ends by itself, as if closed.
+    A process that is forked has a thread of its own, and none of the orders that waited.
 
     >>> with Batches(lambda numbers: [2 * number for number in numbers]) as doubled:
     ...     doubled.place([1, 2]).result()
@@ -66,8 +69,14 @@ class Batches(Generic[A, B]):
         closed: Callable[[], Exception] = lambda: RuntimeError("it is closed"),
         name: str = "igpo_gym-batches",
     ) -> None:
-        self._service = _Service(answer, size, wait, orders, closed)
-        self._worker = threading.Thread(target=self._service.run, name=name, daemon=True)
+        self._made = partial(_Service, answer, size, wait, orders, closed)
+        self._name = name
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
+        self._service: _Service[A, B] = self._made()
+        self._worker = threading.Thread(target=self._service.run, name=self._name, daemon=True)
         self._worker.start()
         weakref.finalize(self, self._service.closing.set)
 
@@ -97,6 +106,22 @@ class Batches(Generic[A, B]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+_ALL: weakref.WeakSet[Batches[Any, Any]] = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    """No thread but the one that forked lives on in the child, and any lock may be held for ever there."""
+    for batches in list(_ALL):
+        closed = batches._service.closing.is_set()
+        batches._begin()
+        if closed:
+            batches._service.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 
 @dataclass(slots=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -112,3 +114,36 @@ def test_orders_of_one_that_nobody_holds_any_more_are_told() -> None:
     assert first.result(PATIENCE) == [1]
     with pytest.raises(RuntimeError, match="it is closed"):
         second.result(PATIENCE)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_process_is_answered_whatever_the_threads_of_its_parent_were_at() -> None:
+    context = multiprocessing.get_context("fork")
+    busy, gate, heard = threading.Event(), threading.Event(), context.Queue()
+    parent = os.getpid()
+
+    def answer(asked: Sequence[int]) -> Sequence[int]:
+        if os.getpid() == parent:
+            busy.set()
+            assert gate.wait(PATIENCE)
+        return [10 * number for number in asked]
+
+    def ask() -> None:
+        found = batches.place([7]).result(PATIENCE)
+        batches.close()
+        try:
+            shut.place([1])
+        except RuntimeError as problem:
+            heard.put((found, batches.waiting, str(problem)))
+
+    with Batches(answer) as batches, Batches(answer) as shut:
+        shut.close()
+        first = batches.place([1])
+        assert busy.wait(PATIENCE)
+        second = batches.place([2])
+        with batches._service.changed:  # as by a thread that places an order
+            child = context.Process(target=ask, daemon=True)
+            child.start()
+        assert heard.get(timeout=PATIENCE) == ([70], 0, "it is closed")
+        gate.set()
+        assert first.result(PATIENCE) + second.result(PATIENCE) == [10, 20]
