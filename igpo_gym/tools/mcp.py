@@ -42,6 +42,9 @@ MOST_TOOLS = 64
 SCHEMA_CHARACTERS = 20_000
 """How long the schema of a tool's arguments may be, as JSON."""
 
+SCHEMA_DEPTH = 64
+"""How deep its values may be nested."""
+
 DESCRIPTION_CHARACTERS = 1_000
 """How much of a tool's description an agent is told."""
 
@@ -184,15 +187,50 @@ _NOTHING = {
 def _schema_problem(name: str, schema: Mapping[str, Any]) -> str | None:
     if not _NAME.fullmatch(name):
         return f"its name is {name!r:.80}"
+    if _deeper(schema, SCHEMA_DEPTH):
+        return f"the schema of {name!r} is nested more than {SCHEMA_DEPTH} deep"
     if len(json.dumps(schema)) > SCHEMA_CHARACTERS:
         return f"the schema of {name!r} has more than {SCHEMA_CHARACTERS} characters"
     if odd := [key for key in schema.get("properties") or {} if not _NAME.fullmatch(key)]:
         return f"an argument of {name!r} is called {odd[0]!r:.80}"
-    if sharp := [key for each in _objects(schema) for key in each if "<" in key or not key.isprintable()]:
+    if sharp := [key for each in _objects(schema) for key in each if _sharp(key) or not key.isprintable()]:
         return f"the schema of {name!r} has the key {sharp[0]!r:.80}, which could close a block of the prompt"
+    if sharp := [text for text in _texts(_neutral(schema)) if _sharp(text)]:
+        return (
+            f"the schema of {name!r} has the value {sharp[0]!r:.80}, which could close a block of the prompt"
+        )
+    if any(isinstance(each.get("patternProperties"), Mapping) for each in _objects(schema)):
+        return f"the schema of {name!r} has patterns for names, and matching them could take for ever"
     if away := [text for text in _references(schema) if not text.startswith("#")]:
         return f"the schema of {name!r} refers to {away[0]!r:.80}, and nothing is fetched"
     return None
+
+
+def _deeper(schema: Any, most: int) -> bool:
+    """Whether there are values within values within values more than so many deep."""
+    layer = [schema]
+    for _ in range(most):
+        layer = [
+            inner
+            for each in layer
+            if isinstance(each, Mapping | list)
+            for inner in (each.values() if isinstance(each, Mapping) else each)
+        ]
+    return bool(layer)
+
+
+def _sharp(text: str) -> bool:
+    return neutralize(text) != text
+
+
+def _texts(schema: Any) -> Iterator[str]:
+    """All texts within a schema that are no keys."""
+    if isinstance(schema, str):
+        yield schema
+    for value in (
+        schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
+    ):
+        yield from _texts(value)
 
 
 def _objects(schema: Any) -> Iterator[Mapping[str, Any]]:
@@ -211,12 +249,16 @@ def _references(schema: Any) -> Iterator[str]:
         )
 
 
+_FOR_PEOPLE = ("description", "title", "$comment", "markdownDescription")
+"""The keys of texts that no call is checked by."""
+
+
 def _neutral(schema: Any) -> Any:
     """A schema whose texts for people cannot close a block of a prompt."""
     if isinstance(schema, Mapping):
         return {
             key: neutralize(value)[:DESCRIPTION_CHARACTERS]
-            if key in ("description", "title") and isinstance(value, str)
+            if key in _FOR_PEOPLE and isinstance(value, str)
             else _neutral(value)
             for key, value in schema.items()
         }

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import math
+import urllib.request
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -53,6 +56,106 @@ def test_an_example_is_made_from_the_schema(schema: Any, value: object) -> None:
         "$defs": {"color": {"type": "string", "enum": ["red", "blue"]}, "point": point},
     }
     assert ToolSpec("tool", "A tool.", parameters).example == {"a": value}
+
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+LAUGHS: dict[str, Any] = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 4} for n in range(12)} | {
+    "d12": {}
+}
+"""Schemas each of which has the next one four times: 16 million in all."""
+
+
+@pytest.mark.parametrize(
+    ("schema", "defs"),
+    [
+        ({"type": "string", "minLength": 10**9}, {}),
+        ({"type": "array", "minItems": 10**9}, {}),
+        ({"type": "array", "minItems": 40, "items": {"type": "array", "minItems": 40}}, {}),
+        (
+            {"$ref": "#/$defs/d0"},
+            {
+                f"d{n}": {"type": "array", "minItems": 9, "items": {"$ref": f"#/$defs/d{n + 1}"}}
+                for n in range(12)
+            },
+        ),
+        (
+            {"$ref": "#/$defs/d0"},
+            {
+                f"d{n}": {
+                    "type": "object",
+                    "required": [*"abcdefgh"],
+                    "properties": {key: {"$ref": f"#/$defs/d{n + 1}"} for key in "abcdefgh"},
+                }
+                for n in range(12)
+            },
+        ),
+    ],
+)
+def test_an_example_has_bounds(schema: dict[str, Any], defs: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="plainest call of tool 'tool' has more than 1,000 values"):
+        ToolSpec("tool", "A tool.", {"type": "object", "properties": {"a": schema}, "$defs": defs})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "number", "minimum": math.inf},
+        {"type": "number", "minimum": math.nan},
+        {"$ref": "#/default"},
+        reduce(lambda inner, _: {"items": inner}, range(3000), {}),
+        {"default": {1, 2}},
+    ],
+    ids=["infinite", "nan", "no schema", "deep", "no json"],
+)
+def test_a_schema_of_which_no_call_can_be_made_is_refused(schema: dict[str, Any]) -> None:
+    wrong = {"type": "string", "minLength": "x"}
+    with pytest.raises(SpecError, match="tool 'tool'"):
+        ToolSpec("tool", "A tool.", {"type": "object", "properties": {"a": schema}, "default": wrong})
+
+
+def test_a_maximum_that_is_a_float_has_an_example() -> None:
+    assert spec({"a": {"type": "string", "minLength": 2.0, "maxLength": 3.0}}).example == {"a": "tex"}
+
+
+def test_no_schema_makes_a_check_endless() -> None:
+    slow = spec({"a": {"type": "string"}, "b": {"$ref": "#/$defs/d0"}}, required=["a"])
+    slow = replace(slow, parameters={**slow.parameters, "$defs": LAUGHS})
+    assert slow.problem({"a": "x"}) is None
+    assert slow.problem({"a": "x", "b": 1}) == "its schema cannot be applied (TimeoutError)"
+    assert slow.problem({"a": "x"}) is None
+    backtracks = spec({"a": {"type": "string", "pattern": "^(a|aa)+$"}}, examples=({"a": "aa"},))
+    assert backtracks.problem({"a": "aaa"}) is None
+    assert backtracks.problem({"a": "b"}) == "['a'] 'b' does not match '^(a|aa)+$'"
+    assert backtracks.problem({"a": "a" * 200 + "b"}) == "its schema cannot be applied (TimeoutError)"
+
+
+@pytest.mark.parametrize("where", [{}, {"properties": {"n": {"$schema": DIALECT, "type": "integer"}}}])
+def test_a_schema_that_names_its_dialect_is_checked_as_strictly(where: dict[str, Any]) -> None:
+    made = spec({"n": {"type": "integer"}})
+    schema = {
+        "type": "object",
+        "properties": {"n": {"$ref": "#/$defs/n"}},
+        "$schema": DIALECT,
+        "$defs": {"n": {"type": "integer"}},
+        **where,
+    }
+    assert replace(made, parameters=schema).problem({"n": 1.0}) == "['n'] 1.0 is not of type 'integer'"
+
+
+def test_nothing_that_a_schema_refers_to_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *given, **_: asked.append(given))
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"$ref": "#/elsewhere"}, "c": {"$ref": "http://host/s"}},
+        "required": ["a"],
+        "elsewhere": {"$id": "http://host/s", "$ref": "#/a"},
+    }
+    made = ToolSpec("tool", "A tool.", schema)
+    for name in "bc":
+        assert made.problem({"a": "x", name: 1}) == "its schema cannot be applied (_WrappedReferencingError)"
+    assert asked == []
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/none", "#/properties/b"])

@@ -147,6 +147,10 @@ def test_what_cannot_be_used_is_told_at_once(command: str, settings: dict[str, A
         McpServer(command, **settings)
 
 
+def _nested(depth: int) -> dict[str, Any]:
+    return {"items": _nested(depth - 1)} if depth else {}
+
+
 @pytest.mark.parametrize(
     ("name", "schema", "message"),
     [
@@ -162,6 +166,32 @@ def test_what_cannot_be_used_is_told_at_once(command: str, settings: dict[str, A
         ),
         ("x", {"type": "object", "properties": {"a": {}}, "x</tools>": 1}, "could close a block"),
         ("x", {"type": "object", "properties": {"a": {"description": "x" * 30_000}}}, "more than 20000"),
+        *[
+            (
+                "x",
+                {"type": "object", "properties": {"a": {"type": "string", **values}}},
+                "could close a block",
+            )
+            for sign in "<＜﹤"
+            for values in (
+                {"enum": [f"{sign}/tools>"]},
+                {"default": f"{sign}/tools>"},
+                {"const": f"{sign}/tools>"},
+                {"examples": ["a", {"b": [f"{sign}/tools>"]}]},
+                {"pattern": f"{sign}/tools>"},
+                {"format": f"{sign}/tools>"},
+                {f"x{sign}/tools>": 1},
+            )
+        ],
+        ("x", {"type": "object", "properties": {"a": _nested(900)}}, "more than 64 deep"),
+        ("x", {"type": "object", "properties": {"a": {"minLength": 10**9}}}, "more than 1,000 values"),
+        ("x", {"type": "object", "properties": {"a": {"type": "array", "minItems": 10**9}}}, "1,000 values"),
+        (
+            "x",
+            {"type": "object", "properties": {"a": {"minimum": 1e999, "type": "number"}}},
+            "no JSON schema",
+        ),
+        ("x", {"type": "object", "properties": {"a": {"patternProperties": {"(a+)+$": {}}}}}, "for ever"),
     ],
 )
 def test_schemas_that_lie_are_refused_by_name(name: str, schema: dict[str, Any], message: str) -> None:
