@@ -126,14 +126,15 @@ def show_episodes(
 
       igpo-gym show priced.jsonl --summary
     """
-    from igpo_gym.agents.rollouts.records import read_rollouts
+    from igpo_gym.agents.rollouts.records import read_recordings, read_rollouts
     from igpo_gym.agents.rollouts.searches import searches
     from igpo_gym.data.scores import resolve_metric
 
     with explained():
         if summary:
             resolve_metric(metric)
-            _print_summary(searches(read_rollouts(file), metric), metric)
+            played = ((str(kept.get("questions", "")), each) for kept, each in read_recordings(file))
+            _print_summary(searches(played, metric), metric)
             return
         if worst and best:
             raise ValueError("--worst and --best cannot both come first; give one of them")
@@ -156,14 +157,24 @@ def show_episodes(
 def _value(by: str | None, file: Path) -> Callable[[Episode], float]:
     """What episodes are put in order by."""
     from igpo_gym.agents.rollouts.records import read_rollouts
-    from igpo_gym.data.scores import resolve_metric, score
+    from igpo_gym.data.scores import resolve_metric, told
 
     if by is None:
         by = "reward" if next((bool(episode.rewards) for episode in read_rollouts(file)), False) else "f1"
     if by in _VALUES:
         return _VALUES[by]
     metric = resolve_metric(by)
-    return lambda episode: score(metric, episode)
+
+    def value(episode: Episode) -> float:
+        found = told(metric, episode)
+        if found is None:
+            raise ValueError(
+                f"the record of question {episode.question.id!r}, which is protected, does not tell {by}; "
+                "order by reward, gain, turns, em or f1"
+            )
+        return found
+
+    return value
 
 
 def _reward(episode: Episode) -> float:
@@ -201,6 +212,10 @@ def _print_summary(found: Searches, metric: str) -> None:
     from igpo_gym.agents.rollouts.searches import GAIN, PREDICTORS
 
     console.print(f"{found.episodes} episodes, {found.right} right by {metric}", markup=False)
+    if found.untold:
+        console.print(
+            f"{found.untold} of protected questions, whose records do not tell {metric}", markup=False
+        )
     if found.unmeasured:
         console.print(
             f"{found.unmeasured} have no beliefs: measure them with igpo-gym relabel --records --scorer ...",

@@ -21,7 +21,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.search.identity import identity_of
-from igpo_gym.search.interface import Corpus, DocumentSource, Retriever
+from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_ranked
 from igpo_gym.text import first_sentences, without_credentials
 
 
@@ -50,10 +50,15 @@ class Flawed:
         """For each query at most ``k`` passages, best first."""
         missed = [query for query in queries if self.flaws.misses(query)]
         hit = [query for query in queries if not self.flaws.misses(query)]
-        found = dict(zip(hit, self.retriever.search(hit, k) if hit else (), strict=True))
-        deep = self.retriever.search(missed, 2 * k) if missed else ()
-        found |= {query: passages[k:] for query, passages in zip(missed, deep, strict=True)}
+        found = dict(zip(hit, self._searched(hit, k), strict=True))
+        deep = zip(missed, self._searched(missed, 2 * k), strict=True)
+        found |= {query: passages[k : 2 * k] for query, passages in deep}
         return [[self.beginning(passage) for passage in found[query]] for query in queries]
+
+    def _searched(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        found = self.retriever.search(queries, k) if queries else []
+        check_ranked(type(self.retriever).__name__, found, len(queries))
+        return found
 
     def beginning(self, passage: Passage) -> Passage:
         """What a search shows of a passage."""

@@ -17,7 +17,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.search.identity import identity_of
-from igpo_gym.search.interface import Retriever, check_found
+from igpo_gym.search.interface import Retriever, check_ranked
 from igpo_gym.text import without_credentials
 
 K = 60
@@ -56,7 +56,7 @@ class Hybrid:
         depth = max(k, self.depth)
         found = [part.search(queries, depth) for part in self.parts]
         for part, rankings in zip(self.parts, found, strict=True):
-            check_found(type(part).__name__, rankings, len(queries))
+            check_ranked(type(part).__name__, rankings, len(queries))
         return [self._joined(rankings)[:k] for rankings in zip(*found, strict=True)]
 
     def _joined(self, rankings: Sequence[Sequence[Passage]]) -> list[Passage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 from igpo_gym.episode import Passage
@@ -101,7 +102,16 @@ def check_found(name: str, results: Any, count: int) -> None:
             )
 
 
+def check_ranked(name: str, results: Any, count: int) -> None:
+    """As :func:`check_found`, for what a search found: no passage stands twice in a list."""
+    check_found(name, results, count)
+    for passages in results:
+        if len(set(map(_id, passages))) < len(passages):
+            raise TypeError(f"the retriever {name} returned two passages of one id for a query")
+
+
 _PASSAGES = frozenset((Passage,))
+_id = attrgetter("id")
 
 
 def _shown(value: Any) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
 
 from igpo_gym.episode import Action, Episode, Passage, ToolCall, ToolCalls, ToolResult
-from igpo_gym.search.interface import Retriever, check_found
+from igpo_gym.search.interface import Retriever, check_ranked
 from igpo_gym.tools.interface import ToolSpec
 
 SEARCH = ToolSpec(
@@ -61,9 +60,6 @@ def call_queries(call: ToolCall) -> tuple[str, ...]:
     return (query,) if isinstance(query, str) else tuple(query)
 
 
-_id = attrgetter("id")
-
-
 @dataclass(frozen=True, slots=True)
 class Search:
     """Finds passages with a retriever, all queries of a step in one call, equal ones asked once.
@@ -98,11 +94,6 @@ class Search:
 
     def _found(self, queries: list[str]) -> dict[str, tuple[Passage, ...]]:
         results = self.retriever.search(queries, self.top_k)
-        name = type(self.retriever).__name__
-        check_found(name, results, len(queries))
-        found: dict[str, tuple[Passage, ...]] = {}
-        for query, passages in zip(queries, results, strict=True):
-            found[query] = first = tuple(passages[: self.top_k])
-            if len(set(map(_id, first))) < len(first):
-                raise TypeError(f"the retriever {name} returned two passages of one id for a query")
-        return found
+        check_ranked(type(self.retriever).__name__, results, len(queries))
+        firsts = (tuple(passages[: self.top_k]) for passages in results)
+        return dict(zip(queries, firsts, strict=True))

@@ -28,6 +28,16 @@ PASSAGES = [
 QUESTIONS = QuestionSet("tiny", [Question("q", "Where?", ("Danzig",))], PASSAGES, "tiny")
 
 
+class Wrong:
+    """Returns what a retriever must not."""
+
+    def __init__(self, found: list[Passage], lists: int = 1) -> None:
+        self.found, self.lists = found, lists
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        return [self.found] * self.lists
+
+
 class Counted:
     """Remembers what it was asked."""
 
@@ -81,6 +91,18 @@ def test_a_query_that_misses_brings_what_comes_next() -> None:
     assert [p[0].id for p in found] == ["2" if flaws.misses(query) else "1" for query in queries]
     assert sorted(k for _, k in behind.asked) == [1, 2]  # one call each, for all queries together
     assert Flawed(behind, flaws).search([], 1) == []
+
+
+@pytest.mark.parametrize("miss", [0.0, 1.0])
+def test_results_that_no_retriever_may_return_are_refused(miss: float) -> None:
+    for wrong, message in (
+        (Wrong([PASSAGES[0]] * 2), "Wrong returned two passages of one id"),
+        (Wrong(PASSAGES, lists=2), "Wrong must return a list of passages for each of 1 queries"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            Flawed(wrong, Flaws(1, miss)).search(["port"], 1)
+    many = Flawed(Wrong(PASSAGES), Flaws(1, miss))
+    assert len(many.search(["port"], 1)[0]) == (1 if miss else 3)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])

@@ -97,6 +97,8 @@ def test_a_part_that_fails_fails_the_whole() -> None:
         Hybrid([Fixed("a"), Down("b")]).search(["q"], 1)
     with pytest.raises(TypeError, match=r"retriever Short must return .* of 2 queries, .* 0 results"):
         Hybrid([Fixed("a"), Short("b")]).search(["p", "q"], 1)
+    with pytest.raises(TypeError, match="retriever Fixed returned two passages of one id"):
+        Hybrid([Fixed("ab"), Fixed("bab")]).search(["p"], 3)
 
 
 def test_facts_are_those_of_the_parts() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from igpo_gym.agents.rollouts.summary import Values
-from igpo_gym.data.scores import Metric, score
+from igpo_gym.data.scores import Metric, told
 from igpo_gym.episode import Episode, ToolCalls
 from igpo_gym.statistics import SHARE, Estimate, auc, estimate, mean_over
 
@@ -20,7 +20,8 @@ RIGHT = 0.5
 class Searches:
     """Values of all searches (turns that called tools), and of the episodes that they belong to.
 
-    The unit of every interval is the question. An episode without beliefs is counted and adds no values.
+    The unit of every interval is the question of a set. An episode without beliefs is counted and adds no
+    values; one of which nothing tells whether it is right is counted apart.
     """
 
     episodes: int = 0
@@ -28,6 +29,8 @@ class Searches:
     """How many of them answered rightly."""
     unmeasured: int = 0
     """How many have no beliefs."""
+    untold: int = 0
+    """How many are beside these: their texts are hidden, and their records do not have the metric."""
     curves: dict[bool, dict[int, Values]] = field(default_factory=lambda: {True: {}, False: {}})
     """Of right and of wrong episodes, by turn (0: the prompt) the beliefs."""
     predictors: dict[str, dict[bool, Values]] = field(default_factory=dict)
@@ -60,8 +63,10 @@ PREDICTORS = (GAIN, "all gains of an episode", "last belief")
 """What may tell a right answer: b_t - b_{t-1} of each search, b_T - b_0, and b_T."""
 
 
-def searches(episodes: Iterable[Episode], metric: str | Metric = "em") -> Searches:
-    """Collect the values of ended episodes, one at a time; ``metric`` says whether an answer is right.
+def searches(episodes: Iterable[tuple[str, Episode]], metric: str | Metric = "em") -> Searches:
+    """Collect the values of ended episodes, each with the name of its set of questions.
+
+    They are read one at a time. ``metric`` says whether an answer is right.
 
     >>> from igpo_gym.agents.policies import resolve_policy
     >>> from igpo_gym.agents.rollouts.collect import collect
@@ -69,18 +74,23 @@ def searches(episodes: Iterable[Episode], metric: str | Metric = "em") -> Search
     >>> from igpo_gym.envs.setup import assemble
     >>> questions, engine = assemble(EnvConfig(questions="world:test", scorer="nano", reward="igpo"))
     >>> expert = resolve_policy("expert", questions, engine.protocol)
-    >>> found = searches(collect(engine, expert, questions.questions[:3]))
+    >>> played = collect(engine, expert, questions.questions[:3])
+    >>> found = searches((questions.name, episode) for episode in played)
     >>> found.right, round(found.gained().value, 2), [turn for turn, _ in found.curve(right=True)]
     (3, 0.86, [0, 1, 2, 3])
     """
     found = Searches()
-    for episode in episodes:
-        right = score(metric, episode) >= RIGHT
+    for name_of_set, episode in episodes:
+        reached = told(metric, episode)
+        if reached is None:
+            found.untold += 1
+            continue
+        right = reached >= RIGHT
         found.episodes += 1
         found.right += right
         found.unmeasured += not episode.beliefs
         beliefs = [belief.prob for belief in episode.beliefs]
-        question = episode.question.id
+        question = f"{name_of_set}: {episode.question.id}"  # sets may share ids
         for turn, belief in enumerate(beliefs):
             found.curves[right].setdefault(turn, Values()).add(belief, question)
         for name, value in _values(episode, beliefs):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -28,9 +29,11 @@ EPISODES = [
     episode("7", "wrong"),
 ]
 
+PLAYED = [("mine", each) for each in EPISODES]
+
 
 def test_the_figures_are_those_that_counting_gives() -> None:
-    found = searches(EPISODES)
+    found = searches(PLAYED)
     right, wrong = [0.4, 0.4, 0.1, -0.05], [-0.1, 0.3, -0.05, 0.05]
     assert (found.episodes, found.right, found.unmeasured) == (7, 3, 1)
     assert found.gained().value == pytest.approx(5 / 8)
@@ -44,13 +47,28 @@ def test_the_figures_are_those_that_counting_gives() -> None:
 
 
 def test_the_curves_are_means_of_those_that_got_so_far() -> None:
-    found = searches(EPISODES)
+    found = searches(PLAYED)
     curve = {turn: estimate.value for turn, estimate in found.curve(right=True)}
     assert curve == pytest.approx({0: 0.7 / 3, 1: 1.15 / 3, 2: 0.9})
     assert [turn for turn, _ in found.curve(right=False)] == [0, 1, 2]
 
 
 def test_another_metric_calls_other_answers_right() -> None:
-    found = searches([episode("1", "it is right", 0.1, 0.2)], "cover_em")
+    found = searches([("mine", episode("1", "it is right", 0.1, 0.2))], "cover_em")
     assert found.right == 1
-    assert searches([episode("1", "it is right", 0.1, 0.2)]).right == 0
+    assert searches([("mine", episode("1", "it is right", 0.1, 0.2))]).right == 0
+
+
+def test_questions_of_two_sets_are_two_questions_whatever_their_ids() -> None:
+    found = searches(PLAYED + [("theirs", each) for each in EPISODES])
+    assert found.auc(GAIN).units == 12
+
+
+def test_protected_episodes_are_right_where_their_records_say_so() -> None:
+    sealed = []
+    for number, scores in enumerate(({"em": 1.0}, {"em": 0.0}, {"em": 1.0}, {})):
+        played = episode(str(number), "a", 0.1, 0.2)
+        question = replace(played.question, protected=True, text="hidden:0")
+        sealed.append(replace(played, question=question, extra={"sealed": scores}))
+    found = searches([("browsecomp", each) for each in sealed])
+    assert (found.episodes, found.right, found.untold) == (3, 2, 1)
