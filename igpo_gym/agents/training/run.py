@@ -22,7 +22,7 @@ from igpo_gym.agents.rollouts.branches import Branching, Leaf, grouped, owners
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.costs import Meter, Spent
 from igpo_gym.agents.rollouts.tokens import token_rows
-from igpo_gym.agents.training.alarms import LAG, WINDOW, alarms, paid_metrics
+from igpo_gym.agents.training.alarms import KEPT, alarms, paid_metrics
 from igpo_gym.agents.training.batches import (
     Sample,
     micro_batches,
@@ -196,7 +196,7 @@ class Run:
             "seconds": self.seconds,
             **{f"share_{what}": seconds / spent for what, seconds in self.watch.seconds.items()},
         }
-        self.history = [*self.history, metrics][-(LAG + WINDOW) :]
+        self.history = [*self.history, metrics][-KEPT:]
         told = alarms(self.history)
         self._warner.of_alarms(self.updates, told)
         return metrics | told
@@ -259,7 +259,7 @@ class Run:
             self.copy.load_state_dict(state["scorer"])
         self.updates, self.tokens, self.seconds, self.best = state["progress"]
         lines = read_log(self.out / "log.jsonl")
-        self.history = [line for line in lines if 0 < line["update"] <= self.updates][-(LAG + WINDOW) :]
+        self.history = [line for line in lines if 0 < line["update"] <= self.updates][-KEPT:]
         return True
 
     def rollouts(self) -> list[Episode]:

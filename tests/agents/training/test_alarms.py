@@ -9,7 +9,7 @@ import pytest
 
 from igpo_gym.agents.policies.scripted import SCRIPTED, Knowledge, Script, ScriptedAgent
 from igpo_gym.agents.rollouts.collect import collect
-from igpo_gym.agents.training.alarms import ALARMS, LAG, WINDOW, alarms, paid_metrics, raised
+from igpo_gym.agents.training.alarms import ALARMS, SPAN, WINDOW, alarms, paid_metrics, raised
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.metrics import episode_metrics
 from igpo_gym.agents.training.settings import Settings
@@ -107,18 +107,20 @@ def test_each_alarm_is_raised_by_its_own_hack_alone(alarm: object) -> None:
         "forged": line(forged=0.2),
         "length": line(completion_tokens=110),
     }[alarm.name]  # type: ignore[attr-defined]
-    before = [line()] * (LAG + WINDOW)
+    before = [line()] * 2 * SPAN
     assert names(before) == set()
-    assert names([*before, *[hacked] * WINDOW]) == {alarm.name}  # type: ignore[attr-defined]
+    assert names([*before, *[hacked] * SPAN]) == {alarm.name}  # type: ignore[attr-defined]
 
 
 def test_what_is_no_hack_raises_nothing() -> None:
-    before = [line()] * WINDOW
-    assert names([*before, *[line(gain=0.6, em=0.9)] * WINDOW]) == set()  # both rise
-    assert names([*before, *[line(gain=0.0, em=0.1)] * WINDOW]) == set()  # both fall
+    before = [line()] * SPAN
+    assert names([*before, *[line(gain=0.6, em=0.9)] * SPAN]) == set()  # both rise
+    assert names([*before, *[line(gain=0.0, em=0.1)] * SPAN]) == set()  # both fall
+    assert names([*before, *[line(gain=0.5, em=0.1)] * WINDOW]) == set()  # other questions, by chance
     assert names([*before, line(forged=0.4)]) == set()  # a single batch
     assert names([line(gain_moved=0.0)] * WINDOW) == set()  # nothing is paid
-    assert alarms(before[1:]) == {}
+    assert alarms(before[: WINDOW - 1]) == {}
+    assert "alarm_apart" not in alarms([*before, *before[1:]])
 
 
 def test_length_drifts_either_way() -> None:
