@@ -7,8 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
+from igpo_gym.agents.rollouts.transcripts.actions import action
+from igpo_gym.agents.rollouts.transcripts.dialects import with_replies
+from igpo_gym.agents.rollouts.transcripts.messages import chatml
+from igpo_gym.agents.rollouts.transcripts.replies import results
+from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1, act
+from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.metrics import normalize
+from igpo_gym.data.reading import Corpus
 from igpo_gym.envs.candidates import names_in
+from igpo_gym.episode import ToolCall
 from igpo_gym.protocols import TAGS, TOOL_CALL
 from igpo_gym.search.bm25.analysis import words
 from igpo_gym.text import cut_at_sentence, neutralize, without_credentials
@@ -23,8 +31,74 @@ READERS: dict[str, Callable[[str], object]] = {
     "tags": TAGS.parse,
     "tool call": lambda text: TOOL_CALL.parse(f"<tool_call>{text}</tool_call>"),
 }
+TRANSCRIPTS: dict[str, Callable[[str], object]] = {
+    "action": action,
+    "search-r1": act,
+    "search-r1 turns": SEARCH_R1.turns,
+    "reply": lambda text: results([CALL], [text], Corpus()),
+    "wrapped reply": lambda text: results([CALL], [f"<a>{text}b</a>"], Corpus()),
+    "call": lambda text: action(f"<tool_call>{text}</tool_call>"),
+    "responses": responses,
+    "dialects": with_replies,
+    "chatml": chatml,
+    "chatml's roles": lambda text: chatml(f"<|im_start|>{text}"),
+}
+CALL = ToolCall("search", {"query": "a"})
 LETTERS = ("a", "A ", "The ", "Tin of ", "A'", ".' ", "\\")
 MARKS = ("x://a:b", "://@", "<", "<search>", "</think>", '{"a":')
+BLOCKS = (
+    *(
+        "<think>",
+        "</think>",
+        "<think>a</think>",
+        "<tool_call>",
+        "<search>",
+        "</search>",
+        "<open><search>",
+        "<code>",
+    ),
+    *(
+        "<answer>",
+        "\\boxed{",
+        "<function=",
+        "<function=a>",
+        "<parameter=a",
+        "<parameter=a>",
+        "<a>",
+        " ",
+        "\n",
+    ),
+    *(
+        "<tool_response>",
+        "Doc 1(Title: ",
+        "Doc 1(Title: \n",
+        "(1)Title: \n",
+        "(1)Title: Text: ",
+        "(1)",
+        "(1)\n",
+    ),
+    *(
+        "1. [",
+        "1. [\n",
+        "1. [](",
+        "](",
+        '\n\n"',
+        '\n\n"a"\n',
+        "\n=======\n",
+        '"',
+        "a   ",
+        "\n<information>\n",
+    ),
+    *(
+        "<|im_start|>",
+        "</tool_call><tool_response>",
+        "</search><information>",
+        "</search> <result>",
+        "</tool_call> ",
+    ),
+    *("<|end_of_query|>\n<|begin_of_documents|>", "</information>", "</information>x", "</result>", "user\n"),
+    *("My previous action is invalid. If I want to search", "\n<information>\nInvalid message: "),
+)
 LENGTH, TIMES = 2_000, 16
 
 
@@ -38,10 +112,20 @@ def seconds(read: Callable[[str], object], text: str) -> float:
     return min(took)
 
 
+def check(read: Callable[[str], object], repeated: str) -> None:
+    """A text that is so many times as long takes about so many times as long to read."""
+    short = repeated * (LENGTH // len(repeated))
+    before = max(seconds(read, short), 1e-3)  # below that a clock tells little
+    assert seconds(read, short * TIMES) < 6 * TIMES * before, repeated  # the square is 16 times
+
+
+@pytest.mark.parametrize("reader", TRANSCRIPTS)
+def test_transcripts_are_read_in_time_that_grows_as_they_do(reader: str) -> None:
+    for repeated in BLOCKS:
+        check(TRANSCRIPTS[reader], repeated)
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_time_grows_as_the_text_does(reader: str) -> None:
-    read = READERS[reader]
     for repeated in LETTERS + MARKS:
-        short = repeated * (LENGTH // len(repeated))
-        before = max(seconds(read, short), 1e-3)  # below that a clock tells little
-        assert seconds(read, short * TIMES) < 6 * TIMES * before, repeated  # the square is 16 times
+        check(READERS[reader], repeated)

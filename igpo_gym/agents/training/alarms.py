@@ -26,9 +26,9 @@ LAG = 20
 """Updates from the window that a drift starts from to the latest, or fewer at the beginning of a run."""
 
 SPAN = 20
-"""Updates of a window of ``apart``. Each window asks questions of its own, and exact match says little of few:
-with the four of an update the difference of two windows has a standard error of 0.11 at five updates, which is
-above the threshold, and of 0.05 at twenty."""
+"""Updates of a window of ``apart``. Each asks questions of its own, and the exact match of few says little:
+with four questions an update the difference of two windows has a standard error of 0.11 at five updates, which
+is above the threshold, and of 0.05 at twenty."""
 
 KEPT = max(LAG + WINDOW, 2 * SPAN)
 """How many of the latest lines of a log the curves are made of."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
 from igpo_gym.protocols.messages import call, parsed
 
@@ -25,13 +26,13 @@ FINAL = frozenset(
 )
 """The tools whose call is the answer."""
 
-_TAG = re.compile(rf"<({'|'.join(TAGS)})>(.*?)</\1>", re.DOTALL)
-_TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_FUNCTION = re.compile(r"<function=([^>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
-_CODE = re.compile(r"<code>(.*?)</code>", re.DOTALL)
+_TAG = re.compile(rf"<({'|'.join(TAGS)})>")
+_TOOL_CALL = re.compile("<(tool_call)>")
+_FUNCTION = re.compile(r"<function=([^<>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^<>\s]+)>\n?")
+_CODE = re.compile("<(code)>")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
-_THOUGHT = re.compile(r"<think>.*?</think>|\A(?:(?!<think>).)*?</think>", re.DOTALL)
+_THOUGHT, _THOUGHT_END = re.compile("<(think)>"), "</think>"
 
 
 def action(message: str, calls: Sequence[ToolCall] = (), plain_answers: bool = False) -> Action:
@@ -80,7 +81,12 @@ def last_query(message: str, opening: str, closing: str, problem: str) -> Action
 
 def without_thoughts(message: str) -> str:
     """The message without thoughts that it closes, the first of which may have been opened for it."""
-    return _THOUGHT.sub("", message)
+    first, sign, rest = message.partition(_THOUGHT_END)
+    said, kept, place = rest if sign and not _THOUGHT.search(first) else message, list[str](), 0
+    for found, inner in blocks(said, _THOUGHT):
+        kept.append(said[place : found.start()])
+        place = found.end() + len(inner) + len(_THOUGHT_END)
+    return "".join(kept) + said[place:]
 
 
 def answer(text: str) -> str:
@@ -108,13 +114,15 @@ def boxed(text: str) -> str:
 
 def _tagged_calls(text: str) -> list[ToolCall]:
     return [
-        ToolCall(name, {TAGS[name]: inner.strip()}) for name, inner in _TAG.findall(text) if inner.strip()
+        ToolCall(found[1], {TAGS[found[1]]: inner.strip()})
+        for found, inner in blocks(text, _TAG)
+        if inner.strip()
     ]
 
 
 def _tool_calls(text: str) -> list[ToolCall]:
     """The calls between ``<tool_call>`` tags. ValueError where one of them cannot be read."""
-    return [each for inner in _TOOL_CALL.findall(text) for each in _calls_in(inner.strip())]
+    return [each for _, inner in blocks(text, _TOOL_CALL) for each in _calls_in(inner.strip())]
 
 
 def _calls_in(text: str) -> list[ToolCall]:
@@ -136,14 +144,20 @@ def _from_json(text: str) -> list[ToolCall]:
         if not isinstance(name, str) or not name:
             return []
         made = call(name, arguments)
-        code = _CODE.search(text)
-        found.append(ToolCall(name, {**made.arguments, "code": code[1].strip()}) if code else made)
+        code = next((inner.strip() for _, inner in blocks(text, _CODE)), None)
+        found.append(made if code is None else ToolCall(name, {**made.arguments, "code": code}))
     return found
 
 
 def _from_xml(text: str) -> list[ToolCall]:
     return [
-        ToolCall(name, {key: _scalar(value) for key, value in _PARAMETER.findall(inner)})
+        ToolCall(
+            name,
+            {
+                found[1]: _scalar(value.removesuffix("\n"))
+                for found, value in blocks(inner, _PARAMETER, "</parameter>")
+            },
+        )
         for name, inner in _FUNCTION.findall(text)
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -14,18 +14,7 @@ from igpo_gym.episode import Passage, ToolCall, ToolResult
 Found: TypeAlias = list[list[tuple[str, str, str]]]
 """For each query its passages, each with title, text and id; an empty id is to be made."""
 
-_NUMBERED = re.compile(
-    r"^Doc (\d+) ?\(Title: (.*?)\) ?(.*?)(?=^Doc \d+ ?\(Title: |\Z)", re.DOTALL | re.MULTILINE
-)
-_TITLE_TEXT = re.compile(
-    r'^\((\d+)\)\s?"?Title: ?(.*?) ?Text: ?(.*?)"?\s*(?=^\(\d+\)\s?"?Title:|\Z)', re.DOTALL | re.MULTILINE
-)
-_SPACED = re.compile(r"^\((\d+)\)([^\n]*?)   (.*?)(?=^\(\d+\)|\Z)", re.DOTALL | re.MULTILINE)
-_LINK = re.compile(
-    r"^(\d+)\. \[(.*?)\]\((\S*?)\)(.*?)(?=^\d+\. \[.*?\]\(\S*?\)|\Z)", re.DOTALL | re.MULTILINE
-)
-_QUOTED = re.compile(r'(?:\A|\n\n)"([^"\n]+)"\n(.*?)(?=\n\n"[^"\n]+"\n|\Z)', re.DOTALL)
-_WRAPPED = re.compile(r"\A<(\w+)>\s*(.*?)\s*</\1>\Z", re.DOTALL)
+_WRAPPER = re.compile(r"<(\w+)>")
 _LISTS = ("web_page_info_list", "results", "result", "organic", "documents", "passages", "pages", "data")
 _BETWEEN = "\n=======\n"
 
@@ -51,8 +40,8 @@ def results(calls: Sequence[ToolCall], replies: Sequence[str], corpus: Corpus) -
 
 def _result(reply: str, corpus: Corpus) -> ToolResult:
     body = reply.strip()
-    if wrapped := _WRAPPED.match(body):
-        body = wrapped[2]
+    if (opening := _WRAPPER.match(body)) and body.endswith(closing := f"</{opening[1]}>"):
+        body = body[opening.end() : -len(closing)].strip()
     for read in _FORMS:
         if found := read(body):
             return ToolResult(passages=tuple(tuple(_passages(each, corpus)) for each in found))
@@ -116,26 +105,43 @@ def _page(value: Any) -> tuple[str, str, str] | None:
 _TEXTS = ("quick_summary", "contents", "content", "text", "snippet", "summary", "body", "information")
 
 
-def _by(pattern: re.Pattern[str], title: int, text: int, address: int = 0) -> Callable[[str], Found]:
+def _by(
+    header: str, passage: Callable[[re.Match[str], str], tuple[str, str, str] | None]
+) -> Callable[[str], Found]:
+    """Reads passages, each made by ``passage`` of its header and the text up to the next."""
+    pattern = re.compile(header, re.MULTILINE)
+
     def read(body: str) -> Found:
-        groups = [
-            [
-                (match[title], match[text], match[address] if address else "")
-                for match in pattern.finditer(part)
-            ]
-            for part in body.split(_BETWEEN)
-        ]
+        groups = [list(passages(part)) for part in body.split(_BETWEEN)]
         return groups if any(groups) else []
+
+    def passages(part: str) -> Iterator[tuple[str, str, str]]:
+        headers = list(pattern.finditer(part))
+        ends = [*(each.start() for each in headers[1:]), len(part)]
+        for each, end in zip(headers, ends, strict=False):
+            if made := passage(each, part[each.end() : end]):
+                yield made
 
     return read
 
 
+def _title_text(_: re.Match[str], told: str) -> tuple[str, str, str] | None:
+    title, sign, text = told.partition("Text:")
+    return (title, text.rstrip().removesuffix('"'), "") if sign else None
+
+
+def _spaced(_: re.Match[str], told: str) -> tuple[str, str, str] | None:
+    line, end, rest = told.partition("\n")
+    title, sign, text = line.partition("   ")
+    return (title, text + end + rest, "") if sign else None
+
+
 _FORMS: tuple[Callable[[str], Found], ...] = (
     _json,
-    _by(_NUMBERED, 2, 3),
-    _by(_TITLE_TEXT, 2, 3),
-    _by(_SPACED, 2, 3),
-    _by(_LINK, 2, 4, 3),
-    _by(_QUOTED, 1, 2),
+    _by(r"^Doc \d+ ?\(Title: ([^\n]*?)\)", lambda found, text: (found[1], text, "")),
+    _by(r'^\(\d+\)\s?"?Title:', _title_text),
+    _by(r"^\(\d+\)", _spaced),
+    _by(r"^\d+\. \[([^\n]*?)\]\(([^\s\])]*)\)", lambda found, text: (found[1], text, found[2])),
+    _by(r'(?:\A|\n\n)"([^"\n]+)"\n', lambda found, text: (found[1], text, "")),
 )
 """The forms, in the order in which they are tried; a reply in none of them is a text."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 
 from igpo_gym.agents.rollouts.transcripts.actions import TAGS, boxed
+from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between
 from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
 
-_ACTION = re.compile(rf"<(answer|{'|'.join(TAGS)})>(.*?)</\1>", re.DOTALL)
-_CALL = re.compile(rf"<({'|'.join(TAGS)})>(.*?)</\1>", re.DOTALL)
+_ACTION = re.compile(rf"<(answer|{'|'.join(TAGS)})>")
+_CALL = re.compile(rf"<({'|'.join(TAGS)})>")
 
 
 def act(message: str) -> Action:
@@ -26,15 +27,15 @@ def act(message: str) -> Action:
     >>> act("<answer> Beijing </answer>")
     Answer(text='Beijing')
     """
-    first = _ACTION.search(message)
+    first = next(blocks(message, _ACTION), None)
     if first is None:
         return Invalid("no <search> or <answer> block is closed in the message")
-    inner = first[2].strip()
-    if first[1] == "answer":
+    opening, inner = first[0], first[1].strip()
+    if opening[1] == "answer":
         text = boxed(inner) or inner
         return Answer(text) if text else Invalid("the answer is empty")
-    calls = _CALL.findall(message, first.start())
-    return ToolCalls(tuple(ToolCall(name, {TAGS[name]: text.strip()}) for name, text in calls))
+    calls = blocks(message, _CALL, place=opening.start())
+    return ToolCalls(tuple(ToolCall(found[1], {TAGS[found[1]]: text.strip()}) for found, text in calls))
 
 
 SEARCH_R1 = Dialect(
@@ -47,8 +48,9 @@ SEARCH_R1 = Dialect(
         r"\n\n?|\Z",
         ("<think>", "<search>", "<answer>"),
         also=(
-            r"\n?My previous action is invalid\. If I want to search.*?Let me try again\.\n?"
-            r"|\n<information>\nInvalid message: .*?</information>\n"
+            r"\n?My previous action is invalid\. If I want to search"
+            r"(?:(?!My previous action).)*?Let me try again\.\n?"
+            r"|\n<information>\nInvalid message: (?:(?!<information>).)*?</information>\n"
         ),
     ),
     act=act,

@@ -7,11 +7,12 @@ from __future__ import annotations
 import re
 
 from igpo_gym.agents.rollouts.transcripts.actions import action
+from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect
 from igpo_gym.episode import Action
 
-_RESPONSE = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+_RESPONSE = re.compile("<(tool_response)>")
 
 
 def responses(text: str) -> list[str]:
@@ -20,7 +21,7 @@ def responses(text: str) -> list[str]:
     >>> responses("<tool_response>\\nA port.\\n</tool_response>\\n<tool_response>A river.</tool_response>")
     ['A port.', 'A river.']
     """
-    return [inner.strip() for inner in _RESPONSE.findall(text)]
+    return [inner.strip() for _, inner in blocks(text, _RESPONSE)]
 
 
 def act(message: str) -> Action:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.rollouts.transcripts.actions import FINAL, action, boxed
+from igpo_gym.agents.rollouts.transcripts.actions import FINAL, action, boxed, without_thoughts
+from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.replies import results
 from igpo_gym.data.reading import Corpus
@@ -115,3 +117,16 @@ def test_what_is_no_call_is_invalid() -> None:
 )
 def test_boxed_answers(text: str, inner: str) -> None:
     assert boxed(text) == inner
+
+
+@given(st.lists(st.sampled_from(["<a>", "</a>", "<b>", "</b>", "x", "\n"]), max_size=12).map("".join))
+def test_blocks_are_those_of_the_pattern(text: str) -> None:
+    pattern = re.compile(r"<(a|b)>(.*?)</\1>", re.DOTALL)
+    found = [(each[1], inner) for each, inner in blocks(text, re.compile("<(a|b)>"))]
+    assert found == pattern.findall(text)
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "x"]), max_size=10).map("".join))
+def test_thoughts_are_those_of_the_pattern(text: str) -> None:
+    pattern = re.compile(r"<think>.*?</think>|\A(?:(?!<think>).)*?</think>", re.DOTALL)
+    assert without_thoughts(text) == pattern.sub("", text)
