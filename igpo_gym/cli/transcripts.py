@@ -35,7 +35,10 @@ def import_transcripts(
     ] = "auto",
     questions: Annotated[
         str | None,
-        typer.Option(help="A set of questions in which the gold answers are found, by id or by text."),
+        typer.Option(
+            help="A set of questions in which the gold answers are found, by id or by text; records of this "
+            "package keep theirs."
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first record that cannot be read.")
@@ -78,7 +81,7 @@ def import_transcripts(
         check_writable(out, file, *named_paths(questions))
         with written_file(out) as written:
             for episode in read_transcripts(file, layout, questions=questions, unread=tell):
-                made_with = {**episode.extra.pop(SETTINGS, {}), **settings}
+                made_with = episode.extra.pop(SETTINGS, settings)
                 written.write(record_line(made_with, episode, clear_text=clear_text))
                 found[str(episode.imported.get("layout", "igpo-gym"))] += 1
                 ends[str(episode.end)] += 1

@@ -144,6 +144,31 @@ def test_tests_and_rollouts_leave_questions_out(file: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("at_times")
+def test_blanks_around_a_question_and_signs_that_were_neutralized_make_no_other(tmp_path: Path) -> None:
+    """As in 19 of 300 questions of HotpotQA; a transcript has the text as its prompt shows it."""
+    asked, logs, out = tmp_path / "asked.jsonl", tmp_path / "logs.jsonl", tmp_path / "out"
+    asked.write_text(
+        "".join(
+            json.dumps({"question": text, "answer": "x"}) + "\n" for text in (" Who wrote it? ", "Is p <q?")
+        )
+    )
+    said = [
+        {
+            "question": text,
+            "answer": "x",
+            "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": each}],
+        }
+        for text in ("Who wrote it?", "Is p ‹q?")
+        for each in ("x", "y")
+    ]
+    logs.write_text("".join(json.dumps(each) + "\n" for each in said))
+    records = tmp_path / "records.jsonl"
+    assert CliRunner().invoke(app, ["import", str(logs), "--out", str(records)]).exit_code == 0
+    prepare(asked, "--rollouts", records, "--out", out)
+    assert len(resolve_questions(str(out / "train.jsonl")).questions) == 2
+
+
+@pytest.mark.usefixtures("at_times")
 def test_rollouts_of_other_questions_say_nothing_of_these(file: Path, tmp_path: Path) -> None:
     """Both files call their questions by the number of the line."""
     other, corpus, groups = (tmp_path / name for name in ("other.jsonl", "corpus.jsonl", "groups.jsonl"))

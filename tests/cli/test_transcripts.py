@@ -114,6 +114,16 @@ def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
     assert "6 have no beliefs" in run("show", "records.jsonl", "--summary")
 
 
+def test_records_of_this_package_keep_their_questions(logs: Path) -> None:
+    run("import", "logs.jsonl", "--out", "records.jsonl")
+    before = Path("records.jsonl").read_text()
+    assert '"settings": {}' in before.splitlines()[0]
+    other = {"question": "Where is port 0?", "answers": ["elsewhere"]}
+    Path("other.jsonl").write_text(json.dumps(other))
+    run("import", "records.jsonl", "--questions", "jsonl:other.jsonl", "--out", "again.jsonl")
+    assert Path("again.jsonl").read_text() == before
+
+
 def test_strict_stops_at_the_first_record_that_cannot_be_read(logs: Path) -> None:
     assert "logs.jsonl, line 7" in run("import", "logs.jsonl", "--strict", "--out", "records.jsonl", code=2)
     assert not Path("records.jsonl").exists()

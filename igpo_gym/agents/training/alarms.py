@@ -27,8 +27,8 @@ LAG = 20
 
 SPAN = 20
 """Updates of a window of ``apart``. Each asks questions of its own, and the exact match of few says little:
-with four questions an update the difference of two windows has a standard error of 0.11 at five updates, which
-is above the threshold, and of 0.05 at twenty."""
+with four questions an update the difference of two windows has a standard error of 0.11 at five updates (more
+than the threshold), and of 0.05 at twenty."""
 
 KEPT = max(LAG + WINDOW, 2 * SPAN)
 """How many of the latest lines of a log the curves are made of."""

@@ -23,8 +23,8 @@ def read(row: Row) -> list[Episode]:
     """The episode of a record; what it was made with stands in ``extra``."""
     try:
         episode = from_record(row.fields)
-        if settings := dict(row.fields.get("settings", {})):
-            episode.extra[SETTINGS] = settings
+        if "settings" in row.fields:
+            episode.extra[SETTINGS] = dict(row.fields["settings"])
     except MALFORMED as problem:
         raise ValueError(f"not a recorded episode ({what_is_wrong(problem)})") from None
     return [episode]

@@ -84,7 +84,7 @@ def _episodes(
     path: Path, chosen: Layout | None, golds: Golds | None, unread: Callable[[DataError], None]
 ) -> Iterator[Episode]:
     attempts: Counter[str] = Counter()
-    texts: dict[str, dict[str, str]] = {}
+    ids = _Ids()
     told = False
     for row in _records(path, unread):
         try:
@@ -100,24 +100,38 @@ def _episodes(
             continue
         for episode in made:
             if episode.imported:
-                _tell_apart(episode, texts)
+                episode.question = ids.told_apart(episode.question)
                 episode.attempt = attempts[episode.question.id]
                 attempts[episode.question.id] += 1
             yield episode
 
 
-def _tell_apart(episode: Episode, texts: dict[str, dict[str, str]]) -> None:
-    """Give a question whose id another one of the file has an id of its own, such as "7 (2)".
+class _Ids:
+    """Gives a question whose id another one of the file has an id of its own, such as "7 (2)".
 
     Files that were put together from several sets number each of them anew, and attempts at different
-    questions must not be compared. ``texts`` are those of each id so far, with the ids that they have now.
+    questions must not be compared.
     """
-    question = episode.question
-    known = texts.setdefault(question.id, {})
-    name = question.id if not known else f"{question.id} ({len(known) + 1})"
-    own = known.setdefault(f"{question.source} {normalize(question.text)}", name)
-    if own != question.id:
-        episode.question = replace(question, id=own)
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[str, str, str], str] = {}
+        """By id, source and normal form of a question the id that it has now."""
+        self._taken: set[str] = set()
+        self._numbers: Counter[str] = Counter()
+        """By id the last number that was put behind it."""
+
+    def told_apart(self, question: Question) -> Question:
+        """The question, with an id that no other question has."""
+        key = question.id, question.source, normalize(question.text)
+        if key not in self._ids:
+            name, number = question.id, 1
+            while name in self._taken:
+                number = max(number, self._numbers[question.id]) + 1
+                name = f"{question.id} ({number})"
+            self._numbers[question.id] = number
+            self._taken.add(name)
+            self._ids[key] = name
+        return question if self._ids[key] == question.id else replace(question, id=self._ids[key])
 
 
 def layout_of(row: Row) -> Layout:

@@ -166,6 +166,16 @@ def test_questions_of_one_id_are_no_attempts_at_each_other(tmp_path: Path) -> No
     assert found == [("0", 0), ("0 (2)", 0), ("0", 1), ("0 (2)", 1), ("0 (3)", 0)]
 
 
+@pytest.mark.parametrize("order", [("7", "7", "7 (2)"), ("7", "7 (2)", "7"), ("7 (2)", "7", "7")])
+def test_an_id_that_is_made_up_is_no_other_questions_id(tmp_path: Path, order: tuple[str, ...]) -> None:
+    path = tmp_path / "a.jsonl"
+    records = [chat(f"Which {number}?", id=id_, gold="x") for number, id_ in enumerate(order)]
+    path.write_text(lines(*records, *records))
+    found = [(each.question.id, each.question.text, each.attempt) for each in read_transcripts(path)]
+    assert len({id_ for id_, *_ in found}) == 3
+    assert found[3:] == [(id_, text, 1) for id_, text, _ in found[:3]]
+
+
 def test_a_layout_from_outside_comes_before_the_packages(tmp_path: Path) -> None:
     def read(row: Row) -> list[Transcript]:
         said = Segment("agent", "assistant", row.text("reply"))
