@@ -11,7 +11,7 @@ from pathlib import Path
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.reading import Corpus
-from igpo_gym.data.rows import Row, first_row, kind_of
+from igpo_gym.data.rows import NAMES_COLUMNS, Row, first_row, kind_of
 from igpo_gym.data.subsets import subset
 from igpo_gym.episode import Question
 from igpo_gym.errors import DataError
@@ -103,5 +103,6 @@ def layout_of(row: Row, path: Path, table: bool = False) -> Layout:
         if layout.fits(row.fields, table):
             return layout
     looked = "; ".join(f"{layout.name}: {', '.join(layout.tells)}" for layout in LAYOUTS)
-    there = ", ".join(map(str, row.fields)) or "nothing"
-    raise row.wrong(path, f"no known layout of questions; there is: {there:.200}; looked for {looked}")
+    there = f"there is: {', '.join(map(str, row.fields)) or 'nothing':.200}"
+    told = NAMES_COLUMNS if table else there
+    raise row.wrong(path, f"no known layout of questions; {told}; looked for {looked}")

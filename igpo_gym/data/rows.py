@@ -26,7 +26,6 @@ from igpo_gym.data.files import (
     lines,
     open_bytes,
     parse_json,
-    shown,
     whole,
 )
 from igpo_gym.data.files import text_field as text_of
@@ -35,6 +34,8 @@ from igpo_gym.libraries import needs
 
 _BATCH = 128
 """How many rows of a parquet file are held at a time."""
+
+NAMES_COLUMNS = "the first line of a table names its columns, such as question and answer"
 
 _HEAD = 1 << 20
 """How much of a JSON array is read to see its first entry."""
@@ -56,6 +57,8 @@ class Row:
     number: int
     """The line, or the entry of an array, or the row of a parquet file; from 1."""
     unit: Literal["line", "entry", "row"] = "line"
+    table: bool = False
+    """Whether it is of a table, whose first line may be no names at all but a question and its answer."""
 
     def get(self, *names: str) -> Any:
         """The first of the fields that is there; None where none is."""
@@ -63,10 +66,13 @@ class Row:
 
     def field(self, *names: str) -> Any:
         """The first of the fields that is there."""
+        if self.table and self.get(*names) is None:
+            raise ValueError(f"no {' or '.join(map(repr, names))}; {NAMES_COLUMNS}")
         return field(self.fields, *names)
 
     def text(self, *names: str) -> str:
         """The same, for a text."""
+        self.field(*names)
         return text_of(self.fields, *names)
 
     def id(self, *names: str) -> str:
@@ -75,6 +81,7 @@ class Row:
 
     def own_id(self, *names: str) -> str:
         """The same, where there must be one."""
+        self.field(*names)
         return id_field(self.fields, *names)
 
     def items(self, *names: str) -> list[Any]:
@@ -101,7 +108,7 @@ class Row:
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # from a table in which some have none, as pandas writes it
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name!r} must be a whole number from 1, found {shown(value)}")
+            raise ValueError(f"{name!r} must be a whole number from 1, found {value!r:.60}")
         return value
 
     def wrong(self, path: Path, problem: object) -> DataError:
@@ -181,11 +188,15 @@ def table_rows(path: Path) -> Iterator[Row]:
             if names is None:
                 names = [name.strip() for name in cells]
                 if repeated := [name for name, count in Counter(names).items() if name and count > 1]:
-                    raise DataError(path, f"two columns are called {repeated[0]!r}", number)
+                    places = [str(place) for place, name in enumerate(names, 1) if name == repeated[0]]
+                    raise DataError(
+                        path, f"columns {' and '.join(places)} have one name; {NAMES_COLUMNS}", number
+                    )
             elif cells and len(cells) != len(names):
                 raise DataError(path, f"{len(cells)} columns, not the {len(names)} of the first line", number)
             elif cells:
-                yield Row({name: cell for name, cell in zip(names, cells, strict=True) if cell}, number)
+                fields = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
+                yield Row(fields, number, table=True)
             number = reader.line_num + 1
     except csv.Error as problem:
         raise DataError(path, f"not a table: {problem}", number) from None

@@ -808,12 +808,38 @@ def test_a_table_of_ones_own_is_recognized_whatever_its_capitals(tmp_path: Path,
     assert resolve_questions(str(path)).name == f"csv:{path}"
 
 
+@pytest.mark.parametrize("scheme", ["", "csv:", "nq:", "triviaqa:", "webwalkerqa:", "browsecomp:", "jsonl:"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Who wrote it?,Oskar\nWhere?,Oskar\n",
+        "Oskar,Oskar\nWho?,Oskar\n",
+        '{"question": 1959, "answer": 1959}',
+        '{"question": "Who?", "answers": ["Oskar"], "parts": 1959}',
+        '{"question": "Who?", "answers": ["a"], "parts": [1959]}',
+        '{"question": "Who?", "answers": ["a"], "source": 1959}',
+        '{"id": "q", "question": "Who?", "answers": {"Oskar": [null]}}',
+        '{"question": "?", "answers": ["a"], "evidence": ["E", "E"], "evidence_texts": ["Oskar", "1959"]}',
+    ],
+)
+def test_no_message_holds_what_may_be_a_gold_answer(tmp_path: Path, text: str, scheme: str) -> None:
+    path = tmp_path / "questions"
+    path.write_text(text)
+    told = ""
+    try:
+        resolve_questions(f"{scheme}{path}")
+    except DataError as problem:
+        told = str(problem)
+    assert "Oskar" not in told
+    assert "1959" not in told
+
+
 def test_two_columns_of_one_name_are_refused_and_unnamed_ones_are_not(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     path.write_text("question,answer,,\nWhere?,Danzig,,\n")
     assert resolve_questions(f"csv:{path}").questions[0].answers == ("Danzig",)
     path.write_text("question,answer,answer\nWhere?,Danzig,Elbing\n")
-    with pytest.raises(DataError, match=r"sheet\.csv, line 1: two columns are called 'answer'"):
+    with pytest.raises(DataError, match=r"sheet\.csv, line 1: columns 2 and 3 have one name"):
         resolve_questions(f"csv:{path}")
 
 

@@ -81,10 +81,10 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
         ("[" * 200_000, "not JSON"),
         ('["id"]', "expected a JSON object, found list"),
         ({"id": "2"}, "no 'text'"),
-        ({"id": "2", "text": 3}, "'text' must be a string, found 3"),
+        ({"id": "2", "text": 3}, "'text' must be a string, found int"),
         ({"text": "x"}, "no '_id' or 'id'"),
         ({"id": "", "text": "x"}, "'_id' must be a non-empty string"),
-        ({"id": True, "text": "x"}, "whole number, found True"),
+        ({"id": True, "text": "x"}, "whole number, found bool"),
         ({"id": "2", "title": ["x"], "text": "x"}, "'title' must be a string"),
     ],
 )

@@ -53,10 +53,10 @@ def _evidence(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if len(pieces) != len(texts):  # which a question refuses, unless there are no texts
         return tuple(dict.fromkeys(filter(None, pieces))), tuple(filter(None, texts))
     said: dict[str, str] = {}
-    for piece, text in zip(pieces, texts, strict=True):
+    for number, (piece, text) in enumerate(zip(pieces, texts, strict=True), 1):
         if text and (not piece or said.get(piece, "") not in ("", text)):
             raise ValueError(
-                f"'evidence_texts' has {shown(text)} for {shown(piece)}, which has another, or is none"
+                f"number {number} of 'evidence_texts' is for a piece of evidence that has another, or is none"
             )
         if piece:
             said[piece] = said.get(piece) or text
