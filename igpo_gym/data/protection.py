@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from igpo_gym.episode import Question
@@ -20,7 +21,7 @@ _MARK = "hidden:"
 _SHOWN = frozenset(
     {
         *("action", "author", "context", "end", "evidence_match", "judge", "kind", "model", "role"),
-        *("source", "span", "tool", "verdict", "layout", "framing", "place"),
+        *("source", "span", "verdict", "layout", "framing", "place"),
     }
 )
 """The fields of a record whose texts are names of the package or of the set."""
@@ -52,36 +53,73 @@ def hidden(question: Question) -> bool:
 def sealed(question: Question, record: Mapping[str, Any], scores: Mapping[str, float]) -> dict[str, Any]:
     """An episode's record (docs/records.md) with hashes in the place of texts.
 
-    Numbers, names of tools and roles, and the question's id and source stay; token ids go. ``sealed`` holds
-    the ``scores``, which cannot be computed from hashes.
+    Numbers, names of tools and roles, and the question's id and source stay; token ids go. An imported
+    transcript may call anything a tool, so that of its names only the usual ones stay. ``sealed`` holds the
+    ``scores``, which cannot be computed from hashes.
     """
-    made = {name: _sealed(question, value, name) for name, value in record.items()}
+    seal = _Seal(question, "imported" in record)
+    made = {name: seal.value(value, name) for name, value in record.items()}
     made["instruments"] = record["instruments"]
     made["question"] = {**made["question"], "id": question.id}
     made["sealed"] = dict(scores)
     return made
 
 
-def _sealed(question: Question, value: Any, name: str) -> Any:
-    if isinstance(value, str):
-        return value if name in _SHOWN else shown(question, value)
-    if isinstance(value, Mapping):
-        if name == "arguments":  # whatever an agent wrote, in whatever type
-            return {key: _argument(question, each) for key, each in value.items()}
-        segment = "author" in value
-        return {
-            key: _sealed(question, each, key)
-            for key, each in value.items()
-            if not (segment and key in _LEFT_OUT)
-        }
-    if isinstance(value, Iterable):
-        return [_sealed(question, each, name) for each in value]
-    return value
+_USUAL = frozenset(
+    {
+        *(
+            "search",
+            "open",
+            "browse",
+            "visit",
+            "access",
+            "code",
+            "python",
+            "answer",
+            "final_answer",
+            "finish",
+        ),
+        *("query", "queries", "url", "urls", "document", "text", "title", "goal", "name"),
+    }
+)
+"""What tools and their arguments are called in most transcripts."""
 
 
-def _argument(question: Question, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {shown(question, str(key)): _argument(question, each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_argument(question, each) for each in value]
-    return shown(question, str(value))
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    """Hides the texts of a question's episode."""
+
+    question: Question
+    foreign: bool
+    """Whether the names of its tools and arguments are not known to be names."""
+
+    def value(self, value: Any, name: str) -> Any:
+        """What is written in the place of a field's value."""
+        if isinstance(value, str):
+            if name == "tool":
+                return self.name(value)
+            return value if name in _SHOWN else shown(self.question, value)
+        if isinstance(value, Mapping):
+            if name == "arguments":  # whatever an agent wrote, in whatever type
+                return {self.name(key): self.argument(each) for key, each in value.items()}
+            segment = "author" in value
+            return {
+                key: self.value(each, key)
+                for key, each in value.items()
+                if not (segment and key in _LEFT_OUT)
+            }
+        if isinstance(value, Iterable):
+            return [self.value(each, name) for each in value]
+        return value
+
+    def name(self, name: str) -> str:
+        """That of a tool or of an argument."""
+        return shown(self.question, name) if self.foreign and name not in _USUAL else name
+
+    def argument(self, value: Any) -> Any:
+        """What is written of an argument."""
+        if isinstance(value, Mapping):
+            return {shown(self.question, str(key)): self.argument(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.argument(each) for each in value]
+        return shown(self.question, str(value))

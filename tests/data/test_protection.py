@@ -119,6 +119,41 @@ def test_an_evaluation_writes_them_where_that_is_asked_for_alone(files: Path) ->
         assert SECRETS[0] not in (files / out.replace(".jsonl", ".card.json")).read_text()
 
 
+def test_a_comparison_of_clear_recordings_writes_none(files: Path) -> None:
+    for out in ("one.jsonl", "two.jsonl"):
+        rollout(out, "--clear-text", command="eval")
+    lines = [json.loads(line) for line in Path("two.jsonl").read_text().splitlines()]
+    for line in lines:  # now they answer wrongly
+        line["turns"][-1]["action"]["text"] = "Elbing"
+        line["prediction"] = "Elbing"
+    Path("two.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = CliRunner().invoke(app, ["compare", "one.jsonl", "two.jsonl", "--table", "compared.json"])
+    assert told.exit_code == 0, told.output
+    compared = json.loads(Path("compared.json").read_text())
+    assert [each["scores"] for each in compared["questions"]] == [[1, 0], [1, 0]]
+    assert not [secret for secret in (*SECRETS, "Elbing") if secret in json.dumps(compared)]
+
+
+def test_what_an_imported_transcript_calls_a_tool_is_not_written(files: Path) -> None:
+    calls = [("search", {"query": SECRETS[0]}), ("Tczew", {"Tczew": 1, "query": {"Tczew": ["Tczew"]}})]
+    said = [
+        {"role": "assistant", "tool_calls": [{"function": {"name": name, "arguments": json.dumps(given)}}]}
+        for name, given in calls
+    ]
+    messages = [{"role": "user", "content": SECRETS[0]}, *said, {"role": "assistant", "content": "Tczew"}]
+    Path("logs.jsonl").write_text(json.dumps({"question": SECRETS[0], "messages": messages}))
+    options = ("--questions", "browsecomp:input/bc.csv", "--out", "records.jsonl")
+    told = CliRunner().invoke(app, ["import", "logs.jsonl", *options])
+    assert told.exit_code == 0, told.output
+    written = Path("records.jsonl").read_text()
+    assert "Tczew" not in written
+    (record,) = (json.loads(line) for line in written.splitlines())
+    (call,) = record["turns"][0]["action"]["calls"]
+    assert call["tool"] == "search"
+    assert [*call["arguments"]] == ["query"]
+    assert next(read_rollouts("records.jsonl")).turns[1].action == from_record(record).turns[1].action
+
+
 def test_they_are_written_where_that_is_asked_for(files: Path) -> None:
     rollout("clear.jsonl", "--clear-text")
     assert SECRETS[0] in (files / "clear.jsonl").read_text()

@@ -18,6 +18,7 @@ from igpo_gym.agents.rollouts.records import read_recordings
 from igpo_gym.benchmark.evaluation.measures import Measure
 from igpo_gym.benchmark.evaluation.table import shown
 from igpo_gym.benchmark.report import NOTHING, Cell, Table
+from igpo_gym.data import protection
 from igpo_gym.episode import Episode, Question
 from igpo_gym.statistics import Estimate, difference, holm, mean_over, sign_flip
 
@@ -268,7 +269,10 @@ def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def as_json(comparison: Comparison, count: int) -> dict[str, Any]:
-    """All figures, what differs in the settings, and the questions that differ most."""
+    """All figures, what differs in the settings, and the questions that differ most.
+
+    Of protected questions with hashes in the place of texts.
+    """
     return {
         "metric": comparison.measure.name,
         "verdict": comparison.verdict,
@@ -280,9 +284,12 @@ def as_json(comparison: Comparison, count: int) -> dict[str, Any]:
             {
                 "set": pair.set,
                 "id": pair.question.id,
-                "question": pair.question.text,
+                "question": protection.shown(pair.question, pair.question.text),
                 "scores": list(pair.scores),
-                "predictions": list(pair.predictions),
+                "predictions": [
+                    None if text is None else protection.shown(pair.question, text)
+                    for text in pair.predictions
+                ],
             }
             for pair in comparison.largest(count)
         ],
