@@ -428,6 +428,14 @@ def test_a_name_that_runs_code_is_not_taken_from_a_file() -> None:
         unregister("tool", "mcp")
 
 
+def test_a_model_of_the_hub_is_not_fetched_for_an_index_that_a_file_names(folder: Path) -> None:
+    for spec in ("dense:vectors", f"dense:vectors#model={folder}", "hybrid:dense:vectors,bm25:wiki"):
+        assert from_file("search", spec, "card.json") == spec
+    for spec in ("dense:vectors#model=owner/name", "hybrid:bm25:wiki,dense:vectors%23model=owner/name"):
+        with pytest.raises(SpecError, match=r"card\.json names the .*dense:vectors#model=owner/name"):
+            from_file("search", spec, "card.json")
+
+
 def test_what_a_name_wraps_is_trusted_and_hashed_as_it_would_be_alone(folder: Path) -> None:
     for spec in ("closed-book:expert", "oracle:http://host:8000/v1#kind=chat", "closed-book:model"):
         assert from_file("policy", spec, "card.json") == spec

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import igpo_gym.specs as specs
 from igpo_gym.data.answers import answers_of
@@ -24,6 +25,7 @@ from igpo_gym.data.joining import join
 from igpo_gym.data.scores import Metric, resolve_metric, score, scores
 from igpo_gym.data.sets.hotpotqa import load_hotpotqa
 from igpo_gym.data.sets.jsonl import load_jsonl
+from igpo_gym.data.sets.two_wiki import ALIASES
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 
@@ -61,10 +63,35 @@ _FILES = {
 """The sets that are files, and where in :mod:`igpo_gym.data.sets` their loaders are."""
 
 specs.register("questions", "world", "igpo_gym.data.world:load_world", form="world[:SPLIT][#OPTIONS]")
+
+
+def _with_aliases(place: str) -> list[Path]:
+    """A file of 2WikiMultihopQA, and that of its aliases where there is one."""
+    paths = [Path(place), Path(place).with_name(ALIASES)] if place else []
+    return [path for path in paths if path.is_file()]
+
+
+def _of_folder(place: str) -> list[Path]:
+    """All files of a data set of the hub's form that lies on this machine."""
+    folder = Path(place.partition(":")[0])
+    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+
+
 for _name, _loader in _FILES.items():
-    specs.register("questions", _name, f"igpo_gym.data.sets.{_loader}", form=f"{_name}:FILE", files=True)
+    specs.register(
+        "questions",
+        _name,
+        f"igpo_gym.data.sets.{_loader}",
+        form=f"{_name}:FILE",
+        files=_with_aliases if _name == "2wiki" else True,
+    )
 specs.register(
-    "questions", "hf", "igpo_gym.data.sets.hub:load_hub", form="hf:NAME[:CONFIG][:SPLIT]", runs_code=True
+    "questions",
+    "hf",
+    "igpo_gym.data.sets.hub:load_hub",
+    form="hf:NAME[:CONFIG][:SPLIT]",
+    files=_of_folder,
+    runs_code=True,
 )
 specs.register("questions", specs.PATH, "igpo_gym.data.layouts:load_any", form="FILE")
 

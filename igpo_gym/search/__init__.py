@@ -25,7 +25,12 @@ _FORM = (
 specs.register("search", "bm25", bm25_index, form=_FORM, files=True)
 specs.register("search", specs.PATH, bm25_index, form="FOLDER or FILE (as behind bm25:)")
 specs.register(
-    "search", "dense", "igpo_gym.search.dense:dense", form='"dense:FOLDER" (index build --dense)', files=True
+    "search",
+    "dense",
+    "igpo_gym.search.dense:dense",
+    form='"dense:FOLDER" (index build --dense)',
+    files=True,
+    runs_code=lambda spec: "model" in spec.options and not Path(spec.options["model"]).exists(),  # of the hub
 )
 specs.register(
     "search",

@@ -63,6 +63,8 @@ def _paths(text: str) -> list[Path]:
             entry, rest = table_of(kind)[name], place[len(name) + 1 :]
             if entry.parts:
                 return [path for part in parts(rest) for path in _paths(part)]
+            if callable(entry.files):
+                return list(entry.files(rest))
             return [Path(rest)] if entry.files and rest else []
     return [Path(place)] if exists(place) else []
 

@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from igpo_gym.errors import SpecError
+from igpo_gym.specs.grammar import Spec
 
 T = TypeVar("T")
 
@@ -126,10 +127,10 @@ class Entry:
     """A function or class, an object that is ready, or "package.module:attribute" of one."""
     form: str
     """How it is written in a spec, for messages."""
-    files: bool
-    """Whether what stands behind the colon is a file or folder."""
-    runs_code: bool | Callable[[str], bool]
-    """Whether what stands behind the colon can run code; a function tells it of each."""
+    files: bool | Callable[[str], Sequence[Path]]
+    """Whether what stands behind the colon is a file or folder; a function tells which ones are read."""
+    runs_code: bool | Callable[[Spec], bool]
+    """Whether what stands behind the colon can run code; a function tells it of each, with its options."""
     parts: bool
     """Whether what stands behind the colon are specs of the same kind, joined by commas."""
     owner: str
@@ -146,8 +147,8 @@ def register(
     name: str,
     *,
     form: str = "",
-    files: bool = False,
-    runs_code: bool | Callable[[str], bool] = False,
+    files: bool | Callable[[str], Sequence[Path]] = False,
+    runs_code: bool | Callable[[Spec], bool] = False,
     parts: bool = False,
 ) -> Callable[[T], T]: ...
 
@@ -159,8 +160,8 @@ def register(
     make: T,
     *,
     form: str = "",
-    files: bool = False,
-    runs_code: bool | Callable[[str], bool] = False,
+    files: bool | Callable[[str], Sequence[Path]] = False,
+    runs_code: bool | Callable[[Spec], bool] = False,
     parts: bool = False,
 ) -> T: ...
 
@@ -171,8 +172,8 @@ def register(
     make: Any = None,
     *,
     form: str = "",
-    files: bool = False,
-    runs_code: bool | Callable[[str], bool] = False,
+    files: bool | Callable[[str], Sequence[Path]] = False,
+    runs_code: bool | Callable[[Spec], bool] = False,
     parts: bool = False,
 ) -> Any:
     """Make ``name`` stand for what ``make`` gives; without ``make``, a decorator of it.
@@ -186,10 +187,11 @@ def register(
     docs/specs.md). A ``make`` that is an object of the kind is taken as it is.
 
     ``form`` is how the spec is written, for messages; by default the name. ``files``: what stands behind the
-    colon is a file or folder. ``runs_code``: it can run code, so it is not taken from files (see
-    :func:`from_file`), or a function that tells this of what stands behind the colon. ``parts``: what stands
-    behind it are specs of the same kind (see :func:`igpo_gym.specs.parts`); each counts in a fingerprint, and
-    must be one that a file may name.
+    colon is a file or folder, or a function that gives the files and folders that are read for it; they count
+    in a fingerprint. ``runs_code``: it can run code or fetch from the hub, so it is not taken from files (see
+    :func:`from_file`), or a function that tells this of what stands behind the colon, a :class:`Spec`.
+    ``parts``: what stands behind it are specs of the same kind (see :func:`igpo_gym.specs.parts`); each
+    counts in a fingerprint, and must be one that a file may name.
 
     Raises SpecError for a kind that does not exist, for a name that no spec can spell, and for one that
     another module has registered. The same module may register it anew, as when a notebook's cell runs again.

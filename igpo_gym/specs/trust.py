@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from igpo_gym.errors import SpecError
@@ -26,14 +27,15 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
         if trusted or _on_the_command_line(spec) or _on_the_command_line(part):
             continue
         kinds = (kind, *ALSO.get(kind, ()))
-        place = Spec.parse(part).place
+        parsed = Spec.parse(part)
+        place = parsed.place
         entry = next((table_of(each)[name] for each in kinds if (name := registered_in(each, place))), None)
         if entry and entry.parts:
             for inner in parts(place.partition(":")[2]):
                 from_file(kind, inner, file)
             continue
         path = any(PATH in table_of(each) for each in kinds) and exists(place)
-        if _runs_code(entry, place) if entry else not path:
+        if _runs_code(entry, parsed) if entry else not path:
             raise SpecError(
                 f"{file} names the {KINDS[kind].noun} {without_credentials(part)!r}, which is neither "
                 "registered, nor a file, nor a URL; if you trust it, name it on the command line, or give "
@@ -42,9 +44,9 @@ def from_file(kind: str, spec: str, file: str | Path, *, trusted: bool = False) 
     return spec
 
 
-def _runs_code(entry: Entry, place: str) -> bool:
+def _runs_code(entry: Entry, spec: Spec) -> bool:
     code = entry.runs_code
-    return code(place.partition(":")[2]) if callable(code) else code
+    return code(replace(spec, place=spec.place.partition(":")[2])) if callable(code) else code
 
 
 def _parts(kind: str, spec: str) -> Iterator[str]:

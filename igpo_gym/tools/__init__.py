@@ -21,7 +21,7 @@ specs.register(
     "mcp",
     "igpo_gym.tools.mcp:McpServer",
     form="mcp:URL or mcp:COMMAND",
-    runs_code=lambda place: "://" not in place.split(maxsplit=1)[0],
+    runs_code=lambda spec: "://" not in spec.place.split(maxsplit=1)[0],
 )
 
 

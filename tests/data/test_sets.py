@@ -24,6 +24,7 @@ from igpo_gym.data.rows import table_rows
 from igpo_gym.data.sets import browsecomp
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import DataError
+from igpo_gym.specs import fingerprint
 
 SHARED = Path(os.environ.get("IGPO_GYM_SHARED", Path(__file__).parents[2] / "../shared")) / "data"
 real = pytest.mark.skipif(
@@ -489,7 +490,7 @@ def test_2wiki_has_aliases_in_a_file_beside_it(tmp_path: Path) -> None:
     ]
     (tmp_path / "id_aliases.json").write_text(lines({"aliases": ["x"]}))
     with pytest.raises(DataError, match=r"id_aliases\.json, line 1: no 'Q_id'; there is: aliases"):
-        resolve_questions(f"2wiki:{tmp_path / 'dev.json'}#limit=1")
+        resolve_questions(f"2wiki:{tmp_path / 'dev.json'}")
 
 
 def test_musique_gives_paragraphs_and_unanswerable_questions_on_request(tmp_path: Path) -> None:
@@ -665,6 +666,18 @@ def test_browsecomp_plus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     pq.write_table(pa.Table.from_pylist([record | {"canary": CANARY}]), tmp_path / "plus.parquet")
     monkeypatch.undo()
     assert resolve_questions(str(tmp_path / "plus.parquet")).questions == (right,)
+
+
+def test_a_data_set_in_a_folder_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "nq_open" / "data").mkdir(parents=True)
+    file = tmp_path / "nq_open" / "data" / "train-00000-of-00001.parquet"
+    spec = f"hf:{tmp_path / 'nq_open'}"
+    fingerprints = set()
+    for answer in ("a", "b"):
+        pq.write_table(pa.Table.from_pylist([{"question": "who", "answer": [answer]}]), file)
+        assert resolve_questions(spec).questions[0].answers == (answer,)
+        fingerprints.add(fingerprint(f"{spec}:train"))
+    assert len(fingerprints) == 2
 
 
 @pytest.mark.parametrize("spec", ["hf:{}", "hf:{}:validation", "hf:{}:default:validation"])
