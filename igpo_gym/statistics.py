@@ -193,7 +193,7 @@ def permutation(ours: Numbers, theirs: Numbers, draws: int = 20_000) -> float:
     level where only the means are equal, which the bare difference does not for samples of unequal size and
     spread (Janssen, Statistics and Probability Letters 36, 1997). Of samples of one size both say the same.
     All ways up to ``draws``, above that so many drawn at random with a fixed seed. nan where either has fewer
-    than ``FEWEST`` values.
+    than ``FEWEST`` values, and for values that are not finite.
 
     >>> round(permutation([9, 8, 7, 6, 10], [1, 2, 3, 4, 5]), 4) == round(2 / 252, 4)
     True
@@ -201,6 +201,8 @@ def permutation(ours: Numbers, theirs: Numbers, draws: int = 20_000) -> float:
     if min(len(ours), len(theirs)) < FEWEST:
         return math.nan
     both = np.array([*ours, *theirs], dtype=np.float64)
+    if not np.isfinite(both).all():
+        return math.nan
     size, total = len(ours), len(both)
     if math.comb(total, size) <= draws:
         chosen = np.array(list(combinations(range(total), size)))
@@ -215,7 +217,10 @@ def permutation(ours: Numbers, theirs: Numbers, draws: int = 20_000) -> float:
     errors = spreads[0] / (size * (size - 1)) + spreads[1] / ((total - size) * (total - size - 1))
     distances = np.abs(means - others)
     distances[distances <= _NOISE] = 0.0
-    ts = distances / np.sqrt(np.maximum(errors, _NOISE**2))
+    rounding = max(
+        _NOISE * float((both**2).mean()), _NOISE**2
+    )  # of samples without spread it is all there is
+    ts = distances / np.sqrt(np.maximum(errors, rounding))
     return float((ts >= ts[0] * (1 - 1e-9)).mean())
 
 
@@ -224,7 +229,7 @@ def sign_flip(differences: Numbers, draws: int = 20_000) -> float:
 
     Both sides. For differences of one size, such as those of right and wrong, it is the exact binomial test
     of McNemar. Exact up to ``draws`` ways, above that from so many drawn at random with a fixed seed. nan
-    below ``FEWEST`` differences; 1 where all are 0.
+    below ``FEWEST`` differences, and for one that is not finite; 1 where all are 0.
 
     >>> sign_flip([1, 1, 1, 1, 1, 1, 0, 0, -1]), sign_flip([1.0, 0.5, 0.25, 0.5, 1.0])
     (0.125, 0.0625)
@@ -234,6 +239,8 @@ def sign_flip(differences: Numbers, draws: int = 20_000) -> float:
     if len(differences) < FEWEST:
         return math.nan
     array = np.asarray(differences, dtype=np.float64)
+    if not np.isfinite(array).all():
+        return math.nan
     array = array[np.abs(array) > _NOISE]
     size = len(array)
     if not size:

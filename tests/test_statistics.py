@@ -230,6 +230,22 @@ def test_permutations_compare_welchs_t():
     assert permutation([2.0] * 5, [1.0] * 6) == pytest.approx(1 / math.comb(11, 5))
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(0.1, 0.3), (0.6, 0.2), (0.7, 0.1), (1 / 3, 2 / 3)])
+@pytest.mark.parametrize("size", [5, 10])
+def test_samples_without_spread_have_two_ways_as_far_apart(ours, theirs, size):
+    ways = math.comb(2 * size, size)
+    assert permutation([ours] * size, [theirs] * size, draws=ways) == pytest.approx(2 / ways, rel=1e-9)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_has_no_p_value(odd):
+    for ours, theirs in (([odd] * 10, [odd] * 10), ([1, 2, 3, 4, odd], [1, 2, 3, 4, 5])):
+        assert math.isnan(permutation(ours, theirs))
+        assert math.isnan(permutation(theirs, ours))
+    assert math.isnan(sign_flip([odd, 1, 1, 1, 1, 1]))
+    assert math.isnan(sign_flip([odd, 1, 2, 3, 4]))
+
+
 def _splits(values, size):
     for way in combinations(range(len(values)), size):
         yield np.concatenate([values[list(way)], np.delete(values, way)])

@@ -133,14 +133,24 @@ def lines(
 ) -> Image:
     """A line with its 95% band for each name, in a panel for each kind of x; all have the same y.
 
-    The points of a line are pairs of x and an estimate. A dashed line is at ``level``.
+    The points of a line are pairs of x and an estimate. A dashed line is at ``level``. A name has one color
+    in all panels, whichever of them have it.
     """
+    return _image(_line_figure(panels, y, level), alt)
+
+
+def _line_figure(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, Estimate]]]], y: str, level: float | None
+) -> Figure:
+    names = dict.fromkeys(name for named in panels.values() for name in named)
+    colors = {name: f"C{place}" for place, name in enumerate(names)}
     figure, axes = _figure(1.2 + 3.3 * len(panels), 3.4, len(panels))
+    from matplotlib.lines import Line2D
+
     for axis, (title, named) in zip(axes, panels.items(), strict=True):
-        for place, (name, points) in enumerate(named.items()):
-            x = [at for at, _ in points]
-            color = f"C{place}"
-            axis.plot(x, [each.value for _, each in points], color=color, linewidth=1.5, label=name)
+        for name, points in named.items():
+            x, color = [at for at, _ in points], colors[name]
+            axis.plot(x, [each.value for _, each in points], color=color, linewidth=1.5)
             low, high = ([getattr(each, end) for _, each in points] for end in ("low", "high"))
             axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
         if level is not None:
@@ -153,5 +163,6 @@ def lines(
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
     axes[0].set_ylabel(y, fontsize=9)
-    axes[0].legend(fontsize=8, frameon=False)
-    return _image(figure, alt)
+    handles = [Line2D([], [], color=color, linewidth=1.5, label=name) for name, color in colors.items()]
+    axes[0].legend(handles=handles, fontsize=8, frameon=False)
+    return figure

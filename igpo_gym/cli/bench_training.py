@@ -116,7 +116,10 @@ def bench_training(
         tuple(outcomes),
         variants[0],
         shared(base),
-        {name: {kind: drift(name, outcome) for kind, outcome in OUTCOMES.items()} for name in estimators},
+        {
+            name: {kind: drift(name, outcome, gamma=base.gamma) for kind, outcome in OUTCOMES.items()}
+            for name in estimators
+        },
     )
     write_files(out, training_files(result))
     for table in (*overview(result), baseline_table(result), speed_table(result), bias_table(result)):

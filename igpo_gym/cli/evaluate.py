@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.benchmark.evaluation.measures import Measure
     from igpo_gym.benchmark.evaluation.table import Scores
+    from igpo_gym.episode import Episode
     from igpo_gym.lm.policy import Policy, Sampling
 
 NOT_IN_CARDS = ("like", "config", "trust_imports", "out", "table", "budget", "estimate")
@@ -299,12 +300,17 @@ def _scores(
     from igpo_gym.agents.rollouts.records import read_recordings
     from igpo_gym.benchmark.evaluation.table import tabulate
 
-    found = (
-        (settings["questions"], episode)
-        for settings, episode in read_recordings(out)
-        if (settings.get("questions"), episode.question.id, episode.attempt) in wanted
-    )
-    return tabulate(found, asked, order)
+    def found() -> Iterator[tuple[str, Episode]]:
+        missing = set(wanted)
+        for settings, episode in read_recordings(out):
+            place = (settings.get("questions", ""), episode.question.id, episode.attempt)
+            if place in wanted:
+                if place not in missing:
+                    raise ValueError(f"{out}: attempt {place[2]} at {place[1]!r} stands there twice")
+                missing.remove(place)
+                yield place[0], episode
+
+    return tabulate(found(), asked, order)
 
 
 def _print(scores: Scores) -> None:

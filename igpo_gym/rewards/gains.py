@@ -75,7 +75,8 @@ def _prob(view: BeliefView, aliases: Aliases) -> Price:
 @dataclass(frozen=True, slots=True)
 class _Counted:
     """Which turns a gain counts: those that call one of ``tools`` (any turn where there are none), and whose
-    number ``every`` divides. What happened to the belief since the last of them is the gain of the next."""
+    number ``every`` divides. What happened to the belief since the last of them is the gain of the next; one
+    whose call failed is paid nothing, and what happened before it is the gain of the next as well."""
 
     tools: frozenset[str]
     every: int
@@ -91,7 +92,8 @@ class _Counted:
         def price(episode: Episode, turn: int) -> float:
             if not self(episode, turn):
                 return 0.0
-            before = next((past for past in range(turn - 1, 0, -1) if self(episode, past)), 0)
+            earlier = (past for past in range(turn - 1, 0, -1) if self(episode, past))
+            before = next((past for past in earlier if not episode.turns[past - 1].failed), 0)
             return value(episode, turn) - value(episode, before)
 
         return price

@@ -73,7 +73,7 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
         return Split((None,) * len(episode.turns), None, last_gain=True)
     outcomes = {term.name for _, term in reward.terms if term.outcome}
     names = outcomes | set(reward.gains)
-    filters = [term.counts for _, term in reward.terms if not term.outcome]
+    counted = counted_turns(episode, reward)
     gains: list[float | None] = []
     outcome = 0.0
     for turn, terms in enumerate(episode.rewards, 1):
@@ -84,10 +84,18 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
                 f"{', '.join(sorted(names))}"
             )
         paid = {name: finite(value, name, episode, turn) for name, value in terms.items()}
-        left_out = filters and not any(counts is None or counts(episode, turn) for counts in filters)
         gain = sum(value for name, value in paid.items() if name not in outcomes) + 0.0
-        gains.append(None if left_out else gain)
+        gains.append(gain if counted[turn - 1] else None)
         outcome += sum(value for name, value in paid.items() if name in outcomes)
     if not episode.done or episode.end is EndReason.ABORTED:
         return Split(tuple(gains), None, last_gain=True)
     return Split(tuple(gains if reward.last_gain else gains[:-1]), outcome, reward.last_gain)
+
+
+def counted_turns(episode: Episode, reward: RewardFunction) -> list[bool]:
+    """Of each turn, whether it has a gain: whether not all terms that pay gains leave it out."""
+    filters = [term.counts for _, term in reward.terms if not term.outcome]
+    return [
+        not filters or any(counts is None or counts(episode, turn) for counts in filters)
+        for turn in range(1, len(episode.turns) + 1)
+    ]

@@ -16,21 +16,23 @@ import pytest
 from typer.testing import CliRunner
 
 from igpo_gym.agents.policies.scripted import ScriptedAgent
+from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.benchmark.charts import _interval_figure
 from igpo_gym.benchmark.credit.examples import mispriced
 from igpo_gym.benchmark.credit.files import credit_files
+from igpo_gym.benchmark.credit.ledger import Ledger, priced_groups
 from igpo_gym.benchmark.credit.page import best_of, findings, overview
 from igpo_gym.benchmark.credit.pricing import Cost
 from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
 from igpo_gym.benchmark.credit.run import TURN_NUMBER, CreditResult, run_credit
-from igpo_gym.benchmark.credit.setup import VARIANTS, Size
+from igpo_gym.benchmark.credit.setup import VARIANTS, Setup, Size, prepared
 from igpo_gym.benchmark.credit.trajectories import hasty
 from igpo_gym.benchmark.report import Cell, Table, csv_text, markdown_table, rich_table
 from igpo_gym.cli import app
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Question
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import DataError, SpecError
 from igpo_gym.statistics import Estimate, over_seeds
 from igpo_gym.viewer.runs import read_runs
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
@@ -95,6 +97,31 @@ def test_the_collapse_of_the_outcome_alone_is_counted_by_hand(result: CreditResu
         for group in result.questions
     ]
     assert figure(result, "collapse", "outcome-f1") == sum(len(group) == 1 for group in groups) / 4
+
+
+def test_a_turn_that_a_reward_leaves_out_is_a_member_of_no_set() -> None:
+    spec = "gain(every=2) + f1"
+    plays = [each for group in run_credit(environment(), [spec], SIZE).plays[spec] for each in group]
+    assert max(len(each.split.gains) for each in plays) > 2
+    for each in plays:
+        assert [gain is None for gain in each.split.gains] == [
+            n % 2 == 0 for n in range(len(each.split.gains))
+        ]
+
+
+def test_what_was_priced_on_other_data_is_not_gone_on_with(tmp_path: Path) -> None:
+    def setup(questions: QuestionSet) -> Setup:
+        return prepared(environment(questions), ["igpo"], SIZE, None, 0)
+
+    ours = setup(TINY)
+    with Ledger(tmp_path, ours, Meter()) as ledger:
+        ledger.paid(ours.cheap, lambda: {"igpo": [[0.5]]})
+    assert priced_groups(tmp_path, setup(TINY)) == 1
+    answered = [replace(each, answers=("Elbing",)) for each in QUESTIONS]
+    evidence = [replace(each, text=f"{each.text} Indeed.") for each in PASSAGES]
+    for other in (QuestionSet("tiny", answered, PASSAGES), QuestionSet("tiny", QUESTIONS, evidence)):
+        with pytest.raises(DataError, match=r"left by a run with other settings \(trajectories_hash\)"):
+            priced_groups(tmp_path, setup(other))
 
 
 def test_what_needs_a_policy_is_priced_where_it_is_asked(result: CreditResult) -> None:

@@ -18,6 +18,7 @@ from igpo_gym.agents.training.alarms import ALARMS
 from igpo_gym.agents.training.estimators import ESTIMATORS
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
+from igpo_gym.benchmark.charts import _line_figure
 from igpo_gym.benchmark.training.bias import drift
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
@@ -195,9 +196,13 @@ def test_the_report_says_what_was_found() -> None:
         "questions": "world",
         "validation": "world:validation",
         "validation_questions": 100,
+        "gamma": 0.5,
         "validation_temperature": 1.0,
     }
     result = TrainingResult(OUTCOMES, BASE, settings, bias)
+    assert bias_table(result).caption.endswith("Gamma is 0.5")
+    held_out = training_files(replace(result, settings=settings | {"validation": None}))["report.html"]
+    assert "on 100 questions of what is held out for validation." in " ".join(held_out.split())
     said = " ".join(findings(result))
     assert said.startswith("With 5 seeds and 1 to compare with the baseline, a lead in F1 at the end")
     assert "Highest mean F1 at the end: igpo / igpo-separate, 0.54 [" in said
@@ -381,6 +386,27 @@ def test_a_line_that_is_no_run_is_told(line: str, tmp_path: Path) -> None:
     path.write_text(line + "\n")
     with pytest.raises(DataError, match=r"runs\.jsonl, line 1: not a finished run"):
         list(read_outcomes(path))
+
+
+def test_a_second_run_of_a_variant_and_seed_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    made = [outcome(BASE, 0, 0.1, 0.4), outcome(RIVAL, 0, 0.1), outcome(BASE, 0, 0.1, 0.5)]
+    path.write_text("".join(json.dumps({"settings": {}, **asdict(each)}) + "\n" for each in made))
+    with pytest.raises(DataError, match=r"runs\.jsonl, line 3: a second run of outcome-f1 / grpo, seed 0"):
+        list(read_outcomes(path))
+
+
+def test_a_variant_has_one_color_in_all_panels() -> None:
+    points = [(1.0, over_seeds([0.1] * 5)), (2.0, over_seeds([0.3] * 5))]
+    figure = _line_figure({"gains": {"igpo": points}, "lengths": {"grpo": points, "igpo": points}}, "y", 0.2)
+    legend = figure.axes[0].get_legend()
+    colors = {
+        text.get_text(): line.get_color()
+        for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
+    assert list(colors) == ["igpo", "grpo"]
+    drawn = [[line.get_color() for line in axis.get_lines()[:-1]] for axis in figure.axes]  # but the level
+    assert drawn == [[colors["igpo"]], [colors["grpo"], colors["igpo"]]]
 
 
 @pytest.mark.slow

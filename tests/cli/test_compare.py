@@ -85,6 +85,14 @@ def test_who_is_better_by_how_much_and_where() -> None:
     )
 
 
+def test_two_questions_of_one_id_in_one_file_are_refused() -> None:
+    write("a.jsonl", "+" * 6)
+    write("b.jsonl", "+" * 6)
+    write("b.jsonl", "-" * 6, texts="Who is {}?", append=True, attempt=1)
+    assert "b.jsonl: two questions have the id 'q0', with other texts" in run("a.jsonl", "b.jsonl", code=2)
+    assert "b.jsonl: two questions have the id" in run("b.jsonl", "a.jsonl", code=2)
+
+
 def test_a_clear_difference_is_called_one() -> None:
     write("a.jsonl", "-" * 9 + "+")
     write("b.jsonl", "+" * 9 + "+")

@@ -173,6 +173,15 @@ def test_it_goes_on_where_it_stopped_whatever_the_sets(place: Path) -> None:
     )
 
 
+def test_an_episode_that_stands_there_twice_is_told(place: Path) -> None:
+    play = ("--agent", "expert", "--questions", WORLD, "--episodes", "3", "--out", "e.jsonl")
+    run(*play)
+    first = Path("e.jsonl").read_text().splitlines(keepends=True)[0]
+    with Path("e.jsonl").open("a") as file:
+        file.write(first)
+    assert "e.jsonl: attempt 0 at " in run(*play, code=2)
+
+
 def test_sets_that_share_ids_stay_apart_when_they_are_relabeled(place: Path) -> None:
     for name in ("a", "b"):
         lines = [json.dumps({"question": f"Where is {name}{n}?", "answers": ["x"]}) for n in range(6)]

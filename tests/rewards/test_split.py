@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from igpo_gym.agents.training.estimators import Turns, resolve_estimator
-from igpo_gym.episode import Action, Answer, Episode, Invalid, ToolCall, ToolCalls
+from igpo_gym.episode import Action, Answer, Episode, Invalid, ToolCall, ToolCalls, ToolResult
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards import RewardFunction, RewardTerm, Split, resolve_reward, split
-from tests.rewards.played import SEARCH, play
+from tests.rewards.played import SEARCH, play, prices
 
 RIGHT, WRONG, BAD = Answer("Danzig"), Answer("Cologne"), Invalid("no action")
 
@@ -166,6 +167,12 @@ def test_a_gain_every_so_many_turns() -> None:
         None,
         pytest.approx(0.5),
     )
+    # A call that failed in a turn that counts is paid nothing; what came before it is in the next gain.
+    failed = replace(episode.turns[1], results=(ToolResult(failed=True),))
+    episode = play(SEARCH, SEARCH, SEARCH, SEARCH, RIGHT, beliefs=(0.1, 0.5, 0.5, 0.5, 0.6))
+    episode.turns[1] = failed
+    (_, term), _ = resolve_reward(spec).terms
+    assert prices(term, episode) == pytest.approx([0, 0, 0, 0.5, 0])
     with pytest.raises(SpecError, match="every must be at least 1"):
         resolve_reward("gain(every=0)")
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from igpo_gym.agents.rollouts.costs import Meter
+from igpo_gym.agents.rollouts.records import json_line, to_record
 from igpo_gym.agents.rollouts.resumed import ResumedFile, part_of, whole_lines
 from igpo_gym.benchmark.credit.pricing import Shapings
 from igpo_gym.benchmark.credit.setup import Pricing, Setup
+from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Policy
 from igpo_gym.specs import fingerprint
 
@@ -66,7 +69,16 @@ def _made(setup: Setup) -> dict[str, Any]:
         "rewards": [function.name for function in setup.functions],
         "scorer_fingerprint": fingerprint(setup.settings["scorer"]),
         "policy_fingerprint": _facts(setup.yardstick.pricer.policy),
+        "trajectories_hash": _hash(each.episode for group in setup.played for each in group),
     }
+
+
+def _hash(episodes: Iterable[Episode]) -> str:
+    """Of all that was played: the questions with their answers, what was said, and what was found."""
+    digest = hashlib.blake2b(digest_size=8)
+    for episode in episodes:
+        digest.update(json_line(to_record(episode, clear_text=True)).encode())
+    return digest.hexdigest()
 
 
 def forget(folder: Path) -> None:

@@ -17,7 +17,7 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.relabel import Priced, relabel
-from igpo_gym.rewards.split import Split
+from igpo_gym.rewards.split import Split, counted_turns
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.statistics import FloatArray
 
@@ -54,6 +54,8 @@ class Play:
     """For each turn what it is paid beside the outcome and the format penalty, in the variant's own unit."""
     last_gain: bool = False
     """Whether the variant pays the last turn a gain."""
+    counted: tuple[bool, ...] = ()
+    """Of each turn whether it has a gain; all have one where this is empty."""
 
     @property
     def outcome(self) -> float:
@@ -63,8 +65,12 @@ class Play:
     @property
     def split(self) -> Split:
         """Gains and outcome, as estimators take them."""
-        gains = self.shaping if self.last_gain else self.shaping[:-1]
-        return Split(tuple(gains.tolist()), self.outcome, self.last_gain)
+        paid = self.shaping.tolist()
+        gains = [
+            gain if counted else None
+            for gain, counted in zip(paid, self.counted or (True,) * len(paid), strict=True)
+        ]
+        return Split(tuple(gains if self.last_gain else gains[:-1]), self.outcome, self.last_gain)
 
     def pays(self, *labels: Label) -> FloatArray:
         """What the turns with one of these labels are paid."""
@@ -112,9 +118,16 @@ class Pricer:
         for group in track(groups, what, len(groups)) if functions else ():
             paid = kept(partial(self.shapings, group, functions))
             for function in functions:
-                own = map(np.array, paid[function.name])
                 plays[function.name].append(
-                    [Play(each, turns, function.last_gain) for each, turns in zip(group, own, strict=True)]
+                    [
+                        Play(
+                            each,
+                            np.array(turns),
+                            function.last_gain,
+                            tuple(counted_turns(each.episode, function)),
+                        )
+                        for each, turns in zip(group, paid[function.name], strict=True)
+                    ]
                 )
         return plays
 

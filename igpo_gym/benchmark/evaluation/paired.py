@@ -37,9 +37,11 @@ class Played:
     """Of each question's first attempt in the file."""
 
     def add(self, episode: Episode, score: float) -> None:
-        """Add an episode with its score."""
+        """Add an episode with its score. ValueError where its id is that of another question."""
         id_ = episode.question.id
-        self.questions[id_] = episode.question
+        known = self.questions.setdefault(id_, episode.question)
+        if (known.text, known.answers) != (episode.question.text, episode.question.answers):
+            raise ValueError(f"two questions have the id {id_!r}, with other texts or other gold answers")
         self.scores.setdefault(id_, []).append(score)
         self.predictions.setdefault(id_, episode.prediction)
 
@@ -114,7 +116,11 @@ def read_played(file: Path, measure: Measure) -> dict[str, Played]:
     for settings, episode in read_recordings(file):
         value = measure.value(episode)
         if value is not None:
-            sets.setdefault(str(settings.get("questions", "")), Played(settings)).add(episode, value)
+            played = sets.setdefault(str(settings.get("questions", "")), Played(settings))
+            try:
+                played.add(episode, value)
+            except ValueError as problem:
+                raise ValueError(f"{file}: {problem}") from None
     if not sets:
         raise ValueError(f"{file} holds no episode that can be scored")
     return sets

@@ -124,6 +124,7 @@ class Verdict(StrEnum):
     OPEN = "not told apart"
     ENDED = "no verdict: the chain has ended before"
     FEW = "no verdict: too few runs"
+    UNDEFINED = "no verdict: the figure is not defined of all runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,8 @@ def _verdict(goes_on: bool, fewest: int, value: float, p: float) -> Verdict:
         return Verdict.ENDED
     if fewest < FEWEST:
         return Verdict.FEW
+    if math.isnan(p):
+        return Verdict.UNDEFINED
     if p > LEVEL:
         return Verdict.OPEN
     return Verdict.HOLDS if value > 0 else Verdict.CONTRADICTED

@@ -33,7 +33,9 @@ def along(outcome: Outcome) -> float:
 def along_tokens(outcome: Outcome, most: float) -> float:
     """The mean of validation F1 over the tokens sampled in training, from 0 to ``most`` of them.
 
-    Between two validations F1 is taken to go along a line. nan where ``most`` is 0, or more than the run has.
+    Between two validations F1 is taken to go along a line; of several at one number of tokens, as of a run
+    that could not go on, the first is at the end of that line. nan where ``most`` is 0, or more than the run
+    has.
     """
     tokens, heights = (
         np.array([point[name] for point in outcome.curve], dtype=np.float64)
@@ -41,6 +43,8 @@ def along_tokens(outcome: Outcome, most: float) -> float:
     )
     if not 0 < most <= tokens[-1]:
         return math.nan
+    tokens, firsts = np.unique(tokens, return_index=True)
+    heights = heights[firsts]
     places = np.append(tokens[tokens < most], most)
     values = np.interp(places, tokens, heights)
     return float(np.diff(places) @ (values[1:] + values[:-1]) / 2 / most)

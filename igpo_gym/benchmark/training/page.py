@@ -136,7 +136,8 @@ def bias_table(result: TrainingResult) -> Table:
     rows = tuple(
         (Cell(name), *(estimate_cell(found[kind]) for kind in kinds)) for name, found in result.bias.items()
     )
-    return Table(("estimator", *kinds), rows, "Gradient on stopping; positive: episodes become shorter")
+    caption = "Gradient on stopping; positive: episodes become shorter"
+    return Table(("estimator", *kinds), rows, f"{caption}. Gamma is {result.settings['gamma']:g}")
 
 
 def can_show(result: TrainingResult) -> str:
@@ -219,7 +220,8 @@ def page(result: TrainingResult) -> Page:
             f"{result.settings['batch_questions']} questions x {result.settings['group_size']} rollouts on "
             f"{result.settings['questions']}, with {seeds} seeds; F1 is that of play at temperature "
             f"{result.settings['validation_temperature']:g} on "
-            f"{result.settings['validation_questions']} questions of {result.settings['validation']}. "
+            f"{result.settings['validation_questions']} questions of "
+            f"{result.settings['validation'] or 'what is held out for validation'}. "
             f"Intervals are 95% intervals over the seeds (Student's t), from {FEWEST} seeds on. The baseline "
             "is the first variant."
         ),

@@ -344,9 +344,11 @@ def shared(settings: Settings) -> dict[str, Any]:
 def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outcome]:
     """The finished runs of a file.
 
-    Raises DataError for a line that is no run, and where runs were made with other settings than these, or
-    with other fingerprints (see :func:`igpo_gym.agents.training.settings.fingerprints`).
+    Raises DataError for a line that is no run, for a second run of a variant and seed, and where runs were
+    made with other settings than these, or with other fingerprints (see
+    :func:`igpo_gym.agents.training.settings.fingerprints`).
     """
+    seen: set[tuple[Variant, int]] = set()
     now = fingerprints(settings) if settings else {}
     if not path.exists():
         return
@@ -361,6 +363,9 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
             raise DataError(path, f"not a finished run ({problem!r})", number) from problem
         if settings is not None and (names := changed(theirs, shared(settings) | now, now)):
             raise DataError(path, f"made with other settings ({names})", number)
+        if (outcome.variant, outcome.seed) in seen:
+            raise DataError(path, f"a second run of {outcome.variant}, seed {outcome.seed}", number)
+        seen.add((outcome.variant, outcome.seed))
         yield outcome
 
 

@@ -111,6 +111,18 @@ def test_the_area_over_tokens_by_hand() -> None:
     assert along_tokens(even, 100) == pytest.approx(along(even))
 
 
+def test_the_area_of_a_run_that_could_not_go_on() -> None:
+    """Its scores of 0 are at the tokens that it had then, which may be those of its last validation."""
+    whole = outcome((0, 0.2), (100, 0.4), (200, 0.6))
+    for stopped, most in (
+        (outcome((0, 0.2), (100, 0.4), (100, 0.0), (100, 0.0)), 100),
+        (outcome((0, 0.2), (100, 0.4), (200, 0.6), (200, 0.0)), 150),
+    ):
+        assert along_tokens(stopped, most) == pytest.approx(along_tokens(whole, most))
+    shortly_after = outcome((0, 0.2), (100, 0.4), (110, 0.0), (110, 0.0))
+    assert along_tokens(shortly_after, 110) == pytest.approx((100 * 0.3 + 10 * 0.2) / 110)
+
+
 def test_a_rank_correlations_p_by_hand() -> None:
     # Of the 6 orders of three values two are as far from 0 as 1 and -1.
     three = np.arange(3.0)

@@ -57,6 +57,16 @@ def test_efficiency_is_compared_over_the_tokens_that_all_runs_have() -> None:
     assert yours[0] == pytest.approx(0.2), "from 0.1 to 0.3 in as many tokens"
 
 
+def test_a_figure_that_is_not_defined_has_no_verdict() -> None:
+    """A run that could not make one update has sampled no tokens, so that there is no area up to them."""
+    runs = arm("igpo", HIGH) + arm("grpo", LOW[:5]) + [run("grpo", 5, 0.3, tokens=(0, 0, 0))]
+    first, second, third, *_ = findings(runs)
+    assert first.verdict is Verdict.HOLDS
+    assert math.isnan(second.p)
+    assert second.verdict is Verdict.UNDEFINED
+    assert third.verdict is Verdict.ENDED
+
+
 def test_ten_seeds_an_arm_are_tested_exactly() -> None:
     high, low = ([start + n / 100 for n in range(10)] for start in (0.5, 0.3))
     first, *_ = findings(arm("igpo", high) + arm("grpo", low))
