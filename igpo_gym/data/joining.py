@@ -19,7 +19,8 @@ def join(sets: Sequence[QuestionSet]) -> QuestionSet:
     one of an earlier set, as where both are called by their titles, gets the id ``id#2`` (then ``#3``, ...),
     in the evidence too.
 
-    Raises SpecError for one question that several sets hold, and for sets whose search differs (``flaws``).
+    Raises SpecError for one question that several sets hold under one id, and for sets whose search differs
+    (``flaws``).
 
     >>> def made(name):
     ...     question = Question("1", f"Who, {name}?", ("x",), ("Danzig",))

@@ -22,16 +22,22 @@ def advance(
     """Play one turn of every running episode; returns those that go on, and those that begin.
 
     ``begin`` is told how many episodes go on, and gives new ones (from :meth:`Engine.begin`), whose first
-    beliefs are asked for in the same call. One whose prompt the scorer cannot read is aborted, and told. An
-    episode whose transcript leaves the policy no room for a message ends with its context exhausted. Raises
-    ValueError where a prompt leaves none.
+    beliefs are asked for in the same call. One whose prompt the scorer cannot read is aborted, and told, and
+    so is one whose prompt leaves the policy no room for a message. An episode whose transcript leaves none
+    ends with its context exhausted.
     """
     fitting = []
     for episode in running:
         if has_room(policy, episode):
             fitting.append(episode)
-        else:
+        elif episode.turns:
             engine.end(episode, EndReason.CONTEXT_EXHAUSTED)
+        else:
+            logger.warning(
+                "question %r is left out: its prompt leaves the policy no room for a message",
+                episode.question.id,
+            )
+            engine.end(episode, EndReason.ABORTED)
     moves = engine.play(fitting, policy.act(fitting) if fitting else [])
     fresh = begin(sum(move.end is None for move in moves))
     if moves or fresh:

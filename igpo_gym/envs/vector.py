@@ -341,6 +341,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         """An option of a reset for each environment, from one for all or a sequence; None where not given."""
         if given is None or isinstance(given, kind):
             return None if given is None else [given] * self.num_envs
+        if not isinstance(given, Sequence | np.ndarray):
+            raise TypeError(f"{what}: one for all environments, or a list with one for each, not {given!r}")
         if len(given) != self.num_envs:
             raise ValueError(f"{len(given)} {what} for {self.num_envs} environments")
         return list(given)

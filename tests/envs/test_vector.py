@@ -204,6 +204,8 @@ def test_questions_can_be_chosen_for_each_environment(settings: dict[str, Any]) 
     assert list(infos["question_id"]) == ["q-birth", drawn[1], "q-writer"]
     _, again = envs.reset(options={"question_id": infos["question_id"]})
     assert list(again["question_id"]) == list(infos["question_id"])
+    with pytest.raises(TypeError, match=r"max_turns: one for all environments, or a list .*, not 3\.0"):
+        envs.reset(options={"max_turns": 3.0})
     with pytest.raises(ValueError, match="2 question ids for 3"):
         envs.reset(options={"question_id": ["q-birth", "q-river"]})
     with pytest.raises(ValueError, match="no question has the id"):

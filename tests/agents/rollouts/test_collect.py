@@ -120,3 +120,24 @@ def test_a_question_that_is_too_long_is_left_out_and_the_others_are_played(
             (EndReason.ABORTED, 0) if left_out else (EndReason.ANSWERED, 1)
         )
         assert caplog.text.count(f"question 'q{place}' is left out: the prompt of") == left_out
+
+
+def test_a_question_whose_prompt_leaves_the_agent_no_room_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = Engine(TAGS, (Search(INDEX, 2),), PRESETS["outcome-f1"], None, Rules(6))
+    asked = [Question(f"q{place}", "Who? " * (500 if place == 1 else 1), ("Grass",)) for place in range(3)]
+
+    class Small:
+        """Searches as long as it can."""
+
+        def act(self, episodes: Sequence[Episode]) -> list[str]:
+            return ["<search>Tin Drum</search>" for _ in episodes]
+
+        def has_room(self, episode: Episode) -> bool:
+            return len(episode.question.text) < 1500 and len(episode.turns) < 2
+
+    ends = {each.question.id: (each.end, len(each.turns)) for each in collect(engine, Small(), asked)}
+    exhausted = (EndReason.CONTEXT_EXHAUSTED, 2)
+    assert ends == {"q0": exhausted, "q1": (EndReason.ABORTED, 0), "q2": exhausted}
+    assert caplog.text.count("question 'q1' is left out: its prompt leaves the policy no room") == 1

@@ -34,6 +34,20 @@ SMALL = {
 }
 
 
+def test_a_question_that_the_model_cannot_read_does_not_end_a_run(tmp_path: Path) -> None:
+    texts = ["Who? " * 3000, "Who wrote it?"]
+    asked = [{"id": f"{n}", "question": text, "answers": ["Grass"]} for n, text in enumerate(texts)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(each) + "\n" for each in asked))
+    (tmp_path / "c.jsonl").write_text(json.dumps({"id": "1", "title": "Tin Drum", "text": "By Grass."}))
+    place = {"questions": f"jsonl:{tmp_path}/q.jsonl", "validation": f"jsonl:{tmp_path}/q.jsonl"}
+    settings = {**SMALL, **place, "search": f"bm25:{tmp_path}/c.jsonl", "updates": 3, "seed": 1}
+    train(tmp_path / "run", Settings(**settings, epochs=1))
+    log = read_log(tmp_path / "run" / "log.jsonl")
+    assert 0 < sum(line.get("end_aborted", 0) for line in log) < 3
+    assert log[-1]["validation_end_aborted"] == 0.5
+    assert all(math.isfinite(value) for line in log for value in line.values())
+
+
 @pytest.mark.parametrize("scorer", ["policy", "frozen", "none"])
 def test_a_run_logs_its_updates_and_keeps_its_models(scorer: str, tmp_path: Path) -> None:
     reward = "outcome-f1" if scorer == "none" else "igpo"

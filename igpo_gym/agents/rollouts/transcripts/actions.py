@@ -31,6 +31,7 @@ _TOOL_CALL = re.compile("<(tool_call)>")
 _FUNCTION = re.compile(r"<function=([^<>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^<>\s]+)>\n?")
 _CODE = re.compile("<(code)>")
+_TEXT = re.compile(r"\\(?:text\w*|mathrm|mathbf)\{([^{}]*)\}")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _THOUGHT, _THOUGHT_END = re.compile("<(think)>"), "</think>"
 
@@ -108,7 +109,7 @@ def boxed(text: str) -> str:
         depth += {"{": 1, "}": -1}.get(text[place], 0)
         if depth == 0:
             inner = text[start + len("\\boxed{") : place].strip()
-            return inner.removeprefix("\\text{").removesuffix("}") if inner.startswith("\\text{") else inner
+            return _TEXT.sub(r"\1", inner).strip()
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -59,7 +60,7 @@ class Transcript:
         """Why it ended: by its last message, or by what the source says."""
         if isinstance(self.turns[-1].action, Answer):
             return EndReason.ANSWERED
-        stopped = self.about.stopped.lower()
+        stopped = _NATURAL.sub("", self.about.stopped.lower())
         told = (reason for words, reason in _STOPPED.items() if any(word in stopped for word in words))
         return next(told, EndReason.TURNS_EXHAUSTED)
 
@@ -69,6 +70,11 @@ _STOPPED = {
     ("error", "abort", "cancel", "timeout"): EndReason.ABORTED,
 }
 """The words by which a source says why a transcript without an answer ended; any others: out of turns."""
+
+_NATURAL = re.compile(
+    r"(?:eos|stop|end)[ _-]?(?:of[ _-]\w+[ _-])?tokens?|(?:no|without|0)[ _-](?:any[ _-])?errors?"
+)
+"""What holds these words and is an end as it should be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,11 +222,11 @@ def _lines(path: Path, unread: Callable[[DataError], None]) -> Iterator[Row]:
 
 
 def _is_inspect(path: Path) -> bool:
-    """Whether a file is a log of Inspect: a zip, or an object with a version and a status or an eval."""
+    """Whether a file is a log of Inspect: a zip, or an object that begins with a version and has an eval."""
     if path.suffix == ".eval":
         return True
     head = head_of(path, _HEAD)
     if head.startswith(b"PK\x03\x04"):
         return True
     packed = b"".join(head.split())
-    return packed.startswith(b'{"version":') and (b'"status":' in packed or b'"eval":' in packed)
+    return packed.startswith(b'{"version":') and b'"eval":{' in packed

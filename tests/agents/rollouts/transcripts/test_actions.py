@@ -111,6 +111,9 @@ def test_what_is_no_call_is_invalid() -> None:
     [
         ("\\boxed{a}, no: \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
         ("\\boxed{\\text{New York}}", "New York"),
+        ("\\boxed{\\text{New} \\text{York}}", "New York"),
+        ("\\boxed{\\textbf{New York}, \\mathrm{NY}}", "New York, NY"),
+        ("\\boxed{17 \\text{ ships}}", "17  ships"),
         ("\\boxed{never closed", ""),
         ("none", ""),
     ],

@@ -97,6 +97,10 @@ def test_an_agent_that_was_asked_for_marks_answers_in_no_other_way() -> None:
         ("termination", "generate an answer as token limit reached", EndReason.CONTEXT_EXHAUSTED),
         ("finish_reason", "length", EndReason.CONTEXT_EXHAUSTED),
         ("status", "error", EndReason.ABORTED),
+        ("status", "ended without errors", EndReason.TURNS_EXHAUSTED),
+        ("finish_reason", "eos_token", EndReason.TURNS_EXHAUSTED),
+        ("finish_reason", "end_of_turn_token", EndReason.TURNS_EXHAUSTED),
+        ("finish_reason", "max_tokens", EndReason.CONTEXT_EXHAUSTED),
         ("termination", "exceed available llm calls", EndReason.TURNS_EXHAUSTED),
     ],
 )

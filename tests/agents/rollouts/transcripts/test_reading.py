@@ -166,6 +166,14 @@ def test_questions_of_one_id_are_no_attempts_at_each_other(tmp_path: Path) -> No
     assert found == [("0", 0), ("0 (2)", 0), ("0", 1), ("0 (2)", 1), ("0 (3)", 0)]
 
 
+def test_a_record_with_a_version_and_a_status_is_no_log_of_inspect(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"version": 2, "status": "success", **chat(gold="Danzig")}]))
+    (tmp_path / "a.jsonl").write_text(lines({"version": 2, "status": "success", **chat(gold="Danzig")}))
+    for each in (path, tmp_path / "a.jsonl"):
+        assert [found.imported["layout"] for found in read_transcripts(each)] == ["chat"]
+
+
 @pytest.mark.parametrize("order", [("7", "7", "7 (2)"), ("7", "7 (2)", "7"), ("7 (2)", "7", "7")])
 def test_an_id_that_is_made_up_is_no_other_questions_id(tmp_path: Path, order: tuple[str, ...]) -> None:
     path = tmp_path / "a.jsonl"
