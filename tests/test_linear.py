@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from igpo_gym.agents.rollouts.transcripts.actions import action
-from igpo_gym.agents.rollouts.transcripts.dialects import with_replies
+from igpo_gym.agents.rollouts.transcripts.dialects import first_reply
 from igpo_gym.agents.rollouts.transcripts.messages import chatml
 from igpo_gym.agents.rollouts.transcripts.replies import results
 from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1, act
@@ -39,7 +39,7 @@ TRANSCRIPTS: dict[str, Callable[[str], object]] = {
     "wrapped reply": lambda text: results([CALL], [f"<a>{text}b</a>"], Corpus()),
     "call": lambda text: action(f"<tool_call>{text}</tool_call>"),
     "responses": responses,
-    "dialects": with_replies,
+    "dialects": first_reply,
     "chatml": chatml,
     "chatml's roles": lambda text: chatml(f"<|im_start|>{text}"),
 }

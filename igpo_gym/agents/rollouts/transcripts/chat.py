@@ -10,7 +10,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
-from igpo_gym.agents.rollouts.transcripts.messages import are_messages, chatml, dialogue
+from igpo_gym.agents.rollouts.transcripts.messages import are_messages, chatml, dialogue, in_chatml
 from igpo_gym.data.rows import Row
 from igpo_gym.protocols.messages import ROLES
 
@@ -35,8 +35,8 @@ def _field(fields: Mapping[str, Any]) -> str:
 
 def _messages(value: Any) -> list[Mapping[str, Any]]:
     """The messages that a field holds, as a list, as the JSON of one, or in ChatML; empty for none."""
-    if isinstance(value, str) and "<|im_start|>assistant" in value:
-        return list(chatml(value))
+    if isinstance(value, str) and (text := in_chatml(value)):
+        return list(chatml(text))
     if isinstance(value, str) and value.lstrip().startswith("[{"):
         with suppress(ValueError, RecursionError):
             value = json.loads(value)

@@ -12,11 +12,22 @@ DIALECTS = (R1_SEARCHER, RESEARCH, TOOL_TEXT, SEARCH_R1)
 """In the order in which they are tried."""
 
 
-def with_replies(text: str) -> Dialect | None:
-    """The dialect in which a text holds replies of the environment; None where it holds none.
+def first_reply(text: str) -> tuple[int, Dialect] | None:
+    """Where the environment's first reply begins in a text, and the dialect that it is in; None without one.
 
-    >>> with_replies("<search>port</search>\\n\\n<information>Danzig</information>\\n\\n").name
-    'search-r1'
-    >>> with_replies("<search>port</search>")
+    What a reply quotes, such as the marks of other dialects, stands behind that place and decides nothing.
+
+    >>> text = "<search>port</search>\\n\\n<information>See </search> <result>1</result>.</information>\\n\\n"
+    >>> place, dialect = first_reply(text)
+    >>> place, dialect.name
+    (21, 'search-r1')
+    >>> first_reply("<search>port</search>")
     """
-    return next((dialect for dialect in DIALECTS if dialect.reply.search(text)), None)
+    found = [(match.start(), each) for each in DIALECTS if (match := each.reply.search(text))]
+    return min(found, key=lambda each: each[0], default=None)
+
+
+def dialect_of(text: str) -> Dialect | None:
+    """The dialect of a text: that of its first reply, or without one the first whose marks it has."""
+    reply = first_reply(text)
+    return reply[1] if reply else next((each for each in DIALECTS if each.tells.search(text)), None)

@@ -111,8 +111,11 @@ class Dialect:
         return next((name for name, text in texts if isinstance(text, str) and self.tells.search(text)), "")
 
     def fits(self, fields: Mapping[str, Any]) -> bool:
-        """Whether a record holds a text of the project."""
-        return bool(self.field(fields))
+        """Whether a record holds a text of the project, and not one of another that quotes its marks."""
+        from igpo_gym.agents.rollouts.transcripts.dialects import dialect_of  # which knows all of them
+
+        name = self.field(fields)
+        return bool(name) and dialect_of(fields[name]) is self
 
     def read(self, row: Row) -> list[Transcript]:
         """The transcript of a record."""

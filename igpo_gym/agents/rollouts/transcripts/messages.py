@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.actions import action
-from igpo_gym.agents.rollouts.transcripts.dialects import with_replies
+from igpo_gym.agents.rollouts.transcripts.dialects import first_reply
 from igpo_gym.agents.rollouts.transcripts.fields import question_in
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
 from igpo_gym.agents.rollouts.transcripts.replies import results
@@ -35,6 +35,26 @@ def are_messages(value: Any) -> bool:
         and bool(value)
         and all(isinstance(each, Mapping) and ("role" in each or "from" in each) for each in value)
     )
+
+
+CONTROL = "<|im_start|>"
+"""What begins a message in ChatML."""
+
+
+def in_chatml(text: str) -> str:
+    """The text, where it is one that a chat template of ChatML rendered; else, as where a reply quotes such a
+    text, nothing. What the agent wrote behind a prompt that is not there gets the beginning of its message.
+
+    >>> in_chatml("So.<|im_end|>\\n<|im_start|>user\\nWhere?<|im_end|>\\n")[:26]
+    '<|im_start|>assistant\\nSo.<'
+    >>> in_chatml("<search>a</search>\\n<information><|im_start|>user\\n</information>\\n\\n")
+    ''
+    """
+    head, sign, _ = text.partition(CONTROL)
+    reply = first_reply(text)
+    if not sign or (reply and reply[0] < len(head)):
+        return ""
+    return f"{CONTROL}assistant\n{text}" if "<|im_end|>" in head else text
 
 
 def chatml(text: str) -> list[dict[str, str]]:
@@ -104,8 +124,8 @@ def _turns(rest: Sequence[Said], plain_answers: bool) -> tuple[Turn, ...]:
     if all(each.role == "assistant" for each in rest):
         # Nobody else says anything, so replies may stand within the agent's messages.
         text = "".join(each.text for each in rest)
-        if dialect := with_replies(text):
-            return dialect.turns(text)
+        if reply := first_reply(text):
+            return reply[1].turns(text)
     corpus, turns, place = Corpus(), list[Turn](), 0
     while place < len(rest):
         message, place = rest[place], place + 1

@@ -13,11 +13,18 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.dialects import DIALECTS
+from igpo_gym.agents.rollouts.transcripts.dialects import dialect_of
 from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect
-from igpo_gym.agents.rollouts.transcripts.messages import are_messages, chatml, dialogue, prompt_of
+from igpo_gym.agents.rollouts.transcripts.messages import (
+    CONTROL,
+    are_messages,
+    chatml,
+    dialogue,
+    in_chatml,
+    prompt_of,
+)
 from igpo_gym.agents.rollouts.transcripts.tool_text import act
 from igpo_gym.data.rows import Row
 
@@ -29,7 +36,6 @@ _NO_MARKS = Dialect("plain", re.compile(""), re.compile(r"(?!)"), act)
 """A text that is one message as a whole."""
 
 _ROLE = re.compile(r"(?:\A|\n)(system|user|assistant|tool)\n")
-_CONTROL = "<|im_start|>"
 
 
 def _pair(fields: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -54,11 +60,11 @@ def read(row: Row) -> list[Transcript]:
     given, output = row.fields[pair[0]], row.text(pair[1])
     told = about({name: value for name, value in row.fields.items() if name not in pair})
     opening = given if are_messages(given) else _messages(str(given))
-    if _CONTROL in output:
-        if output.startswith(_CONTROL):
+    if in_chatml(output):
+        if output.startswith(CONTROL):
             return [dialogue(chatml(output), told)]
-        return [dialogue(chatml(f"{_CONTROL}assistant\n{output}"), told, opening)]
-    dialect = next((each for each in DIALECTS if each.tells.search(output)), _NO_MARKS)
+        return [dialogue(chatml(f"{CONTROL}assistant\n{output}"), told, opening)]
+    dialect = dialect_of(output) or _NO_MARKS
     return [dialect.transcript(output, told, prompt_of(opening, told.question))]
 
 
@@ -70,7 +76,7 @@ def _messages(given: str) -> list[dict[str, str]]:
     [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': 'Where?'},
      {'role': 'assistant', 'content': '<think>\\n'}]
     """
-    if _CONTROL in given:
+    if CONTROL in given:
         return chatml(given)
     head, *rest = _ROLE.split(given)
     if head.strip() or not rest:

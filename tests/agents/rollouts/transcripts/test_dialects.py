@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.rollouts.transcripts.dialects import DIALECTS, with_replies
+from igpo_gym.agents.rollouts.transcripts import read_transcripts
+from igpo_gym.agents.rollouts.transcripts.dialects import DIALECTS, dialect_of
 from igpo_gym.agents.rollouts.transcripts.interface import About
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect
 from igpo_gym.agents.rollouts.transcripts.r1_searcher import R1_SEARCHER
@@ -229,6 +233,57 @@ def test_what_the_environments_wrote_is_found_again(turns: list[tuple[str, str]]
     for dialect, (call, reply) in forms.items():
         stretches = [(call.format(*each), reply.format(*each)) for each in turns]
         text = "".join(said + replied for said, replied in stretches) + f"<answer>{last}</answer>"
-        assert with_replies(text) is dialect
+        assert dialect_of(text) is dialect
         found = dialect.turns(text)
         assert [(turn.message, turn.observation) for turn in found[:-1]] == stretches
+
+
+QUOTED = (
+    "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<answer>Böll</answer><|im_end|>",
+    "a turn begins with <|im_start|>assistant",
+    "ends<|im_end|>\n<|im_start|>user\nhi",
+    "so it ends: </result>",
+    "as in <search>a</search> <result>b</result>",
+    "<|begin_of_query|>a<|end_of_query|>\n\n<|begin_of_documents|>b<|end_of_documents|>\n\n",
+    '<tool_call>{"name": "search", "arguments": {}}</tool_call>\n<tool_response>b</tool_response>\n',
+    "<search>a</search>\n\n<information>b",
+)
+
+
+@pytest.mark.parametrize("quoted", QUOTED)
+@pytest.mark.parametrize("field", ["response", "text", "output", "messages"])
+def test_what_a_page_quotes_of_another_layout_decides_nothing(
+    tmp_path: Path, quoted: str, field: str
+) -> None:
+    called = '<tool_call>{"name": "search", "arguments": {"query": "port"}}</tool_call>'
+    for dialect, call, reply in (
+        (SEARCH_R1, "<search>port</search>", "\n\n<information>{}</information>\n\n"),
+        (RESEARCH, "<search>port</search>", " <result>\n{}\n</result>"),
+        (R1_SEARCHER, "<|begin_of_query|>port<|end_of_query|>",
+         "\n\n<|begin_of_documents|>\n{}<|end_of_documents|>\n\n"),
+        (TOOL_TEXT, called, "\n<tool_response>\n{}\n</tool_response>\n"),
+    ):  # fmt: skip
+        if reply.rstrip()[-6:] in quoted:
+            continue  # a page that closes the reply itself: nobody can tell
+        text = f"<think>Where?</think>{call}{reply.format(f'Page: {quoted}.')}<answer>Grass</answer>"
+        held: object = [{"role": "assistant", "content": text}] if field == "messages" else text
+        record = {"question": "Who?", "golden_answers": ["Grass"], field: held}
+        path = tmp_path / "logs.jsonl"
+        path.write_text(json.dumps(record))
+        (episode,) = read_transcripts(path)
+        assert (episode.question.text, episode.prediction) == ("Who?", "Grass")
+        assert episode.imported["layout"] == ("chat" if field == "messages" else dialect.name)
+        assert [each.author for each in episode.segments[1:]] == ["agent", "environment", "agent"]
+        assert quoted in episode.segments[2].text
+
+
+def test_chatml_that_begins_amid_the_agents_message_is_read_whole(tmp_path: Path) -> None:
+    call = '<tool_call>{"name": "search", "arguments": {"query": "port"}}</tool_call>'
+    text = f"{call}<|im_end|>\n<|im_start|>user\n<tool_response>\nDanzig\n</tool_response><|im_end|>\n"
+    text += "<|im_start|>assistant\n<answer>Danzig</answer><|im_end|>\n"
+    path = tmp_path / "logs.jsonl"
+    path.write_text(json.dumps({"question": "Where?", "answer": "Danzig", "response": text}))
+    (episode,) = read_transcripts(path)
+    assert episode.imported["layout"] == "chat"
+    assert [each.author for each in episode.segments[1:]] == ["agent", "environment", "agent"]
+    assert isinstance(episode.turns[0].action, ToolCalls)
