@@ -394,6 +394,9 @@ class Turn:
 MIXED_WEIGHTS = "mixed_weights"
 """The field of a record, and key of ``info``, that tells whether the weights changed within the episode."""
 
+UNREAD = "unread"
+"""The field of a record with the numbers of the states (0: the prompt) that the scorer could not read."""
+
 
 class EpisodeMark(NamedTuple):
     """A point in an episode: the lengths of its lists, who had measured, and whether it had ended."""

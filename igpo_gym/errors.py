@@ -88,11 +88,15 @@ class TranscriptTooLongError(ScoringError):
 
 
 class PromptTooLongError(ScoringError):
-    """Prompts longer than the scorer's model reads, so that there is no first belief."""
+    """Prompts longer than the scorer's model reads, so that there is no first belief.
 
-    def __init__(self, message: str, question_ids: tuple[str, ...]) -> None:
-        super().__init__(message, question_ids)
+    ``places`` are those of their states among all that were asked about.
+    """
+
+    def __init__(self, message: str, question_ids: tuple[str, ...], places: tuple[int, ...] = ()) -> None:
+        super().__init__(message, question_ids, places)
         self.question_ids = question_ids
+        self.places = places
 
     def __str__(self) -> str:
         return str(self.args[0])

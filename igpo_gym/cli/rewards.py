@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +26,7 @@ from igpo_gym.cli.common import (
 )
 from igpo_gym.cli.rollout import SAMPLING
 from igpo_gym.config import EnvConfig, Names, marks
+from igpo_gym.episode import UNREAD
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.costs import Meter
@@ -179,7 +180,11 @@ def relabel(
             total = sum(1 for _ in lines)
         returns = {function.name: Values() for function in functions}
 
+        unread: Counter[str] = Counter()
+
         def tell(line: dict[str, Any]) -> None:
+            if states := line.get(UNREAD):
+                unread["prompts" if 0 in states else "episodes"] += 1
             unit = f"{line['questions']}: {line['question_id']}"  # sets may share ids
             for name, paid in line["rewards"].items():
                 returns[name].add(paid["return"], unit)
@@ -187,7 +192,7 @@ def relabel(
         def tell_again(line: dict[str, Any]) -> None:
             if records:
                 told = {"questions": _set(line["settings"]), "question_id": line["question"]["id"]}
-                line = {**told, "rewards": line["priced"]}
+                line = {**told, UNREAD: line.get(UNREAD), "rewards": line["priced"]}
             tell(line)
 
         models = {
@@ -222,6 +227,7 @@ def relabel(
                 context=context,
                 protocol=settings.get("protocol", "tags"),
                 batch_size=batch_size,
+                partial=True,
             )
 
         if estimate:
@@ -242,6 +248,14 @@ def relabel(
                     forget_prefixes(*readers)
             meter.check(written.done, total, "episodes")
     console.print(_table(returns))
+    if unread["prompts"]:
+        console.print(
+            f"{unread['prompts']} episodes are not priced: their prompts are longer than the scorer reads"
+        )
+    if unread["episodes"]:
+        console.print(
+            f"{unread['episodes']} episodes are longer than the scorer reads: turns behind that have no gain"
+        )
 
 
 def _batches(priced: Iterator[Priced], size: int, meter: Meter, judged: bool) -> Iterator[int]:
@@ -298,6 +312,7 @@ def _line(priced: Priced, settings: dict[str, Any]) -> dict[str, Any]:
         "questions": _set(settings),
         "question_id": question,
         "attempt": priced.episode.attempt,
+        **({UNREAD: priced.episode.extra[UNREAD]} if UNREAD in priced.episode.extra else {}),
         "rewards": rewards,
     }
 
@@ -307,10 +322,19 @@ def _record(
 ) -> dict[str, Any]:
     """The episode's record, paid ``reward``, with what each reward would pay beside it (``priced``)."""
     from igpo_gym.agents.rollouts.records import to_record
+    from igpo_gym.rewards.split import Split
 
-    episode = replace(priced.episode, rewards=priced.rewards[reward.name])
-    extra = {name: value for name, value in episode.extra.items() if name not in ("relabeled", "priced")}
-    record = to_record(replace(episode, extra=extra), reward)
+    extra = {
+        name: value
+        for name, value in priced.episode.extra.items()
+        if name not in ("relabeled", "priced", "split")
+    }
+    episode = replace(priced.episode, extra=extra)
+    if priced.rewards:
+        record = to_record(replace(episode, rewards=priced.rewards[reward.name]), reward)
+    else:  # nothing was measured, so that it is a member of no set
+        unpaid = Split((None,) * len(episode.turns), None, last_gain=True)
+        record = {**to_record(episode), "split": asdict(unpaid)}
     return {"settings": settings, **record, "priced": line["rewards"]}
 
 

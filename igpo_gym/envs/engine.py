@@ -18,6 +18,7 @@ import numpy as np
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import (
+    UNREAD,
     Action,
     Answer,
     EndReason,
@@ -346,9 +347,11 @@ class Engine:
             # A message that ended the episode left no state to believe in.
             believed = [(episode, turn) for episode, turn in states if turn < episode.states]
             readable = add_beliefs(self.instruments, believed, self._due.views)
-            for (episode, _), read in zip(believed, readable, strict=True):
-                if not read:
-                    episode.end = episode.end or EndReason.CONTEXT_EXHAUSTED
+            for (episode, turn), read in zip(believed, readable, strict=True):
+                if not read and episode.end is None:
+                    episode.end = EndReason.CONTEXT_EXHAUSTED
+                elif not read:  # measured when it had ended: it may go on behind what the scorer reads
+                    episode.extra = {**episode.extra, UNREAD: [*episode.extra.get(UNREAD, ()), turn]}
         if self._due.instruments:
             measured = measure(states, self._due.instruments)
             for (episode, _), values in zip(states, measured, strict=True):

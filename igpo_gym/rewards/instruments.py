@@ -145,16 +145,17 @@ class Instruments:
             self._ask(states, of_one_model, found)
         plain = [beliefs.get(BELIEF) for beliefs in found] if self.scorer is not None else []
         self._reads.see([belief.prob for belief in plain if belief is not None])
-        unread: list[str] = []
-        for (episode, turn), beliefs in zip(states, found, strict=True):
+        unread: dict[int, str] = {}
+        for place, ((episode, turn), beliefs) in enumerate(zip(states, found, strict=True)):
             for view in views:
                 if view.draw is not None and beliefs.get(view) is None:
                     beliefs[view] = beliefs[replace(view, draw=None)]
             if turn == 0 and None in beliefs.values():
-                unread.append(episode.question.id)
+                unread[place] = episode.question.id
         if unread:
-            told = f"the prompt of {unread[0]!r} is longer than the scorer reads"
-            raise PromptTooLongError(told, tuple(unread))
+            ids = tuple(unread.values())
+            told = f"the prompt of {ids[0]!r}, with its longest answer, is longer than the scorer reads"
+            raise PromptTooLongError(told, ids, tuple(unread))
         return found
 
     def _made(self, instruments: Sequence[Instrument | str]) -> dict[str, Instrument]:

@@ -14,7 +14,8 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from igpo_gym.data.protection import hidden
-from igpo_gym.episode import BELIEF, MIXED_WEIGHTS, Belief, BeliefView, Episode
+from igpo_gym.episode import BELIEF, MIXED_WEIGHTS, UNREAD, Belief, BeliefView, Episode
+from igpo_gym.errors import PromptTooLongError
 from igpo_gym.protocols import TextProtocol, resolve_protocol
 from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import RewardFunction, as_paid, resolve_reward
@@ -30,9 +31,11 @@ class Priced:
     """An episode and what it earns under each reward."""
 
     episode: Episode
-    """A copy of the recorded episode, with all that it was priced by and without rewards."""
+    """A copy of the recorded episode, with all that it was priced by and without rewards. Its ``extra`` tells
+    the states that the scorer could not read (``unread``); turns that end in one have no gain."""
     rewards: dict[str, list[dict[str, float]]]
-    """By reward, for each turn its weighted terms by name; their sum is the turn's reward."""
+    """By reward, for each turn its weighted terms by name; their sum is the turn's reward. Empty where the
+    scorer cannot read the prompt."""
 
     @property
     def returns(self) -> dict[str, float]:
@@ -50,6 +53,7 @@ def relabel(
     context: Mapping[str, Any] | None = None,
     protocol: str | TextProtocol = "tags",
     batch_size: int = 16,
+    partial: bool = False,
 ) -> Iterator[Priced]:
     """Price ended episodes under each of ``rewards``, and yield them in order.
 
@@ -69,6 +73,8 @@ def relabel(
         context: what named instruments are made from: for ``value`` an ``engine`` and a ``policy``.
         protocol: the one that the episodes were played with.
         batch_size: how many episodes are measured in one call.
+        partial: whether an episode whose prompt the scorer cannot read is yielded without rewards; by default
+            PromptTooLongError is raised.
 
     Raises ValueError, with what to give, when something is needed that neither is given nor was recorded, and
     for episodes of another protocol, where that matters; ScoringError when a scorer fails.
@@ -84,7 +90,7 @@ def relabel(
     instruments = Instruments(resolve_scorer(scorer), second, corpus, grammar, context or {})
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    return _priced(iter(episodes), functions, instruments, batch_size)
+    return _priced(iter(episodes), functions, instruments, batch_size, partial)
 
 
 def _priced(
@@ -92,21 +98,43 @@ def _priced(
     functions: Sequence[RewardFunction],
     instruments: Instruments,
     batch_size: int,
+    partial: bool,
 ) -> Iterator[Priced]:
     due = instruments.due(functions)
     while batch := list(islice(episodes, batch_size)):
         _check(batch, functions, instruments, due)
         copies = [_bare(episode) for episode in batch]
-        states = [(copy, turn) for copy in copies for turn in range(copy.states)]
-        add_beliefs(instruments, states, due.views)
+        _believe(copies, instruments, due, partial)
         measured = _measured(batch, due)
         for episode, copy, values in zip(batch, copies, measured, strict=True):
+            if 0 in copy.extra.get(UNREAD, ()):
+                yield Priced(copy, {})
+                continue
             _take_recorded(copy, episode, values, instruments, due)
             paid, turns = as_paid(copy), range(1, len(copy.turns) + 1)
             yield Priced(
                 copy,
                 {function.name: [function.price(paid, turn) for turn in turns] for function in functions},
             )
+
+
+def _believe(copies: Sequence[Episode], instruments: Instruments, due: Due, partial: bool) -> None:
+    """Add the beliefs in all states, and note which could not be read."""
+    states = [(copy, turn) for copy in copies for turn in range(copy.states)]
+    try:
+        readable = add_beliefs(instruments, states, due.views)
+    except PromptTooLongError as problem:
+        if not partial:
+            raise
+        unread = {id(states[place][0]) for place in problem.places}
+        for copy in copies:
+            if id(copy) in unread:
+                copy.extra[UNREAD] = list(range(copy.states))
+        _believe([copy for copy in copies if id(copy) not in unread], instruments, due, partial)
+        return
+    for (copy, turn), read in zip(states, readable, strict=True):
+        if not read:
+            copy.extra.setdefault(UNREAD, []).append(turn)
 
 
 def _measured(batch: Sequence[Episode], due: Due) -> list[list[dict[str, Any]]]:
@@ -137,7 +165,9 @@ def _recorded(episode: Episode, name: str, version: str) -> bool:
 
 def _bare(episode: Episode) -> Episode:
     """A copy of the episode without what was measured and paid; all else is kept as it was recorded."""
-    extra = {name: value for name, value in episode.extra.items() if name not in ("split", MIXED_WEIGHTS)}
+    extra = {
+        name: value for name, value in episode.extra.items() if name not in ("split", MIXED_WEIGHTS, UNREAD)
+    }
     return replace(episode, beliefs=[], views=[], measured=[], instruments={}, rewards=[], extra=extra)
 
 

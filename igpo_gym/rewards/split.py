@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igpo_gym.episode import EndReason, Episode
+from igpo_gym.episode import UNREAD, EndReason, Episode
 from igpo_gym.rewards.functions import RewardFunction, finite
 
 
@@ -48,8 +48,9 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
     An outcome term may pay anywhere in the episode (a penalty for an invalid message, say): all that the
     outcome terms paid is summed. A gain is the sum of the turn's other terms. The last turn has one only if
     the reward has a term that declares that it pays there, and a turn that all of these terms leave out has
-    none. An episode that has not ended, or was aborted, has no last turn and no outcome; one that was aborted
-    before it was priced (turns paid for nothing at all) has no gain either.
+    none, nor has one whose state the scorer could not read. An episode that has not ended, or was aborted,
+    has no last turn and no outcome; one that was aborted before it was priced (turns paid for nothing at all)
+    has no gain either.
 
     Raises ValueError for turns that were not priced, for terms that are not those of ``reward``, and for a
     value that is no finite number.
@@ -93,9 +94,12 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
 
 
 def counted_turns(episode: Episode, reward: RewardFunction) -> list[bool]:
-    """Of each turn, whether it has a gain: whether not all terms that pay gains leave it out."""
+    """Of each turn, whether it has a gain: whether its state was read, and not all terms that pay gains leave
+    it out."""
     filters = [term.counts for _, term in reward.terms if not term.outcome]
+    unread = episode.extra.get(UNREAD, ())
     return [
-        not filters or any(counts is None or counts(episode, turn) for counts in filters)
+        turn not in unread
+        and (not filters or any(counts is None or counts(episode, turn) for counts in filters))
         for turn in range(1, len(episode.turns) + 1)
     ]

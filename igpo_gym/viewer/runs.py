@@ -20,7 +20,7 @@ from igpo_gym.agents.training.estimators import (
     resolve_estimator,
 )
 from igpo_gym.data.files import require_file
-from igpo_gym.episode import Episode
+from igpo_gym.episode import UNREAD, Episode
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.split import Split, split
@@ -223,8 +223,10 @@ def _priced(file: Path, runs: Sequence[Run], start: int) -> dict[Place, dict[str
                 raise DataError(
                     file, f"not what igpo-gym relabel writes ({what_is_wrong(problem)})", number
                 ) from problem
+            told = {UNREAD: record[UNREAD]} if UNREAD in record else {}
+            episode = replace(own.episode, extra={**own.episode.extra, **told})
             found[own.place] = {
-                name: Paid(terms, _split(own.episode, terms, name, file)) for name, terms in turns.items()
+                name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()
             }
     return found
 

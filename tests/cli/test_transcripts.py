@@ -124,6 +124,41 @@ def test_records_of_this_package_keep_their_questions(logs: Path) -> None:
     assert Path("again.jsonl").read_text() == before
 
 
+def test_what_is_longer_than_the_scorer_reads_is_left_out_of_pricing_and_told(place: Path) -> None:
+    text = "<search>{0}</search>\n\n<information>Doc 1(Title: A) {1}</information>\n\n<answer>Salman</answer>"
+    logs = [
+        {
+            "id": f"q{n}",
+            "question": asked,
+            "golden_answers": ["Salman"],
+            "response": text.format("port", page),
+        }
+        for n, (asked, page) in enumerate(
+            [("Where?", "A port."), ("Where is it? " * 3000, "A port."), ("And where?", "A port. " * 5000)]
+        )
+    ]
+    Path("logs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in logs))
+    run("import", "logs.jsonl", "--out", "records.jsonl")
+    options = ("--reward", "igpo", "--scorer", "nano")
+    for form in ((), ("--records",)):
+        told = run("relabel", "records.jsonl", *options, *form, "--out", f"p{len(form)}.jsonl")
+        assert "1 episodes are not priced: their prompts are longer than the scorer reads" in told
+        assert "1 episodes are longer than the scorer reads" in told
+    lines, records = (
+        [json.loads(line) for line in Path(f"p{n}.jsonl").read_text().splitlines()] for n in (0, 1)
+    )
+    assert (
+        [each.get("unread") for each in lines]
+        == [each.get("unread") for each in records]
+        == [None, [0, 1], [1]]
+    )
+    assert [each["split"]["gains"] for each in records[1:]] == [[None, None], [None]]
+    assert records[1]["rewards"] == records[1]["beliefs"] == []
+    run("view", "p1.jsonl", "--out", "p.html")
+    run("view", "records.jsonl", "p0.jsonl", "--out", "p.html")
+    assert "3 episodes" in run("show", "p1.jsonl", "--summary")
+
+
 def test_strict_stops_at_the_first_record_that_cannot_be_read(logs: Path) -> None:
     assert "logs.jsonl, line 7" in run("import", "logs.jsonl", "--strict", "--out", "records.jsonl", code=2)
     assert not Path("records.jsonl").exists()

@@ -357,7 +357,7 @@ def test_a_transcript_that_grows_too_long_ends_its_own_episode(engine: Engine) -
 
 def test_a_prompt_that_is_too_long_is_an_error(engine: Engine) -> None:
     engine = dataclasses.replace(engine, scorer=Narrow())
-    with pytest.raises(ScoringError, match="the prompt of 'x' is longer"):
+    with pytest.raises(ScoringError, match="the prompt of 'x', with its longest answer, is longer"):
         engine.settle([], engine.begin([AUTHOR, Question("x", "Who? " * 500, ("A",))]))
 
 

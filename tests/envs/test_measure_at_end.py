@@ -157,3 +157,22 @@ def test_a_prompt_that_cannot_be_read_ends_its_own_episode_alone(
     for question in QUESTIONS[:2]:
         assert played["step"][question.id] == played["end"][question.id]
     assert split(played["end"]["c"], engine.reward).outcome is None
+
+
+def test_what_is_longer_than_the_scorer_reads_has_no_gain(engine: Engine) -> None:
+    """Measured when it has ended, an episode may go on behind what the scorer reads."""
+
+    class Narrow(MentionScorer):
+        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+            lengths = [len(request.segments) for request in requests]
+            if too_long := tuple(place for place, length in enumerate(lengths) if length > 3):
+                raise TranscriptTooLongError("too long", too_long)
+            return super().score(requests)
+
+    at_end = dataclasses.replace(engine, measure="end", scorer=Narrow())
+    (episode,) = play(at_end, [([MESSAGES[0], MESSAGES[0], MESSAGES[4]], None)])
+    at_end.price([episode])
+    assert episode.end is EndReason.ANSWERED
+    assert episode.extra["unread"] == [2]
+    first, second = split(episode, at_end.reward).gains
+    assert (first is None, second) == (False, None)

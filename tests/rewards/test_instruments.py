@@ -146,7 +146,7 @@ def test_a_belief_that_cannot_be_had_stays_what_it_was(engine: Engine) -> None:
     assert [copy.believe(found) for found in beliefs] == [True, True, False]
     assert copy.beliefs[2] == copy.beliefs[1] == episode.beliefs[1]
     assert copy.belief(2, BeliefView("evidence")) == copy.belief(1, BeliefView("evidence"))
-    with pytest.raises(ScoringError, match="the prompt of 'q-author' is longer"):
+    with pytest.raises(ScoringError, match="the prompt of 'q-author', with its longest answer, is longer"):
         Instruments(Narrow(10)).beliefs([(episode, 0), (episode, 1)], views)
     with pytest.raises(LookupError):
         Episode(episode.question, copy.prompt).believe(beliefs[2])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -17,9 +17,11 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Belief, BeliefView, EndReason, Episode
+from igpo_gym.errors import PromptTooLongError, TranscriptTooLongError
 from igpo_gym.protocols import PROTOCOLS, TAGS, TOOL_CALL
-from igpo_gym.rewards import PRESETS, RewardFunction, RewardTerm, resolve_reward
+from igpo_gym.rewards import PRESETS, RewardFunction, RewardTerm, resolve_reward, split
 from igpo_gym.rewards.relabel import relabel
+from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, play
@@ -120,6 +122,49 @@ def test_beliefs_of_another_model_are_not_kept(everything: Engine) -> None:
     (priced, *_) = relabel(episodes, ["tips", "igpo"], "none")
     assert priced.episode.extra["mixed_weights"]
     assert (priced.episode.beliefs, priced.episode.views) == (episodes[0].beliefs, episodes[0].views)
+
+
+class Narrow(MentionScorer):
+    """Reads no more than a number of characters."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__()
+        self.longest = longest
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
+        if too_long := tuple(place for place, length in enumerate(lengths) if length > self.longest):
+            raise TranscriptTooLongError("too long", too_long)
+        return super().score(requests)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_what_the_scorer_cannot_read_has_no_gain_and_is_told(engine: Engine, batch_size: int) -> None:
+    episodes = some_episodes(engine)
+    long, *others = episodes
+    prompt = sum(len(segment.text) for segment in long.prompt)
+    one_turn = sum(len(segment.text) for segment in long.context(1))
+    (whole, *_) = relabel([long], ["igpo"], MentionScorer())
+    narrow = Narrow(one_turn)
+    cut, *rest = relabel([long, *others], ["igpo"], narrow, batch_size=batch_size)
+    assert cut.episode.extra["unread"] == [2]
+    assert cut.rewards["igpo"][0] == pytest.approx(whole.rewards["igpo"][0])
+    paid = dataclasses.replace(cut.episode, rewards=cut.rewards["igpo"])
+    gains = split(paid, resolve_reward("igpo")).gains
+    assert gains == (pytest.approx(whole.rewards["igpo"][0]["gain"]), None)
+    assert all("unread" not in each.episode.extra for each in rest if each.episode.states < 3)
+
+    asked = dataclasses.replace(long, prompt=(dataclasses.replace(long.prompt[0], text="x" * 9999),))
+    with pytest.raises(PromptTooLongError, match=f"the prompt of '{long.question.id}'"):
+        list(relabel([*others, asked], ["igpo"], Narrow(prompt * 9), batch_size=batch_size))
+    *first, unread = relabel(
+        [*others, long, asked], ["igpo"], Narrow(prompt * 9), batch_size=batch_size, partial=True
+    )
+    assert unread.rewards == unread.returns == {}
+    assert unread.episode.extra["unread"] == [0, 1, 2]
+    assert first[-1].episode.beliefs, "another attempt at the same question is priced"
+    (again, *_) = relabel([unread.episode], ["igpo"], MentionScorer())
+    assert "unread" not in again.episode.extra
 
 
 def test_a_term_of_ones_own_is_priced_too(engine: Engine) -> None:

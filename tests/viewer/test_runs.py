@@ -190,6 +190,18 @@ def test_a_large_file_is_refused_before_it_is_read(
     assert len(read_runs([recording])[0].episodes) == 5
 
 
+def test_turns_that_the_scorer_could_not_read_have_no_gain(tmp_path: Path, engine: Engine) -> None:
+    recording = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, AGAIN, RIGHT)])
+    terms = [{"gain": 0.5, "f1": 0.0}, {"gain": 0.0, "f1": 0.0}, {"gain": 0.0, "f1": 1.0}]
+    lines = priced(tmp_path / "p.jsonl", "gain + f1", {("q-birth", 0): terms})
+    record = json.loads(lines.read_text())
+    lines.write_text(json.dumps(record | {"unread": [2]}) + "\n")
+    (run,) = read_runs([recording, lines])
+    paid = run.episodes[0].paid["gain + f1"]
+    assert paid.split is not None
+    assert paid.split.gains == (0.5, None)
+
+
 def test_a_recorded_split_may_leave_turns_without_a_gain(tmp_path: Path, engine: Engine) -> None:
     episode = play(engine, 1, SEARCH, AGAIN, RIGHT)
     recording = write(tmp_path / "a.jsonl", [episode], None, reward="a term of somebody's own")

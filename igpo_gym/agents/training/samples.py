@@ -41,15 +41,19 @@ def keep_samples(
     """Write the first episodes of a validation to a file of their own, and remove those that are too many.
 
     ``reward`` is what they were paid. With a scorer they are priced by ``igpo``, so that they show the belief
-    after each turn; where it fails, they stay without.
+    after each turn, and those that it cannot read are not kept; where it fails, they stay without.
     """
     sample = list(episodes[:KEPT])
     if scorer is not None and not any(each.beliefs for each in sample):
         try:
             gain = resolve_reward("igpo")
-            priced = list(relabel(sample, [gain], scorer, protocol=settings.protocol))
-            sample = [replace(each.episode, rewards=each.rewards[gain.name]) for each in priced]
-            reward = gain
+            priced = [
+                replace(each.episode, rewards=each.rewards[gain.name])
+                for each in relabel(sample, [gain], scorer, protocol=settings.protocol, partial=True)
+                if each.rewards
+            ]
+            if priced:
+                sample, reward = priced, gain
         except ScoringError as problem:
             logger.warning("the samples of the validation have no beliefs: %s", problem)
     told = {name: value for name, value in shown(settings).items() if name in _TOLD}

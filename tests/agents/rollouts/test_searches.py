@@ -72,3 +72,11 @@ def test_protected_episodes_are_right_where_their_records_say_so() -> None:
         sealed.append(replace(played, question=question, extra={"sealed": scores}))
     found = searches([("browsecomp", each) for each in sealed])
     assert (found.episodes, found.right, found.untold) == (3, 2, 1)
+
+
+def test_a_belief_that_is_carried_on_is_no_figure() -> None:
+    """Where the scorer could not read the transcript, the belief is that of the state before."""
+    cut = replace(episode("1", "right", 0.1, 0.5, 0.5), extra={"unread": [2]})
+    found = searches([("mine", cut)])
+    assert found.predictors[GAIN][True].values == pytest.approx([0.4])
+    assert [turn for turn, _ in found.curve(right=True)] == [0, 1]
