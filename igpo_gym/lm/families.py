@@ -83,10 +83,13 @@ def key_value_layout(view: PreTrainedModel) -> KeyValueLayout:
         raise refuse("it is not a decoder-only language model")
     if "logits_to_keep" not in inspect.signature(view.forward).parameters:
         raise refuse("it cannot give the logits of chosen positions alone (logits_to_keep)")
-    types = getattr(config, "layer_types", None) or ()
+    texts = config.get_text_config(
+        decoder=True
+    )  # of a model that also reads pictures, the part that reads text
+    types = getattr(texts, "layer_types", None) or ()
     if set(types) - {"full_attention", SLIDING}:
         raise refuse("it has layers other than full and sliding-window attention (chunked or linear ones)")
-    if changing := _rotations(getattr(config, "rope_parameters", None) or {}) & REFUSED_ROTATIONS:
+    if changing := _rotations(getattr(texts, "rope_parameters", None) or {}) & REFUSED_ROTATIONS:
         raise refuse(f"its rotary embedding ({changing.pop()}) changes with the length of the transcript")
 
     calls: list[tuple[object, torch.Tensor, torch.Tensor, object, Mapping[str, object]]] = []
@@ -99,6 +102,9 @@ def key_value_layout(view: PreTrainedModel) -> KeyValueLayout:
     layers = [layer for layer, *_ in calls]
     if not layers or layers != list(range(len(layers))):
         raise refuse("its attention is not called through transformers' AttentionInterface, once per layer")
+    windowed = any(arguments.get("sliding_window") is not None for *_, arguments in calls)
+    if getattr(texts, "sliding_window", None) and not types and not windowed:
+        raise refuse("it does not tell its attention function of its sliding window")
     for layer, _, _, mask, arguments in calls:
         if types and (types[layer] == SLIDING) != (arguments.get("sliding_window") is not None):
             raise refuse("it does not tell its attention function which layers have a sliding window")

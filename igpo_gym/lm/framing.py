@@ -96,7 +96,8 @@ class Framing:
         self.name = str(tokenizer.name_or_path or type(tokenizer).__name__)
         """The tokenizer's name, for messages."""
         self._texts = TextTokenizer(tokenizer)
-        self._size = len(tokenizer)
+        self.size = 1 + max(tokenizer.get_vocab().values(), default=-1)
+        """One more than the largest id: some vocabularies have holes."""
         self._control = control_tokens(tokenizer).keys()
         self._end_of_text = frozenset(() if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,))
         self.text_ids = remembered(self._texts.ids)
@@ -200,7 +201,7 @@ class Framing:
         unknown = not segment.ids and segment.text  # a server told the text alone
         if segment.ids is None or unknown or (segment.vocabulary and segment.vocabulary != self.vocabulary):
             return None
-        if segment.ids and not 0 <= min(segment.ids) <= max(segment.ids) < self._size:
+        if segment.ids and not 0 <= min(segment.ids) <= max(segment.ids) < self.size:
             raise SpecError(
                 "a segment carries token ids that this tokenizer does not have: the policy that sampled them "
                 "has another tokenizer, so its messages must name their vocabulary, or come without ids"

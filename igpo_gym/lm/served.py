@@ -23,6 +23,8 @@ class Served:
     """Under which names its tokenizer may be found, the likeliest first."""
     longest: int | None
     """How many tokens it reads, if the server tells."""
+    engine: str = ""
+    """What runs it, such as "vllm", if the server tells."""
 
 
 def served_model(server: Server, model: str | None) -> Served:
@@ -50,6 +52,7 @@ def served_model(server: Server, model: str | None) -> Served:
         name,
         tuple(source for source in dict.fromkeys(sources) if isinstance(source, str)),
         longest if isinstance(longest, int) else None,
+        "sglang" if info else str(card.get("owned_by", "")).lower(),
     )
 
 

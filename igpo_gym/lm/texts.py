@@ -49,6 +49,7 @@ class TextTokenizer:
         self._backend.encode_special_tokens = True
         self._backend.no_padding()
         self._backend.no_truncation()
+        _untrim(self._backend)
         types = set(_types(_part(self._backend, "pre_tokenizer")))
         self.byte_level = "ByteLevel" in types
         """Whether each byte of a text is spelled by itself, blanks too."""
@@ -123,6 +124,18 @@ def _types(part: Any) -> Iterator[str]:
     elif isinstance(part, list):
         for value in part:
             yield from _types(value)
+
+
+def _untrim(backend: Tokenizer) -> None:
+    """Let tokens go from where they begin: some tokenizers leave their blanks out of that."""
+    for name in ("pre_tokenizer", "post_processor"):
+        state = _part(backend, name)
+        whole = _changed(state, {kind: {"trim_offsets": False} for kind in _TRIMMING})
+        if whole != state:
+            _replace(backend, name, whole)
+
+
+_TRIMMING = ("ByteLevel", "RobertaProcessing")
 
 
 def _without_blanks(backend: Tokenizer) -> dict[str, Any]:

@@ -79,10 +79,12 @@ class JsonForm:
         assert blanks is not None
         try:
             return _DECODER.raw_decode(text, blanks.end())[1]
-        except (ValueError, RecursionError) as problem:
-            # A string that a later token may close, as against JSON that is malformed, too deeply nested, or
-            # holds a number of too many digits.
-            return None if str(problem).startswith("Unterminated string") else start
+        except json.JSONDecodeError as problem:
+            # What a later token may complete, as against JSON that is malformed.
+            unfinished = problem.pos >= len(text) or problem.msg.startswith("Unterminated string")
+            return None if unfinished else start
+        except (ValueError, RecursionError):  # a number of too many digits, or too deeply nested
+            return start
 
 
 def _neutralized(value: Any) -> Any:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
+from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.episode import Episode, Question, Segment, Turn
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.framing import REMEMBERED, Framing, remembered
 from igpo_gym.protocols import PROTOCOLS
 from igpo_gym.tools import search_call
-from tests.lm.tiny import CHATML, CONTROL, make_tokenizer
+from tests.lm.tiny import CHATML, CONTROL, make_model, make_tokenizer
 
 # Like Qwen's: a default system prompt, old thoughts dropped, content stripped.
 FORGETFUL = """\
@@ -157,6 +160,24 @@ def test_sampled_ids_stand_for_their_text() -> None:
 def test_ids_of_another_tokenizer_are_refused() -> None:
     with pytest.raises(SpecError, match="another tokenizer"):
         framings["none"].ids([Segment("agent", "assistant", "a", (100_000,))])
+
+
+def test_a_vocabulary_may_have_holes() -> None:
+    state = json.loads(make_tokenizer().backend_tokenizer.to_str())
+    for token in state["added_tokens"]:
+        if token["content"] == "</s>":
+            state["model"]["vocab"]["</s>"] = token["id"] = 409
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), eos_token="</s>"
+    )
+    framing = Framing(tokenizer)
+    assert (len(tokenizer) < 409, framing.size, framing.end_ids) == (True, 410, {409})
+    sampled = Segment("agent", "assistant", "a", (50, 409), vocabulary=framing.vocabulary)
+    assert framing.ids([Segment("environment", "user", "q"), sampled])[-2:] == (50, 409)
+    model = make_model("llama", vocab_size=430)
+    with torch.no_grad():
+        model.lm_head.weight[409] = 100 * model.lm_head.weight[:400].mean(0)
+    assert LanguageModelPolicy(model, tokenizer)._vocabulary == 410
 
 
 def test_the_shared_tokenizer_is_left_as_it_is() -> None:

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from igpo_gym.episode import Segment
@@ -31,6 +31,25 @@ SEGMENTS = (
 
 def spelled(tokenizer: PreTrainedTokenizerFast, ids: Any) -> list[str]:
     return list(tokenizer.convert_ids_to_tokens(list(ids)))
+
+
+@pytest.mark.parametrize("trim", [False, True])
+def test_a_probe_that_is_joined_with_every_answer_is_seen_whatever_offsets_leave_out(trim: bool) -> None:
+    """Some tokenizers leave the blank of a token out of where it stands (GPT-NeoX)."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|endoftext|>"],
+        show_progress=False,
+    )
+    made.train_from_iterator(["is Paris is Danzig"] * 50, trainer)
+    made.post_processor = processors.ByteLevel(trim_offsets=trim)
+    framing = Framing(PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|endoftext|>"))
+    found = framing.behind("The answer is ", "Paris")
+    assert ([framing.text((number,)) for number in found.ids], found.joined) == ([" Paris"], True)
 
 
 @pytest.mark.parametrize(("kind", "prepend", "fallback"), MADE)

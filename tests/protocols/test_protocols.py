@@ -42,9 +42,20 @@ pieces = st.sampled_from(
     [f"<{slash}{tag}>" for slash in ("", "/") for tag in ("think", "search", "answer", "information")]
     + [f"<{slash}{tag}>" for slash in ("", "/") for tag in ("tool_call", "tool_response")]
     + ['{"name": "search", "arguments": {"query": "a"}}', '{"name":', "[1]", "null", "a", " ", "\n", "\ud800"]
+    + ['<tool_call>{"name": "search", "arguments": {"query": "a</tool_call>b', '"', '"}', "}}", ","]
 )
 any_text = st.text(st.characters(exclude_categories=()))
 messages = st.lists(pieces | any_text).map("".join)
+
+
+@given(protocols, messages, st.booleans())
+def test_the_end_of_a_growing_message_stays_where_it_is(
+    protocol: TextProtocol, message: str, thinking: bool
+) -> None:
+    """So that whoever looks for it may look at half of the message first."""
+    ends = [protocol.end(message[:length], thinking) for length in range(len(message) + 1)]
+    first = next((place for place, end in enumerate(ends) if end is not None), len(ends))
+    assert len(set(ends[first:])) <= 1
 
 
 @given(protocols, messages)
@@ -515,3 +526,29 @@ def test_protocols_are_found_by_name() -> None:
     assert resolve_protocol(TOOL_CALL) is TOOL_CALL
     with pytest.raises(SpecError, match="unknown protocol 'xml'; choose one of: igpo"):
         resolve_protocol("xml")
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "written"),
+    [
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, 2, "2"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, None, "null"),
+        ({"oneOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "integer"}}]}, [1, 2], "[1, 2]"),
+        ({"type": ["integer", "null"]}, 3, "3"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "2", "2"),
+        ({}, "2", "2"),
+    ],
+)
+def test_attributes_have_the_types_that_the_schema_allows(
+    schema: object, value: object, written: str
+) -> None:
+    """As pydantic writes what may be None."""
+    parameters = {
+        "type": "object",
+        "properties": {"query": {"type": "string"}, "page": schema},
+        "required": ["query"],
+    }
+    protocol = TAGS.with_tools((ToolSpec("look", "Look.", parameters),))
+    action = ToolCalls((ToolCall("look", {"query": "a", "page": value}),))
+    assert protocol.write(action) == f'<look page="{written}">a</look>'
+    assert protocol.parse(protocol.write(action)) == action

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from igpo_gym.episode import Belief, Question, Segment
 from igpo_gym.errors import ScoringError, SpecError
@@ -51,6 +51,10 @@ REFUSED = {
     "llama": (
         {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
         "changes with the length",
+    ),
+    "phimoe": (
+        {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 24},
+        "does not tell its attention function of its sliding window",
     ),
 }
 NO_WINDOW = {"sliding_window": 1024}
@@ -358,6 +362,25 @@ def test_a_model_that_cannot_be_driven_is_refused_by_name(family: str) -> None:
     model = make_model(family, **extra)
     with pytest.raises(SpecError, match=f"{type(model).__name__} cannot be driven: .*{reason}"):
         TransformersScorer(model, make_tokenizer())
+
+
+def test_the_text_part_of_a_model_that_reads_pictures_is_looked_at() -> None:
+    rotation = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gemma3",
+        text_config={
+            **shape,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "vocab_size": 400,
+            "layer_types": ["full_attention"],
+            "rope_parameters": {"full_attention": rotation, "sliding_attention": rotation},
+        },
+        vision_config={**shape, "image_size": 28, "patch_size": 14},
+    )
+    with pytest.raises(SpecError, match="changes with the length"):
+        TransformersScorer(AutoModelForCausalLM.from_config(config).eval(), make_tokenizer())
 
 
 class Misplaced(LlamaForCausalLM):

@@ -86,9 +86,9 @@ class LanguageModelPolicy:
         self._protocol = protocol
         self._ends = self.framing.end_ids | end_ids(self.reader.model)
         # A tag can close only with such a token: few are, and to spell a message after each would cost more.
-        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        tokens = tokenizer.convert_ids_to_tokens(range(self.framing.size))
         self._closers = frozenset(number for number, token in enumerate(tokens) if ">" in (token or ""))
-        self._vocabulary = len(tokenizer)
+        self._vocabulary = self.framing.size
         self._batch_bytes = batch_bytes
         self._stats = PolicyStats()
         self._check()

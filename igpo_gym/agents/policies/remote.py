@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.numbers import finite_number
 from igpo_gym.protocols import TAGS, TextProtocol
+from igpo_gym.protocols.grammar import THINK, THOUGHT
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
 if TYPE_CHECKING:
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
 
 TOKEN_ID = "token_id:"
 """How vLLM writes a token of which the id was asked for."""
+
+_NO_PENALTY = {"presence_penalty": 0.0, "frequency_penalty": 0.0}
+NEUTRAL: Mapping[str, Mapping[str, float]] = {
+    "vllm": _NO_PENALTY | {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    "sglang": _NO_PENALTY | {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    "llamacpp": _NO_PENALTY | {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "typical_p": 1.0},
+}
+"""By engine, what else decides about a token, set so that it decides nothing. What a request leaves out these
+take from the model's ``generation_config``, or from defaults of their own: the agent would then not be the
+policy whose log-probabilities are recorded."""
 
 STOPPED_BY = ("stop_reason", "matched_stop")
 """Where vLLM and SGLang tell the stop that ended a text; None or a token id for an end of turn."""
@@ -148,27 +160,37 @@ class RemotePolicy:
         most = answer_bytes(len(context) + room)
         ids: tuple[int, ...] = ()
         log_probs: tuple[float, ...] = ()
+        text = ""  # of a server that tells no ids
         while True:
+            behind = ids or self._framing.text_ids(text)
             body = {
-                **self._body(episode, room - len(ids)),
-                "prompt": [*context, *ids],
+                **self._body(episode, room - len(behind)),
+                "prompt": [*context, *behind],
                 "add_special_tokens": False,
                 "skip_special_tokens": False,
                 "logprobs": 1,
                 "return_tokens_as_token_ids": True,
             }
             choice = _choice(self._server.post("/v1/completions", body, max_bytes=most))
-            sampled = sampled_tokens(choice.get("logprobs"))
+            sampled = sampled_tokens(choice.get("logprobs"), self._framing.size)
             if sampled is None:
-                return self._told(self._closed(_text(choice.get("text")), choice), choice)
+                piece = _text(choice.get("text"))
+                text = self._closed(text + piece, choice, thinking)
+                ended = self._protocol.end(text, thinking) is not None
+                within = piece and text.endswith(self._protocol.stops) and choice["finish_reason"] == "stop"
+                if ended or not within or len(self._framing.text_ids(text)) >= room:
+                    return self._told(text, choice, thinking)
+                continue
             ids, log_probs = ids + sampled[0], log_probs + sampled[1]
             stopped = any(choice.get(key) in self._protocol.stops for key in STOPPED_BY)
             ended = self._protocol.end(self._framing.text(ids), thinking) is not None
             # A server stops at a tag within a thought, too, which ends nothing.
             if ended or not stopped or not sampled[0] or len(ids) >= room:
                 break
+        # Of a model whose generation_config has more of them than its tokenizer.
+        ends = [told for key in STOPPED_BY if isinstance(told := choice.get(key), int)]
         return sampled_message(
-            self._framing, self._protocol, ids, log_probs, weights=self.weights, thinking=thinking
+            self._framing, self._protocol, ids, log_probs, ends, weights=self.weights, thinking=thinking
         )
 
     def _chat(self, episode: Episode) -> Message | str:
@@ -181,11 +203,14 @@ class RemotePolicy:
         choice = _choice(self._server.post("/v1/chat/completions", body, max_bytes=most))
         message = choice.get("message")
         content = message.get("content", 0) if isinstance(message, dict) else 0
-        return self._told("" if content is None else self._closed(_text(content), choice), choice)
+        text = "" if content is None else _text(content)
+        before, closing, _ = text.partition(THOUGHT)
+        thinking = bool(closing) and THINK not in before  # the template opened the thought
+        return self._told(self._closed(text, choice, thinking), choice, thinking)
 
-    def _told(self, text: str, choice: Mapping[str, Any]) -> Message | str:
+    def _told(self, text: str, choice: Mapping[str, Any], thinking: bool) -> Message | str:
         """A text without ids; where the limit of tokens ended it before its action was complete, that too."""
-        if choice.get("finish_reason") != "length" or self._protocol.end(text) is not None:
+        if choice.get("finish_reason") != "length" or self._protocol.end(text, thinking) is not None:
             return text
         return Message(text, (), (), cut_off=True)
 
@@ -199,21 +224,22 @@ class RemotePolicy:
             "seed": sampling.turn_seed(episode) >> 32,  # servers differ in how large a seed may be
             "stop": list(self._protocol.stops),
         }
-        return body | ({"top_k": sampling.top_k} if sampling.top_k else {})
+        top_k = {"top_k": sampling.top_k} if sampling.top_k else {}
+        return {**body, **NEUTRAL.get(self._served.engine, {}), **top_k}
 
-    def _closed(self, text: str, choice: Mapping[str, Any]) -> str:
+    def _closed(self, text: str, choice: Mapping[str, Any], thinking: bool) -> str:
         """The text with the closing tag that ended it, which a server leaves out.
 
         Servers say "stop" for an end of turn too. Where this one does not tell which it was, the tag of the
         action that is open is taken for what ended the text.
         """
-        text, stops = self._protocol.cut(text), self._protocol.stops
+        text, stops = self._protocol.cut(text, thinking), self._protocol.stops
         if text.endswith(stops) or choice.get("finish_reason") != "stop":
             return text
         told = [choice[key] for key in STOPPED_BY if key in choice]
         if told:
             return text + "".join(stop for stop in stops if stop in told)
-        opened = {stop: text.rfind(stop.replace("/", "")) for stop in stops}
+        opened = {stop: _last_opening(text, stop) for stop in stops}
         latest = max(opened, key=lambda stop: opened[stop])
         return text if opened[latest] < 0 else text + latest
 
@@ -222,10 +248,17 @@ def _without_ids(message: Message) -> str | Message:
     return Message(message.text, (), (), cut_off=True) if message.cut_off else message.text
 
 
-def sampled_tokens(logprobs: object) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
+def _last_opening(text: str, closing: str) -> int:
+    """Where the tag that ``closing`` closes is opened last, with attributes or without; -1 if nowhere."""
+    tag = re.escape(closing.removeprefix("</").removesuffix(">"))
+    return max((found.start() for found in re.finditer(rf"<{tag}(?:\s[^<>]*)?>", text)), default=-1)
+
+
+def sampled_tokens(logprobs: object, size: int) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
     """The ids and log-probabilities of a choice, or None where the server does not tell ids.
 
-    Raises ValueError for numbers that are not right.
+    Raises ValueError for numbers that are not right, ids that a vocabulary of this ``size`` does not have
+    among them.
     """
     if not isinstance(logprobs, dict):
         return None
@@ -238,7 +271,16 @@ def sampled_tokens(logprobs: object) -> tuple[tuple[int, ...], tuple[float, ...]
         raise ValueError(f"{len(log_probs)} log-probabilities for {len(tokens)} tokens")
     if any(finite_number(each) is None for each in log_probs):
         raise ValueError("a log-probability that is not a finite number")
-    return tuple(int(token.removeprefix(TOKEN_ID)) for token in tokens), tuple(map(float, log_probs))
+    if any(each > _ROUNDING for each in log_probs):
+        raise ValueError(f"a log-probability above 0 ({max(log_probs)})")
+    ids = tuple(int(token.removeprefix(TOKEN_ID)) for token in tokens)
+    if ids and not 0 <= min(ids) <= max(ids) < size:
+        raise ValueError("token ids that its tokenizer does not have; give the model's own as tokenizer=")
+    return ids, tuple(map(float, log_probs))
+
+
+_ROUNDING = 1e-3
+"""How far above 0 a log-probability may be."""
 
 
 def _choice(answer: object) -> Mapping[str, Any]:

@@ -26,6 +26,8 @@ from igpo_gym.protocols import TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
+from igpo_gym.tools.opening import OPEN
+from igpo_gym.tools.searching import SEARCH
 from igpo_gym.transport import API_KEY
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.test_templates import OPENED
@@ -150,8 +152,35 @@ def test_what_is_asked_of_a_server(start: Any, connect: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("owner", "told"),
+    [
+        ("vllm", {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}),
+        ("sglang", {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "frequency_penalty": 0.0}),
+        ("llamacpp", {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "typical_p": 1.0}),
+        ("system", {}),
+    ],
+)
+def test_no_default_of_a_server_decides_about_a_token(
+    start: Any, connect: Any, owner: str, told: dict[str, float]
+) -> None:
+    """What a request leaves out, these engines take from the model's generation_config."""
+    routes = site_of(says("x"), **({} if owner == "sglang" else {"owned_by": owner}))
+    if owner == "sglang":
+        routes["/get_model_info"] = lambda _: {"model_path": "tiny"}
+    site = start(routes)
+    connect(site.url).act(make_engine().begin(QUESTIONS[:1]))
+    connect(site.url, sampling=Sampling(top_k=7)).act(make_engine().begin(QUESTIONS[:1]))
+    plain, chosen = site.posts()
+    names = {"top_k", "min_p", "repetition_penalty", "repeat_penalty", "typical_p"}
+    assert {name: plain.get(name) for name in told} == told
+    assert names & plain.keys() == names & told.keys()
+    assert chosen["top_k"] == 7
+
+
+@pytest.mark.parametrize(
     ("said", "reason", "text"),
     [
+        ('<search>a river</search><open page="2">Danzig', "stop", "<search>a river</search>"),
         ("<search>a river", "stop", "<search>a river</search>"),
         (f"{THOUGHT}<answer>x", "stop", f"{THOUGHT}<answer>x</answer>"),
         ("<search>a river</search>", "stop", "<search>a river</search>"),
@@ -215,6 +244,48 @@ def test_a_server_that_stops_within_a_thought_is_asked_to_go_on(start: Any, conn
     first, second = site.posts()
     assert second["prompt"] == [*first["prompt"], *texts[0]]
     assert second["max_tokens"] == 99 - len(texts[0])
+
+
+def test_a_server_without_ids_that_stops_within_a_thought_is_asked_to_go_on(start: Any, connect: Any) -> None:
+    tokenizer = make_tokenizer(OPENED)
+    parts = iter(["use <search>q</search>", ", then</think><search>real"])
+    site = start(site_of(lambda body: says(next(parts))(body)))
+    policy = connect(site.url, tokenizer=tokenizer, sampling=Sampling(temperature=0, max_tokens=99))
+    assert policy.act(make_engine().begin(QUESTIONS[:1])) == [
+        "use <search>q</search>, then</think><search>real</search>"
+    ]
+    first, second = site.posts()
+    thought = Framing(tokenizer).text_ids("use <search>q</search>")
+    assert second["prompt"] == [*first["prompt"], *thought]
+    assert second["max_tokens"] == 99 - len(thought)
+
+
+def test_a_tag_in_a_thought_that_the_template_opened_is_no_action_of_a_chat(start: Any, connect: Any) -> None:
+    text = "use <search>q</search>, then</think><answer>Paris"
+    answer = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+    routes = {"/v1/models": lambda _: {"data": [{"id": "tiny"}]}, "/v1/chat/completions": lambda _: answer}
+    policy = connect(start(routes).url, tokenizer=None, kind="chat")
+    engine = make_engine()
+    episodes = engine.begin(QUESTIONS[:1])
+    (move,) = engine.play(episodes, policy.act(episodes))
+    assert move.turn.action == Answer("Paris")
+
+
+def test_a_tag_with_attributes_is_closed_where_the_server_does_not_tell_the_stop(
+    start: Any, connect: Any
+) -> None:
+    protocol = TAGS.with_tools((SEARCH, OPEN))
+    policy = connect(start(site_of(says('<open page="2">Danzig'))).url, protocol=protocol)
+    assert policy.act(make_engine().begin(QUESTIONS[:1])) == ['<open page="2">Danzig</open>']
+
+
+def test_a_token_that_the_server_says_ended_a_text_ends_the_message(start: Any, connect: Any) -> None:
+    """One of the model's generation_config, which its tokenizer does not have for an end."""
+    told = {"tokens": ["token_id:80", "token_id:2"], "token_logprobs": [-0.5, -0.1]}
+    for stop, cut_off in ((2, False), (None, True)):
+        policy = connect(start(site_of(says("m", logprobs=told, stop_reason=stop))).url)
+        (message,) = policy.act(make_engine().begin(QUESTIONS[:1]))
+        assert (message.ids, message.cut_off) == ((80, 2), cut_off)
 
 
 def test_a_transcript_longer_than_the_model_reads_gets_an_empty_message(start: Any, connect: Any) -> None:
@@ -287,6 +358,9 @@ def test_a_busy_server_is_asked_again(start: Any, connect: Any) -> None:
         ({"choices": [{"logprobs": {"tokens": ["token_id:1"], "token_logprobs": []}}]}, "0 log-prob"),
         ({"choices": [{"logprobs": {"tokens": ["token_id:1"], "token_logprobs": [None]}}]}, "not a finite"),
         ({"choices": [{"logprobs": {"tokens": ["token_id:x"], "token_logprobs": [-1]}}]}, "invalid literal"),
+        ({"choices": [{"logprobs": {"tokens": ["token_id:9999"], "token_logprobs": [-1]}}]}, "does not have"),
+        ({"choices": [{"logprobs": {"tokens": ["token_id:-5"], "token_logprobs": [-1]}}]}, "does not have"),
+        ({"choices": [{"logprobs": {"tokens": ["token_id:5"], "token_logprobs": [5.0]}}]}, "above 0"),
     ],
 )
 def test_an_answer_that_is_not_right_is_an_error(start: Any, connect: Any, answer: Any, problem: str) -> None:
