@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from igpo_gym.episode import Answer, Invalid, Passage, Question, ToolCall, ToolCalls, ToolResult
@@ -49,6 +49,9 @@ messages = st.lists(pieces | any_text).map("".join)
 
 
 @given(protocols, messages, st.booleans())
+@example(
+    TOOL_CALL, '<tool_call>{"name": "search", "arguments": {"query": "a</tool_call>b"}}</tool_call>', False
+)
 def test_the_end_of_a_growing_message_stays_where_it_is(
     protocol: TextProtocol, message: str, thinking: bool
 ) -> None:
