@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from igpo_gym.adapters.session import Sessions, declared_settings
+from igpo_gym.adapters.session import Sessions, declared_settings, refuse_credentials
 from igpo_gym.adapters.tokens import end_unfinished, turn_advantages, turn_rewards
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.estimators import DEFAULT, check_reward, resolve_estimator
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.scores import METRICS, scores
+from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Episode, Message, Question
 from igpo_gym.libraries import needs
 from igpo_gym.lm.framing import Framing
@@ -36,7 +37,7 @@ from igpo_gym.rewards import split
 
 with needs("igpo_gym.adapters.atropos", "atropos", "atroposlib", "pydantic"):
     from atroposlib.envs.base import APIServerConfig, BaseEnv, BaseEnvConfig, ScoredDataGroup
-    from pydantic import Field, create_model
+    from pydantic import ConfigDict, Field, create_model, model_validator
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +55,24 @@ _Arguments: Any = create_model("_Arguments", __base__=BaseEnvConfig, __module__=
 
 
 class SearchQAConfig(_Arguments):
-    """The fields of Atropos, the arguments of :class:`SearchQAEnv` (in the protocol ``CHAT``), and these."""
+    """The fields of Atropos, the arguments of :class:`SearchQAEnv` (in the protocol ``CHAT``), and these.
+
+    Atropos writes its configuration into logs: a URL with a password is refused.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     estimator: str = Field(DEFAULT, description="What compares the turns of a group.")
     gamma: float = Field(1.0, description="The discount for each turn.")
     max_message_tokens: int = Field(512, description="How long a message may be.")
     temperature: float = Field(1.0, description="Of the policy in training; tests are played at 0.")
     test_questions: str | None = Field(None, description="The questions of evaluations, played once each.")
+
+    @model_validator(mode="after")
+    def _without_passwords(self) -> SearchQAConfig:
+        refuse_credentials({name: getattr(self, name) for name in (*_SETTINGS, "test_questions")})
+        return self
+
     ensure_scores_are_not_same: bool = Field(
         False, description="Whether groups of equal sums are dropped; their turns may differ all the same."
     )
@@ -85,10 +97,10 @@ class SearchQA(BaseEnv):
     async def setup(self) -> None:
         """Load questions, index, scorer and framing."""
         config = self.config
-        settings = {name: getattr(config, name) for name in _SETTINGS}
-        self.sessions = await asyncio.to_thread(Sessions, **{"protocol": CHAT, **settings})
+        self.sessions = await asyncio.to_thread(Sessions, **self._settings)
         check_reward(resolve_estimator(config.estimator), self.sessions.engine.reward)
         self.framing = Framing(self.tokenizer)
+        self._tests: Sessions | None = None
         self._ahead: list[Question] = []
         self._scored: dict[str, list[float]] = {}
 
@@ -131,8 +143,12 @@ class SearchQA(BaseEnv):
         """Play the test questions once each, at temperature 0; their scores go into the log."""
         if self.config.test_questions is None:
             return
-        questions = resolve_questions(self.config.test_questions).questions
-        episodes = await self._play(questions, temperature=0.0, split="eval")
+        tests = resolve_questions(self.config.test_questions)
+        if self._tests is None and self.config.search is None and tests.passages:  # which it is searched in
+            settings = {**self._settings, "questions": self.config.test_questions}
+            self._tests = await asyncio.to_thread(Sessions, **settings)
+        engine = (self._tests or self.sessions).engine
+        episodes = await self._play(tests.questions, engine, temperature=0.0, split="eval")
         means = self._note("eval", [episode for episode in episodes if episode.turns])
         await self.evaluate_log({f"eval/{name}": mean for name, mean in means.items()})
 
@@ -143,14 +159,21 @@ class SearchQA(BaseEnv):
         await super().wandb_log({**(wandb_metrics or {}), **told})
 
     @property
+    def _settings(self) -> dict[str, Any]:
+        """The arguments of the environment."""
+        return {"protocol": CHAT, **{name: getattr(self.config, name) for name in _SETTINGS}}
+
+    @property
     def _room(self) -> int:
         """How many tokens a row may have: a trainer refuses rows as long as its limit."""
         asked = self.max_token_len if self.max_token_len > 0 else self.config.max_token_length + 1
         return int(min(self.config.max_token_length, asked - 1))
 
-    async def _play(self, questions: Sequence[Question], **how: Any) -> list[Episode]:
+    async def _play(
+        self, questions: Sequence[Question], engine: Engine | None = None, **how: Any
+    ) -> list[Episode]:
         """Episodes on the questions; one step is one belief call for all of them."""
-        engine, room = self.sessions.engine, self._room
+        engine, room = engine or self.sessions.engine, self._room
         episodes = engine.begin(questions, range(len(questions)))
         await asyncio.to_thread(engine.start, episodes)
         while running := [

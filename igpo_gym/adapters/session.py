@@ -23,10 +23,13 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Passage, Question
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.scorers.batching import BatchingScorer
 from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.text import without_credentials
 from igpo_gym.tools import resolve_tools
+from igpo_gym.transport import API_KEY
 
 
 class Sessions:
@@ -57,7 +60,9 @@ class Sessions:
 
     def __call__(self) -> SearchQAEnv:
         """An environment that has not been reset."""
-        return copy.copy(self._original)
+        env = copy.copy(self._original)
+        env.action_space = copy.deepcopy(env.action_space)  # which has a generator of its own
+        return env
 
     def coroutine(self) -> AsyncSearchQA:
         """An environment for coroutines that has not been reset; those of all of them share batches."""
@@ -169,6 +174,22 @@ def declared_settings(*without: str) -> dict[str, Setting]:
     }
 
 
+def refuse_credentials(settings: Mapping[str, Any]) -> None:
+    """Raise SpecError for a URL with a password: for libraries that write their configuration into logs and
+    files.
+
+    >>> refuse_credentials({"scorer": "http://me:secret@host:8000/v1"})
+    Traceback (most recent call last):
+    igpo_gym.errors.SpecError: scorer: this library writes its configuration into logs, and a password ...
+    """
+    for name, value in settings.items():
+        if without_credentials(value) != value:
+            raise SpecError(
+                f"{name}: this library writes its configuration into logs, and a password in a URL with it; "
+                f"give the key in the environment variable {API_KEY}"
+            )
+
+
 class _Nowhere:
     """Stands for the retriever where tools are only described."""
 
@@ -187,9 +208,10 @@ def question_messages(
     The arguments are those of :class:`SearchQAEnv`; no index and no model is loaded.
     """
     chosen = make_config(config, settings)
-    tools = resolve_tools(chosen.tools, retriever=_Nowhere(), top_k=chosen.top_k)
+    asked = resolve_questions(chosen.questions)
+    tools = resolve_tools(chosen.tools, retriever=_Nowhere(), top_k=chosen.top_k, questions=asked)
     protocol = resolve_protocol(chosen.protocol).with_tools(tool.spec for tool in tools)
     return [
         (question, [{"role": segment.role, "content": segment.text} for segment in protocol.prompt(question)])
-        for question in resolve_questions(chosen.questions).questions
+        for question in asked.questions
     ]

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from igpo_gym.adapters.session import question_messages, shared_sessions
+from igpo_gym.adapters.session import question_messages, refuse_credentials, shared_sessions
 from igpo_gym.adapters.tokens import episode_fields, turn_rewards
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import EndReason, Episode
@@ -108,7 +108,9 @@ def dataset(**settings: Any) -> list[dict[str, Any]]:
     """A row for every question, to be written as JSON lines for ``--dataset``.
 
     ``settings`` are the arguments of :class:`SearchQAEnv`, as texts and numbers; each row carries them.
+    Raises SpecError for a URL with a password.
     """
+    refuse_credentials(settings)
     config = {"name": ENVIRONMENT, **settings}
     return [
         {"messages": messages, "question_id": question.id, "env_config": config}

@@ -27,7 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from igpo_gym.adapters.session import Sessions, declared_settings, question_messages, shared_sessions
+from igpo_gym.adapters.session import (
+    Sessions,
+    declared_settings,
+    question_messages,
+    refuse_credentials,
+    shared_sessions,
+)
 from igpo_gym.adapters.tokens import (
     end_unfinished,
     episode_fields,
@@ -136,7 +142,7 @@ class SearchQAGroup(EnvGroupBuilder):
     question_id: str
     attempts: int
     model_name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The arguments of :class:`SearchQAEnv`; the protocol is ``CHAT`` unless given."""
     stop_at_actions: bool = False
     """Whether sampling stops at the texts that close an action, and not at the end of the model's turn."""
@@ -196,7 +202,8 @@ _Arguments: Any = chz.chz(
 class SearchQADatasetBuilder(_Arguments):
     """Training questions in an order drawn by ``seed``, and test questions where they are named.
 
-    The other fields are the arguments of :class:`SearchQAEnv`; the protocol is ``CHAT``.
+    The other fields are the arguments of :class:`SearchQAEnv`; the protocol is ``CHAT``. Raises SpecError for
+    a URL with a password.
     """
 
     model_name: str
@@ -206,6 +213,12 @@ class SearchQADatasetBuilder(_Arguments):
     attempts: int = 8
     seed: int = 0
     stop_at_actions: bool = False
+
+    @chz.validate
+    def _without_passwords(self) -> None:
+        """The cookbook writes its configuration into logs."""
+        named = ("questions", "test_questions", *_SETTINGS)
+        refuse_credentials({name: getattr(self, name) for name in named})
 
     async def __call__(self) -> tuple[RLDataset, RLDataset | None]:
         """The data sets; test questions are played once each."""

@@ -18,12 +18,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from igpo_gym.adapters.session import Sessions, declared_settings, question_messages, shared_sessions
+from igpo_gym.adapters.session import (
+    Sessions,
+    declared_settings,
+    question_messages,
+    refuse_credentials,
+    shared_sessions,
+)
 from igpo_gym.adapters.tokens import end_unfinished, episode_fields, read_split, turn_advantages
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Seed
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.scores import scores
-from igpo_gym.episode import Answer, Episode
+from igpo_gym.episode import Answer, EndReason, Episode
 from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
 from igpo_gym.rewards import RewardFunction
@@ -31,7 +37,7 @@ from igpo_gym.rewards import RewardFunction
 with needs("igpo_gym.adapters.verifiers", "verifiers", "verifiers", "openai", "pydantic"):
     import verifiers.v1 as vf
     from openai import AsyncOpenAI
-    from pydantic import Field, create_model
+    from pydantic import ConfigDict, Field, create_model, model_validator
     from verifiers.v1.dialects.chat import message_to_wire
 
 
@@ -47,7 +53,17 @@ _Arguments: Any = create_model("_Arguments", __base__=vf.TasksetConfig, __module
 
 
 class SearchQAConfig(_Arguments):
-    """Which questions, and how they are played: the arguments of an environment, see :class:`EnvConfig`."""
+    """Which questions, and how they are played: the arguments of an environment, see :class:`EnvConfig`.
+
+    verifiers writes its configuration into files: a URL with a password is refused.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    @model_validator(mode="after")
+    def _without_passwords(self) -> SearchQAConfig:
+        refuse_credentials({name: getattr(self, name) for name in _SETTINGS})
+        return self
 
     @property
     def environment(self) -> EnvConfig:
@@ -163,7 +179,10 @@ class SearchQAEnv(vf.Env[SearchQAEnvConfig]):
                 if episode.done:
                     break
                 segment = await interaction.turn(observation)
-        end_unfinished(env.engine, [episode])
+        if episode.done or interaction.trace.ok:
+            end_unfinished(env.engine, [episode])
+        else:  # no fault of the agent's: groups leave it out
+            env.engine.end(episode, EndReason.ABORTED)
         record(interaction.trace, episode, env.engine.reward)
 
 
@@ -191,8 +210,12 @@ def assign_advantages(
 
     ``traces`` are those of a batch; rollouts of one task are a group. Returns the advantages of the turns by
     trace id. ``seed`` is as in :func:`turn_advantages`, and so is SpecError; ValueError for a trace whose
-    messages are not those that were rewarded.
+    messages are not those that were rewarded, and for one of which nothing was recorded.
     """
+    if unknown := [trace.id for trace in traces if "igpo" not in trace.info]:
+        raise ValueError(
+            f"trace {unknown[0]} has no record of an episode, as where its environment failed: leave it out"
+        )
     values = turn_advantages(
         [read_split(trace.info["igpo"]) for trace in traces],
         [trace.task.key for trace in traces],

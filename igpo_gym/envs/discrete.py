@@ -25,11 +25,13 @@ from igpo_gym.envs.setup import WithoutCredentials
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.envs.vector import Mask, SearchQAVectorEnv
 from igpo_gym.episode import Answer, Episode
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards.beliefs import origin
 from igpo_gym.rewards.instruments import believe
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.tools import search_call
+from igpo_gym.tools.searching import SEARCH
 
 if TYPE_CHECKING:
     from igpo_gym.envs.render import Picture
@@ -81,6 +83,8 @@ class MenuReader:
     def __post_init__(self) -> None:
         if self.slots < 1:
             raise ValueError(f"slots must be at least 1, not {self.slots}")
+        if SEARCH.name not in (tool.spec.name for tool in self.engine.tools):
+            raise SpecError("the actions of a discrete environment are searches: tools must have search")
 
     @property
     def observation_space(self) -> Space[Any]:
@@ -94,13 +98,14 @@ class MenuReader:
         return Discrete(2 * self.slots + 1)
 
     def read(self, episodes: Sequence[Episode]) -> list[Menu]:
-        """A menu for each episode. The scorer is not asked about one that has ended."""
+        """A menu for each episode. The scorer is not asked about one that has terminated; what is learned of
+        one that was truncated may begin at its last observation."""
         found = [
             candidates(episode.question.text, episode.turns, self.slots, self.engine.last_turn(episode))
             for episode in episodes
         ]
         if self.engine.scorer is not None:
-            asked = [i for i, episode in enumerate(episodes) if not episode.done and found[i].names]
+            asked = [i for i, episode in enumerate(episodes) if not episode.terminated and found[i].names]
             # A belief holds the log-probability of each of its answers: here they are the candidates.
             requests = [
                 BeliefRequest(

@@ -74,6 +74,8 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         self.episode: Episode | None = None
         """The running, or just ended, episode."""
         self._place = 0
+        self._forked = [0]
+        """How often the episode was forked, by itself and by its forks, which hold this list as well."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -107,7 +109,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
     def install(self, episode: Episode, place: int, seed: int | None) -> None:
         """Make an episode from :meth:`opened` the running one."""
         super().reset(seed=seed)
-        self.episode, self._place = episode, place
+        self.episode, self._place, self._forked = episode, place, [0]
         if self.render_mode == "human":
             self._show()
 
@@ -137,8 +139,9 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
     def fork(self) -> SearchQAEnv:
         """A second environment that goes on from here; both share questions, tools and models.
 
-        What one of them plays leaves the other as it is. Raises ResetNeeded for an episode that has ended,
-        from which nothing goes on.
+        What one of them plays leaves the other as it is. Its episode has the number of a new attempt at the
+        question, so that a policy that draws by it says something else. Raises ResetNeeded for an episode
+        that has ended, from which nothing goes on.
 
         >>> env = SearchQAEnv(questions="world:test", scorer=None, reward="outcome-f1")
         >>> _ = env.reset(seed=0)
@@ -150,7 +153,11 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         if self.episode is not None and self.episode.done:
             raise ResetNeeded(f"the episode has ended ({self.episode.end}): fork() before its last step")
         other = copy.copy(self)
-        other.episode = None if self.episode is None else self.episode.fork()
+        if self.episode is not None:
+            other.episode = self.episode.fork()
+            self._forked[0] += 1
+            size = self.config.group_size  # the attempts of a group have the numbers below it
+            other.episode.attempt = self._forked[0] * size + self.episode.attempt % size
         other._np_random = copy.deepcopy(self._np_random)
         other.action_space = copy.deepcopy(self.action_space)
         return other

@@ -10,7 +10,7 @@ from typing import Any
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.protocols import CHAT
 from tests.conftest import REPOSITORY
-from tests.scorers.servers import running
+from tests.scorers.servers import Refusal, running
 
 PLUGINS = str(REPOSITORY / "examples" / "verifiers")
 if PLUGINS not in sys.path:
@@ -32,9 +32,10 @@ def completion(body: dict[str, Any], script: Sequence[str]) -> dict[str, Any]:
 
 
 def episode_through_verifiers(
-    script: Sequence[str], question_id: str, sessions: Sessions, **agent: Any
+    script: Sequence[str], question_id: str, sessions: Sessions, fails_at: int | None = None, **agent: Any
 ) -> Any:
-    """The trace of an episode; ``agent`` are settings of the policy's seat."""
+    """The trace of an episode; the endpoint fails at message ``fails_at``, and ``agent`` are settings of the
+    policy's seat."""
     import verifiers.v1 as vf
     from verifiers.v1.utils.loaders import load_environment, resolve_env_config
 
@@ -58,5 +59,10 @@ def episode_through_verifiers(
         (trace,) = episode.traces
         return trace
 
-    with running({"/v1/chat/completions": lambda body: completion(body, script)}) as site:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        if sum(message["role"] == "assistant" for message in body["messages"]) == fails_at:
+            raise Refusal(500, {"error": "the engine is down"})
+        return completion(body, script)
+
+    with running({"/v1/chat/completions": answer}) as site:
         return asyncio.run(play(site.url))

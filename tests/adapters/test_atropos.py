@@ -21,6 +21,7 @@ from atroposlib.envs.server_handling.server_manager import APIServerConfig
 
 from igpo_gym.adapters.atropos import IGNORED, SearchQA, SearchQAConfig
 from igpo_gym.adapters.session import Sessions
+from igpo_gym.data import resolve_questions
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
 from tests.adapters.episodes import ATTEMPTS, QUESTION, settings, trained
@@ -181,6 +182,36 @@ def test_an_evaluation_is_written_down(tmp_path: Path) -> None:
     assert scored == {"eval/em": [0.0, 1.0], "eval/f1": [0.0, 1.0], "eval/cover_em": [0.0, 1.0]}
     (written,) = (tmp_path / "evals").glob("*.json")
     assert json.loads(written.read_text())["results"]["all"]["eval/em"] == 0.5
+
+
+def test_test_questions_are_searched_in_their_own_passages() -> None:
+    """``world`` and ``world:test`` share none."""
+    test = resolve_questions("world:test#documents=60,questions=10")
+    titles = {passage.id: passage.title for passage in test.passages}
+    found: list[bool] = []
+
+    async def evaluate(env: SearchQA) -> None:
+        played = env._play
+
+        async def watched(questions: Any, engine: Any = None, **how: Any) -> Any:
+            for question in questions:
+                (passages,) = engine.retriever.search([titles[question.evidence[0]]], 3)
+                found.append(question.evidence[0] in {passage.id for passage in passages})
+            return await played(questions, engine, **how)
+
+        env._play = watched  # type: ignore[method-assign]
+        await env.evaluate()
+
+    answers = [("<answer>x</answer>",)] * 100  # whichever question is asked first
+    used(ScriptedGenerate(*answers), evaluate, test_questions=test.name, max_token_length=4000)
+    assert found == [True] * len(test.questions)
+
+
+def test_a_password_in_the_configuration_is_refused_and_not_shown() -> None:
+    for name in ("scorer", "search"):
+        with pytest.raises(ValueError, match=f"{name}: this library writes its configuration") as caught:
+            SearchQAConfig(**{name: "http://me:secret@host:8000/v1"})
+        assert "secret" not in str(caught.value)
 
 
 def test_an_estimator_that_ignores_gains_is_refused() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from igpo_gym.adapters.session import Sessions, _sessions, shared_sessions
+from igpo_gym.adapters.session import Sessions, _sessions, question_messages, shared_sessions
 from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import CHAT
 from igpo_gym.scorers.batching import BatchingScorer
@@ -64,3 +64,19 @@ def test_closing_leaves_a_front_that_was_given() -> None:
         with Sessions(**settings(CHAT, scorer=front)) as sessions:
             play(sessions)
         play(sessions)
+
+
+def test_a_session_draws_actions_of_its_own() -> None:
+    sessions = Sessions(**settings(CHAT))
+    one, other = sessions(), sessions()
+    one.action_space.seed(3)
+    expected = [one.action_space.sample() for _ in range(2)]
+    one.action_space.seed(3)
+    assert [one.action_space.sample(), other.action_space.sample()][0] == expected[0]
+    assert one.action_space.sample() == expected[1]
+
+
+def test_messages_are_made_for_tools_that_take_the_questions() -> None:
+    found = question_messages(questions="world:test#documents=60,questions=10", tools="gold-evidence")
+    assert len(found) == 10
+    assert all(messages for _, messages in found)

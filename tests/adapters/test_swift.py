@@ -75,6 +75,11 @@ def test_an_episode_that_the_library_cuts_short_is_priced() -> None:
     assert (told["turn_gains"], told["outcome"]) == (told["step_rewards"][:1], -2.0)
 
 
+def test_a_password_is_written_into_no_row() -> None:
+    with pytest.raises(SpecError, match="scorer: this library writes its configuration"):
+        dataset(questions="world", scorer="http://me:secret@host:8000/v1")
+
+
 def test_wrong_rows_are_explained() -> None:
     world = {"questions": "world#documents=60,questions=10", "scorer": None, "reward": "f1"}
     env = SearchQA({"name": ENVIRONMENT, **world})

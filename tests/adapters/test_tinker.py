@@ -148,6 +148,13 @@ def test_the_builder_makes_groups_that_can_be_pickled_and_hold_no_answer() -> No
     assert env.episode.question.answers[0].encode() not in pickle.dumps(groups[0])
 
 
+def test_a_password_is_in_no_configuration() -> None:
+    url = "http://me:secret@host:8000/v1"
+    with pytest.raises(SpecError, match="scorer: this library writes its configuration"):
+        SearchQADatasetBuilder(model_name="tiny", scorer=url)
+    assert "secret" not in repr(SearchQAGroup("q", 2, "tiny", {"scorer": url}))
+
+
 def test_wrong_uses_are_explained() -> None:
     group = group_of(settings(CHAT), ScriptedCompleter(ATTEMPTS[0]), 1)
     with pytest.raises(SpecError, match="gigpo compares states"):

@@ -97,6 +97,28 @@ def test_advantages_are_those_of_the_group(sessions: Sessions) -> None:
     assert [value for value in credit if value] == pytest.approx([expected[0]] * 3 + [expected[1]] * 3)
 
 
+def test_a_failure_of_the_engine_is_no_outcome(sessions: Sessions) -> None:
+    """The good attempt's credit must not come from an outage."""
+    good = episode_through_verifiers(RIGHT, QUESTION, sessions)
+    failed = episode_through_verifiers(RIGHT, QUESTION, sessions, fails_at=1)
+    assert not failed.ok
+    assert failed.info["igpo"]["outcome"] is None
+    given = assign_advantages([good, failed])
+    assert given[failed.id] == [0.0]
+    assert given[good.id][-1] == 0.0
+    at_once = episode_through_verifiers(RIGHT, QUESTION, sessions, fails_at=0)
+    assert assign_advantages([good, at_once])[at_once.id] == []
+    del failed.info["igpo"]
+    with pytest.raises(ValueError, match=f"trace {failed.id} has no record of an episode"):
+        assign_advantages([good, failed])
+
+
+def test_a_password_in_the_configuration_is_refused_and_not_shown() -> None:
+    with pytest.raises(ValueError, match="scorer: this library writes its configuration") as caught:
+        SearchQAConfig(id="searchqa-igpo", scorer="http://me:secret@host:8000/v1")
+    assert "secret" not in str(caught.value)
+
+
 def test_wrong_uses_are_explained(sessions: Sessions) -> None:
     trace = episode_through_verifiers(RIGHT, QUESTION, sessions)
     with pytest.raises(SpecError, match="unknown advantage estimator 'igpo'"):

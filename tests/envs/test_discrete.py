@@ -18,7 +18,7 @@ import igpo_gym  # noqa: F401
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.candidates import CANDIDATE_FEATURES
 from igpo_gym.envs.discrete import SearchQADiscreteEnv, SearchQADiscreteVectorEnv
-from igpo_gym.errors import ScoringError
+from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 from tests.envs.test_vector import Flaky, of_env, plain
@@ -170,6 +170,27 @@ def test_without_a_scorer_probabilities_are_zero(settings: dict[str, Any]) -> No
     observation, _ = env.reset(seed=0)
     features = observation[: SLOTS * len(CANDIDATE_FEATURES)].reshape(SLOTS, -1)
     assert not features[:, -2:].any()
+
+
+def test_a_truncated_episode_is_read_to_its_end(settings: dict[str, Any]) -> None:
+    """What is learned of it may begin at its last observation."""
+    env = SearchQADiscreteEnv(**{**settings, "max_turns": 2})
+    env.reset(options={"question_id": "q-birth"})
+    for _ in range(2):
+        *_, truncated, info = env.step(0)
+    assert truncated
+    assert env.menu is not None
+    count = len(info["candidates"])
+    place = CANDIDATE_FEATURES.index("answer_prob")
+    assert count > 0
+    features = env.menu.observation[: SLOTS * len(CANDIDATE_FEATURES)].reshape(SLOTS, -1)
+    assert (features[:count, place] > 0).all()
+
+
+def test_its_actions_are_searches(settings: dict[str, Any]) -> None:
+    for tools in ("", "open"):
+        with pytest.raises(SpecError, match="tools must have search"):
+            SearchQADiscreteEnv(**settings, tools=tools)
 
 
 def test_there_must_be_a_slot(settings: dict[str, Any]) -> None:

@@ -54,6 +54,22 @@ def test_branches_give_the_numbers_of_episodes_that_were_never_branched(settings
         assert known(each.episode) == unbranched(settings, SEARCH, *messages)
 
 
+def test_forks_are_attempts_of_their_own(settings: dict[str, Any]) -> None:
+    """As in the vector form: a policy whose draws follow from the attempt says something else in each."""
+    env = SearchQAEnv(**settings, group_size=2)
+    numbers = set()
+    for attempt in range(2):
+        env.reset(options={"question_id": "q-birth"}, **({"seed": 3} if attempt == 0 else {}))
+        branch = env.fork()
+        forks = [env, branch, branch.fork(), env.fork(), branch.fork()]
+        numbers |= {each.episode.attempt for each in forks if each.episode}
+    assert numbers == set(range(10))
+    env.reset(seed=3, options={"question_id": "q-birth"})
+    again = env.fork().episode
+    assert again is not None
+    assert again.attempt == 2, "a seed gives the same numbers again"
+
+
 def test_random_numbers_of_one_leave_those_of_the_other(settings: dict[str, Any]) -> None:
     env = SearchQAEnv(**settings)
     env.reset(seed=3)

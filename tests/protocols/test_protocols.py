@@ -138,8 +138,8 @@ def test_prompt_advice_and_probe_show_one_form_of_the_answer(protocol: TextProto
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda each: f"{each.name}-{len(each.tools)}")
 def test_what_the_environment_advises_is_valid(protocol: TextProtocol) -> None:
     for tool in protocol.tools:
-        for example in tool.examples:
-            call = ToolCalls((ToolCall(tool.name, example),))
+        for arguments in tool.examples:
+            call = ToolCalls((ToolCall(tool.name, arguments),))
             assert isinstance(protocol.parse(protocol.write(call)), ToolCalls)
             if protocol.advise is None and example is tool.example:
                 assert protocol.write(call) in protocol.invalid("why")

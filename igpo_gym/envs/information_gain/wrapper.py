@@ -11,6 +11,7 @@ from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
 from igpo_gym.rewards.functions import RewardFunction
 from igpo_gym.rewards.pricing import Pricing
 from igpo_gym.scorers.interface import AnswerScorer
+from igpo_gym.text import without_credentials
 
 
 class GainWrapper:
@@ -30,7 +31,10 @@ class GainWrapper:
         action_text: Callable[[Any], str] = as_text,
     ) -> None:
         told = {"scorer": scorer, "answers": answers, "reward": reward, "mode": mode, "reference": reference}
-        self._wrap(env, told)
+        others = {"probe": probe, "observation_text": observation_text, "action_text": action_text}
+        # Those by default are left out, for a function in a specification cannot be written as JSON.
+        changed = {name: each for name, each in others.items() if each not in (ANSWER_PROBE, as_text)}
+        self._wrap(env, without_credentials(told | changed))
         pricing = Pricing.of(reward, scorer, reference, probe, adds(mode))
         self._turns = PricedTurns(pricing, observation_text, action_text)
         self._answers = answers

@@ -9,8 +9,10 @@ from gymnasium.error import ResetNeeded
 
 from igpo_gym.agents.rollouts.records import from_record, to_record
 from igpo_gym.envs.information_gain import InformationGain
+from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Belief, EndReason
 from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.protocols import AnswerProbe
 from igpo_gym.rewards import split
 from igpo_gym.scorers.interface import BeliefRequest
 from tests.envs.information_gain.games import Mentions, Names, Pushed, p
@@ -173,3 +175,29 @@ def test_an_environment_of_gymnasium_with_texts() -> None:
     assert rewards == pytest.approx([0, 0, 0, 0, 0, p(1) - p(0) + 1])
     assert env.episode is not None
     assert env.episode.turns[0].message == "down"
+
+
+def test_its_spec_makes_it_again_and_holds_no_password() -> None:
+    class Game(gym.Env):  # type: ignore[type-arg]
+        observation_space = action_space = UnicodeText()
+
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            super().reset(seed=seed)
+            return "What?", {"answers": "a pear"}
+
+        def step(self, action: Any) -> Any:
+            return "A pear.", 0.0, True, False, {}
+
+    gym.register("PearGame-v0", Game)
+    try:
+        probe = AnswerProbe("It is ", ".")
+        url = "http://me:secret@127.0.0.1:9/v1"
+        made = InformationGain(gym.make("PearGame-v0"), Mentions(), reference=url, probe=probe)
+        assert made.spec is not None
+        wrapper = made.spec.additional_wrappers[-1]
+        assert wrapper.kwargs is not None
+        assert wrapper.kwargs["reference"] == "http://127.0.0.1:9/v1"
+        assert wrapper.kwargs["probe"] == probe
+        assert "secret" not in repr(made.spec)
+    finally:
+        del gym.registry["PearGame-v0"]
