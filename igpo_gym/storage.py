@@ -72,12 +72,13 @@ def changed(
     """The names of the settings in which what is stored differs from what is wanted, for a message.
 
     Empty if they agree. ``fingerprints`` are those of ours that are not compared where the stored settings
-    lack them.
+    lack them, or hold an empty one: nobody knew then.
 
     >>> changed({"seed": 0, "top_k": 3}, {"seed": 1, "top_k": 3, "hash": "a"}, {"hash": "a"})
     'seed'
     """
-    stored = {**(fingerprints or {}), **theirs}
+    told = {name: value for name, value in theirs.items() if value != "" or name not in (fingerprints or {})}
+    stored = {**(fingerprints or {}), **told}
     return ", ".join(name for name in {**ours, **stored} if stored.get(name) != ours.get(name))
 
 

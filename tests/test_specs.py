@@ -22,6 +22,7 @@ from igpo_gym.agents.policies import resolve_policy
 from igpo_gym.data import QuestionSet, resolve_questions
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
+from igpo_gym.lm.names import packaged_folder
 from igpo_gym.protocols import TAGS, resolve_protocol
 from igpo_gym.rewards import RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.scorers import resolve_scorer
@@ -491,6 +492,7 @@ def test_copies_are_equal_and_a_changed_byte_is_not(folder: Path) -> None:
 
 
 def test_the_working_directory_plays_no_part(folder: Path) -> None:
+    known = fingerprint("nano")
     for name in ("world", "test", "nano", "bm25", "none", "expert", "x.jsonl"):
         Path(name).mkdir()
         (Path(name) / "file").touch()
@@ -499,7 +501,6 @@ def test_the_working_directory_plays_no_part(folder: Path) -> None:
         "",
         "world",
         "world:test",
-        "nano",
         "bm25",
         "none",
         "expert",
@@ -507,6 +508,7 @@ def test_the_working_directory_plays_no_part(folder: Path) -> None:
         "jsonl:no",
     ):
         assert fingerprint(spec) == ""
+    assert fingerprint("nano") == known
     Path("q.jsonl").write_text("{}")
     assert fingerprint("jsonl:q.jsonl") == fingerprint("hotpotqa:q.jsonl") == fingerprint(Path("q.jsonl"))
     assert fingerprint("q.jsonl#a=1") == fingerprint("world + q.jsonl") == fingerprint("q.jsonl")
@@ -599,3 +601,17 @@ assert len(made) == 8 and len({id(each) for each in made}) == 1, made
     environment = os.environ | {"PYTHONPATH": str(Path(specs.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_packaged_models_have_a_fingerprint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A later version of the package may have others under their names."""
+    monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path / "cache"))
+    nano, base = fingerprint("nano"), fingerprint("nano-base")
+    assert len({nano, base, ""}) == 3
+    assert fingerprint("closed-book:nano#device=cpu") == nano == fingerprint(packaged_folder("nano"))
+    copy = tmp_path / "models" / "nano"
+    shutil.copytree(packaged_folder("nano"), copy)
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr("igpo_gym.lm.names.packaged_folder", lambda name: tmp_path / "models" / name)
+    assert fingerprint("nano") not in ("", nano)

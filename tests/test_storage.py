@@ -396,3 +396,12 @@ def test_what_could_not_be_written_is_found_before_the_work(tmp_path: Path) -> N
     check_writable(Path("/dev/null"))  # also where nothing can be written beside it
     assert file.read_text() == "old"
     assert list(folder.iterdir()) == []
+
+
+def test_a_fingerprint_that_nobody_knew_is_not_compared() -> None:
+    ours = {"scorer": "nano", "scorer_fingerprint": "abc"}
+    for theirs in ({"scorer": "nano"}, {"scorer": "nano", "scorer_fingerprint": ""}, ours):
+        assert changed(theirs, ours, {"scorer_fingerprint": "abc"}) == ""
+    other = {"scorer": "nano", "scorer_fingerprint": "xyz"}
+    assert changed(other, ours, {"scorer_fingerprint": "abc"}) == "scorer_fingerprint"
+    assert changed({"scorer": ""}, ours, {"scorer_fingerprint": "abc"}) == "scorer"

@@ -180,18 +180,21 @@ def evaluate(
     decided, wanted = _play(
         agent, played, sampling, episodes, attempts, batch_size, out, asked, clear_text, meter
     )
-    scores = _scores(out, wanted, asked, settings["questions"])
+    scores, missing = _scores(out, wanted, asked, settings["questions"])
     _print(scores)
+    if missing:
+        console.print(f"{missing} episodes are left out: the agent, or the scorer, cannot read their prompts")
     for file in table or ():
         _write(file, scores)
     if begun and (earlier := card.earlier_packages(card.card_of(out))):
         decided["earlier_packages"] = earlier
         console.print("episodes that were there before were played with other versions of packages")
-    card.write_card(card.card_of(out), settings, decided, tables.as_json(scores))
+    told = tables.as_json(scores) | {"left_out": missing}
+    card.write_card(card.card_of(out), settings, decided, told)
     console.print(f"card: {card.card_of(out)}", markup=False)
     tell_view(out)
     if like is not None:
-        _print_differences(like, decided, tables.as_json(scores))
+        _print_differences(like, decided, told)
 
 
 def _sets(questions: Sequence[str], search: Sequence[str] | None) -> list[tuple[str, str | None]]:
@@ -296,12 +299,14 @@ def _play(
 
 def _scores(
     out: Path, wanted: set[tuple[str, str, int]], asked: Sequence[Measure], order: Sequence[str]
-) -> Scores:
+) -> tuple[Scores, int]:
+    """The table, and how many episodes are not in it: they were aborted before their first turn."""
     from igpo_gym.agents.rollouts.records import read_recordings
     from igpo_gym.benchmark.evaluation.table import tabulate
 
+    missing = set(wanted)
+
     def found() -> Iterator[tuple[str, Episode]]:
-        missing = set(wanted)
         for settings, episode in read_recordings(out):
             place = (settings.get("questions", ""), episode.question.id, episode.attempt)
             if place in wanted:
@@ -310,7 +315,7 @@ def _scores(
                 missing.remove(place)
                 yield place[0], episode
 
-    return tabulate(found(), asked, order)
+    return tabulate(found(), asked, order), len(missing)
 
 
 def _print(scores: Scores) -> None:

@@ -166,7 +166,10 @@ def _value(by: str | None, file: Path) -> Callable[[Episode], float]:
         by = "reward" if next((bool(episode.rewards) for episode in read_rollouts(file)), False) else "f1"
     if by in _VALUES:
         return _VALUES[by]
-    metric = resolve_metric(by)
+    try:
+        metric = resolve_metric(by)
+    except ValueError as problem:
+        raise ValueError(f"--by is {', '.join(_VALUES)}, or a metric: {problem}") from None
 
     def value(episode: Episode) -> float:
         found = told(metric, episode)

@@ -184,7 +184,9 @@ def id_field(record: Mapping[str, Any], *names: str) -> str:
     """Like :func:`field`, for an id: a text, whose outer blanks go, or a whole number, which becomes one."""
     value = field(record, *names)
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise ValueError(f"{names[0]!r} must be a non-empty string or a whole number, found {shown(value)}")
+        name = next(name for name in names if record.get(name) is not None)
+        found = "an empty one" if value == "" else shown(value)
+        raise ValueError(f"{name!r} must be a non-empty string or a whole number, found {found}")
     return str(value).strip()
 
 

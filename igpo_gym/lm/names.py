@@ -37,6 +37,17 @@ def packaged_folder(name: str) -> Path:
     return Path(__file__).parents[1] / "models" / name
 
 
+def files_of(name: str, place: str = "") -> list[Path]:
+    """The folder of a named model whose files may be others in another version of the package.
+
+    ``place`` is what stands behind a colon, which none of them has.
+
+    >>> [folder.name for folder in files_of("nano")], files_of("smollm2")
+    (['nano'], [])
+    """
+    return [packaged_folder(name)] if name in PACKAGED else []
+
+
 def check_name(spec: str) -> None:
     """Raise SpecError for what can be no model: a file or folder that is not there, or a name mistyped.
 

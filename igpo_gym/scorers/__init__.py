@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import igpo_gym.specs as specs
-from igpo_gym.lm.names import NAMED, check_name
+from igpo_gym.lm.names import NAMED, check_name, files_of
 from igpo_gym.scorers.interface import AnswerScorer
 
 __all__ = ["resolve_reference", "resolve_scorer"]
@@ -28,7 +28,7 @@ def local_scorer(
 
 
 for _name in NAMED:
-    specs.register("scorer", _name, partial(local_scorer, _name))
+    specs.register("scorer", _name, partial(local_scorer, _name), files=partial(files_of, _name))
 specs.register("scorer", "none", lambda: None)
 specs.register("scorer", specs.PATH, local_scorer, form="a folder with safetensors or a .gguf file")
 specs.register("scorer", specs.OTHER, local_scorer, form="a model's name on the Hugging Face hub")

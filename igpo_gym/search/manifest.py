@@ -21,7 +21,7 @@ _INSIDE = ("checksums.bin", "passages.jsonl")
 
 
 def replaceable(folder: Path) -> bool:
-    """Whether an index may be written there: nothing is there, an empty folder, or an older index.
+    """Whether an index may be written there: nothing is there, an empty folder, or an older index alone.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -39,9 +39,20 @@ def replaceable(folder: Path) -> bool:
     if not path.is_file():
         return False
     content = path.read_bytes()
-    return any(kind.encode() in content for kind in KINDS) or any(
+    known = any(kind.encode() in content for kind in KINDS) or any(
         (folder / name).is_file() for name in _INSIDE
     )
+    return known and not _strangers(folder, content)
+
+
+def _strangers(folder: Path, manifest: bytes) -> list[str]:
+    """What lies beside an index and is no part of it; nothing where its manifest is damaged."""
+    try:
+        parts = set(dict(json.loads(manifest)["files"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    own = {MANIFEST, *_INSIDE, *parts, *(f"{part}.bin" for part in parts)}
+    return [path.name for path in folder.iterdir() if path.name not in own and path.name[0] != "."]
 
 
 def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:

@@ -173,6 +173,17 @@ def test_it_goes_on_where_it_stopped_whatever_the_sets(place: Path) -> None:
     )
 
 
+def test_questions_that_the_agent_cannot_read_are_counted(place: Path) -> None:
+    asked = [{"question": "Who? " * (9000 if n == 1 else 1), "answers": ["A"]} for n in range(3)]
+    Path("q.jsonl").write_text("".join(json.dumps(each) + "\n" for each in asked))
+    Path("c.jsonl").write_text(json.dumps({"id": "1", "title": "Port", "text": "A port."}))
+    play = ("--agent", "nano", "--questions", "jsonl:q.jsonl", "--search", "bm25:c.jsonl", "--max-turns", "1")
+    told = run(*play, "--max-tokens", "4", "--out", "e.jsonl")
+    assert "2 questions, 2 episodes" in told
+    assert "1 episodes are left out: the agent, or the scorer, cannot read their prompts" in told
+    assert json.loads(Path("e.card.json").read_text())["scores"]["left_out"] == 1
+
+
 def test_an_episode_that_stands_there_twice_is_told(place: Path) -> None:
     play = ("--agent", "expert", "--questions", WORLD, "--episodes", "3", "--out", "e.jsonl")
     run(*play)

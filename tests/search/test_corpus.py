@@ -83,7 +83,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
         ({"id": "2"}, "no 'text'"),
         ({"id": "2", "text": 3}, "'text' must be a string, found int"),
         ({"text": "x"}, "no '_id' or 'id'"),
-        ({"id": "", "text": "x"}, "'_id' must be a non-empty string"),
+        ({"id": "", "text": "x"}, "'id' must be a non-empty string"),
         ({"id": True, "text": "x"}, "whole number, found bool"),
         ({"id": "2", "title": ["x"], "text": "x"}, "'title' must be a string"),
     ],
@@ -159,7 +159,7 @@ def test_wikipedia_dpr(tmp_path: Path, name: str) -> None:
     [
         ("3\ttoo\tmany\tcolumns\n", 6, r"3 columns \(id, text, title\) stand in line 1, and 4 here"),
         ("3\n", 6, "and 1 here"),
-        ("\ttext\ttitle\n", 6, "'_id' must be a non-empty string"),
+        ("\ttext\ttitle\n", 6, "'id' must be a non-empty string"),
         ("3\t \ttitle\n", 6, "the passage '3' has no text"),
         (
             '3\t"' + "open\n" * 30_000,

@@ -9,7 +9,7 @@ from igpo_gym.agents.policies.bounds import ClosedBook, OracleReader
 from igpo_gym.agents.policies.scripted import SCRIPTED, ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.names import NAMED, check_name
+from igpo_gym.lm.names import NAMED, check_name, files_of
 from igpo_gym.lm.policy import Policy, Sampling
 from igpo_gym.protocols import TextProtocol
 
@@ -38,7 +38,7 @@ def local_policy(model: str, protocol: TextProtocol, sampling: Sampling, device:
 for _name in SCRIPTED:
     specs.register("policy", _name, partial(scripted_policy, _name))
 for _name in NAMED:
-    specs.register("policy", _name, partial(local_policy, _name))
+    specs.register("policy", _name, partial(local_policy, _name), files=partial(files_of, _name))
 specs.register("policy", specs.PATH, local_policy, form="a folder with safetensors or a .gguf file")
 specs.register("policy", specs.OTHER, local_policy, form="a model's name on the Hugging Face hub")
 for _name in ("http", "https"):

@@ -313,3 +313,13 @@ def test_opening_does_not_depend_on_the_size(tmp_path: Path, checked_late: None)
     index.documents(["p17"])
     for name in ("lines", "numbers", "ids", "titles"):
         assert 0 < unread[name]._unread.count(0) < unread[name]._unread.count(1)
+
+
+def test_what_lies_beside_an_index_is_not_replaced_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    BM25Index.build_folder(PASSAGES, folder)
+    BM25Index.build_folder(PASSAGES, folder)  # an index alone is
+    (folder / "NOTES.md").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds something else than an index"):
+        BM25Index.build_folder(PASSAGES, folder)
+    assert (folder / "NOTES.md").read_text() == "mine"
