@@ -75,7 +75,8 @@ BudgetText = Annotated[
         "--budget",
         help='Stop between two pieces where this is used up, such as "hours=2, tokens=5e6"; also '
         "[b]calls[/b], which are messages, beliefs, searches and verdicts together. What has begun is "
-        "finished, and the command ends with the code 3. The same command goes on, and the budget counts anew.",
+        "finished, and the command ends with the code 3. The same command goes on, and the budget begins "
+        "anew.",
     ),
 ]
 
