@@ -136,12 +136,13 @@ def lines(
     The points of a line are pairs of x and an estimate. A dashed line is at ``level``. A name has one color
     in all panels, whichever of them have it.
     """
-    return _image(_line_figure(panels, y, level), alt)
+    return _image(line_figure(panels, y, level), alt)
 
 
-def _line_figure(
+def line_figure(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, Estimate]]]], y: str, level: float | None
 ) -> Figure:
+    """The figure of :func:`lines`."""
     names = dict.fromkeys(name for named in panels.values() for name in named)
     colors = {name: f"C{place}" for place, name in enumerate(names)}
     figure, axes = _figure(1.2 + 3.3 * len(panels), 3.4, len(panels))

@@ -18,7 +18,7 @@ from igpo_gym.agents.training.alarms import ALARMS
 from igpo_gym.agents.training.estimators import ESTIMATORS
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.benchmark.charts import _line_figure
+from igpo_gym.benchmark.charts import line_figure
 from igpo_gym.benchmark.training.bias import drift
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
@@ -398,7 +398,7 @@ def test_a_second_run_of_a_variant_and_seed_is_told(tmp_path: Path) -> None:
 
 def test_a_variant_has_one_color_in_all_panels() -> None:
     points = [(1.0, over_seeds([0.1] * 5)), (2.0, over_seeds([0.3] * 5))]
-    figure = _line_figure({"gains": {"igpo": points}, "lengths": {"grpo": points, "igpo": points}}, "y", 0.2)
+    figure = line_figure({"gains": {"igpo": points}, "lengths": {"grpo": points, "igpo": points}}, "y", 0.2)
     legend = figure.axes[0].get_legend()
     colors = {
         text.get_text(): line.get_color()

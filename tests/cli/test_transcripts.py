@@ -97,7 +97,7 @@ def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
     )
     assert (kept["scorer"], kept["reward"]) == ("nano", "f1"), "the beliefs are those of nano"
     assert (other["scorer"], other["reward"]) == ("model", "gain")
-    assert other["scorer_fingerprint"] == fingerprint(model) != kept.get("scorer_fingerprint")
+    assert other["scorer_fingerprint"] == fingerprint(model) == kept["scorer_fingerprint"], "it is a copy"
     worst = run("show", "priced.jsonl", "--worst")
     assert "F1 0.00" in worst
     assert "belief" in worst
