@@ -493,6 +493,11 @@ class Episode:
         """How many turns have called tools."""
         return sum(isinstance(turn.action, ToolCalls) for turn in self.turns)
 
+    def calls_of(self, tool: str) -> int:
+        """How often it called a tool."""
+        actions = [turn.action for turn in self.turns if isinstance(turn.action, ToolCalls)]
+        return sum(call.tool == tool for action in actions for call in action.calls)
+
     @property
     def failed_turns(self) -> int:
         """How many turns have called a tool whose backend was down."""

@@ -161,8 +161,13 @@ def _scores(episode: Episode, metrics: Iterable[Metric]) -> dict[str, float]:
     answers = [restored(each) for each in question.answers]
     found = {}
     for metric in metrics:
-        parts = metric.parts and question.parts
-        value: Any = metric.score(said, [restored(each) for each in parts] if parts else answers)
+        value: Any
+        if metric.parts and question.parts:
+            value = metric.score(said, [restored(each) for each in question.parts])
+        elif metric.parts:  # the answer is its one part, whichever of its names is said
+            value = max(metric.score(said, [each]) for each in answers)
+        else:
+            value = metric.score(said, answers)
         if not isinstance(value, bool) and finite_number(value) is None:
             raise ValueError(
                 f"the metric {metric.name!r} gives {value!r}, which is no finite number, for the answer to "

@@ -82,6 +82,8 @@ def test_an_answer_in_parts_has_its_own_score() -> None:
     assert scores(episode)["fanoutqa_loose"] == 0.5
     assert "fanoutqa_loose" not in scores(answered("a", "b"))
     assert score("fanoutqa_loose", answered("in Danzig", "Danzig")) == 1.0
+    assert score("fanoutqa_loose", answered("in Danzig", "Gdańsk", "Danzig")) == 1.0, "the best name counts"
+    assert score("fanoutqa_loose", answered("in Elbing", "Gdańsk", "Danzig")) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def _return(told: Told) -> float | None:
 
 EPISODE: Mapping[str, Value[Told]] = {
     "turns": Value("number", lambda told: len(told.episode.turns), "messages of the agent"),
-    "searches": Value("number", lambda told: told.episode.tool_turns, "turns that called tools"),
+    "tool_turns": Value("number", lambda told: told.episode.tool_turns, "turns that called tools"),
+    "searches": Value("number", lambda told: told.episode.calls_of("search"), "calls of the tool search"),
     "invalid": Value(
         "number",
         lambda told: sum(isinstance(turn.action, Invalid) for turn in told.episode.turns),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from igpo_gym.data.scores import JUDGE, OWN, Metric, judged, resolve_metric, told
-from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
+from igpo_gym.episode import EndReason, Episode, Invalid
 from igpo_gym.statistics import COUNT, SHARE, Bounds
 
 USUAL = ("em", "f1", "cover_em", "igpo_f1", OWN.name)
@@ -65,12 +65,6 @@ def _of_metric(name: str) -> Measure:
     )
 
 
-def calls(tool: str, episode: Episode) -> int:
-    """How often an episode called a tool."""
-    actions = [turn.action for turn in episode.turns if isinstance(turn.action, ToolCalls)]
-    return sum(call.tool == tool for action in actions for call in action.calls)
-
-
 def tokens(episode: Episode) -> int | None:
     """How many tokens the agent sampled in an episode; None where no message tells its ids."""
     known = [segment.ids for segment in episode.segments if segment.author == "agent" and segment.ids]
@@ -94,8 +88,10 @@ _JUDGED = (
 )
 
 _CONDUCT = (
-    Measure("searches", "calls of the tool search, in an episode", partial(calls, "search")),
-    Measure("opens", "calls of the tool open, in an episode", partial(calls, "open")),
+    Measure(
+        "searches", "calls of the tool search, in an episode", lambda episode: episode.calls_of("search")
+    ),
+    Measure("opens", "calls of the tool open, in an episode", lambda episode: episode.calls_of("open")),
     Measure("turns", "messages of the agent, in an episode", lambda episode: len(episode.turns)),
     Measure("tokens", "tokens that the agent sampled in an episode, where they are known", tokens),
     Measure(

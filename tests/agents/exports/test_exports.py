@@ -15,12 +15,14 @@ import pytest
 from igpo_gym.agents.exports import FORMATS, export
 from igpo_gym.agents.exports.selection import Selection
 from igpo_gym.agents.exports.tokens import Tokens
+from igpo_gym.agents.exports.values import Told, episode_values, value_of
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.rollouts.records import read_rollouts, record_line, write_episodes
 from igpo_gym.agents.training.estimators import Turns
 from igpo_gym.agents.training.estimators.igpo import igpo_separate
+from igpo_gym.benchmark.evaluation.measures import measure_named
 from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode
@@ -238,6 +240,23 @@ def test_dpo_pairs_the_turns_at_which_branches_part(place: Path) -> None:
         assert set(told) <= parted[past]
         assert told[0] != told[1]
         assert row["margin"] > 0
+
+
+def test_searches_are_calls_of_search_as_in_evaluations(place: Path) -> None:
+    question_set, engine = assemble(
+        EnvConfig(
+            questions="world:test#shown=1,hops=2", scorer=None, reward="outcome-f1", tools="search + open"
+        )
+    )
+    agent = ScriptedAgent("expert", question_set, engine.protocol)
+    played = list(collect(engine, agent, question_set.questions[:6]))
+    assert any(each.calls_of("open") for each in played)
+    values = episode_values()
+    for each in played:
+        told = Told(each, None, None)
+        searches, turns = (value_of(values, name, told, "here") for name in ("searches", "tool_turns"))
+        assert searches == measure_named("searches").value(each)
+        assert turns == each.tool_turns >= searches
 
 
 @pytest.mark.parametrize("apart", [{"step": 7}, {"questions": "theirs"}])
