@@ -116,9 +116,15 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=patience,
     )
-    # uvicorn raises the signal again when it has shut down, which would end the process with its number.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    server = uvicorn.Server(config)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    # For a signal before uvicorn listens for it, and for the one that it raises again when it has shut down,
+    # which would end the process with its number.
+    signal.signal(signal.SIGTERM, end)
     sock.listen(config.backlog)
     announce()
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[sock])
+        server.run(sockets=[sock])

@@ -6,9 +6,17 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
+from urllib.parse import unquote
 
 T = TypeVar("T")
 
+STRETCH = 12
+"""How many letters and digits in a row tell that one text repeats another."""
+
+SHORTEST = 4
+"""Of how many letters and digits a text must be to be looked for."""
+
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)")
 _SENTENCE_END = re.compile(r"[.!?]['\"”’)]*\s+|\n+")
 _BLANKS = re.compile(r"\s+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -99,6 +107,30 @@ def first_sentences(text: str, count: int) -> str:
         if number == count:
             return text[: match.end()].rstrip()
     return text
+
+
+def repeats(text: str, other: str) -> bool:
+    """Whether a text holds ``STRETCH`` letters and digits in a row of another, or all of one that has fewer.
+
+    One of fewer than ``SHORTEST`` is found in any text, and is not looked for. Letter case, spaces,
+    punctuation, percent-encoding and escapes of JSON make no difference.
+
+    >>> repeats("no results for 'who%20wrote%20The%20Tin%20Drum'", "Who wrote The Tin Drum?")
+    True
+    >>> repeats("the quota is used up", "Who wrote The Tin Drum?")
+    False
+    """
+    said, asked = _letters(text), _letters(other)
+    length = min(STRETCH, len(asked))
+    stretches = {said[start : start + length] for start in range(len(said) - length + 1)}
+    return length >= SHORTEST and any(
+        asked[start : start + length] in stretches for start in range(len(asked) - length + 1)
+    )
+
+
+def _letters(text: str) -> str:
+    text = _ESCAPE.sub(lambda match: chr(int(match[1] or "20", 16)), unquote(text.replace("+", " ")))
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def shortened(text: str, length: int | None) -> tuple[str, int]:

@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from igpo_gym.connections import PunctualAdapter, TooLongError, content
 from igpo_gym.errors import SpecError
-from igpo_gym.text import printable
+from igpo_gym.text import printable, repeats
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -61,12 +61,17 @@ class Key:
 class ServerError(RuntimeError):
     """A server that cannot be reached, that refuses, or whose answer is not JSON; no secret is in it.
 
-    ``status`` is the HTTP status of the answer, and None if there was none.
+    ``status`` is the HTTP status of the answer, and None if there was none; ``words`` are the server's own.
     """
 
-    def __init__(self, problem: str, status: int | None = None) -> None:
-        super().__init__(problem)
-        self.status = status
+    def __init__(self, problem: str, status: int | None = None, words: str = "") -> None:
+        super().__init__(f"{problem}: {words}" if words else problem)
+        self.problem, self.status, self.words = problem, status, words
+
+    def without(self, texts: Iterable[str]) -> str:
+        """What it says, less the server's words where they repeat one of these texts (see ``repeats``)."""
+        told = self.words and any(repeats(self.words, text) for text in texts)
+        return f"{self.problem}: its words repeat what it was asked" if told else str(self)
 
 
 _inherited: list[requests.Session] = []
@@ -206,11 +211,11 @@ class Server:
 
     def _error(self, problem: str, content: bytes = b"", status: int | None = None) -> ServerError:
         words = printable(" ".join(content.decode("utf-8", "replace").split()))
-        text = f"{problem}: {words}" if words else problem
         for secret in self._secrets:  # before anything is cut off, or half of one could stay
-            text = text.replace(secret, "***")
-        shown = len(problem) + SHOWN_CHARACTERS
-        return ServerError(text if len(text) <= shown else f"{text[:shown]}...", status)
+            problem, words = problem.replace(secret, "***"), words.replace(secret, "***")
+        if len(words) > SHOWN_CHARACTERS:
+            words = f"{words[:SHOWN_CHARACTERS]}..."
+        return ServerError(problem, status, words)
 
 
 def parallel(call: Callable[[A], R], items: Sequence[A], most: int) -> list[R]:

@@ -75,6 +75,8 @@ def read_set(
             raise
         except ValueError as error:
             raise row.wrong(path, error) from None
+        except RecursionError:
+            raise row.wrong(path, "a field is nested too deeply") from None
     if not questions:
         told = f"; all {left_out} of its records are left out" if left_out else ""
         raise DataError(path, f"the file has no questions{told}")

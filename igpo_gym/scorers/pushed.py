@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,12 +47,26 @@ def folder_below(root: Path, name: str) -> Path:
         raise SpecError(f"{name!r:.80} is no name below the folder of weights")
     folder = root / name
     files = sorted(folder.glob("*.safetensors"))
-    for path in (folder, *files, folder / "config.json", *folder.glob("*.index.json")):
+    indices = list(folder.glob("*.index.json"))
+    for path in (folder, *files, folder / "config.json", *indices):
         if not path.resolve().is_relative_to(root):
             raise SpecError(f"{name!r:.80} leads out of the folder of weights")
+    if (folder / "adapter_config.json").exists():  # its base model may be anywhere
+        raise SpecError(f"{name!r:.80} is an adapter; merge it into its model, and save that")
+    beside = {file.name for file in files}
+    if outside := sorted({part for index in indices for part in _parts(index)} - beside):
+        raise SpecError(f"{name!r:.80} has an index that names {outside[0]!r:.80}, no safetensors beside it")
     if not files:
         raise SpecError(f"there are no safetensors under the name {name!r:.80}; save the model there first")
     return folder
+
+
+def _parts(index: Path) -> set[str]:
+    """The files that an index of weights names. Raises SpecError for what is none."""
+    try:
+        return {str(part) for part in json.loads(index.read_bytes())["weight_map"].values()}
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError):
+        raise SpecError(f"{index.name} of {index.parent.name!r} is no index of weights") from None
 
 
 def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -68,6 +83,7 @@ def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
             loaded, report = type(model).from_pretrained(
                 folder,
                 config=model.config,
+                generation_config=model.generation_config,  # of which the folder may have none
                 dtype=model.dtype,
                 use_safetensors=True,
                 local_files_only=True,

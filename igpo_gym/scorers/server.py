@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from igpo_gym import __version__
 from igpo_gym.batching import Batches
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 MAX_ANSWER_TOKENS = 1 << 14
 """How many tokens the answers of a request may have together."""
+
+CHARACTERS = 64
+"""How many characters a token may have, generously."""
 
 EXAMPLE = {"messages": [{"role": "user", "content": "Where is Danzig?"}], "answers": ["Poland"]}
 
@@ -102,6 +106,7 @@ class Served:
         self.scorer = scorer
         self._start = secrets.token_hex(4)  # a server that starts anew has other versions
         self._pushed = 0
+        self._taken: WeakSet[PreTrainedModel] = WeakSet()
         self.batches: Batches[Asked | PreTrainedModel, Told] = Batches(
             self._answer, closed=lambda: ScoringError("the server ends"), name="igpo_gym-beliefs"
         )
@@ -128,8 +133,9 @@ class Served:
 
     def _answer(self, batch: Sequence[Asked | PreTrainedModel]) -> list[Told]:
         for each in batch:
-            if not isinstance(each, Asked):
+            if not isinstance(each, Asked) and each not in self._taken:  # a batch that failed comes again
                 self.scorer.copy_weights(each)
+                self._taken.add(each)
                 self._pushed += 1
         told = [Told(self.version)] * len(batch)
         queries: dict[int, Query] = {}
@@ -154,6 +160,11 @@ class Served:
         return told
 
     def _query(self, asked: Asked) -> Query:
+        request = asked.request
+        probe = len(request.probe.prefix) + len(request.probe.suffix)
+        characters = sum(probe + len(answer) for answer in request.answers)
+        if characters > CHARACTERS * MAX_ANSWER_TOKENS:  # before the tokenizer takes its time
+            raise SpecError(f"the answers, each with its probe, have {characters:,} characters together")
         query = self._framed(asked)
         tokens = sum(len(answer.before) + len(answer.ids) for answer in query.answers)
         if tokens > MAX_ANSWER_TOKENS:  # what each of them sees takes memory by their square

@@ -128,6 +128,7 @@ class HTTPSearch:
                 dialect.ask(part, k),
                 answer_bytes(len(part), k),
                 lambda answer: dialect.read(answer, part, k, self.options.id),
+                hidden=part,  # a log must not hold the questions of a protected set
             )
 
         asked = [well_formed(query) for query in queries]

@@ -54,10 +54,13 @@ class Replicas:
         """All of them."""
         return [replica.server for replica in self._replicas]
 
-    def post(self, path: str, body: object, max_bytes: int, read: Callable[[Any], T]) -> T:
+    def post(
+        self, path: str, body: object, max_bytes: int, read: Callable[[Any], T], hidden: Sequence[str] = ()
+    ) -> T:
         """What ``read`` makes of the answer; it raises ValueError for one that is not right.
 
-        Raises SearchError where no server gives a right answer, and AccessError where one refuses the key.
+        Raises SearchError where no server gives a right answer, and AccessError where one refuses the key;
+        neither repeats one of the ``hidden`` texts, whatever a server says.
         """
         tried: list[_Replica] = []
         problem = ""
@@ -66,14 +69,15 @@ class Replicas:
             try:
                 answer = read(replica.server.post(path, body, max_bytes=max_bytes))
             except ServerError as failure:
-                problem = str(failure)
+                problem = failure.without(hidden)
                 if failure.status in DENIED:
                     raise AccessError(problem) from None
                 if failure.status in REQUEST_AT_FAULT:
                     raise SearchError(problem) from None
                 self._failed(replica, problem)
             except ValueError as wrong:
-                problem = f"{replica.server.url}{path} answered wrongly: {wrong}"
+                told = ServerError(f"{replica.server.url}{path} answered wrongly", words=str(wrong))
+                problem = told.without(hidden)
                 self._failed(replica, problem)
             else:
                 replica.failures = 0

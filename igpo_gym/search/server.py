@@ -37,6 +37,8 @@ class Limits:
     max_topk: int = 1000
     max_queries: int = 1024
     """How many queries a request may hold."""
+    max_results: int = 32_768
+    """How many passages a request may ask for, over all its queries."""
     max_bytes: int = 8 << 20
     """How long a request may be."""
     waiting: int = 1024
@@ -180,6 +182,10 @@ def _query(asked: dict[str, Any], limits: Limits) -> tuple[list[str], int, bool]
     k = limits.topk if asked.get("topk") in (None, 0) else asked["topk"]
     if not isinstance(k, int) or isinstance(k, bool) or not 0 < k <= limits.max_topk:
         raise Refused(422, f"topk must be a whole number from 1 to {limits.max_topk}, not {k!r:.40}")
+    if len(queries) * k > limits.max_results:
+        raise Refused(
+            422, f"a request may ask for {limits.max_results} passages, not {len(queries)} times {k}"
+        )
     scores = asked.get("return_scores")
     if not (scores is None or isinstance(scores, bool)):
         raise Refused(422, f"return_scores must be true or false, not {scores!r:.40}")

@@ -51,7 +51,10 @@ def _tried(tool: Tool, calls: Asked, delays: Sequence[float]) -> list[ToolResult
             return _run(tool, calls)
         except (SearchError, OSError) as failure:
             if delay is None:
-                logger.warning("%s is unavailable: %s", tool.spec.name, failure)
+                # A backend's words may repeat the calls, and no log holds the questions of a protected set.
+                protected = any(episode.question.protected for episode, _ in calls)
+                told = type(failure).__name__ if protected else failure
+                logger.warning("%s is unavailable: %s", tool.spec.name, told)
                 return _by_halves(tool, calls)
             time.sleep(delay)
     raise AssertionError("unreachable: the last try has no delay")

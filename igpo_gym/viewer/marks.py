@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TypeAlias
@@ -30,13 +31,18 @@ def marked(text: str, passages: Iterable[str], answers: Sequence[str]) -> list[P
     """
     golden = [span for passage in passages if (span := _shown(text, neutralize(passage)))]
     named = [match.span() for match in _answers(answers).finditer(text)] if answers else []
-    ends = {0, len(text), *(end for span in (*golden, *named) for end in span)}
+    changes: Counter[tuple[int, str]] = Counter()
+    """At each place how many spans of a mark begin, less those that end."""
+    for mark, spans in (("g", golden), ("a", named)):
+        changes.update((start, mark) for start, _ in spans)
+        changes.subtract((end, mark) for _, end in spans)
+    ends = sorted({0, len(text), *(place for place, _ in changes)})
     pieces: list[Piece] = []
-    for start, stop in pairwise(sorted(ends)):
-        marks = "".join(
-            mark for mark, spans in (("g", golden), ("a", named)) if any(a <= start < b for a, b in spans)
-        )
-        pieces.append((text[start:stop], marks))
+    depth = {"g": 0, "a": 0}
+    for start, stop in pairwise(ends):
+        for mark in depth:
+            depth[mark] += changes[start, mark]
+        pieces.append((text[start:stop], "".join(mark for mark, spans in depth.items() if spans)))
     return pieces
 
 

@@ -42,7 +42,7 @@ LARGEST = 16 * LIMIT
 RECORDED = "as recorded"
 """What a reward is called whose name a record does not tell."""
 
-_MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+_MALFORMED = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What values of a wrong shape raise where they are taken apart."""
 
 _NOISE = 1e-3
@@ -262,7 +262,8 @@ def _recorded_split(episode: Episode) -> Split | None:
     told: Any = episode.extra.get("split")
     try:
         gains = tuple(None if gain is None else float(gain) for gain in told["gains"])
-        divided = Split(gains, told["outcome"], told["last_gain"])
+        outcome = told["outcome"]
+        divided = Split(gains, None if outcome is None else float(outcome), bool(told["last_gain"]))
     except _MALFORMED:
         return None
     return divided if divided.turns == len(episode.turns) else None

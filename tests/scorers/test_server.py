@@ -29,11 +29,12 @@ from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.names import packaged_folder
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
 from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers.belief_wire import Asked
 from igpo_gym.scorers.beliefs import BeliefServerScorer, push_weights
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from igpo_gym.scorers.prompts import query_of
-from igpo_gym.scorers.server import Limits, Pushes, make_app
+from igpo_gym.scorers.prompts import Query, query_of
+from igpo_gym.scorers.server import Limits, Pushes, Served, make_app
 from tests.scorers.servers import Refusal, running
 from tests.search.servers import in_thread
 
@@ -145,6 +146,16 @@ def test_each_transcript_that_is_too_long_is_told_its_own_length(url: str) -> No
     first, second, short = post(url, requests=bodies).json()["beliefs"]
     assert first["too_long"] != second["too_long"]
     assert "log_probs" in str(short)
+
+
+def test_a_probe_before_many_answers_is_refused_before_it_is_read(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("igpo_gym.scorers.server.query_of", None)
+    body = {"messages": MESSAGES, "answers": ["x"] * 1024}
+    refused = post(url, **body, probe={"prefix": "7 " * 6000, "suffix": ""})
+    assert refused.status_code == 422
+    assert "12,289,024 characters together" in refused.json()["detail"]
 
 
 def test_a_probe_that_is_too_long_costs_no_memory(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +275,19 @@ def folder(tmp_path: Path) -> Path:
     (root / "link").symlink_to(source)
     (root / "inner").mkdir()
     (root / "inner" / "model.safetensors").symlink_to(source / "model.safetensors")
+    for each, index in {
+        "elsewhere": {"weight_map": dict.fromkeys(weights, "../../outside/model.safetensors")},
+        "absolute": {"weight_map": dict.fromkeys(weights, str(tmp_path / "outside" / "model.safetensors"))},
+        "listless": ["weight_map"],
+    }.items():
+        (root / each).mkdir()
+        shutil.copy(root / "good" / "model.safetensors", root / each / "part.safetensors")
+        (root / each / "model.safetensors.index.json").write_text(json.dumps(index))
+    shutil.copytree(root / "good", tmp_path / "outside")
+    shutil.copytree(root / "good", root / "adapter")
+    (root / "adapter" / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "outside")})
+    )
     return root
 
 
@@ -305,6 +329,10 @@ def test_pushed_weights_are_those_that_answer(pushable: str, folder: Path, local
         ("nowhere", "no safetensors"),
         ("link", "leads out"),
         ("inner", "leads out"),
+        ("elsewhere", "'../../outside/model.safetensors', no safetensors beside it"),
+        ("absolute", "no safetensors beside it"),
+        ("listless", "is no index of weights"),
+        ("adapter", "is an adapter"),
         ("../weights/good", "no name below"),
         ("/etc", "no name below"),
         ("", "no name below"),
@@ -320,6 +348,43 @@ def test_weights_that_do_not_fit_change_nothing(pushable: str, name: str, words:
     assert words in str(told.value)
     assert "\n" not in str(told.value)
     assert post(pushable, messages=MESSAGES, answers=list(ANSWERS)).json() == before
+
+
+def test_weights_in_parts_are_taken(pushable: str, folder: Path) -> None:
+    weights = load_file(folder / "good" / "model.safetensors")
+    names = sorted(weights)
+    parts = {"1.safetensors": names[:5], "2.safetensors": names[5:]}
+    (folder / "parts").mkdir()
+    for part, own in parts.items():
+        save_file({name: weights[name] for name in own}, folder / "parts" / part, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: part for part, own in parts.items() for name in own}}
+    (folder / "parts" / "model.safetensors.index.json").write_text(json.dumps(index))
+    push_weights(pushable, "parts")
+    in_parts = post(pushable, messages=MESSAGES, answers=list(ANSWERS)).json()["beliefs"]
+    push_weights(pushable, "good")
+    assert post(pushable, messages=MESSAGES, answers=list(ANSWERS)).json()["beliefs"] == in_parts
+
+
+def test_a_batch_that_fails_pushes_once(local: TransformersScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = TransformersScorer.load("nano", "cpu")
+    answer, fails = scorer.answer, iter([True])
+
+    def once(queries: Sequence[Query]) -> list[Belief]:
+        if next(fails, False):
+            raise RuntimeError("out of memory")
+        return answer(queries)
+
+    monkeypatch.setattr(scorer, "answer", once)
+    served = Served(scorer)
+    try:
+        asked = Asked(REQUESTS[0])
+        with pytest.raises(RuntimeError):
+            served._answer([asked, local.reader.model])
+        told = served._answer([local.reader.model]) + served._answer([asked])
+    finally:
+        served.batches.close()
+    assert served.pushed == 1
+    assert {each.version for each in told} == {served.version}
 
 
 def test_weights_want_the_token(pushable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from threading import Barrier, Thread
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -153,3 +155,35 @@ def test_a_refused_key_ends_the_run(status: int, sites: list[Site]) -> None:
     sites[0].routes["/x"] = fails(status)
     with pytest.raises(AccessError, match="IGPO_GYM_API_KEY"):
         post(made(sites))
+
+
+SECRET = 'Which port of "Müller" is meant?'
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"bad query: {SECRET}",
+        f"bad query: {SECRET.upper()}".replace(" ", "\n  "),
+        f"bad query: {quote(SECRET)}",
+        f"bad query: {quote_plus(SECRET)}",
+        f"bad query: {json.dumps(SECRET)}",
+        "e" * 280 + SECRET,  # what is shown ends within it
+    ],
+)
+@pytest.mark.parametrize("status", [422, 500, 403])
+def test_an_error_does_not_repeat_what_is_hidden(words: str, status: int, sites: list[Site]) -> None:
+    def refuses(_: Any) -> Any:
+        raise Refusal(status, words)
+
+    sites[0].routes["/x"] = refuses
+    with pytest.raises((SearchError, AccessError), match="its words repeat what it was asked") as told:
+        made(sites[:1]).post("/x", {}, 1000, lambda answer: answer, hidden=[SECRET])
+    assert "port" not in str(told.value).lower()
+    assert str(status) in str(told.value)
+
+
+def test_an_error_tells_what_a_server_says_of_other_things(sites: list[Site]) -> None:
+    sites[0].routes["/x"] = fails(422)
+    with pytest.raises(SearchError, match=r"422.*failed"):
+        made(sites[:1]).post("/x", {}, 1000, lambda answer: answer, hidden=[SECRET, "f", ""])

@@ -24,8 +24,8 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError, SpecError
 from igpo_gym.search import BM25Index
-from igpo_gym.search.server import Limits, Line
-from igpo_gym.serving import bound
+from igpo_gym.search.server import Limits, Line, make_app
+from igpo_gym.serving import bound, serve
 from igpo_gym.specs import resolve
 from tests.conftest import PASSAGES as TINY
 from tests.search.servers import INDEX, PASSAGES, contents, served
@@ -35,7 +35,7 @@ QUERIES = ["a river", "port of Danzig", "novel", "zebra", "北京 lines", "a riv
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with served(INDEX, Limits(max_queries=8, max_topk=50, max_bytes=4000)) as url:
+    with served(INDEX, Limits(max_queries=8, max_topk=50, max_results=200, max_bytes=4000)) as url:
         yield url
 
 
@@ -148,6 +148,7 @@ def test_an_episode_over_http_is_that_of_the_index(question_set: QuestionSet) ->
         ({"queries": ["Danzig", 3]}, 422, r"queries must be a list of texts, not \['Danzig', 3\]"),
         ({"queries": ["x"] * 9}, 422, "a request may hold 8 queries, not 9"),
         ({"queries": ["x"], "topk": 51}, 422, "topk must be a whole number from 1 to 50, not 51"),
+        ({"queries": ["x"] * 5, "topk": 41}, 422, "a request may ask for 200 passages, not 5 times 41"),
         ({"queries": ["x"], "topk": -1}, 422, "topk must be .* not -1"),
         ({"queries": ["x"], "topk": True}, 422, "topk must be .* not True"),
         ({"queries": ["x"], "topk": 1.5}, 422, "topk must be .* not 1.5"),
@@ -354,6 +355,16 @@ def test_a_server_that_is_told_to_end_finishes_what_runs(signal_: signal.Signals
     assert process.returncode == 0, err
     assert "Traceback" not in err
     assert out == ""
+
+
+def test_a_signal_before_it_listens_ends_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that comes while the server still starts, which no client can have seen."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with bound("127.0.0.1", 0) as sock:
+            serve(make_app(INDEX), sock, lambda: signal.raise_signal(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("index", ["bm25", "tests.search.test_server:asks"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,3 +99,17 @@ WRONG: list[Any] = [
 def test_a_result_that_no_reply_could_hold_is_told_with_the_tools_name(fields: Any) -> None:
     with pytest.raises(TypeError, match=r"the tool search (must return|returned)"):
         run_calls({"search": Fixed(ToolResult(*fields))}, [(EPISODE, ToolCall("search", {"query": "a"}))], ())
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_the_log_does_not_hold_a_call_of_a_protected_question(
+    protected: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Repeats(Choking):
+        def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+            raise SearchError(f"nothing for {calls[0][1].arguments['query']}")
+
+    episode = Episode(replace(EPISODE.question, protected=protected), ())
+    run_calls({"search": Repeats(set())}, [(episode, ToolCall("search", {"query": "who is it"}))], ())
+    assert "search is unavailable" in caplog.text
+    assert ("who is it" in caplog.text) is not protected

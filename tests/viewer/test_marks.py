@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from igpo_gym.text import neutralize
 from igpo_gym.viewer.marks import blocks, marked
 
 TEXTS = st.text(alphabet="ab <>\n./", max_size=60)
@@ -53,3 +54,18 @@ def test_blocks_of_a_message() -> None:
         ('open page="2"', "Danzig"),
         ("think", "unfinished"),
     ]
+
+
+@given(TEXTS, st.lists(TEXTS, max_size=3), st.lists(TEXTS.filter(str.strip), max_size=3))
+def test_every_letter_has_the_marks_of_the_spans_that_hold_it(
+    text: str, passages: list[str], answers: list[str]
+) -> None:
+    letters = [marks for piece, marks in marked(text, passages, answers) for _ in piece]
+    golden = [set(marks) for piece, marks in marked(text, passages, []) for _ in piece]
+    named = [set(marks) for piece, marks in marked(text, [], answers) for _ in piece]
+    assert [set(marks) for marks in letters] == [
+        one | other for one, other in zip(golden, named, strict=True)
+    ]
+    for passage in passages:
+        if passage.strip() and (start := text.find(neutralize(passage).strip())) >= 0:
+            assert all("g" in marks for marks in letters[start : start + len(neutralize(passage).strip())])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,3 +213,23 @@ def test_a_recorded_split_may_leave_turns_without_a_gain(tmp_path: Path, engine:
     (paid,) = run.episodes[0].paid.values()
     assert paid.split is not None
     assert paid.split.gains == (None, 0.25)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gains": [10**400, 0.0], "outcome": 1.0},
+        {"gains": [0.0, 0.0], "outcome": "a"},
+        {"gains": [0.0], "outcome": {}},
+    ],
+)
+def test_a_recorded_split_of_no_numbers_is_computed_anew(
+    changes: dict[str, Any], tmp_path: Path, engine: Engine
+) -> None:
+    recording = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, AGAIN, RIGHT)])
+    (right,) = read_runs([recording])[0].episodes[0].paid.values()
+    record = json.loads(recording.read_text())
+    record["split"] = {**record["split"], **changes}
+    recording.write_text(json.dumps(record) + "\n")
+    (paid,) = read_runs([recording])[0].episodes[0].paid.values()
+    assert paid.split == right.split

@@ -8,6 +8,7 @@ dot if absent). Capitals in the names of columns do not matter.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from igpo_gym.data.files import parse_json
@@ -31,4 +32,4 @@ def question(row: Row, corpus: Corpus, source: str = "") -> Question:
         with suppress(ValueError, TypeError, RecursionError):
             if isinstance(found := parse_json(fields.get(name, "")), list):
                 fields[name] = found
-    return jsonl.question(Row(fields, row.number, row.unit), corpus, source)
+    return jsonl.question(replace(row, fields=fields), corpus, source)

@@ -26,9 +26,6 @@ ASKED_RESULTS = 10
 KEPT_ANSWERS = 1024
 """Answers that are kept of batches that failed, so that they are not paid for again."""
 
-SHORTEST_HIDDEN = 4
-"""Queries of fewer characters are not looked for in a server's words: they are found in any."""
-
 
 class WebSearch:
     """Searches the web with one of ``ENGINES`` (a ``Retriever``), and reads its pages (a ``DocumentSource``).
@@ -194,15 +191,13 @@ class WebSearch:
 
     def _failure(self, problem: ServerError, query: str, request: Request) -> Exception:
         """What a server's refusal means. The query is taken out of it: a log must not hold it."""
-        words = str(problem).replace(request.path, request.path.partition("?")[0])
-        if len(query) >= SHORTEST_HIDDEN:
-            words = words.replace(query, "...")
+        words = problem.without([query]).replace(request.path, request.path.partition("?")[0])
         status = problem.status
         if status == 403 and self._engine.forbidden:
             return AccessError(f"{words}; {self._engine.forbidden}")
         if status in (401, 403):
             return AccessError(words)
-        if status is not None and self._engine.exhausted.get(status, "\0") in words.lower():
+        if status is not None and self._engine.exhausted.get(status, "\0") in problem.words.lower():
             return AccessError(f"the quota of {self._name} is used up: {words}")
         return SearchError(words)
 

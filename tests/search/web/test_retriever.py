@@ -229,7 +229,7 @@ def test_a_busy_server_is_asked_again(engine: str) -> None:
         (Reply({"message": "Rate limit"}, 429), "answered 429"),
         (Reply("broken", 500), "answered 500"),
         (Reply({"detail": "bad"}, 422), "answered 422"),
-        (Reply("Nothing can answer: the secret of the port", 500), r"Nothing can answer: \.\.\."),
+        (Reply("Nothing can answer: the secret of the port", 500), "its words repeat what it was asked"),
         (Reply("<html>A page of a proxy</html>"), "not JSON"),
         (Reply([1, 2]), "no list of search results"),
         (Reply({"detail": "hello"}), "no list of search results"),
