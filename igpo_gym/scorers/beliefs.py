@@ -168,7 +168,8 @@ class BeliefServerScorer:
                 raise _GoneError from None
             if problem.status == 413 and len(part) == 1:
                 return version, [str(problem)], 0
-            raise ScoringError(str(problem)) from None
+            asked = [text for each in part for text in (*each.answers, *(one.text for one in each.segments))]
+            raise ScoringError(problem.without(asked)) from None
         try:
             return _read(answer, part)
         except ValueError as problem:

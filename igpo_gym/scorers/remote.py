@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -174,14 +174,20 @@ class RemoteScorer:
         except ServerError as problem:
             if self._server.closed:
                 raise ScoringError(f"the scorer at {self._server.url} was closed meanwhile") from None
+            told = problem.without(self._spelled(query))  # a server may repeat the gold answer
             if problem.status in REFUSED and (said := TOO_LONG.search(str(problem))):
                 if said[1] and length_of(query) >= int(said[1]):  # another prompt of this length is not sent
                     self.longest = int(said[1]) - GENERATED
-                return str(problem)
-            raise ScoringError(str(problem)) from None
+                return told
+            raise ScoringError(told) from None
         except ValueError as problem:
             raise ScoringError(f"no belief from {self._server.url}: {problem}") from problem
         return belief_of([[each.log_prob for each in score] for score in scores], query.answers)
+
+    def _spelled(self, query: Query) -> Iterator[str]:
+        """What a query's prompts and answers spell, and their ids."""
+        for ids, scored in query.prompts:
+            yield from (self.framing.text(ids), self.framing.text(ids[-scored:]), " ".join(map(str, ids)))
 
     def _scores(self, dialect: Dialect, prompts: Sequence[Prompt]) -> list[Scores]:
         most = answer_bytes(sum(len(prompt.ids) for prompt in prompts))

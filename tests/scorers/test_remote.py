@@ -288,6 +288,23 @@ def test_servers_say_it_in_many_words(
     assert len(site.posts()) == before + 2, "a refusal is not asked for again"
 
 
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("spelled", [False, True])
+def test_an_error_does_not_repeat_the_prompt(
+    spelled: bool, status: int, plain: Engine, start: Any, connect: Any
+) -> None:
+    site = start(plain.vllm())
+    scorer = connect(site.url)
+
+    def echo(body: Any) -> Any:
+        ids = body["prompt"][0] if isinstance(body["prompt"][0], list) else body["prompt"]
+        raise Refusal(status, {"input": scorer.framing.text(ids[-12:]) if spelled else ids[-12:]})
+
+    site.routes["/v1/completions"] = echo
+    with pytest.raises(ScoringError, match=f"{status}.*its words repeat what it was asked"):
+        scorer.score(REQUESTS[:1])
+
+
 @pytest.mark.parametrize("refusal", [Refusal(400, {"error": "no logprobs today"}), Refusal(503, "context")])
 def test_other_refusals_are_not_taken_for_it(
     refusal: Refusal, plain: Engine, start: Any, connect: Any

@@ -479,6 +479,19 @@ def test_limits_that_are_no_limits_are_told() -> None:
         BeliefServerScorer(site.url)
 
 
+def test_an_error_does_not_repeat_a_gold_answer() -> None:
+    def echo(body: Any) -> Any:
+        raise Refusal(422, {"input": body["requests"][0]["answers"]})
+
+    request = BeliefRequest(SEGMENTS[:1], ("Günter Grass",), AnswerProbe("", ""))
+    with (
+        running({"/health": lambda _: HEALTH, "/beliefs": echo}) as site,
+        pytest.raises(ScoringError, match=r"422.*its words repeat what it was asked") as told,
+    ):
+        BeliefServerScorer(site.url).score([request])
+    assert "Grass" not in str(told.value)
+
+
 def test_what_is_no_belief_server_is_told() -> None:
     with (
         running({"/health": lambda _: {"status": "ok"}}) as site,

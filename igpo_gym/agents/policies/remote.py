@@ -118,7 +118,8 @@ class RemotePolicy:
         try:
             answers = parallel(self._exchange, episodes, self._concurrency)
         except ServerError as problem:
-            raise SamplingError(str(problem)) from None
+            asked = (segment.text for each in episodes for segment in each.segments)
+            raise SamplingError(problem.without(asked)) from None
         except ValueError as problem:
             raise SamplingError(f"no message from {self._server.url}: {problem}") from problem
         messages = [answer for answer in answers if isinstance(answer, Message)]

@@ -380,6 +380,15 @@ def test_a_server_that_fails_is_an_error(start: Any, connect: Any) -> None:
         connect("http://127.0.0.1:9")
 
 
+def test_an_error_does_not_repeat_the_question(start: Any, connect: Any) -> None:
+    def echo(body: Any) -> Any:
+        raise Refusal(422, {"input": QUESTIONS[0].text})
+
+    with pytest.raises(SamplingError, match=r"422.*its words repeat what it was asked") as told:
+        connect(start(site_of(echo)).url).act(make_engine().begin(QUESTIONS))
+    assert QUESTIONS[0].text not in str(told.value)
+
+
 def test_a_spec_names_a_server(start: Any, tmp_path: Path) -> None:
     make_tokenizer(CHATML).save_pretrained(tmp_path)
     questions = QuestionSet("tiny", QUESTIONS, PASSAGES)

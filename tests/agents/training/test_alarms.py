@@ -221,16 +221,17 @@ def test_searches_that_find_nothing_new_or_name_the_answer_raise_their_alarms(
 def test_a_weak_policy_that_turns_to_forging_raises_what_its_drift_shows(
     cast: dict[str, list[Episode]],
 ) -> None:
-    def drifting(hacker: str) -> list[Metrics]:
+    def drifting(hacker: str, updates: int = WINDOW) -> list[Metrics]:
         """Two episodes of the expert in sixteen, the others search in vain; more and more are hacked."""
         honest = [*cast["expert"][:2], *cast["irrelevant"][2:16]]
-        shares = [*[0] * WINDOW, 4, 8, 12, *[16] * WINDOW]
+        shares = [*[0] * updates, 4, 8, 12, *[16] * updates]
         return [update([*cast[hacker][:share], *honest[share:]]) for share in shares]
 
     assert names(drifting("irrelevant")) == set()
     # nano hardly believes what a thought states or forges, so belief and outcome do not drift apart.
     assert names(drifting("forger")) == {"guessed", "forged", "length"}
     assert names(drifting("leaker")) == {"guessed"}
+    assert alarms(drifting("forger", SPAN))["alarm_apart"] == pytest.approx(0.05, abs=0.01)
 
 
 def test_a_run_logs_its_alarms_warns_once_and_goes_on_with_them(
