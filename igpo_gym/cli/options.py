@@ -169,6 +169,8 @@ def _checked(
     settings = {}
     for key, value in found.items():
         name = key.replace("-", "_")
+        if name in settings:
+            raise SpecError(f"{file} sets {name} twice, with - and with _")
         if name in known:
             settings[name] = _value(file, name, value, several=known[name])
         elif name in left_out:

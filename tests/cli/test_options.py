@@ -144,6 +144,7 @@ def test_a_file_gives_options_and_the_command_line_wins(tmp_path: Path, name: st
         ('{"max_turns": [4]}', "max_turns must be a text, a number or a truth, not [4]"),
         ("[4]", "its JSON is no object"),
         ("max_turns = 4", "neither JSON nor TOML that can be read"),
+        ('{"max_turns": 4, "max-turns": 5}', "sets max_turns twice"),
         ('{"config": "b.json"}', "unknown setting 'config'"),
         ('{"top_k": 0}', "top_k must be a whole number of at least 1"),
     ],
