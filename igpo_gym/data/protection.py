@@ -67,18 +67,8 @@ def sealed(question: Question, record: Mapping[str, Any], scores: Mapping[str, f
 
 _USUAL = frozenset(
     {
-        *(
-            "search",
-            "open",
-            "browse",
-            "visit",
-            "access",
-            "code",
-            "python",
-            "answer",
-            "final_answer",
-            "finish",
-        ),
+        *("search", "open", "browse", "visit", "access", "code", "python"),
+        *("answer", "final_answer", "finish"),
         *("query", "queries", "url", "urls", "document", "text", "title", "goal", "name"),
     }
 )
