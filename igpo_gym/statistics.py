@@ -217,9 +217,8 @@ def permutation(ours: Numbers, theirs: Numbers, draws: int = 20_000) -> float:
     errors = spreads[0] / (size * (size - 1)) + spreads[1] / ((total - size) * (total - size - 1))
     distances = np.abs(means - others)
     distances[distances <= _NOISE] = 0.0
-    rounding = max(
-        _NOISE * float((both**2).mean()), _NOISE**2
-    )  # of samples without spread it is all there is
+    # Of samples without spread it is all there is.
+    rounding = max(_NOISE * float((both**2).mean()), _NOISE**2)
     ts = distances / np.sqrt(np.maximum(errors, rounding))
     return float((ts >= ts[0] * (1 - 1e-9)).mean())
 

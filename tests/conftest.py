@@ -14,7 +14,7 @@ import pytest
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Belief, Episode, Passage, Question
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
@@ -73,6 +73,20 @@ class MentionScorer:
     def log_prob(request: BeliefRequest, answer: str) -> float:
         mentions = sum(segment.text.count(answer) for segment in request.segments)
         return math.log((1 + mentions) / (10 + mentions))
+
+
+class Narrow(MentionScorer):
+    """Reads no more than a number of characters."""
+
+    def __init__(self, longest: int = 2000) -> None:
+        super().__init__()
+        self.longest = longest
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
+        if too_long := tuple(place for place, length in enumerate(lengths) if length > self.longest):
+            raise TranscriptTooLongError("too long", too_long)
+        return super().score(requests)
 
 
 @pytest.fixture

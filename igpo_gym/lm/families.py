@@ -83,9 +83,8 @@ def key_value_layout(view: PreTrainedModel) -> KeyValueLayout:
         raise refuse("it is not a decoder-only language model")
     if "logits_to_keep" not in inspect.signature(view.forward).parameters:
         raise refuse("it cannot give the logits of chosen positions alone (logits_to_keep)")
-    texts = config.get_text_config(
-        decoder=True
-    )  # of a model that also reads pictures, the part that reads text
+    # Of a model that also reads pictures, the part that reads text.
+    texts = config.get_text_config(decoder=True)
     types = getattr(texts, "layer_types", None) or ()
     if set(types) - {"full_attention", SLIDING}:
         raise refuse("it has layers other than full and sliding-window attention (chunked or linear ones)")

@@ -8,14 +8,14 @@ import pytest
 
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Message, Passage, Question
-from igpo_gym.errors import ScoringError, SearchError, TranscriptTooLongError
+from igpo_gym.errors import ScoringError, SearchError
 from igpo_gym.protocols import TOOL_CALL
 from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search, search_call
 from igpo_gym.tools.running import SAMPLED_CALLS
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, Narrow
 
 AUTHOR, BIRTH, *_ = QUESTIONS
 
@@ -331,16 +331,6 @@ def test_a_scorer_that_drops_beliefs_leaves_every_episode_as_it_was(engine: Engi
     with pytest.raises(ScoringError, match="1 beliefs for 2 requests"):
         step(dataclasses.replace(engine, scorer=Short()), episodes, "<search>drum</search>", "hm")
     assert [snapshot(episode) for episode in episodes] == before
-
-
-class Narrow(MentionScorer):
-    """Reads no more than 2,000 characters."""
-
-    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
-        if too_long := tuple(place for place, length in enumerate(lengths) if length > 2000):
-            raise TranscriptTooLongError("too long", too_long)
-        return super().score(requests)
 
 
 def test_a_transcript_that_grows_too_long_ends_its_own_episode(engine: Engine) -> None:

@@ -17,8 +17,7 @@ from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
-from tests.conftest import QUESTIONS, MentionScorer
-from tests.envs.test_engine import Narrow
+from tests.conftest import QUESTIONS, MentionScorer, Narrow
 
 MODES = list(AutoresetMode)
 MESSAGES = (

@@ -10,14 +10,14 @@ import torch
 
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import BELIEF, Belief, BeliefView, Episode
-from igpo_gym.errors import ScoringError, TranscriptTooLongError
+from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.beliefs import belief_request
 from igpo_gym.rewards.instruments import Instruments, Legibility
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, play
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, Narrow, play
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 
 TAGGED = BeliefView(span="tagged")
@@ -114,20 +114,6 @@ def test_a_drawn_belief_costs_the_documents_and_a_question(engine: Engine) -> No
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     # The prompt, the message and what the two replies have in common are not read again.
     assert tokens(BELIEF, BeliefView(draw=0)) == ask + (len(drawn) - shared + ask)
-
-
-class Narrow(MentionScorer):
-    """Reads no more than a number of characters."""
-
-    def __init__(self, longest: int) -> None:
-        super().__init__()
-        self.longest = longest
-
-    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
-        if too_long := tuple(place for place, length in enumerate(lengths) if length > self.longest):
-            raise TranscriptTooLongError("too long", too_long)
-        return super().score(requests)
 
 
 def test_documents_that_make_it_too_long_are_taken_for_the_real_ones(engine: Engine) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -17,14 +17,13 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Belief, BeliefView, EndReason, Episode
-from igpo_gym.errors import PromptTooLongError, TranscriptTooLongError
+from igpo_gym.errors import PromptTooLongError
 from igpo_gym.protocols import PROTOCOLS, TAGS, TOOL_CALL
 from igpo_gym.rewards import PRESETS, RewardFunction, RewardTerm, resolve_reward, split
 from igpo_gym.rewards.relabel import relabel
-from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, play
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, Narrow, play
 
 VARIANTS = [*PRESETS, "igpo(context=evidence, aliases=logsumexp) + 0.1*evidence-recall - 0.01*search-cost"]
 
@@ -122,20 +121,6 @@ def test_beliefs_of_another_model_are_not_kept(everything: Engine) -> None:
     (priced, *_) = relabel(episodes, ["tips", "igpo"], "none")
     assert priced.episode.extra["mixed_weights"]
     assert (priced.episode.beliefs, priced.episode.views) == (episodes[0].beliefs, episodes[0].views)
-
-
-class Narrow(MentionScorer):
-    """Reads no more than a number of characters."""
-
-    def __init__(self, longest: int) -> None:
-        super().__init__()
-        self.longest = longest
-
-    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
-        if too_long := tuple(place for place, length in enumerate(lengths) if length > self.longest):
-            raise TranscriptTooLongError("too long", too_long)
-        return super().score(requests)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])

@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.episode import Belief, EndReason, Episode, Question
-from igpo_gym.errors import TranscriptTooLongError
+from igpo_gym.episode import EndReason, Episode, Question
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
-from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, Narrow
 
 
 class Patient:
@@ -83,16 +81,6 @@ def test_what_is_done_is_not_played_again(engine: Engine) -> None:
         (QUESTIONS[0].id, 0),
         (QUESTIONS[1].id, 1),
     }
-
-
-class Narrow(MentionScorer):
-    """Reads no more than 2,000 characters."""
-
-    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
-        if too_long := tuple(place for place, length in enumerate(lengths) if length > 2000):
-            raise TranscriptTooLongError("too long", too_long)
-        return super().score(requests)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
