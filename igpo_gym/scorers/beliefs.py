@@ -166,10 +166,11 @@ class BeliefServerScorer:
         except ServerError as problem:
             if problem.status == 409:
                 raise _GoneError from None
-            if problem.status == 413 and len(part) == 1:
-                return version, [str(problem)], 0
             asked = [text for each in part for text in (*each.answers, *(one.text for one in each.segments))]
-            raise ScoringError(problem.without(asked)) from None
+            told = problem.without(asked)
+            if problem.status == 413 and len(part) == 1:
+                return version, [told], 0
+            raise ScoringError(told) from None
         try:
             return _read(answer, part)
         except ValueError as problem:

@@ -479,14 +479,15 @@ def test_limits_that_are_no_limits_are_told() -> None:
         BeliefServerScorer(site.url)
 
 
-def test_an_error_does_not_repeat_a_gold_answer() -> None:
+@pytest.mark.parametrize("status", [413, 422])
+def test_an_error_does_not_repeat_a_gold_answer(status: int) -> None:
     def echo(body: Any) -> Any:
-        raise Refusal(422, {"input": body["requests"][0]["answers"]})
+        raise Refusal(status, {"input": body["requests"][0]["answers"]})
 
     request = BeliefRequest(SEGMENTS[:1], ("Günter Grass",), AnswerProbe("", ""))
     with (
         running({"/health": lambda _: HEALTH, "/beliefs": echo}) as site,
-        pytest.raises(ScoringError, match=r"422.*its words repeat what it was asked") as told,
+        pytest.raises(ScoringError, match=rf"{status}.*its words repeat what it was asked") as told,
     ):
         BeliefServerScorer(site.url).score([request])
     assert "Grass" not in str(told.value)
