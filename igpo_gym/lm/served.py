@@ -13,6 +13,8 @@ from igpo_gym.transport import RETRIED, Server, ServerError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from igpo_gym.lm.framing import Framing
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -70,6 +72,43 @@ def told(server: Server, path: str) -> dict[str, Any]:
             raise
         return {}
     return answer if isinstance(answer, dict) else {}
+
+
+TEXT = "The quick brown fox jumps over the lazy dog by the river bank"
+"""What servers are asked to read, to find out whether their tokenizer is the one that is used here."""
+
+_DETOKENIZED = ("prompt", "text", "content")
+"""Where vLLM, SGLang and llama.cpp write the text of token ids."""
+
+
+def check_tokenizer(server: Server, model: str, framing: Framing) -> None:
+    """Raise SpecError where the server reads other words in the ids of a text than its tokenizer here.
+
+    A server that does not tell what it reads is trusted. Raises ServerError if it cannot be reached.
+    """
+    ids = framing.text_ids(TEXT)
+    meant = framing.text(ids)
+    try:
+        answer = server.post("/detokenize", {"model": model, "tokens": list(ids)})
+    except ServerError as problem:
+        if problem.status is None:
+            raise
+        return
+    read = [answer[key] for key in _DETOKENIZED if key in answer] if isinstance(answer, dict) else []
+    if read and isinstance(read[0], str) and letters(read[0]) != letters(meant):
+        raise SpecError(
+            f"the model at {server.url} has another tokenizer than {framing.name!r}: it reads {read[0]!r:.80} "
+            f"where {meant!r} was sent; give the model's own as tokenizer=, or as {server.url}#tokenizer=NAME"
+        )
+
+
+def letters(text: str) -> str:
+    """The letters and digits alone: servers differ in how they show spaces.
+
+    >>> letters("ĠTheĠfox, 2"), letters(" The fox,  2")
+    ('Thefox2', 'Thefox2')
+    """
+    return "".join(filter(str.isalnum, text.encode("ascii", "ignore").decode()))
 
 
 def served_tokenizer(

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from igpo_gym.lm.framing import Framing
+from igpo_gym.lm.served import TEXT, letters
 from igpo_gym.scorers.prompts import Prompt
 from igpo_gym.scorers.wire import Scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TEXT = "The quick brown fox jumps over the lazy dog by the river bank"
 ENDS = (" seven", " the", "Paris", "(", ",", "Q", "42", " is")
 
 NOISE = 0.3
@@ -41,7 +41,7 @@ def flaw(
     for prompt, score in zip(prompts, scores, strict=True):
         texts = [entry.text for entry in score if entry.text is not None]
         meant = str(tokenizer.decode(list(prompt.ids[1:])))
-        if len(texts) == len(score) and _letters("".join(texts)) != _letters(meant):
+        if len(texts) == len(score) and letters("".join(texts)) != letters(meant):
             return f"its tokenizer is another one: it reads {''.join(texts)!r} where {meant!r} was sent"
     ends = [score[-1] for score in scores]
     if len({entry.log_prob for entry in ends}) == 1:
@@ -53,8 +53,3 @@ def flaw(
             "it calls likeliest at the last token depends on the last token"
         )
     return None
-
-
-def _letters(text: str) -> str:
-    """The letters and digits alone: servers differ in how they show spaces."""
-    return "".join(filter(str.isalnum, text.encode("ascii", "ignore").decode()))

@@ -46,9 +46,9 @@ class Site:
     most_at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def posts(self) -> list[Any]:
-        """The bodies of all posts so far."""
-        return [body for _, body in self.seen if body is not None]
+    def posts(self, below: str = "/") -> list[Any]:
+        """The bodies of all posts so far to paths that begin so."""
+        return [body for path, body in self.seen if body is not None and path.startswith(below)]
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SamplingError, SpecError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
-from igpo_gym.lm.served import served_model, served_tokenizer
+from igpo_gym.lm.served import check_tokenizer, served_model, served_tokenizer
 from igpo_gym.numbers import finite_number
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.protocols.grammar import THINK, THOUGHT
@@ -61,8 +61,8 @@ class RemotePolicy:
     is empty where the server tells how much its model reads and the transcript is longer. Every request
     carries a seed of its own; whether equal seeds give equal messages is the server's affair.
 
-    Raises SpecError, with the reason, for a server that cannot be used so, and SamplingError if it cannot be
-    reached.
+    Raises SpecError, with the reason, for a server that cannot be used so, or whose own tokenizer it tells to
+    be another, and SamplingError if it cannot be reached.
     """
 
     def __init__(
@@ -94,11 +94,10 @@ class RemotePolicy:
         self._concurrency = concurrency
         try:
             self._served = served_model(self._server, model)
-            self._framing = (
-                Framing(served_tokenizer(self._server, self._served, tokenizer))
-                if kind == "completions"
-                else None
-            )
+            self._framing: Framing | None = None
+            if kind == "completions":
+                self._framing = Framing(served_tokenizer(self._server, self._served, tokenizer))
+                check_tokenizer(self._server, self._served.name, self._framing)
         except ServerError as problem:
             self.close()
             raise SamplingError(str(problem)) from None

@@ -128,7 +128,7 @@ def test_a_server_samples_branches_as_the_local_policy_does(start: Any, connect:
     # What leaves share is asked for once.
     leaves = [leaf for group in theirs for leaf in group]
     shared = sum(leaf.branch.turn for leaf in leaves if leaf.branch)
-    assert len(site.posts()) == sum(len(leaf.turns) for leaf in leaves) - shared
+    assert len(site.posts("/v1/")) == sum(len(leaf.turns) for leaf in leaves) - shared
 
 
 def test_what_is_asked_of_a_server(start: Any, connect: Any) -> None:
@@ -137,7 +137,7 @@ def test_what_is_asked_of_a_server(start: Any, connect: Any) -> None:
     engine = make_engine()
     episodes = engine.begin(QUESTIONS[:1] * 2, [0, 1])
     policy.act(episodes)
-    first, second = sorted(site.posts(), key=lambda body: body["seed"])
+    first, second = sorted(site.posts("/v1/"), key=lambda body: body["seed"])
     assert first["seed"] != second["seed"]
     assert max(first["seed"], second["seed"]) < 2**31
     asked = {name: first[name] for name in ("model", "temperature", "top_p", "top_k", "max_tokens", "stop")}
@@ -170,7 +170,7 @@ def test_no_default_of_a_server_decides_about_a_token(
     site = start(routes)
     connect(site.url).act(make_engine().begin(QUESTIONS[:1]))
     connect(site.url, sampling=Sampling(top_k=7)).act(make_engine().begin(QUESTIONS[:1]))
-    plain, chosen = site.posts()
+    plain, chosen = site.posts("/v1/")
     names = {"top_k", "min_p", "repetition_penalty", "repeat_penalty", "typical_p"}
     assert {name: plain.get(name) for name in told} == told
     assert names & plain.keys() == names & told.keys()
@@ -241,7 +241,7 @@ def test_a_server_that_stops_within_a_thought_is_asked_to_go_on(start: Any, conn
     length = len(Framing(tokenizer).ids(episodes[0].segments))
     (message,) = policy.act(episodes)
     assert (message.text, message.ids) == ("".join(parts), texts[0] + texts[1])
-    first, second = site.posts()
+    first, second = site.posts("/v1/")
     assert second["prompt"] == [*first["prompt"], *texts[0]]
     assert second["max_tokens"] == 99 - len(texts[0])
 
@@ -254,7 +254,7 @@ def test_a_server_without_ids_that_stops_within_a_thought_is_asked_to_go_on(star
     assert policy.act(make_engine().begin(QUESTIONS[:1])) == [
         "use <search>q</search>, then</think><search>real</search>"
     ]
-    first, second = site.posts()
+    first, second = site.posts("/v1/")
     thought = Framing(tokenizer).text_ids("use <search>q</search>")
     assert second["prompt"] == [*first["prompt"], *thought]
     assert second["max_tokens"] == 99 - len(thought)
@@ -292,7 +292,7 @@ def test_a_transcript_longer_than_the_model_reads_gets_an_empty_message(start: A
     site = start(site_of(complete, max_model_len=10))
     (message,) = connect(site.url).act(make_engine().begin(QUESTIONS[:1]))
     assert (message.text, message.ids) == ("", ())
-    assert not site.posts()
+    assert not site.posts("/v1/")
 
 
 @pytest.mark.parametrize("protocol", [TAGS, TOOL_CALL])
@@ -304,7 +304,7 @@ def test_a_chat_is_sent_as_messages(start: Any, connect: Any, protocol: Any) -> 
     policy = connect(site.url, protocol=protocol, tokenizer=None, kind="chat")
     engine = make_engine(protocol=protocol)
     episodes = list(collect(engine, policy, QUESTIONS[:1]))
-    first, second = site.posts()
+    first, second = site.posts("/v1/")
     assert first["messages"] == episodes[0].messages()[: len(first["messages"])]
     assert "continue_final_message" not in first
     assert second.get("continue_final_message", False) is (protocol is TAGS)
@@ -387,6 +387,23 @@ def test_an_error_does_not_repeat_the_question(start: Any, connect: Any) -> None
     with pytest.raises(SamplingError, match=r"422.*its words repeat what it was asked") as told:
         connect(start(site_of(echo)).url).act(make_engine().begin(QUESTIONS))
     assert QUESTIONS[0].text not in str(told.value)
+
+
+@pytest.mark.parametrize("key", ["prompt", "text", "content"], ids=["vllm", "sglang", "llamacpp"])
+def test_a_tokenizer_that_is_not_the_servers_is_refused(start: Any, connect: Any, key: str) -> None:
+    def detokenize(shift: int) -> Route:
+        return lambda body: {key: make_tokenizer(CHATML).decode([each + shift for each in body["tokens"]])}
+
+    site = site_of(complete)
+    connect(start(site | {"/detokenize": detokenize(0)}).url).act(make_engine().begin(QUESTIONS))
+    url = start(site | {"/detokenize": detokenize(1)}).url
+    with pytest.raises(SpecError, match=r"another tokenizer than .*give the model's own as tokenizer="):
+        connect(url)
+
+
+@pytest.mark.parametrize("told", [None, [], {}, {"prompt": 3}, {"prompt": None, "text": ""}])
+def test_a_server_that_does_not_tell_its_tokenizer_is_trusted(start: Any, connect: Any, told: Any) -> None:
+    assert connect(start(site_of(complete) | {"/detokenize": lambda body: told}).url)
 
 
 def test_a_spec_names_a_server(start: Any, tmp_path: Path) -> None:
