@@ -87,9 +87,10 @@ class Server:
     enough. An attempt that meets a connection error or one of the ``RETRIED`` statuses, or whose answer
     breaks off, is repeated up to ``retries`` times: at once, then after ``backoff`` * 2, 4, 8, ... seconds
     and a random part of ``backoff``, or when the server's Retry-After asks for it, but after ``LONGEST_WAIT``
-    at the latest. At most ``connections`` requests are under way at a time.
+    at the latest. At most ``concurrency`` requests are under way at a time.
 
-    Raises SpecError for what is not the URL of an HTTP server, and for a key that cannot be sent.
+    Raises SpecError for what is not the URL of an HTTP server, for a key that cannot be sent, and for a
+    setting that makes no sense.
     """
 
     def __init__(
@@ -99,16 +100,25 @@ class Server:
         timeout: float,
         retries: int,
         backoff: float,
-        connections: int,
+        concurrency: int,
         key: Key | None = Key(),
     ) -> None:
         self.url, auth, self._secrets = _address(url, key)
+        if not timeout > 0:
+            raise SpecError(f"timeout={timeout} for {self.url} must be above 0")
+        for name, value, least in [
+            ("retries", retries, 0),
+            ("backoff", backoff, 0),
+            ("concurrency", concurrency, 1),
+        ]:
+            if not value >= least:
+                raise SpecError(f"{name}={value} for {self.url} must be at least {least}")
         self._key = key
         self._timeout = timeout
         self._retries = retries
         self._backoff = backoff
         self._closed = Event()
-        self._auth, self._connections = auth, connections
+        self._auth, self._concurrency = auth, concurrency
         self._connect()
 
     def _connect(self) -> None:
@@ -117,10 +127,10 @@ class Server:
         session.auth = self._auth
         # Sessions may be shared by threads as long as none of their state changes: no cookies are kept.
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = PunctualAdapter(pool_connections=1, pool_maxsize=self._connections)
+        adapter = PunctualAdapter(pool_connections=1, pool_maxsize=self._concurrency)
         for scheme in ("http://", "https://"):
             session.mount(scheme, adapter)
-        self._under_way, self._session = BoundedSemaphore(self._connections), session
+        self._under_way, self._session = BoundedSemaphore(self._concurrency), session
         self._process = os.getpid()
 
     @property

@@ -38,7 +38,7 @@ def site() -> Any:
 
 
 def server(url: str, **settings: Any) -> Server:
-    return Server(url, **({"timeout": 30.0, "retries": 1, "backoff": 0.0, "connections": 2} | settings))
+    return Server(url, **({"timeout": 30.0, "retries": 1, "backoff": 0.0, "concurrency": 2} | settings))
 
 
 def test_json_goes_both_ways(site: Site) -> None:
@@ -97,6 +97,21 @@ def test_a_wrong_url_does_not_show_its_password() -> None:
     with pytest.raises(SpecError) as caught:
         server(f"http://jane:{KEY}@host:port")
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"timeout": 0}, "timeout=0 for http://host must be above 0"),
+        ({"timeout": float("nan")}, "timeout=nan .* above 0"),
+        ({"retries": -1}, "retries=-1 .* at least 0"),
+        ({"backoff": -0.5}, r"backoff=-0\.5 .* at least 0"),
+        ({"concurrency": 0}, "concurrency=0 .* at least 1"),
+    ],
+)
+def test_a_wrong_setting_is_named(setting: dict[str, float], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        server(f"http://jane:{KEY}@host", **setting)
 
 
 def test_a_netrc_file_is_not_looked_at(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +368,7 @@ HANGING = """
 import signal, sys
 from igpo_gym.transport import Server, parallel
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
-server = Server(sys.argv[1], timeout=3600.0, retries=5, backoff=60.0, connections=4)
+server = Server(sys.argv[1], timeout=3600.0, retries=5, backoff=60.0, concurrency=4)
 try:
     parallel(lambda _: server.get("/hangs"), range(int(sys.argv[2])), 4)
 except KeyboardInterrupt:

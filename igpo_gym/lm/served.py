@@ -97,8 +97,9 @@ def check_tokenizer(server: Server, model: str, framing: Framing) -> None:
     read = [answer[key] for key in _DETOKENIZED if key in answer] if isinstance(answer, dict) else []
     if read and isinstance(read[0], str) and letters(read[0]) != letters(meant):
         raise SpecError(
-            f"the model at {server.url} has another tokenizer than {framing.name!r}: it reads {read[0]!r:.80} "
-            f"where {meant!r} was sent; give the model's own as tokenizer=, or as {server.url}#tokenizer=NAME"
+            f"the model at {server.url} has another tokenizer than {framing.name!r}: it reads "
+            f"{read[0]!r:.80} where {meant!r} was sent; give the model's own as tokenizer=, or as "
+            f"{server.url}#tokenizer=NAME"
         )
 
 

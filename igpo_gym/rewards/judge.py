@@ -78,12 +78,9 @@ class RemoteJudge:
     ) -> None:
         from igpo_gym.lm.served import served_model
 
-        if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1 and max_tokens >= 1):
-            raise SpecError(
-                "timeout must be above 0, retries and backoff at least 0, concurrency and max_tokens at "
-                "least 1"
-            )
-        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
+        if max_tokens < 1:
+            raise SpecError(f"max_tokens={max_tokens} must be at least 1")
+        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, concurrency=concurrency)
         self._max_tokens, self._concurrency = max_tokens, concurrency
         try:
             self.model = served_model(self._server, model).name

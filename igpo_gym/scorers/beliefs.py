@@ -48,9 +48,7 @@ class BeliefServerScorer:
         backoff: float = 0.5,
         concurrency: int = 16,
     ) -> None:
-        if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1):
-            raise SpecError("timeout must be above 0, retries and backoff at least 0, concurrency at least 1")
-        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
+        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, concurrency=concurrency)
         self._lock = Lock()
         self._stats = ScorerStats()
         try:
@@ -206,7 +204,7 @@ def push_weights(url: str, name: str, *, timeout: float = 600.0, retries: int = 
     The token is taken from ``IGPO_GYM_WEIGHTS_TOKEN``. Returns the version of the new weights. Raises
     ScoringError if the server refuses them, or cannot be reached.
     """
-    server = Server(url, timeout=timeout, retries=retries, backoff=0.5, connections=1, key=WEIGHTS_KEY)
+    server = Server(url, timeout=timeout, retries=retries, backoff=0.5, concurrency=1, key=WEIGHTS_KEY)
     try:
         answer = server.post("/weights", {"name": name})
     except ServerError as problem:

@@ -73,13 +73,10 @@ class RemoteScorer:
         concurrency: int = 16,
         max_aliases: int = MAX_ALIASES,
     ) -> None:
-        if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1 and max_aliases >= 1):
-            raise SpecError(
-                "timeout must be above 0, retries and backoff at least 0, concurrency and max_aliases "
-                "at least 1"
-            )
+        if max_aliases < 1:
+            raise SpecError(f"max_aliases={max_aliases} must be at least 1")
         dialects = DIALECTS if kind is None else {kind: choose(DIALECTS, kind, "kind of server")}
-        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
+        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, concurrency=concurrency)
         self._concurrency = concurrency
         self.max_aliases = max_aliases
         self._lock = Lock()

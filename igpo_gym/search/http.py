@@ -60,11 +60,8 @@ def search_server(
     Raises SpecError where no server answers, where it has no such route, and where it speaks another
     protocol; AccessError where it refuses the key.
     """
-    if not (timeout > 0 and retries >= 0 and batch >= 1 and concurrency >= 1):
-        raise SpecError(
-            f"for the search server {without_credentials(url)!r}, timeout must be above 0, retries at least "
-            "0, and batch and concurrency at least 1"
-        )
+    if batch < 1:
+        raise SpecError(f"batch={batch} for {without_credentials(url)} must be at least 1")
     options = ServerOptions(Spec(url).places, timeout, retries, batch, concurrency, id)
     replicas, path = connected(options)
     try:
@@ -93,7 +90,7 @@ def connected(options: ServerOptions) -> tuple[Replicas, str]:
             timeout=options.timeout,
             retries=retries,
             backoff=BACKOFF,
-            connections=options.concurrency,
+            concurrency=options.concurrency,
         )
         for root, _ in routes
     ]

@@ -129,7 +129,7 @@ def test_a_server_is_asked_about_the_first_eight_aliases(plain: Engine, start: A
             assert belief.log_probs == pytest.approx(expected.log_probs[:most], abs=1e-5)
     candidates = replace(request("Who?", answers=names), aliases=False)
     assert connect(url).score([candidates])[0].log_probs == pytest.approx(expected.log_probs, abs=1e-5)
-    with pytest.raises(SpecError, match="max_aliases at least 1"):
+    with pytest.raises(SpecError, match="max_aliases=0 must be at least 1"):
         connect(url, max_aliases=0)
 
 

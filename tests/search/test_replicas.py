@@ -33,7 +33,7 @@ def sites() -> Iterator[list[Site]]:
 
 
 def made(sites: list[Site], clock: Clock | None = None) -> Replicas:
-    servers = [Server(site.url, timeout=30.0, retries=0, backoff=0.0, connections=8) for site in sites]
+    servers = [Server(site.url, timeout=30.0, retries=0, backoff=0.0, concurrency=8) for site in sites]
     return Replicas(servers, clock or Clock())
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.episode import Episode, Message
-from igpo_gym.errors import SamplingError, SpecError, choose
+from igpo_gym.errors import SamplingError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.served import check_tokenizer, served_model, served_tokenizer
@@ -79,10 +79,6 @@ class RemotePolicy:
         backoff: float = 0.5,
         concurrency: int = 64,
     ) -> None:
-        if not (timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1):
-            raise SpecError(
-                "timeout must be above 0, retries and backoff at least 0, and concurrency at least 1"
-            )
         self._exchange = choose(
             {"completions": self._completion, "chat": self._chat}, kind, "kind of policy at a server"
         )
@@ -90,7 +86,7 @@ class RemotePolicy:
         self.weights = ""
         """The version of the weights that its messages carry, for whoever trains them to set."""
         self._protocol = protocol
-        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, connections=concurrency)
+        self._server = Server(url, timeout=timeout, retries=retries, backoff=backoff, concurrency=concurrency)
         self._concurrency = concurrency
         try:
             self._served = served_model(self._server, model)

@@ -26,7 +26,7 @@ def check_ready(settings: Settings) -> None:
         require("training LoRA adapters", "lora", "peft")
     if settings.sampler != "local":
         url, options = sampler_options(settings.sampler)
-        server = Server(url, timeout=SECONDS, retries=0, backoff=0.0, connections=1)
+        server = Server(url, timeout=SECONDS, retries=0, backoff=0.0, concurrency=1)
         try:
             served_model(server, options.get("model"))
         except ServerError as problem:

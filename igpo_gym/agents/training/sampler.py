@@ -63,7 +63,7 @@ class ServedSampler(RemotePolicy):
         model: str | None = None,
     ) -> None:
         # A reload that failed must not be tried again on the half of it.
-        self._control = Server(url, timeout=1800.0, retries=0, backoff=0.0, connections=1)
+        self._control = Server(url, timeout=1800.0, retries=0, backoff=0.0, concurrency=1)
         self._own = None  # both before the server is asked: where it refuses, all of this is closed
         super().__init__(url, protocol, sampling, tokenizer=tokenizer, model=model, concurrency=concurrency)
         if folder is None:

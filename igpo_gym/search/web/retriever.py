@@ -72,12 +72,8 @@ class WebSearch:
     ) -> None:
         self._settings = {name: value for name, value in locals().items() if name != "self"}
         self._name, self._engine = engine, choose(ENGINES, engine, "web search engine")
-        if not (
-            timeout > 0 and retries >= 0 and backoff >= 0 and concurrency >= 1 and (rate is None or rate > 0)
-        ):
-            raise SpecError(
-                "timeout and rate must be above 0, retries and backoff at least 0, and concurrency at least 1"
-            )
+        if rate is not None and not rate > 0:
+            raise SpecError(f"rate={rate} must be above 0")
         given = {"after": after, "before": before, "country": country, "language": language}
         _refuse(engine, self._engine, [name for name, value in given.items() if value])
         blocked = Blocklist.parse(block)
@@ -209,7 +205,7 @@ class WebSearch:
 
 
 def _server(
-    name: str, engine: Engine, url: str, timeout: float, retries: int, backoff: float, connections: int
+    name: str, engine: Engine, url: str, timeout: float, retries: int, backoff: float, concurrency: int
 ) -> Server:
     """The engine's server, with its key. Raises AccessError without one."""
     root = url or engine.url
@@ -224,7 +220,7 @@ def _server(
         timeout=timeout,
         retries=retries,
         backoff=backoff,
-        connections=connections,
+        concurrency=concurrency,
         key=engine.key,
     )
     if engine.key is not None and not server.has_key:
