@@ -31,7 +31,7 @@ from igpo_gym.cli.common import (
     tell_view,
 )
 from igpo_gym.cli.options import NO_OPTIONS, PANEL, configured, preset
-from igpo_gym.cli.rollout import Recording, episodes_left, record
+from igpo_gym.cli.recording import Recording, episodes_left, record
 from igpo_gym.config import EnvConfig, Names, shown
 from igpo_gym.errors import SpecError
 from igpo_gym.text import without_credentials

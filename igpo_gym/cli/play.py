@@ -19,7 +19,7 @@ from igpo_gym.cli.common import (
     tell_view,
 )
 from igpo_gym.cli.options import configured
-from igpo_gym.cli.rollout import NOT_OF_AN_EPISODE
+from igpo_gym.cli.recording import NOT_OF_AN_EPISODE
 from igpo_gym.config import EnvConfig, shown
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def play(
     from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.agents.rollouts.records import write_episodes
     from igpo_gym.data.scores import score
+    from igpo_gym.envs.questions import QuestionStream
     from igpo_gym.envs.render import moment
-    from igpo_gym.envs.setup import QuestionStream
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.play.episodes import Episodes
     from igpo_gym.storage import check_writable

@@ -24,7 +24,7 @@ from igpo_gym.cli.common import (
     progress,
     tell_forecast,
 )
-from igpo_gym.cli.rollout import SAMPLING
+from igpo_gym.cli.recording import SAMPLING
 from igpo_gym.config import EnvConfig, Names, marks
 from igpo_gym.episode import UNREAD
 
