@@ -20,7 +20,7 @@ from igpo_gym.config import EnvConfig, SpecOrObject, kinds, make_config, meaning
 from igpo_gym.data import resolve_questions
 from igpo_gym.envs.asynchronous import AsyncSearchQA, Steps, steps_of
 from igpo_gym.envs.engine import Engine
-from igpo_gym.envs.setup import QuestionBook
+from igpo_gym.envs.questions import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 from igpo_gym.batching import Batches
 from igpo_gym.config import EnvConfig, with_signature
 from igpo_gym.envs.engine import Engine
-from igpo_gym.envs.setup import QuestionBook
+from igpo_gym.envs.questions import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
 from igpo_gym.episode import Episode, Message
 

@@ -15,12 +15,8 @@ from gymnasium.error import ResetNeeded
 from igpo_gym.config import EnvConfig, make_config, with_signature
 from igpo_gym.envs.engine import check_max_turns, undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.setup import (
-    Assembled,
-    QuestionStream,
-    check_options,
-    stream_seed,
-)
+from igpo_gym.envs.questions import QuestionStream, stream_seed
+from igpo_gym.envs.setup import Assembled, check_options
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode
 

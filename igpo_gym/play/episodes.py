@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from igpo_gym.envs.engine import Engine
-from igpo_gym.envs.setup import QuestionStream
+from igpo_gym.envs.questions import QuestionStream
 from igpo_gym.episode import Answer, Episode, Message, Question, ToolCall, ToolCalls
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.policy import Policy

@@ -4,35 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine
-from igpo_gym.envs.setup import QuestionBook, QuestionStream, assemble
+from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TOOL_CALL
 from igpo_gym.rewards import PRESETS
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
-
-
-@given(st.integers(0, 2**128), st.integers(0, 10**6), st.integers(1, 20))
-def test_a_stream_has_one_question_a_place(seed: int, place: int, group_size: int) -> None:
-    stream = QuestionStream(QUESTIONS, seed, group_size)
-    assert stream[place] == stream[place]
-    assert stream[place] == stream[place - place % group_size]
-
-
-def test_a_stream_draws_uniformly() -> None:
-    stream = QuestionStream(QUESTIONS, seed=1)
-    counts = {question.id: 0 for question in QUESTIONS}
-    for place in range(2000):
-        counts[stream[place].id] += 1
-    # Four questions, 2000 draws: 500 each, standard deviation 19.4.
-    assert all(abs(count - 500) < 100 for count in counts.values())
 
 
 def test_settings_become_an_engine(question_set: QuestionSet) -> None:
@@ -76,13 +58,6 @@ def test_a_search_elsewhere_has_no_corpus_to_draw_from(scorer: MentionScorer) ->
 
     with pytest.raises(ValueError, match="'ig-search' needs a corpus to draw random documents from"):
         assemble(EnvConfig(questions=QUESTIONS, search=Elsewhere(), scorer=scorer, reward="ig-search"))
-
-
-def test_questions_are_found_by_id(question_set: QuestionSet) -> None:
-    book = QuestionBook(question_set)
-    assert book.find("q-river") is QUESTIONS[2]
-    with pytest.raises(ValueError, match="no question has the id 'x'"):
-        book.find("x")
 
 
 @pytest.mark.parametrize("spec", ["hotpotqa", "word", "hotpot:file"])

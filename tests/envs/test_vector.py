@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 import igpo_gym  # noqa: F401
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
-from igpo_gym.envs.setup import QuestionStream
+from igpo_gym.envs.questions import QuestionStream
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError
 from igpo_gym.scorers.interface import BeliefRequest

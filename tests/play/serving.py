@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import uvicorn
 
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.envs.setup import QuestionStream
+from igpo_gym.envs.questions import QuestionStream
 from igpo_gym.episode import Belief, Episode, Passage, Question
 from igpo_gym.errors import ScoringError
 from igpo_gym.lm.policy import Policy

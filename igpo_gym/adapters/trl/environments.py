@@ -16,7 +16,8 @@ from igpo_gym.adapters.trl.schemas import as_method
 from igpo_gym.adapters.trl.transcripts import Conversation, Verbatim, moves, with_prompt_ids
 from igpo_gym.config import make_config
 from igpo_gym.envs.engine import Engine, Move
-from igpo_gym.envs.setup import QuestionBook, assemble
+from igpo_gym.envs.questions import QuestionBook
+from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import EndReason, Episode, Invalid, Segment, Turn
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import NATIVE, native_message

@@ -17,7 +17,8 @@ from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
 from igpo_gym.config import make_config
 from igpo_gym.envs.engine import Engine
-from igpo_gym.envs.setup import QuestionBook, assemble
+from igpo_gym.envs.questions import QuestionBook
+from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import CHAT

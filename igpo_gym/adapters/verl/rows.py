@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from igpo_gym.adapters.session import question_messages
-from igpo_gym.envs.setup import QuestionBook
+from igpo_gym.envs.questions import QuestionBook
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT

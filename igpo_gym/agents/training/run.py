@@ -59,7 +59,8 @@ from igpo_gym.agents.training.sampler import ServedSampler
 from igpo_gym.agents.training.samples import SAMPLES, keep_samples
 from igpo_gym.agents.training.settings import Settings, question_sets
 from igpo_gym.agents.training.warner import Warner
-from igpo_gym.envs.setup import QuestionStream, assemble
+from igpo_gym.envs.questions import QuestionStream
+from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling, forget_prefixes
