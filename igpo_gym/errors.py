@@ -147,3 +147,12 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
         return table[name]
     except KeyError:
         raise SpecError(f"unknown {what} {name!r}; choose one of: {', '.join(sorted(table))}") from None
+
+
+def first_line(problem: BaseException) -> str:
+    """What another library's error says, in one line of at most 300 characters.
+
+    >>> first_line(ValueError("no such file\\nTraceback of the parser: ..."))
+    'no such file'
+    """
+    return str(problem).strip().partition("\n")[0][:300]

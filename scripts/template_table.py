@@ -16,7 +16,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from igpo_gym.lm.loading import quiet
+from igpo_gym.hub import quiet
 from igpo_gym.protocols import PROTOCOLS
 from igpo_gym.scorers.check_model import check_model
 from igpo_gym.scorers.findings import Finding

@@ -15,8 +15,8 @@ import igpo_gym
 PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
-    *("values", "episode", "text", "numbers", "errors", "libraries", "storage", "statistics", "batching"),
-    *("connections", "transport", "serving", "specs", "parameters", "config"),
+    *("values", "episode", "text", "numbers", "errors", "libraries", "hub", "storage", "statistics"),
+    *("batching", "connections", "transport", "serving", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
     *("benchmark", "viewer", "play", "models", "cli"),
 )
@@ -29,7 +29,7 @@ SHARED = {"session", "tokens", "candidates"}
 """What adapters have in common; else each stands alone."""
 
 WITHOUT_TORCH = (
-    *("values", "episode", "text", "numbers", "errors", "storage", "statistics", "batching"),
+    *("values", "episode", "text", "numbers", "errors", "hub", "storage", "statistics", "batching"),
     *("connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm.policy", "scorers", "scorers.interface"),
     *("rewards", "rewards.instruments", "rewards.judge", "rewards.verdicts", "rewards.relabel"),

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import requests
 import torch
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import MissingExtraError, OldLibraryError, SpecError
+from igpo_gym.errors import MissingExtraError, OldLibraryError, SpecError, first_line
+from igpo_gym.hub import quiet, unreachable
 from igpo_gym.libraries import needs, require
 from igpo_gym.lm.names import MODEL_FORMS, NAMED, PACKAGED, SMOLLM2, check_name, packaged_folder
 from igpo_gym.lm.smollm2 import weights
@@ -21,9 +20,6 @@ from igpo_gym.storage import cache_dir, written_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-HUB_SECONDS = 5.0
-"""How long the hub may take to answer, before it counts as not to be reached."""
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -158,53 +154,9 @@ def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the progress bars and the advice of transformers out of this block.
-
-    The bar of a download stays, for it may take minutes. Afterwards all is as the user has set it.
-
-    >>> from transformers.utils import logging
-    >>> with quiet():
-    ...     logging.is_progress_bar_enabled(), logging.get_verbosity() >= logging.ERROR
-    (False, True)
-    """
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled
-    from transformers.utils import logging
-
-    bars, downloads, level = (
-        logging.is_progress_bar_enabled(),
-        not are_progress_bars_disabled(),
-        logging.get_verbosity(),
-    )
-    _show_bars(False, downloads)
-    logging.set_verbosity(max(level, logging.ERROR))
-    try:
-        yield
-    finally:
-        _show_bars(bars, downloads)
-        logging.set_verbosity(level)
-
-
-def _show_bars(loading: bool, downloads: bool) -> None:
-    """Switch the bars of loading and those of downloads; transformers' own switch would move both."""
-    from huggingface_hub.utils.tqdm import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-    from transformers.utils import logging
-
-    if loading != logging.is_progress_bar_enabled():
-        (logging.enable_progress_bar if loading else logging.disable_progress_bar)()
-    if downloads == are_progress_bars_disabled():
-        (enable_progress_bars if downloads else disable_progress_bars)()
-
-
-@contextmanager
 def _explained(what: str, spec: str | Path) -> Iterator[dict[str, Any]]:
     """The arguments by which transformers finds a model; SpecError, in one line, where it finds none."""
     source, problem_of_hub = _source(str(spec))
-    # What the hub cannot give may still be in its cache; asked for more, the library would retry for long.
     where = {
         "pretrained_model_name_or_path": source,
         "trust_remote_code": False,
@@ -215,7 +167,7 @@ def _explained(what: str, spec: str | Path) -> Iterator[dict[str, Any]]:
     except (MissingExtraError, OldLibraryError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as problem:  # a parser of damaged files may fail in any way: tokenizers raise Exception
-        reason = str(problem).strip().partition("\n")[0]
+        reason = first_line(problem)
         if problem_of_hub:
             reason = f"it is not in the local cache, and {problem_of_hub}"
         elif code := _remote_code(Path(source)):
@@ -239,21 +191,7 @@ def _source(spec: str) -> tuple[str, str]:
         return str(gguf_folder(Path(spec))), ""
     if Path(spec).is_dir():
         return spec, ""
-    return spec, _unreachable()
-
-
-@cache
-def _unreachable() -> str:
-    """Why the hub cannot be asked, found out once; empty if it can."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE forbids asking the hub"
-    try:
-        requests.head(constants.ENDPOINT, timeout=HUB_SECONDS)
-    except requests.RequestException:
-        return f"{constants.ENDPOINT} cannot be reached"
-    return ""
+    return spec, unreachable()
 
 
 def _remote_code(folder: Path) -> str:

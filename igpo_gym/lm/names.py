@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from pathlib import Path
 
 import igpo_gym.specs as specs
 from igpo_gym.errors import SpecError
+from igpo_gym.hub import HUB_NAME
 from igpo_gym.text import without_credentials
 
 PACKAGED = ("nano", "nano-base")
@@ -23,9 +23,6 @@ MODEL_FORMS = (
     f"{', '.join(PACKAGED)} or {SMOLLM2}, a model's name on the Hugging Face hub, a local folder with "
     "safetensors, or a .gguf file"
 )
-
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
-"""What a model on the hub is called: owner/name, or a bare word."""
 
 
 def packaged_folder(name: str) -> Path:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import SpecError
-from igpo_gym.lm.loading import check_fit, quiet
+from igpo_gym.errors import SpecError, first_line
+from igpo_gym.hub import quiet
+from igpo_gym.lm.loading import check_fit
 from igpo_gym.lm.wrappers import not_finite
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def load_like(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
                 output_loading_info=True,
             )
         except Exception as problem:  # whatever a damaged file makes its libraries raise
-            raise SpecError(f"cannot load the weights {folder.name!r}: {_first_line(problem)}") from None
+            raise SpecError(f"cannot load the weights {folder.name!r}: {first_line(problem)}") from None
     check_fit(folder.name, loaded, report)
     if spoiled := not_finite(loaded):
         raise SpecError(f"the weights {folder.name!r} have numbers in {spoiled[0]} that are not finite")
@@ -110,7 +111,7 @@ def _check_settings(model: PreTrainedModel, folder: Path) -> None:
     # The file may hold any JSON, and each model's class checks fields in its own way: OSError, ValueError,
     # TypeError, ZeroDivisionError and the hub's own validation errors have been seen.
     except Exception as problem:
-        raise SpecError(f"cannot read config.json of {folder.name!r}: {_first_line(problem)}") from None
+        raise SpecError(f"cannot read config.json of {folder.name!r}: {first_line(problem)}") from None
     ours = model.config.to_dict()
     for name in sorted((ours.keys() | theirs.keys()) - LEFT_OUT):
         if ours.get(name) != theirs.get(name):
@@ -137,8 +138,4 @@ def _dtypes(folder: Path) -> Iterator[tuple[str, str]]:
                 for name in file.keys():  # noqa: SIM118 - it is no dictionary
                     yield name, file.get_slice(name).get_dtype()
         except (SafetensorError, OSError) as problem:
-            raise SpecError(f"cannot read {path.name} of {folder.name!r}: {_first_line(problem)}") from None
-
-
-def _first_line(problem: BaseException) -> str:
-    return str(problem).strip().partition("\n")[0][:300]
+            raise SpecError(f"cannot read {path.name} of {folder.name!r}: {first_line(problem)}") from None

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from igpo_gym.hub import quiet
 from igpo_gym.libraries import needs
-from igpo_gym.lm.loading import choose_device, load_model, quiet
+from igpo_gym.lm.loading import choose_device, load_model
 from igpo_gym.lm.packed import attend_packed
 from igpo_gym.storage import written_whole
 

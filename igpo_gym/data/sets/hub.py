@@ -9,21 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-import requests
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.layouts import layout_of
 from igpo_gym.data.reading import read_set
 from igpo_gym.data.rows import Row
-from igpo_gym.errors import DataError, SpecError
+from igpo_gym.errors import DataError, SpecError, first_line
+from igpo_gym.hub import unreachable
 from igpo_gym.libraries import needs
-
-HUB_SECONDS = 5
-"""How long the hub may take to answer before only what is in its cache is looked for."""
 
 SPLITS = ("validation", "dev", "test", "train")
 """Which split is taken where none is named."""
@@ -49,7 +44,7 @@ def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
         False  # releases that run code would ask on standard input
     )
     if not Path(place).exists() and not datasets.config.HF_HUB_OFFLINE:
-        datasets.config.HF_HUB_OFFLINE = not _reachable()  # or it would try again and again
+        datasets.config.HF_HUB_OFFLINE = bool(unreachable())  # or it would try again and again
     try:
         config = rest[0] if len(rest) == 2 else None
         if len(rest) == 1 and rest[0] in _configs(datasets, place):
@@ -57,25 +52,12 @@ def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
         with _silent(datasets):
             found = datasets.load_dataset(place, config)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
-        told = str(problem).partition("\n")[0]
-        raise SpecError(f"the data set {place!r} cannot be had: {told}") from problem
+        raise SpecError(f"the data set {place!r} cannot be had: {first_line(problem)}") from problem
     wanted = rest[-1] if rest else next((split for split in SPLITS if split in found), next(iter(found)))
     if wanted not in found:
         raise SpecError(f"the data set {place!r} has no split {wanted!r}; it has: {', '.join(found)}")
     records: Iterable[dict[str, Any]] = found[wanted]
     return records
-
-
-@cache
-def _reachable() -> bool:
-    """Whether the hub answers, found out once."""
-    from huggingface_hub import constants
-
-    try:
-        requests.head(constants.ENDPOINT, timeout=HUB_SECONDS)
-    except requests.RequestException:
-        return False
-    return True
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from igpo_gym.data.files import BROKEN, LINE_BYTES, WHOLE_BYTES, open_bytes, parse_json, require_file
-from igpo_gym.errors import DataError
+from igpo_gym.errors import DataError, first_line
 from igpo_gym.libraries import needs
 
 _BATCH_ROWS = 1024
@@ -201,5 +201,4 @@ def _parquet(path: str | Path, columns: frozenset[str]) -> Records:
                     number += 1
                     yield Place(str(path), "row", number), record
     except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(path, f"not a whole parquet file: {reason}") from None
+        raise DataError(path, f"not a whole parquet file: {first_line(error)}") from None

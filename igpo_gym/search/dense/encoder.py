@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-import requests
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, first_line
+from igpo_gym.hub import HUB_NAME, quiet, unreachable
 from igpo_gym.libraries import needs
 from igpo_gym.search.dense.vectors import FloatArray
 from igpo_gym.text import well_formed, without_credentials
 
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-_HUB_SECONDS = 5.0
 
 _HASHED = ("modules.json", "config.json", "sentence_bert_config.json", "tokenizer.json", "vocab.txt")
 """What a vector depends on, beside the weights."""
@@ -74,7 +70,7 @@ def load_encoder(name: str, device: str = "auto") -> Encoder:
     for weights in sorted(folder.rglob("pytorch_model*.bin")):
         if not any(weights.parent.glob("*.safetensors")):
             raise SpecError(f"{weights} is not read: an encoder's weights must be in safetensors")
-    with specs.LOCK, _quiet():
+    with specs.LOCK, quiet():
         with needs("dense search", "dense", "sentence_transformers"):
             from sentence_transformers import SentenceTransformer
         try:
@@ -86,8 +82,8 @@ def load_encoder(name: str, device: str = "auto") -> Encoder:
                 model_kwargs={"use_safetensors": True},
             )
         except Exception as problem:  # foreign files may fail in any way
-            reason = str(problem).strip().partition("\n")[0]
-            raise SpecError(f"cannot load the encoder {name!r} ({reason:.300}); give {_FORMS}") from problem
+            reason = first_line(problem)
+            raise SpecError(f"cannot load the encoder {name!r} ({reason}); give {_FORMS}") from problem
     return Encoder(str(folder.resolve()) if Path(name).is_dir() else name, folder, model.eval())
 
 
@@ -98,27 +94,17 @@ def _folder(name: str) -> Path:
         if not (path / "config.json").is_file() and not (path / "modules.json").is_file():
             raise SpecError(f"there is no model in the folder {name!r}: no config.json; give {_FORMS}")
         return path
-    if path.exists() or not _HUB_NAME.fullmatch(name):
+    if path.exists() or not HUB_NAME.fullmatch(name):
         shown = without_credentials(name)
         raise SpecError(f"there is no encoder {shown!r}: no such folder; give {_FORMS}")
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    offline = constants.HF_HUB_OFFLINE or not _reachable(constants.ENDPOINT)
+    offline = unreachable()
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=offline))
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=bool(offline)))
     except Exception as problem:  # the hub's client has many errors
-        reason = "it is not in the local cache, and the hub cannot be reached" if offline else str(problem)
-        raise SpecError(
-            f"there is no encoder {name!r} ({reason.strip().partition(chr(10))[0]:.300}); give {_FORMS}"
-        ) from problem
-
-
-def _reachable(url: str) -> bool:
-    try:
-        requests.head(url, timeout=_HUB_SECONDS)
-    except requests.RequestException:
-        return False
-    return True
+        reason = f"it is not in the local cache, and {offline}" if offline else first_line(problem)
+        raise SpecError(f"there is no encoder {name!r} ({reason}); give {_FORMS}") from problem
 
 
 def _fingerprint(folder: Path) -> str:
@@ -134,17 +120,3 @@ def _fingerprint(folder: Path) -> str:
             if file.is_file():
                 digest.update(f"{file.relative_to(folder)} {specs.fingerprint(file)}\0".encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the bar that shows weights being loaded out of this block."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
