@@ -10,15 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from igpo_gym.agents.rollouts.branches import Leaf, compared, owners
-from igpo_gym.agents.rollouts.records import read_recordings, what_is_wrong
-from igpo_gym.agents.training.estimators import (
-    DEFAULT,
-    Estimator,
-    Turns,
-    over_leaves,
-    resolve_estimator,
-)
+from igpo_gym.agents.rollouts.branches import Leaf, compared
+from igpo_gym.agents.rollouts.records import MALFORMED, read_recordings, recorded_split, what_is_wrong
+from igpo_gym.agents.training.advantages import advantages, turn_states
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, resolve_estimator
 from igpo_gym.data.files import require_file
 from igpo_gym.episode import UNREAD, Episode
 from igpo_gym.errors import DataError
@@ -41,9 +36,6 @@ LARGEST = 16 * LIMIT
 
 RECORDED = "as recorded"
 """What a reward is called whose name a record does not tell."""
-
-_MALFORMED = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What values of a wrong shape raise where they are taken apart."""
 
 _NOISE = 1e-3
 """By how much a term may differ that is computed anew with the same model."""
@@ -88,24 +80,21 @@ class Run:
         that branches share has their mean. Raises ValueError where the estimator does not take such turns.
         """
         found: list[list[float]] = [[] for _ in self.episodes]
-        known = [
-            (place, each, paid.split)
+        known = {
+            place: paid.split
             for place, each in enumerate(self.episodes)
             if (paid := each.paid.get(reward)) and paid.split
-        ]
+        }
         if not known:
             return found
-        leaves = [Leaf.of(compared(each.settings, each.episode), each.episode) for _, each, _ in known]
-        turns = Turns.of(
-            [divided for _, _, divided in known],
-            groups=[leaf.group for leaf in leaves],
-            states=[
-                ["", *(turn.observation for turn in each.episode.turns)][: len(each.episode.turns)]
-                for _, each, _ in known
-            ],
+        episodes = [self.episodes[place] for place in known]
+        made = advantages(
+            list(known.values()),
+            [Leaf.of(compared(each.settings, each.episode), each.episode) for each in episodes],
+            resolve_estimator(estimator),
+            [turn_states(each.episode) for each in episodes],
         )
-        values = over_leaves(turns, resolve_estimator(estimator)(turns), owners(leaves))
-        for (place, _, _), own in zip(known, turns.by_episode(values), strict=True):
+        for place, own in zip(known, made, strict=True):
             found[place] = own.tolist()
         return found
 
@@ -167,14 +156,17 @@ def _paid(settings: Mapping[str, Any], episode: Episode, file: Path) -> dict[str
     if "priced" in episode.extra:  # the first of these is what the record's episode was paid
         try:
             turns = _turns(episode.extra["priced"], episode)
-        except _MALFORMED as problem:
+        except MALFORMED as problem:
             raise DataError(
                 file, f"the rewards of {episode.question.id!r} are malformed: {problem}"
             ) from None
         return {name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()}
     name = without_credentials(str(settings.get("reward") or RECORDED))
-    divided = _recorded_split(episode) or _split(episode, episode.rewards, name, file)
-    return {name: Paid(episode.rewards, divided)}
+    try:
+        divided = recorded_split(episode)
+    except ValueError:
+        divided = None
+    return {name: Paid(episode.rewards, divided or _split(episode, episode.rewards, name, file))}
 
 
 def _turns(rewards: Mapping[str, Any], episode: Episode) -> dict[str, list[dict[str, float]]]:
@@ -219,7 +211,7 @@ def _priced(file: Path, runs: Sequence[Run], start: int) -> dict[Place, dict[str
                 if own is None:
                     continue
                 turns = _turns(record["rewards"], own.episode)
-            except _MALFORMED as problem:
+            except MALFORMED as problem:
                 raise DataError(
                     file, f"not what igpo-gym relabel writes ({what_is_wrong(problem)})", number
                 ) from problem
@@ -256,17 +248,6 @@ def _same_messages(run: Run, other: Run) -> bool:
     return bool(run.episodes) and all(
         said.get(each.place) == [turn.message for turn in each.episode.turns] for each in run.episodes
     )
-
-
-def _recorded_split(episode: Episode) -> Split | None:
-    told: Any = episode.extra.get("split")
-    try:
-        gains = tuple(None if gain is None else float(gain) for gain in told["gains"])
-        outcome = told["outcome"]
-        divided = Split(gains, None if outcome is None else float(outcome), bool(told["last_gain"]))
-    except _MALFORMED:
-        return None
-    return divided if divided.turns == len(episode.turns) else None
 
 
 def _split(episode: Episode, terms: Terms, reward: str, file: Path) -> Split | None:

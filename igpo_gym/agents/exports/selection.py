@@ -12,15 +12,10 @@ from typing import Any, TypeVar
 
 from igpo_gym.agents.exports.filters import Condition, kind_of
 from igpo_gym.agents.exports.values import TURN, Told, Value, episode_values, kinds, value_of
-from igpo_gym.agents.rollouts.branches import Leaf, compared, owners
-from igpo_gym.agents.rollouts.records import MALFORMED, read_recordings
-from igpo_gym.agents.training.estimators import (
-    DEFAULT,
-    Estimator,
-    Turns,
-    over_leaves,
-    resolve_estimator,
-)
+from igpo_gym.agents.rollouts.branches import Leaf, compared
+from igpo_gym.agents.rollouts.records import read_recordings, recorded_split
+from igpo_gym.agents.training.advantages import advantages, turn_states
+from igpo_gym.agents.training.estimators import DEFAULT, Estimator, resolve_estimator
 from igpo_gym.episode import Episode
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.rewards.split import Split
@@ -140,7 +135,10 @@ class Selection:
                 raise SpecError(
                     f"{place}: protected questions are for tests alone, and written to no training data"
                 )
-            told = Told(episode, _split(path, number, episode))
+            try:
+                told = Told(episode, recorded_split(episode))
+            except ValueError as problem:
+                raise DataError(path, str(problem), number) from problem
             look = _lookup(values, told, place)
             passes = self.where is None or self.where(look)
             ranks = [rank for rank in (self.best, self.top) if rank is not None and passes]
@@ -150,7 +148,7 @@ class Selection:
                 passes,
                 {rank.name: float(look(rank.name)) for rank in ranks},
                 told.split,
-                _states(episode) if self.estimator.needs_states else None,
+                [hash(state) for state in turn_states(episode)] if self.estimator.needs_states else None,
             )
 
     def _passing(self, lines: Sequence[_Line]) -> list[_Line]:
@@ -192,27 +190,6 @@ def _most(lines: Sequence[_Line], rank: Rank, count: float) -> list[_Line]:
     return sorted(lines, key=lambda line: -line.ranks[rank.name])[: int(count)]
 
 
-def _states(episode: Episode) -> Sequence[Hashable]:
-    """The state before each turn is what the environment said last, as the trainer takes it."""
-    return [hash(text) for text in ("", *(turn.observation for turn in episode.turns))][: len(episode.turns)]
-
-
-def _split(path: Path, number: int, episode: Episode) -> Split | None:
-    """The split that a record tells."""
-    record = episode.extra.get("split")
-    if record is None:
-        return None
-    try:
-        gains = tuple(None if gain is None else float(gain) for gain in record["gains"])
-        outcome = record["outcome"]
-        split = Split(gains, None if outcome is None else float(outcome), bool(record["last_gain"]))
-        if split.turns != len(episode.turns):
-            raise ValueError(f"a split of {split.turns} turns, in an episode of {len(episode.turns)}")
-    except MALFORMED as problem:
-        raise DataError(path, f"its split cannot be read ({problem})", number) from problem
-    return split
-
-
 def _advantages(lines: Sequence[_Line], estimator: Estimator) -> list[tuple[float, ...]] | None:
     """The advantages of each episode's turns, as the trainer has them: a turn that branches share has their
     mean. None where a line has no split.
@@ -223,11 +200,10 @@ def _advantages(lines: Sequence[_Line], estimator: Estimator) -> list[tuple[floa
     if len(splits) < len(lines):
         return None
     states = [line.states for line in lines if line.states is not None] if estimator.needs_states else None
-    turns = Turns.of(splits, [line.leaf.group for line in lines], states)
-    if turns.gains.any() and not estimator.uses_gains:
+    if not estimator.uses_gains and any(any(split.gains) for split in splits):
         raise SpecError(
             f"{estimator.name} takes the outcome alone, but these episodes were paid gains: choose an "
             "estimator that uses them, such as igpo-separate"
         )
-    values = over_leaves(turns, estimator(turns, 1.0), owners(line.leaf for line in lines))
-    return [tuple(own.tolist()) for own in turns.by_episode(values)]
+    made = advantages(splits, [line.leaf for line in lines], estimator, states)
+    return [tuple(own.tolist()) for own in made]

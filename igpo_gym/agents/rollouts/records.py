@@ -40,7 +40,7 @@ from igpo_gym.episode import (
     Turn,
 )
 from igpo_gym.errors import DataError
-from igpo_gym.rewards import RewardFunction, split
+from igpo_gym.rewards import RewardFunction, Split, split
 from igpo_gym.storage import changed, full_disk_named, lock, written_file
 from igpo_gym.text import well_formed, without_credentials
 
@@ -49,7 +49,15 @@ FORMAT = 2
 _BEGINNING = b'{"settings": '
 """How every line that a RolloutFile writes begins."""
 
-MALFORMED = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 """What values of a wrong shape raise where they are taken apart."""
 
 _ROUNDING = 1e-3
@@ -118,6 +126,27 @@ def to_record(
     if clear_text or not question.protected or hidden(question):
         return record
     return sealed(question, record, all_scores(episode))
+
+
+def recorded_split(episode: Episode) -> Split | None:
+    """The split that the record of an episode tells, see :func:`to_record`; None where it tells none.
+
+    Raises ValueError for one that cannot be read, or is of another number of turns.
+    """
+    record = episode.extra.get("split")
+    if record is None:
+        return None
+    try:
+        gains = tuple(None if gain is None else float(gain) for gain in record["gains"])
+        outcome = None if record["outcome"] is None else float(record["outcome"])
+        told = Split(gains, outcome, bool(record["last_gain"]))
+    except MALFORMED as problem:
+        raise ValueError(f"its split cannot be read ({what_is_wrong(problem)})") from problem
+    if told.turns != len(episode.turns):
+        raise ValueError(
+            f"its split cannot be read ({told.turns} turns, in an episode of {len(episode.turns)})"
+        )
+    return told
 
 
 def from_record(record: Mapping[str, Any]) -> Episode:

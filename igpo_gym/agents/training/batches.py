@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from igpo_gym.agents.rollouts.tokens import TokenRow
+from igpo_gym.agents.training.advantages import turn_states
 from igpo_gym.agents.training.estimators import Floats, Turns, per_token
 from igpo_gym.episode import Episode
 from igpo_gym.lm.packing import Packing, longest_prefix, pack
@@ -60,17 +61,12 @@ class Batch:
 
 
 def turns_of(groups: Sequence[Sequence[Episode]], reward: RewardFunction) -> Turns:
-    """The turns of episodes, group after group.
-
-    The state before a turn is what the environment said last, as GiGPO takes it.
-    """
+    """The turns of episodes, group after group, with their states."""
     episodes = [episode for group in groups for episode in group]
     return Turns.of(
         [split(episode, reward) for episode in episodes],
         groups=[place for place, group in enumerate(groups) for _ in group],
-        states=[
-            ["", *(turn.observation for turn in episode.turns)][: len(episode.turns)] for episode in episodes
-        ],
+        states=[turn_states(episode) for episode in episodes],
     )
 
 
