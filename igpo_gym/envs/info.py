@@ -24,13 +24,11 @@ def episode_info(
 ) -> dict[str, Any]:
     """The ``info`` of an episode as it stands, after its reset or its latest turn.
 
-    With ``info="metrics"`` the numbers alone. Always ``turn`` (0 after a reset), and with a scorer ``belief``
-    (in [0, 1]) and ``belief_log_prob`` (nats per token); with one that tells the version of its weights
-    ``mixed_weights`` (whether they changed within the episode, whose beliefs were then asked anew). After a
-    turn ``valid``, ``failed`` (whether a call found its backend down), ``failed_turns`` (so far),
-    ``reply_cut`` (characters that the reply leaves out),
-    and with a scorer ``gain``. At the end ``em``, ``f1``, ``cover_em`` (for an answer in parts also
-    ``fanoutqa_loose``, with a judge ``judge``), and ``tool_turns``.
+    With ``info="metrics"`` the numbers alone. Always ``turn`` (0 after a reset), and with a scorer what
+    :func:`belief_info` tells. After a turn ``valid``, ``failed`` (whether a call found its backend down),
+    ``failed_turns`` (so far) and ``reply_cut`` (characters that the reply leaves out). At the end ``em``,
+    ``f1``, ``cover_em`` (for an answer in parts also ``fanoutqa_loose``, with a judge ``judge``), and
+    ``tool_turns``.
 
     With ``info="full"`` also, always: ``question_id``, ``messages`` (the transcript in chat form), where the
     question names gold evidence ``evidence_match`` (how it is found in the corpus: "id", "title", "id or
@@ -55,26 +53,37 @@ def episode_info(
     >>> list(episode_info(episodes[0], info="metrics"))
     ['turn', 'valid', 'failed', 'failed_turns', 'reply_cut', 'em', 'f1', 'cover_em', 'tool_turns']
     """
-    turns, beliefs, question = episode.turns, episode.beliefs, episode.question
-    told: dict[str, Any] = {"turn": len(turns)}
-    if beliefs:
-        told["belief"] = beliefs[-1].prob
-        told["belief_log_prob"] = beliefs[-1].log_prob
-        if beliefs[-1].weights:
-            told[MIXED_WEIGHTS] = bool(episode.extra.get(MIXED_WEIGHTS, False))
+    turns, question = episode.turns, episode.question
+    told = {"turn": len(turns), **belief_info(episode)}
     if turns:
         told["valid"] = not isinstance(turns[-1].action, Invalid)
         told["failed"] = turns[-1].failed
         told["failed_turns"] = episode.failed_turns
         told["reply_cut"] = turns[-1].cut
-        if beliefs:
-            told["gain"] = INFORMATION_GAIN.price(episode, len(turns))
     if episode.end is not None:
         told |= scores(episode)
         told["tool_turns"] = episode.tool_turns
     if oracle:
         told["gold"] = {"answers": question.answers, "evidence": question.evidence}
     return told if info == "metrics" else told | _texts(episode, facts)
+
+
+def belief_info(episode: Episode) -> dict[str, Any]:
+    """What ``info`` tells of an episode's beliefs, as they stand; nothing where no scorer is at work.
+
+    ``belief`` (in [0, 1]) and ``belief_log_prob`` (nats per token); with a scorer that tells the version of
+    its weights ``mixed_weights`` (whether they changed within the episode, whose beliefs were then asked
+    anew); after a turn ``gain``, the change of the belief.
+    """
+    if not episode.beliefs:
+        return {}
+    latest = episode.beliefs[-1]
+    told: dict[str, Any] = {"belief": latest.prob, "belief_log_prob": latest.log_prob}
+    if latest.weights:
+        told[MIXED_WEIGHTS] = bool(episode.extra.get(MIXED_WEIGHTS, False))
+    if episode.turns:
+        told["gain"] = INFORMATION_GAIN.price(episode, len(episode.turns))
+    return told
 
 
 def _texts(episode: Episode, facts: Mapping[str, str | int] | None) -> dict[str, Any]:

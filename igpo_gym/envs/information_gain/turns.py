@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from igpo_gym.envs.engine import undone_on_error
-from igpo_gym.episode import MIXED_WEIGHTS, EndReason, Episode, Segment
+from igpo_gym.envs.info import belief_info
+from igpo_gym.episode import EndReason, Episode, Segment
 from igpo_gym.rewards.pricing import Pricing, opened, turn_of
-from igpo_gym.rewards.terms import INFORMATION_GAIN
 
 Mode = Literal["add", "replace"]
 Answers: TypeAlias = str | Sequence[str] | Callable[[Any, Mapping[str, Any]], Any]
@@ -72,18 +72,16 @@ class PricedTurns:
                     told.append(play.episode)
             states = [(episode, len(episode.turns)) for episode in (*told, *fresh)]
             readable = self.pricing.measure(states)
-            too_long = [episode for (episode, _), read in zip(states, readable, strict=True) if not read]
+            with_reply = {id(episode) for episode in told}
+            too_long = {id(episode) for (episode, _), read in zip(states, readable, strict=True) if not read}
             for play in plays:
                 play.episode.rewards.append(
                     self.pricing.price(play.episode, len(play.episode.turns), play.paid)
                 )
                 if play.last:
-                    has_reply = any(play.episode is episode for episode in told)
+                    has_reply = id(play.episode) in with_reply
                     play.episode.end = EndReason.TURNS_EXHAUSTED if has_reply else EndReason.ANSWERED
-            return [
-                (sum(play.episode.rewards[-1].values()), any(play.episode is each for each in too_long))
-                for play in plays
-            ]
+            return [(sum(play.episode.rewards[-1].values()), id(play.episode) in too_long) for play in plays]
 
     def _replies(self, play: Play) -> tuple[Segment, ...]:
         """What the agent is told: nothing where an episode ends without an observation, or an empty one."""
@@ -110,19 +108,12 @@ def gold_answers(answers: Answers, env: Any, info: Mapping[str, Any], attribute:
 
 
 def told_info(episode: Episode) -> dict[str, Any]:
-    """What is added to ``info``: ``belief`` and ``belief_log_prob`` now, with a scorer that tells the version
-    of its weights ``mixed_weights`` (whether they changed within the episode, whose beliefs were then asked
-    anew); after a turn ``gain`` (the change of the belief, in probability) and ``reward_terms``; at the end
-    ``end_reason``."""
-    told: dict[str, Any] = {}
-    if episode.beliefs:
-        told["belief"] = episode.beliefs[-1].prob
-        told["belief_log_prob"] = episode.beliefs[-1].log_prob
-        if episode.beliefs[-1].weights:
-            told[MIXED_WEIGHTS] = bool(episode.extra.get(MIXED_WEIGHTS, False))
+    """What is added to ``info``: what :func:`igpo_gym.envs.info.belief_info` tells; after a turn
+    ``reward_terms`` and, without a scorer too, ``gain``; at the end ``end_reason``."""
+    told = belief_info(episode)
     if episode.rewards:
         told["reward_terms"] = dict(episode.rewards[-1])
-        told["gain"] = INFORMATION_GAIN.price(episode, len(episode.turns)) if episode.beliefs else 0.0
+        told.setdefault("gain", 0.0)
     if episode.end is not None:
         told["end_reason"] = episode.end.value
     return told
