@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from igpo_gym.agents.training.logs import Metrics
+from igpo_gym.agents.training.metrics import answer_named
 from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.episode import Episode
 from igpo_gym.rewards import RewardFunction, split
@@ -60,19 +61,18 @@ def paid_metrics(episodes: Sequence[Episode], reward: RewardFunction) -> Metrics
     leaks: list[bool] = []
     for episode in episodes:
         known: set[str] = set()
-        read, answers = episode.question.text, episode.question.answers
         gains = (*split(episode, reward).gains, None)  # the last turn may have none
-        for turn, gain in zip(episode.turns, gains, strict=False):
+        for turn, gain, named in zip(episode.turns, gains, answer_named(episode), strict=False):
             found = {passage.id for passage in turn.passages}
             if not found - known:
                 without_new += gain or 0.0
                 seen += (gain or 0.0) if found else 0.0
             moved += abs(gain or 0.0)
             known |= found
-            asked = queries(turn.action)
-            unread = bool(asked) and not cover_exact_match(read, answers)
-            leaks += [unread and bool(cover_exact_match(query, answers)) for query in asked]
-            read += "".join(f"\n{passage.title} {passage.text}" for passage in turn.passages)
+            leaks += [
+                not named and bool(cover_exact_match(query, episode.question.answers))
+                for query in queries(turn.action)
+            ]
     return {
         "gain_moved": moved / len(episodes),
         "gain_without_new": without_new / len(episodes),

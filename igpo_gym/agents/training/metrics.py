@@ -13,7 +13,7 @@ import numpy as np
 
 from igpo_gym.agents.rollouts.summary import summarize
 from igpo_gym.agents.training.logs import Metrics
-from igpo_gym.data.metrics import cover_exact_match
+from igpo_gym.data.metrics import cover_exact_match, normalize
 from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Message
 from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import PROTOCOLS, TAGS, TextProtocol
@@ -124,6 +124,28 @@ def hop_metrics(episodes: Sequence[Episode]) -> Metrics:
     return found
 
 
+def answer_named(episode: Episode) -> Iterator[bool]:
+    """Before each turn, whether the question and the passages so far name a gold answer.
+
+    Each text is normalized once. An answer may begin in one text and end in the next.
+
+    >>> from igpo_gym.episode import Passage, Question, ToolResult, Turn
+    >>> from igpo_gym.tools import search_call
+    >>> found = ToolResult(passages=((Passage("1", "Tin Drum", "By Günter Grass."),),))
+    >>> turn = Turn("<search>drum</search>", search_call("drum"), results=(found,))
+    >>> list(answer_named(Episode(Question("q", "Who?", ("Grass",)), (), turns=[turn, turn])))
+    [False, True]
+    """
+    answers = [f" {words} " for answer in episode.question.answers if (words := normalize(answer))]
+    read, text, named = " ", episode.question.text, False
+    for turn in episode.turns:
+        if not named and (words := normalize(text)):
+            read += f"{words} "
+            named = any(answer in read for answer in answers)
+        yield named
+        text = "\n".join(f"{passage.title} {passage.text}" for passage in turn.passages)
+
+
 def outage_share(episodes: Sequence[Episode]) -> float:
     """The share of episodes with a turn in which a tool was unavailable."""
     return sum(any(turn.failed for turn in episode.turns) for episode in episodes) / len(episodes)
@@ -143,11 +165,10 @@ def _word(reason: EndReason) -> str:
 
 def _guesses(episode: Episode) -> int:
     """In how many turns the agent names a gold answer that it cannot have read."""
-    answers, read, guesses = episode.question.answers, episode.question.text, 0
-    for turn in episode.turns:
-        if cover_exact_match(read, answers):
+    answers, guesses = episode.question.answers, 0
+    for turn, named in zip(episode.turns, answer_named(episode), strict=True):
+        if named:
             break
         said = turn.message.replace("<", " <").replace(">", "> ")  # a tag is no part of the word beside it
         guesses += not isinstance(turn.action, Answer) and bool(cover_exact_match(said, answers))
-        read += "".join(f"\n{passage.title} {passage.text}" for passage in turn.passages)
     return guesses

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from igpo_gym.agents.training.metrics import Stopwatch, TimedPolicy, TimedScorer, episode_metrics
+from igpo_gym.agents.training.metrics import (
+    Stopwatch,
+    TimedPolicy,
+    TimedScorer,
+    answer_named,
+    episode_metrics,
+)
+from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.episode import (
     Answer,
     Belief,
@@ -117,3 +124,19 @@ def test_time_is_counted_where_it_is_spent() -> None:
     assert watch.seconds["update"] > 0
     watch.reset()
     assert set(watch.seconds.values()) == {0.0}
+
+
+@pytest.mark.parametrize("answer", ["Günter Grass", "Grass the Danzig", "drum by", "Drum a", "A", "Gunter"])
+def test_an_answer_is_named_where_all_that_was_read_so_far_covers_it(answer: str) -> None:
+    """Also where it begins in one text and ends in the next, and where articles and accents stand between."""
+    texts = ["Drum", "The", "By Gu\u0308nter Grass.", "", "\u0308 a Danzig", "drum! By Grass"]
+    turns = [Turn("", search_call("x"), results=(_found(text),)) for text in texts]
+    episode = Episode(Question("q", "Whose Tin Drum?", (answer,)), (), turns=turns)
+    read = ["Whose Tin Drum?", *texts]
+    assert list(answer_named(episode)) == [
+        bool(cover_exact_match("\n".join(read[: number + 1]), [answer])) for number in range(len(turns))
+    ]
+
+
+def _found(text: str) -> ToolResult:
+    return ToolResult(passages=((Passage(text, "", text),),))
