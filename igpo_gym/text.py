@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -113,7 +114,7 @@ def repeats(text: str, other: str) -> bool:
     """Whether a text holds ``STRETCH`` letters and digits in a row of another, or all of one that has fewer.
 
     One of fewer than ``SHORTEST`` is found in any text, and is not looked for. Letter case, spaces,
-    punctuation, percent-encoding and escapes of JSON make no difference.
+    punctuation, percent-encoding and escapes of JSON and HTML make no difference.
 
     >>> repeats("no results for 'who%20wrote%20The%20Tin%20Drum'", "Who wrote The Tin Drum?")
     True
@@ -130,7 +131,7 @@ def repeats(text: str, other: str) -> bool:
 
 def _letters(text: str) -> str:
     text = _ESCAPE.sub(lambda match: chr(int(match[1] or "20", 16)), unquote(text.replace("+", " ")))
-    return "".join(filter(str.isalnum, text.casefold()))
+    return "".join(filter(str.isalnum, html.unescape(text).casefold()))
 
 
 def shortened(text: str, length: int | None) -> tuple[str, int]:

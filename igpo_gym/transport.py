@@ -223,6 +223,8 @@ class Server:
         words = printable(" ".join(content.decode("utf-8", "replace").split()))
         for secret in self._secrets:  # before anything is cut off, or half of one could stay
             problem, words = problem.replace(secret, "***"), words.replace(secret, "***")
+        if any(repeats(words, secret) for secret in self._secrets):  # escaped, or in pieces
+            words = "its words repeat a key"
         if len(words) > SHOWN_CHARACTERS:
             words = f"{words[:SHOWN_CHARACTERS]}..."
         return ServerError(problem, status, words)

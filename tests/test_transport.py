@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Barrier, Event, Thread
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -91,6 +93,26 @@ def test_user_and_password_are_sent_and_never_shown(site: Site, caplog: pytest.L
     assert site.headers[0]["Authorization"] == f"Basic {token}"
     for secret in (token, PASSWORD, "p%40ss%2Fword", "jane"):
         assert secret not in str(caught.value) + to.url + caplog.text
+
+
+@pytest.mark.parametrize(
+    "escape", [lambda key: json.dumps(key).replace("/", "\\/"), quote, lambda key: key.replace("/", "&#x2F;")]
+)
+def test_a_key_that_a_server_repeats_escaped_is_not_shown(
+    site: Site, monkeypatch: pytest.MonkeyPatch, escape: Callable[[str], str]
+) -> None:
+    key = 'aB3/xYz+secret"/9'
+    monkeypatch.setenv(API_KEY, key)
+    site.routes["/tells"] = lambda _: _raised(
+        Raw(lambda to: send(to, 401, f"unknown {escape(key)}".encode()))
+    )
+    with pytest.raises(ServerError, match=r"401 .*: its words repeat a key$") as caught:
+        server(site.url).get("/tells")
+    assert "xYz" not in str(caught.value)
+
+
+def _raised(problem: Exception) -> None:
+    raise problem
 
 
 def test_a_wrong_url_does_not_show_its_password() -> None:

@@ -17,7 +17,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, ReplayError, SpecError
 from igpo_gym.search.answers import NOTHING, AnswerFile, Backend
 from igpo_gym.search.identity import identity_of
-from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_found
+from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_found, check_ranked
 
 FORM = '"FOLDER", "replay:FOLDER", either with "#backend=NAME"'
 
@@ -100,7 +100,7 @@ class CachedSearch:
         def ask(missing: list[str]) -> list[list[Passage]]:
             assert self.retriever is not None
             found = self.retriever.search(missing, k)
-            check_found(type(self.retriever).__name__, found, len(missing))
+            check_ranked(type(self.retriever).__name__, found, len(missing))
             return [list(passages[:k]) for passages in found]
 
         found = self._answers("search", queries, k, ask)

@@ -25,6 +25,9 @@ ID_FIELDS = ("id", "_id", "docid", "doc_id", "url", "link")
 TEXT_FIELDS = ("text", "contents", "content")
 """Where a document's text is looked for; only ``contents`` begins with a line for the title."""
 
+MOST_RESULTS = 32_768
+"""How many passages a request asks for at most, over all its queries; our server gives so many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:

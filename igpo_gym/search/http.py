@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
-from igpo_gym.search.dialects import DIALECTS, read_documents
+from igpo_gym.search.dialects import DIALECTS, MOST_RESULTS, read_documents
 from igpo_gym.search.handshake import handshake
 from igpo_gym.search.replicas import Replicas
 from igpo_gym.specs import Spec
@@ -130,7 +130,8 @@ class HTTPSearch:
 
         asked = [well_formed(query) for query in queries]
         different = list(dict.fromkeys(asked))
-        parts = _parts(different, self.options.batch if dialect.many else 1)
+        many = min(self.options.batch, max(MOST_RESULTS // k, 1)) if dialect.many else 1
+        parts = _parts(different, many)
         results = chain.from_iterable(parallel(found, parts, self.options.concurrency))
         passages = dict(zip(different, results, strict=True))
         return [list(passages[query]) for query in asked]

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -60,12 +61,14 @@ class Hybrid:
         return [self._joined(rankings)[:k] for rankings in zip(*found, strict=True)]
 
     def _joined(self, rankings: Sequence[Sequence[Passage]]) -> list[Passage]:
-        sums: dict[str, float] = {}
+        shares: dict[str, list[float]] = {}
         passages: dict[str, Passage] = {}
         for ranking in rankings:
             for rank, passage in enumerate(ranking, start=1):
-                sums[passage.id] = sums.get(passage.id, 0.0) + 1 / (self.k + rank)
+                shares.setdefault(passage.id, []).append(1 / (self.k + rank))
                 passages.setdefault(passage.id, passage)
+        # Rounded once: the same ranks in another order make a tie.
+        sums = {id_: math.fsum(each) for id_, each in shares.items()}
         best = sorted(sums, key=lambda id_: -sums[id_])  # stable: those found first stay in front
         return [replace(passages[id_], score=sums[id_]) for id_ in best]
 

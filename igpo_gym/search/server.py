@@ -18,7 +18,7 @@ from typing import Any
 from igpo_gym import __version__
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError
-from igpo_gym.search.dialects import write_document, write_passage
+from igpo_gym.search.dialects import MOST_RESULTS, write_document, write_passage
 from igpo_gym.search.interface import Retriever
 from igpo_gym.search.joining import FullError, Joined
 from igpo_gym.serving import FastAPI, Refused, Request, Response, example, json_response, read_object, texts
@@ -37,7 +37,7 @@ class Limits:
     max_topk: int = 1000
     max_queries: int = 1024
     """How many queries a request may hold."""
-    max_results: int = 32_768
+    max_results: int = MOST_RESULTS
     """How many passages a request may ask for, over all its queries."""
     max_bytes: int = 8 << 20
     """How long a request may be."""

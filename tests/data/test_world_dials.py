@@ -279,6 +279,14 @@ def test_as_many_questions_as_asked_for_have_two_answers(share):
     assert [resolve_metric("em").score(answer, both.answers) for answer in both.answers] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("spec", ["hops=1-4,several=0.5", "hops=3-4,several=1,coupling=1"])
+def test_no_question_names_one_of_its_answers(spec):
+    questions = resolve_questions(f"world:test#questions=400,{spec}").questions
+    chains = [question for question in questions if "/bridge" in question.id]
+    assert any(len(question.answers) == 2 for question in chains)
+    assert not [q.id for q in chains if any(answer in q.text for answer in q.answers)]
+
+
 @pytest.mark.parametrize("share", [0.2, 1.0])
 def test_as_many_questions_as_asked_for_cannot_be_answered(share):
     questions = resolve_questions(f"world:test#hops=1-4,questions=400,unanswerable={share}").questions

@@ -117,7 +117,8 @@ def test_the_share_of_misses_is_what_was_asked_for(share: float) -> None:
 
 def test_blanks_and_letter_case_are_no_other_words() -> None:
     flaws = Flaws(miss=0.5)
-    assert all(flaws.misses(f"The Port {n}") == flaws.misses(f"  the  port {n} ") for n in range(100))
+    for form in ("  the  port {} gdańsk", "The Port {} Gdan\u0301sk?", '"The" (port): {}, Gdańsk.'):
+        assert all(flaws.misses(f"The Port {n} Gdańsk") == flaws.misses(form.format(n)) for n in range(100))
 
 
 def test_a_spec_puts_flaws_around_any_search(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError, SpecError
 from igpo_gym.search.http import HTTPSearch
+from igpo_gym.search.server import Limits
 from igpo_gym.specs import resolve
 from igpo_gym.tools import Open
 from tests.scorers.servers import Raw, Refusal, Route, running, send
@@ -128,6 +129,16 @@ def test_equal_queries_are_asked_once_in_batches(start: Any) -> None:
     asked = [body["queries"] for body in site.posts()[before:]]
     assert asked == [["a river", "b", "c"], ["d", "e", "f"], ["g ?"]]
     assert client.search([], 2) == []
+
+
+def test_a_request_asks_for_no_more_passages_than_the_packages_server_gives(start: Any) -> None:
+    site = start({"/retrieve": search_r1(INDEX)})
+    client = search(f"{site.url}#concurrency=1")
+    before = len(site.posts())
+    client.search([f"query {number}" for number in range(70)], 600)
+    asked = [(len(body["queries"]), body["topk"]) for body in site.posts()[before:]]
+    assert asked == [(54, 600), (16, 600)]
+    assert all(count * k <= Limits().max_results for count, k in asked)
 
 
 def test_no_more_requests_at_a_time_than_allowed_over_pooled_connections(start: Any) -> None:

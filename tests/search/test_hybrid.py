@@ -68,6 +68,20 @@ def test_the_order_is_that_of_a_plain_computation(rankings: list[str]) -> None:
     assert all(passage.score == pytest.approx(sums[passage.id]) for passage in found)
 
 
+def test_the_same_ranks_in_another_order_are_a_tie() -> None:
+    # Added in this order, the three shares of "b" come out greater than those of "a" by the last bit.
+    a, b = (1, 2, 7), (7, 1, 2)
+    assert 1 / 61 + 1 / 62 + 1 / 67 != 1 / 67 + 1 / 61 + 1 / 62
+    rankings = []
+    for of_a, of_b in zip(a, b, strict=True):
+        rest = iter("cdefghij")
+        rankings.append("".join({of_a: "a", of_b: "b"}.get(rank) or next(rest) for rank in range(1, 9)))
+    (found,) = Hybrid([Fixed(ids) for ids in rankings], k=60).search(["q"], k=8)
+    scores = {passage.id: passage.score for passage in found}
+    assert scores["a"] == scores["b"]
+    assert [passage.id for passage in found if passage.id in "ab"] == ["a", "b"]
+
+
 def test_parts_are_asked_deeper_than_what_is_wanted() -> None:
     part, other = Fixed("abc"), Fixed("def")
     hybrid = Hybrid([part, other], depth=50)

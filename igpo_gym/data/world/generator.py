@@ -142,12 +142,14 @@ class World(Settings):
         entities, relations = [rng.randrange(self.documents)], list[str]()
         for hop in range(hops):
             name = rng.choice(RELATIONS_OF[self.facts.kind(entities[-1])])
-            target = self.targets(entities[-1])[name]
+            reached = self.facts.values(entities[-1], name)
             state = self.facts.state(entities[-1], name)
-            if name in relations or target in entities or state != (asked if hop == hops - 1 else "single"):
+            if state != (asked if hop == hops - 1 else "single") or name in relations:
+                return None
+            if not set(entities).isdisjoint(reached):  # one of several answers, too, must not be named before
                 return None
             relations.append(name)
-            entities.append(target)
+            entities.append(reached[0])
         return Chain(tuple(entities), tuple(relations))
 
     def _choice(self, rng: Random) -> Choice | None:

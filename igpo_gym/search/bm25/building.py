@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from igpo_gym.episode import Passage
-from igpo_gym.errors import DuplicateIdError
+from igpo_gym.errors import DataError, DuplicateIdError
 from igpo_gym.search.bm25.analysis import STOP_WORDS, analyzed
 from igpo_gym.search.bm25.folder import ARRAYS
 from igpo_gym.search.bm25.keys import buckets, by_hash, digest, hashes
@@ -189,7 +189,7 @@ class Reader:
         if not self.passages:
             raise ValueError("there are no passages to index")
         if not self.blocks:
-            raise ValueError("the passages hold no words to search for")
+            raise DataError("the passages", "they hold no words to search for")
         table, numbers = by_hash(np.concatenate(self._ids))
         self._refuse_duplicates(table, numbers)
         self._write("id", table, numbers)

@@ -242,9 +242,14 @@ _Found: TypeAlias = tuple[npt.NDArray[np.int64], FloatArray]
 
 
 def _flat(vectors: Vectors, queries: FloatArray, k: int) -> _Found:
-    lib = faiss()
-    scores, numbers = lib.knn(queries, vectors.vectors, k, lib.METRIC_INNER_PRODUCT)
-    return numbers, scores
+    lib, count = faiss(), vectors.plan.count
+    wide = min(k + 1, count)
+    while True:
+        scores, numbers = lib.knn(queries, vectors.vectors, wide, lib.METRIC_INNER_PRODUCT)
+        # Which of those that tie for the last place faiss brings is chance: all of them must be there.
+        if wide == count or (scores[:, -1] < scores[:, k - 1]).all():
+            return numbers, scores
+        wide = min(2 * wide, count)
 
 
 def _hnsw(vectors: Vectors, queries: FloatArray, k: int) -> _Found:

@@ -31,7 +31,7 @@ REDIRECTS = 5
 """How many redirects are followed."""
 
 PIECE_BYTES = 1 << 16
-READ_KINDS = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
+READ_KINDS: tuple[str, ...] = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
 """The content types that are read."""
 
 _REDIRECTING = frozenset({301, 302, 303, 307, 308})
@@ -45,6 +45,8 @@ class Limits:
     """From the first connection to the last byte, redirects included."""
     bytes: int = 4 << 20
     """Of a body, before and after it is decompressed."""
+    kinds: tuple[str, ...] = READ_KINDS
+    """The content types that are read; empty for any."""
     ports: frozenset[int] = PORTS
     private: bool = False
     """Whether addresses that are not public are connected to. Dangerous: what a page links to is then read
@@ -120,7 +122,7 @@ def _answered(url: str, response: HTTPResponse, limits: Limits) -> Page | str:
     if status != 200:
         raise Refused(f"its server answered {status}", status)
     kind, charset = _content_type(headers)
-    if kind not in READ_KINDS:
+    if limits.kinds and kind not in limits.kinds:
         raise Refused(f"its content type {kind[:60]!r} cannot be read", status)
     if (response.length or 0) > limits.bytes:
         raise Refused(f"it is larger than {limits.bytes} bytes", status)
@@ -132,18 +134,43 @@ def _body(response: HTTPResponse, limits: Limits) -> bytes:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise Refused(f"its encoding {encoding[:60]!r} cannot be read")
-    # wbits 47: gzip or zlib, whichever the header of the data shows.
-    unpacker = zlib.decompressobj(47) if encoding not in ("", "identity") else None
+    unpacker = None if encoding in ("", "identity") else _Unpacker()
     received, body = 0, bytearray()
     while piece := response.read(PIECE_BYTES):
         received += len(piece)
         # One byte more than allowed tells that there is more.
-        body += piece if unpacker is None else unpacker.decompress(piece, limits.bytes + 1 - len(body))
+        body += piece if unpacker is None else unpacker.unpack(piece, limits.bytes + 1 - len(body))
         if max(received, len(body)) > limits.bytes:
             raise Refused(f"it is larger than {limits.bytes} bytes", response.status)
-    if response.length:
+    if response.length or (received and unpacker is not None and not unpacker.complete):
         raise Refused("its server broke off")
     return bytes(body)
+
+
+class _Unpacker:
+    """What is packed as gzip or zlib, in one stream or in several, one behind another."""
+
+    def __init__(self) -> None:
+        self._stream = _stream()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was begun has ended."""
+        return self._stream.eof
+
+    def unpack(self, piece: bytes, most: int) -> bytes:
+        """What a piece holds, at most so many bytes; zeros behind a stream hold nothing."""
+        body = b""
+        while len(body) < most and (piece := piece.lstrip(b"\0") if self._stream.eof else piece):
+            if self._stream.eof:
+                self._stream = _stream()
+            body += self._stream.decompress(piece, most - len(body))
+            piece = self._stream.unused_data
+        return body
+
+
+def _stream() -> Any:
+    return zlib.decompressobj(47)  # gzip or zlib, whichever the header of the data shows
 
 
 def _content_type(headers: Message) -> tuple[str, str]:

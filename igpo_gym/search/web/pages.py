@@ -107,7 +107,7 @@ class PageReader:
 
 def _robots(url: str, limits: Limits, blocked: Blocklist) -> RobotFileParser:
     """What a robots.txt says. As RFC 9309 has it, all is allowed where there is none, and nothing where its
-    server fails: Refused is raised then.
+    server fails, or sends what cannot be read: Refused is raised then.
     """
 
     def check(place: str) -> None:
@@ -116,10 +116,11 @@ def _robots(url: str, limits: Limits, blocked: Blocklist) -> RobotFileParser:
 
     rules = RobotFileParser()
     try:
-        page = fetch(url, replace(limits, seconds=min(limits.seconds, ROBOTS_SECONDS)), check)
-        lines = decoded(page).splitlines()
+        limits = replace(limits, seconds=min(limits.seconds, ROBOTS_SECONDS), kinds=())
+        # For Python's parser a blank line ends a group.
+        lines = [line for line in decoded(fetch(url, limits, check)).splitlines() if line.strip()]
     except Refused as reason:
-        if reason.status is None or reason.status >= 500:
+        if reason.status is None or not 400 <= reason.status < 500:
             raise Refused(f"its site's robots.txt cannot be read: {reason}") from None
         lines = []
     rules.parse(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Any
 
@@ -21,10 +22,21 @@ PIECE_CHARACTERS = 2000
 
 _META = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w-]+)""", re.I)
 _CHARSET = re.compile(
-    r"(?i)utf-?8|utf-?16(-?[lb]e)?|(us-)?ascii|iso-?8859-?\d+|latin-?\d|windows-?\d+|cp\d+|gbk?|gb2312|gb18030|"
-    r"big5(-hkscs)?|euc-?(jp|kr)|shift[_-]?jis|iso-?2022-(jp|kr)|koi8-?[ru]|tis-?620|macintosh"
+    r"(?i)(?:x-)?(utf-?8|utf-?16(-?[lb]e)?|(us-)?ascii|iso-?8859-?\d+|latin-?\d|windows-?\d+|cp\d+|gbk?|gb2312|"
+    r"gb18030|big5(-hkscs)?|euc-?(jp|kr)|ks_c_5601-1987|shift[_-]?jis|sjis|iso-?2022-(jp|kr)|koi8-?[ru]|"
+    r"tis-?620|macintosh)"
 )
 """The names under which texts of the web are encoded. Python knows more codecs, some of them slow."""
+_MEANT = {
+    **dict.fromkeys(("ascii", "iso8859-1"), "cp1252"),
+    "iso8859-9": "cp1254",
+    **dict.fromkeys(("iso8859-11", "tis-620"), "cp874"),
+    **dict.fromkeys(("gb2312", "gbk"), "gb18030"),
+    "big5": "big5hkscs",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+}
+"""What is read where the web says the first: browsers do, and the second has all characters of the first."""
 
 _HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 """Control characters, what changes the order of a line, and letters that cannot be seen."""
@@ -47,15 +59,32 @@ def read(page: Page) -> tuple[str, str]:
 
 
 def decoded(page: Page) -> str:
-    """A body as a text: UTF-8 if it is, else what the server or the page says, else what is most likely."""
+    """A body as a text: UTF-8 if it is, else what the server or the page says, else what is most likely.
+
+    Bytes that have no meaning become "�", in an encoding in which most others have one.
+
+    >>> decoded(Page("http://host/a", "text/plain", "utf-8", "Gdańsk ".encode() + b"\xff"))
+    'Gdańsk �'
+    """
     meta = _META.search(page.body[:2048])
-    for name in ("utf-8-sig", page.charset, meta[1].decode() if meta else ""):
-        if name == "utf-8-sig" or _CHARSET.fullmatch(name):
-            try:
-                return page.body.decode(name)
-            except (LookupError, UnicodeError):
-                continue
+    for name in ("utf-8-sig", _codec(page.charset), _codec(meta[1].decode() if meta else "")):
+        text = page.body.decode(name, "replace") if name else ""
+        strange = text.count("\ufffd")
+        if text and strange <= (len(text) - len(text.encode("ascii", "ignore"))) // 2:
+            return text
     return page.body.decode("utf-16" if page.body[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", "replace")
+
+
+def _codec(label: str) -> str:
+    """The codec for a charset's name on the web; empty where there is none."""
+    known = _CHARSET.fullmatch(label)
+    if not known:
+        return ""
+    try:
+        name = codecs.lookup(known[1]).name
+    except LookupError:
+        return ""
+    return _MEANT.get(name, name)
 
 
 def clean(text: str) -> str:

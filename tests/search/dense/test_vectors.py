@@ -91,6 +91,18 @@ def test_equal_vectors_stand_in_the_order_of_their_numbers(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.parametrize("k", [1, 7, 15, 40])
+def test_of_those_that_tie_for_the_last_place_the_first_are_found(tmp_path: Path, k: int) -> None:
+    plan = Plan.of("flat", 600, 8)
+    kinds = np.random.default_rng(0).integers(-3, 4, (60, 8)).astype(np.float32)  # whose products are exact
+    vectors = kinds[np.arange(600) % 60]
+    new_vectors(tmp_path, plan)[:] = vectors
+    scores = kinds @ vectors.T
+    found = Vectors.load(tmp_path, plan).search(kinds, k)
+    expected = [sorted(range(600), key=lambda n: (-row[n], n))[:k] for row in scores]
+    assert [[number for number, _ in each] for each in found] == expected
+
+
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])
 def test_what_is_said_to_be_needed_is_what_the_files_have(folders: dict[str, Path], kind: str) -> None:
     plan = Plan.of(kind, COUNT, DIMENSION)

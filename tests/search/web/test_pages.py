@@ -186,6 +186,18 @@ def test_bodies_have_a_limit(reply: Reply) -> None:
     assert reason({"/a": reply}, "/a", bytes=100_000) == "it is larger than 100000 bytes"
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_half_of_a_packed_body_is_no_page_and_two_are_one(encoding: str) -> None:
+    pack = gzip.compress if encoding == "gzip" else zlib.compress
+    first, second = pack(b"The Vistula is a river. " * 50), pack(b"It is long. " * 50)
+    headers = {**TEXT, "Content-Encoding": encoding}
+    assert reason({"/a": Reply(first[: len(first) // 2], headers=headers)}, "/a") == "its server broke off"
+    for rest in (b"", bytes(9)):
+        with serving(pages_of({"/a": Reply(first + second + rest, headers=headers)})) as site:
+            body = fetch(f"{site.url}/a", limits(site)).body
+        assert body == b"The Vistula is a river. " * 50 + b"It is long. " * 50
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_endless_bodies_have_one_too(packed: bool) -> None:
     headers = {**TEXT, "Content-Encoding": "gzip"} if packed else TEXT
@@ -351,6 +363,9 @@ def test_robots_txt_is_honored() -> None:
         (Reply("forbidden", 403, TEXT), True),
         (Reply("<html>A page of an application</html>", headers=HTML), True),
         (Reply(b"\x00", headers={"Content-Type": "application/octet-stream"}), True),
+        (Reply("User-agent: *\nDisallow: /\n", headers={"Content-Type": "application/octet-stream"}), False),
+        (Reply("User-agent: *\n\nDisallow: /\n", headers=TEXT), False),
+        (Reply("# all\n" * 1_000_000, headers=TEXT), False),
         (Reply("broken", 503, TEXT), False),
         (Reply(raw=True, pieces=iter([])), False),
     ],
@@ -379,6 +394,25 @@ def test_a_missing_robots_txt_allows_and_a_broken_one_does_not(rules: Reply, all
 )
 def test_texts_are_decoded_whatever_the_server_says(body: bytes, charset: str) -> None:
     assert decoded(Page("u", "text/html", charset, body)).endswith("Zażółć gęślą jaźń")
+
+
+@pytest.mark.parametrize(
+    ("text", "body", "charset"),
+    [
+        ("Gdańsk … Café �", "Gdańsk … Café ".encode() + b"\xff", "utf-8"),
+        ("1939–1945 (it’s)", b"1939\x961945 (it\x92s)", "iso-8859-1"),
+        ("1939–1945 (it’s)", b"1939\x961945 (it\x92s)", "us-ascii"),
+        ("朱镕基", "朱镕基".encode("gbk"), "gb2312"),
+        ("똠방각하", "똠방각하".encode("cp949"), "euc-kr"),
+        ("똠방각하", "똠방각하".encode("cp949"), "ks_c_5601-1987"),
+        ("①駅～", "①駅～".encode("cp932"), "shift_jis"),
+        ("①駅～", "①駅～".encode("cp932"), "x-sjis"),
+        ("①駅�", "①駅".encode("cp932") + b"\xff", "shift_jis"),
+        ("ğüşıöç “a”", "ğüşıöç “a”".encode("cp1254"), "iso-8859-9"),
+    ],
+)
+def test_a_charset_is_read_as_browsers_read_it(text: str, body: bytes, charset: str) -> None:
+    assert decoded(Page("u", "text/plain", charset, body)) == text
 
 
 @pytest.mark.parametrize(
