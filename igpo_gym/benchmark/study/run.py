@@ -20,7 +20,19 @@ import igpo_gym
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.benchmark.study.rows import ARMS, RATES, SLOW, Family, Row, Tuned, command, parts, rows
+from igpo_gym.benchmark.study.rows import (
+    ARMS,
+    RATES,
+    SHARED,
+    SLOW,
+    TUNING,
+    Family,
+    Row,
+    Tuned,
+    command,
+    parts,
+    rows,
+)
 from igpo_gym.benchmark.training.run import (
     Job,
     Outcome,
@@ -311,8 +323,8 @@ def core_hours(study: Study) -> list[tuple[str, int, int, float]]:
     for part in parts(known is not None and known.slow):
         own = [row for row in rows(known) if row.part == part.number]
         missing = [row for row in own if study.hash(row) not in done]
-        usual = 40 if part.number == 1 else 100
-        updates = dict(study.changed).get("updates", usual)
+        usual = TUNING if part.number == 1 else SHARED
+        updates = dict(study.changed).get("updates", usual["updates"])
         left = sum(updates * fmean(costs.get(row.arm.name, [overall])) for row in missing)
         found.append((f"{part.number} {part.title}", len(own), len(own) - len(missing), left / 3600))
     return found
