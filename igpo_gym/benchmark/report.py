@@ -98,6 +98,27 @@ def estimate_cell(estimate: Estimate, unit: str = "number", best: bool = False) 
     return Cell(number(estimate.value, unit), "" if math.isnan(estimate.low) else interval, best)
 
 
+def estimate_text(estimate: Estimate, unit: str = "number") -> str:
+    """An estimate with its interval within a sentence.
+
+    >>> estimate_text(Estimate(0.5, 0.25, 0.75, 10))
+    '0.50 [0.25, 0.75]'
+    >>> estimate_text(Estimate(0.5, math.nan, math.nan, 1), "percent")
+    '50%'
+    """
+    cell = estimate_cell(estimate, unit)
+    return f"{cell.text} {cell.detail}".strip()
+
+
+def p_text(p: float) -> str:
+    """A p-value as it is shown.
+
+    >>> p_text(0.04), p_text(1e-6), p_text(math.nan)
+    ('0.040', '< 0.001', '–')
+    """
+    return NOTHING if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def rich_table(table: Table) -> RichTable:
     """The table for the console; the best of a column are green."""
     shown = RichTable(title=escape(table.caption) or None)

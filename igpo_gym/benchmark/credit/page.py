@@ -19,6 +19,7 @@ from igpo_gym.benchmark.report import (
     Section,
     Table,
     estimate_cell,
+    estimate_text,
     number,
 )
 from igpo_gym.statistics import FEWEST, leaders
@@ -156,8 +157,7 @@ def findings(result: CreditResult) -> list[str]:
 
 
 def _told(name: str, result: CreditResult, measure: CreditMeasure) -> str:
-    cell = estimate_cell(result.estimates[measure.key][name], measure.unit)
-    return f"{name} {cell.text} {cell.detail}".strip()
+    return f"{name} {estimate_text(result.estimates[measure.key][name], measure.unit)}"
 
 
 def _sections(result: CreditResult) -> list[Section]:

@@ -16,8 +16,10 @@ from igpo_gym.benchmark.report import (
     Section,
     Table,
     estimate_cell,
+    estimate_text,
     markdown_table,
     number,
+    p_text,
     render,
 )
 from igpo_gym.benchmark.study.credit import FEWEST_POINTS, MEASURES, POINTS, predictions
@@ -102,14 +104,15 @@ def _told(runs: Sequence[Run], found: Sequence[Finding]) -> Iterator[str]:
     )
     for each in found:
         short = "" if each.planned else ", fewer than planned"
-        tested = "" if math.isnan(each.p) else f", p {_p(each.p)}"
+        tested = "" if math.isnan(each.p) else f", p {p_text(each.p)}"
         seeds = f"{each.seeds[0]} and {each.seeds[1]} seeds{short}"
         yield f"{each.test.name} ({each.test.claim}): {each.verdict}{tested}; {seeds}."
     told = placebo(runs)
     if not math.isnan(told.placebo.high) and not math.isnan(told.igpo.value):
         comes_to = "it has vanished" if told.vanished else "it has not vanished"
         yield (
-            f"The placebo's lead over GRPO is {_shown(told.placebo)}, igpo's {_shown(told.igpo)}: "
+            f"The placebo's lead over GRPO is {estimate_text(told.placebo)}, "
+            f"igpo's {estimate_text(told.igpo)}: "
             f"{comes_to if told.leads else 'igpo has none that could vanish'}."
         )
     for run in runs:
@@ -129,7 +132,7 @@ def chain_table(found: Sequence[Finding]) -> Table:
             Cell(each.test.name, each.test.claim),
             Cell(f"{each.seeds[0]}, {each.seeds[1]}", "" if each.planned else "fewer than planned"),
             estimate_cell(each.ahead, best=each.verdict is Verdict.HOLDS),
-            Cell(_p(each.p)),
+            Cell(p_text(each.p)),
             Cell(each.verdict),
         )
         for each in found
@@ -275,7 +278,12 @@ def _credit_section(credit: Mapping[str, Mapping[str, float]], runs: Sequence[Ru
     )
     panels = {MEASURES[each.measure]: each.points for each in found}
     rows_ = tuple(
-        (Cell(MEASURES[each.measure]), Cell(f"{len(each.points)}"), Cell(number(each.rho)), Cell(_p(each.p)))
+        (
+            Cell(MEASURES[each.measure]),
+            Cell(f"{len(each.points)}"),
+            Cell(number(each.rho)),
+            Cell(p_text(each.p)),
+        )
         for each in found
     )
     return Section(
@@ -335,12 +343,3 @@ def _over(values: Sequence[float], unit: str = "number") -> Cell:
 
 def _started(name: str) -> bool:
     return "model" in dict(ARMS[name].changed)
-
-
-def _shown(estimate: Estimate) -> str:
-    cell = estimate_cell(estimate)
-    return f"{cell.text} {cell.detail}".strip()
-
-
-def _p(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{value:.3f}" if value >= 0.001 else "< 0.001"

@@ -10,16 +10,17 @@ from typing import Any
 from igpo_gym.agents.training.alarms import ALARMS
 from igpo_gym.benchmark.charts import intervals, lines
 from igpo_gym.benchmark.report import (
-    NOTHING,
     Cell,
     Page,
     Section,
     Table,
     csv_text,
     estimate_cell,
+    estimate_text,
     json_text,
     markdown_table,
     number,
+    p_text,
     render,
 )
 from igpo_gym.benchmark.training.measures import (
@@ -87,9 +88,9 @@ def baseline_table(result: TrainingResult) -> Table:
         (
             Cell(str(variant), f"seeds in common: {end.ahead.units}"),
             estimate_cell(end.ahead, best=_told_apart(end) and end.ahead.value > 0),
-            Cell(_p(end.p)),
-            Cell(_p(end.corrected)),
-            Cell(_p(end.exact)),
+            Cell(p_text(end.p)),
+            Cell(p_text(end.corrected)),
+            Cell(p_text(end.exact)),
             Cell(number(end.chance)),
             estimate_cell(means[variant].ahead),
         )
@@ -109,10 +110,6 @@ def baseline_table(result: TrainingResult) -> Table:
 
 def _told_apart(versus: Versus) -> bool:
     return versus.corrected < 1 - CONFIDENCE
-
-
-def _p(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def speed_table(result: TrainingResult) -> Table:
@@ -168,7 +165,7 @@ def findings(result: TrainingResult) -> Iterator[str]:
     if tested:
         ends = estimates(result.outcomes, MEASURES[0])
         top = max((result.baseline, *tested), key=lambda variant: ends[variant].value)
-        yield f"Highest mean F1 at the end: {top}, {_told(ends[top])}."
+        yield f"Highest mean F1 at the end: {top}, {estimate_text(ends[top])}."
         apart = {variant: each for variant, each in tested.items() if _told_apart(each)}
         better = [_compared(variant, each) for variant, each in apart.items() if each.ahead.value > 0]
         worse = [_compared(variant, each) for variant, each in apart.items() if each.ahead.value < 0]
@@ -180,7 +177,7 @@ def findings(result: TrainingResult) -> Iterator[str]:
     drifts = [(name, kind, each) for name, kinds in result.bias.items() for kind, each in kinds.items()]
     corrected = holm([p_value(each) for _, _, each in drifts])
     biased = [
-        f"{name} ({kind}: {_told(each)})"
+        f"{name} ({kind}: {estimate_text(each)})"
         for (name, kind, each), p in zip(drifts, corrected, strict=True)
         if p < 1 - CONFIDENCE
     ]
@@ -199,7 +196,7 @@ def findings(result: TrainingResult) -> Iterator[str]:
 
 
 def _compared(variant: Variant, versus: Versus) -> str:
-    return f"{variant} (ahead by {_told(versus.ahead)}, corrected p {_p(versus.corrected)})"
+    return f"{variant} (ahead by {estimate_text(versus.ahead)}, corrected p {p_text(versus.corrected)})"
 
 
 def page(result: TrainingResult) -> Page:
@@ -334,8 +331,3 @@ def training_files(result: TrainingResult) -> dict[str, str]:
 
 def _named(found: Mapping[Variant, Any]) -> dict[str, Any]:
     return {str(variant): value for variant, value in found.items()}
-
-
-def _told(estimate: Estimate) -> str:
-    cell = estimate_cell(estimate)
-    return f"{cell.text} {cell.detail}".strip()
