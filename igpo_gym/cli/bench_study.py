@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from igpo_gym.cli.common import BudgetText, console, explained, progress
+from igpo_gym.cli.common import BudgetText, console, explained, plainly, progress
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.costs import Meter
@@ -77,8 +77,7 @@ def bench_study(
 
 def _tell(row: Row, metrics: Metrics) -> None:
     if "validation_f1" in metrics:
-        told = f"{row}: update {metrics['update']:.0f}, F1 {metrics['validation_f1']:.3f}"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        plainly(f"{row}: update {metrics['update']:.0f}, F1 {metrics['validation_f1']:.3f}")
 
 
 def _list(study: Study) -> None:
@@ -90,9 +89,7 @@ def _list(study: Study) -> None:
     for row in rows(tuned(runs)):
         name = study.hash(row)
         state = "done" if name in done else "begun" if name and study.folder(row).exists() else ""
-        console.print(
-            f"{name or '-' * 12}  {row}  {state}".rstrip(), markup=False, highlight=False, soft_wrap=True
-        )
+        plainly(f"{name or '-' * 12}  {row}  {state}".rstrip())
 
 
 def _estimate(study: Study) -> None:
@@ -108,7 +105,7 @@ def _again(study: Study, name: str) -> None:
     from igpo_gym.benchmark.study.run import again, equal_curves
 
     made, recorded = again(study, name, _tell)
-    console.print(made.command, markup=False, highlight=False, soft_wrap=True)
+    plainly(made.command)
     if recorded is None:
         console.print("no run of this row is recorded")
     else:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from igpo_gym.cli.common import console, explained, progress
+from igpo_gym.cli.common import console, explained, plainly, progress
 from igpo_gym.errors import DataError, SpecError
 
 _DENSE = "Dense indexes"
@@ -106,7 +106,7 @@ def build_index(
         if dense is None and (faiss != "auto" or (query_prefix, passage_prefix) != (None, None)):
             raise SpecError("--faiss and the prefixes are for a dense index: name its encoder with --dense")
         with located(*files, skip_empty=skip_empty):
-            passages = read_corpus(*files, skip_empty=skip_empty, tell=_say)
+            passages = read_corpus(*files, skip_empty=skip_empty, tell=plainly)
             if dense is None:
                 from igpo_gym.search.bm25 import BM25Index
 
@@ -125,9 +125,9 @@ def build_index(
                     batch_size=batch_size,
                     device=device,
                     progress=True,
-                    tell=_say,
+                    tell=plainly,
                 )
-    _say(f"{count:,} passages indexed in {out}; search them with --search {kind}:{out}")
+    plainly(f"{count:,} passages indexed in {out}; search them with --search {kind}:{out}")
 
 
 def show_index(
@@ -158,10 +158,6 @@ def show_index(
     sizes = {each.name: each.stat().st_size for each in sorted(folder.iterdir()) if each.is_file()}
     table.add_row("files", "\n".join(f"{size:>15,} bytes  {name}" for name, size in sizes.items()))
     console.print(table)
-
-
-def _say(line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def world(
@@ -237,6 +233,6 @@ def world(
         if there:
             raise FileExistsError(f"{out} holds {' and '.join(there)} already; name another folder")
         written = write_world(out, made, progress)
-    _say(f"{written:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl")
+    plainly(f"{written:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl")
     if made.flaws:
-        _say(f"search them with --search {flawed_spec(f'bm25:{out}/index', made.flaws)}")
+        plainly(f"search them with --search {flawed_spec(f'bm25:{out}/index', made.flaws)}")

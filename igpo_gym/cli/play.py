@@ -16,6 +16,7 @@ from igpo_gym.cli.common import (
     console,
     make_policy,
     named_files,
+    plainly,
     tell_view,
 )
 from igpo_gym.cli.options import configured
@@ -120,7 +121,7 @@ def _announced(url: str, open_browser: bool) -> None:
     import webbrowser
     from threading import Thread
 
-    console.print(f"play at {url} (Ctrl-C ends)", markup=False, highlight=False, soft_wrap=True)
+    plainly(f"play at {url} (Ctrl-C ends)")
     if open_browser:
         Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 

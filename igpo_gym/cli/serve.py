@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import explained, plainly
 from igpo_gym.errors import SpecError
 
 
@@ -63,7 +63,7 @@ def serve_search(
             app = make_app(retriever, fingerprint(index), Limits(topk=topk), host if mcp else "")
             size = f"{len(retriever):,} passages" if isinstance(retriever, Sized) else repr(retriever)
             _log("igpo_gym.search.server")
-            serve(app, sock, lambda: _say(f"serving {size} at {_root(host, sock)}/retrieve"))
+            serve(app, sock, lambda: plainly(f"serving {size} at {_root(host, sock)}/retrieve"))
 
 
 def serve_beliefs(
@@ -117,16 +117,12 @@ def serve_beliefs(
             name = Path(model).name
             _log("igpo_gym.scorers.server")
             app = make_app(scorer, name, Limits(waiting=waiting), pushes)
-            serve(app, sock, lambda: _say(f"serving beliefs of {name} at {_root(host, sock)}"))
+            serve(app, sock, lambda: plainly(f"serving beliefs of {name} at {_root(host, sock)}"))
 
 
 def _root(host: str, sock: socket.socket) -> str:
     """The root of a server's URLs."""
     return f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _NoQuestions:
