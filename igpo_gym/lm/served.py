@@ -98,12 +98,8 @@ def check_tokenizer(server: Server, model: str, framing: Framing) -> None:
     if read and isinstance(read[0], str) and letters(read[0]) != letters(meant):
         raise SpecError(
             f"the model at {server.url} has another tokenizer than {framing.name!r}: it reads "
-<<<<<<< Updated upstream
             f"{read[0]!r:.80} where {meant!r} was sent; give the model's own as tokenizer=, or as "
             f"{server.url}#tokenizer=NAME"
-=======
-            f"{read[0]!r:.80} where {meant!r} was sent; give the model's own as tokenizer=, or as {server.url}#tokenizer=NAME"
->>>>>>> Stashed changes
         )
 
 
