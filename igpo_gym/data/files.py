@@ -6,7 +6,8 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -91,16 +92,23 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _source(path: Path, file: IO[bytes] | None) -> AbstractContextManager[IO[bytes]]:
+    """What is read: ``file`` where it is open already, and left so; then ``path`` only names it in errors."""
+    return open_bytes(path) if file is None else nullcontext(file)
+
+
+def lines(path: Path, file: IO[bytes] | None = None) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers, from 1, and with their ends.
+
+    ``file`` is read where it is open already, such as standard input; ``path`` then is its name in errors.
 
     Raises DataError, with the line, for one of more than ``LINE_BYTES``, and for a file that is missing,
     damaged or cut off.
     """
     number = 0
-    with open_bytes(path) as file:
+    with _source(path, file) as source:
         try:
-            while line := file.readline(LINE_BYTES + 1):
+            while line := source.readline(LINE_BYTES + 1):
                 number += 1
                 if len(line) > LINE_BYTES:
                     raise DataError(path, f"a line of more than {LINE_BYTES >> 20} MiB", number)
@@ -109,12 +117,15 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
             raise DataError(path, _damaged(path, error), number + 1) from None
 
 
-def whole(path: Path) -> bytes:
-    """All that a file holds. DataError where it is above ``WHOLE_BYTES``, missing, damaged or cut off."""
+def whole(path: Path, file: IO[bytes] | None = None) -> bytes:
+    """All that a file holds. DataError where it is above ``WHOLE_BYTES``, missing, damaged or cut off.
+
+    See :func:`lines` for ``file``.
+    """
     pieces, size = [], 0
-    with open_bytes(path) as file:
+    with _source(path, file) as source:
         try:
-            while piece := file.read(_PIECE):
+            while piece := source.read(_PIECE):
                 pieces.append(piece)
                 size += len(piece)
                 if size > WHOLE_BYTES:
@@ -129,22 +140,33 @@ def _damaged(path: Path, error: Exception) -> str:
     return f"not a whole {'zstandard' if path.suffix == '.zst' else 'gzip'} file: {error}"
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def raised(problem: DataError) -> None:
+    """Raise it."""
+    raise problem from None
+
+
+def json_lines(
+    path: Path, unread: Callable[[DataError], None] = raised, file: IO[bytes] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON-lines file with their line numbers, from 1; blank lines are skipped.
 
-    Raises DataError, with the line, for anything that is not a JSON object in UTF-8, for a line that is too
-    long, and for a file that is missing, damaged or cut off (see :func:`lines`).
+    ``unread`` is told of a line that is not a JSON object in UTF-8; by default the first one is raised. See
+    :func:`lines` for ``file``.
+
+    Raises DataError, with the line, for a line that is too long, and for a file that is missing, damaged or
+    cut off (see :func:`lines`).
     """
-    for number, line in lines(path):
+    for number, line in lines(path, file):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             record = _parse_object(text) if text else None
         except UnicodeDecodeError as error:
-            raise DataError(path, f"not UTF-8: {error.reason}", number) from None
+            unread(DataError(path, f"not UTF-8: {error.reason}", number))
         except ValueError as error:
-            raise DataError(path, str(error), number) from None
-        if record is not None:
-            yield number, record
+            unread(DataError(path, str(error), number))
+        else:
+            if record is not None:
+                yield number, record
 
 
 def parse_json(text: str) -> Any:

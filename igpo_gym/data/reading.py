@@ -30,12 +30,22 @@ class Corpus:
 
         It is the title; where that comes with another text it is ``title#2``, then ``#3``, and so on.
         """
-        id_, count = title, 1
-        while (known := self.by_id.get(id_)) and known.text != text:
-            count += 1
-            id_ = f"{title}#{count}"
+        id_ = numbered(title, lambda id_: id_ in self.by_id and self.by_id[id_].text != text)
         self.by_id.setdefault(id_, Passage(id_, title, text))
         return id_
+
+
+def numbered(title: str, taken: Callable[[str], bool]) -> str:
+    """The first of ``title``, ``title#2``, ``title#3``, ... that is not taken by another text.
+
+    >>> numbered("Danzig", {"Danzig", "Danzig#2"}.__contains__)
+    'Danzig#3'
+    """
+    id_, count = title, 1
+    while taken(id_):
+        count += 1
+        id_ = f"{title}#{count}"
+    return id_
 
 
 Read: TypeAlias = Callable[[Row, Corpus], Question | None]

@@ -9,9 +9,10 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,10 +27,11 @@ from igpo_gym.data.files import (
     lines,
     open_bytes,
     parse_json,
+    raised,
     whole,
 )
 from igpo_gym.data.files import text_field as text_of
-from igpo_gym.errors import DataError
+from igpo_gym.errors import DataError, first_line
 from igpo_gym.libraries import needs
 
 _BATCH = 128
@@ -118,35 +120,48 @@ class Row:
         return DataError(path, f"{self.unit} {self.number}: {problem}")
 
 
-def raised(problem: DataError) -> None:
-    """Raise it."""
-    raise problem
+def rows(
+    path: Path,
+    within: str = "",
+    unread: Callable[[DataError], None] = raised,
+    *,
+    columns: Collection[str] = (),
+    file: BufferedReader | None = None,
+) -> Iterator[Row]:
+    """The records of a file.
 
-
-def rows(path: Path, within: str = "", unread: Callable[[DataError], None] = raised) -> Iterator[Row]:
-    """The records of a file. ``within`` is the field of a JSON object that holds them all, if there is one.
-
-    ``unread`` is told of an entry of an array that is no object; by default the first one is raised.
+    Args:
+        path: what is read.
+        within: the field of a JSON object that holds them all, if there is one.
+        unread: is told of a line or an entry of an array that is no JSON object; by default the first one is
+            raised.
+        columns: those that are wanted. Of a parquet file that has any of them no others are read, and in a
+            table they are there though a cell is empty.
+        file: is read where it is open already, such as standard input; ``path`` then is its name in errors.
 
     Raises DataError for what is wrong with the file, and MissingExtraError for parquet without pyarrow.
     """
-    kind = kind_of(path, within)
-    if kind == "array":
-        return _entries(path, "", unread)
-    if kind == "object":
-        return _entries(path, within, unread)
-    return {"parquet": parquet_rows, "table": table_rows, "lines": _lines}[kind](path)
+    kind = kind_of(path, within, file)
+    if kind == "parquet":
+        if file is not None:
+            raise DataError(path, "parquet cannot be read from a pipe; name the file")
+        return parquet_rows(path, columns)
+    if kind == "table":
+        return table_rows(path, columns, file)
+    if kind == "lines":
+        return (Row(record, number) for number, record in json_lines(path, unread, file))
+    return _entries(path, within if kind == "object" else "", unread, file)
 
 
 Kind = Literal["parquet", "array", "object", "table", "lines"]
 
 
-def kind_of(path: Path, within: str = "") -> Kind:
-    """What kind of file it is, found out by its beginning; see :func:`rows` for ``within``.
+def kind_of(path: Path, within: str = "", file: BufferedReader | None = None) -> Kind:
+    """What kind of file it is, found out by its beginning; see :func:`rows` for ``within`` and ``file``.
 
     What is called ``.parquet`` is read as such whatever it is, and so refused as no parquet file.
     """
-    head = head_of(path, 4096)
+    head = head_of(path, 4096, file)
     if head.startswith(b"PAR1") or path.suffix == ".parquet":
         return "parquet"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -170,15 +185,18 @@ def first_row(path: Path, within: str = "") -> Row | None:
     return next(rows(path, within), None)
 
 
-def table_rows(path: Path) -> Iterator[Row]:
-    """The lines of a table by the names in its first line. A cell that is empty is a field that is not there.
+def table_rows(
+    path: Path, columns: Collection[str] = (), file: BufferedReader | None = None
+) -> Iterator[Row]:
+    """The lines of a table by the names in its first line.
 
-    Columns stand apart by tabs where the first line has one, else by commas. A cell may hold lines of its
-    own; a row's number is that of its first line.
+    A cell that is empty is a field that is not there, except in ``columns``. Columns stand apart by tabs
+    where the first line has one, else by commas. A cell may hold lines of its own; a row's number is that of
+    its first line.
     """
     names: list[str] | None = None
     number = 1
-    texts = _decoded(path)
+    texts = _decoded(path, file)
     first = next(texts, "")
     delimiter = "\t" if "\t" in first else ","
     csv.field_size_limit(max(csv.field_size_limit(), LINE_BYTES))  # its own limit is 131,072 characters
@@ -195,7 +213,9 @@ def table_rows(path: Path) -> Iterator[Row]:
             elif cells and len(cells) != len(names):
                 raise DataError(path, f"{len(cells)} columns, not the {len(names)} of the first line", number)
             elif cells:
-                fields = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
+                fields = {
+                    name: cell for name, cell in zip(names, cells, strict=True) if cell or name in columns
+                }
                 yield Row(fields, number, table=True)
             number = reader.line_num + 1
     except csv.Error as problem:
@@ -207,43 +227,42 @@ def _chained(first: str, texts: Iterator[str]) -> Iterator[str]:
     yield from texts
 
 
-def _decoded(path: Path) -> Iterator[str]:
-    for number, line in lines(path):
+def _decoded(path: Path, file: BufferedReader | None) -> Iterator[str]:
+    for number, line in lines(path, file):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(path, f"not UTF-8: {error.reason}", number) from None
 
 
-def parquet_rows(path: Path) -> Iterator[Row]:
-    """The rows of a parquet file, as Python's values."""
+def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[Row]:
+    """The rows of a parquet file, as Python's values; of ``columns`` alone, if it has any of them."""
     with needs("reading parquet files", "data", "pyarrow"):
         import pyarrow
         from pyarrow import parquet
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
+            wanted = [name for name in file.schema_arrow.names if name in columns] or None
             for place in range(file.num_row_groups):
-                if file.metadata.row_group(place).total_byte_size > WHOLE_BYTES:
+                if not wanted and file.metadata.row_group(place).total_byte_size > WHOLE_BYTES:
                     limit = f"a row group of more than {WHOLE_BYTES >> 20} MiB"
                     raise DataError(path, f"{limit}; write it with smaller ones")
-            for batch in file.iter_batches(_BATCH):
+            for batch in file.iter_batches(_BATCH, columns=wanted):
                 for record in batch.to_pylist():
                     number += 1
                     yield Row(record, number, "row")
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as problem:
         after = f" after row {number}" if number else ""
-        raise DataError(path, f"not a whole parquet file{after}: {problem}") from None
+        raise DataError(path, f"not a whole parquet file{after}: {first_line(problem)}") from None
 
 
-def _lines(path: Path) -> Iterator[Row]:
-    return (Row(record, number) for number, record in json_lines(path))
-
-
-def _entries(path: Path, within: str, unread: Callable[[DataError], None]) -> Iterator[Row]:
+def _entries(
+    path: Path, within: str, unread: Callable[[DataError], None], file: BufferedReader | None
+) -> Iterator[Row]:
     """The entries of a JSON array, or of the one in a field of a JSON object."""
     try:
-        found = parse_json(whole(path).decode("utf-8-sig"))
+        found = parse_json(whole(path, file).decode("utf-8-sig"))
         entries = field(found, within) if within else found
         if not isinstance(entries, list):
             raise ValueError(f"{within!r} must be a list, found {type(entries).__name__}")
@@ -261,13 +280,16 @@ def _entries(path: Path, within: str, unread: Callable[[DataError], None]) -> It
         yield Row(record, number, "entry")
 
 
-def head_of(path: Path, size: int) -> bytes:
+def head_of(path: Path, size: int, file: BufferedReader | None = None) -> bytes:
     """The first bytes of a file; what is damaged within them is found out by its reader.
 
+    ``file`` is looked into where it is open already, and still gives those bytes when it is read.
     DataError for a pipe: it is gone once its beginning is read, and one without a writer never begins.
     """
+    if file is not None:
+        return file.peek(size)[:size]
     if path.is_fifo():
         raise DataError(path, "a pipe, which cannot be read twice: write what it gives into a file first")
-    with open_bytes(path) as file, suppress(*BROKEN):
-        return file.read(size)
+    with open_bytes(path) as opened, suppress(*BROKEN):
+        return opened.read(size)
     return b""

@@ -62,7 +62,7 @@ def logs(place: Path) -> Path:
 def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
     told = run("import", "logs.jsonl", "--out", "records.jsonl")
     assert "6 episodes: 6 of the layout search-r1 (6 answered)" in told
-    assert "1 records cannot be read: logs.jsonl, line 7: not a JSON object" in told
+    assert "1 records cannot be read: logs.jsonl, line 7: not JSON" in told
     shown = run("show", "records.jsonl", "--id", "q1")
     assert "imported: layout search-r1, line 2" in shown
     assert "Where is port 1?" in shown

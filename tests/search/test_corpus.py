@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from igpo_gym.data import load_hotpotqa
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError, MissingExtraError
-from igpo_gym.search.corpus import located, read_corpus, sources
+from igpo_gym.search.corpus import located, read_corpus
 
 
 def written(path: Path, *lines: str | dict[str, Any]) -> Path:
@@ -157,15 +157,12 @@ def test_wikipedia_dpr(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "line", "message"),
     [
-        ("3\ttoo\tmany\tcolumns\n", 6, r"3 columns \(id, text, title\) stand in line 1, and 4 here"),
-        ("3\n", 6, "and 1 here"),
+        ("3\ttoo\tmany\tcolumns\n", 6, "4 columns, not the 3 of the first line"),
+        ("3\n", 6, "1 columns, not the 3"),
         ("\ttext\ttitle\n", 6, "'id' must be a non-empty string"),
         ("3\t \ttitle\n", 6, "the passage '3' has no text"),
-        (
-            '3\t"' + "open\n" * 30_000,
-            6,
-            r"3 columns \(id, text, title\) stand in line 1, and 2 here",
-        ),
+        ('3\t"' + "open\n" * 30_000, 6, "not a table: unexpected end of data"),
+        ('3\t"open" and closed\t\n', 6, "not a table: '\t' expected after '\"'"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path: Path, rows: str, line: int, message: str) -> None:
@@ -246,7 +243,7 @@ def test_a_wrong_parquet_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"c\.parquet: row 2: no 'text'"):
         list(read_corpus(path))
     other = parquet(tmp_path / "other.parquet", [{"query": "x", "answer": "y"}])
-    with pytest.raises(DataError, match="no column of a corpus among those of the file: query, answer"):
+    with pytest.raises(DataError, match="among the keys: query, answer"):
         list(read_corpus(other))
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(DataError, match="not a whole parquet file"):
@@ -399,10 +396,10 @@ def test_a_line_without_end_is_refused_before_it_is_held(tmp_path: Path) -> None
 
 
 def test_an_array_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "WHOLE_BYTES", 3 << 20)
+    monkeypatch.setattr("igpo_gym.data.files.WHOLE_BYTES", 3 << 20)
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(b'[{"text": "' + b"x" * (4 << 20) + b'"}]'))
-    with pytest.raises(DataError, match=r"more than 3 MiB in one JSON array.*give it as JSON lines"):
+    with pytest.raises(DataError, match=r"more than 3 MiB, which cannot be .*give it as JSON lines"):
         list(read_corpus(path))
 
 

@@ -13,6 +13,7 @@ as the ids of the passages in its own context, and ``hops`` is their number.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,19 @@ def question(row: Row, corpus: Corpus) -> Question:
     """A record's question; its context is added to the corpus."""
     id_, text, answers = row.own_id("_id", "id"), row.text("question"), row.answers("answer")
     ids: dict[str, str] = {}
-    for title, sentences in pairs(row, "context", "sentences"):
-        if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
-            raise ValueError(f"the sentences of {title!r} in 'context' must be a list of strings")
-        ids[title] = corpus.add(title, "".join(sentences).strip())
+    for title, paragraph in paragraphs(row):
+        ids[title] = corpus.add(title, paragraph)
     titles = dict.fromkeys(title for title, _ in pairs(row, "supporting_facts", "sent_id"))
     evidence = tuple(ids.get(title, title) for title in titles)
     return Question(id_, text, answers, evidence, len(evidence) or None, "hotpotqa")
+
+
+def paragraphs(row: Row) -> Iterator[tuple[str, str]]:
+    """The title and the text of each paragraph in a record's context."""
+    for title, sentences in pairs(row, "context", "sentences"):
+        if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
+            raise ValueError(f"the sentences of {title!r:.60} in 'context' must be a list of strings")
+        yield title, "".join(sentences).strip()
 
 
 def pairs(row: Row, name: str, second: str) -> list[tuple[str, Any]]:

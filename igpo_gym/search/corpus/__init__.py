@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from igpo_gym.data.rows import Row
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError
-from igpo_gym.search.corpus.layouts import KEYS, Contexts, Layout, recognized
-from igpo_gym.search.corpus.sources import STDIN, Place, opened
+from igpo_gym.search.corpus.layouts import KEYS, KIND_NAMES, Contexts, Layout, recognized
+from igpo_gym.search.corpus.sources import STDIN, opened
 
 __all__ = ["located", "read_corpus"]
 
@@ -43,7 +44,7 @@ def read_corpus(
     >>> list(read_corpus(path))
     [Passage(id='7', title='Danzig', text='A port.', score=0.0)]
     """
-    for _, passage in _placed(paths, skip_empty, tell or (lambda line: None)):
+    for _, _, passage in _placed(paths, skip_empty, tell or (lambda line: None)):
         yield passage
 
 
@@ -58,46 +59,44 @@ def located(*paths: str | Path, skip_empty: bool = False) -> Iterator[None]:
     except DuplicateIdError as found:
         if STDIN in map(str, paths):
             raise DataError("standard input", str(found)) from None
-        first, second = _places(paths, skip_empty, found)
-        raise second.error(f"the passage id {found.id!r} comes a second time, first in {first}") from None
+        raise _told(paths, skip_empty, found) from None
 
 
-def _places(paths: tuple[str | Path, ...], skip_empty: bool, found: DuplicateIdError) -> tuple[Place, Place]:
-    places: dict[int, Place] = {}
-    for number, (place, _) in enumerate(_placed(paths, skip_empty, lambda line: None)):
-        if number in (found.first, found.second):
-            places[number] = place
-        if len(places) == 2:
-            return places[found.first], places[found.second]
-    raise found  # the files are no longer what they were
+def _told(paths: tuple[str | Path, ...], skip_empty: bool, found: DuplicateIdError) -> Exception:
+    """The same error with the places of both passages."""
+    first = ""
+    for number, (path, row, _) in enumerate(_placed(paths, skip_empty, lambda line: None)):
+        if number == found.first:
+            first = f"{path}, {row.unit} {row.number}"
+        if number == found.second:
+            return row.wrong(path, f"the passage id {found.id!r} comes a second time, first in {first}")
+    return found  # the files are no longer what they were
 
 
 def _placed(
     paths: tuple[str | Path, ...], skip_empty: bool, tell: Callable[[str], None]
-) -> Iterator[tuple[Place, Passage]]:
+) -> Iterator[tuple[Path, Row, Passage]]:
     contexts, number, skipped = Contexts(), 0, 0
-    for path in paths:
+    for path, kind, rows in (opened(path, KEYS) for path in paths):
         layout: Layout | None = None
-        with opened(path, KEYS) as (kind, records):
-            for place, record in records:
-                try:
-                    if layout is None:
-                        layout = recognized(record, kind, contexts)
-                        tell(f"{place.file}: read as {kind}, {layout.name}")
-                    for passage in layout.read(record, number):
-                        if passage.text.strip():
-                            yield place, passage
-                            number += 1
-                        elif skip_empty:
-                            skipped += 1
-                        else:
-                            raise ValueError(
-                                f"the passage {passage.id!r} has no text; --skip-empty leaves such ones out"
-                            )
-                except ValueError as error:
-                    raise place.error(str(error)) from None
+        for row in rows:
+            try:
+                if layout is None:
+                    layout = recognized(row, kind, contexts)
+                    tell(f"{path}: read as {KIND_NAMES[kind]}, {layout.name}")
+                for passage in layout.read(row, number):
+                    if passage.text.strip():
+                        yield path, row, passage
+                        number += 1
+                    elif skip_empty:
+                        skipped += 1
+                    else:
+                        raise ValueError(
+                            f"the passage {passage.id!r} has no text; --skip-empty leaves such ones out"
+                        )
+            except ValueError as error:
+                raise row.wrong(path, error) from None
         if layout is None:
-            name = "standard input" if str(path) == STDIN else path
-            raise DataError(name, "the corpus has no passages")
+            raise DataError(path, "the corpus has no passages")
     if skipped:
         tell(f"{skipped:,} passages without text were left out")

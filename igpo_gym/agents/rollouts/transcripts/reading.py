@@ -14,10 +14,10 @@ from igpo_gym.agents.rollouts.transcripts.golds import Golds
 from igpo_gym.agents.rollouts.transcripts.inspect_logs import samples
 from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
 from igpo_gym.data import resolve_questions
-from igpo_gym.data.files import lines, parse_json
+from igpo_gym.data.files import raised
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.metrics import normalize
-from igpo_gym.data.rows import Row, head_of, kind_of, raised, rows
+from igpo_gym.data.rows import Row, head_of, rows
 from igpo_gym.episode import Episode, Question
 from igpo_gym.errors import DataError
 
@@ -202,23 +202,7 @@ def _question(found: Transcript, golds: Golds | None) -> Question:
 
 def _records(path: Path, unread: Callable[[DataError], None]) -> Iterator[Row]:
     """The records of a file; a line or entry that is no JSON object is told to ``unread``."""
-    if _is_inspect(path):
-        return samples(path)
-    return _lines(path, unread) if kind_of(path) == "lines" else rows(path, unread=unread)
-
-
-def _lines(path: Path, unread: Callable[[DataError], None]) -> Iterator[Row]:
-    for number, line in lines(path):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            record = parse_json(text) if text else None
-            if text and not isinstance(record, dict):
-                raise ValueError(f"expected a JSON object, found {type(record).__name__}")
-        except (ValueError, RecursionError) as problem:
-            unread(DataError(path, f"not a JSON object in UTF-8: {problem}", number))
-            continue
-        if record is not None:
-            yield Row(record, number)
+    return samples(path) if _is_inspect(path) else rows(path, unread=unread)
 
 
 def _is_inspect(path: Path) -> bool:

@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path) -> None:
     assert [episode.imported["place"] for episode in episodes] == ["line 1", "line 8"]
     told = [str(each) for each in unread]
     assert [text.partition(": ")[0] for text in told] == [f"{path}, line {n}" for n in (2, 3, 4, 5, 6)]
-    assert "not a JSON object" in told[0]
+    assert "not JSON" in told[0]
     assert "no known layout of transcripts" in told[1]
     assert "expected a JSON object, found list" in told[2]
     assert "no gold answer; give --questions" in told[3]
