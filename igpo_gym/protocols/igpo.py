@@ -8,15 +8,16 @@ each of the agent's messages begins within a thought that the environment has op
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from igpo_gym.episode import Answer, Passage, ToolCall, ToolResult
+from igpo_gym.episode import Answer, ToolCall, ToolResult
 from igpo_gym.protocols.blocks import Blocks
 from igpo_gym.protocols.grammar import Tools, checked_call, spec_named
 from igpo_gym.protocols.json_calls import JsonForm, call_object, read_call
+from igpo_gym.protocols.numbered import NOTICE, fair_length
 from igpo_gym.protocols.probe import ANSWER_PROBE, OPEN_PROBE
 from igpo_gym.protocols.protocol import ReplyLimits, Results, TextProtocol, unavailable
 from igpo_gym.protocols.tool_call import question_alone, without_tools
@@ -118,37 +119,68 @@ class WebForm:
         return self.json.own_end(text, start)
 
 
+@dataclass(slots=True)
+class _Shown:
+    """A text of a reply: where it stands, whole, and how much of it may be shown in any case."""
+
+    entry: dict[str, Any]
+    key: str
+    text: str
+    longest: int | None = None
+
+    def cut(self, fair: int | None) -> int:
+        """Show at most about ``fair`` characters, as JSON writes them; returns how many are left out."""
+        longest, written = self.longest, self.written
+        if fair is not None and written > fair:
+            longest = max(1, (fair - NOTICE) * len(self.entry[self.key]) // written)
+        self.entry[self.key], left_out = shortened(self.text, longest)
+        return left_out
+
+    @property
+    def written(self) -> int:
+        """How many characters JSON takes for what is shown of it."""
+        return len(json.dumps(self.entry[self.key], ensure_ascii=False)) - 2
+
+
 def grouped(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tuple[str, int]:
     """The results as JSON: for each query its pages with title, url and summary; texts of other tools."""
-    # Of a reply that is too long every text is cut, so that the JSON stays whole.
-    texts = sum(max(1, sum(map(len, result.passages))) for _, result in results)
-    share = None if limits.reply_chars is None else max(1, limits.reply_chars // max(1, texts))
     entries: list[dict[str, Any]] = []
-    cut = 0
+    texts: list[_Shown] = []
     for call, result in results:
-        made, left_out = _entries(call, result, shown, limits, share)
-        entries += made
-        cut += left_out
-    return neutralize(json.dumps(entries, ensure_ascii=False)), cut
+        for entry, own in _entries(call, result, shown, limits):
+            entries.append(entry)
+            texts += own
+    cut = sum(each.cut(None) for each in texts)
+    body = json.dumps(entries, ensure_ascii=False)
+    if limits.reply_chars is not None and len(body) > limits.reply_chars:
+        # The longest texts are cut, so that all that counts as found is shown in part, and the JSON is whole.
+        lengths = [each.written for each in texts]
+        fair = fair_length(lengths, limits.reply_chars - len(body) + sum(lengths))
+        cut = sum(each.cut(fair) for each in texts)
+        body = json.dumps(entries, ensure_ascii=False)
+    return neutralize(body), cut
 
 
 def _entries(
-    call: ToolCall, result: ToolResult, shown: frozenset[str], limits: ReplyLimits, share: int | None
-) -> tuple[list[dict[str, Any]], int]:
+    call: ToolCall, result: ToolResult, shown: frozenset[str], limits: ReplyLimits
+) -> Iterator[tuple[dict[str, Any], list[_Shown]]]:
+    """What the reply has for a call, each with the texts in it."""
     if result.failed:
-        return [{**_named(call), "error": unavailable(call.tool)}], 0
-    if result.text or not result.passages:
-        text, cut = shortened(result.text, share)
-        return [{**_named(call), "content": text}], cut
-    entries, cut = [], 0
-    for head, passages in zip(_heads(call, len(result.passages)), result.passages, strict=False):
-        pages = []
-        for passage in passages:
-            page, left_out = _page(passage, shown, limits, share)
-            pages.append(page)
-            cut += left_out
-        entries.append({**head, "web_page_info_list": pages})
-    return entries, cut
+        yield {**_named(call), "error": unavailable(call.tool)}, []
+    elif result.text or not result.passages:
+        entry = {**_named(call), "content": result.text}
+        yield entry, [_Shown(entry, "content", result.text)]
+    else:
+        for head, passages in zip(_heads(call, len(result.passages)), result.passages, strict=False):
+            pages: list[dict[str, Any]] = []
+            texts: list[_Shown] = []
+            for passage in passages:
+                page = {"title": passage.title, "url": passage.id, "quick_summary": "was shown before"}
+                pages.append(page)
+                if limits.repeat_passages or passage.id not in shown:
+                    page["quick_summary"] = passage.text
+                    texts.append(_Shown(page, "quick_summary", passage.text, limits.passage_chars))
+            yield {**head, "web_page_info_list": pages}, texts
 
 
 def _heads(call: ToolCall, lists: int) -> list[dict[str, Any]]:
@@ -161,17 +193,6 @@ def _heads(call: ToolCall, lists: int) -> list[dict[str, Any]]:
 
 def _named(call: ToolCall) -> dict[str, Any]:
     return {"url": call.arguments["document"]} if call.tool == OPEN.name else {"tool": call.tool}
-
-
-def _page(
-    passage: Passage, shown: frozenset[str], limits: ReplyLimits, share: int | None
-) -> tuple[dict[str, str], int]:
-    head = {"title": passage.title, "url": passage.id}
-    if passage.id in shown and not limits.repeat_passages:
-        return {**head, "quick_summary": "was shown before"}, 0
-    lengths = [each for each in (limits.passage_chars, share) if each is not None]
-    text, cut = shortened(passage.text, min(lengths, default=None))
-    return {**head, "quick_summary": text}, cut
 
 
 def instructions(protocol: TextProtocol, date: str = "") -> str:

@@ -53,7 +53,7 @@ def _lines(
     for rank, passage in enumerate(passages, 1):
         head, text, length, more = f"Doc {rank}(Title: {passage.title}) ", passage.text, longest, 0
         if fair is not None and len(head) + min(len(text), longest or len(text)) > fair:
-            length = max(1, fair - len(head) - _NOTICE)
+            length = max(1, fair - len(head) - NOTICE)
         if passage.id in known:
             text = "was shown before."
         elif length is not None and len(text) > length:
@@ -65,7 +65,7 @@ def _lines(
     return lines, cut
 
 
-_NOTICE = len(" [... 1000 characters cut]")
+NOTICE = len(" [... 1000 characters cut]")
 """How long what stands in the place of what is cut may be."""
 
 

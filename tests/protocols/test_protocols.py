@@ -460,6 +460,28 @@ def test_replies_are_cut_where_a_limit_says_so() -> None:
     assert body == "Doc 1(Title: A) was shown before.\nDoc 2(Title: B) Short."
 
 
+def test_igpo_cuts_a_reply_only_above_the_limit_and_its_longest_texts_first() -> None:
+    call = search_call("q").calls[0]
+    texts = ["word " * 600, *["A short text."] * 9]
+    found = ToolResult(passages=(tuple(Passage(str(n), "T", text) for n, text in enumerate(texts)),))
+    results = [(call, found), (ToolCall("open", {"document": "u"}), ToolResult('He said "no".\n' * 9))]
+    whole, cut = igpo().results(results, limits=ReplyLimits(None, None))
+    assert cut == 0
+    assert igpo().results(results, limits=ReplyLimits(None, len(whole))) == (whole, 0)
+    body, cut = igpo().results(results, limits=ReplyLimits(None, len(whole) - 1))
+    assert len(whole) - 150 < len(body) < len(whole)
+    searched, opened = json.loads(body)
+    shown = [page["quick_summary"] for page in searched["web_page_info_list"]]
+    assert shown[1:] == texts[1:]
+    assert opened["content"] == results[1][1].text
+    assert shown[0].endswith(f" [... {cut} characters cut]")
+    body, cut = igpo().results(results, limits=ReplyLimits(100, 1400))
+    assert len(body) <= 1400
+    assert cut == sum(map(int, re.findall(r"\[\.\.\. (\d+) characters cut\]", body)))
+    quotes = [(call, ToolResult('"' * 5000)), (call, ToolResult('"' * 5000))]
+    assert len(igpo().results(quotes, limits=ReplyLimits(None, 2000))[0]) <= 2000
+
+
 def test_igpo_speaks_as_the_published_environments_do() -> None:
     protocol = igpo(date="2026-11-28", think=True).with_tools((SEARCH, OPEN))
     four = tool_call({"name": "web_search", "arguments": {"query": ["a", "b", "c", "d"]}})
