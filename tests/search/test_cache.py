@@ -294,7 +294,8 @@ TEXTS = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
     ["\ud800", "\ud83d\ude00", "😀", "\0", "", " "]
 )
 SCORES = st.floats() | st.sampled_from([-0.0, math.inf, 5e-324])
-FOUND = st.lists(st.builds(Passage, TEXTS, TEXTS, TEXTS, SCORES), max_size=3)
+PASSAGES = st.builds(Passage, TEXTS, TEXTS, TEXTS, SCORES)
+FOUND = st.lists(PASSAGES, max_size=3, unique_by=lambda passage: passage.id)
 
 
 @settings(max_examples=50)
@@ -332,6 +333,7 @@ def test_scores_of_other_kinds_are_floats_for_hits_and_misses(tmp_path: Path) ->
         (None, "must return a list of passages for each of 1 queries, and returned NoneType"),
         ([], "and returned 0 results"),
         ([["text"]], "must return a list of Passage objects"),
+        ([[Passage("1", "", "a"), Passage("1", "", "b")]], "returned two passages of one id for a query"),
         ([[Passage(1, "", "")]], "a passage with fields of wrong types"),  # type: ignore[arg-type]
     ],
 )

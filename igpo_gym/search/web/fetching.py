@@ -156,7 +156,7 @@ class _Unpacker:
     @property
     def complete(self) -> bool:
         """Whether all that was begun has ended."""
-        return self._stream.eof
+        return bool(self._stream.eof)
 
     def unpack(self, piece: bytes, most: int) -> bytes:
         """What a piece holds, at most so many bytes; zeros behind a stream hold nothing."""

@@ -407,7 +407,7 @@ def test_texts_are_decoded_whatever_the_server_says(body: bytes, charset: str) -
         ("똠방각하", "똠방각하".encode("cp949"), "ks_c_5601-1987"),
         ("①駅～", "①駅～".encode("cp932"), "shift_jis"),
         ("①駅～", "①駅～".encode("cp932"), "x-sjis"),
-        ("①駅�", "①駅".encode("cp932") + b"\xff", "shift_jis"),
+        ("①駅の�", "①駅の".encode("cp932") + b"\x81", "shift_jis"),
         ("ğüşıöç “a”", "ğüşıöç “a”".encode("cp1254"), "iso-8859-9"),
     ],
 )
