@@ -294,8 +294,8 @@ TEXTS = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
     ["\ud800", "\ud83d\ude00", "😀", "\0", "", " "]
 )
 SCORES = st.floats() | st.sampled_from([-0.0, math.inf, 5e-324])
-PASSAGES = st.builds(Passage, TEXTS, TEXTS, TEXTS, SCORES)
-FOUND = st.lists(PASSAGES, max_size=3, unique_by=lambda passage: passage.id)
+ANY_PASSAGE = st.builds(Passage, TEXTS, TEXTS, TEXTS, SCORES)
+FOUND = st.lists(ANY_PASSAGE, max_size=3, unique_by=lambda passage: passage.id)
 
 
 @settings(max_examples=50)
