@@ -10,10 +10,11 @@ order, with what is nested in it in parentheses:
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from igpo_gym.data.files import literal
 
 UNANSWERABLE = ("unanswerable", "cannot be answered", "unknown")
 """The answers of a question that its texts do not answer."""
@@ -22,9 +23,6 @@ HINT = f" (If this cannot be known, the answer is: {UNANSWERABLE[0]}.)"
 """What ends every question of a set that has unanswerable ones."""
 
 _PLAIN = frozenset({str, bool, int, float, list, tuple, dict, type(None)})
-
-_LONGEST_LITERAL = 100_000
-"""Longer texts are not tried as Python's literals: they are no lists that somebody wrote by mistake."""
 
 
 def answers_of(value: Any) -> tuple[str, ...]:
@@ -87,12 +85,9 @@ def listed(text: str) -> bool:
     """
     if text.startswith("array("):
         return True
-    if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")"), ("{", "}")) or len(text) > _LONGEST_LITERAL:
+    if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")"), ("{", "}")):
         return False
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return False
+    found = literal(text)
     if isinstance(found, dict):
         found = list(found)
     return isinstance(found, list | tuple | set) and all(isinstance(each, str) for each in found)

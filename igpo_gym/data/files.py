@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -20,6 +21,9 @@ LINE_BYTES = 64 << 20
 
 WHOLE_BYTES = 1 << 30
 """How long a file may be, unpacked, that can only be read whole, such as a JSON array."""
+
+LITERAL_CHARACTERS = 100_000
+"""How long a text may be that is tried as a literal: a longer one is none that somebody wrote."""
 
 _PIECE = 1 << 20
 """How much of a file that is read whole is read at a time."""
@@ -173,6 +177,20 @@ def parse_json(text: str) -> Any:
     """The value of a JSON text, without the lone surrogates that its escapes may spell."""
     value = json.loads(text)
     return json.loads(well_formed(json.dumps(value, ensure_ascii=False))) if "\\u" in text else value
+
+
+def literal(text: str) -> Any:
+    """The value of a text that Python's syntax writes; None for any other, and one above
+    ``LITERAL_CHARACTERS``.
+
+    >>> literal("['Danzig', 'Gdańsk']"), literal("Danzig")
+    (['Danzig', 'Gdańsk'], None)
+    """
+    if len(text) > LITERAL_CHARACTERS:
+        return None
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        return ast.literal_eval(text)
+    return None
 
 
 def _parse_object(text: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from igpo_gym.data.files import literal
 from igpo_gym.episode import Role, ToolCall
 
 ROLES: Mapping[str, Role] = {
@@ -108,9 +108,7 @@ def parsed(text: str) -> Any:
     text = text.strip()
     with suppress(ValueError, RecursionError):
         return json.JSONDecoder(strict=False).raw_decode(text)[0]
-    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-        return ast.literal_eval(text) if len(text) < 100_000 else None
-    return None
+    return literal(text)
 
 
 def _text(content: Any) -> str:

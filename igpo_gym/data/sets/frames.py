@@ -7,11 +7,11 @@ titles of the linked pages, and hops is their number.
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from igpo_gym.data.files import literal
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.reading import Corpus, read_set
 from igpo_gym.data.rows import Row
@@ -27,10 +27,7 @@ def question(row: Row, corpus: Corpus) -> Question:
     """A record's question. Its id is the index, or the line number."""
     links: Any = row.field("wiki_links")
     if isinstance(links, str):
-        try:
-            links = ast.literal_eval(links)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            links = None
+        links = literal(links)
     if not isinstance(links, list) or not all(isinstance(link, str) for link in links):
         raise ValueError("'wiki_links' must be a list of URLs, as Python writes it")
     titles = tuple(dict.fromkeys(title for link in links if (title := page_title(link))))

@@ -6,9 +6,9 @@ URLs are pages on which the answer was found, any of which will do, and so are n
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
+from igpo_gym.data.files import literal
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.reading import Corpus, read_set
 from igpo_gym.data.rows import Row
@@ -24,10 +24,7 @@ def question(row: Row, corpus: Corpus) -> Question:
     """A record's question."""
     metadata = row.field("metadata")
     if isinstance(metadata, str):
-        try:
-            metadata = ast.literal_eval(metadata)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            metadata = None
+        metadata = literal(metadata)
     if not isinstance(metadata, dict):
         raise ValueError("'metadata' must be a dictionary, as Python writes it")
     return Question(str(row.number), row.text("problem"), row.answers("answer"), source="simpleqa")

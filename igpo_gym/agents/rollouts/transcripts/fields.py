@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.interface import About
 from igpo_gym.data.answers import answers_of, plain
+from igpo_gym.data.files import LITERAL_CHARACTERS, literal
 from igpo_gym.data.sets.verl import SPLIT
 from igpo_gym.numbers import finite_number
 
@@ -150,10 +150,8 @@ def _flat(value: Any) -> list[Any]:
 
 def _literal(text: str) -> Any:
     """The value of a text that is written as JSON's or Python's list or object; None for any other."""
-    if not text.startswith(("[", "{")) or len(text) > 100_000:
+    if not text.startswith(("[", "{")) or len(text) > LITERAL_CHARACTERS:
         return None
     with suppress(ValueError, RecursionError):
         return json.loads(text)
-    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-        return ast.literal_eval(text)
-    return None
+    return literal(text)
