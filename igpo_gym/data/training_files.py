@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from igpo_gym.data.preparation import Prepared
+from igpo_gym.data.writing import write_lines, write_parquet
 from igpo_gym.episode import Question
 from igpo_gym.errors import choose
-from igpo_gym.libraries import needs
-from igpo_gym.storage import check_writable, written_whole
+from igpo_gym.storage import check_writable, written_file, written_whole
 
 Messages = Sequence[Mapping[str, str]]
 """The prompt of an episode in chat form."""
@@ -113,7 +113,11 @@ def write_files(
             if questions:
                 rows = [make(each, prompt(each), split, place) for place, each in enumerate(questions)]
                 path = scratch / f"{split}.{ending}"
-                (_write_parquet if ending == "parquet" else _write_jsonl)(path, rows)
+                if ending == "parquet":
+                    write_parquet(rows, path)
+                else:
+                    with written_file(path) as file:
+                        write_lines(rows, file)
                 hashed = hashlib.sha256(path.read_bytes()).hexdigest()
                 files[path.name] = {"questions": len(rows), "sha256": hashed}
         dropped = {reason: {"questions": len(ids), "ids": ids} for reason, ids in prepared.dropped.items()}
@@ -121,15 +125,3 @@ def write_files(
         text = json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
         (scratch / "manifest.json").write_text(text, encoding="utf-8")
     return whole
-
-
-def _write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with needs("writing parquet files", "data", "pyarrow"):
-        import pyarrow
-        from pyarrow import parquet
-    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)

@@ -1,19 +1,17 @@
-"""What the formats share: what a format is, rows of JSON and parquet, messages, single turns."""
+"""What the formats share: what a format is, rows of JSON, messages, single turns."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from igpo_gym.agents.exports.selection import Chosen
 from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.agents.rollouts.records import json_line
 from igpo_gym.episode import EndReason, Episode, Segment
 from igpo_gym.errors import SpecError
-from igpo_gym.libraries import needs
 from igpo_gym.storage import written_file
 
 Row: TypeAlias = dict[str, Any]
@@ -56,16 +54,6 @@ def write_jsonl(rows: Iterable[Row], out: Path, nothing: str) -> int:
         if not count:
             raise SpecError(nothing)
     return count
-
-
-def write_parquet(rows: Sequence[Row], out: Path) -> int:
-    """Write rows as a parquet file; returns how many."""
-    with needs("writing parquet files", "data", "pyarrow"):
-        import pyarrow
-        from pyarrow import parquet
-    with written_file(out) as file:
-        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), cast(io.TextIOWrapper, file).buffer)
-    return len(rows)
 
 
 def named(chosen: Chosen) -> Row:

@@ -11,10 +11,10 @@ from igpo_gym.agents.exports.rows import (
     named,
     refuse_left_out,
     refuse_shared_messages,
-    write_parquet,
 )
 from igpo_gym.agents.exports.selection import Chosen
 from igpo_gym.agents.exports.tokens import Tokens
+from igpo_gym.data.writing import write_parquet
 
 _INSTEAD = "take --format sft with --tokenizer"
 

@@ -10,17 +10,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world.documents import about
 from igpo_gym.data.world.facts import Entity
 from igpo_gym.data.world.generator import Chain, Choice, Lead, World
 from igpo_gym.data.world.names import SPLITS
+from igpo_gym.data.writing import write_lines
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
 from igpo_gym.specs import Spec
@@ -176,8 +176,8 @@ def write_world(
     passages = track(world.passages(), "documents", about)
     questions = track(world.all_questions(), "questions", world.questions)
     with written_file(out / FILES[0]) as corpus, written_file(out / FILES[1]) as asked:
-        written = _write_lines(corpus, map(_corpus_line, passages))
-        _write_lines(asked, map(_question_line, questions))
+        written = write_lines(map(_corpus_line, passages), corpus)
+        write_lines(map(_question_line, questions), asked)
     return written
 
 
@@ -194,11 +194,3 @@ def _question_line(question: Question) -> dict[str, Any]:
         "hops": question.hops,
     }
     return line | ({"evidence_texts": list(question.evidence_texts)} if question.evidence_texts else {})
-
-
-def _write_lines(file: IO[str], records: Iterable[dict[str, Any]]) -> int:
-    written = 0
-    for record in records:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        written += 1
-    return written
