@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import RLock
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -20,6 +20,9 @@ from igpo_gym.lm.families import (
 from igpo_gym.lm.framing import Ids
 from igpo_gym.lm.weights import WeightWatch
 from igpo_gym.lm.wrappers import settle_adapters, shared_view, unwrapped
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CACHE_BYTES = 2 << 30
 ROW_TOKENS = 4096
@@ -78,7 +81,7 @@ class CausalReader:
         self.model = unwrapped(model)
         self.name = type(self.model).__name__
         config = self.model.config.get_text_config()
-        self.longest: int | None = getattr(config, "max_position_embeddings", None)
+        self.longest: int | None = getattr(config, "max_position_embeddings", None) or None
         """How many tokens the model reads, if it tells."""
         self.cache_bytes = cache_bytes
         self.row_tokens = row_tokens
@@ -191,3 +194,25 @@ class CausalReader:
         """
         nodes = [self._tree.find(context)[0] for context in reversed(waiting)]
         self._tree.evict(self.cache_bytes, keep=nodes[-1:])
+
+    def check(self, role: str, found: float, plain: float) -> None:
+        """Compare a log-probability with that of :func:`plain_log_probs`: a wrong mask would be silent.
+
+        Raises SpecError, as of a model that cannot be a ``role``, if they differ by more than rounding
+        explains.
+        """
+        fine = {self.layout.dtype, self.layout.stored_dtype} <= {torch.float32, torch.float64, None}
+        if not abs(found - plain) <= (1e-3 if fine else 0.1) * max(1.0, abs(plain)):
+            raise SpecError(
+                f"{self.name} cannot be a {role}: with a prefix cache it gives {found:.4f} nats where its "
+                f"own forward pass gives {plain:.4f}"
+            )
+
+
+@torch.no_grad()
+def plain_log_probs(model: PreTrainedModel, context: Sequence[int], ids: Sequence[int]) -> list[float]:
+    """The log-probabilities of ``ids`` after ``context``, in nats, by a model's own pass over all of them."""
+    tokens = torch.tensor([[*context, *ids]], device=model.device)
+    logits = model(input_ids=tokens, use_cache=False).logits[0, len(context) - 1 : -1].float()
+    log_probs: list[float] = logits.log_softmax(-1).gather(1, tokens[0, len(context) :, None])[:, 0].tolist()
+    return log_probs

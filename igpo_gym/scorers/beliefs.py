@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from threading import Lock
 from types import TracebackType
 from typing import Any
@@ -88,11 +87,8 @@ class BeliefServerScorer:
         if too_long := tuple(place for place, each in enumerate(found) if isinstance(each, str)):
             raise TranscriptTooLongError(str(found[too_long[0]]), too_long)
         with self._lock:
-            self._stats = replace(
-                self._stats,
-                requests=self._stats.requests + len(requests),
-                tokens_forwarded=self._stats.tokens_forwarded + tokens,
-                seconds=self._stats.seconds + time.perf_counter() - started,
+            self._stats = self._stats.plus(
+                requests=len(requests), tokens_forwarded=tokens, seconds=time.perf_counter() - started
             )
         return [belief for belief in found if isinstance(belief, Belief)]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from igpo_gym.episode import Passage, Question, Segment, ToolCall, ToolCalls
@@ -206,9 +208,12 @@ def _weights(
 
 def _difference(scorer: TransformersScorer, requests: Sequence[BeliefRequest]) -> float:
     """By how many nats the scorer differs from the model's own pass over each prompt, at most."""
+    from igpo_gym.lm.reader import plain_log_probs
+
     found = scorer.score(requests)
+    plain = partial(plain_log_probs, scorer.reader.view)
     return max(
-        abs(log_prob - scorer.plain_log_prob(prompt.ids[: -prompt.scored], prompt.ids[-prompt.scored :]))
+        abs(log_prob - fmean(plain(prompt.ids[: -prompt.scored], prompt.ids[-prompt.scored :])))
         for request, belief in zip(requests, found, strict=True)
         for log_prob, prompt in zip(belief.log_probs, query_of(scorer.framing, request).prompts, strict=True)
     )

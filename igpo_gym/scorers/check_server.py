@@ -17,8 +17,8 @@ from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.scorers.findings import Finding
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
-from igpo_gym.scorers.prompts import query_of
-from igpo_gym.scorers.remote import RemoteScorer, length_of
+from igpo_gym.scorers.prompts import length_of, query_of
+from igpo_gym.scorers.remote import RemoteScorer
 from igpo_gym.tools import search_call
 
 QUESTIONS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from numbers import Real
 from typing import Protocol
@@ -147,3 +147,11 @@ class ScorerStats:
     seconds: float = 0.0
     cache_bytes: int = 0
     """What the cache holds now."""
+
+    def plus(self, **amounts: float) -> ScorerStats:
+        """These, and so much more of some.
+
+        >>> ScorerStats(requests=2).plus(requests=3, seconds=0.5).requests
+        5
+        """
+        return replace(self, **{name: getattr(self, name) + amount for name, amount in amounts.items()})

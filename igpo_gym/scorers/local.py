@@ -9,22 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
 
 from igpo_gym.episode import Belief
-from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
+from igpo_gym.errors import ScoringError
 from igpo_gym.lm.attention import Span
 from igpo_gym.lm.cache import PrefixTree, TokenCount
-from igpo_gym.lm.framing import Framing, Ids
+from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.loading import load_model
-from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow
+from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow, plain_log_probs
 from igpo_gym.lm.wrappers import copy_weights
 from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers.answers import AnswerTree, answer_tree
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
-from igpo_gym.scorers.prompts import AnswerIds, Query, check_probe, query_of
+from igpo_gym.scorers.prompts import AnswerIds, Query, check_lengths, check_probe, length_of, query_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -171,35 +172,16 @@ class TransformersScorer:
         with self.reader.lock:
             started = time.perf_counter()
             self.reader.refresh()
-            self._check_lengths(queries)
+            # The model reads all but the last token of an answer.
+            lengths = [length_of(query) - 1 for query in queries]
+            check_lengths(lengths, self.reader.longest, self.reader.name)
             beliefs = self._beliefs(queries)
-            self._count(requests=len(queries), seconds=time.perf_counter() - started)
+            self._stats = self._stats.plus(requests=len(queries), seconds=time.perf_counter() - started)
             return [beliefs[query] for query in queries]
 
     def __deepcopy__(self, memo: object) -> TransformersScorer:
         """The scorer itself: Gymnasium copies an environment's arguments, and a model must not be."""
         return self
-
-    def _count(self, **amounts: float) -> None:
-        totals = {name: getattr(self._stats, name) + amount for name, amount in amounts.items()}
-        self._stats = replace(self._stats, **totals)
-
-    def _check_lengths(self, queries: Sequence[Query]) -> None:
-        # Without the answers' trees: those of answers that are refused need not be made.
-        lengths = [
-            len(query.context) + max(len(each.before) + len(each.ids) - 1 for each in query.answers)
-            for query in queries
-        ]
-        longest = self.reader.longest or max(lengths, default=0)
-        too_long = {
-            place: f"a transcript with its probe has {length} tokens, but {self.reader.name} reads at most "
-            f"{longest}"
-            for place, length in enumerate(lengths)
-            if length > longest
-        }
-        if too_long:
-            problems = tuple(too_long.values())
-            raise TranscriptTooLongError(problems[0], tuple(too_long), problems)
 
     def _beliefs(self, queries: Sequence[Query]) -> dict[Query, Belief]:
         """The beliefs of all queries, equal ones asked once."""
@@ -222,7 +204,9 @@ class TransformersScorer:
         except BaseException:
             self.clear()
             raise
-        self._count(tokens_forwarded=forwarded, tokens_reused=asked - forwarded, tokens_minimum=minimum)
+        self._stats = self._stats.plus(
+            tokens_forwarded=forwarded, tokens_reused=asked - forwarded, tokens_minimum=minimum
+        )
         return beliefs
 
     def _remember(self, query: Query) -> int:
@@ -282,10 +266,7 @@ class TransformersScorer:
 
     @torch.no_grad()
     def _check_attention(self) -> None:
-        """Compare a few beliefs with the model's own forward pass: a wrong mask would be silent.
-
-        Raises SpecError if they differ by more than rounding explains.
-        """
+        """Compare a few beliefs with the model's own forward pass, as :meth:`CausalReader.check` does."""
         vocabulary = len(self.reader.view.get_input_embeddings().weight)
         ids = tuple(7 * number % vocabulary for number in range(16))
         answers = tuple(
@@ -295,23 +276,9 @@ class TransformersScorer:
             Query(context, answers) for context in (ids[:8], ids[:5] + ids[9:12], ids[:12])
         )
         got = self._beliefs([first, other]) | self._beliefs([later])
-        layout = self.reader.layout
-        coarse = {layout.dtype, layout.stored_dtype} & {torch.bfloat16, torch.float16}
-        tolerance = 0.1 if coarse else 1e-3
         for query, belief in got.items():
             for answer, log_prob in zip(answers, belief.log_probs, strict=True):
-                expected = self.plain_log_prob(query.context + answer.before, answer.ids)
-                if not abs(log_prob - expected) <= tolerance * max(1.0, abs(expected)):
-                    raise SpecError(
-                        f"{self.reader.name} cannot be a scorer: with a prefix cache it gives "
-                        f"{log_prob:.4f} nats where its own forward pass gives {expected:.4f}"
-                    )
+                plain = plain_log_probs(self.reader.view, query.context + answer.before, answer.ids)
+                self.reader.check("scorer", log_prob, fmean(plain))
         self.clear()
         self._stats = ScorerStats()
-
-    @torch.no_grad()
-    def plain_log_prob(self, context: Ids, answer: Ids) -> float:
-        """The mean log-probability of ``answer`` by the model's own pass over both, in nats."""
-        ids = torch.tensor([context + answer], device=self.reader.layout.device)
-        logits = self.reader.view(input_ids=ids, use_cache=False).logits[0, len(context) - 1 : -1].float()
-        return float(logits.log_softmax(-1).gather(1, ids[0, len(context) :, None]).mean())

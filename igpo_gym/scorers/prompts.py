@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from igpo_gym.episode import Belief
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, TranscriptTooLongError
 from igpo_gym.lm.framing import AnswerIds, Framing, Ids
 from igpo_gym.scorers.interface import BeliefRequest, check_tokens
 
-__all__ = ["AnswerIds", "Prompt", "Query", "belief_of", "check_probe", "query_of"]
+__all__ = [
+    "AnswerIds",
+    "Prompt",
+    "Query",
+    "belief_of",
+    "check_lengths",
+    "check_probe",
+    "length_of",
+    "query_of",
+]
 
 STARTS = ("Paris", "the", "a", "X", "7", "1959", "É", "北", "(", '"')
 """How answers begin, to find out whether a tokenizer joins whatever answer with what stands before it."""
@@ -78,6 +87,27 @@ def check_probe(framing: Framing, prefix: str) -> None:
             f"the tokenizer {framing.name!r} joins {prefix[-1]!r}, the end of the answer probe, with every "
             "answer; give a probe that ends otherwise: probe=AnswerProbe(prefix, suffix)"
         )
+
+
+def length_of(query: Query) -> int:
+    """How many tokens a query has with its longest answer."""
+    return len(query.context) + max(len(answer.before) + len(answer.ids) for answer in query.answers)
+
+
+def check_lengths(lengths: Sequence[int], longest: int | None, reader: str) -> None:
+    """Raise TranscriptTooLongError, with the places, for ``lengths`` in tokens beyond the ``longest``.
+
+    ``reader`` says what reads no more; with None as the longest it reads whatever comes.
+    """
+    too_long = {
+        place: f"a transcript with its probe and answer has {length} tokens, but {reader} reads at most "
+        f"{longest}"
+        for place, length in enumerate(lengths)
+        if longest is not None and length > longest
+    }
+    if too_long:
+        problems = tuple(too_long.values())
+        raise TranscriptTooLongError(problems[0], tuple(too_long), problems)
 
 
 def belief_of(tokens: Sequence[Sequence[float]], asked: Sequence[AnswerIds] = ()) -> Belief:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -17,7 +16,7 @@ from igpo_gym.lm.served import served_model, served_tokenizer
 from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
-from igpo_gym.scorers.prompts import Prompt, Query, belief_of, check_probe, query_of
+from igpo_gym.scorers.prompts import Prompt, Query, belief_of, check_lengths, check_probe, length_of, query_of
 from igpo_gym.scorers.wire import DIALECTS, TOO_LONG, Dialect, Scores
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
@@ -119,7 +118,9 @@ class RemoteScorer:
         asked = [query_of(self.framing, request, self.max_aliases) for request in requests]
         if self._server.closed:
             raise ScoringError(f"the scorer at {self._server.url} is closed")
-        self._check_lengths(asked)
+        check_lengths(
+            [length_of(query) for query in asked], self.longest, f"{self.model!r} at {self._server.url}"
+        )
         different = list(dict.fromkeys(asked))
         answers = dict(zip(different, parallel(self._ask, different, self._concurrency), strict=True))
         beliefs = {query: answer for query, answer in answers.items() if isinstance(answer, Belief)}
@@ -127,11 +128,8 @@ class RemoteScorer:
             raise TranscriptTooLongError(str(answers[asked[too_long[0]]]), too_long)
         sent = sum(len(prompt.ids) for query in beliefs for prompt in query.prompts)
         with self._lock:
-            self._stats = replace(
-                self._stats,
-                requests=self._stats.requests + len(requests),
-                tokens_forwarded=self._stats.tokens_forwarded + sent,
-                seconds=self._stats.seconds + time.perf_counter() - started,
+            self._stats = self._stats.plus(
+                requests=len(requests), tokens_forwarded=sent, seconds=time.perf_counter() - started
             )
         return [beliefs[query] for query in asked]
 
@@ -152,17 +150,6 @@ class RemoteScorer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._server.url!r}, model={self.model!r}, kind={self.kind!r})"
-
-    def _check_lengths(self, queries: Sequence[Query]) -> None:
-        lengths = [length_of(query) for query in queries]
-        longest = self.longest
-        if longest is not None and max(lengths, default=0) > longest:
-            too_long = tuple(place for place, length in enumerate(lengths) if length > longest)
-            raise TranscriptTooLongError(
-                f"a transcript with its probe and answer has {lengths[too_long[0]]} tokens, but "
-                f"{self.model!r} at {self._server.url} reads at most {longest}",
-                too_long,
-            )
 
     def _ask(self, query: Query) -> Belief | str:
         """The belief, or the server's words for a transcript that is too long."""
@@ -213,8 +200,3 @@ class RemoteScorer:
             "that is sent as token ids. vLLM and SGLang do; the servers of llama.cpp and llama-cpp-python "
             f"do not. Asked {'; '.join(problems)}"
         )
-
-
-def length_of(query: Query) -> int:
-    """How many tokens the longest prompt of a query has."""
-    return max(len(prompt.ids) for prompt in query.prompts)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from igpo_gym.adapters.trl.transcripts import Verbatim
 from igpo_gym.episode import Belief
-from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
+from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from igpo_gym.scorers.prompts import Prompt, belief_of, query_of
+from igpo_gym.scorers.prompts import Prompt, belief_of, check_lengths, length_of, query_of
 from igpo_gym.scorers.remote import MAX_ALIASES, RemoteScorer
 
 if TYPE_CHECKING:
@@ -146,15 +146,7 @@ class ColocatedScorer:
         """
         queries = [query_of(self.framing, request, self.max_aliases) for request in requests]
         longest = self._generation.llm.llm_engine.model_config.max_model_len - 1  # it must sample one token
-        too_long = tuple(
-            place
-            for place, query in enumerate(queries)
-            if max(len(prompt.ids) for prompt in query.prompts) > longest
-        )
-        if too_long:
-            raise TranscriptTooLongError(
-                f"a transcript with its probe is longer than the {longest} tokens that vLLM reads", too_long
-            )
+        check_lengths([length_of(query) for query in queries], longest, "vLLM")
         prompts = list(dict.fromkeys(prompt for query in queries for prompt in query.prompts))
         scores = dict(zip(prompts, self._ask(prompts), strict=True))
         return [belief_of([scores[prompt] for prompt in query.prompts], query.answers) for query in queries]

@@ -12,12 +12,11 @@ import torch
 
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.episode import Episode, Message
-from igpo_gym.errors import SpecError
 from igpo_gym.lm.decoding import Draft, decode
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.policy import Sampling
-from igpo_gym.lm.reader import CausalReader
+from igpo_gym.lm.reader import CausalReader, plain_log_probs
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.specs import fingerprint
 
@@ -191,10 +190,7 @@ class LanguageModelPolicy:
         return self
 
     def _check(self) -> None:
-        """Compare a few log-probabilities with the model's own forward pass: a wrong mask would be silent.
-
-        Raises SpecError if they differ by more than rounding explains.
-        """
+        """Compare a few log-probabilities with the model's own, as :meth:`CausalReader.check` does."""
         vocabulary = len(self.reader.view.get_input_embeddings().weight)
         drafts = [
             Draft(tuple(7 * number % vocabulary for number in range(length)), room, seed=length)
@@ -204,24 +200,10 @@ class LanguageModelPolicy:
             self.reader.refresh()
             decode(self.reader, drafts, Sampling(), vocabulary, lambda draft, token: False)
             self.reader.clear()
-        tolerance = 1e-3 if self.reader.layout.dtype in (torch.float32, torch.float64) else 0.1
         for draft in drafts:
-            expected = plain_log_probs(self.reader, draft.context, draft.ids)
-            for log_prob, plain in zip(draft.log_probs, expected, strict=True):
-                if not abs(log_prob - plain) <= tolerance * max(1.0, abs(plain)):
-                    raise SpecError(
-                        f"{self.reader.name} cannot be a policy: with a cache it gives {log_prob:.4f} nats "
-                        f"where its own forward pass gives {plain:.4f}"
-                    )
-
-
-@torch.no_grad()
-def plain_log_probs(reader: CausalReader, context: Sequence[int], ids: Sequence[int]) -> list[float]:
-    """The log-probabilities of ``ids`` after ``context`` from one forward pass over all of them, in nats."""
-    tokens = torch.tensor([[*context, *ids]], device=reader.layout.device)
-    logits = reader.view(input_ids=tokens, use_cache=False).logits[0, len(context) - 1 : -1].float()
-    log_probs: list[float] = logits.log_softmax(-1).gather(1, tokens[0, len(context) :, None])[:, 0].tolist()
-    return log_probs
+            plain = plain_log_probs(self.reader.view, draft.context, draft.ids)
+            for log_prob, own in zip(draft.log_probs, plain, strict=True):
+                self.reader.check("policy", log_prob, own)
 
 
 def end_ids(model: PreTrainedModel) -> frozenset[int]:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +24,7 @@ from igpo_gym.agents.training.settings import sampler_options
 from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.policy import Sampling
+from igpo_gym.lm.reader import plain_log_probs
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.scorers.prompts import Prompt
 from igpo_gym.scorers.wire import DIALECTS
@@ -186,10 +188,8 @@ class ServedSampler(RemotePolicy):
             (scores,) = dialect.read(self._control.post(dialect.path, body), [prompt])
         except (ServerError, ValueError) as problem:
             raise SamplingError(f"no log-probabilities from {self._control.url}: {problem}") from None
-        with torch.no_grad():
-            logits = trained.model(input_ids=torch.tensor([ids], device=trained.model.device)).logits[0, :-1]
-        own = logits.float().log_softmax(-1).gather(1, torch.tensor(ids[1:], device=logits.device)[:, None])
-        gap = float((own[:, 0].cpu() - torch.tensor([score.log_prob for score in scores])).abs().mean())
+        own = plain_log_probs(trained.model, ids[:1], ids[1:])
+        gap = fmean(abs(ours - score.log_prob) for ours, score in zip(own, scores, strict=True))
         if not gap <= WRONG_WEIGHTS:
             raise SamplingError(
                 f"{self._control.url} took the weights and computes with others: it is {gap:.2f} nats off a "

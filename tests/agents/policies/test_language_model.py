@@ -380,7 +380,7 @@ class Misplaced(LlamaForCausalLM):
 
 
 def test_a_model_whose_numbers_differ_is_refused() -> None:
-    with pytest.raises(SpecError, match="Misplaced cannot be a policy: with a cache it gives"):
+    with pytest.raises(SpecError, match="Misplaced cannot be a policy: with a prefix cache it gives"):
         make_policy(Misplaced(make_model().config).eval())
 
 
