@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 
@@ -41,8 +41,6 @@ class Store(Protocol):
 
 
 StoreT = TypeVar("StoreT", bound=Store)
-Past: TypeAlias = "tuple[StoreT, int]"
-"""The first so many tokens of a store."""
 
 
 @dataclass(slots=True, eq=False)
@@ -110,9 +108,10 @@ class PrefixTree(Generic[StoreT]):
         self.size += node.store.size - before
         return node
 
-    def past(self, node: Node[StoreT], length: int) -> tuple[Past[StoreT], ...]:
-        """The stores that make up the first ``length`` tokens of a transcript that ends in ``node``."""
-        pasts: list[Past[StoreT]] = []
+    def past(self, node: Node[StoreT], length: int) -> tuple[tuple[StoreT, int], ...]:
+        """The stores that make up the first ``length`` tokens of a transcript ending in ``node``, each with
+        the number of its tokens that these are."""
+        pasts: list[tuple[StoreT, int]] = []
         while node.parent is not None:
             pasts.append((node.store, length - node.start))
             node, length = node.parent, node.start

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-Ids = npt.NDArray[np.int64]
+IdArray = npt.NDArray[np.int64]
 
 CHUNK = 64
 """Queries of a chunk: with more, more scores are computed for nothing; with less, the products are small."""
@@ -117,14 +117,14 @@ class Packing:
         return torch.add(rows, stretch.start - begin)
 
 
-def pack(transcripts: Sequence[Ids], shared: bool = True) -> tuple[Packing, list[Ids]]:
+def pack(transcripts: Sequence[IdArray], shared: bool = True) -> tuple[Packing, list[IdArray]]:
     """Put transcripts, of at least one token each, into a row; returns for each in which rows its tokens are.
 
     Of a transcript that is the beginning of one before it, nothing is added. Not ``shared``, all stand in
     full.
     """
     stretches: list[Stretch] = []
-    rows: list[Ids] = []
+    rows: list[IdArray] = []
     tokens = 0
     for number, ids in enumerate(transcripts):
         like, known = longest_prefix(ids, transcripts[:number] if shared else ())
@@ -137,7 +137,7 @@ def pack(transcripts: Sequence[Ids], shared: bool = True) -> tuple[Packing, list
     return Packing(tuple(stretches)), rows
 
 
-def longest_prefix(ids: Ids, others: Sequence[Ids]) -> tuple[int, int]:
+def longest_prefix(ids: IdArray, others: Sequence[IdArray]) -> tuple[int, int]:
     """Which of the others shares the longest beginning with ``ids``, and how many tokens that has.
 
     >>> longest_prefix(np.array([1, 2, 3]), [np.array([1, 5]), np.array([1, 2])])
@@ -148,13 +148,13 @@ def longest_prefix(ids: Ids, others: Sequence[Ids]) -> tuple[int, int]:
     return best, lengths[best] if lengths else 0
 
 
-def _shared(left: Ids, right: Ids) -> int:
+def _shared(left: IdArray, right: IdArray) -> int:
     length = min(len(left), len(right))
     differ = left[:length] != right[:length]
     return int(differ.argmax()) if differ.any() else length
 
 
-def _runs(rows: Ids) -> tuple[slice, ...]:
+def _runs(rows: IdArray) -> tuple[slice, ...]:
     """Ascending runs of consecutive rows as slices."""
     if not len(rows):
         return ()

@@ -95,7 +95,7 @@ class Told:
     """How many its transcript and its answers have."""
 
 
-class Served:
+class ServedScorer:
     """A scorer and the version of its weights, at work for many callers.
 
     One thread asks the scorer, in batches of what all callers want. Weights change between two batches, so
@@ -194,7 +194,7 @@ def make_app(
 
     Without ``pushes`` there is no ``POST /weights``.
     """
-    served = Served(scorer)
+    served = ServedScorer(scorer)
     answers: Counter[int] = Counter()
     beliefs = waiting = 0
     loading = asyncio.Lock()

@@ -123,7 +123,7 @@ class HTTPSearch:
             return self._replicas.post(
                 self._path,
                 dialect.ask(part, k),
-                answer_bytes(len(part), k),
+                passages_bytes(len(part), k),
                 lambda answer: dialect.read(answer, part, k, self.options.id),
                 hidden=part,  # a log must not hold the questions of a protected set
             )
@@ -179,10 +179,10 @@ class HTTPSearchWithAccess(HTTPSearch):
         return list(chain.from_iterable(parallel(found, parts, self.options.concurrency)))
 
 
-def answer_bytes(queries: int, k: int) -> int:
+def passages_bytes(queries: int, k: int) -> int:
     """How long an answer may be: 64 KB a passage, of which a server that ignores ``topk`` may give ten.
 
-    >>> answer_bytes(queries=1, k=3) >> 10
+    >>> passages_bytes(queries=1, k=3) >> 10
     4736
     """
     return (4 << 20) + queries * max(k, 10) * (64 << 10)

@@ -15,7 +15,7 @@ from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient
 
 from igpo_gym.adapters.verl.scorer import (
     MixedWeightsError,
-    PolicyScorer,
+    RolloutScorer,
     policy_request,
     prompt_log_probs,
 )
@@ -43,12 +43,12 @@ TWO = (
 )
 
 
-def beliefs(server: TellingServer, requests: Any = TWO, **changes: Any) -> tuple[list[Belief], PolicyScorer]:
+def beliefs(server: TellingServer, requests: Any = TWO, **changes: Any) -> tuple[list[Belief], RolloutScorer]:
     """What the server's policy believes, asked as an agent loop asks."""
 
-    async def run() -> tuple[list[Belief], PolicyScorer]:
+    async def run() -> tuple[list[Belief], RolloutScorer]:
         loop = asyncio.get_running_loop()
-        scorer = PolicyScorer(server.framing, policy_request(server, "r"), loop, **{"pause": 0.0, **changes})
+        scorer = RolloutScorer(server.framing, policy_request(server, "r"), loop, **{"pause": 0.0, **changes})
         return await asyncio.to_thread(scorer.score, requests), scorer
 
     return asyncio.run(run())

@@ -22,7 +22,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from igpo_gym.adapters.verl import SearchAgentLoop, dataset
 from igpo_gym.adapters.verl.cpu import Server, small, vllm_server
-from igpo_gym.adapters.verl.scorer import PolicyScorer, policy_request
+from igpo_gym.adapters.verl.scorer import RolloutScorer, policy_request
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.episode import Belief, Episode, Segment
 from igpo_gym.lm.framing import Framing
@@ -54,7 +54,7 @@ class Rollout:
 
         async def run() -> tuple[list[Belief], int | None]:
             ask = policy_request(self.server.client, "r")
-            scorer = PolicyScorer(self.framing, ask, asyncio.get_running_loop())
+            scorer = RolloutScorer(self.framing, ask, asyncio.get_running_loop())
             return await asyncio.to_thread(scorer.score, requests), scorer.weights
 
         return asyncio.run(run())

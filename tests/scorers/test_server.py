@@ -34,7 +34,7 @@ from igpo_gym.scorers.beliefs import BeliefServerScorer, push_weights
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_of
-from igpo_gym.scorers.server import Limits, Pushes, Served, make_app
+from igpo_gym.scorers.server import Limits, Pushes, ServedScorer, make_app
 from tests.scorers.servers import Refusal, running
 from tests.search.servers import in_thread
 
@@ -375,7 +375,7 @@ def test_a_batch_that_fails_pushes_once(local: TransformersScorer, monkeypatch: 
         return answer(queries)
 
     monkeypatch.setattr(scorer, "answer", once)
-    served = Served(scorer)
+    served = ServedScorer(scorer)
     try:
         asked = Asked(REQUESTS[0])
         with pytest.raises(RuntimeError):

@@ -22,14 +22,14 @@ with needs("igpo_gym.adapters.verl", "verl", "verl"):
 from igpo_gym.adapters.verl.estimators import LAST, REGISTERED, check_algorithm
 from igpo_gym.adapters.verl.loop import SearchAgentLoop, TurnRewards, stop_params
 from igpo_gym.adapters.verl.rows import AGENT, dataset
-from igpo_gym.adapters.verl.scorer import PolicyScorer
+from igpo_gym.adapters.verl.scorer import RolloutScorer
 from igpo_gym.libraries import needs
 
 __all__ = [
     "AGENT",
     "LAST",
     "REGISTERED",
-    "PolicyScorer",
+    "RolloutScorer",
     "SearchAgentLoop",
     "TurnRewards",
     "check_algorithm",

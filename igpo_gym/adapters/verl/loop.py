@@ -28,7 +28,7 @@ from igpo_gym.adapters.verl.scorer import (
     ENGINES,
     PAUSE,
     MixedWeightsError,
-    PolicyScorer,
+    RolloutScorer,
     is_aborted,
     policy_request,
 )
@@ -215,13 +215,13 @@ class SearchAgentLoop(AgentLoopBase):
             await _apart(self._records.write, episode)
         return self._output(engine, episode, span, course)
 
-    def _scorer(self, course: Course) -> PolicyScorer | None:
+    def _scorer(self, course: Course) -> RolloutScorer | None:
         """The policy as the scorer of one episode, where that is what the settings say."""
         if not self._played.by_policy:
             return None
         # Under full determinism a request's id is that of the engine's, where no two may share one.
         at_once = {"at_once": 1} if self.rollout_config.get("full_determinism", False) else {}
-        return PolicyScorer(
+        return RolloutScorer(
             self._framing,
             policy_request(self.server_manager, course.request),
             asyncio.get_running_loop(),

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from verl.workers.rollout.llm_server import LLMServerClient
 
 from igpo_gym.episode import Belief
-from igpo_gym.errors import ScoringError, TranscriptTooLongError
+from igpo_gym.errors import ScoringError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.scorers.interface import BeliefRequest
-from igpo_gym.scorers.prompts import Prompt, belief_of, query_of
+from igpo_gym.scorers.prompts import Prompt, belief_of, check_lengths, length_of, query_of
 from igpo_gym.scorers.remote import MAX_ALIASES
 from igpo_gym.scorers.wire import FLOOR, ROUNDING
 
@@ -50,7 +50,7 @@ Ask = Callable[[Sequence[int]], Awaitable[Any]]
 
 
 @dataclass(slots=True, eq=False)
-class PolicyScorer:
+class RolloutScorer:
     """Beliefs of the policy as it rolls out (an ``AnswerScorer``), for one episode.
 
     A call asks about all its requests at once, a prompt for each of the first ``max_aliases`` answers, and
@@ -80,14 +80,8 @@ class PolicyScorer:
         prompts = [query.prompts for query in queries]
         answers = [query.answers for query in queries]
         if self.longest is not None:
-            room = self.longest - 1
-            too_long = [i for i, each in enumerate(prompts) if max(len(prompt.ids) for prompt in each) > room]
-            if too_long:
-                raise TranscriptTooLongError(
-                    f"a transcript with its answer is longer than the {room} tokens that a rollout server "
-                    "scores (actor_rollout_ref.rollout.max_model_len)",
-                    tuple(too_long),
-                )
+            server = "a rollout server (actor_rollout_ref.rollout.max_model_len)"
+            check_lengths([length_of(query) for query in queries], self.longest - 1, server)
         flat = [prompt for each in prompts for prompt in each]
         scored = iter(asyncio.run_coroutine_threadsafe(self._of_one_version(flat), self.loop).result())
         return [belief_of([next(scored).log_probs for _ in each], each) for each in answers]
