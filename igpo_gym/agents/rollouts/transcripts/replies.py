@@ -136,12 +136,22 @@ def _spaced(_: re.Match[str], told: str) -> tuple[str, str, str] | None:
     return (title, text + end + rest, "") if sign else None
 
 
+_BALANCED = r"[^\n()]*+(?:\((?:[^\n()]|\([^\n()]*+\))*+\)[^\n()]*+)*+"
+"""Text in which each parenthesis is closed, one within another at most."""
+
+_TITLE = rf'((?:{_BALANCED}|"[^\n]*?")(?=\)(?:\s|\Z))|[^\n]*?(?=\)))\)'
+"""A title up to the parenthesis that closes it: one with parentheses of its own, else one between quotation
+marks, else up to the first one."""
+
+_ADDRESS = r"\(((?:[^\s\]()]|\([^\s\]()]*+\))*+(?=\))|[^\s\])]*)\)"
+"""An address in parentheses, which may hold pairs of them."""
+
 _FORMS: tuple[Callable[[str], Found], ...] = (
     _json,
-    _by(r"^Doc \d+ ?\(Title: ([^\n]*?)\)", lambda found, text: (found[1], text, "")),
+    _by(rf"^Doc \d+ ?\(Title: {_TITLE}", lambda found, text: (found[1], text, "")),
     _by(r'^\(\d+\)\s?"?Title:', _title_text),
     _by(r"^\(\d+\)", _spaced),
-    _by(r"^\d+\. \[([^\n]*?)\]\(([^\s\])]*)\)", lambda found, text: (found[1], text, found[2])),
-    _by(r'(?:\A|\n\n)"([^"\n]+)"\n', lambda found, text: (found[1], text, "")),
+    _by(rf"^\d+\. \[([^\n]*?)\]{_ADDRESS}", lambda found, text: (found[1], text, found[2])),
+    _by(r'(?:\A|\n\n)("[^\n]+")\n', lambda found, text: (found[1], text, "")),
 )
 """The forms, in the order in which they are tried; a reply in none of them is a text."""

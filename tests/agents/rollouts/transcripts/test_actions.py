@@ -133,3 +133,50 @@ def test_blocks_are_those_of_the_pattern(text: str) -> None:
 def test_thoughts_are_those_of_the_pattern(text: str) -> None:
     pattern = re.compile(r"<think>.*?</think>|\A(?:(?!<think>).)*?</think>", re.DOTALL)
     assert without_thoughts(text) == pattern.sub("", text)
+
+
+TITLES = [
+    "Danzig",
+    "Danzig (city)",
+    '"Heroes" (David Bowie album)',
+    "(You Gotta) Fight for Your Right (To Party!)",
+    "Local H (band (old) name)",
+    'The "X" story',
+    "",
+]
+
+
+@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(
+    "form", ["Doc 1(Title: {}) {}\n", 'Doc 1(Title: "{}") {}\n', '"{}"\n{}\n', "1. [{}](http://a)\n{}\n"]
+)
+def test_a_title_with_signs_of_its_own_is_read_whole(title: str, form: str) -> None:
+    text = 'A port (of "Pomerania") at the sea (see below).'
+    if form.startswith('"') and not title:
+        return
+    (found,) = results([CALL], [form.format(title, text)], Corpus())
+    assert [(each.title, each.text) for each in found.passages[0]] == [(title, text)]
+
+
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        ('Doc 1(Title: "Foo :)") a (b)', ("Foo :)", "a (b)")),
+        ("Doc 1(Title: Foo (b) a", ("Foo (b", "a")),
+        ("Doc 1(Title: Foo)a", ("Foo", "a")),
+    ],
+)
+def test_a_title_with_half_a_pair_of_parentheses_is_read_as_far_as_can_be_told(
+    reply: str, shown: tuple[str, str]
+) -> None:
+    (found,) = results([CALL], [reply], Corpus())
+    assert [(each.title, each.text) for each in found.passages[0]] == [shown]
+
+
+def test_an_address_may_hold_parentheses() -> None:
+    reply = "1. [A (b)](http://a/b_(c))\nfirst\n\n2. [B](http://b_(c)\nsecond"
+    (found,) = results([CALL], [reply], Corpus())
+    assert [(each.id, each.text) for each in found.passages[0]] == [
+        ("http://a/b_(c)", "first"),
+        ("http://b_(c", "second"),
+    ]
