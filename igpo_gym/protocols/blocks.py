@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -214,7 +214,7 @@ class TagForm:
         tool = spec_named(tag, tools)
         arguments: dict[str, Any] = {tool.first: _value(content, tool, tool.first)}
         if attributes:
-            arguments |= _attributes(tag, attributes, tool)
+            arguments |= _arguments(tag, attributes, tool)
         return (checked_call(tool, arguments),)
 
     def write(self, call: ToolCall, tools: Tools) -> str:
@@ -241,17 +241,27 @@ class TagForm:
 _ATTRIBUTE = re.compile(r"""\s+([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 
 
-def _attributes(tag: str, text: str, tool: ToolSpec) -> Mapping[str, Any]:
-    found: dict[str, Any] = {}
+def attributes(tag: str, text: str) -> Iterator[tuple[str, str]]:
+    """The names and values of a tag's attributes. Raises ValueError for a text that is none.
+
+    >>> list(attributes("open", ' page="2"'))
+    [('page', '2')]
+    """
     place = 0
     while match := _ATTRIBUTE.match(text, place):
-        name, place = match[1], match.end()
-        if name in found or name == tool.first:
-            raise ValueError(f"<{tag}> has {name} twice")
+        place = match.end()
         value = match[2] if match[2] is not None else match[3]
-        found[name] = _value(value.replace("&quot;", '"'), tool, name)
+        yield match[1], value.replace("&quot;", '"')
     if text[place:].strip():
         raise ValueError(f'the attributes of <{tag}> cannot be read; write them like page="2"')
+
+
+def _arguments(tag: str, text: str, tool: ToolSpec) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in attributes(tag, text):
+        if name in found or name == tool.first:
+            raise ValueError(f"<{tag}> has {name} twice")
+        found[name] = _value(value, tool, name)
     return found
 
 

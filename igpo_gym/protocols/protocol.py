@@ -28,6 +28,9 @@ from igpo_gym.tools.searching import SEARCH
 
 Results: TypeAlias = Sequence[tuple[ToolCall, ToolResult]]
 
+INVALID = "Invalid message: "
+"""What the reply to an invalid message begins with."""
+
 THINK_OPENING = "<think>"
 """What opens the agent's message in a protocol that prefills its thought."""
 
@@ -208,7 +211,7 @@ class TextProtocol:
 
     def invalid(self, reason: str, answer_only: bool = False) -> str:
         """The body of a reply to an invalid message."""
-        return f"Invalid message: {reason}. {self.advice(answer_only)}"
+        return f"{INVALID}{reason}. {self.advice(answer_only)}"
 
     def last_call(self) -> str:
         """What a reply says when only an answer is still allowed."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
+from igpo_gym.protocols.blocks import attributes
 from igpo_gym.protocols.messages import call, parsed
 
 TAGS = {
@@ -19,14 +22,14 @@ TAGS = {
     "code": "code",
     "python": "code",
 }
-"""The tags around a call of a tool by its name, each with the argument that stands in it."""
+"""The tags around a call of a tool by its name, each with the argument that stands in it; for tools of other
+names ``arguments``."""
 
 FINAL = frozenset(
     ("answer", "final_answer", "submit", "submit_answer", "submit_final_answer", "finish", "give_answer")
 )
 """The tools whose call is the answer."""
 
-_TAG = re.compile(rf"<({'|'.join(TAGS)})>")
 _TOOL_CALL = re.compile("<(tool_call)>")
 _FUNCTION = re.compile(r"<function=([^<>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^<>\s]+)>\n?")
@@ -36,8 +39,11 @@ _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _THOUGHT, _THOUGHT_END = re.compile("<(think)>"), "</think>"
 
 
-def action(message: str, calls: Sequence[ToolCall] = (), plain_answers: bool = False) -> Action:
-    """What a message does. ``calls`` are those that a library handed over beside its text.
+def action(
+    message: str, calls: Sequence[ToolCall] = (), plain_answers: bool = False, called: str = ""
+) -> Action:
+    """What a message does. ``calls`` are those that a library handed over beside its text, and ``called`` is
+    a tool of which it is known that it was called by its tag.
 
     What stands in a thought that was closed does nothing. Calls go before answers, an answer being between
     ``<answer>`` tags, in ``\\boxed{}``, or the argument of a final tool; with ``plain_answers`` a message
@@ -52,7 +58,7 @@ def action(message: str, calls: Sequence[ToolCall] = (), plain_answers: bool = F
     """
     said = without_thoughts(message)
     try:
-        found = list(calls) or _tool_calls(said) or _tagged_calls(said)
+        found = list(calls) or _tool_calls(said) or tagged_calls(said, called)
     except ValueError as problem:
         return Invalid(str(problem))
     if found:
@@ -113,12 +119,42 @@ def boxed(text: str) -> str:
     return ""
 
 
-def _tagged_calls(text: str) -> list[ToolCall]:
-    return [
-        ToolCall(found[1], {TAGS[found[1]]: inner.strip()})
-        for found, inner in blocks(text, _TAG)
-        if inner.strip()
-    ]
+def tag_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Matches the opening tags of these names: the name, and the attributes of one that has some."""
+    return re.compile(rf"<({'|'.join(map(re.escape, filter(None, names)))})(\s[^<>]*)?>")
+
+
+def last_tag(message: str) -> str:
+    """The name of the tag whose closing ends a message; empty where none does.
+
+    >>> last_tag("<calc>6*7</calc>\\n"), last_tag("So.")
+    ('calc', '')
+    """
+    found = re.search(r"</(\w+)>\Z", message.rstrip())
+    return found[1] if found else ""
+
+
+def tagged_calls(text: str, called: str = "") -> list[ToolCall]:
+    """The calls in tags, of tools of the known names and of ``called``.
+
+    >>> tagged_calls('<open page="2">Salman</open>')
+    [ToolCall(tool='open', arguments={'document': 'Salman', 'page': 2})]
+    """
+    return [tagged_call(*each) for each in blocks(text, tag_pattern((*TAGS, called))) if each[1].strip()]
+
+
+def tagged_call(tag: re.Match[str], inner: str) -> ToolCall:
+    """The call in a tag that :func:`tag_pattern` matched. An attribute that is JSON is what that means."""
+    arguments: dict[str, Any] = {TAGS.get(tag[1], "arguments"): inner.strip()}
+    with suppress(ValueError):
+        arguments |= {name: _value(value) for name, value in attributes(tag[1], tag[2] or "")}
+    return ToolCall(tag[1], arguments)
+
+
+def _value(text: str) -> Any:
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return text
 
 
 def _tool_calls(text: str) -> list[ToolCall]:

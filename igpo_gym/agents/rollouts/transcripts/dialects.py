@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect
+from igpo_gym.agents.rollouts.transcripts.marks import Dialect, beginning
 from igpo_gym.agents.rollouts.transcripts.r1_searcher import R1_SEARCHER
 from igpo_gym.agents.rollouts.transcripts.research import RESEARCH
 from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1
@@ -23,7 +23,7 @@ def first_reply(text: str) -> tuple[int, Dialect] | None:
     (21, 'search-r1')
     >>> first_reply("<search>port</search>")
     """
-    found = [(match.start(), each) for each in DIALECTS if (match := each.reply.search(text))]
+    found = [(beginning(match), each) for each in DIALECTS if (match := each.reply.search(text))]
     return min(found, key=lambda each: each[0], default=None)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.fields import about, question_in
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
-from igpo_gym.agents.rollouts.transcripts.replies import results
+from igpo_gym.agents.rollouts.transcripts.replies import REFUSED, refused, results
 from igpo_gym.data.reading import Corpus
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Action, Segment, ToolCalls, Turn
@@ -25,31 +25,37 @@ _PROMPTS = frozenset(("prompt", "input", "chat_prompt", "system_prompt", "questi
 
 
 def reply_between(
-    before: tuple[str, ...], opening: str, closing: str, after: str, agent: tuple[str, ...], also: str = ""
+    call: str, opening: str, closing: str, after: str, agent: tuple[str, ...], refusal: str = "(?!)"
 ) -> re.Pattern[str]:
     """The pattern of replies between two marks.
 
-    A reply begins where one of ``before`` ends, so that what else looks like one is the agent's own text. It
-    ends at its closing mark with the blanks ``after`` that the source puts there; a closing mark without them
-    is one that a document spells, unless there is no other. A reply that the end of the text cuts is one too,
-    if none of the marks ``agent`` follows; one that is not closed elsewhere has the group ``unclosed``.
-    ``also`` is the pattern of other stretches that the environment writes.
+    A reply begins behind what the pattern ``call`` matches, so that what else looks like one is the agent's
+    own text. It ends at its closing mark with the blanks ``after`` that the source puts there; a closing mark
+    without them is one that a document spells, unless there is no other. A reply that the end of the text
+    cuts is one too, if none of the marks ``agent`` follows; one that is not closed elsewhere has the group
+    ``unclosed``.
+    ``refusal`` is the pattern of what the environment writes behind a message that is invalid.
 
-    >>> pattern = reply_between(("</search>",), "<result>", "</result>", "!", ("<think>",))
-    >>> pattern.search("<search>a</search> <result>x</result> y</result>!So")[0]
-    ' <result>x</result> y</result>!'
+    >>> pattern = reply_between("</search>", "<result>", "</result>", "!", ("<think>",))
+    >>> found = pattern.search("<search>a</search> <result>x</result> y</result>!So")
+    >>> found["call"], found["body"]
+    ('</search>', 'x</result> y')
     """
-    start = "|".join(f"(?<={re.escape(mark)})" for mark in before)
-    opened, close = rf"(?:{start})\s*{re.escape(opening)}", re.escape(closing)
+    opened, close = re.escape(opening), re.escape(closing)
     acts = "|".join(map(re.escape, (*agent, closing)))
     forms = (
-        rf"{opened}(?P<body>(?:(?!{re.escape(opening)}).)*?){close}(?:{after})",
-        rf"{opened}(?P<bare>.*?){close}",
-        rf"{opened}(?P<cut>(?:(?!{acts}).)*)\Z",
-        rf"{opened}(?P<unclosed>)",
-        *([also] if also else []),
+        rf"(?P<body>(?:(?!{opened}).)*?){close}(?:{after})",
+        rf"(?P<bare>.*?){close}",
+        rf"(?P<cut>(?:(?!{acts}).)*)\Z",
+        r"(?P<unclosed>)",
     )
-    return re.compile("|".join(forms), re.DOTALL)
+    served = rf"(?P<call>{call})\s*{opened}(?:{'|'.join(forms)})"
+    return re.compile(rf"{served}|(?P<refusal>{refusal})", re.DOTALL)
+
+
+def beginning(reply: re.Match[str]) -> int:
+    """Where a reply begins that a dialect's pattern matched: behind the call."""
+    return max(reply.start(), reply.end("call"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,10 @@ class Dialect:
     """A mark that texts of the project have."""
     reply: re.Pattern[str]
     """A stretch that the environment wrote, blanks of the source's template included, such as
-    :func:`reply_between` gives. Its last group is what it says, or ``unclosed``."""
-    act: Callable[[str], Action]
-    """What a stretch of the agent does."""
+    :func:`reply_between` gives. The group ``call`` is what it follows, where it is the reply to one. Its last
+    group is what it says, or ``unclosed``."""
+    act: Callable[[str, bool], Action]
+    """What a stretch of the agent does, and whether the environment replied to it as to a call."""
     bodies: Callable[[str], list[str]] = lambda body: [body]
     """What a reply says, for each call of the message."""
     prompt: re.Pattern[str] | None = None
@@ -79,28 +86,26 @@ class Dialect:
         """The agent's stretches, each with the environment's behind it. The text is theirs, without gaps."""
         corpus, turns, place = Corpus(), list[Turn](), 0
         for match in self.reply.finditer(text):
+            start = beginning(match)
+            said, reply, place = text[place:start], text[start : match.end()], match.end()
             if match.lastgroup == "unclosed":
-                raise ValueError(
-                    f"a reply, {match[0].strip()!r:.40}, is never closed: who wrote on is unknown"
-                )
-            said, place = text[place : match.start()], match.end()
-            replied = match[0], match[match.lastgroup] if match.lastgroup else ""
+                raise ValueError(f"a reply, {reply.strip()!r:.40}, is never closed: who wrote on is unknown")
             if said or not turns:
-                turns.append(self._turn(said, corpus, *replied))
+                bodies = self.bodies(match[match.lastgroup]) if match.lastgroup else []
+                turns.append(self._turn(said, corpus, reply, bodies))
             else:  # two replies in a row
                 last = turns[-1]
-                more = Segment("environment", "assistant", replied[0])
-                joined = last.observation + replied[0]
+                more = Segment("environment", "assistant", reply)
+                joined = last.observation + reply
                 turns[-1] = replace(last, segments=(*last.segments, more), observation=joined)
         if (rest := text[place:]).strip():
             turns.append(self._turn(rest, corpus))
         return tuple(turns)
 
-    def _turn(self, said: str, corpus: Corpus, reply: str = "", body: str = "") -> Turn:
-        action = self.act(said)
+    def _turn(self, said: str, corpus: Corpus, reply: str = "", bodies: Sequence[str] = ()) -> Turn:
+        action = REFUSED if refused(bodies) else self.act(said, bool(reply))
         replied = (Segment("environment", "assistant", reply),) if reply else ()
         segments = (Segment("agent", "assistant", said), *replied)
-        bodies = self.bodies(body) if body else []
         found = results(action.calls, bodies, corpus) if isinstance(action, ToolCalls) else ()
         return Turn(said, action, segments, found, reply)
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.actions import action
+from igpo_gym.agents.rollouts.transcripts.actions import action, last_tag
 from igpo_gym.agents.rollouts.transcripts.dialects import first_reply
 from igpo_gym.agents.rollouts.transcripts.fields import question_in
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
-from igpo_gym.agents.rollouts.transcripts.replies import results
+from igpo_gym.agents.rollouts.transcripts.replies import REFUSED, refused, results
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.reading import Corpus
 from igpo_gym.episode import Role, Segment, ToolCalls, Turn
@@ -138,10 +138,12 @@ def _turns(rest: Sequence[Said], plain_answers: bool) -> tuple[Turn, ...]:
 
 
 def _turn(message: Said, replies: Sequence[Said], corpus: Corpus, plain_answer: bool) -> Turn:
-    does = action(message.text.removesuffix(written(message.calls)), message.calls, plain_answer)
+    text, bodies = message.text.removesuffix(written(message.calls)), _bodies(message, replies)
+    called = last_tag(text) if any(each.startswith("<information>") for each in bodies) else ""
+    does = REFUSED if refused(bodies) else action(text, message.calls, plain_answer, called)
     role: Role = "tool" if all(each.role == "tool" for each in replies) else "user"
     texts = [each.text for each in replies if each.text]
-    found = results(does.calls, _bodies(message, replies), corpus) if isinstance(does, ToolCalls) else ()
+    found = results(does.calls, bodies, corpus) if isinstance(does, ToolCalls) else ()
     segments = (
         Segment("agent", "assistant", message.text),
         *(Segment("environment", role, _ended(text)) for text in texts),

@@ -19,7 +19,7 @@ from igpo_gym.episode import Action
 _OPEN, _CLOSE = "<|begin_of_query|>", "<|end_of_query|>"
 
 
-def act(message: str) -> Action:
+def act(message: str, served: bool = False) -> Action:
     """A query that ends the message, else the answer in it.
 
     >>> act("I'll search:\\n\\n<|begin_of_query|> Irish Home Rule<|end_of_query|>").calls[0].arguments
@@ -34,7 +34,7 @@ R1_SEARCHER = Dialect(
     name="r1-searcher",
     tells=re.compile(r"<\|(?:begin|end)_of_(?:query|documents)\|>"),
     reply=reply_between(
-        (_CLOSE,),
+        re.escape(_CLOSE),
         "<|begin_of_documents|>",
         "<|end_of_documents|>",
         r"\n\n?|\Z",

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from igpo_gym.data.reading import Corpus
-from igpo_gym.episode import Passage, ToolCall, ToolResult
+from igpo_gym.episode import Invalid, Passage, ToolCall, ToolResult
+from igpo_gym.protocols.protocol import INVALID
 
 Found: TypeAlias = list[list[tuple[str, str, str]]]
 """For each query its passages, each with title, text and id; an empty id is to be made."""
@@ -38,10 +39,30 @@ def results(calls: Sequence[ToolCall], replies: Sequence[str], corpus: Corpus) -
     return tuple(_result(reply, corpus) for reply in replies)
 
 
-def _result(reply: str, corpus: Corpus) -> ToolResult:
+REFUSED = Invalid("the environment refused the message")
+
+
+def refused(replies: Sequence[str]) -> bool:
+    """Whether the environment refused the message, in the words of this package or of Search-R1.
+
+    >>> refused(["<information>\\nInvalid message: the answer is empty.\\n</information>"]), refused([])
+    (True, False)
+    """
+    return bool(replies) and all(_unwrapped(each).startswith(_REFUSALS) for each in replies)
+
+
+_REFUSALS = (INVALID, "My previous action is invalid.")
+
+
+def _unwrapped(reply: str) -> str:
     body = reply.strip()
     if (opening := _WRAPPER.match(body)) and body.endswith(closing := f"</{opening[1]}>"):
         body = body[opening.end() : -len(closing)].strip()
+    return body
+
+
+def _result(reply: str, corpus: Corpus) -> ToolResult:
+    body = _unwrapped(reply)
     for read in _FORMS:
         if found := read(body):
             return ToolResult(passages=tuple(tuple(_passages(each, corpus)) for each in found))

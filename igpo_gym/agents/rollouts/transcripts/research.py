@@ -16,7 +16,7 @@ from igpo_gym.episode import Action
 _OPEN, _CLOSE = "<search>", "</search>"
 
 
-def act(message: str) -> Action:
+def act(message: str, served: bool = False) -> Action:
     """A query that ends the message, else the answer in it.
 
     >>> act("<think> Where? </think> <search> Danzig </search>").calls[0].arguments
@@ -28,7 +28,7 @@ def act(message: str) -> Action:
 RESEARCH = Dialect(
     name="research",
     tells=re.compile(r"</search>\s*<result>|</result>"),
-    reply=reply_between((_CLOSE,), "<result>", "</result>", "", ("<think>", _OPEN, "<answer>")),
+    reply=reply_between(_CLOSE, "<result>", "</result>", "", ("<think>", _OPEN, "<answer>")),
     act=act,
     prompt=re.compile(r"\AA conversation between User and Assistant\..*?Assistant:", re.DOTALL),
 )

@@ -9,48 +9,63 @@ from __future__ import annotations
 
 import re
 
-from igpo_gym.agents.rollouts.transcripts.actions import TAGS, boxed
+from igpo_gym.agents.rollouts.transcripts.actions import (
+    TAGS,
+    boxed,
+    last_tag,
+    tag_pattern,
+    tagged_call,
+    without_thoughts,
+)
 from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between
-from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
+from igpo_gym.episode import Action, Answer, Invalid, ToolCalls
+from igpo_gym.protocols.protocol import INVALID
 
-_ACTION = re.compile(rf"<(answer|{'|'.join(TAGS)})>")
-_CALL = re.compile(rf"<({'|'.join(TAGS)})>")
+_CALL = rf"</(?:{'|'.join(TAGS)})>|</(?!(?:think|answer|information)>)\w+>(?=\n<information>\n)"
+"""The end of a call: of a tool of a known name, or in the form of the protocol ``tags`` of any."""
 
 
-def act(message: str) -> Action:
+def act(message: str, served: bool = False) -> Action:
     """The first action that a message closes; of calls in a row all.
 
-    >>> act("<think>where?</think><search> Danzig </search>")
+    What stands in a thought that was closed does nothing where something stands behind it, and no answer was
+    ever replied to as a call is.
+
+    >>> act("<think>where? <answer>Elbing</answer>?</think><search> Danzig </search>")
     ToolCalls(calls=(ToolCall(tool='search', arguments={'query': 'Danzig'}),))
     >>> act("<answer> Beijing </answer>")
     Answer(text='Beijing')
+    >>> act("<calc>6*7</calc>", served=True)
+    ToolCalls(calls=(ToolCall(tool='calc', arguments={'arguments': '6*7'}),))
     """
-    first = next(blocks(message, _ACTION), None)
-    if first is None:
-        return Invalid("no <search> or <answer> block is closed in the message")
-    opening, inner = first[0], first[1].strip()
-    if opening[1] == "answer":
-        text = boxed(inner) or inner
-        return Answer(text) if text else Invalid("the answer is empty")
-    calls = blocks(message, _CALL, place=opening.start())
-    return ToolCalls(tuple(ToolCall(found[1], {TAGS[found[1]]: text.strip()}) for found, text in calls))
+    names = (*TAGS, last_tag(message) if served else "answer")
+    for said in (without_thoughts(message), message):
+        found = list(blocks(said, tag_pattern(names)))
+        if not found:
+            continue
+        opening, inner = found[0][0], found[0][1].strip()
+        if opening[1] == "answer":
+            text = boxed(inner) or inner
+            return Answer(text) if text else Invalid("the answer is empty")
+        return ToolCalls(tuple(tagged_call(*each) for each in found if each[0][1] != "answer"))
+    return Invalid("no <search> or <answer> block is closed in the message")
 
 
 SEARCH_R1 = Dialect(
     name="search-r1",
     tells=re.compile(r"</(?:search|open)>\s*<information>|</information>|</search>|</answer>"),
     reply=reply_between(
-        tuple(f"</{name}>" for name in TAGS),
+        _CALL,
         "<information>",
         "</information>",
         r"\n\n?|\Z",
         ("<think>", "<search>", "<answer>"),
-        also=(
+        refusal=(
             r"\n?My previous action is invalid\. If I want to search"
             r"(?:(?!My previous action).)*?Let me try again\.\n?"
-            r"|\n<information>\nInvalid message: (?:(?!<information>).)*?</information>\n"
+            rf"|\n<information>\n{INVALID}(?:(?!<information>).)*?</information>\n"
         ),
     ),
     act=act,

@@ -11,6 +11,7 @@ from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect
 from igpo_gym.episode import Action
+from igpo_gym.protocols.protocol import INVALID
 
 _RESPONSE = re.compile("<(tool_response)>")
 
@@ -24,7 +25,7 @@ def responses(text: str) -> list[str]:
     return [inner.strip() for _, inner in blocks(text, _RESPONSE)]
 
 
-def act(message: str) -> Action:
+def act(message: str, served: bool = False) -> Action:
     """What a message does (:func:`~igpo_gym.agents.rollouts.transcripts.actions.action`)."""
     return action(message)
 
@@ -33,11 +34,13 @@ TOOL_TEXT = Dialect(
     name="tool-text",
     tells=re.compile(r"</tool_call>|<tool_response>"),
     reply=re.compile(
-        r"(?<=</tool_call>)\s*(?:(?:user|tool)\n\s*)?"
+        r"(?P<call></tool_call>)\s*(?:(?:user|tool)\n\s*)?"
         r"(?:(?P<body><tool_response>.*?</tool_response>(?:\s*<tool_response>.*?</tool_response>)*)"
         r"(?:\s*\bassistant\n|\n)?"
         r"|(?P<cut><tool_response>(?:(?!</tool_response>|<tool_call>|<think>|<answer>).)*)\Z"
-        r"|<tool_response>(?P<unclosed>))",
+        r"|<tool_response>(?P<unclosed>))"
+        rf"|(?P<refusal>\n?(?:user|tool)\n\s*<tool_response>\s*{INVALID}(?:(?!<tool_response>).)*?</tool_response>)"
+        r"(?:\s*\bassistant\n|\n)?",
         re.DOTALL,
     ),
     act=act,

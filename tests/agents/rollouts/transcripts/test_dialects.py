@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from igpo_gym.agents.rollouts.transcripts.r1_searcher import R1_SEARCHER
 from igpo_gym.agents.rollouts.transcripts.research import RESEARCH
 from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1
 from igpo_gym.agents.rollouts.transcripts.tool_text import TOOL_TEXT
-from igpo_gym.episode import Answer, Invalid, ToolCalls, Turn
+from igpo_gym.envs import SearchQAEnv
+from igpo_gym.episode import Answer, EndReason, Episode, Invalid, ToolCall, ToolCalls, ToolResult, Turn
+from igpo_gym.tools import ToolSpec, search_call
 
 HINT = (
     "\nMy previous action is invalid. If I want to search, I should put the query between "
@@ -287,3 +290,84 @@ def test_chatml_that_begins_amid_the_agents_message_is_read_whole(tmp_path: Path
     assert episode.imported["layout"] == "chat"
     assert [each.author for each in episode.segments[1:]] == ["agent", "environment", "agent"]
     assert isinstance(episode.turns[0].action, ToolCalls)
+
+
+class Calc:
+    spec = ToolSpec("calc", "Compute.", {"type": "object", "properties": {"expression": {"type": "string"}}})
+
+    def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+        return [ToolResult("42") for _ in calls]
+
+
+PLAYED = {
+    "tags": [
+        "<think>where?</think><search>Salman</search>",
+        '<open page="2">Salman</open>',
+        '<search>a</search><open page="1">b</open>',
+        "<calc>6*7</calc>",
+        "<think>I could write <answer>Elbing</answer> now, but no.</think><search>Salman</search>",
+        "<answer>Elbing</answer> That is my answer.",
+        "<answer>Elbing</answer><answer>Danzig</answer>",
+        "<think>So I write <answer>Elbing</answer>",
+        "I do not know.",
+        "<answer>Danzig</answer>",
+    ],
+    "tool_call": [
+        '<think>where?</think><tool_call>{"name": "search", "arguments": {"query": "Salman"}}</tool_call>',
+        '<tool_call>{"name": "calc", "arguments": {"expression": "6*7"}}</tool_call>',
+        "<answer>Elbing</answer> That is my answer.",
+        "<think>So I write <answer>Elbing</answer>",
+        "<answer>Danzig</answer>",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "form"),
+    [("tags", "text"), ("tags-chat", "chat"), ("tool_call", "text"), ("tool_call", "chat")],
+)
+def test_what_was_played_here_is_imported_as_it_was_played(tmp_path: Path, protocol: str, form: str) -> None:
+    env = SearchQAEnv(
+        questions="world:test",
+        scorer=None,
+        reward="outcome-f1",
+        protocol=protocol,
+        tools=["search", "open", Calc()],
+        max_turns=10,
+    )
+    env.reset(seed=0)
+    for message in PLAYED[protocol.removesuffix("-chat")]:
+        env.step(message)
+    episode = env.episode
+    assert episode is not None
+    if form == "chat":
+        record: dict[str, object] = {
+            "messages": [{"role": each.role, "content": each.text} for each in episode.segments]
+        }
+    else:  # as verl decodes it, without the control tokens of the chat template
+        framed = {"assistant": "{}", "user": "\nuser\n{}\nassistant\n"}
+        said = [framed[each.role].format(each.text) for turn in episode.turns for each in turn.segments]
+        record = {"input": episode.prompt_text, "output": "".join(said)}
+    path = tmp_path / "logs.jsonl"
+    path.write_text(json.dumps({**record, "question": episode.question.text, "gts": ["x"]}))
+    (read,) = read_transcripts(path)
+    assert (read.end, read.prediction) == (EndReason.ANSWERED, "Danzig")
+    for here, there in zip(read.turns, episode.turns, strict=True):
+        assert (here.message, here.action.kind) == (there.message, there.action.kind)
+        assert [(each.title, each.text) for each in here.passages] == [
+            (each.title, each.text) for each in dict.fromkeys(there.passages)
+        ]
+        assert [each.author for each in here.segments] == [each.author for each in there.segments]
+    calls = [turn.action.calls for turn in read.turns if isinstance(turn.action, ToolCalls)]
+    if protocol == "tool_call":
+        assert calls[1] == (ToolCall("calc", {"expression": "6*7"}),)
+    else:
+        assert calls[1] == (ToolCall("open", {"document": "Salman", "page": 2}),)
+        assert calls[2] == (search_call("a").calls[0], ToolCall("open", {"document": "b", "page": 1}))
+        assert calls[3] == (ToolCall("calc", {"arguments": "6*7"}),)
+
+
+def test_a_block_behind_a_tag_that_is_no_call_is_the_agents() -> None:
+    text = "<b>so</b>\n\n<information>I invent this.</information> <answer>x</answer>"
+    (turn,) = SEARCH_R1.turns(text)
+    assert turn.message == text
