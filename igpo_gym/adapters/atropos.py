@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from igpo_gym.adapters.session import Sessions, declared_settings, refuse_credentials
+from igpo_gym.adapters.session import Sessions, declared_settings, pydantic_settings
 from igpo_gym.adapters.tokens import end_unfinished, turn_advantages, turn_rewards
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
@@ -37,7 +37,7 @@ from igpo_gym.rewards import split
 
 with needs("igpo_gym.adapters.atropos", "atropos", "atroposlib", "pydantic"):
     from atroposlib.envs.base import APIServerConfig, BaseEnv, BaseEnvConfig, ScoredDataGroup
-    from pydantic import ConfigDict, Field, create_model, model_validator
+    from pydantic import Field
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +48,7 @@ IGNORED = -100
 """What a mask holds for a token that the policy did not write; for the others it holds the token."""
 
 _SETTINGS = declared_settings(*NOT_HERE)
-_fields: dict[str, Any] = {
-    name: (each.kind, Field(each.default, description=each.meaning)) for name, each in _SETTINGS.items()
-}
-_Arguments: Any = create_model("_Arguments", __base__=BaseEnvConfig, __module__=__name__, **_fields)
+_Arguments: Any = pydantic_settings(BaseEnvConfig, _SETTINGS)
 
 
 class SearchQAConfig(_Arguments):
@@ -60,18 +57,11 @@ class SearchQAConfig(_Arguments):
     Atropos writes its configuration into logs: a URL with a password is refused.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
     estimator: str = Field(DEFAULT, description="What compares the turns of a group.")
     gamma: float = Field(1.0, description="The discount for each turn.")
     max_message_tokens: int = Field(512, description="How long a message may be.")
     temperature: float = Field(1.0, description="Of the policy in training; tests are played at 0.")
     test_questions: str | None = Field(None, description="The questions of evaluations, played once each.")
-
-    @model_validator(mode="after")
-    def _without_passwords(self) -> SearchQAConfig:
-        refuse_credentials({name: getattr(self, name) for name in (*_SETTINGS, "test_questions")})
-        return self
 
     ensure_scores_are_not_same: bool = Field(
         False, description="Whether groups of equal sums are dropped; their turns may differ all the same."

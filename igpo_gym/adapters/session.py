@@ -190,6 +190,29 @@ def refuse_credentials(settings: Mapping[str, Any]) -> None:
             )
 
 
+def pydantic_settings(base: Any, settings: Mapping[str, Setting]) -> Any:
+    """A model of pydantic: the fields of ``base``, and :func:`declared_settings`, to derive from.
+
+    A URL with a password is refused in all fields that ``base`` does not have, those of derived models
+    included. Values are not shown in errors.
+    """
+    from pydantic import ConfigDict, Field, create_model, model_validator
+
+    class Refusing(base):
+        model_config = ConfigDict(hide_input_in_errors=True)
+
+        @model_validator(mode="after")
+        def _without_passwords(self) -> Any:
+            own = type(self).model_fields.keys() - base.model_fields.keys()
+            refuse_credentials({name: getattr(self, name) for name in own})
+            return self
+
+    made: dict[str, Any] = {
+        name: (each.kind, Field(each.default, description=each.meaning)) for name, each in settings.items()
+    }
+    return create_model("Arguments", __base__=Refusing, **made)
+
+
 class _Nowhere:
     """Stands for the retriever where tools are only described."""
 

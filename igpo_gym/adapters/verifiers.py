@@ -21,8 +21,8 @@ from typing import Any
 from igpo_gym.adapters.session import (
     Sessions,
     declared_settings,
+    pydantic_settings,
     question_messages,
-    refuse_credentials,
     shared_sessions,
 )
 from igpo_gym.adapters.tokens import end_unfinished, episode_fields, read_split, turn_advantages
@@ -34,10 +34,9 @@ from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
 from igpo_gym.rewards import RewardFunction
 
-with needs("igpo_gym.adapters.verifiers", "verifiers", "verifiers", "openai", "pydantic"):
+with needs("igpo_gym.adapters.verifiers", "verifiers", "verifiers", "openai"):
     import verifiers.v1 as vf
     from openai import AsyncOpenAI
-    from pydantic import ConfigDict, Field, create_model, model_validator
     from verifiers.v1.dialects.chat import message_to_wire
 
 
@@ -46,10 +45,7 @@ NOT_HERE = ("protocol", "probe", "order", "group_size", "info", "oracle_info", "
 
 
 _SETTINGS = declared_settings(*NOT_HERE)
-_fields: dict[str, Any] = {
-    name: (each.kind, Field(each.default, description=each.meaning)) for name, each in _SETTINGS.items()
-}
-_Arguments: Any = create_model("_Arguments", __base__=vf.TasksetConfig, __module__=__name__, **_fields)
+_Arguments: Any = pydantic_settings(vf.TasksetConfig, _SETTINGS)
 
 
 class SearchQAConfig(_Arguments):
@@ -57,13 +53,6 @@ class SearchQAConfig(_Arguments):
 
     verifiers writes its configuration into files: a URL with a password is refused.
     """
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    @model_validator(mode="after")
-    def _without_passwords(self) -> SearchQAConfig:
-        refuse_credentials({name: getattr(self, name) for name in _SETTINGS})
-        return self
 
     @property
     def environment(self) -> EnvConfig:
