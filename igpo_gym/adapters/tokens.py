@@ -165,11 +165,21 @@ def row_advantages(
     rows = np.flatnonzero(own.any(1)).tolist()
     spread = np.zeros(own.shape)
     if len(rows):
-        numbers = np.where(own, np.cumsum(_starts(own), axis=1), 0)
+        numbers = turn_numbers(own)
         splits = [found_split(own[row], paid[row], last_gain) for row in rows]
         turns = Turns.of(splits, [groups[row] for row in rows])
         spread[rows] = per_token(turns, estimator(turns, gamma), list(numbers[rows]))
     return spread
+
+
+def turn_numbers(mask: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """The number of each token's turn, from 1, in the shape of the mask; 0 where the policy did not write.
+
+    >>> turn_numbers([0, 1, 1, 0, 1]).tolist()
+    [0, 1, 1, 0, 2]
+    """
+    own = np.asarray(mask, dtype=np.bool_)
+    return np.where(own, np.cumsum(_starts(own), axis=-1), 0)
 
 
 def _starts(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

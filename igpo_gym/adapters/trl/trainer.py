@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
-from igpo_gym.adapters.tokens import read_split
+from igpo_gym.adapters.tokens import read_split, turn_numbers
 from igpo_gym.adapters.trl.environments import Environments
 from igpo_gym.adapters.trl.rollouts import Rollouts
 from igpo_gym.adapters.trl.rows import columns
@@ -115,7 +115,7 @@ class TurnGRPOTrainer(GRPOTrainer):
         episodes = [environment.episode for environment in self.environments]
         if self._environments.records is not None:
             self._environments.records.keep(episodes, self._environments.engine, self)
-        turns = [_token_turns(talk, length) for talk, length in zip(talks, kept, strict=True)]
+        turns = [turn_numbers(talk.mask[:length]).tolist() for talk, length in zip(talks, kept, strict=True)]
         for name in METRICS:
             self._log_metric(name, float(np.mean([scores(episode)[name] for episode in episodes])))
         return (
@@ -224,13 +224,3 @@ def turn_means(values: Tensor, turns: Tensor) -> Tensor:
     sums = values.new_zeros(len(values), slots).scatter_add(1, turns, values)
     counts = values.new_zeros(len(values), slots).scatter_add(1, turns, torch.ones_like(values))
     return torch.where(turns > 0, (sums / counts.clamp(min=1)).gather(1, turns), values)
-
-
-def _token_turns(talk: Conversation, length: int) -> list[int]:
-    """For each token of the episode, the number of its turn from 1; 0 on the tools' replies."""
-    numbers, number, before = [], 0, 0
-    for own in talk.mask[:length]:
-        number += bool(own) and not before
-        numbers.append(number if own else 0)
-        before = own
-    return numbers
