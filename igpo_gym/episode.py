@@ -529,6 +529,21 @@ class Episode:
         """How many states have beliefs: the prompt, and that after each turn that has a reply."""
         return len(self.turns) + 1 - self.terminated
 
+    @property
+    def turn_rewards(self) -> list[float]:
+        """The reward of each turn that was priced, [turns]: the sum of its terms."""
+        return [sum(terms.values()) for terms in self.rewards]
+
+    @property
+    def total_reward(self) -> float:
+        """All that its turns were paid, undiscounted."""
+        return sum(self.turn_rewards)
+
+    @property
+    def belief_gain(self) -> float | None:
+        """The last belief less the first, in probability; None where no scorer is at work."""
+        return self.beliefs[-1].prob - self.beliefs[0].prob if self.beliefs else None
+
     def mark(self) -> EpisodeMark:
         """How far the episode has come, for :meth:`rewind`."""
         return EpisodeMark(

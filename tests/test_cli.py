@@ -346,9 +346,7 @@ def test_recorded_episodes_are_relabeled_as_they_were_paid(files: Path) -> None:
         assert list(record["rewards"]) == rewards
         paid = record["rewards"]["igpo + tips"]
         assert paid["turns"] == [pytest.approx(terms, abs=1e-5) for terms in episode.rewards]
-        assert paid["return"] == pytest.approx(
-            sum(sum(terms.values()) for terms in episode.rewards), abs=1e-5
-        )
+        assert paid["return"] == pytest.approx(episode.total_reward, abs=1e-5)
 
 
 @pytest.mark.parametrize("out", ["whole.jsonl", "./whole.jsonl", "soft.jsonl", "hard.jsonl", "."])

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from igpo_gym.adapters.session import Sessions, declared_settings, pydantic_settings
-from igpo_gym.adapters.tokens import end_unfinished, turn_advantages, turn_rewards
+from igpo_gym.adapters.tokens import end_unfinished, turn_advantages
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.estimators import DEFAULT, check_reward, resolve_estimator
@@ -120,7 +120,7 @@ class SearchQA(BaseEnv):
         return ScoredDataGroup(
             tokens=[row.ids[:room].tolist() for row in rows],
             masks=[np.where(row.mask, row.ids, IGNORED)[:room].tolist() for row in rows],
-            scores=[sum(turn_rewards(episode)) for episode in episodes],
+            scores=[episode.total_reward for episode in episodes],
             advantages=[
                 np.append(0.0, own)[row.turn][:room].tolist() for row, own in zip(rows, values, strict=True)
             ],

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from igpo_gym.adapters.session import question_messages, refuse_credentials, shared_sessions
-from igpo_gym.adapters.tokens import episode_fields, turn_rewards
+from igpo_gym.adapters.tokens import episode_fields
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import EndReason, Episode
 from igpo_gym.errors import SpecError
@@ -75,7 +75,7 @@ class SearchQA(Env):
 
     def told(self) -> dict[str, Any]:
         """What ``rollout_infos`` says: the rewards so far; at the end split, beliefs and scores too."""
-        episode, rewards = self.episode, turn_rewards(self.episode)
+        episode, rewards = self.episode, self.episode.turn_rewards
         paid = {"total_reward": sum(rewards), "step_rewards": rewards, "gym_done": episode.done}
         ended = episode_fields(episode, self._env.engine.reward) | scores(episode) if episode.done else {}
         return paid | ended

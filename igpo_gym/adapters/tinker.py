@@ -39,7 +39,6 @@ from igpo_gym.adapters.tokens import (
     episode_fields,
     read_split,
     turn_advantages,
-    turn_rewards,
 )
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Floats, Seed
@@ -115,7 +114,7 @@ class SearchQA(Env):
         end_unfinished(engine, [episode])
         trajectory.transitions[-1].logs[LOG] = json.dumps(episode_fields(episode, engine.reward))
         paid = [float(transition.reward) for transition in trajectory.transitions]
-        return sum(turn_rewards(episode)) - sum(paid)
+        return episode.total_reward - sum(paid)
 
     def _play(self, action: Action) -> list[float]:
         engine = self._sessions.engine

@@ -31,11 +31,6 @@ def end_unfinished(engine: Engine, episodes: Sequence[Episode]) -> None:
             engine.end(episode, EndReason.CONTEXT_EXHAUSTED if episode.turns else EndReason.ABORTED)
 
 
-def turn_rewards(episode: Episode) -> list[float]:
-    """The reward of each turn."""
-    return [sum(terms.values()) for terms in episode.rewards]
-
-
 # Gains and outcome handed over as numbers, by libraries that carry values of our own.
 
 
@@ -49,7 +44,7 @@ def episode_fields(episode: Episode, reward: RewardFunction) -> dict[str, Any]:
     more for each turn that did not answer, so that whoever differences them does so once."""
     return {
         **split_fields(split(episode, reward)),
-        "turn_rewards": turn_rewards(episode),
+        "turn_rewards": episode.turn_rewards,
         "beliefs": [belief.prob for belief in episode.beliefs],
     }
 

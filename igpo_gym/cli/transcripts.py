@@ -183,17 +183,9 @@ def _value(by: str | None, file: Path) -> Callable[[Episode], float]:
     return value
 
 
-def _reward(episode: Episode) -> float:
-    return sum(sum(terms.values()) for terms in episode.rewards)
-
-
-def _gain(episode: Episode) -> float:
-    return episode.beliefs[-1].prob - episode.beliefs[0].prob if episode.beliefs else 0.0
-
-
 _VALUES: dict[str, Callable[[Episode], float]] = {
-    "reward": _reward,
-    "gain": _gain,
+    "reward": lambda episode: episode.total_reward,
+    "gain": lambda episode: episode.belief_gain or 0.0,
     "turns": lambda episode: len(episode.turns),
 }
 
@@ -209,7 +201,7 @@ def _print_episode(episode: Episode) -> None:
     console.rule(escape(printable(f"{question.id}, attempt {episode.attempt}{source}")))
     console.print(dialogue(episode))
     gold = printable(" or ".join(question.answers))
-    returned = f"; return {_reward(episode):+.3f}" if episode.rewards else ""
+    returned = f"; return {episode.total_reward:+.3f}" if episode.rewards else ""
     f1 = scores(episode)["f1"]
     console.print(f"{episode.end}: F1 {f1:.2f}{returned}; gold answer: {gold}", markup=False)
 

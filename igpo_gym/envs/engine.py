@@ -291,7 +291,7 @@ class Engine:
                 self.price([each for each in episodes if each.question.id not in problem.question_ids])
             for name in dict.fromkeys(problem.question_ids):
                 logger.warning("question %r is left out: %s", name, problem)
-        return [sum(sum(terms.values()) for terms in episode.rewards) for episode in episodes]
+        return [episode.total_reward for episode in episodes]
 
     def _price(self, episodes: Sequence[Episode], known: Sequence[int]) -> None:
         """Measure and price episodes of which so many states have been measured."""

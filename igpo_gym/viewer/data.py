@@ -93,7 +93,7 @@ def summary(shown: Shown) -> dict[str, Any]:
         "set": without_credentials(str(settings.get("questions") or episode.question.source)),
         "scores": scores(episode),
         "beliefs": beliefs,
-        "gain": beliefs[-1] - beliefs[0] if beliefs else None,
+        "gain": episode.belief_gain,
         "returns": {
             name: math.fsum(value for terms in paid.terms for value in terms.values())
             for name, paid in shown.paid.items()

@@ -214,14 +214,13 @@ def nemo(given: dict[str, Any], script: Sequence[Act]) -> Any:
 
 
 def atropos(given: dict[str, Any], script: Sequence[Act]) -> Any:
-    from igpo_gym.adapters.tokens import turn_rewards
     from tests.adapters.scripted import ScriptedGenerate, user_messages
     from tests.adapters.test_atropos import used
 
     async def play(env: Any) -> Any:
         (episode,) = await env._play([env.sessions.questions.find(QUESTION)])
         (row,) = env.group([episode])["tokens"]
-        return turn_rewards(episode), episode.done, row
+        return episode.turn_rewards, episode.done, row
 
     generate = ScriptedGenerate([text(given["protocol"], act) for act in script])
     rewards, done, row = used(generate, play, max_token_length=4000)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from igpo_gym.adapters.session import Sessions, shared_sessions
-from igpo_gym.adapters.tokens import end_unfinished, turn_advantages, turn_rewards
+from igpo_gym.adapters.tokens import end_unfinished, turn_advantages
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.episode import EndReason
 from igpo_gym.errors import MissingExtraError, SpecError
@@ -57,7 +57,7 @@ def test_an_episode_without_room_ends_with_its_last_turn() -> None:
     end_unfinished(env.engine, [env.episode])
     # The turn that was played last becomes the last one, and its gain is taken back.
     assert env.episode.end is EndReason.CONTEXT_EXHAUSTED
-    assert turn_rewards(env.episode) == [-2.0]
+    assert env.episode.turn_rewards == [-2.0]
     made = split(env.episode, env.engine.reward)
     assert (made.gains, made.outcome) == ((), -2.0)
     end_unfinished(env.engine, [env.episode])

@@ -86,7 +86,7 @@ def test_the_numbers_are_those_of_the_steps(plans: list[tuple[list[str], EndReas
         assert (episode.beliefs, episode.views) == (other.beliefs, other.views)
         assert (len(episode.measured), episode.turns) == (len(other.measured), other.turns)
         assert split(episode, REWARD) == split(other, REWARD)
-    assert earned == [sum(sum(terms.values()) for terms in other.rewards) for other in expected]
+    assert earned == [other.total_reward for other in expected]
 
 
 def test_each_model_is_asked_once_for_all_episodes(index: BM25Index) -> None:

@@ -70,7 +70,7 @@ def test_a_penalty_is_paid_once_an_episode(count: int) -> None:
     lost = paid("igpo", *[BAD] * count, beliefs=(0.1,) * (count + 1), truncated=True)
     assert [each.outcome for each in splits("igpo", answered, lost)] == [-1.0, -2.0]
     # The sum of the steps is what a trainer sees.
-    assert sum(sum(terms.values()) for terms in answered.rewards) == pytest.approx(-1.0)
+    assert answered.total_reward == pytest.approx(-1.0)
 
 
 def test_shaping_does_not_rank_evidence_below_luck() -> None:

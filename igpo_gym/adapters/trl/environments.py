@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from igpo_gym.adapters.tokens import turn_rewards
 from igpo_gym.adapters.trl.policy import PolicyScorer, with_policy
 from igpo_gym.adapters.trl.records import Records
 from igpo_gym.adapters.trl.rows import attempts
@@ -78,7 +77,7 @@ class SearchQA:
     @property
     def rewards(self) -> list[float]:
         """The reward of every turn, once the episode is priced."""
-        return [] if self._episode is None else turn_rewards(self._episode)
+        return [] if self._episode is None else self._episode.turn_rewards
 
     def _play(self, tool: str, arguments: dict[str, Any]) -> str:
         """Play a call, and return what the tool replies."""

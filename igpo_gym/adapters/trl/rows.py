@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from igpo_gym.adapters.session import question_messages
-from igpo_gym.adapters.tokens import split_fields, turn_rewards
+from igpo_gym.adapters.tokens import split_fields
 from igpo_gym.data.scores import METRICS, scores
 from igpo_gym.episode import Episode, Question
 from igpo_gym.errors import SpecError
@@ -69,7 +69,7 @@ def columns(episodes: Sequence[Episode], reward: RewardFunction) -> dict[str, li
     rows: list[Mapping[str, Any]] = [
         {
             **split_fields(split(episode, reward)),
-            "turn_rewards": turn_rewards(episode),
+            "turn_rewards": episode.turn_rewards,
             **{name: value for name, value in scores(episode).items() if name in METRICS},
         }
         for episode in episodes

@@ -18,7 +18,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, register
 from verl.utils.profiler import simple_timer
 
 from igpo_gym.adapters.session import Sessions, shared_sessions
-from igpo_gym.adapters.tokens import end_unfinished, placed_rewards, turn_rewards
+from igpo_gym.adapters.tokens import end_unfinished, placed_rewards
 from igpo_gym.adapters.verl.estimators import check_algorithm
 from igpo_gym.adapters.verl.metrics import answer_metrics
 from igpo_gym.adapters.verl.published import loop_settings
@@ -275,7 +275,7 @@ class SearchAgentLoop(AgentLoopBase):
         episode.rewards = [{} for _ in episode.turns]
 
     def _output(self, engine: Engine, episode: Episode, span: slice, course: Course) -> TurnRewards:
-        tokens, rewards = token_rows(episode, self._framing), turn_rewards(episode)
+        tokens, rewards = token_rows(episode, self._framing), episode.turn_rewards
         mask, placed = tokens.mask[span], np.zeros(len(tokens.ids[span]), dtype=np.float32)
         log_probs = np.where(mask, tokens.log_probs[span], 0.0)
         try:

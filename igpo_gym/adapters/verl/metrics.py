@@ -21,5 +21,4 @@ def answer_metrics(episode: Episode, accuracy: str, judged: bool) -> dict[str, f
     if judged:
         own[JUDGE] = known.get(JUDGE, 0.0)
     core = own[accuracy] if accuracy in own else score(accuracy, episode)
-    gain = episode.beliefs[-1].prob - episode.beliefs[0].prob if episode.beliefs else 0.0
-    return {ACCURACY: core, **own, "information_gain": gain}
+    return {ACCURACY: core, **own, "information_gain": episode.belief_gain or 0.0}

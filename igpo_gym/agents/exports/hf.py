@@ -30,7 +30,7 @@ def _row(chosen: Chosen, tokens: Tokens | None) -> Row:
         "end": str(episode.end or "running"),
         **{name: score(metric, episode) for name, metric in METRICS.items()},
         "segments": segments,
-        "rewards": [sum(terms.values()) for terms in episode.rewards],
+        "rewards": episode.turn_rewards,
         "gains": gains,
         "outcome": split and split.outcome,
         "advantages": list(chosen.advantages or ()),

@@ -44,7 +44,7 @@ def _buffer(chosen: Chosen) -> dict[str, Any]:
             well_formed(text) for text in (episode.prompt_text, *(turn.observation for turn in episode.turns))
         ],
         "actions": [well_formed(turn.message) for turn in episode.turns],
-        "rewards": [float(sum(terms.values())) for terms in episode.rewards],
+        "rewards": list(map(float, episode.turn_rewards)),
         "terminations": [episode.terminated and step == len(steps) for step in steps],
         "truncations": [episode.truncated and step == len(steps) for step in steps],
     }

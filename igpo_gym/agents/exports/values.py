@@ -42,18 +42,12 @@ TurnOf = tuple[Told, int]
 """An episode, and the number of one of its turns, from 1."""
 
 
-def _gain(told: Told) -> float | None:
-    beliefs = told.episode.beliefs
-    return beliefs[-1].prob - beliefs[0].prob if beliefs else None
-
-
 def _belief(place: int) -> Callable[[Told], float | None]:
     return lambda told: told.episode.beliefs[place].prob if told.episode.beliefs else None
 
 
 def _return(told: Told) -> float | None:
-    rewards = told.episode.rewards
-    return sum(sum(terms.values()) for terms in rewards) if rewards else None
+    return told.episode.total_reward if told.episode.rewards else None
 
 
 EPISODE: Mapping[str, Value[Told]] = {
@@ -71,7 +65,9 @@ EPISODE: Mapping[str, Value[Told]] = {
         "turns whose backend was down",
     ),
     "end": Value("text", lambda told: str(told.episode.end or "running"), "why it ended, as the record says"),
-    "gain": Value("number", _gain, "last belief minus first, b_T - b_0", priced=True),
+    "gain": Value(
+        "number", lambda told: told.episode.belief_gain, "last belief minus first, b_T - b_0", priced=True
+    ),
     "belief": Value("number", _belief(-1), "the last belief", priced=True),
     "first_belief": Value("number", _belief(0), "the belief of the prompt", priced=True),
     "return": Value("number", _return, "all that its turns were paid", priced=True),

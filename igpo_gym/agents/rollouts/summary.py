@@ -95,7 +95,7 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
             summary.judge.add(scored["judge"], episode.question.id)
             summary.judged_matches.append(scored["em"])
         summary.tool_turns.append(episode.tool_turns)
-        summary.returns.append(sum(sum(terms.values()) for terms in episode.rewards))
+        summary.returns.append(episode.total_reward)
         for turn, belief in enumerate(episode.beliefs):
             summary.beliefs.setdefault(turn, Values()).add(belief.prob, episode.question.id)
         if episode.beliefs:

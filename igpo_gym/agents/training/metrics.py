@@ -96,7 +96,7 @@ def episode_metrics(episodes: Sequence[Episode], protocol: TextProtocol = TAGS) 
                 terms[name] += reward / len(episodes)
     ends = [episode.end for episode in episodes]
     tokens = [len(segment.ids or ()) for episode in episodes for segment in episode.segments]
-    gains = [each.beliefs[-1].prob - each.beliefs[0].prob for each in episodes if each.beliefs]
+    gains = [each.belief_gain for each in episodes if each.belief_gain is not None]
     return {
         "reward": float(np.mean(summary.returns)),
         **{f"reward_{name}": reward for name, reward in terms.items()},
