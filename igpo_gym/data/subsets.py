@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from igpo_gym.data.interface import QuestionSet
@@ -29,7 +29,8 @@ def subset(
 ) -> QuestionSet:
     """Some questions of a set, in its order, with all of its passages.
 
-    ``hops="2-3"`` takes those of so many hops, ``sources="nq+triviaqa"`` those of these sources.
+    ``hops="2-3"`` takes those of so many hops, ``sources="nq+triviaqa"`` those of these sources; a source
+    whose own name holds a "+" is meant where there is one.
     ``limit`` then takes the first so many, or with a ``seed`` so many at random: those whose hash of seed
     and id is lowest, so that the same are taken on any machine. From a file that has grown others are.
 
@@ -41,9 +42,9 @@ def subset(
         found = [each for each in chosen if each.hops is not None and low <= each.hops <= high]
         chosen = found or _none(questions, f"hops={hops}", [each.hops for each in chosen])
     if sources is not None:
-        wanted = sources.split("+")
-        found = [each for each in chosen if each.source in wanted]
         there = {each.source for each in chosen}
+        wanted = _names(sources, there)
+        found = [each for each in chosen if each.source in wanted]
         if unknown := [name for name in wanted if name not in there]:
             _none(questions, f"sources={'+'.join(unknown)}", [each.source for each in chosen])
         chosen = found
@@ -57,6 +58,21 @@ def subset(
     options = str(Spec("", {key: str(value) for key, value in given.items() if value is not None}))
     name = questions.name + (f",{options[1:]}" if "#" in questions.name else options)
     return replace(questions, name=name, questions=tuple(chosen))
+
+
+def _names(text: str, there: Collection[str]) -> list[str]:
+    """The names that "+" joins, the longest that are there.
+
+    >>> _names("nq+c+++tq", {"nq", "c++", "tq"})
+    ['nq', 'c++', 'tq']
+    """
+    names, left = [], text.split("+")
+    while left:
+        ends = range(len(left), 0, -1)
+        end = next((end for end in ends if "+".join(left[:end]) in there), 1)
+        names.append("+".join(left[:end]))
+        del left[:end]
+    return names
 
 
 def _drawn(questions: Sequence[Question], limit: int, seed: int) -> list[Question]:

@@ -53,6 +53,21 @@ def test_filters_come_before_the_limit(file: Path) -> None:
     assert resolve_questions(f"{file}#hops=2-3,limit=4").name == f"jsonl:{file}#hops=2-3,limit=4"
 
 
+def test_a_source_whose_name_holds_a_plus_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    records = [
+        {"id": f"q{n}", "question": f"{n}?", "answers": [n], "source": source}
+        for n, source in enumerate(["nq", "wiki+news", "tq", "wiki"])
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert ids(f"{path}#sources=wiki+news") == ids(f"{path}#sources=wiki%2Bnews") == ["q1"]
+    some = resolve_questions(f"{path}#sources=tq+wiki+news+nq")
+    assert [each.id for each in some.questions] == ids(some.name) == ["q0", "q1", "q2"]
+    assert ids(f"{path}#sources=wiki+nq") == ["q0", "q3"]
+    with pytest.raises(SpecError, match=r"no question with sources=news;"):
+        ids(f"{path}#sources=nq+news")
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
