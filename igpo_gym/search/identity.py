@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 from itertools import product
 from pathlib import Path
@@ -48,7 +47,7 @@ def spec_identities(search: str, questions: QuestionSet) -> tuple[str, ...]:
         return (f"bm25 {FORMAT} {content or place}",)
     make, place = specs.placed("search", spec.place)
     found = [specs.fingerprint(search)]
-    if _asks_for_questions(make):
+    if specs.takes(make, "questions"):
         found.append(passages_fingerprint(questions))
     content = "".join(f" {each}" for each in found if each)
     scheme = spec.place.removesuffix(place)
@@ -75,13 +74,6 @@ def passages_fingerprint(questions: QuestionSet) -> str:
     for passage in questions.passages:
         digest.update(repr((passage.id, passage.title, passage.text)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
-
-
-def _asks_for_questions(make: Any) -> bool:
-    try:
-        return "questions" in inspect.signature(make).parameters
-    except (TypeError, ValueError):  # an object that is ready, or some functions that are written in C
-        return False
 
 
 def _address(place: str) -> str:

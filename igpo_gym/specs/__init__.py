@@ -37,6 +37,7 @@ from igpo_gym.specs.objects import (
     maker,
     placed,
     resolve,
+    takes,
     unknown,
 )
 from igpo_gym.specs.registry import (
@@ -85,6 +86,7 @@ __all__ = [
     "registered",
     "registered_in",
     "resolve",
+    "takes",
     "unknown",
     "unregister",
 ]

@@ -125,7 +125,15 @@ def asks_for(kind: str, spec: str, name: str) -> bool:
     place = Spec.parse(spec).place
     if inner := made_of(kind, place):
         return any(asks_for(kind, part, name) for part in inner)
-    make = maker(kind, place)
+    return takes(maker(kind, place), name)
+
+
+def takes(make: Any, name: str) -> bool:
+    """Whether a maker has a parameter of this name.
+
+    >>> takes(lambda place, questions: None, "questions"), takes(lambda place: None, "questions")
+    (True, False)
+    """
     try:
         return name in inspect.signature(make).parameters
     except (TypeError, ValueError):  # an object that is ready, and some functions that are written in C
