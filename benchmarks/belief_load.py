@@ -33,7 +33,7 @@ from igpo_gym.episode import Belief, Segment
 from igpo_gym.errors import ScoringError
 from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import ANSWER_PROBE
-from igpo_gym.scorers.beliefs import WEIGHTS_KEY, BeliefServerScorer, push_weights
+from igpo_gym.scorers.belief_client import WEIGHTS_KEY, BeliefServerScorer, push_weights
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 

@@ -39,7 +39,7 @@ from igpo_gym.episode import BELIEF, BeliefView, Episode, Invalid
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.policy import Policy, Sampling
 from igpo_gym.protocols import TAGS
-from igpo_gym.rewards.beliefs import belief_request
+from igpo_gym.rewards.belief_requests import belief_request
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search import resolve_search

@@ -28,7 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from igpo_gym.episode import Segment
 from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import TAGS
-from igpo_gym.scorers.answers import answer_tree
+from igpo_gym.scorers.answer_tree import answer_tree
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import query_of

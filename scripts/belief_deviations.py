@@ -27,7 +27,7 @@ from igpo_gym.episode import Answer, BeliefView, Episode, Segment, ToolCalls, Tu
 from igpo_gym.protocols import ANSWER_PROBE, TAGS, TextProtocol
 from igpo_gym.protocols.igpo import igpo
 from igpo_gym.protocols.probe import OPEN_PROBE
-from igpo_gym.rewards.beliefs import belief_request
+from igpo_gym.rewards.belief_requests import belief_request
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 

@@ -24,7 +24,7 @@ from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Belief
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.reader import CACHE_BYTES
-from igpo_gym.rewards.beliefs import trajectory_requests
+from igpo_gym.rewards.belief_requests import trajectory_requests
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 

@@ -27,9 +27,8 @@ from igpo_gym.envs.vector import Mask, SearchQAVectorEnv
 from igpo_gym.episode import Answer, Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol
-from igpo_gym.rewards.beliefs import origin
-from igpo_gym.rewards.instruments import believe
-from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.rewards.belief_requests import origin
+from igpo_gym.scorers.interface import BeliefRequest, ask_readable
 from igpo_gym.tools import search_call
 from igpo_gym.tools.searching import SEARCH
 
@@ -117,7 +116,7 @@ class MenuReader:
                 )
                 for i in asked
             ]
-            for i, belief in zip(asked, believe(self.engine.scorer, requests), strict=True):
+            for i, belief in zip(asked, ask_readable(self.engine.scorer, requests), strict=True):
                 if belief is not None:  # a transcript that leaves no room for the longest name
                     probabilities = [math.exp(log_prob) for log_prob in belief.log_probs]
                     found[i] = found[i].with_probabilities(probabilities)

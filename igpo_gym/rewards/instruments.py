@@ -15,13 +15,13 @@ from typing import Any
 import igpo_gym.specs as specs
 from igpo_gym.data.scores import JUDGE
 from igpo_gym.episode import BELIEF, Belief, BeliefView
-from igpo_gym.errors import PromptTooLongError, ScoringError, TranscriptTooLongError
+from igpo_gym.errors import PromptTooLongError, ScoringError
 from igpo_gym.parameters import read_call
 from igpo_gym.protocols import TAGS, TextProtocol
-from igpo_gym.rewards.beliefs import belief_request, found_documents
+from igpo_gym.rewards.belief_requests import belief_request, found_documents
 from igpo_gym.rewards.functions import RewardFunction
 from igpo_gym.rewards.interface import Instrument, State, instrument_needs
-from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
+from igpo_gym.scorers.interface import AnswerScorer, ask_readable
 from igpo_gym.search.interface import Corpus
 
 logger = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ class Instruments:
             if view.draw is None or found_documents(episode, turn)
         ]
         requests = [belief_request(*states[place], view, self.protocol, self.corpus) for place, view in asked]
-        for (place, view), belief in zip(asked, believe(model, requests), strict=True):
+        for (place, view), belief in zip(asked, ask_readable(model, requests), strict=True):
             if belief is not None and view.span == "tagged":
                 belief = _summed(belief)
             found[place][view] = belief
@@ -232,20 +232,6 @@ _ADVICE = {
     "questions": "the set of questions that the episodes are from (an environment has it)",
     "policy": 'a policy that completes the episodes: give policy=, such as "nano"',
 }
-
-
-def believe(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
-    """The beliefs asked for; None for a transcript that is longer than the model reads."""
-    if not requests:
-        return []
-    try:
-        return list(ask(scorer, requests))
-    except TranscriptTooLongError as problem:
-        places = [place for place in range(len(requests)) if place not in problem.requests]
-        if len(places) == len(requests):
-            raise
-        rest = dict(zip(places, believe(scorer, [requests[place] for place in places]), strict=True))
-        return [rest.get(place) for place in range(len(requests))]
 
 
 def _summed(belief: Belief) -> Belief:

@@ -15,11 +15,10 @@ from igpo_gym.data.metrics import normalize
 from igpo_gym.episode import Episode, Question
 from igpo_gym.errors import DataError
 from igpo_gym.protocols import TextProtocol
-from igpo_gym.rewards.beliefs import origin
+from igpo_gym.rewards.belief_requests import origin
 from igpo_gym.rewards.gains import unless_last
-from igpo_gym.rewards.instruments import believe
 from igpo_gym.rewards.interface import RewardTerm, State
-from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
+from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask_readable
 
 
 @dataclass(slots=True)
@@ -51,7 +50,7 @@ class Placebo:
             )
             for _, episode, turn in asked
         ]
-        found = dict(zip((place for place, *_ in asked), believe(self.scorer, requests), strict=True))
+        found = dict(zip((place for place, *_ in asked), ask_readable(self.scorer, requests), strict=True))
         values: list[float] = []
         for place, (episode, turn) in enumerate(states):
             belief = found.get(place)

@@ -35,7 +35,7 @@ specs.register("scorer", specs.OTHER, local_scorer, form="a model's name on the 
 for _name in ("http", "https"):
     specs.register("scorer", _name, "igpo_gym.scorers.remote:RemoteScorer", form="http://HOST:PORT/v1")
 specs.register(
-    "scorer", "beliefs", "igpo_gym.scorers.beliefs:BeliefServerScorer", form="beliefs:http://HOST:PORT"
+    "scorer", "beliefs", "igpo_gym.scorers.belief_client:BeliefServerScorer", form="beliefs:http://HOST:PORT"
 )
 
 
@@ -44,7 +44,7 @@ def resolve_scorer(spec: str | AnswerScorer | None) -> AnswerScorer | None:
 
     A spec is a language model (see ``names.MODEL_FORMS``), with the options of :func:`local_scorer`, or the
     URL of a server, with those of :class:`remote.RemoteScorer`, or "beliefs:" and that of a belief server,
-    with those of :class:`beliefs.BeliefServerScorer`. Equal specs give the same scorer within a
+    with those of :class:`belief_client.BeliefServerScorer`. Equal specs give the same scorer within a
     process, so that environments share one model and its cache. Raises SpecError, with what can be given, for
     a spec that names no scorer, and ScoringError for a server that cannot be reached.
     """

@@ -11,7 +11,7 @@ from numbers import Real
 from typing import Protocol
 
 from igpo_gym.episode import Belief, Segment
-from igpo_gym.errors import ScoringError
+from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import AnswerProbe
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,20 @@ def ask(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief]
             origin = f" ({request.origin})" if request.origin else ""
             raise ScoringError(f"{name} answered request {place} of {len(requests)}{origin} with {problem}")
     return beliefs
+
+
+def ask_readable(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
+    """As :func:`ask`, with None for a transcript that is longer than the model reads."""
+    if not requests:
+        return []
+    try:
+        return list(ask(scorer, requests))
+    except TranscriptTooLongError as problem:
+        places = [place for place in range(len(requests)) if place not in problem.requests]
+        if len(places) == len(requests):
+            raise
+        rest = dict(zip(places, ask_readable(scorer, [requests[place] for place in places]), strict=True))
+        return [rest.get(place) for place in range(len(requests))]
 
 
 ROUNDING = 1e-6

@@ -23,7 +23,7 @@ from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS, CausalReader, Past, ReadRow, plain_log_probs
 from igpo_gym.lm.wrappers import copy_weights
 from igpo_gym.protocols import ANSWER_PROBE
-from igpo_gym.scorers.answers import AnswerTree, answer_tree
+from igpo_gym.scorers.answer_tree import AnswerTree, answer_tree
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
 from igpo_gym.scorers.prompts import AnswerIds, Query, check_lengths, check_probe, length_of, query_of
 

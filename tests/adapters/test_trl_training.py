@@ -70,7 +70,7 @@ def test_adapters_in_training_believe_for_themselves(tmp_path: Path) -> None:
 
 
 def _first_request(episode: Any) -> Any:
-    from igpo_gym.rewards.beliefs import trajectory_requests
+    from igpo_gym.rewards.belief_requests import trajectory_requests
 
     return trajectory_requests(episode, WORLD["protocol"].probe)[0]
 

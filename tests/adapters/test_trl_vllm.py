@@ -19,7 +19,7 @@ from igpo_gym.adapters.trl import PolicyScorer, Rollouts, TurnGRPOTrainer, datas
 from igpo_gym.episode import Episode
 from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import TAGS
-from igpo_gym.rewards.beliefs import score_trajectories
+from igpo_gym.rewards.belief_requests import score_trajectories
 from igpo_gym.scorers.local import TransformersScorer
 from tests.integration.vllm import vllm_server
 

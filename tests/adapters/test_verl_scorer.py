@@ -23,7 +23,7 @@ from igpo_gym.agents.rollouts.records import read_recordings
 from igpo_gym.episode import Belief, EndReason, Segment
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
 from igpo_gym.protocols import ANSWER_PROBE, CHAT, AnswerProbe
-from igpo_gym.rewards.beliefs import trajectory_requests
+from igpo_gym.rewards.belief_requests import trajectory_requests
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.prompts import Prompt
 from tests.adapters.episodes import QUESTION, settings

@@ -28,7 +28,7 @@ from igpo_gym.episode import Belief, Episode, Segment
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import ANSWER_PROBE, CHAT
 from igpo_gym.rewards import resolve_reward, split
-from igpo_gym.rewards.beliefs import score_trajectories
+from igpo_gym.rewards.belief_requests import score_trajectories
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from tests.conftest import REPOSITORY

@@ -18,7 +18,7 @@ from igpo_gym.agents.training.estimators import Split, Turns, resolve_estimator
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import TAGS
-from igpo_gym.rewards.beliefs import trajectory_requests
+from igpo_gym.rewards.belief_requests import trajectory_requests
 from tests.lm.tiny import naive_belief
 
 WORLD: dict[str, Any] = {"questions": "world#documents=60,questions=20", "protocol": TAGS, "max_turns": 3}

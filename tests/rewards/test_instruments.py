@@ -13,7 +13,7 @@ from igpo_gym.episode import BELIEF, Belief, BeliefView, Episode
 from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.rewards.beliefs import belief_request
+from igpo_gym.rewards.belief_requests import belief_request
 from igpo_gym.rewards.instruments import Instruments, Legibility
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer

@@ -22,10 +22,9 @@ from igpo_gym.envs import SearchQAVectorEnv
 from igpo_gym.episode import Segment
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
 from igpo_gym.protocols import AnswerProbe
-from igpo_gym.rewards.instruments import believe
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.batching import BatchingScorer
-from igpo_gym.scorers.interface import BeliefRequest, ask
+from igpo_gym.scorers.interface import BeliefRequest, ask, ask_readable
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import query_of
 from igpo_gym.scorers.remote import RemoteScorer
@@ -254,7 +253,7 @@ def test_transcripts_that_are_too_long_are_named(
         scorer.score(REQUESTS)
     assert len(site.posts()) == before
     expected = TransformersScorer(plain.model, plain.tokenizer).score(REQUESTS)
-    for place, belief in enumerate(believe(scorer, REQUESTS)):
+    for place, belief in enumerate(ask_readable(scorer, REQUESTS)):
         if lengths[place] == longest:
             assert belief is None
         else:

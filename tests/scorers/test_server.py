@@ -29,8 +29,8 @@ from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.names import packaged_folder
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
 from igpo_gym.scorers import resolve_scorer
+from igpo_gym.scorers.belief_client import BeliefServerScorer, push_weights
 from igpo_gym.scorers.belief_wire import Asked
-from igpo_gym.scorers.beliefs import BeliefServerScorer, push_weights
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_of

@@ -7,7 +7,7 @@ import pytest
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import BELIEF, Answer, BeliefView, Episode
 from igpo_gym.protocols import PROTOCOLS
-from igpo_gym.rewards.beliefs import (
+from igpo_gym.rewards.belief_requests import (
     belief_request,
     drawn_passages,
     score_trajectories,

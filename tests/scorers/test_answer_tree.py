@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.scorers.answers import answer_tree
+from igpo_gym.scorers.answer_tree import answer_tree
 from igpo_gym.scorers.prompts import AnswerIds
 
 ids = st.integers(0, 3)
