@@ -35,6 +35,10 @@ class Joined:
     Requests for the same ``k`` are joined, in the order of their arrival. One that fails beside others is
     searched alone, so that none fails for another's query. At most ``waiting`` requests wait.
 
+    The loop itself gathers what is searched next: the thread of :class:`igpo_gym.batching.Batches` would take
+    the interpreter from it amid a crowd, which costs 16 clients four times the latency at the 99th percentile
+    (``benchmarks/search_server.py``).
+
     >>> from igpo_gym.search import BM25Index
     >>> async def ask():
     ...     joined = Joined(BM25Index.build([Passage("1", "Danzig", "A port.")]), waiting=100)

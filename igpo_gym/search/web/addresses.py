@@ -29,7 +29,7 @@ _SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23",
 """What some versions of Python call global, and IANA's registries of special addresses do not."""
 
 
-class Refused(Exception):  # noqa: N818
+class PageError(Exception):
     """A page that is not read, with the reason; ``status`` is that of the answer that decided, if any."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
@@ -62,29 +62,29 @@ class Target:
 def target(url: str, ports: frozenset[int] = PORTS) -> Target:
     """The parts of a URL that the page reader may ask for, as far as the URL tells.
 
-    Raises Refused for another scheme than HTTP, a user or password, a port that is not allowed, and what is
+    Raises PageError for another scheme than HTTP, a user or password, a port that is not allowed, and what is
     no URL.
 
     >>> target("https://Example.org/a b?c=ü#top")
     Target(secure=True, host='example.org', port=443, path='/a%20b?c=%C3%BC')
     """
     if not url.isprintable() or "\\" in url:
-        raise Refused("its URL has characters that no URL has")
+        raise PageError("its URL has characters that no URL has")
     try:
         parts = urlsplit(url)
         port = parts.port
         host = (parts.hostname or "").encode("idna").decode()
     except (ValueError, UnicodeError):
-        raise Refused("its URL cannot be read") from None
+        raise PageError("its URL cannot be read") from None
     if parts.scheme not in _SCHEMES:
-        raise Refused("its URL is not one of http or https")
+        raise PageError("its URL is not one of http or https")
     if "@" in parts.netloc:
-        raise Refused("its URL holds a user or a password")
+        raise PageError("its URL holds a user or a password")
     if not (_NAME.fullmatch(host) or _is_ipv6(host)):
-        raise Refused("its URL names no host")
+        raise PageError("its URL names no host")
     port = _SCHEMES[parts.scheme] if port is None else port
     if port not in ports:
-        raise Refused(f"its port {port} is not allowed")
+        raise PageError(f"its port {port} is not allowed")
     path = requote_uri(f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}")
     return Target(parts.scheme == "https", host, port, path)
 
@@ -92,19 +92,19 @@ def target(url: str, ports: frozenset[int] = PORTS) -> Target:
 def addresses(host: str, port: int, private: bool = False) -> list[tuple[str, int]]:
     """The addresses of a host, all of which the page reader may connect to.
 
-    Raises Refused if one of them may not be connected to, and if there is none.
+    Raises PageError if one of them may not be connected to, and if there is none.
 
     >>> addresses("0x7f.1", 80)
     Traceback (most recent call last):
-    igpo_gym.search.web.addresses.Refused: its address is not a public one
+    igpo_gym.search.web.addresses.PageError: its address is not a public one
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise Refused("its host is not known") from None
+        raise PageError("its host is not known") from None
     texts = list(dict.fromkeys(str(place[0]) for *_, place in found))
     if not all(allowed(ip_address(text.partition("%")[0]), private) for text in texts):
-        raise Refused("its address is not a public one")
+        raise PageError("its address is not a public one")
     return [(text, port) for text in texts]
 
 

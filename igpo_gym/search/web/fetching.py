@@ -22,7 +22,7 @@ from urllib.parse import urljoin
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from igpo_gym import __version__
-from igpo_gym.search.web.addresses import PORTS, Refused, Target, addresses, target
+from igpo_gym.search.web.addresses import PORTS, PageError, Target, addresses, target
 
 AGENT = f"igpo-gym/{__version__}"
 """What pages are asked for as."""
@@ -68,9 +68,9 @@ class Page:
 
 
 def fetch(url: str, limits: Limits, check: Callable[[str], None] = lambda url: None) -> Page:
-    """The page at a URL. ``check`` may raise Refused: it is called with each URL, those of redirects too.
+    """The page at a URL. ``check`` may raise PageError: it is called with each URL, those of redirects too.
 
-    Raises Refused, with the reason, for whatever is no page that can be read within the limits.
+    Raises PageError, with the reason, for whatever is no page that can be read within the limits.
     """
     deadline = time.monotonic() + limits.seconds
     for _ in range(REDIRECTS + 1):
@@ -79,13 +79,15 @@ def fetch(url: str, limits: Limits, check: Callable[[str], None] = lambda url: N
         try:
             found = _asked(url, place, limits, deadline)
         except TimeoutError:
-            raise Refused(f"it was not complete after {limits.seconds:g} seconds") from None
+            raise PageError(f"it was not complete after {limits.seconds:g} seconds") from None
         except (OSError, HTTPException, ValueError, zlib.error) as problem:
-            raise Refused(f"it cannot be fetched: {type(problem).__name__}: {str(problem)[:90]!r}") from None
+            raise PageError(
+                f"it cannot be fetched: {type(problem).__name__}: {str(problem)[:90]!r}"
+            ) from None
         if isinstance(found, Page):
             return found
         url = found
-    raise Refused(f"it redirects more than {REDIRECTS} times")
+    raise PageError(f"it redirects more than {REDIRECTS} times")
 
 
 def _asked(url: str, place: Target, limits: Limits, deadline: float) -> Page | str:
@@ -120,12 +122,12 @@ def _answered(url: str, response: HTTPResponse, limits: Limits) -> Page | str:
     if status in _REDIRECTING and location:
         return urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
     if status != 200:
-        raise Refused(f"its server answered {status}", status)
+        raise PageError(f"its server answered {status}", status)
     kind, charset = _content_type(headers)
     if limits.kinds and kind not in limits.kinds:
-        raise Refused(f"its content type {kind[:60]!r} cannot be read", status)
+        raise PageError(f"its content type {kind[:60]!r} cannot be read", status)
     if (response.length or 0) > limits.bytes:
-        raise Refused(f"it is larger than {limits.bytes} bytes", status)
+        raise PageError(f"it is larger than {limits.bytes} bytes", status)
     return Page(url, kind, charset, _body(response, limits))
 
 
@@ -133,7 +135,7 @@ def _body(response: HTTPResponse, limits: Limits) -> bytes:
     """The decompressed body."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise Refused(f"its encoding {encoding[:60]!r} cannot be read")
+        raise PageError(f"its encoding {encoding[:60]!r} cannot be read")
     unpacker = None if encoding in ("", "identity") else _Unpacker()
     received, body = 0, bytearray()
     while piece := response.read(PIECE_BYTES):
@@ -141,9 +143,9 @@ def _body(response: HTTPResponse, limits: Limits) -> bytes:
         # One byte more than allowed tells that there is more.
         body += piece if unpacker is None else unpacker.unpack(piece, limits.bytes + 1 - len(body))
         if max(received, len(body)) > limits.bytes:
-            raise Refused(f"it is larger than {limits.bytes} bytes", response.status)
+            raise PageError(f"it is larger than {limits.bytes} bytes", response.status)
     if response.length or (received and unpacker is not None and not unpacker.complete):
-        raise Refused("its server broke off")
+        raise PageError("its server broke off")
     return bytes(body)
 
 

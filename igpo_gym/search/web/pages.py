@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 from urllib.robotparser import RobotFileParser
 
 from igpo_gym.episode import Passage
-from igpo_gym.search.web.addresses import Refused, target
+from igpo_gym.search.web.addresses import PageError, target
 from igpo_gym.search.web.blocking import Blocklist
 from igpo_gym.search.web.fetching import AGENT, Limits, fetch
 from igpo_gym.search.web.reading import decoded, library, pieces, read
@@ -75,7 +75,7 @@ class PageReader:
                 return self._kept[url]
         try:
             title, text = read(fetch(url, self._limits, self._check))
-        except (Refused, ValueError) as reason:  # the second for URLs that only some parsers take
+        except (PageError, ValueError) as reason:  # the second for URLs that only some parsers take
             logger.info("%r is not read: %s", without_credentials(url), reason)
             with self._lock:
                 self.unread += 1
@@ -87,11 +87,11 @@ class PageReader:
         return document
 
     def _check(self, url: str) -> None:
-        """Raise Refused for a URL whose domain is blocked, or whose site does not want it read."""
+        """Raise PageError for a URL whose domain is blocked, or whose site does not want it read."""
         if url in self._blocked:
-            raise Refused("its domain is blocked")
+            raise PageError("its domain is blocked")
         if self._robots and not self._rules(url).can_fetch(AGENT, url):
-            raise Refused("its site's robots.txt forbids it")
+            raise PageError("its site's robots.txt forbids it")
 
     def _rules(self, url: str) -> RobotFileParser:
         """The robots.txt of a URL's site, fetched once."""
@@ -107,21 +107,21 @@ class PageReader:
 
 def _robots(url: str, limits: Limits, blocked: Blocklist) -> RobotFileParser:
     """What a robots.txt says. As RFC 9309 has it, all is allowed where there is none, and nothing where its
-    server fails, or sends what cannot be read: Refused is raised then.
+    server fails, or sends what cannot be read: PageError is raised then.
     """
 
     def check(place: str) -> None:
         if place in blocked:
-            raise Refused("its domain is blocked")
+            raise PageError("its domain is blocked")
 
     rules = RobotFileParser()
     try:
         limits = replace(limits, seconds=min(limits.seconds, ROBOTS_SECONDS), kinds=())
         # For Python's parser a blank line ends a group.
         lines = [line for line in decoded(fetch(url, limits, check)).splitlines() if line.strip()]
-    except Refused as reason:
+    except PageError as reason:
         if reason.status is None or not 400 <= reason.status < 500:
-            raise Refused(f"its site's robots.txt cannot be read: {reason}") from None
+            raise PageError(f"its site's robots.txt cannot be read: {reason}") from None
         lines = []
     rules.parse(lines)
     return rules

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from igpo_gym.libraries import needs
-from igpo_gym.search.web.addresses import Refused
+from igpo_gym.search.web.addresses import PageError
 from igpo_gym.search.web.fetching import Page
 from igpo_gym.text import cut_at_sentence, well_formed
 
@@ -45,7 +45,7 @@ _LINES = re.compile(r"\n\s*\n+")
 
 
 def read(page: Page) -> tuple[str, str]:
-    """Title and text of a page. Raises Refused for one without text, MissingExtraError without trafilatura.
+    """Title and text of a page. Raises PageError for one without text, MissingExtraError without trafilatura.
 
     >>> read(Page("http://host/a.txt", "text/plain", "latin-1", "Gda\\xf1sk\\x07 ".encode("latin-1")))
     ('', 'Gdañsk')
@@ -54,7 +54,7 @@ def read(page: Page) -> tuple[str, str]:
     title, text = _article(text) if "html" in page.kind else ("", text)
     text = clean(text)[:MOST_CHARACTERS]
     if not text:
-        raise Refused("it has no text")
+        raise PageError("it has no text")
     return clean(title).replace("\n", " "), text
 
 
@@ -115,13 +115,13 @@ def _article(html: str) -> tuple[str, str]:
         if tree is None:
             return "", ""
         if sum(1 for _ in tree.iter()) > MOST_ELEMENTS:
-            raise Refused(f"it has more than {MOST_ELEMENTS} elements")
+            raise PageError(f"it has more than {MOST_ELEMENTS} elements")
         title = tree.findtext(".//head/title") or ""
         text = trafilatura.extract(tree, fast=True, include_comments=False, include_tables=True)
-    except Refused:
+    except PageError:
         raise
     except Exception as problem:  # whatever a stranger's page does to a parser is no reason to end an episode
-        raise Refused(f"it cannot be parsed: {type(problem).__name__}") from None
+        raise PageError(f"it cannot be parsed: {type(problem).__name__}") from None
     return title, text or ""
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.search.web.addresses import Refused, addresses, allowed, target
+from igpo_gym.search.web.addresses import PageError, addresses, allowed, target
 
 # From each block of IANA's registries of special-purpose addresses that is not globally reachable.
 NOT_PUBLIC = (
@@ -111,13 +111,13 @@ SPECIAL_V4 = st.one_of(
 
 @given(SPECIAL_V4, st.integers(0, 13), st.sampled_from(["http", "HTTPS"]))
 def test_no_spelling_of_an_ipv4_address_passes(address: IPv4Address, spelling: int, scheme: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(PageError):
         reached(f"{scheme}://{spellings(address)[spelling]}/x")
 
 
 @given(st.ip_addresses(v=6).filter(lambda each: not each.is_global))
 def test_no_ipv6_address_that_is_not_global_passes(address: IPv6Address) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(PageError):
         reached(f"http://[{address}]/")
 
 
@@ -143,12 +143,12 @@ def test_a_name_is_judged_by_all_of_its_addresses(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(socket, "getaddrinfo", known)
     assert addresses("good.example", 80) == [("8.8.8.8", 80)]
     for host in ("mixed.example", "bad.example"):
-        with pytest.raises(Refused, match="not a public one"):
+        with pytest.raises(PageError, match="not a public one"):
             addresses(host, 80)
 
 
 def test_the_name_of_this_machine_does_not_pass() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(PageError):
         addresses("localhost", 80)
 
 
@@ -178,7 +178,7 @@ def test_the_name_of_this_machine_does_not_pass() -> None:
     ],
 )
 def test_urls_that_are_refused_as_they_stand(url: str, reason: str) -> None:
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(PageError, match=reason):
         target(url)
 
 
@@ -187,7 +187,7 @@ def test_any_text_is_a_target_or_is_refused(text: str) -> None:
     for url in (text, f"http://{text}"):
         try:
             place = target(url)
-        except Refused:
+        except PageError:
             continue
         assert place.port in (80, 443)
         assert "\n" not in place.path + place.authority

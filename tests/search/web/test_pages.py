@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from igpo_gym.errors import MissingExtraError
 from igpo_gym.search.web import PageReader, fetching
-from igpo_gym.search.web.addresses import Refused
+from igpo_gym.search.web.addresses import PageError
 from igpo_gym.search.web.blocking import Blocklist
 from igpo_gym.search.web.fetching import AGENT, Limits, Page, fetch
 from igpo_gym.search.web.reading import PIECE_CHARACTERS, clean, decoded, pieces, read
@@ -57,7 +57,7 @@ def reader(site: Site, *, blocked: str = "none", robots: bool = False, **more: A
 
 def reason(table: Pages, path: str, **more: Any) -> str:
     """Why a page is not read."""
-    with serving(pages_of(table)) as site, pytest.raises(Refused) as caught:
+    with serving(pages_of(table)) as site, pytest.raises(PageError) as caught:
         read(fetch(site.url + path, limits(site, **more)))
     return str(caught.value)
 
@@ -257,7 +257,7 @@ def test_redirects_are_followed() -> None:
 
 def test_at_most_five_redirects_are() -> None:
     with serving(pages_of({f"/{i}": moved(f"/{i + 1}") for i in range(9)})) as site:
-        with pytest.raises(Refused, match="more than 5 times"):
+        with pytest.raises(PageError, match="more than 5 times"):
             fetch(f"{site.url}/0", limits(site))
         assert [each.path for each in site.asked] == [f"/{i}" for i in range(6)]
 
@@ -301,7 +301,7 @@ def test_a_public_page_does_not_lead_to_this_machine(monkeypatch: pytest.MonkeyP
             table = {"/a": moved(f"http://{host}:{site.port}/ok")}
             with serving(pages_of(table)) as other:
                 public = Limits(ports=frozenset({site.port, other.port}))
-                with pytest.raises(Refused, match="not a public one"):
+                with pytest.raises(PageError, match="not a public one"):
                     fetch(f"http://public.example:{other.port}/a", public)
         assert fetch(f"http://public.example:{site.port}/ok", public).body == b"A port."
         assert [each.path for each in site.asked] == ["/ok"]
@@ -429,7 +429,7 @@ def test_a_charset_that_is_none_is_not_used(charset: str) -> None:
 def test_any_bytes_are_read_or_refused(body: bytes, charset: str, kind: str) -> None:
     try:
         title, text = read(Page("u", kind, charset, body))
-    except Refused:
+    except PageError:
         return
     assert text
     for each in title + text.replace("\n", ""):
@@ -456,10 +456,10 @@ def test_https_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         pages_of({"/a": Reply("A port.", headers=TEXT)}), (tmp_path / "cert.pem", tmp_path / "key.pem")
     ) as site:
         allowed = limits(site)
-        with pytest.raises(Refused, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(PageError, match="CERTIFICATE_VERIFY_FAILED"):
             fetch(f"https://page.example:{site.port}/a", allowed)
         known = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
         monkeypatch.setattr(fetching, "_context", lambda: known)
         assert fetch(f"https://page.example:{site.port}/a", allowed).body == b"A port."
-        with pytest.raises(Refused, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(PageError, match="CERTIFICATE_VERIFY_FAILED"):
             fetch(f"https://other.example:{site.port}/a", allowed)
