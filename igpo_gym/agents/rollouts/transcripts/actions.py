@@ -36,6 +36,7 @@ _PARAMETER = re.compile(r"<parameter=([^<>\s]+)>\n?")
 _CODE = re.compile("<(code)>")
 _TEXT = re.compile(r"\\(?:text\w*|mathrm|mathbf)\{([^{}]*)\}")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
+_UNFINISHED = re.compile(rf"<(?:think|tool_call|{'|'.join(TAGS)})[\s>]")
 _THOUGHT, _THOUGHT_END = re.compile("<(think)>"), "</think>"
 
 
@@ -47,7 +48,7 @@ def action(
 
     What stands in a thought that was closed does nothing. Calls go before answers, an answer being between
     ``<answer>`` tags, in ``\\boxed{}``, or the argument of a final tool; with ``plain_answers`` a message
-    without any of these is an answer as a whole.
+    without any of these is an answer as a whole, unless it breaks off in a thought or a call.
 
     >>> action('<tool_call>{"name": "web_search", "arguments": {"query": ["Danzig"]}}</tool_call>')
     ToolCalls(calls=(ToolCall(tool='web_search', arguments={'query': ['Danzig']}),))
@@ -66,7 +67,7 @@ def action(
         text = "" if final is None else _argument(final)
         return Answer(text) if text else ToolCalls(tuple(found))
     text = answer(said)
-    if not text and plain_answers:
+    if not text and plain_answers and not _UNFINISHED.search(said):
         text = said.strip()
     return Answer(text) if text else Invalid("no call and no answer is found in the message")
 
@@ -211,7 +212,8 @@ def _scalar(text: str) -> Any:
 
 
 def _argument(final: ToolCall) -> str:
-    """The answer among a final tool's arguments: that of its name, or the first that is a text."""
+    """The answer among a final tool's arguments: that of its name, else the first text, else a number."""
     named = [final.arguments[key] for key in ("answer", "final_answer", "result") if key in final.arguments]
-    values = [value for value in (*named, *final.arguments.values()) if isinstance(value, str | int | float)]
+    others = sorted(final.arguments.values(), key=lambda value: not isinstance(value, str))
+    values = [value for value in (*named, *others) if isinstance(value, str | int | float)]
     return next((text for value in values if (text := str(value).strip())), "")

@@ -68,8 +68,11 @@ def gold(fields: Mapping[str, Any]) -> tuple[str, ...]:
     for name, value in _found(fields, _GOLD):
         if name == "target" and isinstance(value, str) and value.strip() == "":
             continue
+        found = _flat(value)
+        if name == "label" and all(isinstance(each, int | float) for each in found):
+            continue  # whether the agent was right, as in KTO's files, or a class
         try:
-            answers = answers_of(_flat(value))
+            answers = answers_of(found)
         except ValueError as problem:
             raise ValueError(f"{name!r} holds {problem}") from None
         aliases = [alias for _, more in _found(fields, _ALIASES) for alias in _flat(more)]

@@ -36,6 +36,25 @@ class About:
     told: Mapping[str, float] = field(default_factory=dict)
     """The numbers that the source noted, such as its score or its reward, by name."""
 
+    @property
+    def cut_short(self) -> EndReason | None:
+        """What the source says that it was broken off by; None where it says nothing of the kind."""
+        stopped = _NATURAL.sub("", self.stopped.lower())
+        told = (reason for words, reason in _STOPPED.items() if any(word in stopped for word in words))
+        return next(told, None)
+
+
+_STOPPED = {
+    ("token", "context", "length", "too_long"): EndReason.CONTEXT_EXHAUSTED,
+    ("error", "abort", "cancel", "timeout"): EndReason.ABORTED,
+}
+"""The words by which a source says that a transcript was broken off, maybe amid its last message."""
+
+_NATURAL = re.compile(
+    r"(?:eos|stop|end)[ _-]?(?:of[ _-]\w+[ _-])?tokens?|(?:no|without|0)[ _-](?:any[ _-])?errors?"
+)
+"""What holds these words and is an end as it should be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
@@ -57,24 +76,10 @@ class Transcript:
 
     @property
     def end(self) -> EndReason:
-        """Why it ended: by its last message, or by what the source says."""
+        """Why it ended: by its last message, else by what the source says, else it was out of turns."""
         if isinstance(self.turns[-1].action, Answer):
             return EndReason.ANSWERED
-        stopped = _NATURAL.sub("", self.about.stopped.lower())
-        told = (reason for words, reason in _STOPPED.items() if any(word in stopped for word in words))
-        return next(told, EndReason.TURNS_EXHAUSTED)
-
-
-_STOPPED = {
-    ("token", "context", "length"): EndReason.CONTEXT_EXHAUSTED,
-    ("error", "abort", "cancel", "timeout"): EndReason.ABORTED,
-}
-"""The words by which a source says why a transcript without an answer ended; any others: out of turns."""
-
-_NATURAL = re.compile(
-    r"(?:eos|stop|end)[ _-]?(?:of[ _-]\w+[ _-])?tokens?|(?:no|without|0)[ _-](?:any[ _-])?errors?"
-)
-"""What holds these words and is an end as it should be."""
+        return self.about.cut_short or EndReason.TURNS_EXHAUSTED
 
 
 @dataclass(frozen=True, slots=True)

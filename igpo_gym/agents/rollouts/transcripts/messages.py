@@ -94,7 +94,7 @@ def dialogue(
     question = told.question or next(
         (question_in(each.text) for each in reversed(before) if each.role == "user"), ""
     )
-    plain_answers = not any(mark in asked for mark in _MARKED)
+    plain_answers = told.cut_short is None and not any(mark in asked for mark in _MARKED)
     turns = _turns(rest, plain_answers)
     inline = any(segment.role == "assistant" for turn in turns for segment in turn.segments[1:])
     return Transcript(replace(told, question=question), "text" if inline else "chat", prompt, turns)

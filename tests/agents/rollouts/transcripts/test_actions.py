@@ -101,6 +101,34 @@ def test_calls_in_every_form(text: str, expected: ToolCall) -> None:
     assert action(text) == ToolCalls((expected,))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"confidence": 0.9, "response": "Danzig"}, "Danzig"),
+        ({"done": True, "answer": 1917, "why": "it says so"}, "1917"),
+        ({"year": 1917}, "1917"),
+        ({"answer": "", "value": "Danzig"}, "Danzig"),
+    ],
+)
+def test_the_answer_among_the_arguments_of_a_final_tool(arguments: dict[str, Any], text: str) -> None:
+    assert action("", [ToolCall("final_answer", arguments)]) == Answer(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>\nIt may be Danzig or Elbing. Let me search for",
+        "<think>so</think>Danzig, and I look <think>for",
+        'Danzig, and I look for <tool_call>\n{"name": "search", "argu',
+        '<open page="2">Dan',
+        "<search></search>",
+    ],
+)
+def test_what_breaks_off_in_a_thought_or_a_call_is_no_answer(text: str) -> None:
+    assert isinstance(action(text, (), plain_answers=True), Invalid)
+    assert action("<think>so</think> It is < 5.", (), plain_answers=True) == Answer("It is < 5.")
+
+
 def test_what_is_no_call_is_invalid() -> None:
     does = action("<tool_call>search for it</tool_call>")
     assert does == Invalid("what stands in <tool_call> is no call: a JSON object with a name and arguments")

@@ -101,12 +101,25 @@ def test_an_agent_that_was_asked_for_marks_answers_in_no_other_way() -> None:
         ("finish_reason", "eos_token", EndReason.TURNS_EXHAUSTED),
         ("finish_reason", "end_of_turn_token", EndReason.TURNS_EXHAUSTED),
         ("finish_reason", "max_tokens", EndReason.CONTEXT_EXHAUSTED),
+        ("stop_condition", "prompt_too_long", EndReason.CONTEXT_EXHAUSTED),
         ("termination", "exceed available llm calls", EndReason.TURNS_EXHAUSTED),
     ],
 )
 def test_why_it_ended_is_what_the_source_says(field: str, told: str, end: EndReason) -> None:
     call = {"role": "assistant", "content": '<tool_call>{"name": "search", "arguments": {}}</tool_call>'}
     assert read({"messages": [{"role": "user", "content": "Where?"}, call], field: told}).end is end
+
+
+@pytest.mark.parametrize("told", ["length", "error", "stop"])
+def test_a_message_that_was_broken_off_is_no_answer_as_a_whole(told: str) -> None:
+    asked, said = (
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": "It may be Danzig or"},
+    )
+    found = read({"messages": [asked, said], "finish_reason": told})
+    assert (found.end is EndReason.ANSWERED) == isinstance(found.turns[-1].action, Answer) == (told == "stop")
+    marked = {"role": "assistant", "content": "<answer>Danzig</answer>"}
+    assert read({"messages": [asked, marked], "finish_reason": told}).end is EndReason.ANSWERED
 
 
 def test_webdancers_responses_and_sharegpts_names() -> None:

@@ -85,6 +85,8 @@ def test_no_gold_answer_stands_in_an_error(tmp_path: Path) -> None:
         ({"answer": [["a"]], "answer_aliases": ["b"]}, ("a", "b")),
         ({"answer": True}, ("yes",)),
         ({"extra_info": {"answer": 3}}, ("3",)),
+        ({"label": "Danzig"}, ("Danzig",)),
+        ({"label": True, "extra_info": {"answer": "a"}}, ("a",)),
     ],
 )
 def test_gold_answers_from_a_field(tmp_path: Path, fields: dict[str, Any], answers: tuple[str, ...]) -> None:
@@ -92,6 +94,15 @@ def test_gold_answers_from_a_field(tmp_path: Path, fields: dict[str, Any], answe
     path.write_text(lines(chat(**fields)))
     (episode,) = read_transcripts(path)
     assert episode.question.answers == answers
+
+
+@pytest.mark.parametrize("label", [True, 1, 0.0, [1, 0]])
+def test_a_label_that_is_no_text_is_no_gold_answer(tmp_path: Path, label: object) -> None:
+    """KTO's files say by it whether a completion is wanted."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines(chat(label=label)))
+    with pytest.raises(DataError, match="no gold answer"):
+        list(read_transcripts(path))
 
 
 def test_gold_answers_from_a_set_by_id_or_by_text(tmp_path: Path) -> None:
