@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from igpo_gym.cli.common import console, explained, plainly, progress
-from igpo_gym.search.progress import told
+from igpo_gym.progress import told
 from igpo_gym.text import printable, without_credentials
 
 if TYPE_CHECKING:

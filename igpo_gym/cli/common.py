@@ -22,6 +22,7 @@ from igpo_gym.errors import (
     SamplingError,
     ScoringError,
 )
+from igpo_gym.progress import told
 from igpo_gym.specs import joined, named_paths
 from igpo_gym.text import printable, without_credentials
 
@@ -180,8 +181,6 @@ def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling:
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     """The items, with a progress bar; without a terminal, a line after every hundred."""
     if not console.is_terminal:
-        from igpo_gym.search.progress import told
-
         yield from told(items, what, total, 100, plainly)
         return
     from rich.progress import track

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import igpo_gym.specs as specs
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, ReplayError, SpecError
-from igpo_gym.search.answers import NOTHING, AnswerFile, Backend
+from igpo_gym.search.cache_file import NOTHING, AnswerFile, Backend
 from igpo_gym.search.identity import identity_of
 from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_found, check_ranked
 

@@ -27,8 +27,8 @@ from igpo_gym.data.evidence import match_evidence
 from igpo_gym.episode import Episode, Passage, Question
 from igpo_gym.errors import DataError, ReplayError, SearchError, SpecError
 from igpo_gym.search import BM25Index, answers, corpus_of, resolve_search
-from igpo_gym.search.answers import NOTHING, AnswerFile
 from igpo_gym.search.cache import CachedSearch, CacheSetting
+from igpo_gym.search.cache_file import NOTHING, AnswerFile
 from igpo_gym.tools import Open, Search, search_call
 from igpo_gym.tools.running import run_calls
 

@@ -13,7 +13,7 @@ from igpo_gym.data import QuestionSet
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search import BM25Index, resolve_search
-from igpo_gym.search.answers import AnswerFile, Backend
+from igpo_gym.search.cache_file import AnswerFile, Backend
 from igpo_gym.search.hybrid import Hybrid
 from igpo_gym.search.identity import passages_fingerprint, spec_identities
 

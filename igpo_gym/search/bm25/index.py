@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from igpo_gym.episode import Passage
+from igpo_gym.progress import Track, tracking
 from igpo_gym.search.bm25.analysis import STOP_WORDS, words
 from igpo_gym.search.bm25.building import Memory, read, scratch
 from igpo_gym.search.bm25.folder import ARRAYS, FORMAT, FolderWriter, Readable, checksum, load_arrays
@@ -18,7 +19,6 @@ from igpo_gym.search.bm25.keys import Keys
 from igpo_gym.search.bm25.merging import merge
 from igpo_gym.search.bm25.ranking import Postings, best
 from igpo_gym.search.manifest import replaceable
-from igpo_gym.search.progress import Track, tracking
 from igpo_gym.storage import written_whole
 
 MAX_WORDS = 1024

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from igpo_gym.progress import Track
 from igpo_gym.search.bm25.building import Block, Sink
 from igpo_gym.search.bm25.keys import buckets
-from igpo_gym.search.progress import Track
 
 K1, B = 1.5, 0.75
 

@@ -13,11 +13,11 @@ from typing import Any
 import igpo_gym.specs as specs
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError
+from igpo_gym.progress import Track, tracking
 from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.vectors import FloatArray, Plan, faiss, make_index, new_vectors
 from igpo_gym.search.manifest import DENSE, MANIFEST, read_manifest, replaceable
 from igpo_gym.search.passages import BYTES_EACH, PassageWriter, StoredPassages
-from igpo_gym.search.progress import Track, tracking
 from igpo_gym.storage import written_whole
 
 FORMAT = 1

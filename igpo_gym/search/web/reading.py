@@ -63,7 +63,7 @@ def decoded(page: Page) -> str:
 
     Bytes that have no meaning become "�", in an encoding in which most others have one.
 
-    >>> decoded(Page("http://host/a", "text/plain", "utf-8", "Gdańsk ".encode() + b"\xff"))
+    >>> decoded(Page("http://host/a", "text/plain", "utf-8", "Gdańsk ".encode() + b"\\xff"))
     'Gdańsk �'
     """
     meta = _META.search(page.body[:2048])
