@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.benchmark.charts import _interval_figure
+from igpo_gym.benchmark.cost import Cost
 from igpo_gym.benchmark.credit.examples import mispriced
 from igpo_gym.benchmark.credit.files import credit_files
 from igpo_gym.benchmark.credit.ledger import Ledger, priced_groups
 from igpo_gym.benchmark.credit.page import best_of, findings, overview
-from igpo_gym.benchmark.credit.pricing import Cost
 from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
 from igpo_gym.benchmark.credit.run import TURN_NUMBER, CreditResult, run_credit
 from igpo_gym.benchmark.credit.setup import VARIANTS, Setup, Size, prepared

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from igpo_gym.benchmark.credit.page import page
@@ -31,7 +30,10 @@ def credit_files(result: CreditResult) -> dict[str, str]:
                 "settings": result.settings,
                 "measures": {measure.key: measure.meaning for measure in result.measures},
                 "estimates": rows,
-                "costs": {name: asdict(cost) for name, cost in result.costs.items()},
+                "costs": {
+                    name: {"tokens": cost.tokens, "milliseconds": cost.milliseconds}
+                    for name, cost in result.costs.items()
+                },
             }
         ),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from igpo_gym.benchmark.cost import Cost, cost_of
 from igpo_gym.benchmark.credit.labels import Label
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.data.scores import scores
@@ -82,16 +82,6 @@ Plays: TypeAlias = Sequence[Play]
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What pricing a turn costs, all of the variant's beliefs included, with nothing cached beforehand."""
-
-    tokens: float
-    """Tokens that the scorer reads for a turn; nan where the scorer does not tell."""
-    milliseconds: float
-    """On this machine."""
-
-
-@dataclass(frozen=True, slots=True)
 class Pricer:
     """Prices trajectories with one set of models."""
 
@@ -153,18 +143,9 @@ class Pricer:
         )
 
     def cost(self, groups: Sequence[Trajectories], function: RewardFunction) -> Cost:
-        """What pricing these trajectories under one variant costs a turn, from an empty cache."""
-        if clear := getattr(self.scorer, "clear", None):
-            clear()
-        before, begun = self._tokens_read(), time.perf_counter()
-        self.price(groups, [function])
-        milliseconds = 1000 * (time.perf_counter() - begun)
+        """What pricing these trajectories under one variant costs a turn, all of its beliefs included."""
         turns = sum(len(each.episode.turns) for group in groups for each in group)
-        return Cost((self._tokens_read() - before) / turns, milliseconds / turns)
-
-    def _tokens_read(self) -> float:
-        stats = getattr(self.scorer, "stats", None)
-        return float(stats.tokens_forwarded) if stats is not None else float("nan")
+        return cost_of(self.scorer, partial(self.price, groups, [function]), turns)
 
 
 def shaping(function: RewardFunction, turns: Sequence[dict[str, float]]) -> FloatArray:

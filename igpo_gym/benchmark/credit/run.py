@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from igpo_gym.agents.rollouts.costs import Meter
+from igpo_gym.benchmark.cost import Cost
 from igpo_gym.benchmark.credit.ledger import Ledger
 from igpo_gym.benchmark.credit.measures import (
     MEASURES,
@@ -20,7 +21,7 @@ from igpo_gym.benchmark.credit.measures import (
     label_measures,
     value_measure,
 )
-from igpo_gym.benchmark.credit.pricing import Cost, Play, Track, made_anew, untracked
+from igpo_gym.benchmark.credit.pricing import Play, Track, made_anew, untracked
 from igpo_gym.benchmark.credit.setup import FULL, PolicyMaker, Pricing, Size, prepared
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.config import EnvConfig
@@ -67,7 +68,7 @@ def run_credit(
     folder: Path | None = None,
     meter: Meter | None = None,
 ) -> CreditResult:
-    """CreditMeasure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
+    """Measure how each of ``rewards`` pays the turns of the scripted agents' trajectories.
 
     The environment is that of ``config``, but for the reward, the turns (``MAX_TURNS``), the reference (it is
     the scorer) and the groups (their size is ``size``'s). By default these are all ``VARIANTS`` that can be

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
+from igpo_gym.benchmark.cost import Cost, cost_of
 from igpo_gym.benchmark.credit.pricing import Track, untracked
 from igpo_gym.benchmark.fit.bounds import BOUNDS, State, Verdict, verdict
 from igpo_gym.benchmark.fit.cases import TRANSCRIPTS, Case, make_cases, requests
@@ -34,16 +35,6 @@ _LENDERS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What the scorer reads and takes for an episode of one search: the beliefs before and after it."""
-
-    tokens: float
-    """nan where the scorer does not count."""
-    seconds: float
-    """By the clock."""
-
-
-@dataclass(frozen=True, slots=True)
 class FitResult:
     """Everything that is found out about a scorer."""
 
@@ -56,6 +47,7 @@ class FitResult:
     scripts: dict[str, Estimate]
     """The mean gain for each script in which answers are written."""
     cost: Cost
+    """Of an episode of one search: the beliefs before and after it."""
     beliefs: dict[str, Beliefs]
     """By question."""
     too_long: tuple[str, ...]
@@ -182,21 +174,11 @@ def judge(
 
 
 def _cost(scorer: AnswerScorer, cases: Sequence[Case], protocol: TextProtocol) -> Cost:
-    """What beliefs after the prompt and after a search cost, from an empty cache where there is one."""
-    if clear := getattr(scorer, "clear", None):
-        clear()
+    """What beliefs after the prompt and after a search cost; nan where the scorer does not tell."""
     about = [requests(case, protocol) for case in cases]
     asked = [each[name] for each in about for name in ("bare", "gold")]
-    before, begun = _tokens_read(scorer), time.perf_counter()
     try:
-        ask(scorer, asked)
+        cost = cost_of(scorer, partial(ask, scorer, asked), len(cases))
     except TranscriptTooLongError:
         return Cost(math.nan, math.nan)
-    seconds = time.perf_counter() - begun
-    read = _tokens_read(scorer) - before or math.nan  # an older belief server does not tell
-    return Cost(read / len(cases), seconds / len(cases))
-
-
-def _tokens_read(scorer: AnswerScorer) -> float:
-    stats = getattr(scorer, "stats", None)
-    return math.nan if stats is None else float(stats.tokens_forwarded)
+    return replace(cost, tokens=cost.tokens or math.nan)  # an older belief server does not tell
