@@ -85,19 +85,25 @@ def _cutter(tokenizer: PreTrainedTokenizerBase) -> Callable[..., list[str]]:
 
     def cut(*roles: Role) -> list[str]:
         marks = [f"mark{number}of{len(roles)}" for number in range(1, len(roles) + 1)]
-        texts = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-        parts = [{**text, "content": [{"type": "text", "text": text["content"]}]} for text in texts]
-        try:
-            return _pieces(rendered(tokenizer, texts), marks, roles)
-        except Exception:  # a template is a program: it may raise anything
-            # Templates of models that see show contents only where they are lists of parts.
+        messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+        problems = []
+        for form in content_forms(messages):
             try:
-                return _pieces(rendered(tokenizer, parts), marks, roles)
-            except Exception:
-                pass
-            raise
+                return _pieces(rendered(tokenizer, form), marks, roles)
+            except Exception as problem:  # a template is a program: it may raise anything
+                problems.append(problem)
+        raise problems[0]
 
     return cut
+
+
+def content_forms(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], ...]:
+    """Messages whose contents are texts, then lists of parts: models that see may show these alone.
+
+    >>> content_forms([{"role": "user", "content": "Where?"}])[1]
+    [{'role': 'user', 'content': [{'type': 'text', 'text': 'Where?'}]}]
+    """
+    return messages, [{**each, "content": [{"type": "text", "text": each["content"]}]} for each in messages]
 
 
 SECONDS = 5.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from igpo_gym.episode import Passage, Question, Segment, ToolCall, ToolCalls
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.lm.framing import Framing
-from igpo_gym.lm.templates import rendered
+from igpo_gym.lm.templates import content_forms, rendered
 from igpo_gym.lm.texts import control_tokens
 from igpo_gym.protocols import PROTOCOLS, TextProtocol
 from igpo_gym.protocols.grammar import THINK, THOUGHT
@@ -147,8 +147,7 @@ def _template(tokenizer: PreTrainedTokenizerBase, framing: Framing) -> Iterator[
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]]) -> str | None:
     """A conversation as the template shows it; None where it cannot."""
-    parts = [{**each, "content": [{"type": "text", "text": each["content"]}]} for each in messages]
-    for form in (messages, parts):
+    for form in content_forms(messages):
         try:
             text = rendered(tokenizer, form, add_generation_prompt=False)
         except Exception:  # a template is a program: it may raise anything
