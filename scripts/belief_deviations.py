@@ -43,8 +43,6 @@ def replayed(episode: Episode, protocol: TextProtocol) -> Episode:
         for tag in ("<think>", "</think>"):
             thought = thought.replace(tag, "")
         message = protocol.write(action, thought.strip())
-        if protocol.prefilled:
-            message = message.removeprefix("<think>")
         segments: tuple[Segment, ...] = (Segment("agent", "assistant", message),)
         if isinstance(action, ToolCalls):
             body, _ = protocol.results(list(zip(action.calls, turn.results, strict=True)))

@@ -208,7 +208,7 @@ def instructions(protocol: TextProtocol, date: str = "") -> str:
         f"{today} Think between <think> and </think> before each step.\n\n"
         f"# Tools\n\n<tools>\n{schemas}\n</tools>\n\n"
         f"To use a tool, write:\n<tool_call>\n{form}\n</tool_call>\n"
-        f"When you know enough, write {protocol.write(Answer('answer'))}, short and without explanation."
+        f"When you know enough, write {protocol.form(Answer('answer'))}, short and without explanation."
     )
 
 

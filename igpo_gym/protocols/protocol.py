@@ -20,7 +20,7 @@ from igpo_gym.episode import (
     ToolResult,
 )
 from igpo_gym.errors import SpecError
-from igpo_gym.protocols.grammar import Grammar, without_end_of_turn
+from igpo_gym.protocols.grammar import THINK, THOUGHT, Grammar, without_end_of_turn
 from igpo_gym.protocols.probe import ANSWER_PROBE, AnswerProbe
 from igpo_gym.text import neutralize
 from igpo_gym.tools.interface import ToolSpec
@@ -30,9 +30,6 @@ Results: TypeAlias = Sequence[tuple[ToolCall, ToolResult]]
 
 INVALID = "Invalid message: "
 """What the reply to an invalid message begins with."""
-
-THINK_OPENING = "<think>"
-"""What opens the agent's message in a protocol that prefills its thought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +137,25 @@ class TextProtocol:
 
     def parse(self, message: str) -> Action:
         """The action in an agent's message. Total: any string gives an action, none raises."""
+        said = without_end_of_turn(message)
         try:
-            return self.grammar.read(without_end_of_turn(message), self.tools)
+            return self.grammar.read(THINK + said if self.prefilled else said, self.tools)
         except ValueError as problem:
             return Invalid(str(problem))
 
     def write(self, action: ToolCalls | Answer, thought: str = "") -> str:
         """The message that does ``action``, as an agent of this protocol writes it."""
-        head = f"<think>{thought}</think>" if thought else ""
-        return head + self.grammar.write(action, self.tools)
+        return self.thought(thought) + self.form(action)
+
+    def form(self, action: ToolCalls | Answer) -> str:
+        """The part of a message that does ``action``, behind its thought: what prompts and advice show."""
+        return self.grammar.write(action, self.tools)
+
+    def thought(self, text: str) -> str:
+        """A thought, as a message begins with it: its end alone where the environment has opened it."""
+        if self.prefilled:
+            return text + THOUGHT
+        return f"{THINK}{text}{THOUGHT}" if text else ""
 
     def end(self, text: str, thinking: bool = False) -> int | None:
         """Where the action of a growing message is complete, so that sampling stops; None where it is not.
@@ -218,11 +225,11 @@ class TextProtocol:
         return f"This is your last message: only an answer counts. {self.advice(answer_only=True)}"
 
     def _shown(self, action: ToolCalls | Answer) -> str:
-        return self.advise(self, action) if self.advise else self.write(action)
+        return self.advise(self, action) if self.advise else self.form(action)
 
     @cached_property
     def _opening(self) -> tuple[Segment, ...]:
-        return (Segment("environment", "assistant", THINK_OPENING),) if self.prefilled else ()
+        return (Segment("environment", "assistant", THINK),) if self.prefilled else ()
 
 
 def unavailable(tool: str) -> str:

@@ -16,10 +16,10 @@ def no_system(protocol: TextProtocol) -> str:
 def instructions(protocol: TextProtocol) -> str:
     """The user message: how to think, to call each tool and to answer, then the question."""
     calls = " or ".join(
-        f"{tool.purpose} with {protocol.write(ToolCalls((ToolCall(tool.name, tool.example),)))}"
+        f"{tool.purpose} with {protocol.form(ToolCalls((ToolCall(tool.name, tool.example),)))}"
         for tool in protocol.tools
     )
-    tag, answer = protocol.result_tag, protocol.write(Answer("answer"))
+    tag, answer = protocol.result_tag, protocol.form(Answer("answer"))
     use = f", then {calls}; the results come between <{tag}> and </{tag}>" if calls else ""
     return (
         f"Answer the question. Think between <think> and </think>{use}. "

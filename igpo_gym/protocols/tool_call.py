@@ -21,7 +21,7 @@ def instructions(protocol: TextProtocol) -> str:
         f"{json.dumps(call_object(ToolCall(tool.name, tool.examples[-1])), ensure_ascii=False)}\n</tool_call>"
         for tool in protocol.tools
     )
-    tag, answer = protocol.result_tag, protocol.write(Answer("answer"))
+    tag, answer = protocol.result_tag, protocol.form(Answer("answer"))
     return (
         "You answer questions by searching. Think between <think> and </think> before you act.\n\n"
         f"# Tools\n\n<tools>\n{schemas}\n</tools>\n\n{calls}\n"
@@ -32,7 +32,7 @@ def instructions(protocol: TextProtocol) -> str:
 
 def without_tools(protocol: TextProtocol) -> str:
     """The system message where nothing can be called: how to answer."""
-    answer = protocol.write(Answer("answer"))
+    answer = protocol.form(Answer("answer"))
     return (
         "You answer questions. Think between <think> and </think> first, then write "
         f"{answer}, short and without explanation."

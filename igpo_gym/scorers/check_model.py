@@ -72,8 +72,7 @@ def episode(protocol: TextProtocol, aside: str = "") -> list[tuple[Segment, ...]
     states = [segments]
     tool = protocol.tools[0]
     for number in range(1, TURNS + 1):
-        message = protocol.write(ToolCalls((ToolCall(tool.name, tool.example),)), f"I need hint {number}")
-        said = message.removeprefix(THINK) if protocol.prefilled else message
+        said = protocol.write(ToolCalls((ToolCall(tool.name, tool.example),)), f"I need hint {number}")
         body = protocol.passages([Passage(str(number), f"Hint {number}", f"He was born in Danzig. {aside}")])
         segments = (*segments, Segment("agent", "assistant", said), *protocol.reply(body))
         states.append(segments)

@@ -99,8 +99,9 @@ def test_plain_messages_are_read_as_any_are(protocol: TextProtocol, message: str
         return
     plain = protocol.parse(message)
     names = protocol.grammar.form.tags(protocol.tools)
+    said = "<think>" * protocol.prefilled + without_end_of_turn(message)
     try:
-        any_way: object = protocol.grammar._read_any(without_end_of_turn(message), names, protocol.tools)
+        any_way: object = protocol.grammar._read_any(said, names, protocol.tools)
     except ValueError as problem:
         any_way = Invalid(str(problem))
     assert plain == any_way
@@ -129,7 +130,7 @@ def test_parse_inverts_write(protocol: TextProtocol, text: str, thought: str) ->
 def test_prompt_advice_and_probe_show_one_form_of_the_answer(protocol: TextProtocol) -> None:
     if protocol.advise is not None:  # there answering is a tool
         return
-    shown = protocol.write(Answer("answer"))
+    shown = protocol.form(Answer("answer"))
     assert protocol.probe.around("answer").endswith(shown)
     assert any(shown in segment.text for segment in protocol.prompt(Question("q", "Who?", ("Danzig",))))
     assert shown in protocol.invalid("why")
@@ -142,12 +143,12 @@ def test_what_the_environment_advises_is_valid(protocol: TextProtocol) -> None:
             call = ToolCalls((ToolCall(tool.name, arguments),))
             assert isinstance(protocol.parse(protocol.write(call)), ToolCalls)
             if protocol.advise is None and example is tool.example:
-                assert protocol.write(call) in protocol.invalid("why")
+                assert protocol.form(call) in protocol.invalid("why")
                 assert tool.name in protocol.invalid("why") or protocol.name == "igpo"
     assert protocol.parse(protocol.write(Answer("answer"))) == Answer("answer")
     if protocol.advise is None:
-        assert protocol.write(Answer("answer")) in protocol.invalid("why")
-        assert protocol.write(Answer("answer")) in protocol.last_call()
+        assert protocol.form(Answer("answer")) in protocol.invalid("why")
+        assert protocol.form(Answer("answer")) in protocol.last_call()
     else:
         # The library writes the calls in its own syntax; following the advice is a valid message.
         named = re.findall(r"(\w+) with (\{.*?\})", protocol.invalid("why"))
@@ -485,9 +486,9 @@ def test_igpo_cuts_a_reply_only_above_the_limit_and_its_longest_texts_first() ->
 def test_igpo_speaks_as_the_published_environments_do() -> None:
     protocol = igpo(date="2026-11-28", think=True).with_tools((SEARCH, OPEN))
     four = tool_call({"name": "web_search", "arguments": {"query": ["a", "b", "c", "d"]}})
-    assert protocol.parse(four) == search_call("a", "b", "c")
+    assert protocol.parse(f"so</think>{four}") == search_call("a", "b", "c")
     pages = tool_call({"name": "browse_webpage", "arguments": {"url_list": ["u", "v"]}})
-    assert protocol.parse(pages) == ToolCalls(
+    assert protocol.parse(f"so</think>{pages}") == ToolCalls(
         (ToolCall("open", {"document": "u"}), ToolCall("open", {"document": "v"}))
     )
     system, user, opening = protocol.prompt(Question("1", "Who?", ("A",)))
@@ -514,6 +515,23 @@ def test_igpo_speaks_as_the_published_environments_do() -> None:
     body, cut = protocol.results([(search_call("a").calls[0], long)], limits=ReplyLimits(None, 300))
     assert len(json.loads(body)[0]["web_page_info_list"][0]["quick_summary"]) < 350 < cut
     assert [segment.role for segment in protocol.reply(body)] == ["tool", "assistant"]
+
+
+def test_where_the_environment_opens_the_thought_messages_begin_within_it() -> None:
+    protocol = igpo(think=True)
+    message = protocol.write(search_call("Danzig"), "where?")
+    assert message.startswith("where?</think><tool_call>")
+    assert protocol.parse(message) == ToolCalls((ToolCall("search", {"query": ["Danzig"]}),))
+    assert protocol.end(message) == len(message)
+    opening = protocol.prompt(Question("1", "Who?", ("A",)))[-1].text
+    assert igpo().parse(opening + message) == protocol.parse(message)
+    for text in ("perhaps I should write <answer>Danzig</answer>", "<answer>Danzig</answer>", ""):
+        action = protocol.parse(text)
+        assert isinstance(action, Invalid)
+        assert "<think> is never closed" in action.reason
+        assert protocol.end(text) is None
+    assert protocol.parse("so it is</think><answer>Danzig</answer>") == Answer("Danzig")
+    assert protocol.parse("<think>a model that opens it again</think><answer>a</answer>") == Answer("a")
 
 
 def test_passages_of_any_tool_are_shown() -> None:

@@ -170,7 +170,6 @@ def _searched(
     protocol: TextProtocol, question: Question, passages: Sequence[Passage], wrong: str = ""
 ) -> tuple[Segment, ...]:
     thought = f"I think the answer is {wrong}" if wrong else ""
-    message = protocol.write(search_call(question.text), thought)
-    said = message.removeprefix(THINK) if protocol.prefilled else message
+    said = protocol.write(search_call(question.text), thought)
     reply = protocol.reply(protocol.passages(passages))
     return (*protocol.prompt(question), Segment("agent", "assistant", said), *reply)
