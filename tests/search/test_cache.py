@@ -26,7 +26,7 @@ from igpo_gym.data import QuestionSet
 from igpo_gym.data.evidence import match_evidence
 from igpo_gym.episode import Episode, Passage, Question
 from igpo_gym.errors import DataError, ReplayError, SearchError, SpecError
-from igpo_gym.search import BM25Index, answers, corpus_of, resolve_search
+from igpo_gym.search import BM25Index, cache_file, corpus_of, resolve_search
 from igpo_gym.search.cache import CachedSearch, CacheSetting
 from igpo_gym.search.cache_file import NOTHING, AnswerFile
 from igpo_gym.tools import Open, Search, search_call
@@ -354,7 +354,7 @@ def test_what_breaks_the_contract_is_refused_by_the_backends_name(
 
 
 def raw(folder: Path) -> sqlite3.Connection:
-    return sqlite3.connect(folder / answers.NAME, isolation_level=None)
+    return sqlite3.connect(folder / cache_file.NAME, isolation_level=None)
 
 
 def other_program(path: Path) -> None:
@@ -386,7 +386,7 @@ def cut_off(path: Path) -> None:
 def test_a_file_that_is_no_cache_is_refused(
     damage: Callable[[Path], object], problem: str, scheme: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / answers.NAME
+    path = tmp_path / cache_file.NAME
     damage(path)
     with pytest.raises(DataError, match=problem) as told:
         cached(Library(), f"{scheme}{tmp_path}").search(["a"], 3)
@@ -408,7 +408,7 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(cache_file, "BUSY_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
