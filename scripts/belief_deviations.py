@@ -30,6 +30,7 @@ from igpo_gym.protocols.probe import OPEN_PROBE
 from igpo_gym.rewards.belief_requests import belief_request
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
+from igpo_gym.statistics import rank_correlation
 
 
 def replayed(episode: Episode, protocol: TextProtocol) -> Episode:
@@ -98,11 +99,6 @@ def log_beliefs(scorer: AnswerScorer, asked: Sequence[BeliefRequest], alias: str
     return np.array([max(each) if alias == "max" else each[0] for each in found])
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
-    """The place of each value in their order."""
-    return np.argsort(np.argsort(values)).astype(float)
-
-
 def compared(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> dict[str, float]:
     """How two forms differ, over all states and over all gains of log-probability and of probability."""
     apart = np.concatenate(one) - np.concatenate(other)
@@ -117,10 +113,10 @@ def compared(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> dict[str
         "mean |log gain|": float(np.abs(gains[0]).mean()),
         "mean |difference of log gains|": float(np.abs(gains[0] - gains[1]).mean()),
         "same sign of log gain": float((np.sign(gains[0]) == np.sign(gains[1])).mean()),
-        "rank correlation of log gains": float(np.corrcoef(ranks(gains[0]), ranks(gains[1]))[0, 1]),
+        "rank correlation of log gains": rank_correlation(*gains),
         "mean |gain|": float(np.abs(probs[0]).mean()),
         "mean |difference of gains|": float(np.abs(probs[0] - probs[1]).mean()),
-        "rank correlation of gains": float(np.corrcoef(ranks(probs[0]), ranks(probs[1]))[0, 1]),
+        "rank correlation of gains": rank_correlation(*probs),
     }
 
 
@@ -180,8 +176,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
     print(f"highest log belief of a transcript: at least {min(lowest):.2f}", flush=True)
     if given.aliases is not None:
         print(json.dumps(aliases(scorer, given.aliases, 20), indent=1), flush=True)
-    logs, probs = ([np.concatenate([np.diff(f(each)) for each in found["tags"]])] for f in (np.array, np.exp))
-    together = np.corrcoef(ranks(logs[0]), ranks(probs[0]))[0, 1]
+    logs, probs = (np.concatenate([np.diff(f(each)) for each in found["tags"]]) for f in (np.array, np.exp))
+    together = rank_correlation(logs, probs)
     print(f"rank correlation of log gains and gains (tags): {together:.3f}")
 
 
