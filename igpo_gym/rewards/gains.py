@@ -29,15 +29,27 @@ Context: TypeAlias = Literal["full", "evidence"]
 Form: TypeAlias = Literal["released", "paper"]
 
 
-def unless_last(value: Price) -> Price:
-    """``value`` of a turn; 0 for the last one, which only the outcome pays, and for a call that failed.
+def is_last(episode: Episode, turn: int) -> bool:
+    """Whether the episode ended with the turn: until it has ended none of its turns is the last."""
+    return episode.done and turn == len(episode.turns)
 
-    Until an episode has ended none of its turns is the last.
-    """
+
+def unless_last(value: Price) -> Price:
+    """``value`` of a turn; 0 for the last one, which only the outcome pays, and for a call that failed."""
 
     def price(episode: Episode, turn: int) -> float:
-        last = episode.done and turn == len(episode.turns)
-        return 0.0 if last or episode.turns[turn - 1].failed else value(episode, turn)
+        unpaid = is_last(episode, turn) or episode.turns[turn - 1].failed
+        return 0.0 if unpaid else value(episode, turn)
+
+    return price
+
+
+def _potential(value: Price, gamma: float = 1.0) -> Price:
+    """``gamma * value`` after the turn, less that before it; an ended episode has the value 0."""
+
+    def price(episode: Episode, turn: int) -> float:
+        after = 0.0 if is_last(episode, turn) else value(episode, turn)
+        return gamma * after - value(episode, turn - 1)
 
     return price
 
@@ -160,15 +172,9 @@ def shaping(gamma: float = 1.0, context: Context = "full", aliases: Aliases = "m
     whatever the agent did. ``gamma`` must be the discount that the returns are computed with.
     """
     view = BeliefView(context)
-    b = _prob(view, aliases)
-
-    def price(episode: Episode, turn: int) -> float:
-        ended = episode.done and turn == len(episode.turns)
-        return gamma * (0.0 if ended else b(episode, turn)) - b(episode, turn - 1)
-
     return RewardTerm(
         "shaping",
-        price,
+        _potential(_prob(view, aliases), gamma),
         (view,),
         last_turn=True,
         formula="gamma * b_t - b_{t-1}, with b = 0 at the end",
@@ -196,16 +202,10 @@ def teacher_gain(tau: float = 1.0, form: Form = "released", context: Context = "
         best = max(of_aliases)
         return best + tau * math.log(sum(math.exp((each - best) / tau) for each in of_aliases))
 
-    def change(episode: Episode, turn: int) -> float:
-        return phi(episode, turn) - phi(episode, turn - 1)
-
-    def covering(episode: Episode, turn: int) -> float:
-        ended = episode.done and turn == len(episode.turns)
-        return -phi(episode, turn - 1) if ended else change(episode, turn)
-
+    potential = _potential(phi)
     return RewardTerm(
         "teacher-gain",
-        unless_last(change) if form == "paper" else covering,
+        unless_last(potential) if form == "paper" else potential,
         (view,),
         last_turn=form == "released",
         formula="Phi_t - Phi_{t-1}, Phi = tau * logsumexp_c(log P(<answer>a_c</answer>) / tau), 0 at the end",
@@ -281,19 +281,12 @@ def value_gain(completions: int = 8, terminal: int = 0) -> RewardTerm:
     if terminal not in (0, 1):
         raise SpecError(f"terminal must be 0 or 1, not {terminal}")
 
-    value = f"value(completions={completions})"
-
-    def change(episode: Episode, turn: int) -> float:
-        return float(episode.measured[turn][value] - episode.measured[turn - 1][value])
-
-    def covering(episode: Episode, turn: int) -> float:
-        last = episode.done and turn == len(episode.turns)
-        return -float(episode.measured[turn - 1][value]) if last else change(episode, turn)
-
+    name = f"value(completions={completions})"
+    potential = _potential(lambda episode, turn: float(episode.measured[turn][name]))
     return RewardTerm(
         "value-gain",
-        covering if terminal else unless_last(change),
-        instruments=(value,),
+        potential if terminal else unless_last(potential),
+        instruments=(name,),
         last_turn=bool(terminal),
         formula="V_t - V_{t-1}, V = mean F1 of completions that a policy samples; 0 where turns run out",
         source="Monte Carlo",
