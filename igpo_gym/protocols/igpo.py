@@ -16,7 +16,7 @@ from typing import Any
 from igpo_gym.episode import Answer, ToolCall, ToolResult
 from igpo_gym.protocols.blocks import Blocks
 from igpo_gym.protocols.grammar import Tools, checked_call, spec_named
-from igpo_gym.protocols.json_calls import JsonForm, call_object, read_call
+from igpo_gym.protocols.json_calls import JsonForm, form_of, read_call
 from igpo_gym.protocols.numbered import NOTICE, fair_length
 from igpo_gym.protocols.probe import ANSWER_PROBE, OPEN_PROBE
 from igpo_gym.protocols.protocol import ReplyLimits, Results, TextProtocol, unavailable
@@ -95,8 +95,7 @@ class WebForm:
                 arguments["query"] = [arguments["query"]]
             given = checked_call(spec_named(name, shown), arguments).arguments
         except ValueError as problem:
-            form = json.dumps(call_object(ToolCall(shown[0].name, shown[0].example))) if shown else ""
-            raise ValueError(f"{problem}; write {form}") from None
+            raise ValueError(f"{problem}; write {form_of(shown)}") from None
         if name == WEB_SEARCH.name:
             return (ToolCall(SEARCH.name, {"query": given["query"][:QUERIES_USED]}),)
         if name == BROWSE_WEBPAGE.name:

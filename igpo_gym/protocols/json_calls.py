@@ -21,6 +21,11 @@ def call_object(call: ToolCall) -> dict[str, Any]:
     return {"name": call.tool, "arguments": dict(call.arguments)}
 
 
+def form_of(tools: Tools) -> str:
+    """A call to show to an agent that has written none: of the first tool, its richest example."""
+    return json.dumps(call_object(ToolCall(tools[0].name, tools[0].examples[-1]))) if tools else ""
+
+
 def read_call(content: str, tools: Tools) -> tuple[str, dict[str, Any]]:
     """The name and the arguments in a JSON call. Raises ValueError in words that teach the agent."""
     try:
@@ -64,9 +69,7 @@ class JsonForm:
             name, arguments = read_call(content, tools)
             return (checked_call(spec_named(name, tools), arguments),)
         except ValueError as problem:
-            shown = spec_named(tools[0].name, tools) if tools else None
-            form = json.dumps(call_object(ToolCall(shown.name, shown.examples[-1]))) if shown else ""
-            raise ValueError(f"{problem}; write {form}") from None
+            raise ValueError(f"{problem}; write {form_of(tools)}") from None
 
     def write(self, call: ToolCall, tools: Tools) -> str:
         """The block of a call; nothing in it can close the block."""
