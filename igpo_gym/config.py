@@ -241,20 +241,16 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}? Choose among" if near else "; choose among"
 
 
-def with_signature(own: Iterable[inspect.Parameter] = ()) -> Callable[[F], F]:
-    """Let ``help()`` show a constructor's own parameters and all of the configuration's."""
-
-    def decorate(function: F) -> F:
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *own]
-        taken = {parameter.name for parameter in parameters}
-        hints = kinds(EnvConfig)
-        parameters += [
-            inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
-            for field in fields(EnvConfig)
-            if field.name not in taken
-        ]
-        function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return function
-
-    return decorate
+def with_signature(function: F) -> F:
+    """Let ``help()`` show the fields of the configuration in the place of a constructor's ``**settings``."""
+    signature = inspect.signature(function, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    hints = kinds(EnvConfig)
+    settings = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(EnvConfig)
+    ]
+    function.__signature__ = signature.replace(parameters=[*own, *settings])  # type: ignore[attr-defined]
+    return function

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import inspect
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ MAX_WAIT = 0.002
 """Seconds that a step waits for others at most."""
 MAX_BATCH = 256
 """How many steps a batch holds."""
-
-_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +113,7 @@ class AsyncSearchQA:
             after :meth:`close`.
     """
 
-    @with_signature(
-        [
-            inspect.Parameter("config", _POSITIONAL, default=None, annotation=EnvConfig),
-            inspect.Parameter("max_wait", _POSITIONAL, default=MAX_WAIT, annotation=float),
-            inspect.Parameter("max_batch", _POSITIONAL, default=MAX_BATCH, annotation=int),
-        ]
-    )
+    @with_signature
     def __init__(
         self,
         config: EnvConfig | Mapping[str, Any] | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,13 +52,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 4}  # type: ignore[misc]
 
-    @with_signature(
-        [
-            inspect.Parameter(
-                "config", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=EnvConfig
-            )
-        ]
-    )
+    @with_signature
     def __init__(self, config: EnvConfig | Mapping[str, Any] | None = None, **settings: Any) -> None:
         self.config = config = make_config(config, settings)
         check_render_mode(config.render_mode, self.metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -27,8 +26,6 @@ from igpo_gym.episode import Episode
 
 if TYPE_CHECKING:
     from igpo_gym.envs.render import Picture
-
-_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 Mask = npt.NDArray[np.bool_]
 Stepped = tuple[tuple[str, ...], npt.NDArray[np.float64], Mask, Mask, dict[str, Any]]
@@ -59,13 +56,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # type: ignore[misc]
 
-    @with_signature(
-        [
-            inspect.Parameter("num_envs", _POSITIONAL, default=1, annotation=int),
-            inspect.Parameter("config", _POSITIONAL, default=None, annotation=EnvConfig),
-            inspect.Parameter("autoreset_mode", _POSITIONAL, default="NextStep", annotation=str),
-        ]
-    )
+    @with_signature
     def __init__(
         self,
         num_envs: int = 1,
