@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -183,57 +183,52 @@ class Settings(EnvConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, str | int | float | None):
-                raise SpecError(
-                    f"{field.name} must be a text or a number, which a run can write down, not "
-                    f"{value!r:.60}; register it, or name it as package.module:attribute"
-                )
-            unbounded = value == math.inf and field.name in ("max_norm", "importance_cap")
-            if isinstance(value, float) and not (math.isfinite(value) or unbounded):
-                raise SpecError(f"{field.name} must be a finite number, not {value}")
-            if field.name in NOT_TRAINED and value != field.default:
-                raise SpecError(f"{field.name} is no setting of a training run")
+            self._check_value(field.name, field.default)
+        for name, (fits, words) in _RANGES.items():
+            if not fits(getattr(self, name)):
+                raise SpecError(f"{name} {words.format(getattr(self, name))}")
         if self.sampler != "local":
             sampler_options(self.sampler)
-        estimator = resolve_estimator(self.advantages)
+        if self.search_cache is not None:
+            CacheSetting.parse(self.search_cache)
         resolve_protocol(self.protocol)
-        paid = resolve_reward(self.reward)
+        self._check_together()
+
+    def _check_value(self, name: str, default: object) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, str | int | float | None):
+            raise SpecError(
+                f"{name} must be a text or a number, which a run can write down, not {value!r:.60}; register "
+                "it, or name it as package.module:attribute"
+            )
+        unbounded = value == math.inf and name in ("max_norm", "importance_cap")
+        if isinstance(value, float) and not (math.isfinite(value) or unbounded):
+            raise SpecError(f"{name} must be a finite number, not {value}")
+        if name in NOT_TRAINED and value != default:
+            raise SpecError(f"{name} is no setting of a training run")
+
+    def _check_together(self) -> None:
+        """Raise SpecError where scorer, reward, estimator and groups do not go together."""
+        estimator, paid = resolve_estimator(self.advantages), resolve_reward(self.reward)
         check_reward(estimator, paid)
-        if self.scorer in (None, "none") and "scorer" in paid.needs:
+        if str(self.scorer).startswith("refreshed") and self.refresh_every is None:
+            raise SpecError(f"write a refreshed scorer as refreshed:10, not {self.scorer!r}")
+        no_scorer = self.scorer in (None, "none")
+        if no_scorer and "scorer" in paid.needs:
             raise SpecError(
                 f"reward {self.reward!r} needs a scorer, and scorer is none; policy is the default"
             )
         where = None if self.branch is None else Branching.parse(self.branch).where
-        if where == "belief" and self.scorer in (None, "none"):
+        if no_scorer and where == "belief":
             raise SpecError("branches by belief need a scorer, and scorer is none; policy is the default")
         if self.curriculum and not estimator.curriculum:
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
-        for name in _AT_LEAST_ZERO:
-            if getattr(self, name) < 0:
-                raise SpecError(f"{name} must not be negative, and {getattr(self, name)} is")
-        if self.max_norm <= 0:
-            raise SpecError(f"max_norm must be above 0, not {self.max_norm}: gradients are scaled to it")
-        if not 0 <= self.gamma <= 1:
-            raise SpecError(f"gamma must be between 0 and 1, not {self.gamma}")
-        if not self.temperature > 0:
-            raise SpecError(
-                f"temperature must be above 0, not {self.temperature}: greedy rollouts are all alike"
-            )
         if self.group_size == 1 and estimator.groupwise:
             alone = ", ".join(name for name, maker in ESTIMATORS.items() if not maker().groupwise)
             raise SpecError(
                 f"with group_size 1 no group can be compared, and {self.advantages} compares the rollouts of "
                 f"a question: choose at least 2, or an estimator that does without groups ({alone})"
             )
-        if not 0 <= self.max_outage_share <= 1:
-            raise SpecError(f"max_outage_share must be between 0 and 1, not {self.max_outage_share}")
-        if self.search_cache is not None:
-            CacheSetting.parse(self.search_cache)
-        if not 0 < self.clip < 1:
-            raise SpecError(f"clip must be between 0 and 1, not {self.clip}")
-        if str(self.scorer).startswith("refreshed") and self.refresh_every is None:
-            raise SpecError(f"write a refreshed scorer as refreshed:10, not {self.scorer!r}")
 
     @property
     def environment(self) -> EnvConfig:
@@ -385,13 +380,21 @@ NAMES = marks(Settings, Names)
 WITH_FILES = ("questions", "search", "scorer", "policy", "tool")
 """The kinds whose specs may name files."""
 
-_AT_LEAST_ZERO = (
-    "learning_rate",
-    "kl_coef",
-    "entropy_coef",
-    "weight_decay",
-    "validation_temperature",
-    "importance_cap",
-    "cache_gib",
-    "batch_gib",
-)
+_NOT_NEGATIVE = (lambda value: value >= 0), "must not be negative, and {} is"
+_SHARE = (lambda value: 0 <= value <= 1), "must be between 0 and 1, not {}"
+_RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "gamma": _SHARE,
+    "temperature": (lambda value: value > 0, "must be above 0, not {}: greedy rollouts are all alike"),
+    "max_outage_share": _SHARE,
+    "learning_rate": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "max_norm": (lambda value: value > 0, "must be above 0, not {}: gradients are scaled to it"),
+    "clip": (lambda value: 0 < value < 1, "must be between 0 and 1, not {}"),
+    "kl_coef": _NOT_NEGATIVE,
+    "entropy_coef": _NOT_NEGATIVE,
+    "importance_cap": _NOT_NEGATIVE,
+    "validation_temperature": _NOT_NEGATIVE,
+    "cache_gib": _NOT_NEGATIVE,
+    "batch_gib": _NOT_NEGATIVE,
+}
+"""Of numbers, which values are allowed, and what is said of the others."""
