@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from igpo_gym.episode import Answer, ToolCall, ToolCalls
 from igpo_gym.protocols.grammar import (
+    LONGEST_NAME,
     THINK,
     THOUGHT,
     Tools,
@@ -251,7 +252,7 @@ def attributes(tag: str, text: str) -> Iterator[tuple[str, str]]:
     while match := _ATTRIBUTE.match(text, place):
         place = match.end()
         value = match[2] if match[2] is not None else match[3]
-        yield match[1], value.replace("&quot;", '"')
+        yield match[1], _QUOTE.sub(_unescaped, value)
     if text[place:].strip():
         raise ValueError(f'the attributes of <{tag}> cannot be read; write them like page="2"')
 
@@ -260,7 +261,7 @@ def _arguments(tag: str, text: str, tool: ToolSpec) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for name, value in attributes(tag, text):
         if name in found or name == tool.first:
-            raise ValueError(f"<{tag}> has {name} twice")
+            raise ValueError(f"<{tag}> has {name[:LONGEST_NAME]} twice")
         found[name] = _value(value, tool, name)
     return found
 
@@ -285,6 +286,15 @@ def _kinds(schema: Any) -> set[str]:
     return set().union(*map(_kinds, options)) if options else {"string"}
 
 
+_QUOTE = re.compile('"|&(amp;)*quot;')
+"""A quotation mark, or an escape of one, which is escaped once more: all are told apart, other signs stay."""
+
+
 def _attribute(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return neutralize(text).replace('"', "&quot;").replace(">", "›")
+    escaped = _QUOTE.sub(lambda found: "&quot;" if found[0] == '"' else f"&amp;{found[0][1:]}", text)
+    return neutralize(escaped).replace(">", "›")
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return f"&{found[0].removeprefix('&amp;')}" if found[1] else '"'

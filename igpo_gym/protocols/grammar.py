@@ -21,8 +21,9 @@ MAX_VALUES, MAX_DEPTH = 1000, 16
 """How many JSON values the arguments of a call may hold, and how deeply nested: the check against a schema
 costs time and stack for each, and a runaway message may hold millions."""
 
-LONGEST_PROBLEM = 200
-"""How many characters of what a schema says about a call reach the agent: it may repeat the whole call."""
+LONGEST_PROBLEM, LONGEST_NAME = 200, 40
+"""How many characters of what a schema says about a call reach the agent, for it may repeat the whole call,
+and how many of a name that the agent made up."""
 
 THINK, THOUGHT = "<think>", "</think>"
 
@@ -86,7 +87,7 @@ def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
         raise ValueError(f"{tool.name}: {neutralize(shortened(problem, LONGEST_PROBLEM)[0])}")
     for name, value in cleaned.items():
         if value == "" or (isinstance(value, list) and (not value or "" in value)):
-            raise ValueError(f'"{name}" of {tool.name} must not be empty')
+            raise ValueError(f'"{neutralize(name[:LONGEST_NAME])}" of {tool.name} must not be empty')
     return ToolCall(tool.name, cleaned)
 
 
@@ -118,7 +119,7 @@ def _cleaned(value: Any) -> Any:
 
 def checked_calls(calls: Sequence[ToolCall]) -> ToolCalls:
     """The calls of one message. Raises ValueError where they are too many."""
-    if len(calls) == 1 and not isinstance(next(iter(calls[0].arguments.values()), ""), list):
+    if len(calls) == 1 and list not in map(type, calls[0].arguments.values()):
         return ToolCalls(tuple(calls))
     count = sum(
         max((len(value) for value in call.arguments.values() if isinstance(value, list)), default=1)
@@ -142,8 +143,10 @@ def checked_answer(text: str) -> Answer:
     return Answer(cleaned)
 
 
-_CONTROL_ENDS = ("|>", "</s>", "<end_of_turn>", "<eos>")
-_END_OF_TURN = re.compile(r"(?:\s*(?:<\|[\w.-]+\|>|</s>|<end_of_turn>|<eos>))+\s*\Z")
+_CONTROL_ENDS = ("|>", "｜>", "</s>", "<end_of_turn>", "<eos>", "<pad>")
+_BACKWARDS = "|".join(map(re.escape, (each[::-1] for each in _CONTROL_ENDS if each.startswith("<"))))
+_END_OF_TURN = re.compile(rf"\s*+(?:(?:>[|｜][\w.▁-]+[|｜]<|{_BACKWARDS})\s*+)+")
+"""What a message that is read from its end begins with: of any length, and in one pass."""
 
 
 def without_end_of_turn(message: str) -> str:
@@ -154,5 +157,5 @@ def without_end_of_turn(message: str) -> str:
     """
     if not message.rstrip().endswith(_CONTROL_ENDS):
         return message
-    found = _END_OF_TURN.search(message, max(0, len(message) - 256))
-    return message[: found.start()] if found else message
+    found = _END_OF_TURN.match(message[::-1])
+    return message[: len(message) - found.end()] if found else message

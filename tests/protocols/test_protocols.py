@@ -25,7 +25,7 @@ from igpo_gym.protocols import (
 )
 from igpo_gym.protocols.blocks import Blocks
 from igpo_gym.protocols.grammar import MAX_DEPTH, MAX_VALUES, without_end_of_turn
-from igpo_gym.text import neutralize, well_formed
+from igpo_gym.text import neutralize, visible, well_formed
 from igpo_gym.tools import queries, search_call
 from igpo_gym.tools.interface import ToolSpec
 from igpo_gym.tools.opening import OPEN
@@ -142,7 +142,7 @@ def test_what_the_environment_advises_is_valid(protocol: TextProtocol) -> None:
         for arguments in tool.examples:
             call = ToolCalls((ToolCall(tool.name, arguments),))
             assert isinstance(protocol.parse(protocol.write(call)), ToolCalls)
-            if protocol.advise is None and example is tool.example:
+            if protocol.advise is None and arguments == tool.example:
                 assert protocol.form(call) in protocol.invalid("why")
                 assert tool.name in protocol.invalid("why") or protocol.name == "igpo"
     assert protocol.parse(protocol.write(Answer("answer"))) == Answer("answer")
@@ -235,6 +235,9 @@ def test_tags_explains_what_is_wrong(message: str, reason: str) -> None:
         ("<think>use <search>q</search>, then</think><search>real</search>", search_call("real")),
         ("<answer>Danzig</answer><|im_end|>", Answer("Danzig")),
         ("<search>a</search></s>\n", search_call("a")),
+        ("<answer>Danzig</answer>" + "<|endoftext|>" * 100, Answer("Danzig")),
+        ("<answer>Danzig</answer><｜end▁of▁sentence｜>", Answer("Danzig")),
+        ("<answer>Danzig</answer> <eos> <pad><pad>\n", Answer("Danzig")),
     ],
 )
 def test_tags_reads(message: str, action: ToolCalls | Answer) -> None:
@@ -394,6 +397,51 @@ def test_a_query_of_lone_surrogates_becomes_text_that_files_accept() -> None:
 @given(st.text(st.characters(exclude_categories=())))
 def test_a_lone_surrogate_becomes_a_question_mark_and_nothing_else_changes(text: str) -> None:
     assert well_formed(text) == "".join("?" if "\ud800" <= each <= "\udfff" else each for each in text)
+
+
+@given(st.text())
+@example('He said "no"')
+@example("&quot; and &amp;quot; & so on")
+def test_an_attribute_is_read_as_it_was_written(value: str) -> None:
+    value = neutralize(value).replace(">", "›").strip()
+    if not visible(value):
+        return
+    protocol = TAGS.with_tools(
+        [_tool({"x": {"type": "string"}, "y": {"type": "string"}}, {"x": "a", "y": "b"})]
+    )
+    call = ToolCalls((ToolCall("own", {"x": "a", "y": value}),))
+    assert protocol.parse(protocol.write(call)) == call
+
+
+@pytest.mark.parametrize("protocol", [TAGS, TOOL_CALL], ids=lambda each: each.name)
+@pytest.mark.parametrize("order", [("ids", "lang"), ("lang", "ids")])
+def test_the_items_of_a_list_count_wherever_it_stands(protocol: TextProtocol, order: tuple[str, ...]) -> None:
+    properties = {"ids": {"type": "array", "items": {"type": "string"}}, "lang": {"type": "string"}}
+    bound = protocol.with_tools([_tool(properties, {"ids": ["a"], "lang": "en"})])
+    for count, allowed in ((MAX_QUERIES, True), (MAX_QUERIES + 1, False)):
+        values = {"ids": [str(number) for number in range(count)], "lang": "en"}
+        call = {"name": "own", "arguments": {name: values[name] for name in order}}
+        message = (
+            tool_call(call) if protocol is TOOL_CALL else f'<own lang="en">{json.dumps(values["ids"])}</own>'
+        )
+        assert isinstance(bound.parse(message), ToolCalls if allowed else Invalid)
+
+
+def test_a_reason_quotes_a_short_piece_of_what_the_agent_made_up() -> None:
+    name = "a" * 100_000
+    opened = TAGS.with_tools((SEARCH, OPEN))
+    loose = TOOL_CALL.with_tools([_tool({"x": {"type": "string"}}, {"x": "a"})])
+    for protocol, message in (
+        (opened, f'<open {name}="1" {name}="1">x</open>'),
+        (opened, f'<open {name}="1">x</open>'),
+        (loose, tool_call({"name": "own", "arguments": {"x": "a", f"<b>{name}": ""}})),
+        (loose, tool_call({"name": name, "arguments": {}})),
+        (loose, tool_call({"name": "own", "arguments": {"x": [name]}})),
+    ):
+        action = protocol.parse(message)
+        assert isinstance(action, Invalid)
+        assert len(action.reason) < 500
+        assert "<b>" not in action.reason
 
 
 def test_a_long_message_is_read() -> None:
