@@ -95,7 +95,7 @@ class WebForm:
                 arguments["query"] = [arguments["query"]]
             given = checked_call(spec_named(name, shown), arguments).arguments
         except ValueError as problem:
-            raise ValueError(f"{problem}; write {form_of(shown)}") from None
+            raise ValueError(f"{problem}; write {form_of(content, shown)}") from None
         if name == WEB_SEARCH.name:
             return (ToolCall(SEARCH.name, {"query": given["query"][:QUERIES_USED]}),)
         if name == BROWSE_WEBPAGE.name:

@@ -14,6 +14,7 @@ from igpo_gym.text import neutralize
 
 _DECODER = json.JSONDecoder()
 _BLANKS = re.compile(r"\s*")
+_NAME = re.compile(r'"name"\s*:\s*"(\w+)"')
 
 
 def call_object(call: ToolCall) -> dict[str, Any]:
@@ -21,9 +22,14 @@ def call_object(call: ToolCall) -> dict[str, Any]:
     return {"name": call.tool, "arguments": dict(call.arguments)}
 
 
-def form_of(tools: Tools) -> str:
-    """A call to show to an agent that has written none: of the first tool, its richest example."""
-    return json.dumps(call_object(ToolCall(tools[0].name, tools[0].examples[-1]))) if tools else ""
+def form_of(content: str, tools: Tools) -> str:
+    """A call to show to an agent that wrote a wrong one: of the tool that it names, else of the first, the
+    richest example."""
+    if not tools:
+        return ""
+    named = _NAME.search(content)
+    tool = next((each for each in tools if named and each.name == named[1]), tools[0])
+    return json.dumps(call_object(ToolCall(tool.name, tool.examples[-1])))
 
 
 def read_call(content: str, tools: Tools) -> tuple[str, dict[str, Any]]:
@@ -69,7 +75,7 @@ class JsonForm:
             name, arguments = read_call(content, tools)
             return (checked_call(spec_named(name, tools), arguments),)
         except ValueError as problem:
-            raise ValueError(f"{problem}; write {form_of(tools)}") from None
+            raise ValueError(f"{problem}; write {form_of(content, tools)}") from None
 
     def write(self, call: ToolCall, tools: Tools) -> str:
         """The block of a call; nothing in it can close the block."""

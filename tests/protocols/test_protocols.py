@@ -289,6 +289,28 @@ def test_tool_call_explains_what_is_wrong(call: object, reason: str) -> None:
     assert reason in action.reason
 
 
+@pytest.mark.parametrize(
+    ("protocol", "content", "advised"),
+    [
+        (TOOL_CALL, '{"name": "open", "arguments": {"page": 2}}', "open"),
+        (TOOL_CALL, '{"name": "open", "arguments": {"document": "Danzig"}', "open"),
+        (TOOL_CALL, '{"name": "browse", "arguments": {}}', "search"),
+        (NATIVE, '{"name": "answer", "arguments": {"answer": 7}}', "answer"),
+        (igpo(), '{"name": "browse_webpage", "arguments": {"url_list": "u"}}', "browse_webpage"),
+        (igpo(), "[]", "web_search"),
+    ],
+)
+def test_a_wrong_call_is_told_the_form_of_its_own_tool(
+    protocol: TextProtocol, content: str, advised: str
+) -> None:
+    bound = protocol.with_tools((SEARCH, OPEN))
+    action = bound.parse(f"<tool_call>{content}</tool_call>")
+    assert isinstance(action, Invalid)
+    form = action.reason.partition("; write ")[2]
+    assert json.loads(form)["name"] == advised
+    assert not isinstance(bound.parse(f"<tool_call>{form}</tool_call>"), Invalid)
+
+
 @pytest.mark.parametrize("content", ["{", "[" * 100_000, "9" * 10_000, '{"name": "search"', ""])
 def test_json_that_python_cannot_read_is_invalid(content: str) -> None:
     assert isinstance(TOOL_CALL.parse(f"<tool_call>{content}</tool_call>"), Invalid)
