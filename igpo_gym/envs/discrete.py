@@ -6,6 +6,7 @@ them, or answer with it. The text environment plays underneath, so rewards, endi
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -181,10 +182,11 @@ class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Features, dict[str, Any]]:
         """Begin an episode, as the text environment does."""
-        super().reset(seed=seed)
         with self.text.undone_on_error():
             _, info = self.text.reset(seed=seed, options=options)
-            return self._observe(info)
+            observation, info = self._observe(info)
+        super().reset(seed=seed)
+        return observation, info
 
     def step(self, action: np.int64 | int) -> tuple[Features, float, bool, bool, dict[str, Any]]:
         """Play the message that ``action`` means.
@@ -197,6 +199,21 @@ class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
             _, reward, terminated, truncated, info = self.text.step(message)
             observation, info = self._observe(info)
         return observation, reward, terminated, truncated, info
+
+    def fork(self) -> SearchQADiscreteEnv:
+        """A second environment that goes on from here, as :meth:`SearchQAEnv.fork` gives one.
+
+        >>> env = SearchQADiscreteEnv(questions="world:test", scorer=None, reward="outcome-f1")
+        >>> _ = env.reset(seed=0)
+        >>> other = env.fork()
+        >>> other.step(1)[-1]["turn"], env.step(2)[-1]["turn"]
+        (1, 1)
+        """
+        other = copy.copy(self)
+        other.text = self.text.fork()
+        other._np_random = copy.deepcopy(self._np_random)
+        other.action_space = copy.deepcopy(self.action_space)
+        return other
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Which actions can help in the running episode, shape ``(2 * slots + 1,)``."""
@@ -268,8 +285,10 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
         if len(actions) != self.num_envs:
             raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
         protocol, played = self.reader.engine.protocol, list(self.text.episodes)
-        pairs = zip(menus, actions, strict=True)
-        messages = [menu.message(int(action), protocol) for menu, action in pairs]
+        messages = [
+            "" if episode.done else menu.message(int(action), protocol)
+            for episode, menu, action in zip(played, menus, actions, strict=True)
+        ]
         with self.text.undone_on_error():
             _, rewards, terminations, truncations, infos = self.text.step(messages)
             menus = self.reader.read(self.text.episodes)
@@ -279,6 +298,12 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
                 infos["final_info"] = self._add_info(infos["final_info"], _menu_info(menu), int(index))
         self.menus = menus
         return self._observations(), rewards, terminations, truncations, self._add_menus(infos, self.menus)
+
+    def fork(self, source: int, place: int) -> tuple[Features, dict[str, Any]]:
+        """Let an episode go on a second time, as :meth:`SearchQAVectorEnv.fork` does."""
+        _, infos = self.text.fork(source, place)
+        self.menus[place] = self.menus[source]
+        return self._observations(), self._add_menus(infos, self.menus)
 
     def action_masks(self) -> Mask:
         """Which actions can help, shape ``(num_envs, 2 * slots + 1)``."""

@@ -314,6 +314,7 @@ def test_a_seed_whose_reset_failed_is_not_taken(settings: dict[str, Any], call: 
     scorer.fails_at = call
     with pytest.raises(ScoringError, match="blinked"):
         env.reset(seed=2)
+    assert env.np_random_seed == 1
     for _ in range(4):
         assert plain(env.reset()) == plain(twin.reset())
 
@@ -323,6 +324,36 @@ def test_each_environment_needs_an_action(settings: dict[str, Any]) -> None:
     envs.reset(seed=0)
     with pytest.raises(ValueError, match="3 actions for 2 environments"):
         envs.step([0, 0, 0])
+
+
+def test_an_environment_that_begins_anew_ignores_its_action(settings: dict[str, Any]) -> None:
+    envs, twin = (SearchQADiscreteVectorEnv(2, **settings) for _ in range(2))
+    for each in (envs, twin):
+        each.reset(seed=0)
+        each.step([search(0), answer(0)])
+    observations, *_ = envs.step([search(0), -1])
+    assert (observations == twin.step([search(0), 99])[0]).all()
+    with pytest.raises(ValueError, match="-1 is none"):
+        envs.step([-1, search(0)])
+
+
+def test_a_fork_goes_on_by_itself(settings: dict[str, Any]) -> None:
+    one, never = (SearchQADiscreteEnv(**settings) for _ in range(2))
+    for each in (one, never):
+        begin(each)
+        each.step(search(0))
+    other = one.fork()
+    assert plain(other.step(answer(0))) == plain(never.step(answer(0)))
+    assert one.step(search(1))[-1]["turn"] == 2
+    assert other.reader.engine is one.reader.engine
+    envs = SearchQADiscreteVectorEnv(2, autoreset_mode="Disabled", **settings)
+    envs.reset(seed=0)
+    envs.step([search(0), answer(0)])
+    observations, infos = envs.fork(0, 1)
+    assert (observations[0] == observations[1]).all()
+    assert infos["candidates"][0] == infos["candidates"][1]
+    same = envs.step([search(1), search(1)])
+    assert (same[0][0] == same[0][1]).all()
 
 
 def test_the_end_in_the_same_step_has_its_mask_and_candidates(settings: dict[str, Any]) -> None:
