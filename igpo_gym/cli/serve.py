@@ -141,4 +141,5 @@ def _log(name: str) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger(name)
     logger.addHandler(handler)
+    logger.propagate = False  # the library of MCP gives the root a handler, which would write each line again
     logger.setLevel(logging.INFO)

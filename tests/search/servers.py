@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -98,3 +102,19 @@ def in_thread(app: FastAPI) -> Iterator[str]:
 
 
 INDEX = BM25Index.build(PASSAGES)
+
+
+def command(corpus: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """``igpo-gym serve search`` in a process of its own, and its URL once it serves."""
+    code = "import sys; from igpo_gym.cli import app; app()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "serve", "search", str(corpus), *(options or ("--port", "0"))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    match = re.fullmatch(r"serving \d+ passages at (http://127\.0\.0\.1:(\d+))/retrieve\n", line)
+    assert match, line + (process.communicate(timeout=60)[1] if process.poll() is not None else "")
+    return process, match[1]

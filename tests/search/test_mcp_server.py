@@ -21,6 +21,7 @@ from igpo_gym.search import BM25Index
 from igpo_gym.search.server import make_app
 from igpo_gym.serving import bound
 from tests.conftest import PASSAGES
+from tests.search.servers import command
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,19 @@ def test_the_other_routes_are_as_without(address: str) -> None:
     asked = {"queries": ["novel"], "topk": 1}
     assert requests.post(f"{address}/retrieve", json=asked, timeout=30).json()["result"][0]
     assert requests.get(f"{address}/health", timeout=30).json()["status"] == "ok"
+
+
+def test_a_line_of_the_log_is_written_once(tmp_path: Path) -> None:
+    BM25Index.build(PASSAGES).save(tmp_path / "index")
+    process, url = command(tmp_path / "index", "--mcp", "--port", "0")
+    try:
+        requests.post(f"{url}/retrieve", json={"queries": ["novel"]}, timeout=30)
+        assert process.stderr is not None
+        assert "1 requests, 1 queries" in process.stderr.readline()
+        process.terminate()
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
 
 
 @pytest.mark.slow

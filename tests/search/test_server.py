@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ from igpo_gym.search.server import Limits, Line, make_app
 from igpo_gym.serving import bound, serve
 from igpo_gym.specs import resolve
 from tests.conftest import PASSAGES as TINY
-from tests.search.servers import INDEX, PASSAGES, contents, served
+from tests.search.servers import INDEX, PASSAGES, command, contents, served
 
 QUERIES = ["a river", "port of Danzig", "novel", "zebra", "北京 lines", "a river"]
 
@@ -297,22 +296,6 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def command(corpus: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
-    """``igpo-gym serve search`` in a process of its own, and its URL once it serves."""
-    code = "import sys; from igpo_gym.cli import app; app()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", "search", str(corpus), "--port", str(port)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    match = re.fullmatch(r"serving 6 passages at (http://127\.0\.0\.1:(\d+))/retrieve\n", line)
-    assert match, line + (process.communicate(timeout=60)[1] if process.poll() is not None else "")
-    return process, match[1]
-
-
 def test_a_killed_server_is_an_outage_and_back_when_it_is_restarted(
     corpus: Path, question_set: QuestionSet
 ) -> None:
@@ -327,7 +310,7 @@ def test_a_killed_server_is_an_outage_and_back_when_it_is_restarted(
         reply, reward, *_ = env.step("<search>Danzig</search>")
         assert "unavailable" in reply
         assert reward == 0.0
-        process, again = command(corpus, int(url.rpartition(":")[2]))
+        process, again = command(corpus, "--port", url.rpartition(":")[2])
         assert again == url
         assert "mouth of the Vistula" in env.step("<search>Danzig</search>")[0]
     finally:
