@@ -33,7 +33,7 @@ import torch
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.batching import Batches
 from igpo_gym.envs import AsyncSearchQA, SearchQAEnv, SearchQAVectorEnv
-from igpo_gym.envs.asynchronous import MAX_WAIT, Ask, Told, advance
+from igpo_gym.envs.asynchronous import MAX_WAIT, Ask, Settled, advance
 from igpo_gym.episode import Episode
 
 SETTINGS: dict[str, Any] = {"questions": "world:test", "scorer": "nano", "reward": "igpo", "info": "metrics"}
@@ -53,7 +53,7 @@ class TimedSteps:
     """Steps that tell how long each waited for its batch."""
 
     def __init__(self, env: SearchQAEnv) -> None:
-        self.batches: Batches[Ask, Told] = Batches(partial(self.answer, env), wait=MAX_WAIT)
+        self.batches: Batches[Ask, Settled] = Batches(partial(self.answer, env), wait=MAX_WAIT)
         self.placed: dict[int, float] = {}
         self.waits: list[tuple[float, float]] = []
         self.free = time.perf_counter()
@@ -68,7 +68,7 @@ class TimedSteps:
         """A batch is, when the last of its answers is handed out."""
         self.free = time.perf_counter()
 
-    def answer(self, env: SearchQAEnv, asked: Sequence[Ask]) -> list[Told]:
+    def answer(self, env: SearchQAEnv, asked: Sequence[Ask]) -> list[Settled]:
         began = time.perf_counter()
         for each in asked:
             placed = self.placed.pop(id(each))

@@ -11,14 +11,14 @@ from pathlib import Path
 from statistics import fmean
 
 from igpo_gym.benchmark.charts import line_figure
-from igpo_gym.benchmark.study.run import Run, read_runs
+from igpo_gym.benchmark.study.run import StudyRun, read_runs
 from igpo_gym.benchmark.study.verdicts import by_arm
 from igpo_gym.statistics import FEWEST, Estimate, over_seeds
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def curve(runs: list[Run]) -> list[tuple[float, Estimate]]:
+def curve(runs: list[StudyRun]) -> list[tuple[float, Estimate]]:
     """At each validation the mean number of tokens, in thousands, and F1 over seeds."""
     points = zip(*(run.outcome.curve for run in runs), strict=True)
     return [

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from igpo_gym.viewer.data import TokenNames
-    from igpo_gym.viewer.runs import Run
+    from igpo_gym.viewer.runs import ShownRun
 
 
 def view(
@@ -76,7 +76,7 @@ def view(
         console.print("no browser was found; open the page yourself", markup=False)
 
 
-def _token_names(runs: Sequence[Run], tokenizer: str | None) -> TokenNames | None:
+def _token_names(runs: Sequence[ShownRun], tokenizer: str | None) -> TokenNames | None:
     """What spells the tokens of gold answers, if that is known."""
     scorers = {each.settings.get("scorer") for run in runs for each in run.episodes}
     spells = tokenizer or ("nano" if scorers == {"nano"} else None)

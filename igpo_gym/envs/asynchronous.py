@@ -39,7 +39,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Settled:
     """What came of it."""
 
     reward: float
@@ -50,10 +50,10 @@ class Told:
 
 T = TypeVar("T")
 
-Steps: TypeAlias = Batches[Ask, Told]
+Steps: TypeAlias = Batches[Ask, Settled]
 
 
-def advance(engine: Engine, asked: Sequence[Ask]) -> list[Told]:
+def advance(engine: Engine, asked: Sequence[Ask]) -> list[Settled]:
     """Play all messages and ask for all beliefs, those of episodes that begin included, as one step.
 
     Whatever is raised, the episodes are then as they were.
@@ -62,7 +62,7 @@ def advance(engine: Engine, asked: Sequence[Ask]) -> list[Told]:
     moves = engine.play([each.episode for each in steps], [each.message for each in steps])
     facts = engine.facts()
     earned = iter(engine.settle(moves, [each.episode for each in asked if each.begins]))
-    return [Told(0.0 if each.begins else next(earned), facts) for each in asked]
+    return [Settled(0.0 if each.begins else next(earned), facts) for each in asked]
 
 
 def steps_of(engine: Engine, max_wait: float = MAX_WAIT, max_batch: int = MAX_BATCH) -> Steps:
@@ -191,7 +191,7 @@ class AsyncSearchQA:
         if self._busy:
             raise RuntimeError("await the last reset or step of this environment before the next")
 
-    async def _told(self, asked: Ask) -> Told:
+    async def _told(self, asked: Ask) -> Settled:
         promise = self._steps.place([asked])
         self._busy = True
         try:

@@ -31,7 +31,7 @@ TOO_LONG = "too_long"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class WireRequest:
     """A request as it comes over the wire."""
 
     request: BeliefRequest
@@ -65,7 +65,7 @@ def _written(segment: Segment) -> dict[str, Any]:
     return {**written, "ids": list(segment.ids), "vocabulary": segment.vocabulary}
 
 
-def read_request(item: Any) -> Asked:
+def read_request(item: Any) -> WireRequest:
     """A request from JSON: a transcript (``segments``, chat ``messages`` or token ``ids``), ``answers``, and
     perhaps a ``probe`` and a ``session``. Raises ValueError for what is none.
     """
@@ -82,10 +82,10 @@ def read_request(item: Any) -> Asked:
     session = _text(item.get("session", ""), "session")
     request = BeliefRequest((), answers, _probe(item.get("probe")))
     if given == ["ids"]:
-        return Asked(request, _ids(item["ids"], "ids"), session)
+        return WireRequest(request, _ids(item["ids"], "ids"), session)
     read = _TRANSCRIPTS[given[0]]
     segments = tuple(read(each) for each in _list(item, given[0]))
-    return Asked(replace(request, segments=segments), None, session)
+    return WireRequest(replace(request, segments=segments), None, session)
 
 
 def write_belief(belief: Belief) -> dict[str, Any]:

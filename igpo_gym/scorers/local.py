@@ -49,7 +49,7 @@ def _remembered_sees(tree: AnswerTree) -> torch.Tensor:
 
 
 @dataclass(slots=True)
-class Asked:
+class AskedRow:
     """What a row is asked: answer tokens in the trees of some queries."""
 
     predictors: list[int] = field(default_factory=list)
@@ -217,16 +217,16 @@ class TransformersScorer:
             self._history.evict(HISTORY_TOKENS)
         return len(query.context) - known + len(tree_of(query.answers).tokens)
 
-    def _next_row(self, pending: deque[Query]) -> tuple[ReadRow, Asked]:
+    def _next_row(self, pending: deque[Query]) -> tuple[ReadRow, AskedRow]:
         """The next forward pass, taking the queries that it completes from ``pending``."""
-        row, asked = ReadRow(), Asked()
+        row, asked = ReadRow(), AskedRow()
         while pending and (past := self.reader.take(row, pending[0].context)) is not None:
             self._add_answers(row, asked, pending.popleft(), past)
             if len(row.tokens) >= self.reader.row_tokens:
                 break
         return row, asked
 
-    def _add_answers(self, row: ReadRow, asked: Asked, query: Query, past: Past) -> None:
+    def _add_answers(self, row: ReadRow, asked: AskedRow, query: Query, past: Past) -> None:
         layout, tree = self.reader.layout, tree_of(query.answers)
         rows = row.add(tree.tokens, [len(query.context) + depth for depth in tree.depths])
         sees = _remembered_sees(tree) if len(tree.tokens) <= REMEMBERED_TREE else tree.sees
@@ -238,7 +238,7 @@ class TransformersScorer:
         asked.queries.append(query)
 
     @torch.no_grad()
-    def _forward(self, row: ReadRow, asked: Asked) -> dict[Query, Belief]:
+    def _forward(self, row: ReadRow, asked: AskedRow) -> dict[Query, Belief]:
         positions, which = torch.unique(torch.tensor(asked.predictors, dtype=torch.long), return_inverse=True)
         logits = self.reader.forward(row, positions)
         if not asked.queries:

@@ -23,7 +23,14 @@ from igpo_gym import __version__
 from igpo_gym.batching import Batches
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
-from igpo_gym.scorers.belief_wire import KIND, TOO_LONG, WEIGHTS_TOKEN, Asked, read_request, write_belief
+from igpo_gym.scorers.belief_wire import (
+    KIND,
+    TOO_LONG,
+    WEIGHTS_TOKEN,
+    WireRequest,
+    read_request,
+    write_belief,
+)
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_behind, query_of
 from igpo_gym.scorers.pushed import folder_below, load_like
@@ -84,7 +91,7 @@ class Pushes:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ToldBelief:
     """What a request is told: a belief, or why there is none; and by which version of the weights."""
 
     version: str
@@ -107,7 +114,7 @@ class ServedScorer:
         self._start = secrets.token_hex(4)  # a server that starts anew has other versions
         self._pushed = 0
         self._taken: WeakSet[PreTrainedModel] = WeakSet()
-        self.batches: Batches[Asked | PreTrainedModel, Told] = Batches(
+        self.batches: Batches[WireRequest | PreTrainedModel, ToldBelief] = Batches(
             self._answer, closed=lambda: ScoringError("the server ends"), name="igpo_gym-beliefs"
         )
 
@@ -121,7 +128,7 @@ class ServedScorer:
         """How often weights were pushed."""
         return self._pushed
 
-    async def ask(self, asked: Sequence[Asked]) -> list[Told]:
+    async def ask(self, asked: Sequence[WireRequest]) -> list[ToldBelief]:
         """What each request is told, all by one version."""
         return await asyncio.wrap_future(self.batches.place(asked))
 
@@ -131,35 +138,36 @@ class ServedScorer:
         (told,) = await asyncio.wrap_future(self.batches.place([model]))
         return told.version
 
-    def _answer(self, batch: Sequence[Asked | PreTrainedModel]) -> list[Told]:
+    def _answer(self, batch: Sequence[WireRequest | PreTrainedModel]) -> list[ToldBelief]:
         for each in batch:
-            if not isinstance(each, Asked) and each not in self._taken:  # a batch that failed comes again
+            # A batch that failed comes again.
+            if not isinstance(each, WireRequest) and each not in self._taken:
                 self.scorer.copy_weights(each)
                 self._taken.add(each)
                 self._pushed += 1
-        told = [Told(self.version)] * len(batch)
+        told = [ToldBelief(self.version)] * len(batch)
         queries: dict[int, Query] = {}
         for place, each in enumerate(batch):
-            if isinstance(each, Asked):
+            if isinstance(each, WireRequest):
                 try:
                     queries[place] = self._query(each)
                 except (SpecError, ScoringError) as problem:
-                    told[place] = Told(self.version, wrong=str(problem))
+                    told[place] = ToldBelief(self.version, wrong=str(problem))
         # Transcripts that begin alike are read next to each other, so that a full cache forgets none between.
         places = sorted(queries, key=lambda place: (_session(batch[place]), queries[place].context))
         try:
             beliefs = self.scorer.answer([queries[place] for place in places])
         except TranscriptTooLongError as problem:  # raised before anything is read
             for number, words in zip(problem.requests, problem.problems, strict=True):
-                told[places[number]] = Told(self.version, too_long=words)
+                told[places[number]] = ToldBelief(self.version, too_long=words)
             places = [place for number, place in enumerate(places) if number not in problem.requests]
             beliefs = self.scorer.answer([queries[place] for place in places])
         for place, belief in zip(places, beliefs, strict=True):
             tokens = len(queries[place].context) + sum(len(each.ids) for each in queries[place].answers)
-            told[place] = Told(self.version, replace(belief, weights=self.version), tokens=tokens)
+            told[place] = ToldBelief(self.version, replace(belief, weights=self.version), tokens=tokens)
         return told
 
-    def _query(self, asked: Asked) -> Query:
+    def _query(self, asked: WireRequest) -> Query:
         request = asked.request
         probe = len(request.probe.prefix) + len(request.probe.suffix)
         characters = sum(probe + len(answer) for answer in request.answers)
@@ -174,7 +182,7 @@ class ServedScorer:
             )
         return query
 
-    def _framed(self, asked: Asked) -> Query:
+    def _framed(self, asked: WireRequest) -> Query:
         if asked.ids is None:
             return query_of(self.scorer.framing, asked.request)
         vocabulary = len(self.scorer.reader.view.get_input_embeddings().weight)
@@ -183,8 +191,8 @@ class ServedScorer:
         return query_behind(self.scorer.framing, asked.ids, asked.request)
 
 
-def _session(asked: Asked | PreTrainedModel) -> str:
-    return asked.session if isinstance(asked, Asked) else ""
+def _session(asked: WireRequest | PreTrainedModel) -> str:
+    return asked.session if isinstance(asked, WireRequest) else ""
 
 
 def make_app(
@@ -313,7 +321,7 @@ def exposition(values: Mapping[str, float], answers: Mapping[int, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read(body: dict[str, Any], limits: Limits) -> tuple[list[Asked], str]:
+def _read(body: dict[str, Any], limits: Limits) -> tuple[list[WireRequest], str]:
     """The requests of a body, which is one itself or has a list of them, and the version that it names."""
     version = body.get("version", "")
     items = body.get("requests", [body])
@@ -330,7 +338,7 @@ def _read(body: dict[str, Any], limits: Limits) -> tuple[list[Asked], str]:
     return asked, version
 
 
-def _check(told: Sequence[Told], version: str) -> None:
+def _check(told: Sequence[ToldBelief], version: str) -> None:
     """Raise Refused where the version is another one, and where a request cannot be answered."""
     if version and version != told[0].version:
         now = told[0].version
@@ -340,5 +348,5 @@ def _check(told: Sequence[Told], version: str) -> None:
             raise Refused(422, f"request {number} of {len(told)}: {each.wrong}")
 
 
-def _entry(told: Told) -> dict[str, Any]:
+def _entry(told: ToldBelief) -> dict[str, Any]:
     return {TOO_LONG: told.too_long} if told.belief is None else write_belief(told.belief)

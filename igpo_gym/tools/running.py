@@ -21,11 +21,11 @@ SAMPLED_CALLS = 5
 
 FAILED = ToolResult(failed=True)
 
-Asked = Sequence[tuple[Episode, ToolCall]]
+Calls = Sequence[tuple[Episode, ToolCall]]
 
 
 def run_calls(
-    tools: Mapping[str, Tool], calls: Asked, delays: Sequence[float] = RETRY_DELAYS
+    tools: Mapping[str, Tool], calls: Calls, delays: Sequence[float] = RETRY_DELAYS
 ) -> list[ToolResult]:
     """The result of each call, in order; each tool is called once with all of its calls.
 
@@ -45,7 +45,7 @@ def run_calls(
     return results
 
 
-def _tried(tool: Tool, calls: Asked, delays: Sequence[float]) -> list[ToolResult]:
+def _tried(tool: Tool, calls: Calls, delays: Sequence[float]) -> list[ToolResult]:
     for delay in (*delays, None):
         try:
             return _run(tool, calls)
@@ -60,7 +60,7 @@ def _tried(tool: Tool, calls: Asked, delays: Sequence[float]) -> list[ToolResult
     raise AssertionError("unreachable: the last try has no delay")
 
 
-def _by_halves(tool: Tool, calls: Asked) -> list[ToolResult]:
+def _by_halves(tool: Tool, calls: Calls) -> list[ToolResult]:
     """The results of calls that failed together: asked in halves, halves of halves, and so on.
 
     At most ``8 log2(n) + 8`` calls of the tool are made; what is not resolved by then has failed. Where both
@@ -98,7 +98,7 @@ def _halved(places: list[int]) -> list[list[int]]:
     return [half for half in (places[:middle], places[middle:]) if half]
 
 
-def _run(tool: Tool, calls: Asked) -> list[ToolResult]:
+def _run(tool: Tool, calls: Calls) -> list[ToolResult]:
     """The tool's results. Raises TypeError, naming the tool, where they are not one result for each call."""
     results = tool.run(calls)
     if not isinstance(results, (list, tuple)) or len(results) != len(calls):

@@ -15,7 +15,7 @@ from igpo_gym.data.scores import scores
 from igpo_gym.episode import BELIEF, Action, Answer, BeliefView, Episode, Invalid, Question, Turn
 from igpo_gym.text import without_credentials
 from igpo_gym.viewer.marks import blocks, marked
-from igpo_gym.viewer.runs import Run, Shown
+from igpo_gym.viewer.runs import Shown, ShownRun
 
 TokenNames = Callable[[str], Sequence[str]]
 """From an answer to the texts of the tokens that a scorer reads it as."""
@@ -32,7 +32,7 @@ class Data:
 
 
 def page_data(
-    runs: Sequence[Run], estimator: str | Estimator = DEFAULT, token_names: TokenNames | None = None
+    runs: Sequence[ShownRun], estimator: str | Estimator = DEFAULT, token_names: TokenNames | None = None
 ) -> Data:
     """The data of a page.
 

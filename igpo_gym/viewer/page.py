@@ -14,7 +14,7 @@ from igpo_gym.errors import DataError
 from igpo_gym.storage import written_file
 from igpo_gym.text import well_formed
 from igpo_gym.viewer.data import Data, TokenNames, as_json, page_data
-from igpo_gym.viewer.runs import LIMIT, Run
+from igpo_gym.viewer.runs import LIMIT, ShownRun
 
 PARTS = ("vendor/htm-preact.js", "format.js", "charts.js", "turn.js")
 """The scripts that every page with episodes needs; the first is a library (see its LICENSE)."""
@@ -25,7 +25,7 @@ SCRIPTS = (*PARTS, "data.js", "lists.js", "episode.js", "tree.js", "sides.js", "
 
 def write_page(
     out: str | Path,
-    runs: Sequence[Run],
+    runs: Sequence[ShownRun],
     estimator: str | Estimator = DEFAULT,
     token_names: TokenNames | None = None,
 ) -> int:

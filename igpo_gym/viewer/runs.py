@@ -67,7 +67,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ShownRun:
     """The episodes of one file."""
 
     name: str
@@ -99,7 +99,7 @@ class Run:
         return found
 
 
-def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = None) -> list[Run]:
+def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = None) -> list[ShownRun]:
     """The runs of some files, in their order; of each recording ``count`` episodes from number ``start`` on.
 
     A file is a recording, or what ``igpo-gym relabel`` wrote about the recording in front of it: as lines of
@@ -108,11 +108,11 @@ def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = N
     those among the episodes that are read. Raises DataError for a file that is neither, for one that does not
     belong to a recording, and, where all episodes are asked for, for one of more than ``LARGEST`` bytes.
     """
-    runs: list[Run] = []
+    runs: list[ShownRun] = []
     for file in map(Path, files):
         require_file(file)
         if _is_priced(file):
-            _add(file, runs[-1] if runs else Run(""), _priced(file, runs, start))
+            _add(file, runs[-1] if runs else ShownRun(""), _priced(file, runs, start))
             continue
         if count is None:
             _check_size(file)
@@ -141,8 +141,8 @@ def _check_size(file: Path) -> None:
         )
 
 
-def _recorded(file: Path, names: Iterable[str], start: int, count: int | None) -> Run:
-    run = Run(_unlike(file.stem, names))
+def _recorded(file: Path, names: Iterable[str], start: int, count: int | None) -> ShownRun:
+    run = ShownRun(_unlike(file.stem, names))
     stop = None if count is None else start + count
     for settings, episode in islice(read_recordings(file), start, stop):
         run.episodes.append(Shown(settings, episode, _paid(settings, episode, file)))
@@ -191,7 +191,7 @@ def _is_priced(file: Path) -> bool:
     return isinstance(first, dict) and "format" not in first and {"question_id", "rewards"} <= first.keys()
 
 
-def _priced(file: Path, runs: Sequence[Run], start: int) -> dict[Place, dict[str, Paid]]:
+def _priced(file: Path, runs: Sequence[ShownRun], start: int) -> dict[Place, dict[str, Paid]]:
     """What each episode of the latest run is paid, from lines of rewards; it begins at number ``start``."""
     if not runs:
         raise DataError(file, "holds rewards without episodes: name the recording in front of it")
@@ -223,7 +223,7 @@ def _priced(file: Path, runs: Sequence[Run], start: int) -> dict[Place, dict[str
     return found
 
 
-def _add(file: Path, run: Run, paid: Mapping[Place, Mapping[str, Paid]]) -> None:
+def _add(file: Path, run: ShownRun, paid: Mapping[Place, Mapping[str, Paid]]) -> None:
     """Add what a file says of a run's episodes. Raises DataError where it says nothing of any."""
     if not any(each.place in paid for each in run.episodes):
         raise DataError(file, f"prices no episode of {run.name}, the recording in front of it")
@@ -242,7 +242,7 @@ def _close(ours: Terms, theirs: Terms) -> bool:
     )
 
 
-def _same_messages(run: Run, other: Run) -> bool:
+def _same_messages(run: ShownRun, other: ShownRun) -> bool:
     """Whether a run's episodes are all those of another, told by their messages."""
     said = {each.place: [turn.message for turn in each.episode.turns] for each in other.episodes}
     return bool(run.episodes) and all(

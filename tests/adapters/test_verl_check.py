@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from igpo_gym.adapters.tokens import placed_rewards
-from igpo_gym.adapters.verl.check import Play, line_of, main
+from igpo_gym.adapters.verl.check import SeenEpisode, line_of, main
 from igpo_gym.cli import app
 from igpo_gym.episode import Answer, EndReason, Episode, Question, Turn
 from igpo_gym.rewards import resolve_reward, split
@@ -78,7 +78,7 @@ def test_a_turn_without_a_gain_is_told() -> None:
     episode.rewards += [{reward.gains[0]: 0.0, "f1": 0.0}, {reward.gains[0]: 0.0, "f1": 1.0}]
     mask = np.array([True, True, False, True, True])
     seen = placed_rewards(mask, split(episode, reward), "q")
-    assert line_of(Play(episode, mask, seen), reward) == (
+    assert line_of(SeenEpisode(episode, mask, seen), reward) == (
         "episode 1: 2 turns, answered, gains [none], outcome 1: 1 of 4 tokens of the policy carry them in "
         "token_level_rewards"
     )

@@ -15,7 +15,7 @@ from igpo_gym.benchmark.credit.measures import (
     label_measures,
     value_measure,
 )
-from igpo_gym.benchmark.credit.pricing import Play, shaping
+from igpo_gym.benchmark.credit.pricing import PaidTrajectory, shaping
 from igpo_gym.benchmark.credit.run import measured
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.episode import Answer, EndReason, Episode, Question, Segment, Turn
@@ -34,7 +34,7 @@ def play(
     right: bool = False,
     evidence: int = 2,
     known: list[int] | None = None,
-) -> Play:
+) -> PaidTrajectory:
     """A trajectory of these labels and pays; the last turn answers."""
     asked = Question(question, "Where?", ("Danzig",), tuple(map(str, range(evidence))))
     episode = Episode(asked, (Segment("environment", "user", "Where?"),))
@@ -46,10 +46,10 @@ def play(
         TurnLabel(label, count) for (label, _), count in zip(turns, known or [0] * len(turns), strict=True)
     )
     pays = np.array([pay for _, pay in turns])
-    return Play(Trajectory(agent, member, episode, labels), pays)
+    return PaidTrajectory(Trajectory(agent, member, episode, labels), pays)
 
 
-def value(measure: CreditMeasure, *groups: list[Play]) -> float:
+def value(measure: CreditMeasure, *groups: list[PaidTrajectory]) -> float:
     return measured(measure, groups).value
 
 
@@ -84,7 +84,7 @@ def test_measures_by_hand(key: str, expected: float) -> None:
 
 
 def test_what_knows_the_turn_number_alone_has_an_auc_of_a_half() -> None:
-    blind = [Play(p.trajectory, -np.arange(1.0, len(p.shaping) + 1)) for p in GROUP]
+    blind = [PaidTrajectory(p.trajectory, -np.arange(1.0, len(p.shaping) + 1)) for p in GROUP]
     for key in ("auc", "auc_completing", "auc_adding", "auc_hacking"):
         assert value(BY_KEY[key], blind) == 0.5
 
@@ -97,7 +97,7 @@ def test_teacher_quality_is_of_honest_trajectories() -> None:
     assert value(BY_KEY["teacher_alpha"], GROUP) == pytest.approx(covariance[0, 1] / covariance[0, 0])
 
 
-def group(*members: tuple[list[float], bool], question: str = "1") -> list[Play]:
+def group(*members: tuple[list[float], bool], question: str = "1") -> list[PaidTrajectory]:
     return [
         play("hasty", [("irrelevant", pay) for pay in pays] + [("answer", 0.0)], right=right, member=number,
              question=question)

@@ -30,7 +30,7 @@ from igpo_gym.lm.names import packaged_folder
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.belief_client import BeliefServerScorer, push_weights
-from igpo_gym.scorers.belief_wire import Asked
+from igpo_gym.scorers.belief_wire import WireRequest
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_of
@@ -377,7 +377,7 @@ def test_a_batch_that_fails_pushes_once(local: TransformersScorer, monkeypatch: 
     monkeypatch.setattr(scorer, "answer", once)
     served = ServedScorer(scorer)
     try:
-        asked = Asked(REQUESTS[0])
+        asked = WireRequest(REQUESTS[0])
         with pytest.raises(RuntimeError):
             served._answer([asked, local.reader.model])
         told = served._answer([local.reader.model]) + served._answer([asked])

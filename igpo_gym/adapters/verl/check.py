@@ -33,7 +33,7 @@ from igpo_gym.adapters.session import Sessions
 from igpo_gym.adapters.tokens import placed_rewards
 from igpo_gym.adapters.verl.cpu import small, vllm_server
 from igpo_gym.adapters.verl.estimators import check_algorithm
-from igpo_gym.adapters.verl.loop import played_by
+from igpo_gym.adapters.verl.loop import environment_of
 from igpo_gym.adapters.verl.rows import asked
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.episode import Episode
@@ -104,7 +104,7 @@ def longest_prompt(rows: Sequence[Mapping[str, Any]], sessions: Sessions, framin
     return max(len(framing.ids(episode.segments)) for episode in sessions.engine.begin(questions))
 
 
-class Play(NamedTuple):
+class SeenEpisode(NamedTuple):
     """An episode, and what verl's trainer saw of it."""
 
     episode: Episode
@@ -114,7 +114,7 @@ class Play(NamedTuple):
     """``token_level_rewards``, [tokens]."""
 
 
-def trial(config: Any, loop: Mapping[str, Any], row: dict[str, Any], model: str) -> list[Play]:
+def trial(config: Any, loop: Mapping[str, Any], row: dict[str, Any], model: str) -> list[SeenEpisode]:
     """Two episodes on a row's question.
 
     They are played by the small model in verl's vLLM server, through verl's worker and queue, and verl's
@@ -152,7 +152,7 @@ def trial(config: Any, loop: Mapping[str, Any], row: dict[str, Any], model: str)
             ray.shutdown()
         episodes = sorted(read_rollouts(next(records.glob("*.jsonl"))), key=lambda each: each.attempt)
     masks, rewards = data.batch["response_mask"].bool().numpy(), data.batch["token_level_rewards"].numpy()
-    return [Play(*each) for each in zip(episodes, masks, rewards, strict=True)]
+    return [SeenEpisode(*each) for each in zip(episodes, masks, rewards, strict=True)]
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def seen_by_estimator() -> Iterator[list[Any]]:
         yield seen
 
 
-def check_rewards(plays: Sequence[Play], sessions: Sessions) -> None:
+def check_rewards(plays: Sequence[SeenEpisode], sessions: Sessions) -> None:
     """Raise SpecError where the trainer does not see the rewards of the episodes as they were paid."""
     for episode, mask, rewards in plays:
         expected = placed_rewards(mask, split(episode, sessions.engine.reward), episode.question.id)
@@ -208,7 +208,7 @@ def check(overrides: Sequence[str], model: str, tell: Callable[[str], None]) -> 
         f"validation every {trainer.test_freq} steps, a checkpoint every {trainer.save_freq}"
     )
     loop = agent_loop(config)
-    environment = played_by(loop.get("recipe"), loop.get("settings", {}))
+    environment = environment_of(loop.get("recipe"), loop.get("settings", {}))
     sessions = environment.sessions
     check_algorithm(algorithm, sessions.engine.reward)
     (found,) = _search(sessions, "test")
@@ -238,7 +238,7 @@ def check(overrides: Sequence[str], model: str, tell: Callable[[str], None]) -> 
         tell(f"ok  {line_of(play, sessions.engine.reward)}")
 
 
-def line_of(play: Play, reward: RewardFunction) -> str:
+def line_of(play: SeenEpisode, reward: RewardFunction) -> str:
     """An episode's gains and outcome, and how many tokens carry them."""
     episode, own = play.episode, split(play.episode, reward)
     gains = ["none" if gain is None else f"{gain:.4g}" for gain in own.gains]

@@ -70,7 +70,7 @@ def check_algorithm(algorithm: Any, reward: RewardFunction) -> None:
             )
 
 
-def turn_advantages(
+def tensor_advantages(
     estimator: Estimator,
     last_gain: bool,
     token_level_rewards: Tensor,
@@ -107,7 +107,7 @@ def _register(name: str, last_gain: bool) -> None:
     estimator = resolve_estimator(name)
 
     def estimate(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return turn_advantages(estimator, last_gain, *args, **kwargs)
+        return tensor_advantages(estimator, last_gain, *args, **kwargs)
 
     register_adv_est(name + LAST * last_gain)(estimate)
 

@@ -90,7 +90,7 @@ class Played(NamedTuple):
         return POLICY if self.by_policy else None
 
 
-def played_by(recipe: str | None, settings: Mapping[str, Any]) -> Played:
+def environment_of(recipe: str | None, settings: Mapping[str, Any]) -> Played:
     """The environment of an agent loop's arguments: the same again for equal ones."""
     chosen, tokens = loop_settings(recipe, settings)
     by_policy = chosen.get("scorer") == POLICY
@@ -178,7 +178,7 @@ class SearchAgentLoop(AgentLoopBase):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._played = played_by(recipe, settings or {})
+        self._played = environment_of(recipe, settings or {})
         if self._played.by_policy and self.rollout_config.name not in ENGINES:
             raise SpecError(
                 "scorer: policy needs a rollout engine that tells a prompt's log-probabilities "

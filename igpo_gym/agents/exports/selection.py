@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from igpo_gym.agents.exports.filters import Condition, kind_of
-from igpo_gym.agents.exports.values import TURN, Told, Value, episode_values, kinds, value_of
+from igpo_gym.agents.exports.values import TURN, ToldEpisode, Value, episode_values, kinds, value_of
 from igpo_gym.agents.rollouts.branches import Leaf, compared
 from igpo_gym.agents.rollouts.records import read_recordings, recorded_split
 from igpo_gym.agents.training.advantages import advantages, turn_states
@@ -54,7 +54,7 @@ class Rank:
     name: str
 
     @classmethod
-    def read(cls, text: str, values: Mapping[str, Value[Told]], option: str) -> Rank:
+    def read(cls, text: str, values: Mapping[str, Value[ToldEpisode]], option: str) -> Rank:
         """``AMOUNT by NAME``, or ``AMOUNT`` alone, which goes by ``return``. SpecError for anything else."""
         place = f"{option} {text!r:.100}"
         found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)(?:\s+by\s+(\w+))?\s*", text)
@@ -121,7 +121,7 @@ class Selection:
                 yield self._chosen(f"{path}, line {number}", episode, lines[number - 1], known)
 
     def _chosen(self, place: str, episode: Episode, line: _Line, known: tuple[float, ...] | None) -> Chosen:
-        told = Told(episode, line.split, known)
+        told = ToldEpisode(episode, line.split, known)
         looks = [_lookup(TURN, (told, turn), place) for turn in range(1, len(episode.turns) + 1)]
         kept = tuple(self.turns is None or self.turns(look) for look in looks)
         return Chosen(episode, place, line.leaf.group, line.split, known, kept)
@@ -136,7 +136,7 @@ class Selection:
                     f"{place}: protected questions are for tests alone, and written to no training data"
                 )
             try:
-                told = Told(episode, recorded_split(episode))
+                told = ToldEpisode(episode, recorded_split(episode))
             except ValueError as problem:
                 raise DataError(path, str(problem), number) from problem
             look = _lookup(values, told, place)

@@ -29,7 +29,7 @@ class Value(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ToldEpisode:
     """An episode and what its record tells beside it."""
 
     episode: Episode
@@ -38,19 +38,19 @@ class Told:
     """For each turn; None where they were not computed."""
 
 
-TurnOf = tuple[Told, int]
+TurnOf = tuple[ToldEpisode, int]
 """An episode, and the number of one of its turns, from 1."""
 
 
-def _belief(place: int) -> Callable[[Told], float | None]:
+def _belief(place: int) -> Callable[[ToldEpisode], float | None]:
     return lambda told: told.episode.beliefs[place].prob if told.episode.beliefs else None
 
 
-def _return(told: Told) -> float | None:
+def _return(told: ToldEpisode) -> float | None:
     return told.episode.total_reward if told.episode.rewards else None
 
 
-EPISODE: Mapping[str, Value[Told]] = {
+EPISODE: Mapping[str, Value[ToldEpisode]] = {
     "turns": Value("number", lambda told: len(told.episode.turns), "messages of the agent"),
     "tool_turns": Value("number", lambda told: told.episode.tool_turns, "turns that called tools"),
     "searches": Value("number", lambda told: told.episode.calls_of("search"), "calls of the tool search"),
@@ -92,7 +92,7 @@ EPISODE: Mapping[str, Value[Told]] = {
 """The names of an episode beside its answer's metrics."""
 
 
-def episode_values() -> dict[str, Value[Told]]:
+def episode_values() -> dict[str, Value[ToldEpisode]]:
     """The names of an episode: those of the table, and every registered metric whose name is a word.
 
     >>> sorted({"f1", "em", "cover_em", "gain", "return"} - set(episode_values()))
@@ -102,7 +102,7 @@ def episode_values() -> dict[str, Value[Told]]:
     return {**{name: _metric(name) for name in metrics}, **EPISODE}
 
 
-def _metric(name: str) -> Value[Told]:
+def _metric(name: str) -> Value[ToldEpisode]:
     return Value("number", lambda known: told(name, known.episode), "a metric of the answer")
 
 
@@ -160,7 +160,7 @@ def value_of(values: Mapping[str, Value[T]], name: str, thing: T, place: str) ->
     value = values[name].of(thing)
     if value is None:
         advice = "leave the name out"
-        if name == "outcome" and isinstance(thing, Told) and thing.episode.end is EndReason.ABORTED:
+        if name == "outcome" and isinstance(thing, ToldEpisode) and thing.episode.end is EndReason.ABORTED:
             advice = "it was aborted: leave such out, --where \"end != 'aborted' and ...\""
         elif values[name].priced:
             advice = f"igpo-gym relabel --records measures beliefs and pays rewards, or {advice}"

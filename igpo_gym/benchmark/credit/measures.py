@@ -18,7 +18,7 @@ import numpy as np
 
 from igpo_gym.agents.training.estimators import Turns, collapse_rate, resolve_estimator
 from igpo_gym.benchmark.credit.labels import SEARCHES, USEFUL, USELESS, Label, TurnLabel
-from igpo_gym.benchmark.credit.pricing import Play, Plays
+from igpo_gym.benchmark.credit.pricing import PaidTrajectory, Plays
 from igpo_gym.benchmark.credit.trajectories import CONTROL, GROUP_AGENT, HACKERS, Trajectory
 from igpo_gym.statistics import (
     ANYTHING,
@@ -62,11 +62,11 @@ def _paid(plays: Plays, *labels: Label) -> FloatArray:
     return _joined(play.pays(*labels) for play in plays)
 
 
-def _of(plays: Plays, *agents: str) -> list[Play]:
+def _of(plays: Plays, *agents: str) -> list[PaidTrajectory]:
     return [play for play in plays if play.trajectory.agent in agents]
 
 
-def _honest(plays: Plays) -> list[Play]:
+def _honest(plays: Plays) -> list[PaidTrajectory]:
     return [play for play in plays if play.trajectory.agent not in HACKERS]
 
 
@@ -258,7 +258,7 @@ HACKING = CreditMeasure(
 """A measure of the study: what a variant pays for hacking, in one number."""
 
 
-def value_measure(changes: Sequence[Play]) -> CreditMeasure:
+def value_measure(changes: Sequence[PaidTrajectory]) -> CreditMeasure:
     """The yardstick that needs a policy; ``changes`` are plays under ``value-gain``: what turns are worth."""
     known = {play.trajectory.key: play for play in changes}
 

@@ -46,7 +46,7 @@ def untracked(items: Sequence[Any], what: str, total: int) -> Iterable[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class PaidTrajectory:
     """A trajectory and what a variant pays for it."""
 
     trajectory: Trajectory
@@ -77,7 +77,7 @@ class Play:
         return self.shaping[[turn.label in labels for turn in self.trajectory.labels]]
 
 
-Plays: TypeAlias = Sequence[Play]
+Plays: TypeAlias = Sequence[PaidTrajectory]
 """The plays of one question under one variant."""
 
 
@@ -99,18 +99,18 @@ class Pricer:
         track: Track = untracked,
         what: str = "pricing",
         kept: Kept = made_anew,
-    ) -> dict[str, list[list[Play]]]:
+    ) -> dict[str, list[list[PaidTrajectory]]]:
         """By variant the plays of each group of trajectories; a belief that several need is asked once.
 
         What a group is paid is ``kept``, or taken from what was kept.
         """
-        plays: dict[str, list[list[Play]]] = {function.name: [] for function in functions}
+        plays: dict[str, list[list[PaidTrajectory]]] = {function.name: [] for function in functions}
         for group in track(groups, what, len(groups)) if functions else ():
             paid = kept(partial(self.shapings, group, functions))
             for function in functions:
                 plays[function.name].append(
                     [
-                        Play(
+                        PaidTrajectory(
                             each,
                             np.array(turns),
                             function.last_gain,

@@ -21,7 +21,7 @@ from igpo_gym.benchmark.credit.measures import (
     label_measures,
     value_measure,
 )
-from igpo_gym.benchmark.credit.pricing import Play, Track, made_anew, untracked
+from igpo_gym.benchmark.credit.pricing import PaidTrajectory, Track, made_anew, untracked
 from igpo_gym.benchmark.credit.setup import FULL, PolicyMaker, Pricing, Size, prepared
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.config import EnvConfig
@@ -41,7 +41,7 @@ class CreditResult:
     """What was asked for."""
     questions: list[list[Trajectory]]
     """For each question its trajectories."""
-    plays: dict[str, list[list[Play]]]
+    plays: dict[str, list[list[PaidTrajectory]]]
     """By variant, what it pays for the trajectories of each question; ``TURN_NUMBER`` is the last."""
     measures: tuple[CreditMeasure, ...]
     estimates: dict[str, dict[str, Estimate]]
@@ -89,7 +89,7 @@ def run_credit(
             stack.enter_context(held(folder))
         ledger = folder and stack.enter_context(Ledger(folder, setup, meter or Meter()))
 
-        def plays_of(pricing: Pricing) -> dict[str, list[list[Play]]]:
+        def plays_of(pricing: Pricing) -> dict[str, list[list[PaidTrajectory]]]:
             kept = partial(ledger.paid, pricing) if ledger else made_anew
             return pricing.pricer.price(pricing.groups, pricing.functions, track, pricing.what, kept)
 
@@ -113,11 +113,11 @@ def run_credit(
     return CreditResult(setup.settings, setup.played, plays, tuple(measures), estimates, costs, apart)
 
 
-def _by_turn_number(trajectory: Trajectory) -> Play:
-    return Play(trajectory, -np.arange(1.0, len(trajectory.labels) + 1))
+def _by_turn_number(trajectory: Trajectory) -> PaidTrajectory:
+    return PaidTrajectory(trajectory, -np.arange(1.0, len(trajectory.labels) + 1))
 
 
-def measured(measure: CreditMeasure, groups: Sequence[Sequence[Play]]) -> Estimate:
+def measured(measure: CreditMeasure, groups: Sequence[Sequence[PaidTrajectory]]) -> Estimate:
     """The measure of one variant; questions that have nothing to say to it are left out."""
     samples = [measure.sample(plays) for plays in groups]
     telling = [sample for sample in samples if any(len(column) for column in sample)]

@@ -15,7 +15,7 @@ from statistics import fmean
 
 import numpy as np
 
-from igpo_gym.benchmark.study.run import Run
+from igpo_gym.benchmark.study.run import StudyRun
 from igpo_gym.benchmark.study.verdicts import by_arm, ends
 from igpo_gym.errors import DataError
 from igpo_gym.statistics import rank_correlation, rank_permutation
@@ -79,7 +79,7 @@ class Prediction:
         return x, y
 
 
-def predictions(credit: Mapping[str, Mapping[str, float]], runs: Sequence[Run]) -> list[Prediction]:
+def predictions(credit: Mapping[str, Mapping[str, float]], runs: Sequence[StudyRun]) -> list[Prediction]:
     """Each credit measure with the points that have both numbers; none where no arm has them."""
     arms = by_arm(runs)
     results = {

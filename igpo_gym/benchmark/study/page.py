@@ -25,7 +25,7 @@ from igpo_gym.benchmark.report import (
 from igpo_gym.benchmark.study.credit import FEWEST_POINTS, MEASURES, POINTS, predictions
 from igpo_gym.benchmark.study.measures import improved, iqm, of_arm, profile
 from igpo_gym.benchmark.study.rows import ARMS, STARTS, Tuned, parts, rows
-from igpo_gym.benchmark.study.run import Run, tuned
+from igpo_gym.benchmark.study.run import StudyRun, tuned
 from igpo_gym.benchmark.study.verdicts import (
     Finding,
     Verdict,
@@ -43,7 +43,7 @@ from igpo_gym.statistics import FEWEST, Estimate
 LEAD = "This is about a small model in a generated world, and about nothing larger."
 
 
-def study_page(runs: Sequence[Run], credit: Mapping[str, Mapping[str, float]]) -> Page:
+def study_page(runs: Sequence[StudyRun], credit: Mapping[str, Mapping[str, float]]) -> Page:
     """All that the runs come to."""
     arms = by_arm(runs)
     found = findings(runs)
@@ -67,7 +67,7 @@ def study_page(runs: Sequence[Run], credit: Mapping[str, Mapping[str, float]]) -
     )
 
 
-def study_files(runs: Sequence[Run], credit: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+def study_files(runs: Sequence[StudyRun], credit: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     """``report.html`` for people, and its tables in ``tables.md`` for documents."""
     page = study_page(runs, credit)
     tables = [table for section in page.sections for table in section.tables if table.rows]
@@ -94,7 +94,7 @@ _HACKING = (
 )
 
 
-def _told(runs: Sequence[Run], found: Sequence[Finding]) -> Iterator[str]:
+def _told(runs: Sequence[StudyRun], found: Sequence[Finding]) -> Iterator[str]:
     known = tuned(runs)
     planned = list(rows(known))
     there = {run.hash for run in runs}
@@ -140,7 +140,7 @@ def chain_table(found: Sequence[Finding]) -> Table:
     return Table(("hypothesis", "seeds", "ahead", "p", "verdict"), rows_)
 
 
-def arm_table(arms: Mapping[str, Sequence[Run]]) -> Table:
+def arm_table(arms: Mapping[str, Sequence[StudyRun]]) -> Table:
     """Each arm at the end, and along training."""
     counts = {name: count for part in parts() for name, count in part.arms if part.number > 1}
     rows_ = []
@@ -165,7 +165,7 @@ def arm_table(arms: Mapping[str, Sequence[Run]]) -> Table:
     return Table((*header, *more), tuple(rows_), "At the end")
 
 
-def hops_table(arms: Mapping[str, Sequence[Run]]) -> Table:
+def hops_table(arms: Mapping[str, Sequence[StudyRun]]) -> Table:
     """F1 at the end by the number of hops."""
     names = sorted({n for runs in arms.values() for n in runs[0].outcome.curve[-1] if "_f1_hops_" in n})
     rows_ = tuple(
@@ -179,14 +179,14 @@ def _hops(number: str) -> str:
     return f"{number} hop" if number == "1" else f"{number} hops"
 
 
-def starts_table(arms: Mapping[str, Sequence[Run]]) -> Table:
+def starts_table(arms: Mapping[str, Sequence[StudyRun]]) -> Table:
     """The lead of igpo over GRPO from each start, seed by seed."""
     found = {start: leads(arms, start) for start in STARTS}
     rows_ = tuple((Cell(start), Cell(f"{len(x)}"), _over(x)) for start, x in found.items() if x)
     return Table(("from", "seeds", "ahead of GRPO in F1 at the end"), rows_, "igpo by its start")
 
 
-def placebo_table(runs: Sequence[Run]) -> Table:
+def placebo_table(runs: Sequence[StudyRun]) -> Table:
     """Leads over GRPO."""
     told = placebo(runs)
     named = {"placebo": told.placebo, "igpo": told.igpo, "noise, control (a)": told.noise}
@@ -196,7 +196,7 @@ def placebo_table(runs: Sequence[Run]) -> Table:
 AGAINST = ("grpo", "igpo", "igpo-3")
 
 
-def against_table(arms: Mapping[str, Sequence[Run]]) -> Table:
+def against_table(arms: Mapping[str, Sequence[StudyRun]]) -> Table:
     """Each arm against GRPO and against igpo of its world."""
     rows_ = []
     for base in AGAINST:
@@ -214,7 +214,7 @@ def against_table(arms: Mapping[str, Sequence[Run]]) -> Table:
     return Table(("arms", "ahead in F1 at the end", "probability of improvement"), tuple(rows_))
 
 
-def hacking_table(arms: Mapping[str, Sequence[Run]], what: str) -> Table:
+def hacking_table(arms: Mapping[str, Sequence[StudyRun]], what: str) -> Table:
     """Guesses or forgeries at each validation, of the arms that differ in whose belief pays."""
     chosen = {name: arms[name] for name in ("grpo", "igpo", "frozen", "frozen-nano") if name in arms}
     updates = sorted({int(point["update"]) for runs in chosen.values() for point in runs[0].outcome.curve})
@@ -228,7 +228,7 @@ def hacking_table(arms: Mapping[str, Sequence[Run]], what: str) -> Table:
     return Table(("arm", *(f"update {at}" for at in updates)), tuple(rows_), HACKS[what])
 
 
-def tuning_table(runs: Sequence[Run]) -> Table:
+def tuning_table(runs: Sequence[StudyRun]) -> Table:
     """Part 1: F1 at the end for each arm and rate."""
     found: dict[tuple[str, float], list[float]] = {}
     for run in runs:
@@ -241,7 +241,7 @@ def tuning_table(runs: Sequence[Run]) -> Table:
     return Table(("arm", "learning rate", "seeds", "F1 at the end"), rows_)
 
 
-def _told_tuning(runs: Sequence[Run]) -> str:
+def _told_tuning(runs: Sequence[StudyRun]) -> str:
     known: Tuned | None = tuned(runs)
     if known is None:
         return "Part 1 is not whole: no learning rate is chosen."
@@ -249,7 +249,7 @@ def _told_tuning(runs: Sequence[Run]) -> str:
     return f"Chosen: {rates}. The study is {'slow' if known.slow else 'not slow'}."
 
 
-def run_table(runs: Sequence[Run]) -> Table:
+def run_table(runs: Sequence[StudyRun]) -> Table:
     """Every run with its hash and its command."""
     rows_ = tuple(
         (
@@ -268,7 +268,7 @@ def run_table(runs: Sequence[Run]) -> Table:
     return Table(header, rows_)
 
 
-def _credit_section(credit: Mapping[str, Mapping[str, float]], runs: Sequence[Run]) -> Section:
+def _credit_section(credit: Mapping[str, Mapping[str, float]], runs: Sequence[StudyRun]) -> Section:
     title, found = "Does credit predict training?", predictions(credit, runs)
     if not found:
         return Section(title, (f"No credit measures are there yet; the arms will be {', '.join(POINTS)}.",))
@@ -294,7 +294,7 @@ def _credit_section(credit: Mapping[str, Mapping[str, float]], runs: Sequence[Ru
     )
 
 
-def _images(arms: Mapping[str, Sequence[Run]]) -> tuple[Image, ...]:
+def _images(arms: Mapping[str, Sequence[StudyRun]]) -> tuple[Image, ...]:
     mixed = {name: runs for name, runs in arms.items() if world_of(name) == "one to four hops"}
     shown = {
         name: runs

@@ -18,7 +18,7 @@ from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.training.estimators import Turns
 from igpo_gym.agents.training.estimators.controls import last_gains, moved_gains, noise_of
 from igpo_gym.benchmark.credit.measures import HACKING
-from igpo_gym.benchmark.credit.pricing import Play, Track, untracked
+from igpo_gym.benchmark.credit.pricing import PaidTrajectory, Track, untracked
 from igpo_gym.benchmark.credit.run import CreditResult, measured, run_credit
 from igpo_gym.benchmark.credit.setup import FULL, Size, policy_maker
 from igpo_gym.benchmark.study.credit import POINTS
@@ -63,7 +63,7 @@ def _measures(name: str, result: CreditResult) -> dict[str, float]:
     return {ours: value for ours, value in found.items() if not math.isnan(value)}
 
 
-def reaching(name: str, plays: Sequence[Play], question: int) -> list[Play]:
+def reaching(name: str, plays: Sequence[PaidTrajectory], question: int) -> list[PaidTrajectory]:
     """The plays of a question with the pay that reaches an arm's estimator."""
     if name not in REACHES:
         return list(plays)

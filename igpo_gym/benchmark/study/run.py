@@ -53,7 +53,7 @@ VALIDATED = ("f1", "em", "invalid", "guessed", "forged", "tool_turns", "completi
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StudyRun:
     """A finished row."""
 
     hash: str
@@ -91,7 +91,7 @@ class Study:
     changed: tuple[tuple[str, Any], ...] = ()
     """Settings that come before all others: none for the study itself."""
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[StudyRun]:
         """The finished runs."""
         return list(read_runs(self.out / RUNS))
 
@@ -122,7 +122,7 @@ def default_folder() -> Path:
     return cache_dir() / "study"
 
 
-def tuned(runs: Sequence[Run]) -> Tuned | None:
+def tuned(runs: Sequence[StudyRun]) -> Tuned | None:
     """What part 1 decides; None where it is not whole.
 
     Each family has the rate whose runs have the highest mean of F1 at their end, the lower one of equals. The
@@ -221,7 +221,7 @@ def record(row: Row, job: Job) -> dict[str, Any]:
     )
     means, peaks = ({name: _short(x) for name, x in each.items()} for each in (made.means, made.peaks))
     seconds, update_seconds = cpu_seconds(job.folder)
-    run = Run(
+    run = StudyRun(
         hash=(hash_ := row.hash(job.settings)),
         part=row.part,
         arm=arm.name,
@@ -252,7 +252,7 @@ def _short(value: float) -> float:
     return int(value) if float(value).is_integer() else float(f"{value:.6g}")
 
 
-def read_runs(path: Path) -> Iterator[Run]:
+def read_runs(path: Path) -> Iterator[StudyRun]:
     """The finished runs of a file, which need not exist.
 
     Raises DataError for a line that is none, and for two runs of one row: they were not made alike.
@@ -261,7 +261,7 @@ def read_runs(path: Path) -> Iterator[Run]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
         try:
             found: Mapping[str, Any] = json.loads(line)
-            run = Run(**{**found, "outcome": outcome_of(found["outcome"])})
+            run = StudyRun(**{**found, "outcome": outcome_of(found["outcome"])})
         except json.JSONDecodeError:
             continue  # cut short by a crash; the run itself is whole, and is summarized again
         except (KeyError, TypeError, ValueError) as problem:
@@ -272,7 +272,9 @@ def read_runs(path: Path) -> Iterator[Run]:
         yield run
 
 
-def again(study: Study, name: str, report: Report = lambda row, metrics: None) -> tuple[Run, Run | None]:
+def again(
+    study: Study, name: str, report: Report = lambda row, metrics: None
+) -> tuple[StudyRun, StudyRun | None]:
     """Make the row whose hash begins with ``name`` alone, in a folder of its own.
 
     Returns the run, and the recorded one if there is one: on the same machine their curves are equal but for
@@ -293,14 +295,14 @@ def again(study: Study, name: str, report: Report = lambda row, metrics: None) -
     return made, recorded.get(made.hash)
 
 
-def _as_runs(records: Sequence[dict[str, Any]]) -> list[Run]:
-    return [Run(**each | {"outcome": Outcome(**each["outcome"])}) for each in records]
+def _as_runs(records: Sequence[dict[str, Any]]) -> list[StudyRun]:
+    return [StudyRun(**each | {"outcome": Outcome(**each["outcome"])}) for each in records]
 
 
-def equal_curves(ours: Run, theirs: Run) -> bool:
+def equal_curves(ours: StudyRun, theirs: StudyRun) -> bool:
     """Whether two runs came to the same at every validation, time apart."""
 
-    def told(run: Run) -> list[Metrics]:
+    def told(run: StudyRun) -> list[Metrics]:
         return [{name: x for name, x in point.items() if name != "seconds"} for point in run.outcome.curve]
 
     return told(ours) == told(theirs)

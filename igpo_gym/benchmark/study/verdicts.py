@@ -15,7 +15,7 @@ import numpy as np
 
 from igpo_gym.benchmark.study.measures import apart
 from igpo_gym.benchmark.study.rows import ARMS, parts
-from igpo_gym.benchmark.study.run import Run
+from igpo_gym.benchmark.study.run import StudyRun
 from igpo_gym.benchmark.training.measures import along_tokens, final
 from igpo_gym.statistics import FEWEST, Estimate, FloatArray, permutation
 
@@ -23,27 +23,27 @@ LEVEL = 0.05
 WAYS = 200_000
 """The ways to exchange the runs of two arms of ten seeds are 184,756: all are gone through."""
 
-Runs = Mapping[str, Sequence[Run]]
+Runs = Mapping[str, Sequence[StudyRun]]
 """The finished runs of each arm, by seed."""
 Samples = tuple[list[float], list[float]]
 """What is compared: a number for each run, or each pair of runs, of the one side and of the other."""
 
 
-def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def by_arm(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
     """The runs of the parts behind the first, of each arm, by seed."""
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[StudyRun]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         if run.part > 1:
             found.setdefault(run.arm, []).append(run)
     return found
 
 
-def ends(runs: Sequence[Run]) -> list[float]:
+def ends(runs: Sequence[StudyRun]) -> list[float]:
     """Validation F1 after the last update."""
     return [final(run.outcome) for run in runs]
 
 
-def areas(ours: Sequence[Run], theirs: Sequence[Run]) -> Samples:
+def areas(ours: Sequence[StudyRun], theirs: Sequence[StudyRun]) -> Samples:
     """The mean of validation F1 over the tokens that were sampled, up to the fewest that a run has."""
     most = min((run.outcome.curve[-1]["tokens"] for run in (*ours, *theirs)), default=0.0)
     return [along_tokens(r.outcome, most) for r in ours], [along_tokens(r.outcome, most) for r in theirs]
@@ -141,7 +141,7 @@ class Finding:
     verdict: Verdict
 
 
-def findings(runs: Sequence[Run]) -> list[Finding]:
+def findings(runs: Sequence[StudyRun]) -> list[Finding]:
     """All tests in their order; the first that does not hold ends the chain."""
     arms, goes_on = by_arm(runs), True
     counts = {name: count for part in parts() for name, count in part.arms if part.number > 1}
@@ -199,14 +199,14 @@ class PlaceboFinding:
         return self.igpo.low > 0
 
 
-def placebo(runs: Sequence[Run]) -> PlaceboFinding:
+def placebo(runs: Sequence[StudyRun]) -> PlaceboFinding:
     """The leads of the placebo, of igpo and of the noise over GRPO."""
     arms = by_arm(runs)
     grpo = ends(arms.get("grpo", ()))
     return PlaceboFinding(*(lead(ends(arms.get(name, ())), grpo) for name in ("placebo", "igpo", "noise")))
 
 
-def by_hops(runs: Sequence[Run]) -> FloatArray:
+def by_hops(runs: Sequence[StudyRun]) -> FloatArray:
     """F1 at the end for each number of hops, [runs, numbers of hops]."""
     names = sorted(name for name in runs[0].outcome.curve[-1] if name.startswith("validation_f1_hops_"))
     return np.array([[run.outcome.curve[-1][name] for name in names] for run in runs])

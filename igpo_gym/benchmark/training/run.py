@@ -94,7 +94,7 @@ class Job(NamedTuple):
     settings: Settings
 
 
-Told = Callable[[Job, Metrics], None]
+OnUpdate = Callable[[Job, Metrics], None]
 """Takes the metrics of an update of a run."""
 
 
@@ -167,7 +167,7 @@ def _run_training(
 
 def trained(
     runs: Sequence[Job],
-    report: Told = lambda job, metrics: None,
+    report: OnUpdate = lambda job, metrics: None,
     jobs: int = 1,
     threads: int | None = None,
     meter: Meter | None = None,
@@ -211,7 +211,7 @@ Counted = Callable[[Metrics, Spent], None]
 """Takes the metrics of an update, and what it spent, but for the time: that passes for all runs alike."""
 
 
-def _count(job: Job, metrics: Metrics, spent: Spent, report: Told, meter: Meter) -> None:
+def _count(job: Job, metrics: Metrics, spent: Spent, report: OnUpdate, meter: Meter) -> None:
     meter.add(spent)
     report(job, metrics)
 
@@ -259,7 +259,7 @@ CPU = "cpu.jsonl"
 """The file of a run's folder with the core seconds of each update, and whether it was validated."""
 
 
-def _pass_on(told: Queue[Any], report: Told, meter: Meter, over: Event) -> None:
+def _pass_on(told: Queue[Any], report: OnUpdate, meter: Meter, over: Event) -> None:
     for job, metrics, spent in iter(told.get, None):
         _count(job, metrics, spent, report, meter)
         if meter.over:

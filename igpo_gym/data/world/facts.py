@@ -14,7 +14,7 @@ from random import Random
 from typing import Literal, TypeAlias
 
 from igpo_gym.data.world import language
-from igpo_gym.data.world.dials import SLOTS, Settings
+from igpo_gym.data.world.dials import SLOTS, WorldSettings
 from igpo_gym.data.world.language import DATED, KINDS, RELATIONS, RELATIONS_OF
 from igpo_gym.data.world.names import word
 
@@ -58,14 +58,14 @@ class Dates:
 class Facts:
     """The facts of a world.
 
-    >>> facts = Facts(Settings(split="test"))
+    >>> facts = Facts(WorldSettings(split="test"))
     >>> facts.entity(3).name, facts.targets(3)
     ('Zumlel', {'region': 9, 'mayor': 2})
     >>> facts.entity(9).phrase, facts.year(3)
     ('the Kermus Highlands', None)
     """
 
-    settings: Settings
+    settings: WorldSettings
 
     def entity(self, number: int) -> Entity:
         """The entity with that number, from 0 to ``documents - 1``."""

@@ -13,7 +13,7 @@ from random import Random
 
 from igpo_gym.data.answers import HINT, UNANSWERABLE
 from igpo_gym.data.world import language
-from igpo_gym.data.world.dials import Settings
+from igpo_gym.data.world.dials import WorldSettings
 from igpo_gym.data.world.documents import Documents
 from igpo_gym.data.world.facts import Entity, Facts, State
 from igpo_gym.data.world.language import DATED, KINDS, RELATIONS, RELATIONS_OF
@@ -66,7 +66,7 @@ class Lead:
 
 
 @dataclass(frozen=True)
-class World(Settings):
+class World(WorldSettings):
     """A generated world: its settings, and what follows from them.
 
     >>> world = World(documents=60, questions=20, hops=(2, 2), split="test")

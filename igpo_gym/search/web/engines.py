@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class WebEngine:
     """A web search engine."""
 
     url: str
@@ -103,9 +103,9 @@ def _searxng(query: str, count: int, scope: Scope) -> Request:
     return Request(f"/search?{urlencode(asked)}")
 
 
-ENGINES: Mapping[str, Engine] = MappingProxyType(
+ENGINES: Mapping[str, WebEngine] = MappingProxyType(
     {
-        "serper": Engine(
+        "serper": WebEngine(
             url="https://google.serper.dev",
             key=Key("SERPER_API_KEY", "X-API-KEY", ""),
             request=_serper,
@@ -117,7 +117,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
             fields=("link", "title", "snippet"),
             exhausted={400: "not enough credits", 402: ""},
         ),
-        "tavily": Engine(
+        "tavily": WebEngine(
             url="https://api.tavily.com",
             key=Key("TAVILY_API_KEY"),
             request=_tavily,
@@ -129,7 +129,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
             fields=("url", "title", "content"),
             exhausted={402: "", 432: "", 433: ""},
         ),
-        "searxng": Engine(
+        "searxng": WebEngine(
             url="",
             key=None,
             request=_searxng,
@@ -147,7 +147,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
 """The engines by the name of their spec."""
 
 
-def passages(engine: Engine, answer: Any) -> list[Passage]:
+def passages(engine: WebEngine, answer: Any) -> list[Passage]:
     """The passages of an engine's answer, best first; URLs that come again are left out.
 
     A result without a URL of the web or without a text is left out. The score is the engine's, else 1/rank.

@@ -38,7 +38,7 @@ _REDIRECTING = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PageLimits:
     """What one page may cost, and where it may be."""
 
     seconds: float = 20.0
@@ -67,7 +67,7 @@ class Page:
     body: bytes
 
 
-def fetch(url: str, limits: Limits, check: Callable[[str], None] = lambda url: None) -> Page:
+def fetch(url: str, limits: PageLimits, check: Callable[[str], None] = lambda url: None) -> Page:
     """The page at a URL. ``check`` may raise PageError: it is called with each URL, those of redirects too.
 
     Raises PageError, with the reason, for whatever is no page that can be read within the limits.
@@ -90,7 +90,7 @@ def fetch(url: str, limits: Limits, check: Callable[[str], None] = lambda url: N
     raise PageError(f"it redirects more than {REDIRECTS} times")
 
 
-def _asked(url: str, place: Target, limits: Limits, deadline: float) -> Page | str:
+def _asked(url: str, place: Target, limits: PageLimits, deadline: float) -> Page | str:
     """The page, or the URL that it redirects to."""
     with _connected(place, limits, deadline) as plain:
         plain.settimeout(_left(deadline))
@@ -116,7 +116,7 @@ def _asked(url: str, place: Target, limits: Limits, deadline: float) -> Page | s
                 return _answered(url, response, limits)
 
 
-def _answered(url: str, response: HTTPResponse, limits: Limits) -> Page | str:
+def _answered(url: str, response: HTTPResponse, limits: PageLimits) -> Page | str:
     status, headers = response.status, response.headers
     location = headers.get("Location")
     if status in _REDIRECTING and location:
@@ -131,7 +131,7 @@ def _answered(url: str, response: HTTPResponse, limits: Limits) -> Page | str:
     return Page(url, kind, charset, _body(response, limits))
 
 
-def _body(response: HTTPResponse, limits: Limits) -> bytes:
+def _body(response: HTTPResponse, limits: PageLimits) -> bytes:
     """The decompressed body."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
@@ -182,7 +182,7 @@ def _content_type(headers: Message) -> tuple[str, str]:
     return headers.get_content_type(), str(headers.get_content_charset("") or "")
 
 
-def _connected(place: Target, limits: Limits, deadline: float) -> socket.socket:
+def _connected(place: Target, limits: PageLimits, deadline: float) -> socket.socket:
     """A connection to the first address that takes one."""
     last: OSError | None = None
     for address in addresses(place.host, place.port, limits.private):

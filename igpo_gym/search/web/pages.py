@@ -13,7 +13,7 @@ from urllib.robotparser import RobotFileParser
 from igpo_gym.episode import Passage
 from igpo_gym.search.web.addresses import PageError, target
 from igpo_gym.search.web.blocking import Blocklist
-from igpo_gym.search.web.fetching import AGENT, Limits, fetch
+from igpo_gym.search.web.fetching import AGENT, PageLimits, fetch
 from igpo_gym.search.web.reading import decoded, library, pieces, read
 from igpo_gym.text import without_credentials
 from igpo_gym.transport import parallel
@@ -45,13 +45,13 @@ class PageReader:
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        limits: PageLimits | None = None,
         blocked: Blocklist | None = None,
         *,
         robots: bool = True,
         concurrency: int = 8,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits or PageLimits()
         self._blocked = blocked or Blocklist()
         self._robots = robots
         self._concurrency = concurrency
@@ -105,7 +105,7 @@ class PageReader:
         return rules
 
 
-def _robots(url: str, limits: Limits, blocked: Blocklist) -> RobotFileParser:
+def _robots(url: str, limits: PageLimits, blocked: Blocklist) -> RobotFileParser:
     """What a robots.txt says. As RFC 9309 has it, all is allowed where there is none, and nothing where its
     server fails, or sends what cannot be read: PageError is raised then.
     """

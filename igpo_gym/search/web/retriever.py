@@ -12,8 +12,8 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError, SpecError, choose
 from igpo_gym.search.web.addresses import PORTS
 from igpo_gym.search.web.blocking import Blocklist, joined
-from igpo_gym.search.web.engines import ENGINES, Engine, Request, Scope, passages
-from igpo_gym.search.web.fetching import Limits
+from igpo_gym.search.web.engines import ENGINES, Request, Scope, WebEngine, passages
+from igpo_gym.search.web.fetching import PageLimits
 from igpo_gym.search.web.pace import Pace
 from igpo_gym.search.web.pages import Document, PageReader
 from igpo_gym.specs import Spec
@@ -80,7 +80,7 @@ class WebSearch:
         self._scope = Scope(blocked, _day("after", after), _day("before", before), country, language)
         if self._scope.after and self._scope.before and self._scope.after > self._scope.before:
             raise SpecError(f"after={after} is later than before={before}")
-        limits = Limits(seconds=timeout, private=private, ports=PORTS | _ports(ports))
+        limits = PageLimits(seconds=timeout, private=private, ports=PORTS | _ports(ports))
         self._pages = PageReader(limits, blocked, robots=robots, concurrency=concurrency)
         self._server = _server(engine, self._engine, url, timeout, retries, backoff, concurrency)
         self._pace = Pace(rate)
@@ -205,7 +205,7 @@ class WebSearch:
 
 
 def _server(
-    name: str, engine: Engine, url: str, timeout: float, retries: int, backoff: float, concurrency: int
+    name: str, engine: WebEngine, url: str, timeout: float, retries: int, backoff: float, concurrency: int
 ) -> Server:
     """The engine's server, with its key. Raises AccessError without one."""
     root = url or engine.url
@@ -228,7 +228,7 @@ def _server(
     return server
 
 
-def _refuse(name: str, engine: Engine, given: Sequence[str]) -> None:
+def _refuse(name: str, engine: WebEngine, given: Sequence[str]) -> None:
     """Raise SpecError for options that the engine cannot do."""
     for option in given:
         if option not in engine.takes:

@@ -15,7 +15,7 @@ import pytest
 from igpo_gym.agents.exports import FORMATS, export
 from igpo_gym.agents.exports.selection import Selection
 from igpo_gym.agents.exports.tokens import Tokens
-from igpo_gym.agents.exports.values import Told, episode_values, value_of
+from igpo_gym.agents.exports.values import ToldEpisode, episode_values, value_of
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.rollouts.collect import collect
@@ -253,7 +253,7 @@ def test_searches_are_calls_of_search_as_in_evaluations(place: Path) -> None:
     assert any(each.calls_of("open") for each in played)
     values = episode_values()
     for each in played:
-        told = Told(each, None, None)
+        told = ToldEpisode(each, None, None)
         searches, turns = (value_of(values, name, told, "here") for name in ("searches", "tool_turns"))
         assert searches == measure_named("searches").value(each)
         assert turns == each.tool_turns >= searches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from igpo_gym.benchmark.study.rows import ARMS, RATES
-from igpo_gym.benchmark.study.run import Run
+from igpo_gym.benchmark.study.run import StudyRun
 from igpo_gym.benchmark.training.run import Outcome, Variant
 
 HOPS = (1, 2, 3, 4)
@@ -18,7 +18,7 @@ def run(
     part: int = 2,
     rate: float = RATES[0],
     tokens: Sequence[int] = (0, 100, 200),
-) -> Run:
+) -> StudyRun:
     """A run that goes from 0.1 to ``end`` in a straight line over its validations."""
     heights = [0.1 + (end - 0.1) * place / (len(tokens) - 1) for place in range(len(tokens))]
     curve = tuple(
@@ -36,11 +36,11 @@ def run(
     )
     made = ARMS[arm]
     outcome = Outcome(Variant(made.reward, made.advantages), seed, curve, {"collapsed_groups": 0.25})
-    return Run(
+    return StudyRun(
         f"{arm}{seed}{part}{rate:g}", part, arm, seed, rate, "igpo-gym train x", 900.0, 5.0, "abc", outcome
     )
 
 
-def arm(name: str, ends: Sequence[float], part: int = 2) -> list[Run]:
+def arm(name: str, ends: Sequence[float], part: int = 2) -> list[StudyRun]:
     """A run for each end, with the seeds 0, 1, ..."""
     return [run(name, seed, end, part) for seed, end in enumerate(ends)]

@@ -20,7 +20,7 @@ from igpo_gym.benchmark.study.page import (
     tuning_table,
 )
 from igpo_gym.benchmark.study.rows import RATES
-from igpo_gym.benchmark.study.run import Run
+from igpo_gym.benchmark.study.run import StudyRun
 from igpo_gym.benchmark.study.verdicts import by_arm
 from igpo_gym.cli import app
 from igpo_gym.errors import DataError
@@ -29,7 +29,7 @@ from tests.benchmark.study.made import arm, run
 ENDS = {name: 0.3 + place / 50 for place, name in enumerate([*POINTS, "igpo-3"])}
 
 
-def every(names: list[str]) -> list[Run]:
+def every(names: list[str]) -> list[StudyRun]:
     return [each for name in names for each in arm(name, [ENDS[name] + n / 100 for n in range(5)], 4)]
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from igpo_gym.benchmark.credit.measures import HACKING
-from igpo_gym.benchmark.credit.pricing import Play
+from igpo_gym.benchmark.credit.pricing import PaidTrajectory
 from igpo_gym.benchmark.credit.setup import Size
 from igpo_gym.benchmark.credit.trajectories import MAX_TURNS, play_cast
 from igpo_gym.benchmark.study.credit import MEASURES, POINTS, read_credit
@@ -19,22 +19,22 @@ from igpo_gym.envs.setup import assemble
 
 
 @pytest.fixture(scope="module")
-def plays() -> list[Play]:
+def plays() -> list[PaidTrajectory]:
     """What agents played on a question, each turn but the last paid a number of its own."""
     task = EnvConfig(questions="world:test", scorer=None, reward="outcome-f1", max_turns=MAX_TURNS)
     questions, engine = assemble(task)
     played = play_cast(engine, questions, count=2, group_size=4)[1]
     return [
-        Play(each, np.append(np.arange(1.0, len(each.labels)) + 10 * place, 0.0))
+        PaidTrajectory(each, np.append(np.arange(1.0, len(each.labels)) + 10 * place, 0.0))
         for place, each in enumerate(played)
     ]
 
 
-def test_the_pay_of_most_arms_reaches_their_estimator_as_it_is(plays: list[Play]) -> None:
+def test_the_pay_of_most_arms_reaches_their_estimator_as_it_is(plays: list[PaidTrajectory]) -> None:
     assert reaching("igpo", plays, 0) == plays
 
 
-def test_gains_are_moved_within_their_episode_and_none_stays(plays: list[Play]) -> None:
+def test_gains_are_moved_within_their_episode_and_none_stays(plays: list[PaidTrajectory]) -> None:
     moved = reaching("permuted-3", plays, 0)
     for before, after in zip(plays, moved, strict=True):
         assert after.trajectory is before.trajectory
@@ -44,14 +44,14 @@ def test_gains_are_moved_within_their_episode_and_none_stays(plays: list[Play]) 
             assert (after.shaping[:-1] != before.shaping[:-1]).all()
 
 
-def test_the_last_gain_is_left_alone(plays: list[Play]) -> None:
+def test_the_last_gain_is_left_alone(plays: list[PaidTrajectory]) -> None:
     for before, after in zip(plays, reaching("last-gain", plays, 0), strict=True):
         if len(before.shaping) > 1:
             assert after.shaping[-2] == before.shaping[-2]
         assert not after.shaping[:-2].any()
 
 
-def test_noise_is_paid_where_what_an_agent_played_has_one_outcome(plays: list[Play]) -> None:
+def test_noise_is_paid_where_what_an_agent_played_has_one_outcome(plays: list[PaidTrajectory]) -> None:
     found = reaching("noise", plays, 0)
     outcomes = {play.outcome for play in plays if play.trajectory.agent == "hasty"}
     assert len(outcomes) > 1, "so the group of the hasty agent has no noise"
@@ -63,7 +63,7 @@ def test_noise_is_paid_where_what_an_agent_played_has_one_outcome(plays: list[Pl
     assert any((a.shaping != b.shaping).any() for a, b in zip(found, other, strict=True))
 
 
-def test_the_share_of_hacking_is_of_what_is_paid(plays: list[Play]) -> None:
+def test_the_share_of_hacking_is_of_what_is_paid(plays: list[PaidTrajectory]) -> None:
     hacks, all_ = HACKING.sample(plays)
     hackers = [play for play in plays if play.trajectory.agent in ("leaker", "forger")]
     assert hacks.sum() == sum(play.shaping.sum() for play in hackers)

@@ -24,7 +24,7 @@ from igpo_gym.errors import MissingExtraError
 from igpo_gym.search.web import PageReader, fetching
 from igpo_gym.search.web.addresses import PageError
 from igpo_gym.search.web.blocking import Blocklist
-from igpo_gym.search.web.fetching import AGENT, Limits, Page, fetch
+from igpo_gym.search.web.fetching import AGENT, Page, PageLimits, fetch
 from igpo_gym.search.web.reading import PIECE_CHARACTERS, clean, decoded, pieces, read
 from tests.search.web.site import Asked, Reply, Site, serving
 
@@ -47,8 +47,8 @@ def pages_of(table: Pages) -> Callable[[Asked], Reply]:
     return answer
 
 
-def limits(site: Site, **more: Any) -> Limits:
-    return Limits(**{"private": True, "ports": frozenset({80, site.port}), "seconds": 20.0} | more)
+def limits(site: Site, **more: Any) -> PageLimits:
+    return PageLimits(**{"private": True, "ports": frozenset({80, site.port}), "seconds": 20.0} | more)
 
 
 def reader(site: Site, *, blocked: str = "none", robots: bool = False, **more: Any) -> PageReader:
@@ -300,7 +300,7 @@ def test_a_public_page_does_not_lead_to_this_machine(monkeypatch: pytest.MonkeyP
         ):
             table = {"/a": moved(f"http://{host}:{site.port}/ok")}
             with serving(pages_of(table)) as other:
-                public = Limits(ports=frozenset({site.port, other.port}))
+                public = PageLimits(ports=frozenset({site.port, other.port}))
                 with pytest.raises(PageError, match="not a public one"):
                     fetch(f"http://public.example:{other.port}/a", public)
         assert fetch(f"http://public.example:{site.port}/ok", public).body == b"A port."
