@@ -6,14 +6,13 @@ from :class:`EnvConfig`.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, check_known, choices
 from igpo_gym.text import without_credentials
 
 SpecOrObject: TypeAlias = Any
@@ -167,9 +166,8 @@ class EnvConfig:
                 raise SpecError(f"{name} must be true or false, not {value!r}")
             if kind is str and not isinstance(value, str):
                 raise SpecError(f"{name} must be a text, not {value!r}")
-            if get_origin(kind) is Literal and value not in get_args(kind):
-                choices = ", ".join(get_args(kind))
-                raise SpecError(f"unknown {name} {value!r}; choose one of: {choices}")
+            if get_origin(kind) is Literal:
+                check_known(value, get_args(kind), name)
 
     def __repr__(self) -> str:
         pairs = ", ".join(f"{name}={value!r}" for name, value in shown(self).items())
@@ -227,18 +225,8 @@ def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[
     known = [field.name for field in fields(EnvConfig)]
     for name in settings:
         if name not in known:
-            raise TypeError(f"unknown environment argument {name!r}{hint(name, known)}: {', '.join(known)}")
+            raise TypeError(f"unknown environment argument {name!r}; {choices(name, known)}")
     return replace(config or EnvConfig(), **settings)
-
-
-def hint(name: str, known: Iterable[str]) -> str:
-    """What an error says behind a name that is not known, in front of those that are.
-
-    >>> hint("max_turn", ["max_turns", "top_k"]), hint("x", ["max_turns"])
-    ('; did you mean max_turns? Choose among', '; choose among')
-    """
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]}? Choose among" if near else "; choose among"
 
 
 def with_signature(function: F) -> F:

@@ -6,7 +6,8 @@ side by side).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -142,11 +143,40 @@ class OldLibraryError(ImportError):
 
 
 def choose(table: Mapping[str, T], name: str, what: str) -> T:
-    """Look ``name`` up in ``table``, or raise a SpecError that lists the names that exist."""
-    try:
-        return table[name]
-    except KeyError:
-        raise SpecError(f"unknown {what} {name!r}; choose one of: {', '.join(sorted(table))}") from None
+    """Look ``name`` up in ``table``, or raise a SpecError that lists the names that exist.
+
+    >>> choose({"pear": 1, "apple": 2}, "apples", "fruit")
+    Traceback (most recent call last):
+    igpo_gym.errors.SpecError: unknown fruit 'apples'; did you mean apple? Choose one of: apple, pear
+    """
+    check_known(name, sorted(table), what)
+    return table[name]
+
+
+def check_known(value: object, known: Collection[object], what: str) -> None:
+    """Raise a SpecError that lists the known values, in their order, unless ``value`` is one of them."""
+    if value not in known:
+        raise SpecError(f"unknown {what} {value!r}; {choices(value, known)}")
+
+
+def choices(value: object, known: Iterable[object], alike: float = 0.6) -> str:
+    """What an error says behind a name that is not known: the nearest of those that are, and all of them.
+
+    >>> choices("max_turn", ["max_turns", "top_k"]), choices("x", ["max_turns"])
+    ('did you mean max_turns? Choose one of: max_turns, top_k', 'choose one of: max_turns')
+    """
+    names = [str(each) for each in known]
+    hint = f"did you mean {found[0]}? Choose" if (found := near(str(value), names, alike)) else "choose"
+    return f"{hint} one of: {', '.join(names)}"
+
+
+def near(name: str, known: Iterable[str], alike: float) -> list[str]:
+    """At most three known names that are like ``name``, whatever their case, the nearest first.
+
+    ``alike`` is how much they are at least, in difflib's measure, from 0 to 1.
+    """
+    lower = {each.lower(): each for each in known}
+    return [lower[each] for each in difflib.get_close_matches(name.lower(), lower, 3, alike)]
 
 
 def first_line(problem: BaseException) -> str:

@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 
 import igpo_gym  # noqa: F401
 from igpo_gym import protocols
-from igpo_gym.config import EnvConfig, Names, hint, marks, meanings, shown
+from igpo_gym.config import EnvConfig, Names, marks, meanings, shown
 from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol
@@ -99,11 +99,6 @@ def test_gymnasium_stores_a_configuration() -> None:
     text = env.spec.to_json()
     assert "secret" not in text + repr(env.spec)
     assert gym.make(EnvSpec.from_json(text)).reset(seed=3)[0] == env.reset(seed=3)[0]
-
-
-def test_the_nearest_name_is_asked_about() -> None:
-    assert hint("zzz", FIELDS) == "; choose among"
-    assert "top_k" in hint("topk", FIELDS)
 
 
 # Pickling.

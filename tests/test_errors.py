@@ -8,6 +8,8 @@ from igpo_gym.errors import (
     OldLibraryError,
     SpecError,
     TranscriptTooLongError,
+    check_known,
+    choices,
     choose,
 )
 
@@ -33,3 +35,11 @@ def test_errors_pass_between_processes(error: Exception, text: str) -> None:
 def test_an_unknown_name_is_refused_with_the_names_that_exist() -> None:
     with pytest.raises(SpecError, match=r"unknown fruit 'kiwi'; choose one of: apple, pear"):
         choose({"pear": 1, "apple": 2}, "kiwi", "fruit")
+    check_known(None, ("pear", None), "fruit")
+    with pytest.raises(SpecError, match=r"unknown fruit 3; choose one of: pear, None"):
+        check_known(3, ("pear", None), "fruit")
+
+
+def test_the_nearest_name_is_asked_about() -> None:
+    assert choices("zzz", ["top_k", "order"]) == "choose one of: top_k, order"
+    assert choices("TOPK", ["top_k", "order"]) == "did you mean top_k? Choose one of: top_k, order"

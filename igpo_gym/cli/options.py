@@ -19,8 +19,8 @@ import typer
 
 import igpo_gym.specs as specs
 from igpo_gym.cli.common import TrustImports, explained
-from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, hint, kinds, marks, meanings
-from igpo_gym.errors import DataError, SpecError
+from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, kinds, marks, meanings
+from igpo_gym.errors import DataError, SpecError, choices
 
 C = TypeVar("C", bound=EnvConfig)
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -177,8 +177,7 @@ def _checked(
             if value != left_out[name]:
                 raise SpecError(f"{file} sets {name}, which this command does not take")
         elif not name.endswith(ABOUT_ITSELF):
-            there = ", ".join(sorted(known))
-            raise SpecError(f"{file} has an unknown setting {key!r}{hint(name, known)}: {there}")
+            raise SpecError(f"{file} has an unknown setting {key!r}; {choices(name, sorted(known))}")
     return settings
 
 

@@ -32,7 +32,7 @@ from igpo_gym.episode import (
     ToolResult,
     Turn,
 )
-from igpo_gym.errors import PromptTooLongError
+from igpo_gym.errors import PromptTooLongError, check_known
 from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
@@ -84,9 +84,7 @@ class Rules:
     def __post_init__(self) -> None:
         check_max_turns(self.max_turns)
         for name, known in (("on_invalid", OnInvalid), ("on_limit", OnLimit)):
-            if getattr(self, name) not in get_args(known):
-                choices = ", ".join(get_args(known))
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose one of: {choices}")
+            check_known(getattr(self, name), get_args(known), name)
 
     @property
     def answer_turns(self) -> int:

@@ -15,7 +15,7 @@ from igpo_gym.data.evidence import check_evidence, match_evidence, require_evide
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.questions import QuestionBook
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, check_known
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
 from igpo_gym.rewards import resolve_reward
@@ -84,8 +84,7 @@ def check_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> 
     """The options of a reset. Raises ValueError for one that is not known: it would go unheeded."""
     options = options or {}
     for name in options:
-        if name not in known:
-            raise ValueError(f"unknown reset option {name!r}; choose among: {', '.join(known)}")
+        check_known(name, known, "reset option")
     return options
 
 

@@ -18,6 +18,7 @@ from igpo_gym.envs.questions import QuestionStream, stream_seed
 from igpo_gym.envs.setup import Assembled, check_options
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode
+from igpo_gym.errors import check_known
 
 if TYPE_CHECKING:
     from igpo_gym.envs.render import Picture
@@ -190,6 +191,4 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
 
 def check_render_mode(render_mode: str | None, metadata: dict[str, Any]) -> None:
     """Raise ValueError for a render mode that the metadata does not list."""
-    if render_mode is not None and render_mode not in metadata["render_modes"]:
-        known = ", ".join(metadata["render_modes"])
-        raise ValueError(f"unknown render_mode {render_mode!r}; choose one of: {known}, or None")
+    check_known(render_mode, (*metadata["render_modes"], None), "render_mode")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 
 import igpo_gym.specs as specs
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, near
 from igpo_gym.hub import HUB_NAME
 from igpo_gym.text import without_credentials
 
@@ -62,8 +61,8 @@ def check_name(spec: str) -> None:
         )
     if spec.endswith(".gguf"):
         raise SpecError(f"there is no file {spec!r}; give {MODEL_FORMS}")
-    if near := get_close_matches(spec.lower(), NAMED, 1, specs.NEAR):
-        raise SpecError(f"there is no model {spec!r}; did you mean {near[0]}? Give {MODEL_FORMS}")
+    if alike := near(spec, NAMED, specs.NEAR):
+        raise SpecError(f"there is no model {spec!r}; did you mean {alike[0]}? Give {MODEL_FORMS}")
     if not HUB_NAME.fullmatch(spec):
         shown = without_credentials(spec)
         raise SpecError(f"cannot load the model {shown!r} (there is no such folder); give {MODEL_FORMS}")

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, get_args
 
 import igpo_gym.specs as specs
 from igpo_gym.episode import Aliases, Answer, Belief, BeliefView, Episode, ToolCalls
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, check_known
 from igpo_gym.rewards.interface import Price, RewardTerm
 
 specs.register(
@@ -68,15 +68,10 @@ def measured_gain(episode: Episode, turn: int) -> float:
 
 def _log_prob(view: BeliefView, aliases: Aliases) -> Price:
     """The log-probability of a state, in nats per token."""
-    _check_aliases(aliases)
+    check_known(aliases, get_args(Aliases), "aliases")
     if aliases == "max":
         return lambda episode, turn: episode.belief(turn, view).log_prob
     return lambda episode, turn: episode.belief(turn, view).reduced(aliases)
-
-
-def _check_aliases(aliases: Aliases) -> None:
-    if aliases not in get_args(Aliases):
-        raise SpecError(f"unknown aliases {aliases!r}; choose one of: {', '.join(get_args(Aliases))}")
 
 
 def _prob(view: BeliefView, aliases: Aliases) -> Price:
@@ -192,8 +187,7 @@ def teacher_gain(tau: float = 1.0, form: Form = "released", context: Context = "
     """
     if not tau > 0:
         raise SpecError(f"tau must be above 0, not {tau}")
-    if form not in get_args(Form):
-        raise SpecError(f"unknown form {form!r}; choose one of: {', '.join(get_args(Form))}")
+    check_known(form, get_args(Form), "form")
     view = BeliefView(context, span="tagged", model="reference")
 
     def phi(episode: Episode, turn: int) -> float:
@@ -232,7 +226,7 @@ def document_gain(
             raise SpecError(f"{name} must be at least 1, not {value}")
     if not head_weight > 0:
         raise SpecError(f"head_weight must be above 0, not {head_weight}")
-    _check_aliases(aliases)
+    check_known(aliases, get_args(Aliases), "aliases")
     real = BeliefView(context)
     random = tuple(BeliefView(context, draw=number) for number in range(samples))
 

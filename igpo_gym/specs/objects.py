@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import math
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, near
 from igpo_gym.specs.fingerprints import fingerprint
 from igpo_gym.specs.grammar import Spec, parts
 from igpo_gym.specs.registry import (
@@ -253,7 +252,7 @@ def _find(kind: str, spec: Spec) -> _Found:
         return _Found(table[PATH].make, place)
     if match := _IMPORT.fullmatch(place):
         return _Found(f"{match[1]}:{match[2]}", match[3] or "")
-    if OTHER in table and not _near(place, names(kind)):
+    if OTHER in table and not near(place, names(kind), NEAR):
         return _Found(table[OTHER].make, place)
     raise unknown(place, kind)
 
@@ -263,8 +262,8 @@ def unknown(place: str, kind: str) -> SpecError:
     kinds = (kind, *ALSO.get(kind, ()))
     known = [name for each in kinds for name in names(each)]
     name = place.partition(":")[0]
-    near = [] if name in known else _near(name, known)
-    hint = f"did you mean {' or '.join(near)}? Choose" if near else "choose"
+    alike = [] if name in known else near(name, known, NEAR)
+    hint = f"did you mean {' or '.join(alike)}? Choose" if alike else "choose"
     wrong = f"unknown {kind_of(kind).noun} {without_credentials(place)!r}"
     if _like_a_path(place) and any(PATH in table_of(each) for each in kinds):
         wrong, hint = f"{wrong}: there is no such file or folder", "choose"
@@ -275,14 +274,9 @@ def _like_a_path(place: str) -> bool:
     return ":" not in place and ("/" in place or "\\" in place or bool(Path(place).suffix))
 
 
-def _near(name: str, known: Iterable[str]) -> list[str]:
-    lower = {each.lower(): each for each in known}
-    return [lower[each] for each in difflib.get_close_matches(name.lower(), lower, 3, NEAR)]
-
-
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = _near(name, known)
-    return f" (did you mean {near[0]}?)" if near else ""
+    found = near(name, known, NEAR)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _made(kind: str, spec: Spec, found: _Found, context: Mapping[str, Any]) -> Any:
@@ -341,7 +335,7 @@ def _attribute(text: str) -> Any:
         raise SpecError(f"cannot import {module!r}, which {text!r} names: {problem}") from problem
     for name in path.split("."):
         if not hasattr(thing, name):
-            near = _did_you_mean(name, dir(thing))
-            raise SpecError(f"{module!r} has no {name!r}{near}, which {text!r} names")
+            hint = _did_you_mean(name, dir(thing))
+            raise SpecError(f"{module!r} has no {name!r}{hint}, which {text!r} names")
         thing = getattr(thing, name)
     return thing

@@ -133,7 +133,7 @@ def test_a_file_gives_options_and_the_command_line_wins(tmp_path: Path, name: st
     [
         (
             '{"max_turn": 4}',
-            "unknown setting 'max_turn'; did you mean max_turns? Choose among: agent, judge, max_passage",
+            "unknown setting 'max_turn'; did you mean max_turns? Choose one of: agent, judge, max_passage",
         ),
         ('{"group_size": 3}', "sets group_size, which this command does not take"),
         ('{"max_turns": "few"}', "Invalid value for '--max-turns'"),

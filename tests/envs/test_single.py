@@ -164,7 +164,8 @@ def test_wrong_settings_are_explained(settings: dict[str, Any], change: dict[str
 
 def test_a_wrong_option_is_explained(settings: dict[str, Any]) -> None:
     env = SearchQAEnv(**settings)
-    with pytest.raises(ValueError, match="unknown reset option 'question'; choose among: question_id"):
+    question = r"unknown reset option 'question'; did you mean question_id\? Choose one of: question_id"
+    with pytest.raises(ValueError, match=question):
         env.reset(options={"question": "q-river"})
     with pytest.raises(TypeError, match="a question_id is a text"):
         env.reset(options={"question_id": ["q-river"]})

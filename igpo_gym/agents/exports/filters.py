@@ -12,10 +12,9 @@ import operator
 import tokenize
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias
 
-from igpo_gym.errors import SpecError
+from igpo_gym.errors import SpecError, choices
 
 Kind = Literal["number", "text", "truth"]
 Lookup: TypeAlias = Callable[[str], Any]
@@ -52,8 +51,8 @@ class Condition:
     False
     >>> Condition.read("f2 == 1", known, "--where")
     Traceback (most recent call last):
-    igpo_gym.errors.SpecError: --where 'f2 == 1': there is no 'f2'; did you mean f1? Known: end, f1, failed,
-    return
+    igpo_gym.errors.SpecError: --where 'f2 == 1': there is no 'f2'; did you mean f1? Choose one of: end, f1,
+    failed, return
     >>> Condition.read("f1.real > 0", known, "--where")
     Traceback (most recent call last):
     igpo_gym.errors.SpecError: --where 'f1.real > 0': 'f1.real' is neither a name, a number nor a text; write
@@ -84,9 +83,7 @@ def kind_of(name: str, known: Mapping[str, Kind], place: str) -> Kind:
     """The kind of a name. SpecError, which begins with ``place``, with the known names where it is none."""
     if name in known:
         return known[name]
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise SpecError(f"{place}: there is no {name!r}; {hint}Known: {', '.join(sorted(known))}")
+    raise SpecError(f"{place}: there is no {name!r}; {choices(name, sorted(known), 0.5)}")
 
 
 def _without_keywords(text: str) -> str:

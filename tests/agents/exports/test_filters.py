@@ -60,7 +60,7 @@ def test_any_other_text_is_read_or_refused_by_name(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("f2 == 1", "did you mean f1? Known: end, f1, failed, turns"),
+        ("f2 == 1", "did you mean f1? Choose one of: end, f1, failed, turns"),
         ("__import__('os').system('x') == 0", "is neither a name, a number nor a text"),
         ("(lambda: 1)() == 1", "is neither a name"),
         ("f1.__class__ == 1", "is neither a name"),

@@ -148,7 +148,7 @@ def test_answers_that_hold_tags_are_neutralized():
 
 
 def test_unknown_names_are_refused_with_the_right_ones():
-    with pytest.raises(SpecError, match="unknown scripted agent 'exprt'; choose one of: expert, forger"):
+    with pytest.raises(SpecError, match="unknown scripted agent 'exprt'; did you mean expert"):
         ScriptedAgent("exprt", WORLD)
 
 
