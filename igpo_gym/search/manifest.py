@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ BM25, DENSE = "igpo_gym BM25 index", "igpo_gym dense index"
 
 KINDS = {BM25: "bm25", DENSE: "dense"}
 """What an index is called in its manifest, and the scheme of its search."""
+
+AGAIN = "build the index again"
 
 _INSIDE = ("checksums.bin", "passages.jsonl")
 """Files by which an index is known whose manifest is damaged."""
@@ -56,9 +60,10 @@ def _strangers(folder: Path, manifest: bytes) -> list[str]:
 
 
 def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
-    """The manifest of an index of that kind and format; its other content is for the caller to check.
+    """The manifest of an index of that kind and format, as it was written.
 
-    Raises DataError for a folder that is missing, and for one that is no such index or of another format.
+    Raises DataError for a folder that is missing, for one that is no such index or of another format, and for
+    a manifest that is damaged.
     """
     if not folder.exists():
         restore(folder)
@@ -76,7 +81,28 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
         advice = f"; search it with {KINDS[found]}:{folder}" if str(found) in KINDS else ""
         raise DataError(folder, f"the folder holds an {found!s:.60}, not an {kind}{advice}")
     if made != version:
-        raise DataError(
-            folder, f"the index has format {made}, this igpo_gym reads {version}: build the index again"
-        )
+        raise DataError(folder, f"the index has format {made}, this igpo_gym reads {version}: {AGAIN}")
+    if manifest != sealed(manifest):
+        raise DataError(path, f"the manifest is damaged; {AGAIN}")
     return manifest
+
+
+def check_sizes(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Raise DataError for a file that is not there with its size."""
+    for name, size in sizes.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != size:
+            raise DataError(
+                file, f"the index is damaged: the file is not there with its {size} bytes; {AGAIN}"
+            )
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with its ``checksum``, a hash of all the rest, and so of all that it describes."""
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    return {**rest, "checksum": digest(json.dumps(rest, sort_keys=True).encode())}
+
+
+def digest(data: bytes) -> str:
+    """The hash by which an index tells what was written."""
+    return blake2b(data, digest_size=16).hexdigest()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from igpo_gym.errors import DataError
-from igpo_gym.search.manifest import BM25, MANIFEST, read_manifest
+from igpo_gym.search.manifest import AGAIN, BM25, MANIFEST, check_sizes, digest, read_manifest, sealed
 
 FORMAT = 2
 """The version of the folder's layout and of the words; an index of another one has to be built again."""
@@ -49,7 +48,6 @@ SMALL = 1 << 24
 """Indices of up to so many bytes are read and checked whole when they are loaded."""
 
 _CHECKSUMS = "checksums.bin"
-_AGAIN = "build the index again"
 
 
 class Readable(Protocol):
@@ -87,7 +85,7 @@ class Checked:
                 continue
             if zlib.crc32(self._bytes[block * BLOCK : (block + 1) * BLOCK].data) != self._sums[block]:
                 place = f"the index is damaged at byte {block * BLOCK:,} and on"
-                raise DataError(self._path, f"{place}; {_AGAIN}")
+                raise DataError(self._path, f"{place}; {AGAIN}")
             self._unread[block] = 0
 
 
@@ -157,14 +155,15 @@ def checksum(passages: int, arrays: Mapping[str, Readable]) -> str:
 
 
 def _manifest(passages: int, sizes: Mapping[str, int], sums: bytes) -> dict[str, Any]:
-    manifest = {
-        "kind": BM25,
-        "format": FORMAT,
-        "passages": passages,
-        "files": dict(sizes),
-        "checksums": _hash(sums),
-    }
-    return {**manifest, "checksum": _hash(_canonical(manifest))}
+    return sealed(
+        {
+            "kind": BM25,
+            "format": FORMAT,
+            "passages": passages,
+            "files": dict(sizes),
+            "checksums": digest(sums),
+        }
+    )
 
 
 def load_arrays(folder: Path) -> tuple[dict[str, Readable], str]:
@@ -179,9 +178,10 @@ def load_arrays(folder: Path) -> tuple[dict[str, Readable], str]:
 
 
 def _load_arrays(folder: Path) -> tuple[dict[str, Readable], str]:
-    manifest = _checked_manifest(folder)
-    sums = _checksums(folder, manifest)
+    manifest = read_manifest(folder, BM25, FORMAT)
     sizes: dict[str, int] = manifest["files"]
+    check_sizes(folder, {f"{name}.bin": size for name, size in sizes.items()})
+    sums = _checksums(folder, manifest)
     arrays: dict[str, Readable] = {}
     small = sum(sizes.values()) <= SMALL
     try:
@@ -194,28 +194,15 @@ def _load_arrays(folder: Path) -> tuple[dict[str, Readable], str]:
     except (ValueError, OSError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(folder, f"the index is damaged: {error}; {_AGAIN}") from None
+        raise DataError(folder, f"the index is damaged: {error}; {AGAIN}") from None
     return arrays, manifest["checksum"]
-
-
-def _checked_manifest(folder: Path) -> dict[str, Any]:
-    manifest = read_manifest(folder, BM25, FORMAT)
-    if manifest.get("checksum") != _hash(_canonical(manifest)):
-        raise DataError(folder / MANIFEST, f"the manifest is damaged; {_AGAIN}")
-    for name, size in manifest["files"].items():
-        file = folder / f"{name}.bin"
-        if not file.is_file() or file.stat().st_size != size:
-            raise DataError(
-                file, f"the index is damaged: the file is not there with its {size} bytes; {_AGAIN}"
-            )
-    return manifest
 
 
 def _checksums(folder: Path, manifest: Mapping[str, Any]) -> dict[str, npt.NDArray[np.uint32]]:
     path = folder / _CHECKSUMS
     data = path.read_bytes() if path.is_file() else b""
-    if _hash(data) != manifest["checksums"]:
-        raise DataError(path, f"the index is damaged: not the checksums that were written; {_AGAIN}")
+    if digest(data) != manifest["checksums"]:
+        raise DataError(path, f"the index is damaged: not the checksums that were written; {AGAIN}")
     counts = [-(-size // BLOCK) for size in manifest["files"].values()]
     parts = np.split(np.frombuffer(data, "<u4"), np.cumsum(counts)[:-1])
     return dict(zip(manifest["files"], parts, strict=True))
@@ -225,13 +212,3 @@ def _mapped(path: Path, dtype: str) -> npt.NDArray[Any]:
     if not path.stat().st_size:
         return np.empty(0, dtype)
     return np.asarray(np.memmap(path, dtype, mode="r"))
-
-
-def _canonical(manifest: Mapping[str, Any]) -> bytes:
-    """What a manifest's own checksum is of: all the rest."""
-    rest = {key: value for key, value in manifest.items() if key != "checksum"}
-    return json.dumps(rest, sort_keys=True).encode()
-
-
-def _hash(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()

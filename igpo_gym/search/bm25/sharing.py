@@ -6,7 +6,6 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
@@ -15,12 +14,11 @@ from igpo_gym.errors import DataError, SpecError
 from igpo_gym.search.bm25.folder import FORMAT
 from igpo_gym.search.bm25.index import BM25Index
 from igpo_gym.search.corpus import located, read_corpus
+from igpo_gym.search.shared import shared
 from igpo_gym.storage import cache_dir
 
 _CORPORA = (".jsonl", ".json", ".tsv", ".parquet")
 """Names of which one expects a corpus, where there is no such file."""
-
-_shared: WeakValueDictionary[str, BM25Index] = WeakValueDictionary()
 
 
 def bm25_index(place: str = "", *, questions: QuestionSet) -> BM25Index:
@@ -37,7 +35,7 @@ def bm25_index(place: str = "", *, questions: QuestionSet) -> BM25Index:
             return _cached(specs.fingerprint(path), lambda: read_corpus(path))
     if path.name.removesuffix(".gz").removesuffix(".zst").endswith(_CORPORA):
         raise DataError(path, "no such file")
-    return _share(f"{path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
+    return shared(f"bm25 {path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 
 
 def index_place(spec: str) -> str | None:
@@ -64,7 +62,7 @@ def _index_of(questions: QuestionSet) -> BM25Index:
 def _cached(fingerprint: str, passages: Callable[[], Iterable[Passage]]) -> BM25Index:
     """The index under this fingerprint: that of the process, else of the disk, else a new one."""
     key = hashlib.blake2b(f"{FORMAT} {fingerprint}".encode(), digest_size=16).hexdigest()
-    return _share(key, lambda: _load_or_build(cache_dir() / "bm25" / key, passages))
+    return shared(f"bm25 {key}", lambda: _load_or_build(cache_dir() / "bm25" / key, passages))
 
 
 def _load_or_build(folder: Path, passages: Callable[[], Iterable[Passage]]) -> BM25Index:
@@ -77,11 +75,3 @@ def _load_or_build(folder: Path, passages: Callable[[], Iterable[Passage]]) -> B
     except OSError as error:
         warnings.warn(f"the search index is not cached: {error}", RuntimeWarning, stacklevel=2)
         return BM25Index.build(passages())
-
-
-def _share(key: str, make: Callable[[], BM25Index]) -> BM25Index:
-    with specs.LOCK:
-        index = _shared.get(key)
-        if index is None:
-            index = _shared[key] = make()
-        return index

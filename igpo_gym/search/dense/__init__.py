@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import igpo_gym.specs as specs
 from igpo_gym.episode import Passage
@@ -22,6 +21,7 @@ from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.folder import build_dense, checked_manifest
 from igpo_gym.search.dense.vectors import Plan, Vectors
 from igpo_gym.search.passages import StoredPassages
+from igpo_gym.search.shared import shared
 
 __all__ = ["DenseIndex", "build_dense", "dense"]
 
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 MAX_QUERY_CHARS = 8000
 """How much of a query is encoded, which is more than the encoders read."""
-
-_shared: WeakValueDictionary[str, DenseIndex] = WeakValueDictionary()
 
 
 def dense(
@@ -45,14 +43,12 @@ def dense(
 ) -> DenseIndex:
     """What the spec ``dense`` calls: the index in a folder, one for all equal specs of a process."""
     settings = (model, query_prefix, device, ef, nprobe)
-    key = f"{Path(folder).resolve()} {specs.fingerprint(Path(folder))} {settings}"
-    with specs.LOCK:
-        index = _shared.get(key)
-        if index is None:
-            index = _shared[key] = DenseIndex.load(
-                folder, model=model, query_prefix=query_prefix, device=device, ef=ef, nprobe=nprobe
-            )
-        return index
+    return shared(
+        f"dense {Path(folder).resolve()} {specs.fingerprint(Path(folder))} {settings}",
+        lambda: DenseIndex.load(
+            folder, model=model, query_prefix=query_prefix, device=device, ef=ef, nprobe=nprobe
+        ),
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from igpo_gym.errors import DataError
 from igpo_gym.progress import Track, tracking
 from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.vectors import FloatArray, Plan, faiss, make_index, new_vectors
-from igpo_gym.search.manifest import DENSE, MANIFEST, read_manifest, replaceable
+from igpo_gym.search.manifest import AGAIN, DENSE, MANIFEST, check_sizes, read_manifest, replaceable, sealed
 from igpo_gym.search.passages import BYTES_EACH, PassageWriter, StoredPassages
 from igpo_gym.storage import written_whole
 
@@ -70,7 +69,7 @@ def build_dense(
         vectors = new_vectors(new, plan)
         _encode(stored, encoder, before, batch_size, vectors, bar)
         make_index(new, plan)
-        manifest = {
+        manifest: dict[str, Any] = {
             "kind": DENSE,
             "format": FORMAT,
             "passages": plan.count,
@@ -85,8 +84,8 @@ def build_dense(
                 for file in sorted(new.iterdir())
             },
         }
-        manifest["checksum"] = checksum(manifest)
-        (new / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(sealed(manifest), indent=2, ensure_ascii=False)
+        (new / MANIFEST).write_text(text, encoding="utf-8")
     return plan.count
 
 
@@ -129,20 +128,10 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     Files of more than 64 MiB are compared by their sizes, beginnings and ends.
     """
     manifest = read_manifest(folder, DENSE, FORMAT)
-    if checksum(manifest) != manifest.get("checksum"):
-        raise DataError(folder / MANIFEST, "the manifest is damaged: build the index again")
+    check_sizes(folder, {name: written["bytes"] for name, written in manifest["files"].items()})
     for name, written in manifest["files"].items():
-        file = folder / name
-        if not file.is_file() or file.stat().st_size != written["bytes"]:
+        if specs.fingerprint(folder / name) != written["hash"]:
             raise DataError(
-                file, f"the index is damaged: the file is not there with its {written['bytes']} bytes"
+                folder / name, f"the index is damaged: the file is not as it was written; {AGAIN}"
             )
-        if specs.fingerprint(file) != written["hash"]:
-            raise DataError(file, "the index is damaged: the file is not as it was written; build it again")
     return manifest
-
-
-def checksum(manifest: Mapping[str, Any]) -> str:
-    """A hash of a manifest, and so of all that it describes."""
-    content = {name: value for name, value in manifest.items() if name != "checksum"}
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -23,8 +23,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError, MissingExtraError, SpecError
 from igpo_gym.search import BM25Index, resolve_search
 from igpo_gym.search.dense import DenseIndex, build_dense
-from igpo_gym.search.dense.folder import checksum
-from igpo_gym.search.manifest import MANIFEST
+from igpo_gym.search.manifest import MANIFEST, sealed
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.search.dense.conftest import PROMPTS, save_encoder
 
@@ -217,7 +216,7 @@ def test_another_format_is_refused(built: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(built, tmp_path / "index")
     manifest = json.loads((folder / MANIFEST).read_bytes())
     manifest["format"] = 99
-    manifest["checksum"] = checksum(manifest)
+    manifest = sealed(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="has format 99, this igpo_gym reads 1: build the index again"):
         DenseIndex.load(folder)
