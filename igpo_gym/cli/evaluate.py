@@ -181,6 +181,8 @@ def evaluate(
         agent, played, sampling, episodes, attempts, batch_size, out, asked, clear_text, meter
     )
     scores, missing = _scores(out, wanted, asked, settings["questions"])
+    if not scores.sets:
+        raise SpecError("no episode was played: the agent, or the scorer, cannot read the prompts")
     _print(scores)
     if missing:
         console.print(f"{missing} episodes are left out: the agent, or the scorer, cannot read their prompts")

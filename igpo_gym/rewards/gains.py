@@ -83,10 +83,16 @@ def _prob(view: BeliefView, aliases: Aliases) -> Price:
 class _Counted:
     """Which turns a gain counts: those that call one of ``tools`` (any turn where there are none), and whose
     number ``every`` divides. What happened to the belief since the last of them is the gain of the next; one
-    whose call failed is paid nothing, and what happened before it is the gain of the next as well."""
+    whose call failed is paid nothing, and what happened in the turns before it, which do not count, is the
+    gain of the next as well. Where all count there are none: what happened in a failed turn is nobody's."""
 
     tools: frozenset[str]
     every: int
+
+    @property
+    def all(self) -> bool:
+        """Whether every turn counts."""
+        return not self.tools and self.every == 1
 
     def __call__(self, episode: Episode, turn: int) -> bool:
         action = episode.turns[turn - 1].action
@@ -99,6 +105,8 @@ class _Counted:
         def price(episode: Episode, turn: int) -> float:
             if not self(episode, turn):
                 return 0.0
+            if self.all:
+                return value(episode, turn) - value(episode, turn - 1)
             earlier = (past for past in range(turn - 1, 0, -1) if self(episode, past))
             before = next((past for past in earlier if not episode.turns[past - 1].failed), 0)
             return value(episode, turn) - value(episode, before)
@@ -111,12 +119,11 @@ def _gain(name: str, value: Price, view: BeliefView, tools: str, every: int, sym
     if every < 1:
         raise SpecError(f"every must be at least 1, not {every}")
     counted = _Counted(frozenset(tool.strip() for tool in tools.split("+") if tool.strip()), every)
-    all_count = not counted.tools and every == 1
     return RewardTerm(
         name,
         unless_last(counted.change(value)),
         (view,),
-        counts=None if all_count else counted,
+        counts=None if counted.all else counted,
         tools=counted.tools,
         formula=f"{symbol}_t - {symbol}_{{t-1}}",
         source={"gain": "IGPO, 2510.14967", "log-gain": "Delta-Belief, 2602.12342"}[name],

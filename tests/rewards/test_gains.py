@@ -46,6 +46,14 @@ def test_a_failed_search_pays_no_gain(name: str) -> None:
     assert prices(TERMS[name], episode) == [0.0]
 
 
+@pytest.mark.parametrize("name", ["gain", "log-gain"])
+def test_what_happened_in_a_failed_turn_is_no_gain_of_the_next(name: str) -> None:
+    episode = play(SEARCH, SEARCH, SEARCH, beliefs=(0.1, 0.5, 0.6, 0.6))
+    episode.turns[0] = Turn("m", SEARCH, results=(ToolResult(failed=True),))
+    second = 0.1 if name == "gain" else math.log(0.6 / 0.5)
+    assert prices(TERMS[name], episode) == pytest.approx([0.0, second, 0.0])
+
+
 def test_a_turn_without_gain_is_still_a_turn() -> None:
     episode = play(SEARCH, SEARCH, Answer("Danzig"), beliefs=(0.1, 0.1, 0.4))
     rewards = [resolve_reward("igpo").price(episode, turn) for turn in (1, 2, 3)]

@@ -165,7 +165,7 @@ class Selection:
                 each for group in groups.values() for each in _most(group, self.best, self.best.amount)
             ]
         if self.top:
-            passing = _most(passing, self.top, math.ceil(self.top.amount * len(passing) - 1e-9))
+            passing = _most(passing, self.top, max(1, math.ceil(self.top.amount * len(passing) - 1e-9)))
         return passing
 
 

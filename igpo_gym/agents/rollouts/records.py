@@ -140,6 +140,8 @@ def recorded_split(episode: Episode) -> Split | None:
         gains = tuple(None if gain is None else float(gain) for gain in record["gains"])
         outcome = None if record["outcome"] is None else float(record["outcome"])
         told = Split(gains, outcome, bool(record["last_gain"]))
+        if not all(math.isfinite(each) for each in (*gains, outcome) if each is not None):
+            raise ValueError("a number that is not finite")
     except MALFORMED as problem:
         raise ValueError(f"its split cannot be read ({what_is_wrong(problem)})") from problem
     if told.turns != len(episode.turns):

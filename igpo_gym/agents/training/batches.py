@@ -90,7 +90,8 @@ def samples(
     episode has. ``clips`` are how far below and above 1 the ratios of each turn count.
     """
     counts = [int(row.mask.sum()) for row in rows]
-    means = [sum(counts)] * len(rows) if loss == "token-mean" else [len(rows) * each for each in counts]
+    episodes = sum(count > 0 for count in counts)
+    means = [sum(counts)] * len(rows) if loss == "token-mean" else [episodes * each for each in counts]
     numbers = [row.turn for row in rows]
     spread = [per_token(turns, values, numbers) for values in (advantages, *clips)]
     made = []

@@ -15,7 +15,7 @@ from igpo_gym.agents.rollouts.summary import summarize
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.data.metrics import cover_exact_match, normalize
 from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Message
-from igpo_gym.lm.policy import Policy
+from igpo_gym.lm.policy import Policy, has_room
 from igpo_gym.protocols import PROTOCOLS, TAGS, TextProtocol
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 
@@ -73,9 +73,13 @@ class TimedPolicy:
         with self.watch("sampling"):
             return self.policy.act(episodes)
 
+    def has_room(self, episode: Episode) -> bool:
+        """Whether the policy can write to the episode."""
+        return has_room(self.policy, episode)
+
 
 def episode_metrics(episodes: Sequence[Episode], protocol: TextProtocol = TAGS) -> Metrics:
-    """Means over ended episodes.
+    """Means over ended episodes; those that were left out, and have no turn, count in ``end_*`` alone.
 
     ``reward`` (of all turns together) and ``reward_*`` (each of its terms), ``f1``, ``em``, ``turns``,
     ``tool_turns`` (those that call tools), ``completion_tokens`` (the agent's), with a scorer ``gain`` (of
@@ -87,34 +91,41 @@ def episode_metrics(episodes: Sequence[Episode], protocol: TextProtocol = TAGS) 
     environment's itself: the beginning of a block that only replies have, in ``protocol`` or another.
     """
     reply = _reply(protocol)
+    ends = [episode.end for episode in episodes]
+    episodes = [episode for episode in episodes if episode.turns]
+    count = max(len(episodes), 1)
     summary = summarize(episodes)
     turns = [turn for episode in episodes for turn in episode.turns]
     terms: dict[str, float] = defaultdict(float)
     for episode in episodes:
         for rewards in episode.rewards:
             for name, reward in rewards.items():
-                terms[name] += reward / len(episodes)
-    ends = [episode.end for episode in episodes]
+                terms[name] += reward / count
     tokens = [len(segment.ids or ()) for episode in episodes for segment in episode.segments]
     gains = [each.belief_gain for each in episodes if each.belief_gain is not None]
     return {
-        "reward": float(np.mean(summary.returns)),
+        "reward": _mean(summary.returns),
         **{f"reward_{name}": reward for name, reward in terms.items()},
-        "f1": float(np.mean(summary.f1s)),
-        "em": float(np.mean(summary.exact_matches)),
-        "turns": len(turns) / len(episodes),
-        "tool_turns": float(np.mean(summary.tool_turns)),
-        "completion_tokens": sum(tokens) / len(episodes),
+        "f1": _mean(summary.f1s),
+        "em": _mean(summary.exact_matches),
+        "turns": len(turns) / count,
+        "tool_turns": _mean(summary.tool_turns),
+        "completion_tokens": sum(tokens) / count,
         **{f"end_{_word(reason)}": ends.count(reason) / len(ends) for reason in EndReason},
-        "invalid": float(np.mean([isinstance(turn.action, Invalid) for turn in turns])),
-        "guessed": sum(map(_guesses, episodes)) / len(turns),
-        "forged": float(np.mean([bool(reply.search(turn.message)) for turn in turns])),
+        "invalid": _mean([isinstance(turn.action, Invalid) for turn in turns]),
+        "guessed": sum(map(_guesses, episodes)) / max(len(turns), 1),
+        "forged": _mean([bool(reply.search(turn.message)) for turn in turns]),
         **({"gain": float(np.mean(gains))} if gains else {}),
     }
 
 
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
+
+
 def hop_metrics(episodes: Sequence[Episode]) -> Metrics:
     """Means over ended episodes of each number of hops: ``f1_hops_2``, ``em_hops_2``; none if unknown."""
+    episodes = [episode for episode in episodes if episode.turns]
     hops = sorted({each.question.hops for each in episodes if each.question.hops is not None})
     found: Metrics = {}
     for number in hops:

@@ -91,8 +91,8 @@ class Rehearsal:
 
     def _samples(self) -> Iterator[int]:
         for played in self._played:
-            gains = relabel(played, ["igpo"], self._run.scorer, protocol=self._settings.protocol)
-            yield len(list(gains))
+            scorer, protocol = self._run.scorer, self._settings.protocol
+            yield len(list(relabel(played, ["igpo"], scorer, protocol=protocol, partial=True)))
 
     def close(self) -> None:
         """Let go of what was loaded."""

@@ -62,6 +62,7 @@ from igpo_gym.agents.training.warner import Warner
 from igpo_gym.envs.questions import QuestionStream
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode
+from igpo_gym.errors import SpecError
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling, forget_prefixes
 from igpo_gym.rewards import curriculum_weights, resolve_reward
@@ -128,6 +129,8 @@ class Run:
         """The best validation F1 so far."""
         self.history: list[Metrics] = []
         """What the latest updates told, as far back as alarms look."""
+        self.validated = False
+        """Whether the log of a run that goes on has a validation of the model that it goes on with."""
         self._warner = Warner()
 
     def update(self) -> Metrics:
@@ -229,6 +232,8 @@ class Run:
         """Play the validation questions, always with the same random numbers; keep the best model so far."""
         self.examine()
         played = list(collect(self.referee, self.policy, self.unseen, VALIDATION_BATCH))
+        if not any(episode.turns for episode in played):
+            raise SpecError("the agent cannot read the prompt of any question of the validation")
         for episode in played:
             self.meter.saw(episode)
         keep_samples(
@@ -260,7 +265,9 @@ class Run:
             self.copy.load_state_dict(state["scorer"])
         self.updates, self.tokens, self.seconds, self.best = state["progress"]
         lines = read_log(self.out / "log.jsonl")
-        self.history = [line for line in lines if 0 < line["update"] <= self.updates][-KEPT:]
+        made = [line for line in lines if 0 < line["update"] <= self.updates and "reward" in line]
+        self.history = made[-KEPT:]
+        self.validated = any("validation_f1" in line for line in lines if line["update"] == self.updates)
         return True
 
     def rollouts(self) -> list[Episode]:

@@ -43,7 +43,7 @@ def keep_samples(
     ``reward`` is what they were paid. With a scorer they are priced by ``igpo``, so that they show the belief
     after each turn, and those that it cannot read are not kept; where it fails, they stay without.
     """
-    sample = list(episodes[:KEPT])
+    sample = [episode for episode in episodes if episode.turns][:KEPT]
     if scorer is not None and not any(each.beliefs for each in sample):
         try:
             gain = resolve_reward("igpo")

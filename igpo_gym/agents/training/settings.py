@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
-from igpo_gym.agents.training.logs import read_log
 from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
@@ -343,7 +342,9 @@ def agree(out: Path, settings: Settings) -> None:
     theirs = {field.name: field.default for field in fields(settings)} | _stored(path)
     ours = shown(settings) | now
     if not settings.curriculum and settings.schedule == "constant":
-        made = max((line["update"] for line in read_log(out / "log.jsonl")), default=0)
+        from igpo_gym.agents.training.checkpoint import updates_made  # which imports torch
+
+        made = updates_made(out / "state.pt") or 0
         if settings.updates < made:
             raise ValueError(f"{out} has made {made} updates already: --updates may not be less")
         theirs["updates"] = settings.updates

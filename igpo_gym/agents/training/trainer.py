@@ -63,6 +63,9 @@ def train(
         if not resumed:
             log(run.validate())
             run.save()
+        elif run.updates == settings.updates and not run.validated:  # it was to be longer when it stopped
+            log({"tokens": run.tokens, "seconds": run.seconds, **run.validate()})
+            run.save()
         while run.updates < settings.updates:
             if stop() or run.meter.over:
                 run.save()

@@ -103,6 +103,18 @@ def test_turns_of_episodes_have_their_groups_and_states() -> None:
     assert turns.states.tolist() == [0, 1, 2] * 2
 
 
+@pytest.mark.parametrize("loss", ["token-mean", "sequence-mean"])
+def test_weights_sum_to_1_though_the_agent_wrote_nothing_in_an_episode(loss: str) -> None:
+    ids, nan = np.arange(6), np.full(6, np.nan, np.float32)
+    numbers = [np.zeros(6, int), np.array([0, 0, 1, 1, 0, 0]), np.array([0, 0, 1, 1, 1, 1])]
+    rows = [TokenRow(ids, np.where(own, -1.0, nan).astype(np.float32), own) for own in numbers]
+    turns = Turns.of([Split((), None), Split((), 1.0), Split((), 0.0)], [0, 0, 0])
+    bounds = np.full(len(turns), 0.2)
+    made = samples(rows, turns, np.zeros(len(turns)), (bounds, bounds), loss)
+    expected = [0, 1 / 3, 2 / 3] if loss == "token-mean" else [0, 0.5, 0.5]
+    assert [float(each.weights.sum()) for each in made] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_minibatches_hold_each_episode_once_with_weights_of_their_own(parts: int) -> None:
     episodes = make_samples(make_rows(packed_model()))

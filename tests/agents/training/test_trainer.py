@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ import torch
 from transformers import PreTrainedModel
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
+from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.agents.training import trainer
+from igpo_gym.agents.training.checkpoint import write_checkpoint
 from igpo_gym.agents.training.logs import read_log
+from igpo_gym.agents.training.samples import samples
 from igpo_gym.agents.training.settings import Settings, agree, keep
 from igpo_gym.agents.training.trainer import train
 from igpo_gym.errors import SpecError
@@ -34,18 +38,62 @@ SMALL = {
 }
 
 
-def test_a_question_that_the_model_cannot_read_does_not_end_a_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scorer", ["policy", "none"])
+def test_a_question_that_the_model_cannot_read_does_not_end_a_run(scorer: str, tmp_path: Path) -> None:
     texts = ["Who? " * 3000, "Who wrote it?"]
     asked = [{"id": f"{n}", "question": text, "answers": ["Grass"]} for n, text in enumerate(texts)]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(each) + "\n" for each in asked))
     (tmp_path / "c.jsonl").write_text(json.dumps({"id": "1", "title": "Tin Drum", "text": "By Grass."}))
     place = {"questions": f"jsonl:{tmp_path}/q.jsonl", "validation": f"jsonl:{tmp_path}/q.jsonl"}
     settings = {**SMALL, **place, "search": f"bm25:{tmp_path}/c.jsonl", "updates": 3, "seed": 1}
+    settings |= {"scorer": scorer, "reward": "igpo" if scorer == "policy" else "outcome-f1"}
     train(tmp_path / "run", Settings(**settings, epochs=1))
     log = read_log(tmp_path / "run" / "log.jsonl")
     assert 0 < sum(line.get("end_aborted", 0) for line in log) < 3
     assert log[-1]["validation_end_aborted"] == 0.5
     assert all(math.isfinite(value) for line in log for value in line.values())
+    assert all(line["completion_tokens"] > 0 for line in log if line.get("end_aborted") == 0.5)
+    kept = list(read_rollouts(samples(tmp_path / "run" / "samples")[-1]))
+    assert [each.question.text for each in kept] == ["Who wrote it?"]
+
+
+def test_a_validation_of_which_the_model_can_read_nothing_is_an_error(tmp_path: Path) -> None:
+    asked = {"id": "1", "question": "Who? " * 3000, "answers": ["Grass"]}
+    (tmp_path / "q.jsonl").write_text(json.dumps(asked))
+    (tmp_path / "c.jsonl").write_text(json.dumps({"id": "1", "title": "Tin Drum", "text": "By Grass."}))
+    place = {"validation": f"jsonl:{tmp_path}/q.jsonl", "search": f"bm25:{tmp_path}/c.jsonl"}
+    settings = {**SMALL, **place}
+    with pytest.raises(SpecError, match="cannot read the prompt of any question of the validation"):
+        train(tmp_path / "run", Settings(**settings))
+
+
+def test_a_run_that_is_shortened_to_what_it_has_made_ends_with_a_validation(tmp_path: Path) -> None:
+    made: list[dict[str, float]] = []
+    long = Settings(**{**SMALL, "validate_every": 9, "updates": 9})
+    train(tmp_path, long, made.append, stop=lambda: len(made) == 3)
+    assert "validation_f1" not in made[-1]
+    for _ in range(2):
+        train(tmp_path, replace(long, updates=2))
+    log = read_log(tmp_path / "log.jsonl")
+    assert [(line["update"], "validation_f1" in line) for line in log] == [
+        (0, True),
+        (1, False),
+        (2, False),
+        (2, True),
+    ]
+    assert log[3]["tokens"] == log[2]["tokens"]
+    assert (tmp_path / "last" / "model.safetensors").exists()
+    train(tmp_path, replace(long, updates=3))  # and it can go on
+    assert read_log(tmp_path / "log.jsonl")[-1]["update"] == 3
+
+
+def test_how_much_a_run_has_made_is_told_by_its_checkpoint(tmp_path: Path) -> None:
+    keep(tmp_path, Settings(**SMALL))
+    (tmp_path / "log.jsonl").write_text("".join(f'{{"update": {n}}}\n' for n in range(4)))
+    write_checkpoint(tmp_path / "state.pt", {"progress": (2, 0, 0.0, 0.0)})
+    agree(tmp_path, Settings(**{**SMALL, "updates": 2}))
+    with pytest.raises(ValueError, match="has made 2 updates already"):
+        agree(tmp_path, Settings(**{**SMALL, "updates": 1}))
 
 
 @pytest.mark.parametrize("scorer", ["policy", "frozen", "none"])

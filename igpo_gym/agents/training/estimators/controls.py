@@ -145,7 +145,7 @@ def _equal_outcomes(turns: Turns) -> Bools:
     highest, lowest = np.full(which.max() + 1, -np.inf), np.full(which.max() + 1, np.inf)
     np.fmax.at(highest, which, turns.outcomes)  # nan, an aborted episode, is left out
     np.fmin.at(lowest, which, turns.outcomes)
-    return np.asarray((highest - lowest)[which] < 1e-8)
+    return np.asarray((highest - lowest)[which] < 1e-8) & ~np.isnan(turns.outcomes)
 
 
 def _gains_of(turns: Turns) -> list[Ints]:

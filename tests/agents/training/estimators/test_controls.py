@@ -89,6 +89,9 @@ def test_the_share_of_what_could_not_be_moved_is_told() -> None:
     assert permuted(turns) == {"unmoved_episodes": 0.5}
     assert noise is not None
     assert noise(turns) == {"noisy_episodes": 1.0}
+    aborted = Turns.of([Split((0.1,), 1.0), Split((0.1,), None), Split((), 0.0), Split((), 1.0)], GROUPS)
+    assert noise(aborted) == {"noisy_episodes": 0.25}
+    assert resolve_estimator("noise")(aborted, 1.0, seed=(0, 0))[2:].tolist()[:1] == [0.0]
 
 
 def test_the_last_gain_alone_by_hand() -> None:
