@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from igpo_gym.envs.information_gain.turns import Answers, Mode, PricedTurns, adds, as_text
@@ -15,7 +16,10 @@ from igpo_gym.text import without_credentials
 
 
 class GainWrapper:
-    """The constructor of both forms; each stands before the class of Gymnasium that it wraps with."""
+    """The constructor of both forms; each stands before the class of Gymnasium that it wraps with.
+
+    It is pickled as its settings and its episodes: reward and models are made again from what names them.
+    """
 
     def __init__(
         self,
@@ -35,14 +39,28 @@ class GainWrapper:
         # Those by default are left out, for a function in a specification cannot be written as JSON.
         changed = {name: each for name, each in others.items() if each not in (ANSWER_PROBE, as_text)}
         self._wrap(env, without_credentials(told | changed))
-        pricing = Pricing.of(reward, scorer, reference, probe, adds(mode))
-        self._turns = PricedTurns(pricing, observation_text, action_text)
+        self._make_pricing = partial(Pricing.of, reward, scorer, reference, probe, adds(mode))
+        self._texts = observation_text, action_text
+        self._assemble()
         self._answers = answers
         self._owed: tuple[Any, Any] | None = None
         """What a step asked for and what the environment made of it, as long as it has no belief."""
         self._number = 0
+
+    def _assemble(self) -> None:
+        """Make what the settings name."""
+        pricing = self._make_pricing()
+        self._turns = PricedTurns(pricing, *self._texts)
         self.reward = pricing.reward
         """The reward that is paid, with ``environment`` as its outcome under ``mode="add"``."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The functions of a reward are made where they are asked for, and cannot be pickled.
+        return {name: each for name, each in self.__dict__.items() if name not in ("_turns", "reward")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._assemble()
 
     @abstractmethod
     def _wrap(self, env: Any, told: dict[str, Any]) -> None:

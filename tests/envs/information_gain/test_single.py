@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -201,3 +202,14 @@ def test_its_spec_makes_it_again_and_holds_no_password() -> None:
         assert "secret" not in repr(made.spec)
     finally:
         del gym.registry["PearGame-v0"]
+
+
+def test_a_pickled_one_goes_on() -> None:
+    env = InformationGain(Names(), Mentions(), reward="log-gain", probe=AnswerProbe("It is ", "."))
+    env.reset(seed=0)
+    env.step("tell")
+    other = pickle.loads(pickle.dumps(env))
+    assert env.step("tell") == other.step("tell")
+    assert env.episode == other.episode
+    assert split(env.episode, env.reward) == split(other.episode, other.reward)
+    assert env.reset(seed=1) == other.reset(seed=1)
