@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import runpy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -20,6 +22,9 @@ from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
+
+if TYPE_CHECKING:
+    from tests.scorers.servers import Route, Site
 
 # Before anything imports huggingface_hub, which would otherwise retry for a minute without a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -119,6 +124,20 @@ def smollm2() -> Path:
         pytest.skip(str(problem))
     assert isinstance(folder, Path)
     return folder
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Mapping[str, Route]], Site]]:
+    """Starts a site with some routes, which stops when the test ends."""
+    from tests.scorers.servers import running  # it needs torch, which few tests do
+
+    with ExitStack() as stack:
+        yield lambda routes: stack.enter_context(running(routes))
+
+
+def known(episode: Episode) -> tuple[object, ...]:
+    """What was played, measured and paid, and why it ended."""
+    return episode.turns, episode.beliefs, episode.rewards, episode.end
 
 
 def play(engine: Engine, question: int, *messages: str) -> Episode:

@@ -10,12 +10,11 @@ from gymnasium.error import ResetNeeded
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import load_world
 from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
-from igpo_gym.episode import Episode
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.loading import load_model
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search.bm25 import BM25Index
-from tests.conftest import MentionScorer
+from tests.conftest import MentionScorer, known
 
 SEARCH = "<search>The Tin Drum novel</search>"
 ONE = ("<search>Günter Grass writer</search>", "<answer>Danzig</answer>")
@@ -25,10 +24,6 @@ OTHER = ("<search>river</search>", "no tags", "<answer>Cologne</answer>")
 @pytest.fixture
 def settings(question_set: QuestionSet, index: BM25Index, scorer: MentionScorer) -> dict[str, Any]:
     return {"questions": question_set, "search": index, "scorer": scorer, "reward": "igpo", "max_turns": 4}
-
-
-def known(episode: Episode) -> tuple[Any, ...]:
-    return episode.turns, episode.beliefs, episode.rewards, episode.end
 
 
 def unbranched(settings: dict[str, Any], *messages: str) -> tuple[Any, ...]:

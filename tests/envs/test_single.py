@@ -12,16 +12,9 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import igpo_gym  # noqa: F401
-from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAEnv, TranscriptObservation
 from igpo_gym.episode import Question
-from igpo_gym.search.bm25 import BM25Index
-from tests.conftest import QUESTIONS, MentionScorer
-
-
-@pytest.fixture
-def settings(question_set: QuestionSet, index: BM25Index, scorer: MentionScorer) -> dict[str, Any]:
-    return {"questions": question_set, "search": index, "scorer": scorer, "max_turns": 3, "top_k": 2}
+from tests.conftest import QUESTIONS
 
 
 @pytest.mark.parametrize("name", ["SearchQA-IGPO-v0", "SearchQA-Outcome-v0", "SearchQA-v0"])

@@ -10,13 +10,11 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 import igpo_gym  # noqa: F401
-from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
 from igpo_gym.envs.questions import QuestionStream
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError
 from igpo_gym.scorers.interface import BeliefRequest
-from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import QUESTIONS, MentionScorer, Narrow
 
 MODES = list(AutoresetMode)
@@ -39,11 +37,6 @@ class Flaky(Narrow):
         if self.fails_at == 0:
             raise ScoringError("the server blinked")
         return super().score(requests)
-
-
-@pytest.fixture
-def settings(question_set: QuestionSet, index: BM25Index, scorer: MentionScorer) -> dict[str, Any]:
-    return {"questions": question_set, "search": index, "scorer": scorer, "max_turns": 3, "top_k": 2}
 
 
 def of_env(infos: dict[str, Any], index: int) -> dict[str, Any]:

@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 
 import igpo_gym  # noqa: F401
-from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAVectorEnv, TranscriptObservation, VectorTranscriptObservation
 from igpo_gym.envs.wrappers import NUMBERS, NumericInfo, transcript
-from igpo_gym.search.bm25 import BM25Index
-from tests.conftest import MentionScorer
-
-
-@pytest.fixture
-def settings(question_set: QuestionSet, index: BM25Index, scorer: MentionScorer) -> dict[str, Any]:
-    return {"questions": question_set, "search": index, "scorer": scorer, "max_turns": 3, "top_k": 2}
 
 
 def test_messages_begin_on_lines_of_their_own() -> None:

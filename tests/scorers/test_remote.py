@@ -30,7 +30,7 @@ from igpo_gym.scorers.prompts import query_of
 from igpo_gym.scorers.remote import RemoteScorer
 from igpo_gym.transport import API_KEY
 from tests.lm.tiny import CHATML, make_model, make_tokenizer, request
-from tests.scorers.servers import Engine, Handler, Raw, Refusal, Route, Site, running, send
+from tests.scorers.servers import Engine, Handler, Raw, Refusal, Route, send
 
 KINDS = ("sglang", "vllm", "openai")
 PATHS = {"sglang": "/generate", "vllm": "/v1/completions", "openai": "/v1/completions"}
@@ -62,13 +62,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(API_KEY, raising=False)
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Site]]:
-    """Starts a site with some routes, which stops when the test ends."""
-    with ExitStack() as stack:
-        yield lambda routes: stack.enter_context(running(routes))
 
 
 @pytest.fixture

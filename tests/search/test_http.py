@@ -9,9 +9,8 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from threading import Barrier
 from typing import Any
 
@@ -25,17 +24,11 @@ from igpo_gym.search.http import HTTPSearch
 from igpo_gym.search.server import Limits
 from igpo_gym.specs import resolve
 from igpo_gym.tools import Open
-from tests.scorers.servers import Raw, Refusal, Route, running, send
+from tests.scorers.servers import Raw, Refusal, Route, send
 from tests.search.servers import INDEX, contents, one_query, search_r1, transformed
 
 BARE = QuestionSet("bare", ())
 QUERIES = ["a river", "port of Danzig", "novel", "nothing of that kind: zebra", "a river"]
-
-
-@pytest.fixture
-def start() -> Iterator[Any]:
-    with ExitStack() as stack:
-        yield lambda routes: stack.enter_context(running(routes))
 
 
 def search(spec: str) -> HTTPSearch:

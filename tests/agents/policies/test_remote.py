@@ -32,7 +32,7 @@ from igpo_gym.transport import API_KEY
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.test_templates import OPENED
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
-from tests.scorers.servers import Refusal, Route, Site, running
+from tests.scorers.servers import Refusal, Route
 
 GREEDY = Sampling(temperature=0, max_tokens=6)
 INDEX = BM25Index.build(PASSAGES)
@@ -43,12 +43,6 @@ THOUGHT = "<think>to <search> or not</think>"
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(API_KEY, raising=False)
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Site]]:
-    with ExitStack() as stack:
-        yield lambda routes: stack.enter_context(running(routes))
 
 
 @pytest.fixture

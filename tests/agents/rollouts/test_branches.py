@@ -13,7 +13,7 @@ from igpo_gym.agents.rollouts.records import from_record, to_record
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Belief, Branch, Episode
 from igpo_gym.errors import SpecError
-from tests.conftest import QUESTIONS, play
+from tests.conftest import QUESTIONS, known, play
 
 SEARCHES = ("The Tin Drum novel", "Günter Grass writer", "river")
 
@@ -28,10 +28,6 @@ class Varied:
             else f"<search>{SEARCHES[(each.attempt + len(each.turns)) % 3]}</search>"
             for each in episodes
         ]
-
-
-def known(episode: Episode) -> tuple[object, ...]:
-    return episode.turns, episode.beliefs, episode.rewards, episode.end
 
 
 def test_the_largest_change_of_belief_says_where() -> None:
