@@ -41,7 +41,7 @@ from igpo_gym.rewards.functions import as_paid
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import Judge, State
 from igpo_gym.scorers.interface import AnswerScorer
-from igpo_gym.search.interface import Corpus, Retriever
+from igpo_gym.search.interface import Corpus, Retriever, facts_of
 from igpo_gym.text import well_formed
 from igpo_gym.tools.interface import Tool
 from igpo_gym.tools.running import RETRY_DELAYS, run_calls
@@ -336,8 +336,7 @@ class Engine:
 
     def facts(self) -> dict[str, str | int]:
         """What the retriever tells about itself as of now; empty where it tells nothing."""
-        tell = getattr(self.retriever, "facts", None)
-        return dict(tell()) if callable(tell) else {}
+        return facts_of(self.retriever)
 
     def _measure(self, states: Sequence[State]) -> None:
         """Add to the episodes what is due of these states, those of an episode in their order."""

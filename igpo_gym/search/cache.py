@@ -17,7 +17,15 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, ReplayError, SpecError
 from igpo_gym.search.cache_file import NOTHING, AnswerFile, Backend
 from igpo_gym.search.identity import identity_of
-from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_found, check_ranked
+from igpo_gym.search.interface import (
+    Corpus,
+    DocumentSource,
+    Retriever,
+    check_found,
+    check_ranked,
+    documents_of,
+    facts_of,
+)
 
 FORM = '"FOLDER", "replay:FOLDER", either with "#backend=NAME"'
 
@@ -108,9 +116,8 @@ class CachedSearch:
 
     def facts(self) -> dict[str, str | int]:
         """What the backend tells about itself, and how many answers came from the file."""
-        tell = getattr(self.retriever, "facts", None)
-        told = dict(tell()) if callable(tell) else {}
-        return {**told, "cache_hits": self._hits, "cache_misses": self._misses}
+        counts = {"cache_hits": self._hits, "cache_misses": self._misses}
+        return {**facts_of(self.retriever), **counts}
 
     def __deepcopy__(self, memo: object) -> CachedSearch:
         return self  # Gymnasium copies an environment's arguments, and a cache is there to be shared
@@ -246,7 +253,7 @@ def cached(
     else:
         retriever = make()
         own = "" if setting.backend or by_content else identity_of(retriever)
-        documents = callable(getattr(retriever, "documents", None))
+        documents = documents_of(retriever) is not None
         backends = [Backend(each, documents) for each in ([own] if own else asked)]
         file = AnswerFile(setting.folder)
         file.name(asked[0], backends[0])

@@ -21,7 +21,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.search.identity import identity_of
-from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_ranked
+from igpo_gym.search.interface import Corpus, DocumentSource, Retriever, check_ranked, facts_of
 from igpo_gym.text import first_sentences, without_credentials
 
 
@@ -79,8 +79,7 @@ class Flawed:
 
     def facts(self) -> dict[str, str | int]:
         """What ``info["search"]`` shows: the retriever's own facts, and the flaws."""
-        report = getattr(self.retriever, "facts", None)
-        told = report() if callable(report) else {"backend": type(self.retriever).__name__}
+        told = facts_of(self.retriever) or {"backend": type(self.retriever).__name__}
         return {**told, "flaws": ",".join(f"{name}={value}" for name, value in self.flaws.changed.items())}
 
 

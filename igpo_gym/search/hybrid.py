@@ -18,7 +18,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SpecError
 from igpo_gym.search.identity import identity_of
-from igpo_gym.search.interface import Retriever, check_ranked
+from igpo_gym.search.interface import Retriever, check_ranked, documents_of, facts_of
 from igpo_gym.text import without_credentials
 
 K = 60
@@ -75,8 +75,7 @@ class Hybrid:
     @property
     def documents(self) -> Callable[[Sequence[str]], list[tuple[Passage, ...]]]:
         """For each id the document of the first part that has one. AttributeError where no part gives any."""
-        found = [getattr(part, "documents", None) for part in self.parts]
-        sources = [source for source in found if callable(source)]
+        sources = [source for part in self.parts if (source := documents_of(part)) is not None]
         if not sources:
             raise AttributeError("none of the retrievers gives documents")
 
@@ -100,7 +99,6 @@ class Hybrid:
         """What ``info["search"]`` shows: the parts' own facts behind their numbers."""
         told: dict[str, str | int] = {"backend": "hybrid", "parts": len(self.parts), "k": self.k}
         for number, part in enumerate(self.parts, start=1):
-            report = getattr(part, "facts", None)
-            facts = report() if callable(report) else {"backend": type(part).__name__}
+            facts = facts_of(part) or {"backend": type(part).__name__}
             told.update({f"{number}.{name}": value for name, value in facts.items()})
         return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -79,6 +79,25 @@ class DocumentSource(Protocol):
         Raises SearchError when the backend cannot serve.
         """
         ...
+
+
+def facts_of(thing: Any) -> dict[str, str | int]:
+    """What a retriever, or whatever else has ``facts()``, tells about itself; empty where it tells nothing.
+
+    >>> class Wiki:
+    ...     def facts(self):
+    ...         return {"backend": "wiki"}
+    >>> facts_of(Wiki()), facts_of(None)
+    ({'backend': 'wiki'}, {})
+    """
+    tell = getattr(thing, "facts", None)
+    return dict(tell()) if callable(tell) else {}
+
+
+def documents_of(retriever: Any) -> Callable[[Sequence[str]], list[tuple[Passage, ...]]] | None:
+    """The ``documents`` of a retriever that is a :class:`DocumentSource`; None of another."""
+    documents = getattr(retriever, "documents", None)
+    return documents if callable(documents) else None
 
 
 def check_found(name: str, results: Any, count: int) -> None:

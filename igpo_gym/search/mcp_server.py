@@ -10,7 +10,7 @@ from igpo_gym import __version__
 from igpo_gym.episode import Passage
 from igpo_gym.errors import SearchError
 from igpo_gym.libraries import needs
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search.interface import Retriever, documents_of
 from igpo_gym.search.joining import FullError, Joined
 from igpo_gym.text import well_formed
 
@@ -33,8 +33,8 @@ def make_mcp_server(joined: Joined, retriever: Retriever, topk: int, most: int) 
         (found,) = await _working(joined.search([query], count))
         return "\n\n".join(map(_shown, found)) or "No passage was found."
 
-    documents = getattr(retriever, "documents", None)
-    if callable(documents):
+    documents = documents_of(retriever)
+    if documents is not None:
 
         @server.tool(name="open", description="Read the whole document that a passage is of.")
         async def open_document(id: str) -> str:

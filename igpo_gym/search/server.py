@@ -19,7 +19,7 @@ from igpo_gym import __version__
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError
 from igpo_gym.search.dialects import MOST_RESULTS, write_document, write_passage
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search.interface import Retriever, documents_of
 from igpo_gym.search.joining import FullError, Joined
 from igpo_gym.serving import FastAPI, Refused, Request, Response, example, json_response, read_object, texts
 
@@ -111,8 +111,8 @@ def make_app(
         return {"result": [[_item(each, scores) for each in passages] for passages in found]}
 
     async def accessed(asked: dict[str, Any]) -> Any:
-        documents = getattr(retriever, "documents", None)
-        if not callable(documents):
+        documents = documents_of(retriever)
+        if documents is None:
             raise Refused(404, "this index gives no whole documents")
         ids = texts(asked, "urls", limits.max_queries)
         found = await _working(joined.run(lambda: documents(ids)))

@@ -13,7 +13,7 @@ from igpo_gym.data.evidence import require_evidence
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Episode, Passage, ToolCall, ToolResult
 from igpo_gym.errors import SpecError
-from igpo_gym.search.interface import Retriever
+from igpo_gym.search.interface import Retriever, documents_of
 from igpo_gym.text import without_credentials
 from igpo_gym.tools.interface import ToolSpec
 from igpo_gym.tools.searching import SEARCH, call_queries
@@ -46,7 +46,7 @@ class GoldEvidence:
         require_evidence(f"the tool {GOLD_EVIDENCE!r}", self.questions)
         gold = {id_: question for question in self.questions.questions for id_ in question.evidence}
         found = {passage.id: passage for passage in self.questions.passages if passage.id in gold}
-        documents = getattr(self.retriever, "documents", None)
+        documents = documents_of(self.retriever)
         if documents is not None and (missing := [id_ for id_ in gold if id_ not in found]):
             found |= {passage.id: passage for pages in documents(missing) for passage in pages}
         for id_, question in gold.items():

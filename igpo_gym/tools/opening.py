@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from igpo_gym.episode import Episode, Passage, ToolCall, ToolCalls, ToolResult
 from igpo_gym.errors import SpecError
-from igpo_gym.search.interface import DocumentSource
+from igpo_gym.search.interface import DocumentSource, documents_of
 from igpo_gym.text import cut_at_sentence, neutralize, restored
 from igpo_gym.tools.interface import ToolSpec
 
@@ -60,7 +60,7 @@ class Open:
     page_chars: int = PAGE_CHARS
 
     def __post_init__(self) -> None:
-        if not callable(getattr(self.retriever, "documents", None)):
+        if documents_of(self.retriever) is None:
             raise SpecError(
                 "the tool open needs a retriever that can give documents, and "
                 f"{type(self.retriever).__name__} has no documents(ids)"

@@ -15,7 +15,7 @@ from igpo_gym.agents.rollouts.resumed import ResumedFile, part_of, whole_lines
 from igpo_gym.benchmark.credit.pricing import Shapings
 from igpo_gym.benchmark.credit.setup import Pricing, Setup
 from igpo_gym.episode import Episode
-from igpo_gym.lm.policy import Policy
+from igpo_gym.search.interface import facts_of
 from igpo_gym.specs import fingerprint
 
 PRICED = "priced.jsonl"
@@ -56,19 +56,13 @@ class Ledger:
         return found[0]
 
 
-def _facts(policy: Policy | None) -> str:
-    """What a policy tells about itself; nothing where it does not."""
-    facts = getattr(policy, "facts", None)
-    return "" if facts is None else str(facts())
-
-
 def _made(setup: Setup) -> dict[str, Any]:
     """What tells that a run with other settings has left a file."""
     return {
         **setup.settings,
         "rewards": [function.name for function in setup.functions],
         "scorer_fingerprint": fingerprint(setup.settings["scorer"]),
-        "policy_fingerprint": _facts(setup.yardstick.pricer.policy),
+        "policy_fingerprint": str(facts_of(setup.yardstick.pricer.policy) or ""),
         "trajectories_hash": _hash(each.episode for group in setup.played for each in group),
     }
 

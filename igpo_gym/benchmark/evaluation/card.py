@@ -20,6 +20,7 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Question
 from igpo_gym.errors import DataError
 from igpo_gym.lm.policy import Policy
+from igpo_gym.search.interface import facts_of
 from igpo_gym.storage import written_file
 from igpo_gym.text import without_credentials
 
@@ -93,11 +94,8 @@ def _retriever(retriever: Any) -> dict[str, Any]:
 
 def facts(thing: Any) -> dict[str, Any]:
     """What a policy or a retriever tells about itself; of a policy that wraps another, what that tells."""
-    told = getattr(thing, "facts", None)
-    if told is not None:
-        return dict(told())
     inner = getattr(thing, "agent", None)
-    return facts(inner) if inner is not None else {}
+    return facts_of(thing) or ({} if inner is None else facts(inner))
 
 
 def decided_by(
