@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
@@ -174,17 +174,17 @@ class EnvConfig:
         return f"{type(self).__name__}({pairs})"
 
 
-def kinds(config: type[EnvConfig]) -> dict[str, Any]:
+def kinds(config: type) -> dict[str, Any]:
     """The type of each field of a configuration."""
     return {name: get_args(hint)[0] for name, hint in _hints(config).items()}
 
 
-def meanings(config: type[EnvConfig]) -> dict[str, str]:
+def meanings(config: type) -> dict[str, str]:
     """The meaning of each field of a configuration, in a sentence."""
     return {name: get_args(hint)[-1] for name, hint in _hints(config).items()}
 
 
-def marks(config: type[EnvConfig], mark: type[T]) -> dict[str, T]:
+def marks(config: type, mark: type[T]) -> dict[str, T]:
     """What the fields are marked with, of one class; fields without such a mark are left out.
 
     >>> marks(EnvConfig, Names)["reference"]
@@ -203,16 +203,11 @@ def shown(config: EnvConfig) -> dict[str, Any]:
     return without_credentials({field.name: getattr(config, field.name) for field in fields(config)})
 
 
-def _hints(config: type[EnvConfig]) -> dict[str, Any]:
-    kind: type = config  # mypy takes a type[EnvConfig] for something that cannot be hashed
-    return _evaluated(kind)
-
-
 @functools.cache
-def _evaluated(kind: type) -> dict[str, Any]:
+def _hints(config: type) -> dict[str, Any]:
     """The fields' annotations, evaluated once: the command line asks for them option by option."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(kind)}
+    hints = get_type_hints(config, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(config)}
 
 
 def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> EnvConfig:
@@ -229,16 +224,26 @@ def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[
     return replace(config or EnvConfig(), **settings)
 
 
-def with_signature(function: F) -> F:
-    """Let ``help()`` show the fields of the configuration in the place of a constructor's ``**settings``."""
-    signature = inspect.signature(function, eval_str=True)
-    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    hints = kinds(EnvConfig)
-    settings = [
+def arguments(config: type) -> list[inspect.Parameter]:
+    """The fields of a configuration as arguments, which are given by name."""
+    hints = kinds(config)
+    return [
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
-        for field in fields(EnvConfig)
+        for field in fields(config)
     ]
-    function.__signature__ = signature.replace(parameters=[*own, *settings])  # type: ignore[attr-defined]
-    return function
+
+
+def with_signature(arguments: Iterable[inspect.Parameter]) -> Callable[[F], F]:
+    """Let ``help()``, specs and commands see ``arguments`` in the place of a function's ``**settings``."""
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function, eval_str=True)
+        own = {each.name: each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD}
+        others = [each for each in arguments if each.name not in own]
+        seen = signature.replace(parameters=[*own.values(), *others])
+        function.__signature__ = seen  # type: ignore[attr-defined]
+        return function
+
+    return decorate

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from igpo_gym.cli.common import console, explained, plainly, progress
+from igpo_gym.cli.options import option
+from igpo_gym.config import with_signature
+from igpo_gym.data.world.dials import WorldSettings, world_arguments
 from igpo_gym.errors import DataError, SpecError
 
 _DENSE = "Dense indexes"
-_DIALS = "Difficulty"
 
 
 def build_index(
@@ -160,40 +162,12 @@ def show_index(
     console.print(table)
 
 
+@with_signature(
+    option(WorldSettings, each.name, each.annotation, each.default, None) for each in world_arguments()
+)
 def world(
     out: Annotated[Path, typer.Option(help="The folder for corpus.jsonl and questions.jsonl.")],
-    documents: Annotated[
-        int, typer.Option(help="How many entities, each with a document, from 20 to ten million.")
-    ] = 500,
-    questions: Annotated[int, typer.Option(help="How many questions.")] = 500,
-    hops: Annotated[str, typer.Option(help="Facts a question chains: a number or a range, 1 to 4.")] = "1-3",
-    coupling: Annotated[float, typer.Option(help="How much a hop says about later ones, 0 to 1.")] = 0.8,
-    split: Annotated[str, typer.Option(help="train, validation or test: they share no names.")] = "train",
-    seed: Annotated[int, typer.Option(help="Another seed is another world.")] = 0,
-    long_names: Annotated[
-        float, typer.Option(help="Share of names' words with three syllables.", rich_help_panel=_DIALS)
-    ] = 0.0,
-    distractors: Annotated[
-        int,
-        typer.Option(help="Documents of namesakes for each entity, 0 to 4.", rich_help_panel=_DIALS),
-    ] = 0,
-    outdated: Annotated[
-        float,
-        typer.Option(help="Share of entities with a former document.", rich_help_panel=_DIALS),
-    ] = 0.0,
-    several: Annotated[
-        float, typer.Option(help="Share of questions with two right answers.", rich_help_panel=_DIALS)
-    ] = 0.0,
-    unanswerable: Annotated[
-        float, typer.Option(help="Share of questions without an answer.", rich_help_panel=_DIALS)
-    ] = 0.0,
-    shown: Annotated[
-        int | None,
-        typer.Option(
-            help="Sentences of a document that a search shows; all by default.", rich_help_panel=_DIALS
-        ),
-    ] = None,
-    miss: Annotated[float, typer.Option(help="Share of queries that miss.", rich_help_panel=_DIALS)] = 0.0,
+    **settings: Any,
 ) -> None:
     """Write a generated world to files: a corpus of invented facts, and questions over it.
 
@@ -211,28 +185,14 @@ def world(
       igpo-gym rollout --questions jsonl:world/questions.jsonl --search bm25:world/index ...
     """
     from igpo_gym.data.flaws import flawed_spec
-    from igpo_gym.data.world import FILES, World, read_hops, write_world
+    from igpo_gym.data.world import FILES, World, write_world
 
     with explained():
-        made = World(
-            documents,
-            questions,
-            read_hops(hops),
-            coupling,
-            seed,
-            split,
-            long_names=long_names,
-            distractors=distractors,
-            outdated=outdated,
-            several=several,
-            unanswerable=unanswerable,
-            shown=shown,
-            miss=miss,
-        )
+        made = World.of(**settings)
         there = [name for name in FILES if (out / name).exists()]
         if there:
             raise FileExistsError(f"{out} holds {' and '.join(there)} already; name another folder")
         written = write_world(out, made, progress)
-    plainly(f"{written:,} documents in {out}/corpus.jsonl, {questions:,} questions in questions.jsonl")
+    plainly(f"{written:,} documents in {out}/corpus.jsonl, {made.questions:,} questions in questions.jsonl")
     if made.flaws:
         plainly(f"search them with --search {flawed_spec(f'bm25:{out}/index', made.flaws)}")

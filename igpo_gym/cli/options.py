@@ -71,7 +71,11 @@ def configured(
 
         options = [
             *own,
-            *(_option(base, name, default) for name, default in first.items() if name not in left_out),
+            *(
+                option(base, name, kind, first[name])
+                for name, kind in kinds(base).items()
+                if name not in left_out
+            ),
             _parameter("config", _config_option(known, left_out), None),
             _parameter("trust_imports", TrustImports, False),
         ]
@@ -92,16 +96,17 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
     return inspect.Parameter(name, KEYWORD, annotation=annotation, default=default)
 
 
-def _option(base: type[EnvConfig], name: str, default: Any) -> inspect.Parameter:
-    """The option of a field. What may be None is written "none"."""
-    kind, panel = kinds(base)[name], marks(base, Panel).get(name, PANEL).title
+def option(base: type, name: str, kind: Any, default: Any, panel: Panel | None = PANEL) -> inspect.Parameter:
+    """The option of a field, listed in ``panel`` unless the field says where. What may be None is written
+    "none"."""
+    place = marks(base, Panel).get(name, panel)
     read: dict[str, Any] = {}
     if kind is SpecOrObject or str in get_args(kind):
         kind, read = str, {"parser": _text_or_none, "metavar": "<text>"}
     elif int in get_args(kind):
         kind, read = int, {"parser": _number_or_none, "metavar": "<int|none>"}
-    option = typer.Option(help=meanings(base)[name], rich_help_panel=panel, **read)
-    return _parameter(name, Annotated[kind | None if default is None else kind, option], default)
+    told = typer.Option(help=meanings(base)[name], rich_help_panel=place.title if place else None, **read)
+    return _parameter(name, Annotated[kind | None if default is None else kind, told], default)
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 from igpo_gym.batching import Batches
-from igpo_gym.config import EnvConfig, with_signature
+from igpo_gym.config import EnvConfig, arguments, with_signature
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.questions import QuestionBook
 from igpo_gym.envs.single import SearchQAEnv
@@ -113,7 +113,7 @@ class AsyncSearchQA:
             after :meth:`close`.
     """
 
-    @with_signature
+    @with_signature(arguments(EnvConfig))
     def __init__(
         self,
         config: EnvConfig | Mapping[str, Any] | None = None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
-from igpo_gym.config import EnvConfig, make_config, with_signature
+from igpo_gym.config import EnvConfig, arguments, make_config, with_signature
 from igpo_gym.envs.engine import check_max_turns, undone_on_error
 from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.questions import QuestionStream, stream_seed
@@ -53,7 +53,7 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 4}  # type: ignore[misc]
 
-    @with_signature
+    @with_signature(arguments(EnvConfig))
     def __init__(self, config: EnvConfig | Mapping[str, Any] | None = None, **settings: Any) -> None:
         self.config = config = make_config(config, settings)
         check_render_mode(config.render_mode, self.metadata)

@@ -15,7 +15,7 @@ from gymnasium.spaces import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from igpo_gym.config import EnvConfig, make_config, with_signature
+from igpo_gym.config import EnvConfig, arguments, make_config, with_signature
 from igpo_gym.envs.engine import Move, check_max_turns, undone_on_error
 from igpo_gym.envs.info import columns, episode_info
 from igpo_gym.envs.questions import QuestionStream, stream_seed
@@ -56,7 +56,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # type: ignore[misc]
 
-    @with_signature
+    @with_signature(arguments(EnvConfig))
     def __init__(
         self,
         num_envs: int = 1,

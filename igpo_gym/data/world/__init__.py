@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from igpo_gym.config import with_signature
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.world.dials import hops_text, read_hops, world_arguments
 from igpo_gym.data.world.documents import about
 from igpo_gym.data.world.facts import Entity
 from igpo_gym.data.world.generator import Chain, Choice, Lead, World
@@ -63,36 +65,9 @@ class WorldQuestions(QuestionSet):
         return entity.kind if named else super(WorldQuestions, self).kind(question)
 
 
-def read_hops(text: str | int) -> tuple[int, int]:
-    """The fewest and the most hops from "2-3" or "2". Raises SpecError for what is neither.
-
-    >>> read_hops("2-3"), read_hops(2)
-    ((2, 3), (2, 2))
-    """
-    low, dash, high = str(text).partition("-")
-    try:
-        return int(low), int(high if dash else low)
-    except ValueError:
-        raise SpecError(f"{text!r} is no number of hops and no range of them; write hops=2-3") from None
-
-
-def load_world(
-    split: str = "train",
-    *,
-    documents: int = World.documents,
-    questions: int = World.questions,
-    hops: str | int = "1-3",
-    coupling: float = World.coupling,
-    seed: int = World.seed,
-    long_names: float = World.long_names,
-    distractors: int = World.distractors,
-    outdated: float = World.outdated,
-    several: float = World.several,
-    unanswerable: float = World.unanswerable,
-    shown: int | None = World.shown,
-    miss: float = World.miss,
-) -> WorldQuestions:
-    """A generated world as a question set, held in memory: its split's name, and the settings of World.
+@with_signature(world_arguments())
+def load_world(split: str = "train", **settings: Any) -> WorldQuestions:
+    """A generated world as a question set, held in memory: its split's name, and the other settings of World.
 
     ``hops`` is a number or a range such as "2-3". It is what the spec ``world:test#hops=2-3`` calls. Raises
     SpecError for a split that does not exist and a value that does not fit.
@@ -105,21 +80,7 @@ def load_world(
             f"a generated world has the splits {', '.join(SPLITS)}, and {split!r} is none of them; its "
             "settings stand behind '#', as in world:test#documents=5000,hops=2-3"
         )
-    world = World(
-        documents,
-        questions,
-        read_hops(hops),
-        coupling,
-        seed,
-        split,
-        long_names=long_names,
-        distractors=distractors,
-        outdated=outdated,
-        several=several,
-        unanswerable=unanswerable,
-        shown=shown,
-        miss=miss,
-    )
+    world = World.of(split=split, **settings)
     passages = tuple(world.passages())
     digest = hashlib.sha256()
     for passage in passages:
@@ -139,19 +100,12 @@ def world_spec(world: World) -> str:
     >>> world_spec(World()), world_spec(World(split="test", hops=(2, 3), seed=7))
     ('world', 'world:test#hops=2-3,seed=7')
     """
-    low, high = world.hops
-    settings = {
-        "documents": world.documents,
-        "questions": world.questions,
-        "hops": f"{low}-{high}" if low < high else str(low),
-        "coupling": world.coupling,
-        "seed": world.seed,
-    }
-    usual = World()
-    changed = {
-        name: str(value) for name, value in settings.items() if getattr(world, name) != getattr(usual, name)
-    } | {name: str(value) for name, value in world.dials.items()}
-    return str(Spec("world" if world.split == usual.split else f"world:{world.split}", changed))
+    changed = world.changed | world.dials
+    split = changed.pop("split", None)
+    if "hops" in changed:
+        changed["hops"] = hops_text(world.hops)
+    options = {name: str(value) for name, value in changed.items()}
+    return str(Spec(f"world:{split}" if split else "world", options))
 
 
 def _untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:

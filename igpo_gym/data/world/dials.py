@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import dataclass, fields
 from functools import cached_property
 from random import Random
-from typing import Any
+from typing import Annotated, Any, Self
 
+from igpo_gym.config import Panel, arguments, kinds, marks
 from igpo_gym.data.flaws import Flaws
 from igpo_gym.data.world.language import KINDS, NAMESAKES
 from igpo_gym.data.world.names import SPLITS
@@ -24,45 +26,59 @@ LARGEST = 10_000_000
 ROOMY = 40
 """The fewest entities that a world may have in which facts have other values than the right one."""
 
-_DIALS_FROM = 6
-"""The place of the first field of WorldSettings that stands in ``code`` only where it is not the default."""
+DIAL = Panel("Difficulty")
+"""Marks what makes a world harder. A dial's default leaves a world as it is without the dial, so that it
+stands in ``code`` only where it is another value."""
 
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """All that decides what a world is. Raises SpecError for settings outside their range.
+    """All that decides what a world is, said here and nowhere else: the arguments of ``load_world``, the
+    options of a spec and those of ``igpo-gym world`` are made from it.
 
-    What comes after ``split`` is a dial: its default leaves a world as it is without it.
+    Raises SpecError for settings outside their range.
     """
 
-    documents: int = 500
-    """How many entities, from 20 to ten million. Each has a document."""
-    questions: int = 500
-    """How many questions, at least 1."""
-    hops: tuple[int, int] = (1, 3)
-    """The fewest and the most hops of a question, within 1 and 4."""
-    coupling: float = 0.8
-    """How often a fact stays in the neighborhood, in [0, 1]: how much a hop says about later ones."""
-    seed: int = 0
-    split: str = "train"
-    """Which names are used: "train", "validation" or "test" share none."""
-    long_names: float = 0.0
-    """Which share of the names' words has three syllables, in [0, 1], though two would do: a world has more
-    names than short words from some 600 documents in the test split."""
-    distractors: int = 0
-    """How many namesakes each entity has, up to 4: further documents, under a name that holds the entity's,
-    which state its relations with other targets."""
-    outdated: float = 0.0
-    """Which share of the entities has a second document with former values of its facts, in [0, 1]. The
-    sentences of both are dated, and the latest date counts."""
-    several: float = 0.0
-    """Which share of the questions has two right answers, in [0, 1]."""
-    unanswerable: float = 0.0
-    """Which share of the questions has no answer in the documents, in [0, 1]; the right answer says so."""
-    shown: int | None = None
-    """How many sentences of a document a search shows; the tool ``open`` shows the rest. None for all."""
-    miss: float = 0.0
-    """Which share of the queries misses, in [0, 1]; see :class:`igpo_gym.data.flaws.Flaws`."""
+    documents: Annotated[int, "How many entities, each with a document, from 20 to ten million."] = 500
+    questions: Annotated[int, "How many questions, at least 1."] = 500
+    hops: Annotated[
+        tuple[int, int], "How many facts a question chains, the fewest and the most, within 1 and 4."
+    ] = (1, 3)
+    coupling: Annotated[
+        float, "How often a fact stays in the neighborhood, 0 to 1: how much a hop says about later ones."
+    ] = 0.8
+    seed: Annotated[int, "Another seed is another world."] = 0
+    split: Annotated[str, "Which names are used: train, validation and test share none."] = "train"
+    long_names: Annotated[
+        float,
+        DIAL,
+        "Share of the names' words that have three syllables, though two would do: a world has more names "
+        "than short words from some 600 documents in the test split.",
+    ] = 0.0
+    distractors: Annotated[
+        int,
+        DIAL,
+        "Namesakes of each entity, 0 to 4: further documents, under a name that holds the entity's, which "
+        "state its relations with other targets.",
+    ] = 0
+    outdated: Annotated[
+        float,
+        DIAL,
+        "Share of the entities that have a second document, with former values of their facts. The sentences "
+        "of both are dated, and the latest date counts.",
+    ] = 0.0
+    several: Annotated[float, DIAL, "Share of the questions that have two right answers."] = 0.0
+    unanswerable: Annotated[
+        float,
+        DIAL,
+        "Share of the questions that have no answer in the documents; the right answer says so.",
+    ] = 0.0
+    shown: Annotated[
+        int | None,
+        DIAL,
+        "Sentences of a document that a search shows; the tool open shows the rest. By default all.",
+    ] = None
+    miss: Annotated[float, DIAL, "Share of the queries that miss what would be found first."] = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.hops
@@ -89,6 +105,15 @@ class WorldSettings:
                 raise SpecError(f"{problem} in a generated world")
         _ = self.flaws  # which checks its own
 
+    @classmethod
+    def of(cls, *, hops: str | int = "1-3", **settings: Any) -> Self:
+        """The settings with the hops as a number or a range. TypeError for one that there is not.
+
+        >>> WorldSettings.of(hops="2-3").hops
+        (2, 3)
+        """
+        return cls(hops=read_hops(hops), **settings)
+
     @property
     def flaws(self) -> Flaws:
         """What the search of this world lacks."""
@@ -101,12 +126,15 @@ class WorldSettings:
         >>> WorldSettings(shown=2, miss=1, seed=3).dials
         {'shown': 2, 'miss': 1.0}
         """
-        found = ((each.name, getattr(self, each.name), each.default) for each in fields(self)[_DIALS_FROM:])
-        return {
-            name: float(value) if isinstance(usual, float) else value
-            for name, value, usual in found
-            if value != usual
-        }
+        changed = {name: value for name, value in self.changed.items() if name in DIALS}
+        hints = kinds(WorldSettings)
+        return {name: float(value) if hints[name] is float else value for name, value in changed.items()}
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not at their default, by name."""
+        values = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
+        return {name: value for name, value, usual in values if value != usual}
 
     @cached_property
     def code(self) -> str:
@@ -127,3 +155,34 @@ class WorldSettings:
         """The generator of one purpose and one entity, or question."""
         # Seeded by text: the same on every machine and Python, unlike hash().
         return Random(f"{self.split}/{self.seed}/{purpose}/{number}")
+
+
+DIALS = frozenset(marks(WorldSettings, Panel))
+"""The names of the dials."""
+
+
+def read_hops(text: str | int) -> tuple[int, int]:
+    """The fewest and the most hops from "2-3" or "2". Raises SpecError for what is neither.
+
+    >>> read_hops("2-3"), read_hops(2)
+    ((2, 3), (2, 2))
+    """
+    low, dash, high = str(text).partition("-")
+    try:
+        return int(low), int(high if dash else low)
+    except ValueError:
+        raise SpecError(f"{text!r} is no number of hops and no range of them; write hops=2-3") from None
+
+
+def hops_text(hops: tuple[int, int]) -> str:
+    """The fewest and the most hops as ``read_hops`` reads them."""
+    low, high = hops
+    return f"{low}-{high}" if low < high else str(low)
+
+
+def world_arguments() -> list[inspect.Parameter]:
+    """The settings as a function takes them: the hops are a number or a range."""
+    return [
+        each.replace(default=hops_text(each.default), annotation=str | int) if each.name == "hops" else each
+        for each in arguments(WorldSettings)
+    ]
