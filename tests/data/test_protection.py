@@ -17,7 +17,7 @@ from igpo_gym.agents.rollouts.records import from_record, read_rollouts, to_reco
 from igpo_gym.agents.rollouts.summary import summarize
 from igpo_gym.benchmark.credit.examples import mispriced
 from igpo_gym.benchmark.credit.labels import label_turns
-from igpo_gym.benchmark.credit.pricing import Play
+from igpo_gym.benchmark.credit.pricing import PaidTrajectory
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.benchmark.evaluation.measures import measures
 from igpo_gym.cli import app
@@ -226,7 +226,7 @@ def test_examples_of_a_report_show_no_text(engine: Engine) -> None:
     engine.settle(engine.play([episode], ["<search>Danzig</search>"]))
     engine.settle(engine.play([episode], ["<answer>Danzig</answer>"]))
     trajectory = Trajectory("expert", 0, episode, tuple(label_turns(episode, engine.protocol)))
-    (example,), _ = mispriced([[Play(trajectory, np.array([0.5, 1.0]))]])
+    (example,), _ = mispriced([[PaidTrajectory(trajectory, np.array([0.5, 1.0]))]])
     assert example.query.startswith("hidden:")
     assert "anzig" not in repr(example)
     assert "Where" not in repr(example)
