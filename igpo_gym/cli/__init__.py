@@ -21,7 +21,7 @@ COMMANDS = {
         "List the rewards: the presets, and the terms that they and your own sums are made of.",
     ),
     "relabel": Command(
-        "igpo_gym.cli.rewards:relabel",
+        "igpo_gym.cli.relabel:relabel",
         "Tell what recorded or imported episodes would have been paid under any rewards.",
     ),
     "view": Command(

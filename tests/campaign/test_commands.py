@@ -56,7 +56,7 @@ REPLACED = (".jsonl", ".parquet", ".json")
 FORKED = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 FORKED.set_forkserver_preload(
     [
-        *("igpo_gym.cli.rewards", "igpo_gym.cli.transcripts", "igpo_gym.cli.export", "igpo_gym.cli.prepare"),
+        *("igpo_gym.cli.relabel", "igpo_gym.cli.transcripts", "igpo_gym.cli.export", "igpo_gym.cli.prepare"),
         *("igpo_gym.cli.check_scorer", "igpo_gym.benchmark.fit.run", "igpo_gym.cli.corpora", "transformers"),
         *("torch", "datasets", "pyarrow.parquet", "minari", "igpo_gym.scorers.local"),
         *("transformers.models.auto.tokenization_auto", "transformers.models.llama.modeling_llama"),
