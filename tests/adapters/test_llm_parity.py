@@ -91,7 +91,7 @@ def openenv(given: dict[str, Any], script: Sequence[Act]) -> Any:
 
 
 def trl_tools(given: dict[str, Any], script: Sequence[Act]) -> Any:
-    pytest.importorskip("trl", reason="TRL is not installed")
+    pytest.importorskip("trl", minversion="1.16", reason="TRL is not installed, or older")
     from igpo_gym.adapters.trl import dataset, environment_factory
 
     rows = {row["question_id"]: row for row in dataset(**given)}
@@ -111,7 +111,7 @@ def trl_tools(given: dict[str, Any], script: Sequence[Act]) -> Any:
 
 
 def trl_rollouts(given: dict[str, Any], script: Sequence[Act]) -> Any:
-    pytest.importorskip("trl", reason="TRL is not installed")
+    pytest.importorskip("trl", minversion="1.16", reason="TRL is not installed, or older")
     from igpo_gym.adapters.trl import Rollouts, dataset
     from tests.adapters.scripted import ScriptedTrainer
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("trl", reason="TRL is not installed")
+pytest.importorskip("trl", minversion="1.16", reason="TRL is not installed, or older")
 
 import torch
 from trl import GRPOConfig, GRPOTrainer

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("trl", reason="TRL is not installed")
+pytest.importorskip("trl", minversion="1.16", reason="TRL is not installed, or older")
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("trl", reason="TRL is not installed")
+pytest.importorskip("trl", minversion="1.16", reason="TRL is not installed, or older")
 pytest.importorskip("vllm", reason="vLLM is not installed")
 
 import torch
