@@ -15,6 +15,7 @@ from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1, act
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.metrics import normalize
 from igpo_gym.data.reading import Corpus
+from igpo_gym.data.wording import wording
 from igpo_gym.envs.candidates import names_in
 from igpo_gym.episode import ToolCall
 from igpo_gym.protocols import TAGS, TOOL_CALL
@@ -25,6 +26,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "names": names_in,
     "words": words,
     "normal form": normalize,
+    "wording": wording,
     "neutralized": neutralize,
     "without credentials": without_credentials,
     "cut": lambda text: cut_at_sentence(text, len(text) - 1),

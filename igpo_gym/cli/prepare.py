@@ -104,25 +104,25 @@ def _solved(
 ) -> dict[str, list[bool]]:
     """For each question that recorded episodes asked, by its id, which attempts solved it.
 
-    Questions are known by their texts in normal form: where ids are line numbers, another file has the same,
-    and an imported transcript has the text as its prompt shows it. ValueError
-    below two attempts, and for a recording that asks none of the questions.
+    Questions are known by their wording: where ids are line numbers, another file has the same, and an
+    imported transcript has the text as its prompt shows it. ValueError below two attempts, and for a
+    recording that asks none of the questions.
     """
     from igpo_gym.agents.rollouts.records import read_rollouts
-    from igpo_gym.data.preparation import normalized
     from igpo_gym.data.scores import scores
+    from igpo_gym.data.wording import wording
     from igpo_gym.episode import EndReason
     from igpo_gym.errors import choose
     from igpo_gym.text import restored
 
     ids: dict[str, list[str]] = {}
     for question in questions:
-        ids.setdefault(normalized(question.text), []).append(question.id)
+        ids.setdefault(wording(question.text), []).append(question.id)
     solved: dict[str, list[bool]] = {}
     for episode in read_rollouts(rollouts):
         if episode.end is not EndReason.ABORTED:
             score = choose(scores(episode), metric, "metric")
-            for id_ in ids.get(normalized(restored(episode.question.text)), ()):
+            for id_ in ids.get(wording(restored(episode.question.text)), ()):
                 solved.setdefault(id_, []).append(score >= least)
     if not solved:
         raise ValueError(f"{rollouts} asks none of the questions; record them with igpo-gym rollout")

@@ -11,6 +11,7 @@ from igpo_gym.data.answers import UNANSWERABLE
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.metrics import normalize
 from igpo_gym.data.protection import shown
+from igpo_gym.data.wording import wording
 from igpo_gym.episode import Question
 
 LONG_ANSWER = 20
@@ -94,10 +95,10 @@ def inspect(questions: QuestionSet, examples: int = 3) -> Inspection:
 
 def _odd(questions: QuestionSet) -> Iterator[Odd]:
     every = questions.questions
-    asked = Counter(normalize(each.text) for each in every)
+    asked = Counter(wording(each.text) for each in every)
     there = {passage.id for passage in questions.passages}
     tests = (
-        ("the same question is asked several times", lambda q: asked[normalize(q.text)] > 1),
+        ("the same question is asked several times", lambda q: asked[wording(q.text)] > 1),
         ("an answer has an empty normal form, and is compared as written", _empty),
         (f"an answer of more than {LONG_ANSWER} words: a belief in it says little", _long),
         (f"more than {MANY_ANSWERS} answers", lambda q: len(q.answers) > MANY_ANSWERS),

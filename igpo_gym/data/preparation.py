@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from igpo_gym.data.metrics import normalize
 from igpo_gym.data.subsets import digest
+from igpo_gym.data.wording import wording
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 
@@ -37,11 +36,11 @@ def prepare(
     """Divide questions for training.
 
     Left out, for the first reason that holds: a question that was asked before; one that a set of
-    ``tests`` (by name) asks, with the same text or the same normalized text; and with ``solved``, which
-    says of each attempt at a question whether it was solved, one without attempts, one that was never and
-    one that was always solved. What is left for ``validation`` is decided by a hash of the seed and the
-    normalized text: a share below 1, with which a question stays on its side whatever else is in the file,
-    or a number of questions, those of the lowest hash.
+    ``tests`` (by name) asks, with the same text or the same wording (:mod:`igpo_gym.data.wording`); and with
+    ``solved``, which says of each attempt at a question whether it was solved, one without attempts, one that
+    was never and one that was always solved. What is left for ``validation`` is decided by a hash of the seed
+    and the wording: a share below 1, with which a question stays on its side whatever else is in the file, or
+    a number of questions, those of the lowest hash.
 
     Raises SpecError for protected questions, and where nothing is left to train on.
 
@@ -58,7 +57,7 @@ def prepare(
     kept: dict[str, Question] = {}
     dropped: dict[str, list[str]] = {}
     for question in questions:
-        text = normalized(question.text)
+        text = wording(question.text)
         reason = ASKED_BEFORE if text in kept else why(question, text)
         if reason:
             dropped.setdefault(reason, []).append(question.id)
@@ -80,22 +79,12 @@ def prepare(
     )
 
 
-def normalized(text: str) -> str:
-    """A question's text as it is compared: NFC, and without case, punctuation and articles.
-
-    >>> normalized("Who wrote  The Tin Drum?")
-    'who wrote tin drum'
-    """
-    text = unicodedata.normalize("NFC", text)
-    return normalize(text) or text.strip()
-
-
 def _reasons(
     tests: Mapping[str, Sequence[Question]], solved: Mapping[str, Sequence[bool]] | None
 ) -> Callable[[Question, str], str]:
-    """What tells, of a question and its normalized text, why it is left out; empty where it is not."""
+    """What tells, of a question and its wording, why it is left out; empty where it is not."""
     exact = {name: {question.text.strip() for question in asked} for name, asked in tests.items()}
-    alike = {name: {normalized(question.text) for question in asked} for name, asked in tests.items()}
+    alike = {name: {wording(question.text) for question in asked} for name, asked in tests.items()}
 
     def why(question: Question, text: str) -> str:
         for name in exact:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.data.preparation import Prepared, normalized, prepare
+from igpo_gym.data.preparation import Prepared, prepare
+from igpo_gym.data.wording import wording
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 
@@ -19,7 +20,7 @@ def ids(questions: tuple[Question, ...]) -> list[str]:
     return [question.id for question in questions]
 
 
-def test_what_tests_ask_is_left_out_exactly_and_normalized() -> None:
+def test_what_tests_ask_is_left_out_exactly_and_wording() -> None:
     questions = asked("Who wrote it?", "who wrote  The It", "Where?", "When?", "when", "Cafe\u0301?")
     tests = {"a": asked("Where? "), "b": asked("Who wrote it?", "Café")}
     made = prepare(questions, tests=tests)
@@ -30,6 +31,14 @@ def test_what_tests_ask_is_left_out_exactly_and_normalized() -> None:
         "asked by a": ("3",),
         "asked before in this set": ("5",),
     }
+
+
+def test_what_tests_ask_with_other_signs_is_left_out() -> None:
+    told = ("Who wrote Poland’s “The Tin Drum”?", "谁写了铁皮鼓？", "The years 1939–1945", "¿Quién…?")
+    test = asked('Who wrote Poland\'s "The Tin Drum"?', "谁写了铁皮鼓?", "the years 1939-1945", "Quién...?")
+    made = prepare(asked(*told, "Who wrote Dog Years?"), tests={"t": test})
+    assert made.dropped == {"asked by t, once normalized": ("1", "2", "3", "4")}
+    assert ids(prepare(asked("Poland’s port?", "Poland's port?", "谁？")).train) == ["1", "3"]
 
 
 def test_difficulty_keeps_what_is_solved_at_times() -> None:
@@ -58,10 +67,10 @@ def test_the_split_is_by_hash_and_loses_nothing(texts: list[str], seed: int, val
         made = prepare(questions, validation=validation, seed=seed)
     except SpecError:
         assert 0 < validation < 1
-        assert all(rank(seed, normalized(text)) < validation * 2**64 for text in texts)
+        assert all(rank(seed, wording(text)) < validation * 2**64 for text in texts)
         return
     assert sorted(ids(made.train) + ids(made.validation)) == sorted(question.id for question in questions)
-    ranks = {question.id: rank(seed, normalized(question.text)) for question in questions}
+    ranks = {question.id: rank(seed, wording(question.text)) for question in questions}
     if validation < 1:
         assert all((ranks[id_] < validation * 2**64) == (id_ in ids(made.validation)) for id_ in ranks)
     else:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from igpo_gym.agents.rollouts.transcripts.interface import About
-from igpo_gym.data.metrics import normalize
+from igpo_gym.data.wording import wording
 from igpo_gym.episode import Passage, Question
 
 
 class Golds:
-    """The questions of a set by id and by text; texts are compared as answers are, in normal form.
+    """The questions of a set by id and by text; texts are the same that have one wording.
 
     ``passages`` are those of the set: they tell the titles of the evidence.
 
@@ -29,7 +29,7 @@ class Golds:
         self._by_text: dict[str, list[Question]] = {}
         for question in (_by_title(question, titles) for question in questions):
             self._by_id[question.id] = question
-            self._by_text.setdefault(normalize(question.text), []).append(question)
+            self._by_text.setdefault(wording(question.text), []).append(question)
 
     def question(self, told: About) -> Question:
         """The question that a transcript is about.
@@ -38,8 +38,8 @@ class Golds:
         such question, and where several have the text and unlike answers.
         """
         named = self._by_id.get(told.id)
-        text = normalize(told.question)
-        if named and (not text or normalize(named.text) == text):
+        text = wording(told.question)
+        if named and (not text or wording(named.text) == text):
             return named
         alike = self._by_text.get(text, []) if text else []
         if len({question.answers for question in alike}) > 1:

@@ -1,0 +1,44 @@
+"""What the text of a question says, whatever signs it is written with: by this two questions are one.
+
+Answers are compared otherwise, by the rules of the published scripts (:mod:`igpo_gym.data.metrics`), which
+know ASCII's punctuation alone.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from igpo_gym.data.evidence import normal_title
+
+_ARTICLES = frozenset({"a", "an", "the"})
+
+_APOSTROPHES = dict.fromkeys(map(ord, "'’‘‛′`´ʹʻʼˈ＇"))
+"""Those of them that are letters or marks to Unicode too, so they go before anything is folded."""
+
+_POINTS = re.compile(r"(?<=[^\W\d_])\.(?=[^\W\d_])")
+"""Those between two letters."""
+
+
+def wording(text: str) -> str:
+    """The words of a question's text: letters and digits of any script, and symbols such as emoji.
+
+    Compatible forms and letter case are one (NFKC, casefold), English articles go, and so do apostrophes and
+    the points of initials, without a gap; other punctuation parts words. A text without words stays as it is.
+
+    >>> wording("Who wrote  Poland’s “The Tin Drum”, 1958–1959?")
+    'who wrote polands tin drum 1958 1959'
+    >>> wording("In the U.S.A. ¿Quién? 谁写了铁皮鼓？"), wording("?!")
+    ('in usa quién 谁写了铁皮鼓', '?!')
+    """
+    folded = normal_title(text.translate(_APOSTROPHES))
+    signs = "".join(map(_sign, _POINTS.sub("", folded)))
+    return " ".join(word for word in signs.split() if word not in _ARTICLES) or text.strip()
+
+
+def _sign(sign: str) -> str:
+    """A sign of a word as it is; a space for one that parts words, nothing for one that is not seen."""
+    kind = unicodedata.category(sign)
+    if kind[0] in "LMN" or kind == "So":
+        return sign
+    return "" if kind == "Cf" else " "  # Cf: a soft hyphen, a mark of direction

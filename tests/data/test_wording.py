@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from igpo_gym.data.wording import wording
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("Who wrote Poland’s “Tin Drum”?", 'who wrote Poland\'s "Tin Drum"'),
+        ("Poland´s", "Polandʼs"),
+        ("1939–1945", "1939-1945"),
+        ("1939−1945", "1939 - 1945"),
+        ("Who—of all—won?", "Who -- of all -- won?"),
+        ("¿Quién…?", "quién..."),
+        ("谁写了铁皮鼓？", "谁写了铁皮鼓"),
+        ("من كتبها؟", "من كتبها"),
+        ("Ｗｈｏ？", "Who?"),
+        ("STRASSE", "Straße"),
+        ("U.S.", "US"),
+        ("J.R.R. Tolkien", "JRR Tolkien"),
+        ("Cafe\u0301", "Café"),
+        ("Dan\u00adzig", "Danzig"),
+    ],
+)
+def test_signs_make_no_other_question(text: str, other: str) -> None:
+    assert wording(text) == wording(other) != ""
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("Is 1.5 it?", "Is 15 it?"),
+        ("♈?", "♉?"),
+        ("कि", "की"),
+        ("1+23", "12+3"),
+        ("Who, A?", "Who, B?"),
+        ("?", "!"),
+    ],
+)
+def test_other_words_make_another(text: str, other: str) -> None:
+    assert wording(text) != wording(other)
