@@ -9,6 +9,7 @@ same text has the same hash in every file about the question.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from igpo_gym.episode import Question
 
 _MARK = "hidden:"
 """How what stands in a text's place begins."""
+
+_HASH = re.compile(rf"{_MARK}[0-9a-f]{{16}}")
+"""What stands in a text's place."""
 
 _SHOWN = frozenset(
     {
@@ -38,7 +42,7 @@ def shown(question: Question, text: str) -> str:
     >>> shown(Question("1", "Which port?", ("Danzig",), protected=True), "Danzig")
     'hidden:4050f4bf5db70a9e'
     """
-    if not question.protected or not text or text.startswith(_MARK):
+    if not question.protected or not text or _HASH.fullmatch(text):
         return text
     key = hashlib.sha256(question.text.encode("utf-8", "replace")).digest()
     made = hashlib.blake2b(text.encode("utf-8", "replace"), key=key, digest_size=8)
@@ -47,7 +51,7 @@ def shown(question: Question, text: str) -> str:
 
 def hidden(question: Question) -> bool:
     """Whether a question was read from a file that shows none of its texts."""
-    return question.protected and question.text.startswith(_MARK)
+    return question.protected and _HASH.fullmatch(question.text) is not None
 
 
 def sealed(question: Question, record: Mapping[str, Any], scores: Mapping[str, float]) -> dict[str, Any]:

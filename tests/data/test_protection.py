@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,10 @@ def test_hashes_cannot_be_tried_out_without_the_question() -> None:
     first, second = (Question("1", text, ("Danzig",), protected=True) for text in ("Where?", "Where is it?"))
     assert shown(first, "Danzig") == shown(first, "Danzig") != shown(second, "Danzig")
     assert shown(first, "") == ""
+    for said in ("hidden: Danzig", "hidden:Danzig", "hidden:0123456789abcdef it is Danzig"):
+        assert "Danzig" not in shown(first, said)
+    assert not hidden(replace(first, text="hidden: which port?"))
+    assert hidden(replace(first, text=shown(first, first.text)))
 
 
 def test_examples_of_a_report_show_no_text(engine: Engine) -> None:

@@ -68,7 +68,7 @@ def test_protected_episodes_are_right_where_their_records_say_so() -> None:
     sealed = []
     for number, scores in enumerate(({"em": 1.0}, {"em": 0.0}, {"em": 1.0}, {})):
         played = episode(str(number), "a", 0.1, 0.2)
-        question = replace(played.question, protected=True, text="hidden:0")
+        question = replace(played.question, protected=True, text=f"hidden:{0:016x}")
         sealed.append(replace(played, question=question, extra={"sealed": scores}))
     found = searches([("browsecomp", each) for each in sealed])
     assert (found.episodes, found.right, found.untold) == (3, 2, 1)
