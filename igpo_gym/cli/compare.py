@@ -72,7 +72,8 @@ def compare(
     console.print(compared.verdict, markup=False)
     for number, file, other in zip(compared.unpaired, (first, second), (second, first), strict=True):
         if number:
-            console.print(f"{number} questions of {file} are not in {other}, and are left out", markup=False)
+            told = f"were not played in {other}, or have no {metric} there, and are left out"
+            console.print(f"{number} questions of {file} {told}", markup=False)
     if compared.settings:
         console.print(_settings(compared))
     else:

@@ -47,7 +47,9 @@ def write(
     if not append:
         Path(name).unlink(missing_ok=True)
     kept = {"questions": questions, **settings}
-    with RolloutFile(Path(name), kept, others=[] if not append else ["world:test"]) as file:
+    with RolloutFile(
+        Path(name), kept, others=[] if not append else ["world:test", "mine/one.jsonl", "yours/one.jsonl"]
+    ) as file:
         for number, sign in enumerate(right):
             question = Question(ids.format(number), texts.format(number), (gold,))
             episode = Episode(question, (Segment("environment", "user", "?"),), attempt=attempt)
@@ -75,8 +77,12 @@ def test_who_is_better_by_how_much_and_where() -> None:
     assert row["difference"] == pytest.approx(sum(differences) / 11)
     assert row["p_value"] == pytest.approx(stats.binomtest(1, 8).pvalue)  # McNemar's exact test
     ends = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert (row["low"], row["high"]) == pytest.approx(tuple(ends))
-    assert found["settings"] == {"top_k": [3, 5], "agent": ["one", "two"]}
+    assert (row["low"], row["high"]) == pytest.approx((ends.low, 1.0))
+    assert ends.high > 1  # which no difference of shares can be
+    assert found["settings"] == [
+        {"setting": "top_k", "first": 3, "second": 5},
+        {"setting": "agent", "first": "one", "second": "two"},
+    ]
     listed = {each["id"]: each["scores"] for each in found["questions"]}
     assert listed == {f"q{n}": [1, 0] if d < 0 else [0, 1] for n, d in enumerate(differences) if d}
     assert [each["id"] for each in found["questions"]][-1] == "q1"
@@ -91,6 +97,37 @@ def test_two_questions_of_one_id_in_one_file_are_refused() -> None:
     write("b.jsonl", "-" * 6, texts="Who is {}?", append=True, attempt=1)
     assert "b.jsonl: two questions have the id 'q0', with other texts" in run("a.jsonl", "b.jsonl", code=2)
     assert "b.jsonl: two questions have the id" in run("b.jsonl", "a.jsonl", code=2)
+
+
+def test_an_attempt_that_stands_twice_in_one_file_is_refused() -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write(name, "++++--")
+    lines = Path("b.jsonl").read_text().splitlines(keepends=True)
+    Path("b.jsonl").write_text("".join((*lines, lines[2])))
+    for files in (("a.jsonl", "b.jsonl"), ("b.jsonl", "a.jsonl")):
+        assert "b.jsonl: attempt 0 at 'q2' stands there twice" in run(*files, code=2)
+    # A trainer plays it again in another step.
+    steps = [line.replace('"format"', f'"step": {step}, "format"') for step in (1, 2) for line in lines]
+    Path("b.jsonl").write_text("".join(steps))
+    assert "over 6 questions" in run("a.jsonl", "b.jsonl")
+
+
+def test_an_aborted_episode_is_not_told_as_missing() -> None:
+    write("a.jsonl", "++++--")
+    write("b.jsonl", "++++--")
+    first, *others = Path("b.jsonl").read_text().splitlines(keepends=True)
+    Path("b.jsonl").write_text("".join((first.replace('"end": "answered"', '"end": "aborted"'), *others)))
+    assert "1 questions of a.jsonl were not played in b.jsonl, or have no em there" in run(
+        "a.jsonl", "b.jsonl"
+    )
+
+
+def test_a_setting_that_differs_in_several_sets_is_told_of_each() -> None:
+    for name, place in (("a.jsonl", "mine"), ("b.jsonl", "yours")):
+        write(name, "+-+-+-", questions=f"{place}/one.jsonl")
+        write(name, "+++---", append=True, questions=f"{place}/two.jsonl", texts="Who is {}?")
+    changed = [(each["setting"], each["first"], each["second"]) for each in as_json()["settings"]]
+    assert changed == [("questions", f"mine/{one}.jsonl", f"yours/{one}.jsonl") for one in ("one", "two")]
 
 
 def test_a_clear_difference_is_called_one() -> None:
@@ -155,7 +192,9 @@ def test_a_set_of_another_place_is_the_same_set() -> None:
     found = as_json()
     assert [row["questions"] for row in found["sets"]] == [6]
     assert (found["only_in_first"], found["only_in_second"]) == (0, 2)
-    assert "2 questions of b.jsonl are not in a.jsonl, and are left out" in run("a.jsonl", "b.jsonl")
+    assert "2 questions of b.jsonl were not played in a.jsonl, or have no em there, and are left out" in run(
+        "a.jsonl", "b.jsonl"
+    )
 
 
 def test_sets_that_have_nothing_in_common_are_not_paired_by_their_ids() -> None:

@@ -135,6 +135,14 @@ def test_a_comparison_of_clear_recordings_writes_none(files: Path) -> None:
     assert not [secret for secret in (*SECRETS, "Elbing") if secret in json.dumps(compared)]
 
 
+def test_a_recording_without_texts_is_compared_with_a_clear_one(files: Path) -> None:
+    rollout("clear.jsonl", "--clear-text", command="eval")
+    rollout("hidden.jsonl", command="eval")
+    told = CliRunner().invoke(app, ["compare", "clear.jsonl", "hidden.jsonl"])
+    assert told.exit_code == 0, told.output
+    assert "over 2 questions" in told.output
+
+
 def test_what_an_imported_transcript_calls_a_tool_is_not_written(files: Path) -> None:
     calls = [("search", {"query": SECRETS[0]}), ("Tczew", {"Tczew": 1, "query": {"Tczew": ["Tczew"]}})]
     said = [

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from igpo_gym.agents.rollouts.branches import compared
 from igpo_gym.agents.rollouts.records import read_recordings
 from igpo_gym.benchmark.evaluation.measures import Measure
 from igpo_gym.benchmark.evaluation.table import shown
@@ -40,10 +41,22 @@ class Played:
         """Add an episode with its score. ValueError where its id is that of another question."""
         id_ = episode.question.id
         known = self.questions.setdefault(id_, episode.question)
-        if (known.text, known.answers) != (episode.question.text, episode.question.answers):
+        if any(read(known) != read(episode.question) for read in (_text, _golds)):
             raise ValueError(f"two questions have the id {id_!r}, with other texts or other gold answers")
         self.scores.setdefault(id_, []).append(score)
         self.predictions.setdefault(id_, episode.prediction)
+
+
+def _text(question: Question) -> str:
+    """A question's text; of a protected one the hash, which is all that most of its records tell."""
+    return protection.shown(question, question.text)
+
+
+def _golds(question: Question) -> list[list[str]]:
+    """The same of its gold answers, and of the parts of one."""
+    return [
+        [protection.shown(question, each) for each in told] for told in (question.answers, question.parts)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,7 @@ class Comparison:
     settings: tuple[tuple[str, Any, Any], ...]
     """What differs: the name of a setting, and its two values."""
     unpaired: tuple[int, int]
-    """How many questions only the first played, and only the second."""
+    """How many questions the first alone has figures of, and the second alone."""
 
     @property
     def verdict(self) -> str:
@@ -110,10 +123,17 @@ class Comparison:
 def read_played(file: Path, measure: Measure) -> dict[str, Played]:
     """The episodes of a file by set, scored. Episodes that the measure says nothing of are left out.
 
-    Raises DataError for what is no recording, and ValueError for a file without an episode.
+    Raises DataError for what is no recording, and ValueError for a file without an episode, or with one that
+    stands there twice.
     """
     sets: dict[str, Played] = {}
+    seen: set[tuple[Hashable, int]] = set()
     for settings, episode in read_recordings(file):
+        if (attempt := (compared(settings, episode), episode.attempt)) in seen:
+            raise ValueError(
+                f"{file}: attempt {episode.attempt} at {episode.question.id!r} stands there twice"
+            )
+        seen.add(attempt)
         value = measure.value(episode)
         if value is not None:
             played = sets.setdefault(str(settings.get("questions", "")), Played(settings))
@@ -172,21 +192,16 @@ def _partners(first: Mapping[str, Played], second: Mapping[str, Played]) -> list
 def _related(first: Played, second: Played) -> bool:
     """Whether a question of both has the same text: line numbers as ids say nothing."""
     return any(
-        id_ in second.questions and second.questions[id_].text == question.text
+        id_ in second.questions and _text(second.questions[id_]) == _text(question)
         for id_, question in first.questions.items()
     )
 
 
 def _pairs(name: str, first: Played, second: Played) -> list[Pair]:
     common = [id_ for id_ in first.questions if id_ in second.questions]
-    for what in ("text", "answers", "parts"):
-        other = [
-            id_
-            for id_ in common
-            if getattr(first.questions[id_], what) != getattr(second.questions[id_], what)
-        ]
+    for noun, read in (("another text", _text), ("other gold answers", _golds)):
+        other = [id_ for id_ in common if read(first.questions[id_]) != read(second.questions[id_])]
         if other:
-            noun = "another text" if what == "text" else "other gold answers"
             raise ValueError(
                 f"the files cannot be compared: {len(other)} of {len(common)} questions of {name!r} have "
                 f"{noun} in the second, such as {other[0]!r}"
@@ -216,12 +231,13 @@ def _verdict(name: str, pairs: Sequence[Pair], measure: Measure) -> Verdict:
     first, second = (
         mean_over([pair.scores[side] for pair in pairs], units, measure.bounds) for side in (0, 1)
     )
+    ahead, most = difference(second, first), measure.bounds[1] - measure.bounds[0]
     found = [(pair.scores[0] >= RIGHT, pair.scores[1] >= RIGHT) for pair in pairs]
     return Verdict(
         name,
         first,
         second,
-        difference(second, first),
+        replace(ahead, low=max(ahead.low, -most), high=min(ahead.high, most)),
         sign_flip([pair.difference for pair in pairs]),
         {who: found.count(right) for who, right in _RIGHT.items()} if measure.score else {},
     )
@@ -283,7 +299,9 @@ def as_json(comparison: Comparison, count: int) -> dict[str, Any]:
         "metric": comparison.measure.name,
         "verdict": comparison.verdict,
         "sets": verdict_rows(comparison),
-        "settings": {name: [ours, theirs] for name, ours, theirs in comparison.settings},
+        "settings": [
+            {"setting": name, "first": ours, "second": theirs} for name, ours, theirs in comparison.settings
+        ],
         "only_in_first": comparison.unpaired[0],
         "only_in_second": comparison.unpaired[1],
         "questions": [
