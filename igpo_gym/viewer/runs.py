@@ -25,9 +25,6 @@ from igpo_gym.text import without_credentials
 Terms: TypeAlias = Sequence[Mapping[str, float]]
 """For each turn the weighted terms that it is paid."""
 
-Place: TypeAlias = tuple[str, str, int]
-"""The set of questions, the question's id, and which attempt at it an episode is."""
-
 LIMIT = 64_000_000
 """How many characters of episodes a page holds: browsers open that in about two seconds."""
 
@@ -60,10 +57,14 @@ class Shown:
     paid: dict[str, Paid]
     """By reward, the recorded one first."""
 
-    @property
-    def place(self) -> Place:
-        """By which relabeled episodes are found again."""
-        return str(self.settings.get("questions", "")), self.episode.question.id, self.episode.attempt
+    def says_as(self, other: Shown) -> bool:
+        """Whether it is the same attempt as another, and every message of it is the same."""
+        ours, theirs = self.episode, other.episode
+        return (
+            compared(self.settings, ours) == compared(other.settings, theirs)
+            and ours.attempt == theirs.attempt
+            and [turn.message for turn in ours.turns] == [turn.message for turn in theirs.turns]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +104,19 @@ def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = N
     """The runs of some files, in their order; of each recording ``count`` episodes from number ``start`` on.
 
     A file is a recording, or what ``igpo-gym relabel`` wrote about the recording in front of it: as lines of
-    rewards, or as records. The latter are known by their messages: episodes of the same questions and
-    attempts that say the same are not another run, but the same one under another reward. Advantages are
-    those among the episodes that are read. Raises DataError for a file that is neither, for one that does not
-    belong to a recording, and, where all episodes are asked for, for one of more than ``LARGEST`` bytes.
+    rewards, or as records. Line n is about episode n. Records are known by their messages: where each line is
+    the same attempt as that of an earlier recording, and says the same, they are not another run, but the
+    same one under another reward. Advantages are those among the episodes that are read. Raises DataError
+    for a file that is neither, for one that does not belong to the recording, and, where all episodes are
+    asked for, for one of more than ``LARGEST`` bytes.
     """
     runs: list[ShownRun] = []
     for file in map(Path, files):
         require_file(file)
         if _is_priced(file):
-            _add(file, runs[-1] if runs else ShownRun(""), _priced(file, runs, start))
+            if not runs:
+                raise DataError(file, "holds rewards without episodes: name the recording in front of it")
+            _add(file, runs[-1], _priced(file, runs[-1], start))
             continue
         if count is None:
             _check_size(file)
@@ -121,8 +125,7 @@ def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = N
         if original is None:
             runs.append(run)
         else:
-            new = {each.place: each.paid for each in run.episodes}
-            _add(file, original, new)
+            _add(file, original, [each.paid for each in run.episodes])
     if not any(run.episodes for run in runs):
         behind = f" from number {start} on" if start else ""
         raise DataError(files[0] if files else "", f"there are no episodes to show{behind}")
@@ -191,25 +194,16 @@ def _is_priced(file: Path) -> bool:
     return isinstance(first, dict) and "format" not in first and {"question_id", "rewards"} <= first.keys()
 
 
-def _priced(file: Path, runs: Sequence[ShownRun], start: int) -> dict[Place, dict[str, Paid]]:
-    """What each episode of the latest run is paid, from lines of rewards; it begins at number ``start``."""
-    if not runs:
-        raise DataError(file, "holds rewards without episodes: name the recording in front of it")
-    shown = runs[-1].episodes
-    places = {(each.episode.question.id, each.episode.attempt): each for each in shown}
-    found: dict[Place, dict[str, Paid]] = {}
+def _priced(file: Path, run: ShownRun, start: int) -> list[dict[str, Paid]]:
+    """What each episode of a run, which begins at number ``start``, is paid, from lines of rewards."""
+    found: list[dict[str, Paid]] = []
     with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            at = number - 1 - start
+        about = zip(islice(lines, start, None), run.episodes, strict=False)
+        for number, (line, own) in enumerate(about, start + 1):
             try:
                 record = json.loads(line)
-                place = record["question_id"], record["attempt"]
-                # Line n is about episode n; several sets in one file may share ids.
-                own = shown[at] if 0 <= at < len(shown) else None
-                if own is None or own.place[1:] != place:
-                    own = places.get(place)
-                if own is None:
-                    continue
+                if not _is_about(record, own):
+                    raise ValueError(f"it is not about that line of {run.name}, the recording in front of it")
                 turns = _turns(record["rewards"], own.episode)
             except MALFORMED as problem:
                 raise DataError(
@@ -217,18 +211,24 @@ def _priced(file: Path, runs: Sequence[ShownRun], start: int) -> dict[Place, dic
                 ) from problem
             told = {UNREAD: record[UNREAD]} if UNREAD in record else {}
             episode = replace(own.episode, extra={**own.episode.extra, **told})
-            found[own.place] = {
-                name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()
-            }
+            found.append(
+                {name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()}
+            )
     return found
 
 
-def _add(file: Path, run: ShownRun, paid: Mapping[Place, Mapping[str, Paid]]) -> None:
-    """Add what a file says of a run's episodes. Raises DataError where it says nothing of any."""
-    if not any(each.place in paid for each in run.episodes):
-        raise DataError(file, f"prices no episode of {run.name}, the recording in front of it")
-    for each in run.episodes:
-        for name, one in paid.get(each.place, {}).items():
+def _is_about(record: Mapping[str, Any], shown: Shown) -> bool:
+    """Whether a line of rewards names the set (where it names one), the question and the attempt of an
+    episode."""
+    known = str(shown.settings.get("questions", ""))
+    ours = known, shown.episode.question.id, shown.episode.attempt
+    return (record.get("questions", known), record["question_id"], record["attempt"]) == ours
+
+
+def _add(file: Path, run: ShownRun, paid: Sequence[Mapping[str, Paid]]) -> None:
+    """Add what a file says of a run's episodes, in their order, of all or of the first ones."""
+    for each, own in zip(run.episodes, paid, strict=False):
+        for name, one in own.items():
             known = each.paid.get(name)
             if known is None or not _close(known.terms, one.terms):
                 each.paid[name if known is None else _unlike(f"{name} ({file.stem})", each.paid)] = one
@@ -243,10 +243,9 @@ def _close(ours: Terms, theirs: Terms) -> bool:
 
 
 def _same_messages(run: ShownRun, other: ShownRun) -> bool:
-    """Whether a run's episodes are all those of another, told by their messages."""
-    said = {each.place: [turn.message for turn in each.episode.turns] for each in other.episodes}
-    return bool(run.episodes) and all(
-        said.get(each.place) == [turn.message for turn in each.episode.turns] for each in run.episodes
+    """Whether a run's episodes are those with which another begins."""
+    return 0 < len(run.episodes) <= len(other.episodes) and all(
+        ours.says_as(theirs) for ours, theirs in zip(run.episodes, other.episodes, strict=False)
     )
 
 

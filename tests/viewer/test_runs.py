@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Branch
+from igpo_gym.episode import Branch, Episode
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import PRESETS
 from igpo_gym.rewards.split import Split
@@ -100,6 +100,51 @@ def test_lines_are_about_the_episodes_in_order(tmp_path: Path, engine: Engine) -
     assert [each.paid["x"].terms[0] for each in run.episodes] == [{"x": 1.0}, {"x": 2.0}]
 
 
+def stepped(engine: Engine, *later: str) -> list[Episode]:
+    """The same attempt at the same question in two steps of a trainer."""
+    episodes = [play(engine, 1, SEARCH, RIGHT), play(engine, 1, SEARCH, *later)]
+    for step, episode in enumerate(episodes, 1):
+        episode.extra["step"] = step
+    return episodes
+
+
+@pytest.mark.parametrize("later", [(WRONG,), (AGAIN, RIGHT)])
+def test_lines_are_about_the_steps_of_a_trainer_in_order(
+    later: tuple[str, ...], tmp_path: Path, engine: Engine
+) -> None:
+    """Trainers number the attempts of each step anew."""
+    episodes = stepped(engine, *later)
+    recording = write(tmp_path / "a.jsonl", episodes)
+    lines = [
+        priced(tmp_path / f"{n}.p", "x", {("q-birth", 0): [{"x": float(n)}] * len(each.turns)}).read_text()
+        for n, each in enumerate(episodes, 1)
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(lines))
+    for start, wanted in ((0, [1.0, 2.0]), (1, [2.0])):
+        (run,) = read_runs([recording, tmp_path / "p.jsonl"], start)
+        assert [each.paid["x"].terms[0]["x"] for each in run.episodes] == wanted
+
+
+def test_records_of_the_steps_of_a_trainer_are_the_same_run(tmp_path: Path, engine: Engine) -> None:
+    episodes = stepped(engine, WRONG)
+    again = [replace(each, rewards=[{"f1": terms["f1"]} for terms in each.rewards]) for each in episodes]
+    first = write(tmp_path / "a.jsonl", episodes)
+    second = write(tmp_path / "b.jsonl", again, PRESETS["outcome-f1"])
+    (run,) = read_runs([first, second])
+    assert [each.paid["outcome-f1"].terms[1]["f1"] for each in run.episodes] == [1.0, 0.0]
+
+
+def test_another_set_of_the_same_ids_is_not_priced(tmp_path: Path, engine: Engine) -> None:
+    recording = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, RIGHT)], questions="a")
+    lines = priced(tmp_path / "p.jsonl", "x", {("q-birth", 0): [{"x": 1.0}, {"x": 1.0}]})
+    told = json.loads(lines.read_text())
+    lines.write_text(json.dumps(told | {"questions": "b"}) + "\n")
+    with pytest.raises(DataError, match=r"p\.jsonl, line 1: .* not about that line of a"):
+        read_runs([recording, lines])
+    lines.write_text(json.dumps(told | {"questions": "a"}) + "\n")
+    assert read_runs([recording, lines])[0].episodes[0].paid["x"].terms == [{"x": 1.0}, {"x": 1.0}]
+
+
 def test_other_messages_are_another_run(tmp_path: Path, engine: Engine) -> None:
     (tmp_path / "later").mkdir()
     first = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, WRONG)])
@@ -154,7 +199,7 @@ def test_what_does_not_belong_is_refused(tmp_path: Path, engine: Engine) -> None
     short = priced(tmp_path / "s.jsonl", "x", {("q-birth", 0): [{"x": 1.0}]})
     with pytest.raises(DataError, match="holds rewards without episodes"):
         read_runs([other, recording])
-    with pytest.raises(DataError, match="prices no episode of a"):
+    with pytest.raises(DataError, match="not about that line of a"):
         read_runs([recording, other])
     with pytest.raises(DataError, match=r"s\.jsonl, line 1: .*x pays 1 turns, but there are 2"):
         read_runs([recording, short])
