@@ -66,9 +66,10 @@ specs.register("questions", "world", "igpo_gym.data.world:load_world", form="wor
 
 
 def _with_aliases(place: str) -> list[Path]:
-    """A file of 2WikiMultihopQA, and that of its aliases where there is one."""
-    paths = [Path(place), Path(place).with_name(ALIASES)] if place else []
-    return [path for path in paths if path.is_file()]
+    """A file or folder, and 2WikiMultihopQA's file of aliases where it lies beside the file."""
+    path = Path(place)
+    beside = path.parent / ALIASES
+    return [path, beside] if path.is_file() and beside.is_file() else [path] if place else []
 
 
 def _of_folder(place: str) -> list[Path]:
@@ -93,7 +94,7 @@ specs.register(
     files=_of_folder,
     runs_code=True,
 )
-specs.register("questions", specs.PATH, "igpo_gym.data.layouts:load_any", form="FILE")
+specs.register("questions", specs.PATH, "igpo_gym.data.layouts:load_any", form="FILE", files=_with_aliases)
 
 
 def resolve_questions(questions: str | QuestionSet | Sequence[Question]) -> QuestionSet:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from igpo_gym.specs.grammar import Spec, joined, parts
-from igpo_gym.specs.registry import KINDS, exists, registered_in, table_of
+from igpo_gym.specs.registry import KINDS, PATH, exists, registered_in, table_of
 from igpo_gym.storage import cache_dir, written_file
 
 WHOLE_BYTES = 64 << 20
@@ -66,7 +66,12 @@ def _paths(text: str) -> list[Path]:
             if callable(entry.files):
                 return list(entry.files(rest))
             return [Path(rest)] if entry.files and rest else []
-    return [Path(place)] if exists(place) else []
+    if not exists(place):
+        return []
+    # A path alone does not tell its kind, so what any kind reads for it counts.
+    readers = [table_of(kind)[PATH].files for kind in KINDS if PATH in table_of(kind)]
+    read = [path for files in readers if callable(files) for path in files(place)]
+    return list(dict.fromkeys((Path(place), *read)))
 
 
 def _of_path(path: Path) -> str:

@@ -494,6 +494,17 @@ def test_2wiki_has_aliases_in_a_file_beside_it(tmp_path: Path) -> None:
         resolve_questions(f"2wiki:{tmp_path / 'dev.json'}")
 
 
+@pytest.mark.parametrize("form", ["2wiki:{}", "{}", "{}#limit=1"])
+def test_other_aliases_beside_a_file_of_2wiki_are_noticed(tmp_path: Path, form: str) -> None:
+    (tmp_path / "dev.json").write_text(json.dumps(TWO_WIKI))
+    spec, seen = form.format(tmp_path / "dev.json"), {fingerprint(form.format(tmp_path / "dev.json"))}
+    for alias in ("Braunek", "M. Braunek"):
+        (tmp_path / "id_aliases.json").write_text(lines({"Q_id": "Q274277", "aliases": [alias]}))
+        assert resolve_questions(spec).questions[0].answers[-1] == alias
+        seen.add(fingerprint(spec))
+    assert len(seen) == 3
+
+
 def test_musique_gives_paragraphs_and_unanswerable_questions_on_request(tmp_path: Path) -> None:
     path = tmp_path / "full.jsonl"
     path.write_text(lines(MUSIQUE, UNANSWERABLE))
