@@ -103,15 +103,19 @@ class Row:
             raise ValueError(f"{name!r} holds {problem}") from None
 
     def hops(self, name: str = "hops") -> int | None:
-        """A number of hops; None where there is none."""
+        """A number of hops; None where there is none, or none that is a number (nan)."""
         value = self.get(name)
-        if isinstance(value, str) and value.strip().isdecimal():
-            value = int(value)  # from a table
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # from a table in which some have none, as pandas writes it
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name!r} must be a whole number from 1, found {value!r:.60}")
-        return value
+        with suppress(ValueError):
+            if isinstance(value, str):
+                value = float(value)  # from a table; where some have none, pandas writes 2 as 2.0
+        if value is None or value != value:
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or value % 1 or value < 1:
+            # Never the value: where a comma is not quoted, the answer stands here.
+            found = "another number" if number else type(value).__name__
+            raise ValueError(f"{name!r} must be a whole number from 1, found {found}")
+        return int(value)
 
     def wrong(self, path: Path, problem: object) -> DataError:
         """The error for something wrong with it."""

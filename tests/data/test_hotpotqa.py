@@ -123,7 +123,7 @@ BAD: list[tuple[Any, str]] = [
     ({"context": None}, "no 'context'"),
     ({"context": "text"}, "'context' must be a list of pairs"),
     ({"context": [["title"]]}, "'context' must be a list of pairs"),
-    ({"context": [["title", "not a list"]]}, "the sentences of 'title'"),
+    ({"context": [["title", "not a list"]]}, "the sentences of paragraph 1 in 'context'"),
     ({"context": {"title": ["a"], "sentences": []}}, "'context' must have two lists of one length"),
     ({"context": {"title": ["a"]}}, "'context' must have two lists of one length"),
     ({"supporting_facts": {"title": "a", "sent_id": "b"}}, "'supporting_facts' must have two lists"),

@@ -73,8 +73,8 @@ GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
             GOOD | {"id": "2", "evidence": ["a", "b"], "evidence_texts": ["only one"]},
             "has not as many texts of evidence as pieces of it",
         ),
-        (GOOD | {"id": "2", "hops": 0}, "'hops' must be a whole number from 1, found 0"),
-        (GOOD | {"id": "2", "hops": "two"}, "'hops' must be a whole number from 1, found 'two'"),
+        (GOOD | {"id": "2", "hops": 0}, "'hops' must be a whole number from 1, found another number"),
+        (GOOD | {"id": "2", "hops": "two"}, "'hops' must be a whole number from 1, found str"),
         (GOOD, "the question id '1' comes a second time"),
     ],
 )

@@ -824,6 +824,17 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     ]
 
 
+def test_hops_are_read_as_pandas_writes_them_and_are_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text("question,answer,hops\nWho?,Danzig,2.0\nWhere?,Thorn,\nWhen?,1457,nan\nWhy?,Oskar, 3\n")
+    assert [each.hops for each in resolve_questions(str(path)).questions] == [2, None, None, 3]
+    for cell, found in (("Danzig", "str"), ("2.5", "another number"), ("inf", "another number")):
+        path.write_text(f"question,answer,hops\nWho, me?,{cell}\n")
+        with pytest.raises(DataError) as error:
+            resolve_questions(str(path))
+        assert str(error.value) == f"{path}, line 2: 'hops' must be a whole number from 1, found {found}"
+
+
 @pytest.mark.parametrize(
     "header", ["QUESTION,ANSWER,Hops", "Answers,question,hops", "golden_answers,Question,id"]
 )

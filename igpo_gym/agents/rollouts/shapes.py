@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 def checked(value: T) -> T:
-    """A dataclass's instance as it was given. TypeError, naming the field, for a value of a wrong type.
+    """A dataclass's instance as it was given. TypeError for a value of a wrong type, naming the field alone:
+    the value may be a gold answer.
 
     The values within are checked as well. A whole number may stand for a float; a bool is no number.
 
@@ -22,19 +23,27 @@ def checked(value: T) -> T:
     'Danzig'
     >>> checked(Passage("1", "Danzig", None))
     Traceback (most recent call last):
-    TypeError: the text of a Passage cannot be None
+    TypeError: the text of a Passage must be str, found None
     """
     kind: Any = type(value)
-    for name, fits in _fields(kind):
+    for name, wanted, fits in _fields(kind):
         if not fits(given := getattr(value, name)):
-            raise TypeError(f"the {name} of a {kind.__name__} cannot be {given!r:.60}")
+            raise TypeError(f"the {name} of a {kind.__name__} must be {wanted}, found {_types(given):.60}")
     return value
 
 
+def _types(value: Any) -> str:
+    """The type of a value, and of what a list or tuple holds."""
+    if not isinstance(value, list | tuple):
+        return "None" if value is None else type(value).__name__
+    return f"{type(value).__name__} of {', '.join(sorted(set(map(_types, value)))) or 'nothing'}"
+
+
 @cache
-def _fields(kind: type) -> list[tuple[str, Callable[[Any], bool]]]:
+def _fields(kind: type) -> list[tuple[str, str, Callable[[Any], bool]]]:
+    """The name, the written type and the test of each field."""
     hints = get_type_hints(kind)
-    return [(field.name, _test(hints[field.name])) for field in fields(kind)]
+    return [(field.name, str(field.type), _test(hints[field.name])) for field in fields(kind)]
 
 
 @cache

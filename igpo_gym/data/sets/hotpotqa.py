@@ -46,9 +46,9 @@ def question(row: Row, corpus: Corpus) -> Question:
 
 def paragraphs(row: Row) -> Iterator[tuple[str, str]]:
     """The title and the text of each paragraph in a record's context."""
-    for title, sentences in pairs(row, "context", "sentences"):
+    for number, (title, sentences) in enumerate(pairs(row, "context", "sentences"), 1):
         if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
-            raise ValueError(f"the sentences of {title!r:.60} in 'context' must be a list of strings")
+            raise ValueError(f"the sentences of paragraph {number} in 'context' must be a list of strings")
         yield title, "".join(sentences).strip()
 
 

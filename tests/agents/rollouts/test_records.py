@@ -189,6 +189,23 @@ def test_a_line_of_a_wrong_shape_is_told(engine: Engine, tmp_path: Path, field: 
         list(read_rollouts(path))
 
 
+@pytest.mark.parametrize(
+    "field", ["parts", "evidence_texts", "answers", "evidence", "evidence_match", "text"]
+)
+def test_no_error_about_a_line_shows_what_may_be_its_answer(
+    engine: Engine, tmp_path: Path, field: str
+) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    record = to_record(play(engine))
+    record["question"] = {**record["question"], field: ["SecretDanzig", 1457]}
+    path.write_text(json.dumps(record) + "\n")
+    with pytest.raises(DataError, match="line 1: not a recorded episode") as raised:
+        list(read_rollouts(path))
+    assert not any(secret in str(raised.value) for secret in ("Secret", "1457"))
+    if field == "parts":
+        assert "the parts of a Question must be tuple[str, ...], found tuple of int, str" in str(raised.value)
+
+
 @pytest.mark.parametrize("settings", [[1], "x", 5])
 def test_settings_of_a_wrong_shape_are_told(engine: Engine, tmp_path: Path, settings: object) -> None:
     path = tmp_path / "rollouts.jsonl"

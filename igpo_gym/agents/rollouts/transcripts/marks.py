@@ -89,7 +89,7 @@ class Dialect:
             start = beginning(match)
             said, reply, place = text[place:start], text[start : match.end()], match.end()
             if match.lastgroup == "unclosed":
-                raise ValueError(f"a reply, {reply.strip()!r:.40}, is never closed: who wrote on is unknown")
+                raise ValueError(f"reply {len(turns) + 1} is never closed: who wrote on is unknown")
             if said or not turns:
                 bodies = self.bodies(match[match.lastgroup]) if match.lastgroup else []
                 turns.append(self._turn(said, corpus, reply, bodies))
