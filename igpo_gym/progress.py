@@ -55,9 +55,10 @@ def tracking(shown: bool, remaining: bool = False) -> Iterator[Track]:
         yield lambda items, name, total: items
         return
     from rich import progress as bars
-    from rich.console import Console
 
-    console = Console(stderr=True)
+    from igpo_gym.terminal import Terminal
+
+    console = Terminal(stderr=True)
     if not console.is_terminal:
 
         def tell(line: str) -> None:

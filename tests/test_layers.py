@@ -16,7 +16,8 @@ PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
     *("values", "episode", "text", "numbers", "errors", "libraries", "hub", "storage", "statistics"),
-    *("progress", "batching", "connections", "transport", "serving", "specs", "parameters", "config"),
+    *("terminal", "progress", "batching", "connections", "transport", "serving"),
+    *("specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),
     *("benchmark", "viewer", "play", "models", "cli"),
 )
@@ -30,7 +31,7 @@ SHARED = {"session", "tokens", "candidates"}
 
 WITHOUT_TORCH = (
     *("values", "episode", "text", "numbers", "errors", "hub", "storage", "statistics", "batching"),
-    *("progress", "connections", "transport", "specs", "parameters", "config"),
+    *("terminal", "progress", "connections", "transport", "specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm.policy", "scorers", "scorers.interface"),
     *("rewards", "rewards.instruments", "rewards.judge", "rewards.verdicts", "rewards.relabel"),
     *("envs", "envs.engine", "envs.setup", "envs.completions", "envs.single", "envs.vector", "envs.discrete"),

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from igpo_gym.cli.common import console, explained, plainly, progress
 from igpo_gym.progress import told
-from igpo_gym.text import printable, without_credentials
+from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
     from igpo_gym.benchmark.fit.run import FitResult
@@ -87,7 +87,7 @@ def _tell(found: FitResult, model: str, questions: str) -> None:
     named = (
         f"{without_credentials(model)} on {len(found.beliefs)} questions of {without_credentials(questions)}"
     )
-    claims = Table("claim", "measured", "95% interval", "bound", "", title=escape(printable(named)))
+    claims = Table("claim", "measured", "95% interval", "bound", "", title=escape(named))
     for each in BOUNDS:
         state = found.states.get(each.key, "not told")
         bound = f"{'at least' if each.at_least else 'at most'} {each.value:g}"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -24,7 +23,8 @@ from igpo_gym.errors import (
 )
 from igpo_gym.progress import told
 from igpo_gym.specs import joined, named_paths
-from igpo_gym.text import printable, without_credentials
+from igpo_gym.terminal import Terminal
+from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
     from igpo_gym.config import EnvConfig
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from igpo_gym.scorers.findings import Finding
     from igpo_gym.statistics import Estimate
 
-console = Console()
+console = Terminal()
 
 T = TypeVar("T")
 
@@ -163,7 +163,7 @@ def findings_table(findings: Iterable[Finding], title: str | None = None) -> Tab
     """What a check has found, a row a finding."""
     table = Table("", Column("found", overflow="fold", ratio=1), "", title=title)
     for each in findings:
-        table.add_row(each.what, escape(printable(each.found)), _VERDICTS[each.good])
+        table.add_row(each.what, escape(each.found), _VERDICTS[each.good])
     return table
 
 
@@ -215,8 +215,8 @@ def explained() -> Iterator[None]:
         plainly(str(end))
         raise typer.Exit(OVER_BUDGET) from end
     except (ValueError, ImportError, OSError, *_ENDING) as mistake:
-        text = escape(printable(without_credentials(_told(mistake))))
-        Console(stderr=True).print(f"[bold red]error[/bold red] {text}", soft_wrap=True)
+        text = escape(without_credentials(_told(mistake)))
+        Terminal(stderr=True).print(f"[bold red]error[/bold red] {text}", soft_wrap=True)
         raise typer.Exit(2) from mistake
 
 

@@ -105,8 +105,6 @@ def _settings(compared: Comparison) -> Table:
 
 
 def _line(text: str) -> str:
-    """Foreign text on one line, harmless to the terminal."""
-    from igpo_gym.text import printable
-
-    line = " ".join(printable(text).split())
+    """Foreign text on one line, as it is."""
+    line = " ".join(text.split())
     return escape(line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from igpo_gym.cli.common import console, explained, plainly, progress
@@ -156,9 +157,9 @@ def show_index(
     table.add_column(overflow="fold")
     for name, value in facts.items():
         shown = f"{value:,}" if isinstance(value, int) else f"{value!r}" if "prefix" in name else str(value)
-        table.add_row(name.replace("_", " "), shown)
+        table.add_row(escape(name.replace("_", " ")), escape(shown))
     sizes = {each.name: each.stat().st_size for each in sorted(folder.iterdir()) if each.is_file()}
-    table.add_row("files", "\n".join(f"{size:>15,} bytes  {name}" for name, size in sizes.items()))
+    table.add_row("files", escape("\n".join(f"{size:>15,} bytes  {name}" for name, size in sizes.items())))
     console.print(table)
 
 

@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from igpo_gym.cli.common import console, explained
-from igpo_gym.text import printable
 
 if TYPE_CHECKING:
     from igpo_gym.data.inspection import Inspection
@@ -109,21 +108,16 @@ def _print(found: Inspection) -> None:
                 answers.append(f"and {rest} more")
             hops = "" if each.hops is None else str(each.hops)
             cells = (each.id, each.question, "\n".join(answers), hops, "\n".join(each.evidence))
-            examples.add_row(*map(_cell, cells))
+            examples.add_row(*map(escape, cells))
         console.print(examples)
     odd = Table("odd", "questions", "ids of the first")
     for thing in found.odd:
-        odd.add_row(thing.what, str(thing.questions), _cell(", ".join(thing.ids)))
+        odd.add_row(thing.what, str(thing.questions), escape(", ".join(thing.ids)))
     console.print(odd if found.odd else "nothing odd was found")
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return _cell(", ".join(f"{name}: {count:,}" for name, count in counts.items()))
-
-
-def _cell(text: str) -> str:
-    """A text of a file as a cell: it can neither mark itself up nor move the cursor."""
-    return escape(printable(text))
+    return escape(", ".join(f"{name}: {count:,}" for name, count in counts.items()))
 
 
 def _range(values: tuple[float, float, float]) -> str:

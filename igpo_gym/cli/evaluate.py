@@ -344,7 +344,6 @@ def _print_differences(file: Path, decided: Mapping[str, Any], scores: Mapping[s
 
     from igpo_gym.benchmark.evaluation.card import differences, read_card
     from igpo_gym.benchmark.report import json_text
-    from igpo_gym.text import printable
 
     then = read_card(file)
     now = json.loads(json_text({"decided_by": decided, "scores": scores}))
@@ -353,4 +352,4 @@ def _print_differences(file: Path, decided: Mapping[str, Any], scores: Mapping[s
         if not found:
             console.print(f"{what}: as on {file}", markup=False)
         for line in found:
-            console.print(f"other than on {file}: {printable(line)}", markup=False)
+            console.print(f"other than on {file}: {line}", markup=False)

@@ -80,7 +80,6 @@ def play(
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.play.episodes import Episodes
     from igpo_gym.storage import check_writable
-    from igpo_gym.text import printable
 
     if out is not None:
         check_writable(out, *named_files(config, agent))
@@ -109,7 +108,7 @@ def play(
             return
         engine.settle(engine.play([episode], [message]))
         console.print(moment(episode, len(episode.turns)))
-    gold = printable(" or ".join(episode.question.answers))
+    gold = " or ".join(episode.question.answers)
     console.print(f"{episode.end}: F1 {score('f1', episode):.2f}; gold answer: {gold}", markup=False)
     record([episode])
     if out is not None:

@@ -61,7 +61,7 @@ def import_transcripts(
     from igpo_gym.agents.rollouts.transcripts.own import SETTINGS
     from igpo_gym.specs import named_paths
     from igpo_gym.storage import check_writable, written_file
-    from igpo_gym.text import printable, without_credentials
+    from igpo_gym.text import without_credentials
 
     unread: list[str] = []
     problems = 0
@@ -94,7 +94,7 @@ def import_transcripts(
     if problems:
         console.print(f"{problems} records cannot be read:", markup=False)
         for problem in unread:
-            console.print(f"  {printable(problem)}", markup=False, soft_wrap=True)
+            console.print(f"  {problem}", markup=False, soft_wrap=True)
         if problems > len(unread):
             console.print(f"  and {problems - len(unread)} more", markup=False)
 
@@ -193,14 +193,13 @@ _VALUES: dict[str, Callable[[Episode], float]] = {
 def _print_episode(episode: Episode) -> None:
     from igpo_gym.data.scores import scores
     from igpo_gym.envs.render import dialogue
-    from igpo_gym.text import printable
 
     question = episode.question
     came = episode.imported
     source = f" (imported: layout {came.get('layout')}, {came.get('place')})" if came else ""
-    console.rule(escape(printable(f"{question.id}, attempt {episode.attempt}{source}")))
+    console.rule(escape(f"{question.id}, attempt {episode.attempt}{source}"))
     console.print(dialogue(episode))
-    gold = printable(" or ".join(question.answers))
+    gold = " or ".join(question.answers)
     returned = f"; return {episode.total_reward:+.3f}" if episode.rewards else ""
     f1 = scores(episode)["f1"]
     console.print(f"{episode.end}: F1 {f1:.2f}{returned}; gold answer: {gold}", markup=False)

@@ -7,13 +7,13 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
 from igpo_gym.episode import Answer, Belief, Episode, Turn
 from igpo_gym.libraries import needs
-from igpo_gym.text import printable
+from igpo_gym.terminal import Terminal
 
 _BAR_WIDTH = 30
 
@@ -24,7 +24,7 @@ _COLUMNS, _ROWS, _FONT_SIZE = 100, 40, 14
 _BACKGROUND, _INK = (250, 250, 250), (30, 30, 30)
 
 
-class Screen(Console):
+class Screen(Terminal):
     """The terminal. One that was closed is an OSError, and does not end the program as it does with rich."""
 
     def on_broken_pipe(self) -> None:
@@ -42,7 +42,7 @@ def moment(episode: Episode, turn: int) -> RenderableType:
     parts: list[RenderableType] = []
     if turn == 0:
         messages = (segment.text.strip() for segment in episode.prompt)
-        parts.append(Panel(Text(printable("\n\n".join(filter(None, messages))))))
+        parts.append(Panel(Text("\n\n".join(filter(None, messages)))))
     else:
         parts.append(turn_panel(episode.turns[turn - 1], turn))
         if turn <= len(episode.rewards):  # an imported episode was paid nothing
@@ -56,10 +56,8 @@ def moment(episode: Episode, turn: int) -> RenderableType:
 
 def turn_panel(turn: Turn, number: int) -> RenderableType:
     """One message of the agent, with the environment's reply."""
-    said = Text(
-        printable(turn.message.strip()), style="bold green" if isinstance(turn.action, Answer) else "cyan"
-    )
-    body = Group(said, Text(printable(turn.observation.strip()))) if turn.observation else said
+    said = Text(turn.message.strip(), style="bold green" if isinstance(turn.action, Answer) else "cyan")
+    body = Group(said, Text(turn.observation.strip())) if turn.observation else said
     return Panel(body, title=f"turn {number}", title_align="left")
 
 
@@ -103,7 +101,7 @@ def picture(episode: Episode) -> Picture:
 
 
 def _text(episode: Episode, width: int, colored: bool) -> str:
-    console = Console(
+    console = Terminal(
         file=io.StringIO(), force_terminal=colored, width=width, color_system="standard" if colored else None
     )
     with console.capture() as capture:
