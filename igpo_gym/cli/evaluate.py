@@ -56,7 +56,10 @@ def _from_card(context: typer.Context, file: Path | None) -> Path | None:
 
         with explained():
             names = {str(each.name) for each in context.command.params} - {*NOT_IN_CARDS}
-            preset(context, file, read_card(file)["settings"], names)
+            settings = dict(read_card(file)["settings"])
+            if isinstance(places := settings.get("search"), list) and len(set(map(str, places))) == 1:
+                settings["search"] = places[:1]  # that of any sets
+            preset(context, file, settings, names)
     return file
 
 
@@ -154,7 +157,7 @@ def evaluate(
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
     configs = [replace(config, questions=spec, search=place) for spec, place in sets]
     played = [played_by(agent, each) for each in configs]
-    _check_questions(agent, played)
+    _check_questions(agent, played, () if clear_text else listed(metrics))
     if estimate:
         _estimate(agent, played, sampling, episodes, attempts, batch_size, out)
         return
@@ -210,21 +213,28 @@ def _sets(questions: Sequence[str], search: Sequence[str] | None) -> list[tuple[
     places = [None if place == "none" else place for place in search or ["none"]]
     if len(places) not in (1, len(specs)):
         raise SpecError(
-            f"{len(places)} times --search for {len(specs)} sets of questions: give one for all of them, or "
-            "one for each"
+            f"{len(places)} retrievers for {len(specs)} sets of questions: give --search once for all of "
+            "them, or once for each"
         )
     return list(zip(specs, places * len(specs) if len(places) == 1 else places, strict=True))
 
 
-def _check_questions(agent: str, configs: Sequence[EnvConfig]) -> None:
-    """Raise what is wrong with any set of questions, before anything else is loaded."""
+def _check_questions(agent: str, configs: Sequence[EnvConfig], metrics: Sequence[str]) -> None:
+    """Raise what is wrong with any set of questions, before anything else is loaded.
+
+    ``metrics`` are those that records of protected questions have to tell, since they hold no texts.
+    """
     from igpo_gym.data import resolve_questions
     from igpo_gym.data.evidence import require_evidence
+    from igpo_gym.data.scores import require_told
     from igpo_gym.tools.evidence import GOLD_EVIDENCE
 
     with console.status("loading questions"):
         for config in configs:
             question_set = resolve_questions(config.questions)
+            if any(question.protected for question in question_set.questions):
+                for metric in metrics:
+                    require_told(metric, question_set.name)
             if config.tools == GOLD_EVIDENCE:
                 require_evidence(without_credentials(agent), question_set)
 

@@ -31,6 +31,8 @@ class Layout:
     """The module in :mod:`igpo_gym.data.sets`."""
     tells: tuple[str, ...]
     """The fields that a record has; ``a|b`` is either."""
+    within: str = ""
+    """Of these the one that is an object; ``a|b`` is either."""
     alone: bool = False
     """Whether it has no other fields."""
     table: bool | None = None
@@ -46,6 +48,8 @@ class Layout:
             return False
         names = {name.lower() for name in fields} if self.any_case else set(fields)
         there = all(not names.isdisjoint(each.split("|")) for each in self.tells)
+        if self.within and not any(isinstance(fields.get(name), dict) for name in self.within.split("|")):
+            return False
         return there and (not self.alone or len(fields) == len(self.tells))
 
     def question(self, row: Row, corpus: Corpus) -> Question | None:
@@ -62,7 +66,12 @@ LAYOUTS = (
     Layout("strategyqa", "strategyqa", ("qid", "question", "decomposition|facts")),
     Layout("fanoutqa", "fanoutqa", ("id", "question", "decomposition|necessary_evidence")),
     Layout("verl", "verl", ("data_source", "reward_model")),
-    Layout("triviaqa", "triviaqa", ("QuestionId|question_id", "Question|question", "Answer|answer")),
+    Layout(
+        "triviaqa",
+        "triviaqa",
+        ("QuestionId|question_id", "Question|question", "Answer|answer"),
+        within="Answer|answer",
+    ),
     Layout("popqa", "popqa", ("question", "possible_answers")),
     Layout("browsecomp", "browsecomp", ("problem", "answer", "canary")),
     Layout("browsecomp-plus", "browsecomp", ("query_id", "query", "answer"), reader="plus_question"),

@@ -171,11 +171,22 @@ def kind_of(path: Path, within: str = "", file: BufferedReader | None = None) ->
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):
         return "array"
-    if within and text.startswith(b"{") and re.search(rb'"%s"\s*:' % within.encode(), text):
+    if within and text.startswith(b"{") and _holds_all(text, within):
         return "object"
     if text and not text.startswith(b"{") and ".json" not in "".join(path.suffixes):
         return "table"
     return "lines"
+
+
+def _holds_all(text: bytes, within: str) -> bool:
+    """Whether the beginning of a file is that of a JSON object with the records in a field, not of a line."""
+    first, _, others = text.partition(b"\n")
+    try:
+        records = json.loads(first).get(within)
+    except (ValueError, RecursionError):  # the line ends further on
+        return re.search(rb'"%s"\s*:' % within.encode(), text) is not None
+    alone = isinstance(records, list) and all(isinstance(record, dict) for record in records)
+    return alone and not others.strip()
 
 
 def first_row(path: Path, within: str = "") -> Row | None:
@@ -192,7 +203,7 @@ def first_row(path: Path, within: str = "") -> Row | None:
 def table_rows(
     path: Path, columns: Collection[str] = (), file: BufferedReader | None = None
 ) -> Iterator[Row]:
-    """The lines of a table by the names in its first line.
+    """The lines of a table by the names in its first line, no two of which differ by capitals alone.
 
     A cell that is empty is a field that is not there, except in ``columns``. Columns stand apart by tabs
     where the first line has one, else by commas. A cell may hold lines of its own; a row's number is that of
@@ -209,8 +220,9 @@ def table_rows(
         for cells in reader:
             if names is None:
                 names = [name.strip() for name in cells]
-                if repeated := [name for name, count in Counter(names).items() if name and count > 1]:
-                    places = [str(place) for place, name in enumerate(names, 1) if name == repeated[0]]
+                lowered = [name.lower() for name in names]
+                if repeated := [name for name, count in Counter(lowered).items() if name and count > 1]:
+                    places = [str(place) for place, name in enumerate(lowered, 1) if name == repeated[0]]
                     raise DataError(
                         path, f"columns {' and '.join(places)} have one name; {NAMES_COLUMNS}", number
                     )

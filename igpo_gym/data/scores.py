@@ -37,6 +37,7 @@ from igpo_gym.data.mlqa import check_language, mlqa_exact_match, mlqa_f1
 from igpo_gym.data.parts import share_of_parts
 from igpo_gym.data.protection import hidden
 from igpo_gym.episode import Episode
+from igpo_gym.errors import SpecError
 from igpo_gym.numbers import finite_number
 from igpo_gym.parameters import make, read_call
 from igpo_gym.text import restored
@@ -195,6 +196,16 @@ def told(metric: str | Metric, episode: Episode) -> float | None:
         return score(metric, episode)
     known: float | None = episode.extra["sealed"].get(resolve_metric(metric).name)
     return known
+
+
+def require_told(metric: str | Metric, questions: str) -> None:
+    """Raise SpecError for a metric that records of protected ``questions`` do not tell."""
+    name = resolve_metric(metric).name
+    if name not in (known := (*_PLAIN, OWN.name)):
+        raise SpecError(
+            f"records of {questions}, which is protected, hold no texts that {name} could compare: give "
+            f"--clear-text, or of the metrics {', '.join(known)}"
+        )
 
 
 def scores(episode: Episode) -> dict[str, float]:

@@ -226,7 +226,7 @@ def test_each_set_has_a_search_of_its_own(place: Path) -> None:
     assert {id_ for name, id_ in found if name} <= {p.id for p in PASSAGES}
     assert "bring no passages to search" in run(*sets, "--out", "b.jsonl", code=2)
     three = [part for _ in range(3) for part in ("--search", "none")]
-    assert "3 times --search for 2 sets" in run(*sets, *three, "--out", "b.jsonl", code=2)
+    assert "3 retrievers for 2 sets" in run(*sets, *three, "--out", "b.jsonl", code=2)
     assert "are given twice" in run("--questions", f"{WORLD} + {WORLD}", "--out", "b.jsonl", code=2)
 
 
@@ -339,6 +339,8 @@ def test_a_card_runs_the_same_again(place: Path) -> None:
     assert "the figures: as on a.card.json" in output
     assert records("a.again.jsonl") == records("a.jsonl")
     assert json.loads(Path("a.again.card.json").read_text()) == card
+    run("--like", "a.card.json", "--questions", WORLD, "--out", "one.jsonl")
+    assert records("one.jsonl") == records("a.jsonl")[:7]
     # The command line comes before the card, and what differs is named.
     output = run("--like", "a.card.json", "--top-k", "1", "--out", "b.jsonl")
     assert records("b.jsonl")[0]["settings"]["top_k"] == 1

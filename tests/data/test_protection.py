@@ -120,6 +120,17 @@ def test_an_evaluation_writes_them_where_that_is_asked_for_alone(files: Path) ->
         assert SECRETS[0] not in (files / out.replace(".jsonl", ".card.json")).read_text()
 
 
+def test_a_metric_that_hashes_cannot_tell_is_refused_before_it_plays(files: Path) -> None:
+    options = ("--agent", "blabber", "--questions", "browsecomp:input/bc.csv", "--scorer", "none")
+    search = ("--search", "bm25:input/corpus.jsonl", "--metrics", "em,em_mlqa(language=de)")
+    told = CliRunner().invoke(app, ["eval", *options, *search, "--out", "a.jsonl"], env={"COLUMNS": "300"})
+    assert told.exit_code == 2, told.output
+    assert "hold no texts that em_mlqa(language=de) could compare: give --clear-text" in told.output
+    assert not Path("a.jsonl").exists()
+    told = CliRunner().invoke(app, ["eval", *options, *search, "--out", "a.jsonl", "--clear-text"])
+    assert told.exit_code == 0, told.output
+
+
 def test_a_comparison_of_clear_recordings_writes_none(files: Path) -> None:
     for out in ("one.jsonl", "two.jsonl"):
         rollout(out, "--clear-text", command="eval")

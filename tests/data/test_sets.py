@@ -891,9 +891,54 @@ def test_two_columns_of_one_name_are_refused_and_unnamed_ones_are_not(tmp_path: 
     path = tmp_path / "sheet.csv"
     path.write_text("question,answer,,\nWhere?,Danzig,,\n")
     assert resolve_questions(f"csv:{path}").questions[0].answers == ("Danzig",)
-    path.write_text("question,answer,answer\nWhere?,Danzig,Elbing\n")
-    with pytest.raises(DataError, match=r"sheet\.csv, line 1: columns 2 and 3 have one name"):
-        resolve_questions(f"csv:{path}")
+    for name in ("answer", "Answer"):
+        path.write_text(f"question,answer,{name}\nWhere?,Danzig,Elbing\n")
+        with pytest.raises(DataError, match=r"sheet\.csv, line 1: columns 2 and 3 have one name"):
+            resolve_questions(f"csv:{path}")
+
+
+def test_a_plain_file_with_ids_of_questions_is_none_of_triviaqa(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    for answer in ({"answer": "Danzig"}, {"answers": ["Danzig"]}):
+        for name in ("question_id", "qid", "_id"):
+            path.write_text(lines({name: "a7", "question": "Where?", **answer}))
+            found = resolve_questions(str(path))
+            assert found.name.startswith("jsonl:")
+            assert [(each.id, each.answers) for each in found.questions] == [("a7", ("Danzig",))]
+    table = tmp_path / "mine.csv"
+    table.write_text("question_id,question,answer\na7,Where?,Danzig\n")
+    assert resolve_questions(str(table)).questions[0].id == "a7"
+
+
+def test_evidence_in_a_cell_may_be_a_number_or_a_list_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('question,answers,evidence\nWhere?,Danzig,12\nWho?,"[1927, true]","[12, 13]"\n')
+    first, second = resolve_questions(str(path)).questions
+    assert (first.evidence, second.evidence, second.answers) == (("12",), ("12", "13"), ("1927", "yes"))
+
+
+def test_lines_with_a_field_of_the_name_of_triviaqas_are_lines(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    for data in ([1], [{"a": 1}], "x"):
+        path.write_text(lines(*({"question": f"{n}?", "answers": ["x"], "Data": data} for n in range(2))))
+        assert len(resolve_questions(str(path)).questions) == 2
+    path.write_text(lines({"question": "?", "answers": ["x"], "Data": [1]}))
+    assert len(resolve_questions(str(path)).questions) == 1
+    path.write_text(json.dumps(TRIVIAQA, indent=4))
+    assert resolve_questions(str(path)).name.startswith("triviaqa:")
+
+
+def test_a_file_of_flashrag_in_the_hubs_cache_is_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob, link = tmp_path / "blobs" / "f00", tmp_path / "snapshots" / "abc" / "nq" / "dev.jsonl"
+    for folder in (blob.parent, link.parent):
+        folder.mkdir(parents=True)
+    blob.write_text(lines(FLASHRAG))
+    link.symlink_to(blob)
+    assert resolve_questions(f"flashrag:{link}").questions[0].source == "nq"
+    monkeypatch.chdir(link.parent)
+    assert resolve_questions("flashrag:dev.jsonl").questions[0].source == "nq"
 
 
 def test_blank_aliases_that_owners_left_in_are_no_answers(tmp_path: Path) -> None:

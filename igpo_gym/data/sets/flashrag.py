@@ -23,7 +23,8 @@ SPLITS = frozenset({"train", "dev", "test", "valid", "validation"})
 def load_flashrag(path: str | Path) -> QuestionSet:
     """The questions of a FlashRAG file. DataError, with the line, for what is not one."""
     name = Path(path).name.partition(".")[0]
-    source = Path(path).resolve().parent.name if name in SPLITS else name
+    # The folder is resolved, and not the file: in the hub's cache that is a link into a folder of blobs.
+    source = Path(path).parent.resolve().name if name in SPLITS else name
     return read_set("flashrag", path, lambda row, corpus: question(row, corpus, source))
 
 

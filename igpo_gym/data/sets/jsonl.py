@@ -1,10 +1,10 @@
 """Questions from plain JSON: ``{"id", "question", "answers"}`` a line (or an entry of an array).
 
 ``golden_answers`` (as FlashRAG and Search-R1 have it) or ``answer`` will do for ``answers``, and one
-answer for a list of one. Optional: ``id`` or ``idx`` (the line number if absent), ``evidence`` (passage
-ids in the order of the hops), ``evidence_texts`` (for each what a passage has to say to be it), ``hops``,
-``source`` (the file's name up to its first dot if absent), ``parts`` (the texts of an answer in
-parts, for the metrics that count them).
+answer for a list of one. Optional: ``id``, ``idx``, ``_id``, ``qid`` or ``question_id`` (the line number if
+absent), ``evidence`` (passage ids in the order of the hops), ``evidence_texts`` (for each what a passage has
+to say to be it), ``hops``, ``source`` (the file's name up to its first dot if absent), ``parts`` (the texts
+of an answer in parts, for the metrics that count them).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def question(row: Row, corpus: Corpus, source: str = "") -> Question:
     """A record's question."""
     evidence, evidence_texts = _evidence(row)
     return Question(
-        id=row.id("id", "idx"),
+        id=row.id("id", "idx", "_id", "qid", "question_id"),
         text=row.text("question"),
         answers=row.answers("answers", "golden_answers", "answer"),
         evidence=evidence,

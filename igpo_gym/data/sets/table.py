@@ -1,8 +1,8 @@
 """Questions from a table of one's own, CSV or with tabs: ``question`` and ``answer`` or ``answers``.
 
-``answers`` may be a JSON list in its cell. Optional columns: ``id`` (the line number if absent),
-``evidence`` (a passage id, or a JSON list of such), ``hops``, ``source`` (the file's name up to its first
-dot if absent). Capitals in the names of columns do not matter.
+``answers`` may be a JSON list in its cell. Optional columns: ``id`` (or another name of
+it as in JSON; the line number if absent), ``evidence`` (a passage id, or a JSON list of such), ``hops``,
+``source`` (the file's name up to its first dot if absent). Capitals in the names of columns do not matter.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ def question(row: Row, corpus: Corpus, source: str = "") -> Question:
     for name in ("answers", "golden_answers", "evidence"):
         with suppress(ValueError, TypeError, RecursionError):
             if isinstance(found := parse_json(fields.get(name, "")), list):
-                fields[name] = found
+                fields[name] = [str(each) if type(each) is int else each for each in found]
     return jsonl.question(replace(row, fields=fields), corpus, source)
