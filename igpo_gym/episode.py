@@ -540,6 +540,11 @@ class Episode:
         return sum(self.turn_rewards)
 
     @property
+    def unread(self) -> frozenset[int]:
+        """The states (0: the prompt) that the scorer could not read, with the belief of the one before."""
+        return frozenset(self.extra.get(UNREAD, ()))
+
+    @property
     def belief_gain(self) -> float | None:
         """The last belief less the first, in probability; None where no scorer is at work."""
         return self.beliefs[-1].prob - self.beliefs[0].prob if self.beliefs else None

@@ -209,8 +209,8 @@ class Tally:
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Count what an episode is paid."""
-        if states := line.get(UNREAD):
-            self.unread["prompts" if 0 in states else "episodes"] += 1
+        if line.get(UNREAD):
+            self.unread["episodes" if line["rewards"] else "prompts"] += 1
         unit = f"{line['questions']}: {line['question_id']}"  # sets may share ids
         for name, paid in line["rewards"].items():
             self.returns[name].add(paid["return"], unit)

@@ -107,7 +107,7 @@ def _priced(
         _believe(copies, instruments, due, partial)
         measured = _measured(batch, due)
         for episode, copy, values in zip(batch, copies, measured, strict=True):
-            if 0 in copy.extra.get(UNREAD, ()):
+            if 0 in copy.unread:
                 yield Priced(copy, {})
                 continue
             _take_recorded(copy, episode, values, instruments, due)
@@ -183,6 +183,8 @@ def _take_recorded(
         copy.beliefs = list(episode.beliefs)
         if MIXED_WEIGHTS in episode.extra:
             copy.extra[MIXED_WEIGHTS] = episode.extra[MIXED_WEIGHTS]
+        if unread := episode.unread | copy.unread:
+            copy.extra[UNREAD] = sorted(unread)
     # Beliefs of two models must not meet in one difference.
     kept = [
         {view: belief for view, belief in state.items() if instruments.model(view) is None}

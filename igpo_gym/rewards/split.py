@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igpo_gym.episode import UNREAD, EndReason, Episode
+from igpo_gym.episode import EndReason, Episode
 from igpo_gym.rewards.functions import RewardFunction, finite
 
 
@@ -97,7 +97,7 @@ def counted_turns(episode: Episode, reward: RewardFunction) -> list[bool]:
     """Of each turn, whether it has a gain: whether its state was read, and not all terms that pay gains leave
     it out."""
     filters = [term.counts for _, term in reward.terms if not term.outcome]
-    unread = episode.extra.get(UNREAD, ())
+    unread = episode.unread
     return [
         turn not in unread
         and (not filters or any(counts is None or counts(episode, turn) for counts in filters))

@@ -93,9 +93,10 @@ def summary(shown: Shown) -> dict[str, Any]:
         "set": without_credentials(str(settings.get("questions") or episode.question.source)),
         "scores": scores(episode),
         "beliefs": beliefs,
+        "unread": sorted(episode.unread),
         "gain": episode.belief_gain,
         "returns": {
-            name: math.fsum(value for terms in paid.terms for value in terms.values())
+            name: sum(value for terms in paid.terms for value in terms.values())
             for name, paid in shown.paid.items()
         },
     }

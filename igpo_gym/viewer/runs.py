@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from igpo_gym.agents.rollouts.branches import Leaf, compared
-from igpo_gym.agents.rollouts.records import MALFORMED, read_recordings, recorded_split, what_is_wrong
+from igpo_gym.agents.rollouts.records import (
+    MALFORMED,
+    check_unread,
+    read_recordings,
+    recorded_split,
+    what_is_wrong,
+)
 from igpo_gym.agents.training.advantages import advantages, turn_states
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, resolve_estimator
 from igpo_gym.data.files import require_file
@@ -204,6 +210,7 @@ def _priced(file: Path, run: ShownRun, start: int) -> list[dict[str, Paid]]:
                 record = json.loads(line)
                 if not _is_about(record, own):
                     raise ValueError(f"it is not about that line of {run.name}, the recording in front of it")
+                check_unread(record)
                 turns = _turns(record["rewards"], own.episode)
             except MALFORMED as problem:
                 raise DataError(

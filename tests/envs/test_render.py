@@ -34,6 +34,17 @@ def test_an_episode_without_beliefs_has_no_bars(engine: Engine) -> None:
     assert "belief" not in ansi(episode)
 
 
+def test_a_turn_that_the_scorer_could_not_read_has_no_gain(engine: Engine) -> None:
+    (episode,) = engine.begin([QUESTIONS[1]])
+    engine.start([episode])
+    for message in ("<search>Günter Grass writer</search>", "hm"):
+        engine.settle(engine.play([episode], [message]))
+    episode.extra["unread"] = [1]
+    text = plain(ansi(episode, 140))
+    assert "0.182 (of the turn before: the scorer could not read this one)" in text
+    assert text.count("(+0.000)") == 1  # of the second
+
+
 def test_control_characters_do_not_reach_the_terminal(engine: Engine) -> None:
     (episode,) = engine.begin([Question("1", "Who\x1b]0;title\x07?", ("A",))])
     engine.start([episode])

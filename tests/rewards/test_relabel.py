@@ -138,6 +138,15 @@ def test_what_the_scorer_cannot_read_has_no_gain_and_is_told(engine: Engine, bat
     gains = split(paid, resolve_reward("igpo")).gains
     assert gains == (pytest.approx(whole.rewards["igpo"][0]["gain"]), None)
     assert all("unread" not in each.episode.extra for each in rest if each.episode.states < 3)
+    # What is priced by recorded beliefs has no more gains than they tell of, and says so.
+    (recorded,) = relabel([paid], ["igpo"], "none")
+    assert recorded.episode.extra["unread"] == [2]
+    assert (
+        split(dataclasses.replace(paid, rewards=recorded.rewards["igpo"]), resolve_reward("igpo")).gains
+        == gains
+    )
+    (anew,) = relabel([paid], ["igpo"], MentionScorer())
+    assert "unread" not in anew.episode.extra
 
     asked = dataclasses.replace(long, prompt=(dataclasses.replace(long.prompt[0], text="x" * 9999),))
     with pytest.raises(PromptTooLongError, match=f"the prompt of '{long.question.id}'"):

@@ -169,6 +169,17 @@ def test_an_episode_shows_what_it_was_paid(tab: Any, page: Path) -> None:
     assert "✓ right" in tab.locator(".verdict").inner_text()
 
 
+def test_a_turn_that_the_scorer_could_not_read_has_no_gain(tab: Any, tmp_path: Path, engine: Engine) -> None:
+    episode = play(engine, 1, SEARCH, AGAIN, RIGHT)
+    episode.extra["unread"] = [2]
+    write_page(tmp_path / "page.html", read_runs([write(tmp_path / "a.jsonl", [episode])]))
+    tab.goto(url(tmp_path / "page.html", "#/episode/1.q-birth.1"))
+    gains = [tab.locator(f"#turn-{turn} .belief-now dd").last.inner_text() for turn in (1, 2)]
+    assert gains[0] != "–" == gains[1]
+    assert "the scorer could not read this one" in tab.locator("#turn-2 aside").inner_text()
+    assert tab.get_by_role("button", name=re.compile("^Turn 2: .*, not read by the scorer$")).count() == 1
+
+
 def test_tokens_are_shaded(tab: Any, tmp_path: Path, engine: Engine) -> None:
     episode = play(engine, 0, SEARCH, WRONG)
     said = Segment(

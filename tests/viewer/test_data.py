@@ -99,6 +99,20 @@ def test_episodes_without_a_scorer_or_rewards(tmp_path: Path, engine: Engine) ->
     assert data.details[0]["rewards"] == {}
 
 
+def test_a_turn_that_the_scorer_could_not_read_is_told(tmp_path: Path, engine: Engine) -> None:
+    episode = play(engine, 1, SEARCH, AGAIN, RIGHT)
+    episode.extra["unread"] = [2]
+    data = page_data(read_runs([write(tmp_path / "a.jsonl", [episode, play(engine, 0, WRONG)])]))
+    assert [each["unread"] for each in data.summary["episodes"]] == [[2], []]
+
+
+def test_rewards_beyond_floats_are_none(tmp_path: Path, engine: Engine) -> None:
+    episode = play(engine, 1, SEARCH, RIGHT)
+    episode.rewards[:] = [{"x": 1.7e308}, {"x": 1.7e308}]
+    data = page_data(read_runs([write(tmp_path / "a.jsonl", [episode], None, reward="x")]))
+    assert json.loads(as_json(data.summary))["episodes"][0]["returns"] == {"x": None}
+
+
 def test_protected_questions_show_hashes(tmp_path: Path, engine: Engine) -> None:
     episode = play(engine, 1, SEARCH, RIGHT)
     episode.question = replace(QUESTIONS[1], protected=True)

@@ -23,6 +23,7 @@ from igpo_gym.data.files import parse_json, require_file
 from igpo_gym.data.protection import hidden, sealed
 from igpo_gym.data.scores import JUDGE, OWN, all_scores, scores
 from igpo_gym.episode import (
+    UNREAD,
     Action,
     Answer,
     Belief,
@@ -159,6 +160,7 @@ def from_record(record: Mapping[str, Any]) -> Episode:
     if not record["turns"]:
         raise ValueError("an episode without turns")
     fields = version1_fields(record) if record["format"] == 1 else record
+    check_unread(fields)
     episode = Episode(
         question=_question(fields["question"]),
         prompt=tuple(map(_segment, fields["prompt"])),
@@ -175,6 +177,13 @@ def from_record(record: Mapping[str, Any]) -> Episode:
         extra={name: value for name, value in fields.items() if name not in _KNOWN},
     )
     return checked(episode)
+
+
+def check_unread(record: Mapping[str, Any]) -> None:
+    """Raise TypeError where a record tells of states that the scorer could not read, but not by number."""
+    unread = record.get(UNREAD, [])
+    if not isinstance(unread, list) or not all(type(state) is int for state in unread):
+        raise TypeError(f"{UNREAD} must be a list of the numbers of states")
 
 
 def _question_record(question: Question) -> dict[str, Any]:

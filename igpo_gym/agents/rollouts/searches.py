@@ -9,7 +9,7 @@ import numpy as np
 
 from igpo_gym.agents.rollouts.summary import Values
 from igpo_gym.data.scores import Metric, told
-from igpo_gym.episode import UNREAD, Episode, ToolCalls
+from igpo_gym.episode import Episode, ToolCalls
 from igpo_gym.statistics import SHARE, Estimate, auc, estimate, mean_over
 
 RIGHT = 0.5
@@ -91,9 +91,8 @@ def searches(episodes: Iterable[tuple[str, Episode]], metric: str | Metric = "em
         found.unmeasured += not episode.beliefs
         beliefs = [belief.prob for belief in episode.beliefs]
         question = f"{name_of_set}: {episode.question.id}"  # sets may share ids
-        unread = episode.extra.get(UNREAD, ())
         for turn, belief in enumerate(beliefs):
-            if turn in unread:
+            if turn in episode.unread:
                 break  # the belief is that of the state before
             found.curves[right].setdefault(turn, Values()).add(belief, question)
         for name, value in _values(episode, beliefs):
@@ -104,9 +103,8 @@ def searches(episodes: Iterable[tuple[str, Episode]], metric: str | Metric = "em
 
 def _values(episode: Episode, beliefs: list[float]) -> Iterator[tuple[str, float]]:
     gains = zip(episode.turns, beliefs, beliefs[1:], strict=False)  # an answer has no belief after it
-    unread = episode.extra.get(UNREAD, ())
     for number, (turn, before, after) in enumerate(gains, 1):
-        if isinstance(turn.action, ToolCalls) and not turn.failed and number not in unread:
+        if isinstance(turn.action, ToolCalls) and not turn.failed and number not in episode.unread:
             yield PREDICTORS[0], after - before
     if beliefs:
         yield PREDICTORS[1], beliefs[-1] - beliefs[0]

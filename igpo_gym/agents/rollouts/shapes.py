@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -11,12 +12,16 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 T = TypeVar("T")
 
+_LARGEST = sys.float_info.max
+"""Whole numbers beyond this are no floats, and nothing computes with them."""
+
 
 def checked(value: T) -> T:
     """A dataclass's instance as it was given. TypeError for a value of a wrong type, naming the field alone:
     the value may be a gold answer.
 
-    The values within are checked as well. A whole number may stand for a float; a bool is no number.
+    The values within are checked as well. A whole number may stand for a float, if it is none too large for
+    one; a bool is no number.
 
     >>> from igpo_gym.episode import Passage
     >>> checked(Passage("1", "Danzig", "A port.")).title
@@ -68,7 +73,7 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     if isinstance(hint, type) and is_dataclass(hint):
         return lambda value: type(value) is hint and checked(value) is value
     if hint is float:
-        return lambda value: type(value) is float or type(value) is int
+        return lambda value: type(value) is float or (type(value) is int and -_LARGEST <= value <= _LARGEST)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return lambda value: isinstance(value, hint)
     return lambda value: type(value) is hint

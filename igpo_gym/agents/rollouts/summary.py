@@ -97,6 +97,8 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
         summary.tool_turns.append(episode.tool_turns)
         summary.returns.append(episode.total_reward)
         for turn, belief in enumerate(episode.beliefs):
+            if turn in episode.unread:
+                break  # the belief is that of the state before
             summary.beliefs.setdefault(turn, Values()).add(belief.prob, episode.question.id)
         if episode.beliefs:
             for kind, gain in _gains(episode):
@@ -107,7 +109,7 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
 def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
     missing, paid = set(episode.question.evidence), as_paid(episode)
     for number, turn in enumerate(episode.turns, 1):
-        if not isinstance(turn.action, ToolCalls) or turn.failed:
+        if not isinstance(turn.action, ToolCalls) or turn.failed or number in episode.unread:
             continue
         found = missing & found_evidence(episode.question, turn.passages)
         missing -= found

@@ -48,7 +48,8 @@ function Curve({ episode, turn, views, onTurn }) {
   const label = (place) => {
     const belief = known(beliefs[place]) ? `belief ${fixed(beliefs[place], 3)}` : "no belief";
     const gain = place && known(rise[place - 1]) ? `, gain ${signed(rise[place - 1])}` : "";
-    return `${place ? `Turn ${place}` : "Prompt"}: ${belief}${gain}`;
+    const unread = episode.unread.includes(place) ? ", not read by the scorer" : "";
+    return `${place ? `Turn ${place}` : "Prompt"}: ${belief}${gain}${unread}`;
   };
   return html`<nav class="curve" aria-label="Turns, with the belief after each">
     <svg viewBox="0 0 1000 120" preserveAspectRatio="none" aria-hidden="true">

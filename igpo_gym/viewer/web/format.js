@@ -17,9 +17,10 @@ function action(turn) {
   return kind === "tools" ? calls.map(([tool, given]) => `${tool}: ${given}`).join("; ") : `${kind}: ${text}`;
 }
 
-// The gain of each turn in belief; null where the turn has none (an answer), or no scorer was at work.
+// The gain of each turn in belief; null where the turn has none (an answer), the scorer could not read it, or none was
+// at work.
 const gains = (episode) =>
   Array.from({ length: episode.turns }, (_, place) => {
     const [before, after] = episode.beliefs.slice(place, place + 2);
-    return known(after) ? after - before : null;
+    return known(after) && !episode.unread.includes(place + 1) ? after - before : null;
   });

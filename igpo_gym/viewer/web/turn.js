@@ -79,6 +79,7 @@ function Turn({ episode, own, place, current, tokens, scales }) {
         <dt>belief</dt><dd><${Bar} value=${belief} /></dd>
         <dt>gain</dt><dd><${Ink} value=${gain} scale=${scales.gain} /></dd>
       </dl>
+      ${episode.unread.includes(place + 1) && html`<p class="note">the belief is that of the turn before: the scorer could not read this one</p>`}
       <${Pay} rewards=${own.rewards} place=${place} scale=${scales.advantage} />
       <${Measured} values=${own.measured[place + 1]} />
     </aside>

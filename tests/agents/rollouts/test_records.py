@@ -179,6 +179,10 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str)
         ("question", 5),
         ("views", ["x"]),
         ("beliefs", [1]),
+        ("unread", 5),
+        ("unread", "abc"),
+        ("unread", [1.0]),
+        ("rewards", [{"gain": 10**400}, {"gain": 0.0}]),
     ],
 )
 def test_a_line_of_a_wrong_shape_is_told(engine: Engine, tmp_path: Path, field: str, value: object) -> None:

@@ -33,3 +33,11 @@ def test_the_values_of_two_episodes_by_hand(engine: Engine) -> None:
         "new evidence": Values([pytest.approx(gains[0])], ["q-birth"]),
         "no new evidence": Values([pytest.approx(gains[1])], ["q-birth"]),
     }
+
+
+def test_a_state_that_the_scorer_could_not_read_is_no_figure(engine: Engine) -> None:
+    episode = play(engine, 1, "<search>Günter Grass writer</search>", "<search>born</search>", "hm")
+    episode.extra["unread"] = [2, 3]
+    summary = summarize([episode])
+    assert sorted(summary.beliefs) == [0, 1]
+    assert [len(found.values) for found in summary.gains.values()] == [1]
