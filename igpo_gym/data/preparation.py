@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from igpo_gym.data.metrics import normalize
 from igpo_gym.data.subsets import digest
 from igpo_gym.data.wording import wording
 from igpo_gym.episode import Question
@@ -39,7 +40,7 @@ def prepare(
     ``tests`` (by name) asks, with the same text or the same wording (:mod:`igpo_gym.data.wording`); and with
     ``solved``, which says of each attempt at a question whether it was solved, one without attempts, one that
     was never and one that was always solved. What is left for ``validation`` is decided by a hash of the seed
-    and the wording: a share below 1, with which a question stays on its side whatever else is in the file, or
+    and the text: a share below 1, with which a question stays on its side whatever else is in the file, or
     a number of questions, those of the lowest hash.
 
     Raises SpecError for protected questions, and where nothing is left to train on.
@@ -63,7 +64,7 @@ def prepare(
             dropped.setdefault(reason, []).append(question.id)
         else:
             kept[text] = question
-    ranks = {text: digest(seed, text) for text in kept}
+    ranks = {text: _rank(seed, question) for text, question in kept.items()}
     if validation < 1:
         held = {text for text, rank in ranks.items() if rank < validation * 2**64}
     else:
@@ -77,6 +78,11 @@ def prepare(
         tuple(question for text, question in kept.items() if text in held),
         {reason: tuple(ids) for reason, ids in dropped.items()},
     )
+
+
+def _rank(seed: int, question: Question) -> int:
+    """By the metrics' normal form, which is as published: no version moves a question to another side."""
+    return digest(seed, normalize(question.text) or question.text.strip())
 
 
 def _reasons(
