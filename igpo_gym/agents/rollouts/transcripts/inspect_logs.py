@@ -36,7 +36,17 @@ def samples(path: Path) -> Iterator[Row]:
     except DataError:
         raise
     except Exception as problem:  # the library raises what it meets
-        raise DataError(path, f"not a whole log of Inspect after sample {number}: {problem!r:.200}") from None
+        raise DataError(
+            path, f"not a whole log of Inspect after sample {number}: {_told(problem):.200}"
+        ) from None
+
+
+def _told(problem: Exception) -> str:
+    """What the library raised. Of pydantic's errors the fields and what they should be: its own text shows
+    their values, which may be gold answers."""
+    if not callable(errors := getattr(problem, "errors", None)):
+        return repr(problem)
+    return ", ".join(f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in errors())
 
 
 def fits(fields: Mapping[str, Any]) -> bool:

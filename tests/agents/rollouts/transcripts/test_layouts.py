@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -216,6 +219,24 @@ def test_a_log_of_inspect_needs_its_library(tmp_path: Path) -> None:
     else:
         with pytest.raises(DataError, match="not a whole log of Inspect"):
             one(tmp_path / "a.eval")
+
+
+def test_an_error_about_a_log_of_inspect_shows_no_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pydantic = pytest.importorskip("pydantic")
+    sample = pydantic.create_model("Sample", target=(str | list[str], ...))
+
+    def read(*_: object, **__: object) -> Iterator[object]:
+        yield sample.model_validate({"target": {"answer": "Danzig"}})
+
+    monkeypatch.setitem(sys.modules, "inspect_ai", ModuleType("inspect_ai"))
+    monkeypatch.setitem(sys.modules, "inspect_ai.log", log := ModuleType("inspect_ai.log"))
+    monkeypatch.setattr(log, "read_eval_log_samples", read, raising=False)
+    (tmp_path / "a.eval").write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match=r"after sample 0: target\.str: string_type, ") as raised:
+        one(tmp_path / "a.eval")
+    assert "Danzig" not in str(raised.value)
 
 
 def test_own_records_are_what_they_were(tmp_path: Path, engine: Engine) -> None:
