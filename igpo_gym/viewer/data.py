@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from igpo_gym.agents.rollouts.branches import compared, steps_of
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, resolve_estimator
 from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.protection import hidden
@@ -44,6 +45,7 @@ def page_data(
     questions: dict[tuple[str, str], int] = {}
     told: list[dict[str, Any]] = []
     keys: set[str] = set()
+    groups: dict[tuple[int, Hashable], int] = {}
     data = Data()
     for number, run in enumerate(runs):
         rewards = list(dict.fromkeys(name for each in run.episodes for name in each.paid))
@@ -53,12 +55,14 @@ def page_data(
             if (question.id, question.text) not in questions:
                 questions[question.id, question.text] = len(questions)
                 told.append(asked(question))
+            group = number, compared(each.settings, each.episode)
             advantages = {name: values[place] for name, values in worth.items() if values[place]}
             data.summary.setdefault("episodes", []).append(
                 {
                     "key": _key(number, each.episode, keys),
                     "run": number,
                     "question": questions[question.id, question.text],
+                    "group": groups.setdefault(group, len(groups)),
                     **summary(each),
                 }
             )
@@ -85,6 +89,7 @@ def summary(shown: Shown) -> dict[str, Any]:
     beliefs = [belief.prob for belief in episode.beliefs]
     return {
         "attempt": episode.attempt,
+        "step": next((str(step) for step in steps_of(settings, episode) if step is not None), None),
         "branch": None if episode.branch is None else [episode.branch.attempt, episode.branch.turn],
         "end": episode.end or "running",
         "turns": len(episode.turns),

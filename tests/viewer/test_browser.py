@@ -101,6 +101,20 @@ def test_the_list_filters_by_choice(tab: Any, tmp_path: Path, engine: Engine) ->
     assert "no answer" in tab.locator("tbody .sub").inner_text()
 
 
+def test_what_is_not_told_can_be_chosen(tab: Any, tmp_path: Path, engine: Engine) -> None:
+    files = [
+        write(tmp_path / f"{agent}.jsonl", [play(engine, 1, RIGHT)], agent=agent) for agent in ("a", "b", "")
+    ]
+    joined = tmp_path / "joined.jsonl"
+    joined.write_text("".join(file.read_text() for file in files))
+    write_page(tmp_path / "page.html", read_runs([joined]))
+    tab.goto(url(tmp_path / "page.html"))
+    tab.locator("#choose-agent").select_option(label="(not told)")
+    assert tab.get_by_role("status").inner_text() == "1 of 3 episodes"
+    tab.locator("#choose-agent").select_option(label="all")
+    assert tab.get_by_role("status").inner_text() == "3 of 3 episodes"
+
+
 def test_the_list_sorts(tab: Any, page: Path) -> None:
     tab.goto(url(page))
     tab.get_by_role("button", name="Turns").click()
@@ -113,6 +127,12 @@ def test_the_list_sorts(tab: Any, page: Path) -> None:
     tab.get_by_role("button", name="Reward").click()
     rewards = tab.locator("tbody tr td:nth-child(4)").all_inner_texts()
     assert rewards == ["+1.000"] * 3 + ["0.000"] * 2
+    assert tab.locator("thead th").count() == tab.locator("thead button.sort").count()
+    tab.get_by_role("button", name="Belief").click()
+    told = tab.locator("tbody svg").evaluate_all(
+        "all => all.map(each => Number(each.ariaLabel.split(' ').pop()))"
+    )
+    assert told == sorted(told, reverse=True)
 
 
 def test_keys_lead_through_list_and_episodes(tab: Any, page: Path) -> None:
@@ -153,6 +173,35 @@ def test_a_link_leads_to_an_episode_and_turn(tab: Any, page: Path) -> None:
     assert heading(tab) == "There is no such episode here"
     tab.goto(url(page, "#/episode/%E0%A4%A"))
     assert heading(tab) == "There is no such episode here"
+
+
+def test_an_address_of_another_page_is_told(tab: Any, tmp_path: Path, engine: Engine) -> None:
+    files = [
+        write(tmp_path / f"{name}.jsonl", [play(engine, 1, SEARCH, each)])
+        for name, each in (("a", WRONG), ("b", RIGHT))
+    ]
+    lines = priced(tmp_path / "p.jsonl", "x", {("q-birth", 0): [{"x": 0.0}, {"x": 1.0}]})
+    out = tmp_path / "page.html"
+    write_page(out, read_runs([*files, lines]))
+    tab.goto(url(out, "#/rewards/1.q-birth.1"))  # it has one reward
+    assert heading(tab) == "There is no episode under two rewards here"
+    tab.goto(url(out, "#/rewards/2.q-birth.1"))
+    assert heading(tab) == "Where was the author of The Tin Drum born?"
+    tab.goto(url(out, "#/runs?measure=constructor"))
+    assert tab.locator("#measure").input_value() == "f1"
+
+
+def test_a_view_that_fails_does_not_end_the_page(tab: Any, page: Path) -> None:
+    tab.goto(url(page, "#/episode/1.q-birth.1"))
+    tab.evaluate("document.getElementById('e1').textContent = '{}'")
+    tab.goto(url(page, "#/episode/1.q-birth.2"))
+    assert heading(tab).startswith("There is no view that can be drawn (")
+    tab.goto(url(page, "#/episode/1.q-birth.1"))
+    assert "attempt 1" in tab.locator(".path").inner_text()
+    tab.goto(url(page, "#/episode/1.q-birth.2"))
+    assert heading(tab).startswith("There is no view that can be drawn (")
+    tab.goto(url(page, "#/"))
+    assert tab.get_by_role("status").inner_text() == "5 of 5 episodes"
 
 
 def test_an_episode_shows_what_it_was_paid(tab: Any, page: Path) -> None:
@@ -196,6 +245,9 @@ def test_tokens_are_shaded(tab: Any, tmp_path: Path, engine: Engine) -> None:
     shades = [each.evaluate("each => getComputedStyle(each).backgroundColor") for each in tokens.all()]
     assert shades[0] != shades[1]
     assert tokens.last.get_attribute("title") == "−7.000 nats, probability 0.001"
+    tab.locator("#turn-2 .tokens summary").click()
+    listed = tab.locator("#turn-2 .tokens tbody tr").last.inner_text().split("\t")
+    assert listed == ['"ogne</answer>"', "−7.000", "0.001"]
     table = tab.locator("table.answer-tokens").first
     assert table.locator("thead th").all_inner_texts() == ["after", "Günter", "Grass", "belief"]
     # (1 + mentions) / (10 + mentions) of each token, after the prompt

@@ -134,6 +134,23 @@ def test_keys_are_unlike(tmp_path: Path, engine: Engine) -> None:
     assert [each["question"] for each in data.summary["episodes"]] == [0, 1]
 
 
+def test_attempts_of_two_steps_are_apart(tmp_path: Path, engine: Engine) -> None:
+    episodes = [play(engine, 1, SEARCH, RIGHT) for _ in range(3)]
+    for step, episode in zip((1, 1, 2), episodes, strict=True):
+        episode.extra["step"] = step
+    episodes[1].attempt = 1
+    told = page_data(read_runs([write(tmp_path / "a.jsonl", episodes)])).summary["episodes"]
+    assert [(each["group"], each["attempt"], each["step"]) for each in told] == [
+        (0, 0, "1"),
+        (0, 1, "1"),
+        (1, 0, "2"),
+    ]
+    (alone,) = page_data(read_runs([write(tmp_path / "b.jsonl", [play(engine, 0, WRONG)])])).summary[
+        "episodes"
+    ]
+    assert alone["step"] is None
+
+
 def test_what_was_cut_is_told(tmp_path: Path, engine: Engine) -> None:
     episode = play(engine, 1, AGAIN, RIGHT)
     episode.turns[0] = replace(episode.turns[0], cut=1234)

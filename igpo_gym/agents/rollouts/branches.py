@@ -97,8 +97,13 @@ def grouped(episodes: Iterable[Episode], size: int) -> list[list[Episode]]:
 def compared(settings: Mapping[str, Any], episode: Episode) -> Hashable:
     """Whose attempts a recorded one is compared with: those at one question of one set, in one step of a
     trainer."""
-    steps = settings.get("step"), episode.extra.get("step")
-    return (str(settings.get("questions", "")), episode.question.id, *map(str, steps))
+    steps = map(str, steps_of(settings, episode))
+    return (str(settings.get("questions", "")), episode.question.id, *steps)
+
+
+def steps_of(settings: Mapping[str, Any], episode: Episode) -> tuple[Any, Any]:
+    """The step of a trainer, as a record's settings and as its episode tell it; None where they do not."""
+    return settings.get("step"), episode.extra.get("step")
 
 
 class Leaf(NamedTuple):

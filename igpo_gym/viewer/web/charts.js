@@ -72,15 +72,21 @@ function Curve({ episode, turn, views, onTurn }) {
 // Sampled tokens: the less likely, the darker.
 function Tokens({ tokens }) {
   const { texts, log_probs: values } = tokens;
-  const worst = values.indexOf(Math.min(...values));
+  const [open, setOpen] = useState(false);
+  const odds = (value) => (known(value) ? Math.exp(value) : null);
+  const worst = values.reduce((least, value, place) => (value < values[least] ? place : least), 0);
   return html`<div class="tokens">
     <p class="note">${counted(texts.length, "token")}, mean log-probability ${fixed(mean(values))};
       least likely ${JSON.stringify(texts[worst])} at ${fixed(values[worst])}</p>
     <p class="text">${texts.map((text, place) => {
       const depth = Math.min(-values[place] / 6, 1) || 0;
-      const told = `${fixed(values[place], 3)} nats, probability ${fixed(Math.exp(values[place]), 3)}`;
+      const told = `${fixed(values[place], 3)} nats, probability ${fixed(odds(values[place]), 3)}`;
       return html`<span class=${depth > 0.6 ? "token deep" : "token"} style=${{ "--depth": `${(depth * 100).toFixed(0)}%` }} title=${told}>${text}</span>`;
     })}</p>
+    <details onToggle=${(event) => setOpen(event.target.open)}><summary>Numbers</summary>${open && html`<table class="answer-tokens">
+      <thead><tr><th scope="col">token</th><th scope="col">log-probability</th><th scope="col">probability</th></tr></thead>
+      <tbody>${texts.map((text, place) => html`<tr><th scope="row"><code>${JSON.stringify(text)}</code></th><td>${fixed(values[place], 3)}</td><td>${fixed(odds(values[place]), 3)}</td></tr>`)}</tbody>
+    </table>`}</details>
   </div>`;
 }
 

@@ -8,7 +8,7 @@ const MIXED = EPISODES.filter((episode) => Object.keys(episode.returns).length >
 EPISODES.forEach((episode, index) => Object.assign(episode, { index, asked: QUESTIONS[episode.question] }));
 QUESTIONS.forEach((question, index) => {
   question.attempts = EPISODES.filter((episode) => episode.question === index)
-    .sort((one, other) => one.run - other.run || one.attempt - other.attempt);
+    .sort((one, other) => one.group - other.group || one.attempt - other.attempt);
   const named = QUESTIONS.slice(0, index).filter((other) => other.id === question.id).length;
   question.key = named ? `${question.id}~${named + 1}` : question.id;
 });

@@ -37,7 +37,7 @@ function EpisodeView({ episode, turn }) {
   const right = episode.scores.f1 === 1;
   return html`<article>
     <${QuestionHead} asked=${episode.asked}>
-      <p class="path"><a href=${to([])}>Episodes</a> <span class="note">${place >= 0 ? `${place + 1} of ${order.length}` : "not in the filtered list"}, attempt ${episode.attempt + 1}</span>
+      <p class="path"><a href=${to([])}>Episodes</a> <span class="note">${place >= 0 ? `${place + 1} of ${order.length}` : "not in the filtered list"}, ${attemptOf(episode)}</span>
         <span class="steps">${[[-1, "← previous", "k"], [1, "next →", "j"]].map(([step, title, key]) => near(step)
           ? html`<a class="button" href=${to(["episode", near(step).key])} title=${`key ${key}`}>${title}</a>`
           : html`<span class="button off" aria-disabled="true">${title}</span>`)}

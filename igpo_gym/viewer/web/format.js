@@ -1,5 +1,5 @@
 // How numbers and turns are written. Text of episodes is only ever put into text nodes.
-const { html, render, useState, useEffect, useRef, useMemo } = htmPreact;
+const { html, render, useState, useEffect, useRef, useMemo, useErrorBoundary } = htmPreact;
 
 const known = (value) => value !== null && value !== undefined;
 const fixed = (value, digits = 2) => (known(value) ? value.toFixed(digits).replace("-", "−") : "–");
@@ -11,6 +11,9 @@ const mean = (values) => {
 };
 const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 const largest = (values) => values.filter(known).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
+// Which attempt at its question an episode is: trainers number those of each step anew.
+const attemptOf = ({ attempt, step }) => `attempt ${attempt + 1}${known(step) ? ` of step ${step}` : ""}`;
 
 function action(turn) {
   const { kind, text, calls } = turn.action;

@@ -66,11 +66,13 @@ const shownReward = () => {
   return REWARDS.includes(asked) ? asked : REWARDS[0];
 };
 
+const UNTOLD = "(not told)";
+
 // What an episode can be filtered by: choices, and numbers between two bounds.
 const CHOICES = {
   end: ["End", (episode) => episode.end],
-  agent: ["Agent", (episode) => episode.agent],
-  set: ["Data set", (episode) => episode.set],
+  agent: ["Agent", (episode) => episode.agent || UNTOLD],
+  set: ["Data set", (episode) => episode.set || UNTOLD],
   run: ["Run", (episode) => RUNS[episode.run]],
 };
 const NUMBERS = {
@@ -102,8 +104,8 @@ function filtered() {
 const EPISODE_COLUMNS = [
   { id: "question", title: "Question", value: (each) => each.asked.text, cell: (each) => html`
     <a class="title" href=${to(["episode", each.key])}>${each.asked.text}</a>
-    <span class="sub">attempt ${each.attempt + 1} · ${each.prediction === null ? "no answer" : html`answers “${each.prediction}”`}${each.asked.protected && html` · <b>protected</b>`}</span>` },
-  { id: "beliefs", title: "Belief", width: "6.2rem", cell: (each) => html`<${Sparkline} episode=${each} />` },
+    <span class="sub">${attemptOf(each)} · ${each.prediction === null ? "no answer" : html`answers “${each.prediction}”`}${each.asked.protected && html` · <b>protected</b>`}</span>` },
+  { id: "beliefs", title: "Belief", width: "6.2rem", value: (each) => each.beliefs[each.beliefs.length - 1], cell: (each) => html`<${Sparkline} episode=${each} />` },
   { id: "gain", title: "Gain", width: "10rem", number: true, value: (each) => each.gain, cell: (each) => html`<${Ink} value=${each.gain} scale=${1} />` },
   { id: "reward", title: "Reward", width: "5.2rem", number: true, value: (each) => each.returns[shownReward()], cell: (each) => signed(each.returns[shownReward()]) },
   { id: "f1", title: "F1", width: "3.6rem", number: true, value: (each) => each.scores.f1, cell: (each) => fixed(each.scores.f1) },
@@ -123,7 +125,7 @@ function Filters({ count, of, what }) {
       onInput=${(event) => set("q", event.target.value)} /></label>
     ${Object.entries(CHOICES).filter(([name]) => VALUES[name].length > 1).map(([name, [title]]) => html`<label>${title}
       <select id=${`choose-${name}`} value=${query.get(name) || ""} onChange=${(event) => set(name, event.target.value)}>
-        <option value="">all</option>${VALUES[name].map((value) => html`<option value=${value}>${value || "(not told)"}</option>`)}
+        <option value="">all</option>${VALUES[name].map((value) => html`<option value=${value}>${value}</option>`)}
       </select></label>`)}
     ${REWARDS.length > 1 && html`<label>Reward shown
       <select id="choose-reward" value=${shownReward()} onChange=${(event) => set("reward", event.target.value)}>${REWARDS.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>`}
@@ -153,8 +155,8 @@ const QUESTION_COLUMNS = [
   { id: "reward", title: "Mean reward", width: "8rem", number: true, value: (each) => mean(each.attempts.map((one) => one.returns[shownReward()])), cell: (each) => signed(mean(each.attempts.map((one) => one.returns[shownReward()]))) },
   { id: "gain", title: "Mean gain", width: "7rem", number: true, value: (each) => mean(each.attempts.map((one) => one.gain)), cell: (each) => signed(mean(each.attempts.map((one) => one.gain))) },
   { id: "attempts", title: "Attempts", value: (each) => each.attempts.length, cell: (each) => html`<span class="sparks">${each.attempts.map((one) => html`
-    <a href=${to(["episode", one.key])} title=${`attempt ${one.attempt + 1}, ${RUNS[one.run]}: F1 ${fixed(one.scores.f1)}, gain ${signed(one.gain)}`}
-      aria-label=${`attempt ${one.attempt + 1}, F1 ${fixed(one.scores.f1)}, gain ${signed(one.gain)}`}><${Sparkline} episode=${one} width=${56} /></a>`)}</span>` },
+    <a href=${to(["episode", one.key])} title=${`${attemptOf(one)}, ${RUNS[one.run]}: F1 ${fixed(one.scores.f1)}, gain ${signed(one.gain)}`}
+      aria-label=${`${attemptOf(one)}, F1 ${fixed(one.scores.f1)}, gain ${signed(one.gain)}`}><${Sparkline} episode=${one} width=${56} /></a>`)}</span>` },
 ];
 
 function questionRows() {
@@ -164,7 +166,7 @@ function questionRows() {
     if (!rows.has(asked.key)) rows.set(asked.key, { key: asked.key, asked, attempts: [] });
     rows.get(asked.key).attempts.push(episode);
   }
-  for (const row of rows.values()) row.attempts.sort((one, other) => one.run - other.run || one.attempt - other.attempt);
+  for (const row of rows.values()) row.attempts.sort((one, other) => one.group - other.group || one.attempt - other.attempt);
   return sorted([...rows.values()], sorting(QUESTION_COLUMNS, ""));
 }
 

@@ -24,11 +24,17 @@ function view({ parts: [name = "", key, turn] }, selected) {
     return episode ? html`<${EpisodeView} episode=${episode} turn=${number} />` : html`<${Missing} what="such episode" />`;
   }
   if (name === "attempts") return questionOf(key) ? html`<${Attempts} question=${questionOf(key)} />` : html`<${Missing} what="such question" />`;
-  if (name === "rewards" && key) return episode ? html`<${TwoRewards} episode=${episode} />` : html`<${Missing} what="such episode" />`;
+  if (name === "rewards" && key) return MIXED.includes(episode) ? html`<${TwoRewards} episode=${episode} />` : html`<${Missing} what="episode under two rewards" />`;
   if (name === "rewards" && MIXED.length) return html`<${TwoRewardsList} selected=${selected} />`;
   if (name === "runs" && RUNS.length > 1) return html`<${TwoRuns} selected=${selected} />`;
   if (name === "questions") return html`<${QuestionList} selected=${selected} />`;
   return name === "" ? html`<${EpisodeList} selected=${selected} />` : html`<${Missing} what="such view" />`;
+}
+
+// A view that cannot be drawn is told of, and does not end the page.
+function Guarded({ onProblem, children }) {
+  const [problem] = useErrorBoundary(onProblem);
+  return problem ? null : children;
 }
 
 // What j and k go through where no list is shown: the keys of what the list would show.
@@ -44,11 +50,15 @@ function Page() {
   const [place, setPlace] = useState(address());
   const [selected, setSelected] = useState(null);
   const [theme, setTheme] = useState("");
+  const [problem, setProblem] = useState(null);
   const help = useRef(null);
   const name = place.parts[0] || "";
   const list = isList(place);
   useEffect(() => {
-    const read = () => setPlace(address());
+    const read = () => {
+      setPlace(address());
+      setProblem(null);
+    };
     window.addEventListener("hashchange", read);
     return () => window.removeEventListener("hashchange", read);
   }, []);
@@ -101,7 +111,7 @@ function Page() {
     if (name !== "episode") return false;
     if (key === "t") return set("tokens", place.query.get("tokens") ? "" : "1") || true;
     if (key === "ArrowRight" || key === "ArrowLeft") {
-      const now = place.parts[2] === undefined ? 0 : Number(place.parts[2]);
+      const now = Number(place.parts[2]) || 0;
       const next = Math.min(Math.max(now + (key === "ArrowRight" ? 1 : -1), 0), episode.turns);
       return go(["episode", episode.key, String(next)], undefined, true) || true;
     }
@@ -124,7 +134,9 @@ function Page() {
       <button class="button" onClick=${() => setTheme({ "": "dark", dark: "light", light: "" }[theme])}>Colors: ${theme || "auto"}</button>
       <button class="button" aria-label="Help and keys" onClick=${() => help.current.showModal()}>?</button>
     </header>
-    <main class=${list ? "list" : ""}>${view(place, selected)}</main>
+    <main key=${problem ? "problem" : "view"} class=${list ? "list" : ""}>${problem
+      ? html`<${Missing} what=${`view that can be drawn (${problem.message})`} />`
+      : html`<${Guarded} onProblem=${setProblem}>${view(place, selected)}<//>`}</main>
     <dialog ref=${help} aria-labelledby="help-title"><h2 id="help-title">Keys</h2>
       <table class="plain"><tbody>${HELP.map(([keys, what]) => html`<tr><th scope="row"><kbd>${keys}</kbd></th><td>${what}</td></tr>`)}</tbody></table>
       <p class="note">The address leads to what you see, turn and filters included: copy it to share the view. Ink to the right is a rise, hatched ink to the left a fall. A filled dot ends a right answer's curve, an open one any other.</p>

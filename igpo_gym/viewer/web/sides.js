@@ -3,7 +3,7 @@
 function Attempts({ question }) {
   const columns = tree(question.attempts);
   const reward = shownReward();
-  const most = Math.max(...columns.map((each) => each.turns));
+  const most = largest(columns.map((each) => each.turns));
   const scale = largest(columns.flatMap(gains));
   const worth = columns.map((each) => details(each).rewards[reward]);
   const steepest = largest(worth.flatMap((each) => (each && each.advantages) || []));
@@ -12,7 +12,7 @@ function Attempts({ question }) {
     <${QuestionHead} asked=${question}><p class="path"><a href=${to(["questions"])}>Questions</a> <span class="note">${counted(columns.length, "attempt")}</span></p><//>
     <${Tree} attempts=${columns} />
     <div class="sideways" tabindex="0" role="region" aria-label="Attempts side by side"><table class="sides">
-      <thead><tr><td></td>${columns.map((each) => html`<th scope="col"><a href=${to(["episode", each.key])}>attempt ${each.attempt + 1}</a>${each.branch && html`<span class="sub">↳ ${leaving(each)}</span>`}${RUNS.length > 1 && html`<span class="sub">${RUNS[each.run]}</span>`}</th>`)}</tr></thead>
+      <thead><tr><td></td>${columns.map((each) => html`<th scope="col"><a href=${to(["episode", each.key])}>${attemptOf(each)}</a>${each.branch && html`<span class="sub">↳ ${leaving(each)}</span>`}${RUNS.length > 1 && html`<span class="sub">${RUNS[each.run]}</span>`}</th>`)}</tr></thead>
       <tbody>
         ${row("belief", (each) => html`<${Sparkline} episode=${each} width=${180} height=${64} />`)}
         ${row("answer", (each) => html`${each.prediction === null ? "none" : `“${shorten(each.prediction, 80)}”`} <span class="sub">${each.end}</span>`)}
@@ -63,7 +63,7 @@ function TwoRewards({ episode }) {
   const steepest = largest(worth.flatMap((values) => values || []));
   const order = useMemo(() => ordered().filter((each) => Object.keys(each.returns).length > 1), [location.hash]);
   return html`<article class="broad">
-    <${QuestionHead} asked=${episode.asked}><p class="path"><a href=${to(["rewards"])}>Two rewards</a> <span class="note">${order.indexOf(episode) + 1} of ${order.length}, <a href=${to(["episode", episode.key])}>attempt ${episode.attempt + 1}</a></span></p><//>
+    <${QuestionHead} asked=${episode.asked}><p class="path"><a href=${to(["rewards"])}>Two rewards</a> <span class="note">${order.indexOf(episode) + 1} of ${order.length}, <a href=${to(["episode", episode.key])}>${attemptOf(episode)}</a></span></p><//>
     <form class="filters" onSubmit=${(event) => event.preventDefault()}><${TwoChoices} names=${names} titles=${names} /></form>
     <div class="sideways" tabindex="0" role="region" aria-label="Turns under two rewards"><table class="sides rewards"><thead>
       <tr><td colspan="2"></td>${pair.map((name) => html`<th scope="colgroup" colspan="3">${name}</th>`)}<th scope="col" rowspan="2">advantage, second − first</th></tr>
@@ -81,7 +81,7 @@ function TwoRewards({ episode }) {
   </article>`;
 }
 
-const sparks = (episodes) => html`<span class="sparks">${episodes.map((one) => html`<a href=${to(["episode", one.key])} aria-label=${`attempt ${one.attempt + 1}, F1 ${fixed(one.scores.f1)}`}><${Sparkline} episode=${one} width=${34} /></a>`)}</span>`;
+const sparks = (episodes) => html`<span class="sparks">${episodes.map((one) => html`<a href=${to(["episode", one.key])} aria-label=${`${attemptOf(one)}, F1 ${fixed(one.scores.f1)}`}><${Sparkline} episode=${one} width=${34} /></a>`)}</span>`;
 
 // Rows of two values and their difference, the largest in size first.
 function Differences({ label, heading, rows, titles, left, right, link, controls, what, selected }) {
@@ -112,7 +112,7 @@ function TwoRuns({ selected }) {
   const numbers = RUNS.map((_, place) => place);
   const pair = two(numbers);
   const asked = address().query.get("measure");
-  const name = MEASURES[asked] ? asked : "f1";
+  const name = Object.hasOwn(MEASURES, asked) ? asked : "f1";
   const rows = QUESTIONS.map((question) => {
     const [ours, theirs] = pair.map((run) => question.attempts.filter((each) => each.run === run));
     const [first, second] = [ours, theirs].map((all) => mean(all.map(MEASURES[name][1])));
@@ -128,7 +128,7 @@ function TwoRewardsList({ selected }) {
   const pair = two(REWARDS);
   const rows = ordered().filter((each) => pair.every((name) => known(each.returns[name]))).map((each) => {
     const [first, second] = pair.map((name) => each.returns[name]);
-    return { key: each.key, asked: each.asked, episode: each, sub: `attempt ${each.attempt + 1}, ${RUNS[each.run]}`, first, second, difference: second - first };
+    return { key: each.key, asked: each.asked, episode: each, sub: `${attemptOf(each)}, ${RUNS[each.run]}`, first, second, difference: second - first };
   });
   return html`<${Differences} label="Episodes under two rewards" heading="Two rewards" rows=${rows} titles=${pair} what="episode" selected=${selected}
     left=${(row) => html`<span class="number">${signed(row.first)}</span>${sparks([row.episode])}`} right=${(row) => html`<span class="number">${signed(row.second)}</span>`}
