@@ -84,6 +84,21 @@ def test_a_person_may_leave(files: Path, typed: str) -> None:
     assert "gold" not in run("play", *CHEAP, input=typed)
 
 
+@pytest.mark.parametrize(
+    ("tools", "prompt", "reply"),
+    [
+        ("open", "open (or", "Tin Drum: not seen in this episode"),
+        ("", "/answer TEXT (or", "a call of no tool"),
+    ],
+)
+def test_a_plain_line_calls_the_tool_that_there_is(files: Path, tools: str, prompt: str, reply: str) -> None:
+    run("index", "build", "corpus.jsonl", "index")
+    output = run("play", *CHEAP, "--tools", tools, input="Tin Drum\n/answer Grass\n")
+    assert prompt in output
+    assert reply in output
+    assert "answered: F1" in output
+
+
 def test_what_a_person_types_may_be_a_whole_message_or_nothing(files: Path) -> None:
     run("index", "build", "corpus.jsonl", "index")
     typed = "\n  \n/answer\n/answer \n<search>river</search>\n\n<hm>\n"

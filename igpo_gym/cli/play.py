@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,8 +26,8 @@ from igpo_gym.config import EnvConfig, shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from igpo_gym.envs.engine import Engine
     from igpo_gym.episode import Episode
+    from igpo_gym.protocols import TextProtocol
 
 
 @configured(EnvConfig, without=("group_size",))
@@ -55,8 +55,8 @@ def play(
 ) -> None:
     """Play an episode in the terminal or in a browser, or watch one.
 
-    Type a query to search, [b]/answer TEXT[/b] to answer, [b]/quit[/b] to leave, or a whole message of the
-    protocol.
+    Type a query to search (where there is no search: what the first of the tools takes), [b]/answer TEXT[/b]
+    to answer, [b]/quit[/b] to leave, or a whole message of the protocol.
 
     Examples:
 
@@ -103,7 +103,7 @@ def play(
     engine.start([episode])
     console.print(moment(episode, 0))
     while not episode.done:
-        message = policy.act([episode])[0] if policy else _typed(engine)
+        message = policy.act([episode])[0] if policy else _typed(engine.protocol)
         if message is None:
             return
         engine.settle(engine.play([episode], [message]))
@@ -125,21 +125,34 @@ def _announced(url: str, open_browser: bool) -> None:
         Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
-def _typed(engine: Engine) -> str | None:
-    """A message for what the person types, or None to leave."""
-    from igpo_gym.episode import Answer
-    from igpo_gym.tools import search_call
+def _typed(protocol: TextProtocol) -> str | None:
+    """A message for what the person types, or None to leave. What is wrong is told, and asked anew."""
+    from igpo_gym.play.episodes import written
 
-    line = ""
-    try:
-        while line in ("", "/answer"):  # Enter alone is no message, nor is an answer without a text
-            line = console.input("[bold]search[/bold] (or /answer TEXT, /quit)> ").strip()
-    except (EOFError, KeyboardInterrupt):
-        console.print()  # the line of the prompt is still open
-        return None
-    if line == "/quit":
-        return None
-    command, _, text = line.partition(" ")
-    if command == "/answer":
-        return engine.protocol.write(Answer(text.strip()))
-    return line if line.startswith("<") else engine.protocol.write(search_call(line))
+    tools = {spec.name: spec.first for spec in protocol.tools}
+    tool = "search" if "search" in tools else next(iter(tools), "")
+    prompt = (
+        f"[bold]{tool}[/bold] (or /answer TEXT, /quit)> "
+        if tool
+        else "[bold]/answer[/bold] TEXT (or /quit)> "
+    )
+    while True:
+        try:
+            line = console.input(prompt).strip()
+        except (EOFError, KeyboardInterrupt):
+            console.print()  # the line of the prompt is still open
+            return None
+        if line == "/quit":
+            return None
+        command, _, text = line.partition(" ")
+        if line in ("", "/answer"):
+            continue  # Enter alone is no message, nor is an answer without a text
+        action: dict[str, Any] = {"tool": tool, "arguments": {tools.get(tool): line}}
+        if command == "/answer":
+            action = {"answer": text}
+        elif line.startswith("<"):
+            action = {"message": line}
+        try:
+            return written(protocol, action)
+        except ValueError as problem:
+            console.print(str(problem), markup=False)

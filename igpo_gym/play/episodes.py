@@ -9,9 +9,10 @@ from typing import Any
 
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.questions import QuestionStream
-from igpo_gym.episode import Answer, Episode, Message, Question, ToolCall, ToolCalls
+from igpo_gym.episode import Answer, Episode, Question, ToolCall, ToolCalls
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.policy import Policy
+from igpo_gym.protocols import TextProtocol
 from igpo_gym.tools import ToolSpec
 from igpo_gym.viewer.data import as_json, asked, details, summary
 from igpo_gym.viewer.runs import Paid, Shown
@@ -90,7 +91,7 @@ class Episodes:
         episode = self._running.get(key)
         if episode is None or len(episode.turns) != turns:
             raise PlayedError(f"turn {turns + 1} is played already; this is where the episode stands")
-        said = self.policy.act([episode])[0] if self.policy else self._message(action)
+        said = self.policy.act([episode])[0] if self.policy else written(self.engine.protocol, action)
         self.engine.settle(self.engine.play([episode], [said]))
         self._states[key] = self._state(key, episode)
         if episode.done:
@@ -104,19 +105,6 @@ class Episodes:
             {"name": spec.name, "purpose": spec.purpose, "fields": _fields(spec)}
             for spec in self.engine.protocol.tools
         ]
-
-    def _message(self, action: Mapping[str, Any]) -> str | Message:
-        specs = {spec.name: spec for spec in self.engine.protocol.tools}
-        match action:
-            case {"tool": str(name), "arguments": dict(arguments)} if name in specs:
-                if wrong := specs[name].problem(arguments):
-                    raise SpecError(f"{name}: {wrong}")
-                return self.engine.protocol.write(ToolCalls((ToolCall(name, arguments),)))
-            case {"answer": str(text)}:
-                return self.engine.protocol.write(Answer(text.strip()))
-            case {"message": str(text)}:
-                return text
-        raise SpecError(f"an action is a call of {', '.join(specs) or 'no tool'}, an answer or a message")
 
     def _state(self, key: str, episode: Episode) -> str:
         shown = episode if episode.done else _without_gold(episode)
@@ -135,6 +123,26 @@ class Episodes:
                 "left": max(turns - len(episode.turns), 0),
             }
         )
+
+
+def written(protocol: TextProtocol, action: Mapping[str, Any]) -> str:
+    """The message for an action as :meth:`Episodes.play` takes it. Raises SpecError for what is no action.
+
+    >>> from igpo_gym.protocols import TAGS
+    >>> written(TAGS, {"tool": "search", "arguments": {"query": "Danzig"}}), written(TAGS, {"message": "hm"})
+    ('<search>Danzig</search>', 'hm')
+    """
+    specs = {spec.name: spec for spec in protocol.tools}
+    match action:
+        case {"tool": str(name), "arguments": dict(arguments)} if name in specs:
+            if wrong := specs[name].problem(arguments):
+                raise SpecError(f"{name}: {wrong}")
+            return protocol.write(ToolCalls((ToolCall(name, arguments),)))
+        case {"answer": str(text)}:
+            return protocol.write(Answer(text.strip()))
+        case {"message": str(text)}:
+            return text
+    raise SpecError(f"an action is a call of {', '.join(specs) or 'no tool'}, an answer or a message")
 
 
 def _without_gold(episode: Episode) -> Episode:

@@ -21,7 +21,7 @@ from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search import BM25Index
 from igpo_gym.serving import bound
-from igpo_gym.tools import Open, Search
+from igpo_gym.tools import Open, Search, Tool
 from tests.conftest import MentionScorer
 from tests.viewer.pages import EVIL
 
@@ -56,10 +56,13 @@ class Follower:
         return [f"<search>novel {len(episode.turns)}</search>" for episode in episodes]
 
 
-def episodes(scorer: Moody, max_turns: int = 4, policy: Policy | None = None) -> Episodes:
-    """What a person plays over ``PASSAGES``."""
+def episodes(
+    scorer: Moody, max_turns: int = 4, policy: Policy | None = None, tools: Sequence[Tool] = ()
+) -> Episodes:
+    """What a person plays over ``PASSAGES``, with more tools than search and open."""
     index = BM25Index.build(PASSAGES)
-    engine = Engine(TAGS, (Search(index, 2), Open(index)), PRESETS["igpo"], scorer, Rules(max_turns))
+    all_tools = (Search(index, 2), Open(index), *tools)
+    engine = Engine(TAGS, all_tools, PRESETS["igpo"], scorer, Rules(max_turns))
     return Episodes(engine, QuestionStream(QUESTIONS, seed=0), policy)
 
 

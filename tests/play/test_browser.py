@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import pytest
 
+from igpo_gym.episode import Episode, ToolCall, ToolResult
+from igpo_gym.tools import ToolSpec
 from tests.play.serving import GOLD, Follower, Moody, episodes, serving
 from tests.viewer.browser import IN_A_BROWSER, browser
 
@@ -201,6 +203,34 @@ def test_an_agent_is_watched_a_message_at_a_time(chrome: Any) -> None:
             page.locator(f"#turn-{turn}").wait_for()
         assert "No answer: turns exhausted" in page.locator(".verdict").inner_text()
         assert page.locator("input").count() == 0
+        assert heard.complaints == []
+        page.close()
+
+
+class Pad:
+    """A tool whose arguments are called as what a form of a page has."""
+
+    properties: ClassVar = {
+        "text": {"type": "string"},
+        **{name: {"type": "integer"} for name in ("length", "elements", "reset")},
+    }
+    spec = ToolSpec("pad", "Pad it.", {"type": "object", "properties": properties, "required": ["text"]})
+
+    def run(self, calls: Sequence[tuple[Episode, ToolCall]]) -> list[ToolResult]:
+        return [ToolResult(call.arguments["text"].ljust(call.arguments["length"], "+")) for _, call in calls]
+
+
+def test_an_argument_of_a_tool_may_have_any_name(chrome: Any) -> None:
+    with serving(episodes(Moody(), tools=[Pad()])) as url:
+        page = chrome.new_page()
+        heard = Heard(page)
+        opened(page, url)
+        page.locator("#pad-text").fill("hi")
+        page.locator("#pad-length").fill("5")
+        page.get_by_role("button", name="Pad", exact=True).click()
+        page.locator("#turn-1").wait_for()
+        assert "hi+++" in page.locator("#turn-1 .reply").inner_text()
+        assert page.locator("#pad-length").input_value() == ""
         assert heard.complaints == []
         page.close()
 

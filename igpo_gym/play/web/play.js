@@ -16,19 +16,18 @@ async function ask(path, body) {
   return told;
 }
 
-const keyOf = () => decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+const keyOf = () => decoded(location.hash.replace(/^#\/?/, ""));
 
-// A form of one action. What was typed goes once it was played, and stays where that failed.
+// A form of one action. What was typed goes once it was played, and stays where that failed. Tools name their fields as
+// they like, such as "length" or "reset", so that nothing is asked of the form by name.
 function ActionForm({ name, title, fields, send, busy, label, shortcut }) {
   const submit = async (event) => {
     event.preventDefault();
     const form = event.target;
-    const given = {};
-    for (const { name: field, kind } of fields) {
-      const text = form.elements[field].value;
-      if (text.trim()) given[field] = kind === "text" ? text : kind === "number" ? Number(text) : parsed(text);
-    }
-    if (await send(given)) form.reset();
+    const typed = new FormData(form);
+    const filled = fields.map(({ name: field, kind }) => [field, kind, typed.get(field)]).filter(([, , text]) => text.trim());
+    const given = filled.map(([field, kind, text]) => [field, kind === "text" ? text : kind === "number" ? Number(text) : parsed(text)]);
+    if (await send(Object.fromEntries(given))) HTMLFormElement.prototype.reset.call(form);
   };
   return html`<form onSubmit=${submit} aria-label=${title}>
     ${fields.map((field, place) => html`<label class=${place ? "small" : ""} title=${field.help}><span>${place ? field.name : title}</span>
@@ -55,13 +54,13 @@ function Verdict({ state: { question, episode } }) {
 }
 
 const titled = (text) => text[0].toUpperCase() + text.slice(1);
-const SHORTCUTS = { search: "/", open: "o" };
+const SHORTCUTS = new Map([["search", "/"], ["open", "o"]]);
 
 function Controls({ state, busy, problem, send, begin }) {
   const { episode, own, only_answer: onlyAnswer, left } = state;
   const ended = episode.end !== "running";
   const documents = [...new Set(own.turns.flatMap((turn) => turn.passages.map(([title]) => title)))];
-  const fields = onlyAnswer ? [] : TOOLS.filter(({ name }) => SHORTCUTS[name]).map(({ name }) => [SHORTCUTS[name], name]);
+  const fields = onlyAnswer ? [] : TOOLS.filter(({ name }) => SHORTCUTS.has(name)).map(({ name }) => [SHORTCUTS.get(name), name]);
   const keys = [...(ended || AGENT ? [] : [...fields, ["a", "answer"], ["Esc", "leave a field"]]), ["n", "new question"]];
   return html`<div class="controls" role="region" aria-label="What to do">
     <p class="problem" role="alert">${problem}</p>
@@ -70,7 +69,7 @@ function Controls({ state, busy, problem, send, begin }) {
       <button id="next" class="button" aria-disabled=${busy}>${busy ? "Playing…" : "Next message"}</button></form>`}
     ${!ended && !AGENT && html`
       ${!onlyAnswer && TOOLS.map((tool) => html`<${ActionForm} key=${tool.name} name=${tool.name} title=${titled(tool.name)} label=${titled(tool.name)} fields=${tool.fields} busy=${busy}
-        shortcut=${SHORTCUTS[tool.name]} send=${(given) => send({ tool: tool.name, arguments: given })} />`)}
+        shortcut=${SHORTCUTS.get(tool.name)} send=${(given) => send({ tool: tool.name, arguments: given })} />`)}
       <${ActionForm} key="answer" name="answer" title="Answer" label="Answer" fields=${[{ name: "text", kind: "text", required: true }]} busy=${busy} shortcut="a" send=${({ text }) => send({ answer: text })} />
       <details><summary>A whole message</summary><${ActionForm} name="message" title="Message" label="Send" fields=${[{ name: "text", kind: "text", long: true }]} busy=${busy} send=${({ text = "" }) => send({ message: text })} /></details>
       <datalist id="documents">${documents.map((title) => html`<option value=${title} />`)}</datalist>`}

@@ -23,13 +23,6 @@ function details(episode) {
 }
 
 // The address: #/view/name/turn?filters. All that is looked at stands in it, so that it can be shared.
-function decoded(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
 function address() {
   const [path, query = ""] = location.hash.slice(1).split("?");
   return { parts: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };

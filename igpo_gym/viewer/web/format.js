@@ -12,6 +12,15 @@ const mean = (values) => {
 const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 const largest = (values) => values.filter(known).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
+// A part of an address, which a person may have edited.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 // Which attempt at its question an episode is: trainers number those of each step anew.
 const attemptOf = ({ attempt, step }) => `attempt ${attempt + 1}${known(step) ? ` of step ${step}` : ""}`;
 
