@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 import igpo_gym
-from igpo_gym.cli.common import console
+from igpo_gym.cli.common import console, explained
 from igpo_gym.libraries import DISTRIBUTION, allows, installed, requirements
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ def doctor(
     Nothing is downloaded or changed. The exit status is 1 if a library that the package needs is missing or
     too old.
     """
-    found = facts()
+    with explained():
+        found = facts()
     if as_json:
         console.print_json(json.dumps(found))
     else:
@@ -128,7 +131,7 @@ def devices() -> list[str]:
     """Where a model can run; the first is what ``device="auto"`` takes."""
     try:
         import torch
-    except ImportError as problem:
+    except (ImportError, OSError) as problem:  # the latter where a library that it loads is broken
         return [f"none: torch cannot be imported ({problem})"]
     found = []
     for number in range(torch.cuda.device_count()):
@@ -151,7 +154,7 @@ def models() -> dict[str, int]:
         return found
     try:
         repositories = scan_cache_dir().repos
-    except CacheNotFound:
+    except (CacheNotFound, ValueError, OSError):  # none, a file in its place, or one that cannot be read
         return found
     hub = {each.repo_id: each.size_on_disk for each in repositories if each.repo_type == "model"}
     return found | dict(sorted(hub.items()))
@@ -175,8 +178,14 @@ def caches() -> dict[str, dict[str, Any]]:
 
 
 def _bytes(folder: Path) -> int:
-    """The size of a folder's files; a link counts as nothing."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    """The size of a folder's files; links, and what goes meanwhile, count as nothing."""
+    found = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                about = Path(place, name).lstat()
+                found += about.st_size if stat.S_ISREG(about.st_mode) else 0
+    return found
 
 
 def _size(count: int) -> str:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import igpo_gym
 from igpo_gym.cli import app, doctor
+from igpo_gym.lm.names import PACKAGED
 from tests.conftest import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -87,3 +88,29 @@ def test_it_tells_what_is_missing_or_too_old(tmp_path: Path, monkeypatch: pytest
     shown = CliRunner().invoke(app, ["doctor"]).output
     assert "pip install 'typer>=999'" in shown
     assert "no-such-library>=2" in shown
+
+
+def test_files_that_go_meanwhile_count_as_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gone", "there"):
+        (tmp_path / name).write_bytes(b"x" * 3000)
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    lstat = Path.lstat
+
+    def vanished(path: Path) -> os.stat_result:
+        if path.name == "gone":
+            raise FileNotFoundError(path)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", vanished)
+    assert doctor._bytes(tmp_path) == 3000
+
+
+@pytest.mark.parametrize("problem", [ValueError("a file"), PermissionError("closed")])
+def test_a_cache_that_cannot_be_read_holds_no_models(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scan() -> None:
+        raise problem
+
+    monkeypatch.setattr("huggingface_hub.scan_cache_dir", scan)
+    assert set(doctor.models()) == set(PACKAGED)
