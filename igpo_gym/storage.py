@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -210,7 +211,7 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
     """Raise OSError, with the place, where ``target`` could not be written. Nothing is made.
 
     Raises ValueError where it is one of ``others``, what the caller also reads or writes, or a folder that
-    holds one, for they would be replaced.
+    holds one, for they would be replaced, and where it is what this process prints to (``/dev/stdout``).
 
     Called before work whose result is written at its end. ``target`` is a file, or with ``folder`` a folder;
     neither has to be there.
@@ -219,6 +220,8 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
     Traceback (most recent call last):
     NotADirectoryError: [Errno 20] Not a directory: '.../storage.py/report.html'
     """
+    if _is_printed_to(target):
+        raise ValueError(f"{target} is what this command prints to: name a file")
     if target.exists() and not (target.is_file() or target.is_dir()):
         return  # a device or a pipe, beside which nothing is written
     for other in others:
@@ -239,6 +242,15 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
                 target.open("ab").close()
     except OSError as problem:
         raise OSError(problem.errno, os.strerror(problem.errno or 0), str(target)) from None
+
+
+def _is_printed_to(target: Path) -> bool:
+    """Whether it is the file or pipe that this process prints to; what a terminal shows is not kept."""
+    try:
+        printed, theirs = os.fstat(1), target.stat()
+    except OSError:
+        return False
+    return not stat.S_ISCHR(theirs.st_mode) and os.path.samestat(printed, theirs)
 
 
 def _lies_in(target: Path, other: Path) -> bool:

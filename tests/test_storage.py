@@ -398,6 +398,22 @@ def test_what_could_not_be_written_is_found_before_the_work(tmp_path: Path) -> N
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs devices")
+@pytest.mark.parametrize("piped", [True, False])
+def test_what_is_printed_to_is_no_file_of_lines(tmp_path: Path, piped: bool) -> None:
+    program = "from igpo_gym.storage import check_writable, Path; check_writable(Path('/dev/stdout'))"
+    with (tmp_path / "file").open("w") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE if piped else file,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert "ValueError: /dev/stdout is what this command prints to: name a file" in done.stderr
+    check_writable(tmp_path / "file")
+
+
 def test_a_fingerprint_that_nobody_knew_is_not_compared() -> None:
     ours = {"scorer": "nano", "scorer_fingerprint": "abc"}
     for theirs in ({"scorer": "nano"}, {"scorer": "nano", "scorer_fingerprint": ""}, ours):

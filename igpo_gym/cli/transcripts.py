@@ -104,7 +104,12 @@ def show_episodes(
     id: Annotated[
         list[str] | None, typer.Option("--id", help="The id of a question; give it several times.")
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many episodes to show.")] = 1,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", min=1, help="How many episodes to show, by default one; with [b]--id[/b] alone all of it."
+        ),
+    ] = None,
     worst: Annotated[bool, typer.Option("--worst", help="Those of the lowest value come first.")] = False,
     best: Annotated[bool, typer.Option("--best", help="Those of the highest value come first.")] = False,
     by: Annotated[
@@ -117,7 +122,9 @@ def show_episodes(
     summary: Annotated[
         bool, typer.Option("--summary", help="Show no episode, but what the searches of all brought.")
     ] = False,
-    metric: Annotated[str, typer.Option(help="For the summary: by which metric an answer is right.")] = "em",
+    metric: Annotated[
+        str | None, typer.Option(help="For the summary: by which metric an answer is right, by default em.")
+    ] = None,
 ) -> None:
     """Show recorded episodes in the terminal, with the belief after each turn.
 
@@ -135,10 +142,17 @@ def show_episodes(
 
     with explained():
         if summary:
+            if id or n or worst or best or by:
+                raise ValueError(
+                    "--summary is of all episodes: give it no --id, --n, --worst, --best or --by"
+                )
+            metric = metric or "em"
             resolve_metric(metric)
             played = ((str(kept.get("questions", "")), each) for kept, each in read_recordings(file))
             _print_summary(searches(played, metric), metric)
             return
+        if metric:
+            raise ValueError("--metric is for the --summary; --by puts episodes in order")
         if worst and best:
             raise ValueError("--worst and --best cannot both come first; give one of them")
         episodes: Iterable[Episode] = read_rollouts(file)
@@ -148,9 +162,9 @@ def show_episodes(
         if worst or best or by:
             pick = heapq.nlargest if best else heapq.nsmallest
             value = _value(by, file)
-            chosen = pick(n, episodes, key=value)
+            chosen = pick(n or 1, episodes, key=value)
         else:
-            chosen = list(itertools.islice(episodes, n if id is None else None))
+            chosen = list(itertools.islice(episodes, n if n or id else 1))
         if not chosen:
             raise ValueError(f"{file} has no episode" + f" of the question {', '.join(id or ())}" * bool(id))
         for episode in chosen:

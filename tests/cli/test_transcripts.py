@@ -108,6 +108,16 @@ def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
         json.loads(Path(name).read_text().splitlines()[0]) for name in ("priced.jsonl", "again.jsonl")
     )
     assert again == first
+    (first_id, *_) = [
+        json.loads(line)["question"]["id"] for line in Path("priced.jsonl").read_text().splitlines()
+    ]
+    twice = Path("priced.jsonl").read_text() * 2
+    Path("twice.jsonl").write_text(twice)
+    for options, episodes in (((), 2), (("--n", "1"), 1), (("--worst",), 1), (("--best", "--n", "2"), 2)):
+        assert run("show", "twice.jsonl", "--id", first_id, *options).count("gold answer:") == episodes
+    for options in (("--id", first_id), ("--n", "1"), ("--worst",), ("--best",), ("--by", "f1")):
+        assert "--summary is of all" in run("show", "priced.jsonl", "--summary", *options, code=2)
+    assert "--metric is for the --summary" in run("show", "priced.jsonl", "--metric", "f1", code=2)
     table = run("show", "priced.jsonl", "--summary")
     assert "6 episodes, 3 right by em" in table
     assert "AUC: gain of a search tells a right answer" in table
