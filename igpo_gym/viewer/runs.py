@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from igpo_gym.agents.rollouts.branches import Leaf, compared
 from igpo_gym.agents.rollouts.records import (
     MALFORMED,
-    check_unread,
+    check_kept,
     read_recordings,
     recorded_split,
     what_is_wrong,
@@ -210,7 +210,7 @@ def _priced(file: Path, run: ShownRun, start: int) -> list[dict[str, Paid]]:
                 record = json.loads(line)
                 if not _is_about(record, own):
                     raise ValueError(f"it is not about that line of {run.name}, the recording in front of it")
-                check_unread(record)
+                check_kept(record)
                 turns = _turns(record["rewards"], own.episode)
             except MALFORMED as problem:
                 raise DataError(

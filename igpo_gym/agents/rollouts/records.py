@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, SupportsAbs
 
-from igpo_gym.agents.rollouts.shapes import checked
+from igpo_gym.agents.rollouts.shapes import checked, fits
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
 from igpo_gym.data.files import parse_json, require_file
 from igpo_gym.data.protection import hidden, sealed
@@ -160,7 +160,7 @@ def from_record(record: Mapping[str, Any]) -> Episode:
     if not record["turns"]:
         raise ValueError("an episode without turns")
     fields = version1_fields(record) if record["format"] == 1 else record
-    check_unread(fields)
+    check_kept(fields)
     episode = Episode(
         question=_question(fields["question"]),
         prompt=tuple(map(_segment, fields["prompt"])),
@@ -176,14 +176,20 @@ def from_record(record: Mapping[str, Any]) -> Episode:
         branch=Branch(**fields["branch"]) if fields.get("branch") else None,
         extra={name: value for name, value in fields.items() if name not in _KNOWN},
     )
+    if hidden(episode.question) and not {"em", "f1"} <= fields.get("sealed", {}).keys():
+        raise ValueError("a hidden question without the scores of its answer")
     return checked(episode)
 
 
-def check_unread(record: Mapping[str, Any]) -> None:
-    """Raise TypeError where a record tells of states that the scorer could not read, but not by number."""
-    unread = record.get(UNREAD, [])
-    if not isinstance(unread, list) or not all(type(state) is int for state in unread):
-        raise TypeError(f"{UNREAD} must be a list of the numbers of states")
+_KEPT = {UNREAD: list[int], "sealed": dict[str, float]}
+"""What an episode keeps beside its fields and others compute with, and of which type it is."""
+
+
+def check_kept(record: Mapping[str, Any]) -> None:
+    """Raise TypeError where what others compute with is of a wrong type."""
+    for name, kind in _KEPT.items():
+        if name in record and not fits(record[name], kind):
+            raise TypeError(f"the {name} of an episode must be {kind}")
 
 
 def _question_record(question: Question) -> dict[str, Any]:

@@ -44,6 +44,15 @@ def _types(value: Any) -> str:
     return f"{type(value).__name__} of {', '.join(sorted(set(map(_types, value)))) or 'nothing'}"
 
 
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, by the same rules.
+
+    >>> fits([1, 2], list[int]), fits({"f1": 10**400}, dict[str, float])
+    (True, False)
+    """
+    return _test(hint)(value)
+
+
 @cache
 def _fields(kind: type) -> list[tuple[str, str, Callable[[Any], bool]]]:
     """The name, the written type and the test of each field."""

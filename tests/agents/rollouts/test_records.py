@@ -182,6 +182,8 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str)
         ("unread", 5),
         ("unread", "abc"),
         ("unread", [1.0]),
+        ("sealed", {"em": 10**400, "f1": 1.0}),
+        ("question", {"id": "q", "text": "hidden:" + "0" * 16, "answers": ["a"], "protected": True}),
         ("rewards", [{"gain": 10**400}, {"gain": 0.0}]),
     ],
 )
