@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,25 +105,27 @@ def _solved(
 ) -> dict[str, list[bool]]:
     """For each question that recorded episodes asked, by its id, which attempts solved it.
 
-    Questions are known by their wording: where ids are line numbers, another file has the same, and an
+    Questions are known by their text: where ids are line numbers, another file has the same, and an
     imported transcript has the text as its prompt shows it. ValueError below two attempts, and for a
     recording that asks none of the questions.
     """
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.data.scores import scores
-    from igpo_gym.data.wording import wording
+    from igpo_gym.data.wording import forms
     from igpo_gym.episode import EndReason
     from igpo_gym.errors import choose
     from igpo_gym.text import restored
 
     ids: dict[str, list[str]] = {}
     for question in questions:
-        ids.setdefault(wording(question.text), []).append(question.id)
+        for form in forms(question.text):
+            ids.setdefault(form, []).append(question.id)
     solved: dict[str, list[bool]] = {}
     for episode in read_rollouts(rollouts):
         if episode.end is not EndReason.ABORTED:
             score = choose(scores(episode), metric, "metric")
-            for id_ in ids.get(wording(restored(episode.question.text)), ()):
+            known = (ids.get(form, ()) for form in forms(restored(episode.question.text)))
+            for id_ in dict.fromkeys(chain.from_iterable(known)):
                 solved.setdefault(id_, []).append(score >= least)
     if not solved:
         raise ValueError(f"{rollouts} asks none of the questions; record them with igpo-gym rollout")

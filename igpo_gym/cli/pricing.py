@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Pricing:
+class FilePricing:
     """What the episodes of a file are priced by."""
 
     file: Path

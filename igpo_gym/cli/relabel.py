@@ -23,7 +23,7 @@ from igpo_gym.cli.common import (
     progress,
     tell_forecast,
 )
-from igpo_gym.cli.pricing import Pricing, line_of, record_of, set_of
+from igpo_gym.cli.pricing import FilePricing, line_of, record_of, set_of
 from igpo_gym.cli.recording import SAMPLING
 from igpo_gym.config import EnvConfig, Names, marks
 from igpo_gym.episode import UNREAD
@@ -127,7 +127,7 @@ def relabel(
         corpus, context = _world(settings, policy, {need for each in functions for need in each.needs})
         if judge is not None:
             context["judge"] = resolve("judge", judge)
-        pricing = Pricing(file, settings, functions, corpus, context, batch_size, meter)
+        pricing = FilePricing(file, settings, functions, corpus, context, batch_size, meter)
         made = pricing.described(options, records)
         with file.open("rb") as lines:
             total = sum(1 for _ in lines)
@@ -180,7 +180,7 @@ def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tup
 
 
 def _write(
-    pricing: Pricing, out: Path, made: Mapping[str, Any], total: int, records: bool, tally: Tally
+    pricing: FilePricing, out: Path, made: Mapping[str, Any], total: int, records: bool, tally: Tally
 ) -> None:
     """Write a line for each episode, with a progress bar. Raises BudgetSpentError if some were left out."""
     from igpo_gym.agents.rollouts.resumed import ResumedFile

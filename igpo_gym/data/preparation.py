@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from igpo_gym.data.metrics import normalize
 from igpo_gym.data.subsets import digest
-from igpo_gym.data.wording import wording
+from igpo_gym.data.wording import forms, wording
 from igpo_gym.episode import Question
 from igpo_gym.errors import SpecError
 
@@ -37,7 +37,7 @@ def prepare(
     """Divide questions for training.
 
     Left out, for the first reason that holds: a question that was asked before; one that a set of
-    ``tests`` (by name) asks, with the same text or the same wording (:mod:`igpo_gym.data.wording`); and with
+    ``tests`` (by name) asks, with the same text or in the same words (``wording.forms``); and with
     ``solved``, which says of each attempt at a question whether it was solved, one without attempts, one that
     was never and one that was always solved. What is left for ``validation`` is decided by a hash of the seed
     and the text: a share below 1, with which a question stays on its side whatever else is in the file, or
@@ -56,14 +56,16 @@ def prepare(
         raise SpecError(f"validation is a share or a number of questions, not {validation:g}")
     why = _reasons(tests or {}, solved)
     kept: dict[str, Question] = {}
+    asked = set[str]()
     dropped: dict[str, list[str]] = {}
     for question in questions:
-        text = wording(question.text)
-        reason = ASKED_BEFORE if text in kept else why(question, text)
+        known = forms(question.text)
+        reason = why(question, known) if asked.isdisjoint(known) else ASKED_BEFORE
         if reason:
             dropped.setdefault(reason, []).append(question.id)
         else:
-            kept[text] = question
+            asked |= known
+            kept[wording(question.text)] = question
     ranks = {text: _rank(seed, question) for text, question in kept.items()}
     if validation < 1:
         held = {text for text, rank in ranks.items() if rank < validation * 2**64}
@@ -87,16 +89,18 @@ def _rank(seed: int, question: Question) -> int:
 
 def _reasons(
     tests: Mapping[str, Sequence[Question]], solved: Mapping[str, Sequence[bool]] | None
-) -> Callable[[Question, str], str]:
-    """What tells, of a question and its wording, why it is left out; empty where it is not."""
+) -> Callable[[Question, frozenset[str]], str]:
+    """What tells, of a question and its forms, why it is left out; empty where it is not."""
     exact = {name: {question.text.strip() for question in asked} for name, asked in tests.items()}
-    alike = {name: {wording(question.text) for question in asked} for name, asked in tests.items()}
+    alike = {
+        name: {form for question in asked for form in forms(question.text)} for name, asked in tests.items()
+    }
 
-    def why(question: Question, text: str) -> str:
+    def why(question: Question, known: frozenset[str]) -> str:
         for name in exact:
             if question.text.strip() in exact[name]:
                 return f"asked by {name}"
-            if text in alike[name]:
+            if not known.isdisjoint(alike[name]):
                 return f"asked by {name}, once normalized"
         if solved is None:
             return ""

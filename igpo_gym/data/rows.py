@@ -35,6 +35,7 @@ from igpo_gym.errors import DataError, first_line
 from igpo_gym.libraries import needs
 
 _BATCH = 128
+_NARROW_BATCH = 1024
 """How many rows of a parquet file are held at a time."""
 
 NAMES_COLUMNS = "the first line of a table names its columns, such as question and answer"
@@ -264,7 +265,7 @@ def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[Row]:
                 if not wanted and file.metadata.row_group(place).total_byte_size > WHOLE_BYTES:
                     limit = f"a row group of more than {WHOLE_BYTES >> 20} MiB"
                     raise DataError(path, f"{limit}; write it with smaller ones")
-            for batch in file.iter_batches(_BATCH, columns=wanted):
+            for batch in file.iter_batches(_BATCH if wanted is None else _NARROW_BATCH, columns=wanted):
                 for record in batch.to_pylist():
                     number += 1
                     yield Row(record, number, "row")

@@ -1,7 +1,7 @@
 """What the text of a question says, whatever signs it is written with: by this two questions are one.
 
 Answers are compared otherwise, by the rules of the published scripts (:mod:`igpo_gym.data.metrics`), which
-know ASCII's punctuation alone.
+know ASCII's punctuation alone, and join what it parts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from igpo_gym.data.evidence import normal_title
+from igpo_gym.data.metrics import normalize
 
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -34,6 +35,17 @@ def wording(text: str) -> str:
     folded = normal_title(text.translate(_APOSTROPHES))
     signs = "".join(map(_sign, _POINTS.sub("", folded)))
     return " ".join(word for word in signs.split() if word not in _ARTICLES) or text.strip()
+
+
+def forms(text: str) -> frozenset[str]:
+    """The forms by which a question is known: its wording, and the normal form that answers are compared by.
+
+    Two texts that share one of them are one question.
+
+    >>> forms("Is 1,000 more?") & forms("Is 1000 more?"), forms("Who’s “he”?") & forms('Whos "he"?')
+    (frozenset({'is 1000 more'}), frozenset({'whos he'}))
+    """
+    return frozenset((wording(text), normalize(text) or text.strip()))
 
 
 def _sign(sign: str) -> str:

@@ -129,8 +129,8 @@ class _Shown:
 
     def cut(self, fair: int | None) -> int:
         """Show at most about ``fair`` characters, as JSON writes them; returns how many are left out."""
-        longest, written = self.longest, self.written
-        if fair is not None and written > fair:
+        longest = self.longest
+        if fair is not None and (written := self.written) > fair:
             longest = max(1, (fair - NOTICE) * len(self.entry[self.key]) // written)
         self.entry[self.key], left_out = shortened(self.text, longest)
         return left_out

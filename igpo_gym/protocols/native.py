@@ -115,7 +115,7 @@ def native_message(protocol: TextProtocol, calls: Sequence[tuple[str, object]], 
     try:
         action = NATIVE.grammar.read(blocks, protocol.tools)
     except ValueError:
-        return protocol.thought(neutralize(thought)) + blocks
+        return (protocol.thought(neutralize(thought)) if protocol.prefilled else neutralize(thought)) + blocks
     return protocol.write(action, neutralize(thought))
 
 

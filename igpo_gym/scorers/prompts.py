@@ -100,8 +100,8 @@ def check_lengths(lengths: Sequence[int], longest: int | None, reader: str) -> N
     ``reader`` says what reads no more; with None as the longest it reads whatever comes.
     """
     too_long = {
-        place: f"a transcript with its probe and answer has {length} tokens, but {reader} reads at most "
-        f"{longest}"
+        place: f"a transcript with its probe and answer has {length} tokens to read, but {reader} reads at "
+        f"most {longest}"
         for place, length in enumerate(lengths)
         if longest is not None and length > longest
     }

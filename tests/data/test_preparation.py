@@ -20,7 +20,24 @@ def ids(questions: tuple[Question, ...]) -> list[str]:
     return [question.id for question in questions]
 
 
-def test_what_tests_ask_is_left_out_exactly_and_wording() -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Is it 1,000 dollars?", "Is it 1000 dollars?"),
+        ("Who sent the e-mail?", "Who sent the email?"),
+        ("Who led AT&T?", "Who led ATT?"),
+        ("Who wrote Poland’s “The Tin Drum”?", 'who wrote Poland\'s "The Tin Drum"'),
+        ("谁写了铁皮鼓？", "谁写了铁皮鼓"),
+    ],
+)
+def test_texts_in_the_same_words_are_one_question(one: str, other: str) -> None:
+    for first, second in ((one, other), (other, one)):
+        made = prepare(asked(first, "Where?"), tests={"a": asked(second)})
+        assert ids(made.train) == ["2"]
+        assert ids(prepare(asked(first, second)).train) == ["1"]
+
+
+def test_what_tests_ask_is_left_out_exactly_and_normalized() -> None:
     questions = asked("Who wrote it?", "who wrote  The It", "Where?", "When?", "when", "Cafe\u0301?")
     tests = {"a": asked("Where? "), "b": asked("Who wrote it?", "Café")}
     made = prepare(questions, tests=tests)

@@ -332,7 +332,7 @@ def test_no_requests_give_no_beliefs() -> None:
 
 def test_a_transcript_that_is_too_long_is_refused_with_both_lengths() -> None:
     scorer = make_scorer()
-    with pytest.raises(ScoringError, match=r"\d+ tokens, but LlamaForCausalLM reads at most 1024"):
+    with pytest.raises(ScoringError, match=r"\d+ tokens to read, but LlamaForCausalLM reads at most 1024"):
         scorer.score([request("word " * 2000)])
 
 

@@ -73,10 +73,11 @@ def paid_metrics(episodes: Sequence[Episode], reward: RewardFunction) -> Metrics
                 not named and bool(cover_exact_match(query, episode.question.answers))
                 for query in queries(turn.action)
             ]
+    count = max(sum(bool(episode.turns) for episode in episodes), 1)  # but those that were left out
     return {
-        "gain_moved": moved / len(episodes),
-        "gain_without_new": without_new / len(episodes),
-        "gain_seen": seen / len(episodes),
+        "gain_moved": moved / count,
+        "gain_without_new": without_new / count,
+        "gain_seen": seen / count,
         "leaked_queries": float(np.mean(leaks)) if leaks else 0.0,
     }
 

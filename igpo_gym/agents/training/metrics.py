@@ -158,8 +158,8 @@ def answer_named(episode: Episode) -> Iterator[bool]:
 
 
 def outage_share(episodes: Sequence[Episode]) -> float:
-    """The share of episodes with a turn in which a tool was unavailable."""
-    return sum(any(turn.failed for turn in episode.turns) for episode in episodes) / len(episodes)
+    """The share of episodes with a turn in which a tool was unavailable; of those that have a turn."""
+    return _mean([any(turn.failed for turn in episode.turns) for episode in episodes if episode.turns])
 
 
 def _reply(protocol: TextProtocol) -> re.Pattern[str]:

@@ -42,7 +42,7 @@ class WorldSettings:
     documents: Annotated[int, "How many entities, each with a document, from 20 to ten million."] = 500
     questions: Annotated[int, "How many questions, at least 1."] = 500
     hops: Annotated[
-        tuple[int, int], "How many facts a question chains, the fewest and the most, within 1 and 4."
+        tuple[int, int], "How many facts a question chains: a number from 1 to 4, or a range such as 2-3."
     ] = (1, 3)
     coupling: Annotated[
         float, "How often a fact stays in the neighborhood, 0 to 1: how much a hop says about later ones."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from igpo_gym.envs.information_gain.turns import Answers, Mode, PricedTurns, adds, as_text
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
@@ -53,6 +53,11 @@ class GainWrapper:
         self._turns = PricedTurns(pricing, *self._texts)
         self.reward = pricing.reward
         """The reward that is paid, with ``environment`` as its outcome under ``mode="add"``."""
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))  # which shares the models, for it is not made from a state
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         # The functions of a reward are made where they are asked for, and cannot be pickled.

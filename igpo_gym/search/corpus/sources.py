@@ -1,8 +1,8 @@
 """The records of a corpus file, and what they are packed in: what is no corpus at all is refused here.
 
-What a file holds is known from its first bytes, not from its name: JSON lines, a JSON array, tab-separated
-values with a header, or parquet. Only packing goes by the name: ``.gz`` and ``.zst`` are unpacked. The name
-"-" is standard input.
+What a file holds is known from its first bytes: JSON lines, a JSON array, tab-separated values with a header,
+or parquet; what is named ``.json``, ``.jsonl`` or ``.parquet`` and is not is refused. Packing goes by the
+name: ``.gz`` and ``.zst`` are unpacked. The name "-" is standard input.
 """
 
 from __future__ import annotations

@@ -150,7 +150,10 @@ def _body(response: HTTPResponse, limits: PageLimits) -> bytes:
 
 
 class _Unpacker:
-    """What is packed as gzip or zlib, in one stream or in several, one behind another."""
+    """What is packed as gzip or zlib, in one stream or in several, one behind another.
+
+    What stands behind a stream and begins no other is left out, as browsers do.
+    """
 
     def __init__(self) -> None:
         self._stream = _stream()
@@ -161,10 +164,12 @@ class _Unpacker:
         return bool(self._stream.eof)
 
     def unpack(self, piece: bytes, most: int) -> bytes:
-        """What a piece holds, at most so many bytes; zeros behind a stream hold nothing."""
+        """What a piece holds, at most so many bytes."""
         body = b""
-        while len(body) < most and (piece := piece.lstrip(b"\0") if self._stream.eof else piece):
+        while piece and len(body) < most:
             if self._stream.eof:
+                if not piece.startswith((b"\x1f", b"\x78")):  # how gzip and zlib begin
+                    break
                 self._stream = _stream()
             body += self._stream.decompress(piece, most - len(body))
             piece = self._stream.unused_data

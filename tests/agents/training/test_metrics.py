@@ -10,6 +10,7 @@ from igpo_gym.agents.training.metrics import (
     TimedScorer,
     answer_named,
     episode_metrics,
+    outage_share,
 )
 from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.episode import (
@@ -140,3 +141,15 @@ def test_an_answer_is_named_where_all_that_was_read_so_far_covers_it(answer: str
 
 def _found(text: str) -> ToolResult:
     return ToolResult(passages=((Passage(text, "", text),),))
+
+
+def test_what_was_left_out_counts_in_no_share() -> None:
+    left_out = Episode(Question("2", "Who?", ("x",)), (), end=EndReason.ABORTED)
+    down = Turn("m", search_call("q"), results=(ToolResult(failed=True),))
+    played = Episode(Question("1", "Who?", ("x",)), (), turns=[down], end=EndReason.TURNS_EXHAUSTED)
+    played.rewards.append({})
+    assert outage_share([played, left_out]) == 1.0
+    assert outage_share([left_out]) == 0.0
+    told = episode_metrics([played, left_out])
+    assert (told["turns"], told["end_aborted"], told["end_turns_exhausted"]) == (1.0, 0.5, 0.5)
+    assert episode_metrics([left_out])["turns"] == 0.0

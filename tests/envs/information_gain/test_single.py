@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -202,6 +203,11 @@ def test_its_spec_makes_it_again_and_holds_no_password() -> None:
         assert "secret" not in repr(made.spec)
     finally:
         del gym.registry["PearGame-v0"]
+
+
+def test_a_copy_shares_the_models() -> None:
+    env = InformationGain(Names(), Mentions())
+    assert copy.copy(env).reward is env.reward
 
 
 def test_a_pickled_one_goes_on() -> None:

@@ -192,7 +192,7 @@ def test_half_of_a_packed_body_is_no_page_and_two_are_one(encoding: str) -> None
     first, second = pack(b"The Vistula is a river. " * 50), pack(b"It is long. " * 50)
     headers = {**TEXT, "Content-Encoding": encoding}
     assert reason({"/a": Reply(first[: len(first) // 2], headers=headers)}, "/a") == "its server broke off"
-    for rest in (b"", bytes(9)):
+    for rest in (b"", bytes(9), b"\r\n", b"<!-- cached -->"):
         with serving(pages_of({"/a": Reply(first + second + rest, headers=headers)})) as site:
             body = fetch(f"{site.url}/a", limits(site)).body
         assert body == b"The Vistula is a river. " * 50 + b"It is long. " * 50

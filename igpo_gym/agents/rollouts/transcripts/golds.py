@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from igpo_gym.agents.rollouts.transcripts.interface import About
-from igpo_gym.data.wording import wording
+from igpo_gym.data.wording import forms
 from igpo_gym.episode import Passage, Question
 
 
 class Golds:
-    """The questions of a set by id and by text; texts are the same that have one wording.
+    """The questions of a set by id and by text; texts in the same words are one
+    (:func:`igpo_gym.data.wording.forms`).
 
     ``passages`` are those of the set: they tell the titles of the evidence.
 
@@ -29,7 +31,8 @@ class Golds:
         self._by_text: dict[str, list[Question]] = {}
         for question in (_by_title(question, titles) for question in questions):
             self._by_id[question.id] = question
-            self._by_text.setdefault(wording(question.text), []).append(question)
+            for form in forms(question.text):
+                self._by_text.setdefault(form, []).append(question)
 
     def question(self, told: About) -> Question:
         """The question that a transcript is about.
@@ -38,10 +41,11 @@ class Golds:
         such question, and where several have the text and unlike answers.
         """
         named = self._by_id.get(told.id)
-        text = wording(told.question)
-        if named and (not text or wording(named.text) == text):
+        known = forms(told.question) - {""}
+        if named and (not known or not known.isdisjoint(forms(named.text))):
             return named
-        alike = self._by_text.get(text, []) if text else []
+        found = chain.from_iterable(self._by_text.get(form, ()) for form in known)
+        alike = list({question.id: question for question in found}.values())
         if len({question.answers for question in alike}) > 1:
             raise ValueError(
                 f"the set of questions has {len(alike)} of its text, with unlike answers ({alike[0].id!r}, "
