@@ -198,8 +198,9 @@ def test_an_agent_is_watched_a_message_at_a_time(chrome: Any) -> None:
         page = chrome.new_page()
         heard = Heard(page)
         opened(page, url)
+        page.locator("#next:focus").wait_for()
         for turn in range(1, 5):
-            page.keyboard.press("Enter")  # the button has the focus
+            page.keyboard.press("Enter")
             page.locator(f"#turn-{turn}").wait_for()
         assert "No answer: turns exhausted" in page.locator(".verdict").inner_text()
         assert page.locator("input").count() == 0

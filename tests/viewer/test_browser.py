@@ -66,8 +66,9 @@ def questions(tab: Any) -> list[str]:
     return [text.split(" ·")[0] for text in tab.locator("tbody .sub").all_inner_texts()]
 
 
-def selected(tab: Any) -> str:
-    return str(tab.locator("tr.selected .sub").inner_text()).split(" ·")[0]
+def shows(tab: Any, place: str, text: str) -> None:
+    """Wait until a place shows a text: what a key does is drawn a moment later."""
+    tab.locator(place, has_text=text).first.wait_for()
 
 
 def heading(tab: Any) -> str:
@@ -137,27 +138,30 @@ def test_the_list_sorts(tab: Any, page: Path) -> None:
 
 def test_keys_lead_through_list_and_episodes(tab: Any, page: Path) -> None:
     tab.goto(url(page))
+    tab.locator("tbody tr").first.wait_for()
     tab.keyboard.press("j")
+    shows(tab, "tr.selected .sub", "attempt 1 ·")
     tab.keyboard.press("j")
-    assert selected(tab) == "attempt 2"
+    shows(tab, "tr.selected .sub", "attempt 2 ·")
     tab.keyboard.press("k")
-    assert selected(tab) == "attempt 1"
+    shows(tab, "tr.selected .sub", "attempt 1 ·")
     tab.keyboard.press("Enter")
-    tab.locator("article").wait_for()
-    assert "attempt 1" in tab.locator(".path").inner_text()
+    shows(tab, ".path", "attempt 1")
+    tab.locator("h1:focus").wait_for()
     for key, jump in (("ArrowRight", "1"), ("ArrowRight", "2"), ("ArrowLeft", "1"), ("ArrowLeft", "Q")):
         tab.keyboard.press(key)
-        assert tab.locator(".jump[aria-current=step]").inner_text() == jump
+        shows(tab, ".jump[aria-current=step]", jump)
     tab.keyboard.press("j")
-    assert "attempt 2" in tab.locator(".path").inner_text()
+    shows(tab, ".path", "attempt 2")
     tab.keyboard.press("a")
+    tab.locator("table.sides").wait_for()
     assert tab.locator("table.sides thead a").count() == 4
     tab.keyboard.press("u")
-    assert tab.get_by_role("status").inner_text() == "2 of 2 questions"
+    shows(tab, "[role=status]", "2 of 2 questions")
     tab.keyboard.press("?")
-    assert tab.locator("dialog").is_visible()
+    tab.locator("dialog").wait_for()
     tab.keyboard.press("Escape")
-    assert not tab.locator("dialog").is_visible()
+    tab.locator("dialog").wait_for(state="hidden")
     tab.keyboard.press("/")
     tab.keyboard.type("jk?")  # letters of a search are no keys
     assert tab.locator("#search").input_value() == "jk?"
@@ -239,8 +243,10 @@ def test_tokens_are_shaded(tab: Any, tmp_path: Path, engine: Engine) -> None:
         tmp_path / "page.html", read_runs([write(tmp_path / "a.jsonl", [episode])]), token_names=str.split
     )
     tab.goto(url(tmp_path / "page.html", "#/episode/1.q-author.1"))
+    tab.locator("h1:focus").wait_for()  # from now on keys are heard
     tab.keyboard.press("t")
     tokens = tab.locator("#turn-2 .token")
+    tokens.first.wait_for()
     assert tokens.all_inner_texts() == ["<answer>Col", "ogne</answer>"]
     shades = [each.evaluate("each => getComputedStyle(each).backgroundColor") for each in tokens.all()]
     assert shades[0] != shades[1]
@@ -280,7 +286,9 @@ def test_two_runs_sorted_by_difference(tab: Any, tmp_path: Path, engine: Engine)
     assert told == "2 common questions: mean difference +0.500; higher in the second 1, lower 0, equal 1"
     assert tab.locator("main tbody tr:not(.spacer) td:last-child").all_inner_texts() == ["+1.000", "0.000"]
     tab.keyboard.press("j")
+    tab.locator("tr.selected").wait_for()
     tab.keyboard.press("Enter")
+    tab.locator("table.sides").wait_for()
     assert tab.locator("table.sides thead th").all_inner_texts() == ["attempt 1\nbefore", "attempt 1\nafter"]
 
 
@@ -374,9 +382,10 @@ def test_it_is_dark_where_the_system_is_and_where_it_is_asked(tab: Any, page: Pa
     assert light == "rgb(255, 255, 255)" != dark
     tab.get_by_role("button", name="Colors: auto").click()
     tab.get_by_role("button", name="Colors: dark").click()
-    assert tab.evaluate(color) == light
+    tab.wait_for_function(f"wanted => ({color})() === wanted", arg=light)
     tab.emulate_media(color_scheme="light")
     tab.get_by_role("button", name="Colors: light").click()
+    tab.wait_for_function("() => !document.documentElement.dataset.theme")
     assert tab.evaluate(color) == light
 
 
