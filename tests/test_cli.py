@@ -84,6 +84,11 @@ def test_a_person_may_leave(files: Path, typed: str) -> None:
     assert "gold" not in run("play", *CHEAP, input=typed)
 
 
+@pytest.mark.parametrize("option", [("--port", "8000"), ("--no-open",)])
+def test_what_is_of_the_page_alone_is_told(files: Path, option: tuple[str, ...]) -> None:
+    assert "of the page of --web" in run("play", *CHEAP, *option, input="/quit\n", code=2)
+
+
 @pytest.mark.parametrize(
     ("tools", "prompt", "reply"),
     [

@@ -22,6 +22,7 @@ from igpo_gym.cli.common import (
 from igpo_gym.cli.options import configured
 from igpo_gym.cli.recording import NOT_OF_AN_EPISODE
 from igpo_gym.config import EnvConfig, shown
+from igpo_gym.errors import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,8 @@ def play(
 
       igpo-gym play --web
     """
+    if not web and (port or not open_browser):
+        raise SpecError("--port and --no-open are of the page of --web")
     if web:
         from igpo_gym.play.server import serve_page  # tells what is missing before anything is loaded
     from igpo_gym.agents.policies.bounds import played_by
