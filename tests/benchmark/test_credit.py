@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from igpo_gym.agents.policies.scripted import ScriptedAgent
+from igpo_gym.agents.rollouts.branches import compared
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.benchmark.charts import _interval_figure
 from igpo_gym.benchmark.cost import Cost
@@ -206,7 +207,8 @@ def test_mispriced_turns_can_be_looked_at(result: CreditResult, tmp_path: Path) 
         told = shown.episode.measured[example.turn]
         assert example.label == told["oracle"]
         assert len(shown.episode.beliefs) == shown.episode.states
-    assert len({each.place for each in run.episodes}) == len(run.episodes)
+    attempts = {(compared(each.settings, each.episode), each.episode.attempt) for each in run.episodes}
+    assert len(attempts) == len(run.episodes)
     bare = mispriced_files(result, None)
     assert '"beliefs": []' in bare[RECORDS]
 
