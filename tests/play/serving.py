@@ -61,7 +61,7 @@ def episodes(
 ) -> Episodes:
     """What a person plays over ``PASSAGES``, with more tools than search and open."""
     index = BM25Index.build(PASSAGES)
-    all_tools = (Search(index, 2), Open(index), *tools)
+    all_tools: tuple[Tool, ...] = (Search(index, 2), Open(index), *tools)
     engine = Engine(TAGS, all_tools, PRESETS["igpo"], scorer, Rules(max_turns))
     return Episodes(engine, QuestionStream(QUESTIONS, seed=0), policy)
 
