@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import TypeAlias
 
 import igpo_gym.specs as specs
@@ -115,10 +116,10 @@ def resolve_reward(spec: str | RewardFunction) -> RewardFunction:
 
     A spec is the name of a preset or of a term, with parameters in parentheses or without, or a weighted sum
     of such; plus and minus stand between spaces. Parameters of a preset are those of its terms. A term that
-    occurs twice counts with the sum of its weights. Registered names of rewards and terms, and
-    "package.module:attribute", stand where presets and terms do: a RewardFunction, a RewardTerm, a mapping of
-    terms to weights, or a function that gives one of these from parameters. Raises SpecError for anything
-    else.
+    occurs twice counts with the sum of its weights; two unlike ones of a name are refused. Registered names
+    of rewards and terms, and "package.module:attribute", stand where presets and terms do: a RewardFunction,
+    a RewardTerm, a mapping of terms to weights, or a function that gives one of these from parameters. Raises
+    SpecError for anything else.
 
     >>> [(term.name, weight) for weight, term in resolve_reward("0.5*gain + f1 - 0.01*search-cost").terms]
     [('gain', 0.5), ('f1', 1.0), ('search-cost', -0.01)]
@@ -138,9 +139,20 @@ def _read(spec: str) -> RewardFunction:
     for sign, summand in _summands(spec):
         factor, name, given = _summand(summand)
         for weight, term in _terms(name, given):
-            terms[term.name] = term
+            if not _alike(terms.setdefault(term.name, term).price, term.price):
+                raise SpecError(f"the reward {spec!r} has two unlike terms of the name {term.name!r}")
             weights[term.name] = weights.get(term.name, 0.0) + sign * factor * weight
+            if not math.isfinite(weights[term.name]):
+                raise SpecError(f"the reward {spec!r} has a weight that no float holds, of {term.name!r}")
     return RewardFunction(spec, tuple((weights[name], term) for name, term in terms.items()))
+
+
+def _alike(one: object, other: object) -> bool:
+    """Whether two prices, or what they were made from, are equal: the same code with the same values."""
+    if not (isinstance(one, FunctionType) and isinstance(other, FunctionType)):
+        return bool(one == other)
+    cells, others = ([cell.cell_contents for cell in each.__closure__ or ()] for each in (one, other))
+    return one.__code__ is other.__code__ and all(map(_alike, cells, others))
 
 
 def _summands(spec: str) -> Iterator[tuple[float, str]]:

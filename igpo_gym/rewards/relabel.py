@@ -195,11 +195,9 @@ def _take_recorded(
     anew = measured[0].keys()
     versions = {name: version for name, version in episode.instruments.items() if name not in anew}
     versions |= {name: version for name, version in due.versions.items() if name in anew}
-    for turn, values in enumerate(measured):
-        known = episode.measured[turn] if turn < len(episode.measured) else {}
-        all_values = {name: value for name, value in known.items() if name not in anew} | values
-        if all_values:
-            copy.note(all_values, versions)
+    for recorded, own in zip_longest(episode.measured, measured if anew else (), fillvalue=dict[str, Any]()):
+        # A state of which nothing was measured keeps its place.
+        copy.note({name: value for name, value in recorded.items() if name not in anew} | own, versions)
 
 
 def _check(

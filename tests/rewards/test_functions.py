@@ -4,9 +4,11 @@ import math
 
 import pytest
 
+import igpo_gym.specs as specs
 from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Question, Segment, Turn
 from igpo_gym.errors import SpecError
-from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, curriculum, resolve_reward
+from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, RewardTerm, curriculum, resolve_reward
+from igpo_gym.rewards.functions import RECIPES
 
 SEGMENT = Segment("agent", "assistant", "m")
 
@@ -125,6 +127,30 @@ def test_rewards_are_found_by_name() -> None:
 def test_two_terms_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two terms of one name: f1, f1"):
         RewardFunction("mine", ((1.0, TERMS["f1"]), (2.0, TERMS["f1"])))
+
+
+def test_terms_of_one_name_are_added_where_they_are_alike_and_refused_where_not() -> None:
+    for name in (*specs.names("term"), *RECIPES, "gain(tools=search,every=2)"):
+        (weight, _), *_ = resolve_reward(f"{name} + 2*{name}").terms
+        (single, _), *_ = resolve_reward(name).terms
+        assert weight == pytest.approx(3 * single)
+
+    def talk(scale: float = 1.0) -> RewardFunction:
+        return RewardFunction("talk", ((1.0, RewardTerm("talk", lambda episode, turn: scale)),))
+
+    specs.register("reward", "talk", talk)
+    try:
+        ((weight, _),) = resolve_reward("talk(scale=5) + talk(scale=5)").terms
+        assert weight == 2.0
+        with pytest.raises(SpecError, match="two unlike terms of the name 'talk'"):
+            resolve_reward("talk + talk(scale=5)")
+    finally:
+        specs.unregister("reward", "talk")
+
+
+def test_weights_add_up_to_what_a_float_holds() -> None:
+    with pytest.raises(SpecError, match="a weight that no float holds, of 'f1'"):
+        resolve_reward("1e308*f1 + 1e308*f1")
 
 
 def test_the_curriculum_moves_weight_from_turns_to_the_outcome() -> None:

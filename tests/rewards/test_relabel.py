@@ -161,6 +161,16 @@ def test_what_the_scorer_cannot_read_has_no_gain_and_is_told(engine: Engine, bat
     assert "unread" not in again.episode.extra
 
 
+def test_what_was_measured_keeps_its_state(engine: Engine) -> None:
+    (episode, *_) = some_episodes(engine)
+    for measured in ([{}, {"label": 1}, {"label": 2}, {}], [{"label": None}, {}, {}, {"label": 3}]):
+        recorded = dataclasses.replace(episode, measured=measured, instruments={"label": "1"})
+        (priced,) = relabel([recorded], ["igpo"], "none")
+        assert priced.episode.measured == measured
+    (plain,) = relabel([dataclasses.replace(episode, measured=[])], ["igpo"], "none")
+    assert plain.episode.measured == []
+
+
 def test_a_term_of_ones_own_is_priced_too(engine: Engine) -> None:
     evidence = BeliefView(context="evidence")
     mine = RewardFunction(
