@@ -28,6 +28,7 @@ def credit_files(result: CreditResult) -> dict[str, str]:
         "credit.json": json_text(
             {
                 "settings": result.settings,
+                "too_long": result.too_long,
                 "measures": {measure.key: measure.meaning for measure in result.measures},
                 "estimates": rows,
                 "costs": {

@@ -136,6 +136,11 @@ def can_show(result: CreditResult) -> str:
 def findings(result: CreditResult) -> list[str]:
     """What the run can show, and for each headline measure who leads and how the well known fare."""
     said = [can_show(result)]
+    if result.too_long:
+        said.append(
+            "Left out, since the scorer reads no prompt of such length: the questions "
+            f"{', '.join(result.too_long)}."
+        )
     for key, known in _FINDINGS.items():
         if key not in result.estimates:
             continue

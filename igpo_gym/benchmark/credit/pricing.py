@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from igpo_gym.benchmark.credit.labels import Label
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.data.scores import scores
 from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.relabel import Priced, relabel
@@ -29,8 +31,9 @@ Track: TypeAlias = Callable[[Sequence[Any], str, int], Iterable[Any]]
 """Put around what takes long, with its name and number, to show how far it is."""
 
 
-Shapings: TypeAlias = dict[str, list[list[float]]]
-"""By variant, for each trajectory of a group what its turns are paid."""
+Shapings: TypeAlias = dict[str, list[list[float | None]]]
+"""By variant, for each trajectory of a group what its turns are paid, None for a turn that has no gain. Empty
+where the scorer cannot read the group's prompt."""
 Kept: TypeAlias = Callable[[Callable[[], Shapings]], Shapings]
 """Gives what the next group is paid: that which an earlier run has kept, or what the function makes of it."""
 
@@ -102,19 +105,20 @@ class Pricer:
     ) -> dict[str, list[list[PaidTrajectory]]]:
         """By variant the plays of each group of trajectories; a belief that several need is asked once.
 
-        What a group is paid is ``kept``, or taken from what was kept.
+        What a group is paid is ``kept``, or taken from what was kept. Groups whose prompt the scorer cannot
+        read are left out.
         """
         plays: dict[str, list[list[PaidTrajectory]]] = {function.name: [] for function in functions}
         for group in track(groups, what, len(groups)) if functions else ():
             paid = kept(partial(self.shapings, group, functions))
-            for function in functions:
+            for function in functions if paid else ():
                 plays[function.name].append(
                     [
                         PaidTrajectory(
                             each,
-                            np.array(turns),
+                            np.array([pay or 0.0 for pay in turns]),
                             function.last_gain,
-                            tuple(counted_turns(each.episode, function)),
+                            tuple(pay is not None for pay in turns),
                         )
                         for each, turns in zip(group, paid[function.name], strict=True)
                     ]
@@ -124,8 +128,12 @@ class Pricer:
     def shapings(self, group: Trajectories, functions: Sequence[RewardFunction]) -> Shapings:
         """What each variant pays the turns of each trajectory beside the outcome and the format penalty."""
         priced = list(self._relabel(group, functions))
+        if not all(each.rewards for each in priced):
+            return {}
         return {
-            function.name: [shaping(function, each.rewards[function.name]).tolist() for each in priced]
+            function.name: [
+                _gains(function, each, own.episode) for each, own in zip(priced, group, strict=True)
+            ]
             for function in functions
         }
 
@@ -140,12 +148,25 @@ class Pricer:
             corpus=self.engine.corpus,
             context={"engine": rules, "policy": self.policy, "questions": self.engine.questions},
             protocol=self.engine.protocol,
+            partial=True,
         )
 
     def cost(self, groups: Sequence[Trajectories], function: RewardFunction) -> Cost:
-        """What pricing these trajectories under one variant costs a turn, all of its beliefs included."""
+        """What pricing these trajectories under one variant costs a turn, all of its beliefs included; nan
+        where there are none."""
         turns = sum(len(each.episode.turns) for group in groups for each in group)
+        if not turns:
+            return Cost(math.nan, math.nan)
         return cost_of(self.scorer, partial(self.price, groups, [function]), turns)
+
+
+def _gains(function: RewardFunction, priced: Priced, played: Episode) -> list[float | None]:
+    """What each turn is paid beside the outcome and the format penalty; None where it has no gain."""
+    # That a model could not read a state takes nothing from a variant that does not ask it.
+    asks = function.needs & {"scorer", "reference"}
+    counted = counted_turns(priced.episode if asks else played, function)
+    paid = shaping(function, priced.rewards[function.name]).tolist()
+    return [pay if there else None for pay, there in zip(paid, counted, strict=True)]
 
 
 def shaping(function: RewardFunction, turns: Sequence[dict[str, float]]) -> FloatArray:

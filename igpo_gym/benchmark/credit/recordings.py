@@ -39,7 +39,7 @@ def mispriced_files(result: CreditResult, scorer: str | AnswerScorer | None) -> 
     ]
     episodes = [replace(each.episode, attempt=attempt) for attempt, each in chosen]
     if scorer is not None:
-        episodes = [priced.episode for priced in relabel(episodes, ["gain"], scorer)]
+        episodes = [priced.episode for priced in relabel(episodes, ["gain"], scorer, partial=True)]
     records = [
         record_line(
             {**result.settings, "agent": each.agent},

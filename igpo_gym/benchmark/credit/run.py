@@ -22,9 +22,10 @@ from igpo_gym.benchmark.credit.measures import (
     value_measure,
 )
 from igpo_gym.benchmark.credit.pricing import PaidTrajectory, Track, made_anew, untracked
-from igpo_gym.benchmark.credit.setup import FULL, PolicyMaker, Pricing, Size, prepared
+from igpo_gym.benchmark.credit.setup import FULL, PolicyMaker, Pricing, Setup, Size, prepared
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.config import EnvConfig
+from igpo_gym.errors import SpecError
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.statistics import Estimate, estimate
 from igpo_gym.storage import held
@@ -41,6 +42,8 @@ class CreditResult:
     """What was asked for."""
     questions: list[list[Trajectory]]
     """For each question its trajectories."""
+    too_long: tuple[str, ...]
+    """The questions that are left out everywhere, since the scorer reads no prompt of such length."""
     plays: dict[str, list[list[PaidTrajectory]]]
     """By variant, what it pays for the trajectories of each question; ``TURN_NUMBER`` is the last."""
     measures: tuple[CreditMeasure, ...]
@@ -80,8 +83,11 @@ def run_credit(
     report says :func:`ledger.forget`. An ended run goes on from it, and the budget of a ``meter`` ends it
     between two groups.
 
-    Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, and
-    for what else does not fit; ScoringError if a belief fails; BudgetSpentError.
+    Questions whose prompt is longer than the scorer reads are left out and told.
+
+    Raises SpecError for questions without gold evidence, for a reward that needs a policy without one, where
+    the scorer reads no prompt, and for what else does not fit; ScoringError if a belief fails;
+    BudgetSpentError.
     """
     setup = prepared(config, rewards, size, policy, seed)
     with ExitStack() as stack:
@@ -95,9 +101,18 @@ def run_credit(
 
         priced = plays_of(setup.cheap) | plays_of(setup.costly)
         changes = plays_of(setup.yardstick)
-    plays = {function.name: priced[function.name] for function in setup.functions}
-    plays[TURN_NUMBER] = [[_by_turn_number(each) for each in group] for group in setup.played]
-    measures = [*MEASURES, *hop_measures(setup.played), *label_measures()]
+    too_long = _too_long(setup, priced)
+    played = [group for group in setup.played if group[0].question not in too_long]
+    if not played:
+        raise SpecError(f"the scorer reads the prompt of none of the {len(too_long)} questions")
+    plays = {
+        function.name: [
+            group for group in priced[function.name] if group[0].trajectory.question not in too_long
+        ]
+        for function in setup.functions
+    }
+    plays[TURN_NUMBER] = [[_by_turn_number(each) for each in group] for group in played]
+    measures = [*MEASURES, *hop_measures(played), *label_measures()]
     measures += [value_measure([play for group in groups for play in group]) for groups in changes.values()]
     estimates = {
         measure.key: {name: measured(measure, groups) for name, groups in plays.items()}
@@ -105,12 +120,24 @@ def run_credit(
     }
     timed = [(function, each) for each in (setup.cheap, setup.costly) for function in each.functions]
     costs = {
-        function.name: each.pricer.cost(each.groups[:1], function)
+        function.name: each.pricer.cost(
+            [g for g in each.groups if g[0].question not in too_long][:1], function
+        )
         for function, each in track(timed, "timing", len(timed))
     } | {TURN_NUMBER: Cost(0.0, 0.0)}
     apart = {each.name: "reads the gold evidence" for each in setup.functions if "evidence" in each.needs}
     apart[TURN_NUMBER] = "reads nothing"
-    return CreditResult(setup.settings, setup.played, plays, tuple(measures), estimates, costs, apart)
+    return CreditResult(setup.settings, played, too_long, plays, tuple(measures), estimates, costs, apart)
+
+
+def _too_long(setup: Setup, plays: dict[str, list[list[PaidTrajectory]]]) -> tuple[str, ...]:
+    """The questions that nothing could be priced of."""
+    found: dict[str, None] = {}
+    for pricing in (setup.cheap, setup.costly):
+        for function in pricing.functions[:1]:  # what one cannot read, all that are priced with it do not
+            read = {group[0].trajectory.question for group in plays[function.name]}
+            found |= dict.fromkeys(g[0].question for g in pricing.groups if g[0].question not in read)
+    return tuple(found)
 
 
 def _by_turn_number(trajectory: Trajectory) -> PaidTrajectory:

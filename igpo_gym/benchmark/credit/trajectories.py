@@ -70,9 +70,14 @@ class Trajectory:
     """One for each turn."""
 
     @property
+    def question(self) -> str:
+        """The id of its question."""
+        return self.episode.question.id
+
+    @property
     def key(self) -> tuple[str, str, int]:
         """Tells it from all others of a run."""
-        return self.episode.question.id, self.agent, self.member
+        return self.question, self.agent, self.member
 
 
 def play_cast(
