@@ -25,17 +25,16 @@ from igpo_gym.benchmark.study.credit import POINTS
 from igpo_gym.benchmark.study.rows import ARMS, SHARED
 from igpo_gym.config import EnvConfig
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.statistics import FloatArray
 
 CONFIG = EnvConfig(questions=SHARED["validation"], scorer=SHARED["model"])
 """Where the arms are priced: on questions of the validation, by the model that they begin with."""
 
-REACHES: dict[str, Callable[[Turns, tuple[int, int]], FloatArray]] = {
-    "noise": noise_of,
-    "permuted-3": moved_gains,
-    "last-gain": lambda turns, _: np.where(last_gains(turns), turns.gains, 0.0),
+REACHES: dict[str, Callable[[Turns, tuple[int, int]], Turns]] = {
+    "noise": lambda turns, seed: replace(turns, gains=noise_of(turns, seed)),
+    "permuted-3": lambda turns, seed: replace(turns, gains=moved_gains(turns, seed)),
+    "last-gain": lambda turns, _: last_gains(turns),
 }
-"""What the estimators of some arms make of the pay, [turns]: that of the others reaches them as it is."""
+"""What the estimators of some arms make of the gains: those of the others reach them as they are."""
 
 
 KEYS = {"auc": "auc", "r2": "teacher_r2", "collapse": "collapse", "rank": "value_correlation"}
@@ -68,5 +67,11 @@ def reaching(name: str, plays: Sequence[PaidTrajectory], question: int) -> list[
     if name not in REACHES:
         return list(plays)
     turns = Turns.of([play.split for play in plays], groups=[play.trajectory.agent for play in plays])
-    pay = np.split(REACHES[name](turns, (0, question)), np.cumsum(turns.lengths)[:-1])
-    return [replace(play, shaping=own) for play, own in zip(plays, pay, strict=True)]
+    reached = REACHES[name](turns, (0, question))
+    ends = np.cumsum(turns.lengths)[:-1]
+    return [
+        replace(play, shaping=gains, counted=tuple(exists.tolist()))
+        for play, gains, exists in zip(
+            plays, np.split(reached.gains, ends), np.split(reached.exists, ends), strict=True
+        )
+    ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,16 @@ def test_the_last_gain_is_left_alone(plays: list[PaidTrajectory]) -> None:
     for before, after in zip(plays, reaching("last-gain", plays, 0), strict=True):
         if len(before.shaping) > 1:
             assert after.shaping[-2] == before.shaping[-2]
+            assert after.split.gains == (*[None] * (len(before.shaping) - 2), before.shaping[-2])
         assert not after.shaping[:-2].any()
+
+
+def test_a_turn_without_a_gain_stays_without_one(plays: list[PaidTrajectory]) -> None:
+    unread = [replace(play, counted=(False, *[True] * (len(play.shaping) - 1))) for play in plays]
+    unread = [replace(play, shaping=np.where(play.counted, play.shaping, 0.0)) for play in unread]
+    for after in reaching("permuted-3", unread, 0):
+        assert after.split.gains[:1] == (None,)[: len(after.shaping) - 1]
+        assert None not in after.split.gains[1:]
 
 
 def test_noise_is_paid_where_what_an_agent_played_has_one_outcome(plays: list[PaidTrajectory]) -> None:

@@ -93,8 +93,7 @@ def last_gain(of: str = "igpo-separate") -> Estimator:
     base = _wrapped(of)
 
     def advantages(turns: Turns, gamma: float) -> Floats:
-        kept = last_gains(turns)
-        return base(replace(turns, gains=np.where(kept, turns.gains, 0.0), exists=kept), gamma)
+        return base(last_gains(turns), gamma)
 
     return replace(
         base,
@@ -120,11 +119,11 @@ def moved_gains(turns: Turns, seed: Seed = (0, 0)) -> Floats:
     return gains
 
 
-def last_gains(turns: Turns) -> Bools:
-    """[turns]: which have the last gain of their episode."""
+def last_gains(turns: Turns) -> Turns:
+    """The turns with the last gain of each episode alone."""
     kept = np.zeros(len(turns), dtype=np.bool_)
     kept[[places[-1] for places in _gains_of(turns) if len(places)]] = True
-    return kept
+    return replace(turns, gains=np.where(kept, turns.gains, 0.0), exists=kept)
 
 
 def derangement(size: int, generator: np.random.Generator) -> Ints:
