@@ -179,7 +179,7 @@ def _order(study: Study) -> list[int]:
 
 
 def _run_part(study: Study, part: int, jobs: int, report: Report, meter: Meter) -> None:
-    """Make what is missing of a part."""
+    """Make what is missing of a part. Only rows that are missing need their models."""
     runs = study.runs()
     known, done = tuned(runs), {run.place: run.hash for run in runs}
     planned: dict[Job, Row] = {}
@@ -187,9 +187,11 @@ def _run_part(study: Study, part: int, jobs: int, report: Report, meter: Meter) 
         if row.part != part:
             continue
         settings = study.settings(row)
-        if settings is None and row.learning_rate is None:
+        if row.learning_rate is None:
             raise SpecError(f"part {part} needs the learning rates that part 1 decides: run part 1 first")
         if settings is None:
+            if row.place in done:
+                continue  # what it began with may be gone
             raise SpecError(
                 f"part {part} begins with {row.start}, which is not in {study.starts}: make it with "
                 f"python -m nano.starts RUN {study.starts}"
@@ -315,7 +317,7 @@ def core_hours(study: Study) -> list[tuple[str, int, int, float]]:
     mean of all did; and ``SLOW`` seconds an update before the first run.
     """
     runs = study.runs()
-    known, done = tuned(runs), {run.hash for run in runs}
+    known, done = tuned(runs), {run.place: run.hash for run in runs}
     costs: dict[str, list[float]] = {}
     for run in runs:
         updates = run.outcome.curve[-1]["update"]
@@ -324,7 +326,7 @@ def core_hours(study: Study) -> list[tuple[str, int, int, float]]:
     found = []
     for part in parts(known is not None and known.slow):
         own = [row for row in rows(known) if row.part == part.number]
-        missing = [row for row in own if study.hash(row) not in done]
+        missing = [row for row in own if (study.hash(row) or done.get(row.place)) not in done.values()]
         usual = TUNING if part.number == 1 else SHARED
         updates = dict(study.changed).get("updates", usual["updates"])
         left = sum(updates * fmean(costs.get(row.arm.name, [overall])) for row in missing)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,24 @@ def test_a_study_goes_on_part_by_part_until_it_lacks_a_model(made: list[Settings
     (name, of, there, left) = core_hours(study)[0]
     assert (name, of, there, left) == ("1 tuning", 18, 18, 0)
     assert next(each for each in core_hours(study) if each[0].startswith("5"))[1:3] == (24, 0)
+
+
+def test_a_part_that_is_made_needs_its_models_no_more(made: list[Settings], tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", tmp_path / "starts", TINY)
+    run_study(study, part=1)
+    run = asdict(study.runs()[0])
+    part = [row for row in rows(tuned(study.runs())) if row.start is not None]
+    with (study.out / RUNS).open("a") as file:
+        for number, row in enumerate(part):
+            arm = {"arm": row.arm.name, "seed": row.seed, "learning_rate": row.learning_rate}
+            told = {"variant": (row.arm.reward, row.arm.advantages), "seed": row.seed}
+            outcome = run["outcome"] | told
+            line = run | arm | {"hash": f"start{number}", "part": row.part, "outcome": outcome}
+            file.write(json.dumps(line) + "\n")
+    made.clear()
+    run_study(study, part=part[0].part)
+    assert not made
+    assert next(each for each in core_hours(study) if each[0].startswith("5"))[1:] == (24, 24, 0)
 
 
 def test_a_study_whose_budget_is_used_up_goes_on_later(made: list[Settings], tmp_path: Path) -> None:
