@@ -62,6 +62,12 @@ def make(kind: str, name: str, given: Mapping[str, Parameter]) -> Any:
         key: specs.converted(value, known[key], f"{key} of the {noun} {name!r}")
         for key, value in given.items()
     }
+    needed = [key for key, each in known.items() if each.default is each.empty and key not in values]
+    if needed and not _ready(maker):
+        raise SpecError(
+            f"the {noun} {name!r} needs the parameter {needed[0]!r}; a function is called with those of its "
+            "text, and returns the object"
+        )
     try:
         made = maker if _ready(maker) else maker(**values)
     except (TypeError, ValueError) as problem:

@@ -199,7 +199,7 @@ def in_cells(estimate: Estimate) -> tuple[str, str, str]:
     return f"{estimate.value:.4f}", ends, str(estimate.units)
 
 
-TOO_FEW = "no interval: fewer than five questions, or all say the same"
+TOO_FEW = "no interval stands where fewer than five questions have a value, or all say the same"
 """Said under a table where an interval is missing."""
 
 

@@ -167,7 +167,9 @@ def json_lines(
         except UnicodeDecodeError as error:
             unread(DataError(path, f"not UTF-8: {error.reason}", number))
         except ValueError as error:
-            unread(DataError(path, str(error), number))
+            opened = number == 1 and text.startswith("{") and not text.endswith("}")
+            hint = "; a record stands on one line, or all of them in [ ]" if opened else ""
+            unread(DataError(path, f"{error}{hint}", number))
         else:
             if record is not None:
                 yield number, record

@@ -182,7 +182,8 @@ def called(
         )
     if not place and first is not None and first.default is first.empty and first.name not in options:
         raise SpecError(
-            f"{what} needs something behind its colon: its {first.name}{f' ({form})' * bool(form)}"
+            f"{what} needs something behind its colon: its {first.name}{f' ({form})' * bool(form)}; a "
+            "function is called with what its spec says, and returns the object"
         )
     known = {
         name: each

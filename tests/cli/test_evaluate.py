@@ -152,7 +152,7 @@ def test_below_five_questions_there_is_no_interval(place: Path) -> None:
     )
     estimates = json.loads(Path("t.json").read_text())["sets"][0]["estimates"]
     assert {each["low"] for each in estimates.values()} == {None}
-    assert "no interval: fewer than five questions" in output
+    assert "no interval stands where fewer than five questions" in output
     assert output.endswith("igpo-gym view a.jsonl")
 
 
