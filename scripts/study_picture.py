@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 from igpo_gym.benchmark.charts import line_figure
-from igpo_gym.benchmark.study.run import StudyRun, read_runs
+from igpo_gym.benchmark.study.records import StudyRun, read_runs
 from igpo_gym.benchmark.study.verdicts import by_arm
 from igpo_gym.statistics import FEWEST, Estimate, over_seeds
 

@@ -15,7 +15,7 @@ from statistics import fmean
 
 import numpy as np
 
-from igpo_gym.benchmark.study.run import StudyRun
+from igpo_gym.benchmark.study.records import StudyRun
 from igpo_gym.benchmark.study.verdicts import by_arm, ends
 from igpo_gym.errors import DataError
 from igpo_gym.statistics import rank_correlation, rank_permutation

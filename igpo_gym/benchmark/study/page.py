@@ -24,8 +24,9 @@ from igpo_gym.benchmark.report import (
 )
 from igpo_gym.benchmark.study.credit import FEWEST_POINTS, MEASURES, POINTS, predictions
 from igpo_gym.benchmark.study.measures import improved, iqm, of_arm, profile
+from igpo_gym.benchmark.study.records import StudyRun
 from igpo_gym.benchmark.study.rows import ARMS, STARTS, Tuned, parts, rows
-from igpo_gym.benchmark.study.run import StudyRun, tuned
+from igpo_gym.benchmark.study.run import tuned
 from igpo_gym.benchmark.study.verdicts import (
     Finding,
     Verdict,

@@ -7,9 +7,8 @@ made again gives the same numbers on the same machine, however many runs there a
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ import igpo_gym
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.settings import Settings
+from igpo_gym.benchmark.study.records import RUNS, StudyRun, read_runs
 from igpo_gym.benchmark.study.rows import (
     ARMS,
     RATES,
@@ -39,42 +39,15 @@ from igpo_gym.benchmark.training.run import (
     Variant,
     append,
     cpu_seconds,
-    outcome_of,
     summarized,
     trained,
 )
-from igpo_gym.errors import DataError, SpecError
+from igpo_gym.errors import SpecError
 from igpo_gym.storage import cache_dir, held
 
-RUNS = "runs.jsonl"
 KEPT = ("update", "tokens", "seconds")
 VALIDATED = ("f1", "em", "invalid", "guessed", "forged", "tool_turns", "completion_tokens")
 """What is kept of each validation, beside F1 and exact match by the number of hops."""
-
-
-@dataclass(frozen=True, slots=True)
-class StudyRun:
-    """A finished row."""
-
-    hash: str
-    part: int
-    arm: str
-    seed: int
-    learning_rate: float
-    command: str
-    """Makes it again, alone."""
-    core_seconds: float
-    """What it took, validations included."""
-    update_seconds: float
-    """What an update took, of a core, where none was validated."""
-    source: str
-    """Of the code that finished it (see :func:`source`)."""
-    outcome: Outcome
-
-    @property
-    def place(self) -> tuple[int, str, int, float | None]:
-        """Which row it is a run of."""
-        return self.part, self.arm, self.seed, self.learning_rate
 
 
 Report = Callable[[Row, Metrics], None]
@@ -252,26 +225,6 @@ def source() -> str:
 
 def _short(value: float) -> float:
     return int(value) if float(value).is_integer() else float(f"{value:.6g}")
-
-
-def read_runs(path: Path) -> Iterator[StudyRun]:
-    """The finished runs of a file, which need not exist.
-
-    Raises DataError for a line that is none, and for two runs of one row: they were not made alike.
-    """
-    seen: set[tuple[int, str, int, float | None]] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
-        try:
-            found: Mapping[str, Any] = json.loads(line)
-            run = StudyRun(**{**found, "outcome": outcome_of(found["outcome"])})
-        except json.JSONDecodeError:
-            continue  # cut short by a crash; the run itself is whole, and is summarized again
-        except (KeyError, TypeError, ValueError) as problem:
-            raise DataError(path, f"not a run of the study ({problem!r})", number) from problem
-        if run.place in seen:
-            raise DataError(path, f"a second run of part {run.part}: {run.arm}, seed {run.seed}", number)
-        seen.add(run.place)
-        yield run
 
 
 def again(

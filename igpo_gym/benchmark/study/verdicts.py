@@ -14,8 +14,8 @@ from enum import StrEnum
 import numpy as np
 
 from igpo_gym.benchmark.study.measures import apart
+from igpo_gym.benchmark.study.records import StudyRun
 from igpo_gym.benchmark.study.rows import ARMS, parts
-from igpo_gym.benchmark.study.run import StudyRun
 from igpo_gym.benchmark.training.measures import along_tokens, final
 from igpo_gym.statistics import FEWEST, Estimate, FloatArray, permutation
 

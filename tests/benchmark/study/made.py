@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from igpo_gym.benchmark.study.records import StudyRun
 from igpo_gym.benchmark.study.rows import ARMS, RATES
-from igpo_gym.benchmark.study.run import StudyRun
 from igpo_gym.benchmark.training.run import Outcome, Variant
 
 HOPS = (1, 2, 3, 4)

@@ -19,8 +19,8 @@ from igpo_gym.benchmark.study.page import (
     study_page,
     tuning_table,
 )
+from igpo_gym.benchmark.study.records import StudyRun
 from igpo_gym.benchmark.study.rows import RATES
-from igpo_gym.benchmark.study.run import StudyRun
 from igpo_gym.benchmark.study.verdicts import by_arm
 from igpo_gym.cli import app
 from igpo_gym.errors import DataError
@@ -68,7 +68,7 @@ def test_leads_stand_by_their_start_and_states_of_the_code_are_told() -> None:
 def test_the_command_makes_the_page_from_the_runs_alone(tmp_path: Path) -> None:
     from dataclasses import asdict
 
-    runs = every(["igpo", "grpo"])
+    runs = arm("igpo", [0.5, 0.6]) + arm("grpo", [0.4, 0.5])
     (tmp_path / "runs.jsonl").write_text("".join(json.dumps(asdict(each)) + "\n" for each in runs))
     done = CliRunner().invoke(app, ["bench", "study", "--out", str(tmp_path), "--page"])
     assert done.exit_code == 0, done.output

@@ -10,14 +10,13 @@ import pytest
 from igpo_gym.agents.rollouts.costs import Budget, Meter, Spent
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
+from igpo_gym.benchmark.study.records import RUNS, read_runs
 from igpo_gym.benchmark.study.rows import RATES, rows
 from igpo_gym.benchmark.study.run import (
-    RUNS,
     Study,
     again,
     core_hours,
     equal_curves,
-    read_runs,
     record,
     run_study,
     tuned,
