@@ -181,6 +181,37 @@ def test_what_was_priced_on_other_data_is_not_gone_on_with(tmp_path: Path) -> No
             priced_groups(tmp_path, setup(other))
 
 
+def test_a_line_that_is_not_of_its_group_is_not_gone_on_with(tmp_path: Path) -> None:
+    part = tmp_path / "priced.jsonl.part"
+    run_credit(environment(), ["igpo"], SIZE, folder=tmp_path)
+    whole = part.read_text().splitlines()
+    run_credit(environment(), ["igpo"], SIZE, folder=tmp_path)
+    assert part.read_text().splitlines() == whole
+    first = json.loads(whole[0])
+    pays = first["paid"]["igpo"]
+    bare = {name: value for name, value in first.items() if name != "paid"}
+    unlike = [
+        {"igpo": [[float("nan"), *pays[0][1:]], *pays[1:]]},
+        {"igpo": [pays[0][1:], *pays[1:]]},
+        {"igpo": [["0.5", *pays[0][1:]], *pays[1:]]},
+        {"igpo": pays[1:]},
+        {"igpo": 3},
+        {"tips": pays},
+        [],
+    ]
+    for number, lines in (
+        (2, [whole[0], whole[0], *whole[2:]]),
+        (1, [whole[1], whole[0], *whole[2:]]),
+        (5, [*whole, whole[0]]),
+        (1, [json.dumps(bare)]),
+        *((1, [json.dumps(bare | {"paid": paid})]) for paid in unlike),
+    ):
+        part.write_text("".join(f"{line}\n" for line in lines))
+        told = rf"priced\.jsonl\.part, line {number}: not what this group of trajectories is paid"
+        with pytest.raises(DataError, match=told):
+            run_credit(environment(), ["igpo"], SIZE, folder=tmp_path)
+
+
 def test_what_needs_a_policy_is_priced_where_it_is_asked(result: CreditResult) -> None:
     priced = [play for plays in result.plays["monte-carlo"] for play in plays]
     assert {play.trajectory.agent for play in priced} == {"noisy", "irrelevant"}
