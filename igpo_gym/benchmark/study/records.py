@@ -61,7 +61,7 @@ def read_runs(path: Path) -> Iterator[StudyRun]:
             _check(run)
         except json.JSONDecodeError:
             continue  # cut short by a crash; the run itself is whole, and is summarized again
-        except (KeyError, RecursionError, TypeError, ValueError) as problem:
+        except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as problem:
             raise DataError(path, f"not a run of the study ({what_is_wrong(problem)})", number) from problem
         if run.place in seen:
             raise DataError(path, f"a second run of part {run.part}: {run.arm}, seed {run.seed}", number)
