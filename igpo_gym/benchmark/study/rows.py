@@ -195,10 +195,12 @@ class Row:
             for name, value in shown(settings).items()
             if name not in NOT_OF_A_RUN and (name in NAMED or value != usual[name])
         }
-        files = {
-            f"{name}_files": _files(getattr(settings, name)) for name in ("model", "scorer", "reference")
-        }
-        told |= {name: value for name, value in (fingerprints(settings) | files).items() if value}
+        given = fingerprints(settings)
+        for name in ("model", "scorer", "reference"):
+            if packaged := _files(getattr(settings, name)):
+                given[f"{name}_files"] = packaged
+                given.pop(f"{name}_fingerprint", None)  # which older versions have of no packaged model
+        told |= {name: value for name, value in given.items() if value}
         told["model"] = self.start or told["model"]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 

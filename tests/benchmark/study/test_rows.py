@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from dataclasses import replace
@@ -25,6 +26,17 @@ def test_the_rows_are_those_of_the_registration() -> None:
     assert counts[6, "frozen"] == 6
     numbers = [row.part for row in rows(TUNED)]
     assert numbers == sorted(numbers), "each part whole before the next"
+
+
+def test_the_runs_that_were_made_are_rows_of_this_version() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    recorded = [json.loads(line) for line in (docs / "study" / "runs.jsonl").read_text().splitlines()]
+    tuned = Tuned({"outcome": 1e-4, "gains": 1e-4}, slow=True)
+    hashes = {row.place: row.hash(row.settings(Path("starts"), {})) for row in rows(tuned) if not row.start}
+    assert len(recorded) > 18
+    for run in recorded:
+        place = run["part"], run["arm"], run["seed"], run["learning_rate"]
+        assert hashes[place] == run["hash"], "go on with them, instead of making them anew"
 
 
 def test_a_slow_study_leaves_out_15_percent_and_has_h5_before_h3() -> None:
