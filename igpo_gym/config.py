@@ -243,6 +243,7 @@ def with_signature(arguments: Iterable[inspect.Parameter]) -> Callable[[F], F]:
         own = {each.name: each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD}
         others = [each for each in arguments if each.name not in own]
         seen = signature.replace(parameters=[*own.values(), *others])
+        # What inspect.signature() looks for; the type checker knows it of no function.
         function.__signature__ = seen  # type: ignore[attr-defined]
         return function
 

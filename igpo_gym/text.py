@@ -61,6 +61,15 @@ def visible(text: str) -> str:
     return stripped if any(unicodedata.category(each)[0] not in "CZ" for each in stripped) else ""
 
 
+def folded(text: str) -> str:
+    """The text in which spellings meet: compatible forms and letter case are one (NFKC, casefold).
+
+    >>> folded("Gdan\\u0301sk"), folded("ＧＤＡŃＳＫ")
+    ('gdańsk', 'gdańsk')
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
 def printable(text: str) -> str:
     """The text without control characters, so that no passage, agent or file can drive the terminal.
 

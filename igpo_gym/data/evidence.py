@@ -12,7 +12,6 @@ frozenset({'drum'})
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import EvidenceMatch, Passage, Question
 from igpo_gym.errors import SpecError
+from igpo_gym.text import folded
 
 _SAMPLE = 32
 """How many questions of each source are looked at to tell how evidence is matched."""
@@ -37,8 +37,7 @@ def normal_title(title: str) -> str:
     >>> normal_title("  Émile (novel)") == normal_title("E\\u0301MILE  (Novel)") != normal_title("Émile")
     True
     """
-    folded = unicodedata.normalize("NFKC", title).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    return " ".join(folded(title).split())
 
 
 def found_evidence(question: Question, passages: Iterable[Passage]) -> frozenset[str]:

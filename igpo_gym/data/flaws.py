@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from dataclasses import dataclass, fields
 
 from igpo_gym.errors import SpecError
 from igpo_gym.specs import Spec
+from igpo_gym.text import folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Flaws:
     def misses(self, query: str) -> bool:
         """Whether this query misses: always the same for the same words, however they are spelled."""
         # A search reads past letter case and signs: those that change nothing else must not undo a miss.
-        words = " ".join(_WORDS(unicodedata.normalize("NFKC", query).casefold()))
+        words = " ".join(_WORDS(folded(query)))
         digest = hashlib.blake2b(f"{self.seed}/{words}".encode("utf-8", "surrogatepass"), digest_size=8)
         return int.from_bytes(digest.digest(), "big") < self.miss * 2**64
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from igpo_gym.data.evidence import normal_title
 from igpo_gym.data.metrics import normalize
+from igpo_gym.text import folded
 
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -32,8 +32,7 @@ def wording(text: str) -> str:
     >>> wording("In the U.S.A. ¿Quién? 谁写了铁皮鼓？"), wording("?!")
     ('in usa quién 谁写了铁皮鼓', '?!')
     """
-    folded = normal_title(text.translate(_APOSTROPHES))
-    signs = "".join(map(_sign, _POINTS.sub("", folded)))
+    signs = "".join(map(_sign, _POINTS.sub("", folded(text.translate(_APOSTROPHES)))))
     return " ".join(word for word in signs.split() if word not in _ARTICLES) or text.strip()
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 
+from igpo_gym.text import folded
+
 _STOP_WORDS = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there these they
 this to was will with
@@ -73,10 +75,10 @@ def analyzed(text: str) -> tuple[list[str], list[str]]:
     """The :func:`words` and the :func:`characters` of a passage."""
     if text.isascii():
         return _ascii_words(text.lower()), []
-    folded = _folded(_plain_words(text) if _is_plain(text) else _all_words(text))
-    if not _unspaced.search(folded):
-        return folded.split(), []
-    runs = list(_runs(folded))
+    words_folded = _folded(_plain_words(text) if _is_plain(text) else _all_words(text))
+    if not _unspaced.search(words_folded):
+        return words_folded.split(), []
+    runs = list(_runs(words_folded))
     found = [word for run in runs for word in (run if len(run) == 1 else map("".join, pairwise(run)))]
     return found, [character for run in runs if len(run) > 1 for character in run]
 
@@ -87,13 +89,12 @@ def _all_words(text: str) -> list[str]:
 
 def _folded(found: list[str]) -> str:
     """Words, folded, with blanks between them: parted before, so that folding makes no word more."""
-    normal = unicodedata.normalize("NFKC", " ".join(found)).casefold()
-    return unicodedata.normalize("NFKC", normal).replace("i\u0307", "i")
+    return folded(" ".join(found)).replace("i\u0307", "i")
 
 
-def _runs(folded: str) -> Iterator[list[str]]:
+def _runs(words_folded: str) -> Iterator[list[str]]:
     """Each spaced word as a list of itself, each run of an unspaced script as the list of its characters."""
-    for word in folded.split():
+    for word in words_folded.split():
         for unspaced, spaced in _parts()(word):
             if not unspaced:
                 yield [spaced]
