@@ -10,6 +10,7 @@ from igpo_gym.data.answers import answers_of
 from igpo_gym.episode import (
     Action,
     Answer,
+    EndReason,
     Episode,
     Question,
     Segment,
@@ -40,10 +41,11 @@ class Pricing:
     """Prices turns that were played elsewhere, by terms that need no search.
 
     Every turn is paid, the last one too, if it has an observation: the gains of an episode sum to the whole
-    change of its belief. A turn that ends without one is paid no gain.
+    change of its belief. A turn that ends without one is paid no gain. A term that pays on the last turn of
+    itself, as a potential does, is paid there as in a search environment.
 
     Raises SpecError for a reward with outcome terms (the outcome is what the environment pays), and for terms
-    that read documents, evidence or a policy.
+    that read tools, documents, evidence or a policy.
     """
 
     reward: RewardFunction
@@ -52,14 +54,20 @@ class Pricing:
     probe: AnswerProbe = ANSWER_PROBE
     _instruments: Instruments = field(init=False, repr=False)
     _due: Due = field(init=False, repr=False)
-    _own: RewardFunction = field(init=False, repr=False)
-    """The reward without what the environment pays."""
+    _gains: RewardFunction = field(init=False, repr=False)
+    """The terms that a search environment does not pay on the last turn."""
+    _closing: RewardFunction = field(init=False, repr=False)
+    """Those that it pays there too."""
 
     def __post_init__(self) -> None:
-        terms = tuple((weight, term) for weight, term in self.reward.terms if term.name != ENVIRONMENT)
-        for _, term in terms:
+        own = [(weight, term) for weight, term in self.reward.terms if term.name != ENVIRONMENT]
+        for _, term in own:
             _check(term)
-        object.__setattr__(self, "_own", replace(self.reward, terms=terms))
+        for name, last in (("_gains", False), ("_closing", True)):
+            terms = tuple((weight, term) for weight, term in own if term.last_turn == last)
+            object.__setattr__(self, name, replace(self.reward, terms=terms))
+        paid = tuple((weight, replace(term, last_turn=True)) for weight, term in self.reward.terms)
+        object.__setattr__(self, "reward", replace(self.reward, terms=paid))
         instruments = Instruments(self.scorer, self.reference, protocol=TAGS.with_probe(self.probe))
         instruments.check(self.reward)
         object.__setattr__(self, "_instruments", instruments)
@@ -76,10 +84,9 @@ class Pricing:
     ) -> Pricing:
         """From specs. With ``environment`` what an environment pays is a term of the reward: its outcome."""
         resolved = resolve_reward(reward)
-        terms = tuple((weight, replace(term, last_turn=True)) for weight, term in resolved.terms)
         own = ((1.0, _OWN),) if environment else ()
         second = resolve_reference(reference, scorer) if "reference" in resolved.needs else None
-        return cls(RewardFunction(resolved.name, (*terms, *own)), resolve_scorer(scorer), second, probe)
+        return cls(replace(resolved, terms=(*resolved.terms, *own)), resolve_scorer(scorer), second, probe)
 
     def measure(self, states: Sequence[State]) -> list[bool]:
         """Add to the episodes what is due of these states, those of an episode in their order, in one call to
@@ -95,23 +102,28 @@ class Pricing:
     def price(self, episode: Episode, turn: int, paid: float = 0.0) -> dict[str, float]:
         """The weighted terms of a turn for which the environment ``paid`` so much itself.
 
-        It is priced as a turn of an episode that goes on. One without an observation earns what the
-        environment paid, and no more.
+        Gains are priced as those of an episode that goes on; a turn without an observation has none.
         """
         if isinstance(episode.turns[turn - 1].action, Answer):
-            earned = {term.name: 0.0 for _, term in self._own.terms}
+            earned = dict.fromkeys(self._gains.gains, 0.0)
         else:
-            earned = self._own.price(replace(episode, end=None), turn)
-        return earned if self._own == self.reward else {**earned, ENVIRONMENT: float(paid)}
+            earned = self._gains.price(replace(episode, end=None), turn)
+        earned |= self._closing.price(episode, turn)
+        outcome = [term.name for _, term in self.reward.terms if term.outcome]
+        return earned | dict.fromkeys(outcome, float(paid))
 
 
 def _check(term: RewardTerm) -> None:
     if term.outcome:
         raise SpecError(f"{term.name!r} is an outcome, but here the environment's own reward is the outcome")
     rewritten = any(view.context != "full" or view.draw is not None for view in term.views)
-    if rewritten or not term.needs <= {"scorer", "reference"}:
+    searches = term.tools or term.name in _OF_SEARCHES
+    if rewritten or searches or not term.needs <= {"scorer", "reference"}:
         raise SpecError(f"{term.name!r} needs what only a search environment has; take gain or log-gain")
 
+
+_OF_SEARCHES = ("search-cost", "redundancy")
+"""The terms that read what a search asked or found, which they would not find here."""
 
 _OWN = RewardTerm(
     ENVIRONMENT,
@@ -143,6 +155,11 @@ def turn_of(message: str, replies: Sequence[Segment], last: bool) -> Turn:
     observation = "".join(segment.text for segment in replies)
     action: Action = ToolCalls((ToolCall(CALL, {"text": message}),))
     return Turn(message, action, (said, *replies), (ToolResult(observation),), observation)
+
+
+def end_of(turn: Turn) -> EndReason:
+    """Why an episode ended with its last turn: only one without a reply is an answer."""
+    return EndReason.ANSWERED if isinstance(turn.action, Answer) else EndReason.TURNS_EXHAUSTED
 
 
 def information_gain(
@@ -223,7 +240,9 @@ def _played(messages: Sequence[Mapping[str, Any]], answers: Any, name: str) -> E
     episode = opened(segments[: own[0]], answers, name)
     for start, stop in zip(own, [*own[1:], len(segments)], strict=True):
         replies = segments[start + 1 : stop]
-        episode.append(turn_of(segments[start].text, replies, last=stop == len(segments)))
+        last = stop == len(segments)
+        turn = turn_of(segments[start].text, replies, last)
+        episode.append(turn, end_of(turn) if last else None)
     return episode
 
 

@@ -78,6 +78,13 @@ def test_many_conversations_are_one_call() -> None:
     assert gains == [pytest.approx([p(1) - p(0)]), [0.0]]
 
 
+@pytest.mark.parametrize("told", [[said("Ada")], [said("Bo"), {"role": "user", "content": "No."}]])
+def test_a_potential_is_closed_where_the_conversation_ends(told: list[dict[str, Any]]) -> None:
+    messages = [USER, said("Who?"), {"role": "user", "content": "Ada."}, *told]
+    gains = information_gain(messages, "Ada", Mentions(), reward="shaping")
+    assert gains == pytest.approx([p(1) - p(0), -p(1)])
+
+
 @pytest.mark.parametrize(
     ("messages", "problem"),
     [

@@ -23,7 +23,8 @@ class InformationGain(GainWrapper, _Wrapper, gym.utils.RecordConstructorArgs):
 
     What the agent is asked and told becomes a transcript, and the reward of a step the change of the belief
     in the gold answers that it brought. Every step is paid, the last one too, so that an episode's gains sum
-    to the whole change; a step that ends without an observation is paid none. ``info`` has ``belief``,
+    to the whole change; a step that ends without an observation is paid none (a potential, ``shaping``, is
+    closed at the end as in a search environment). ``info`` has ``belief``,
     ``gain``, ``reward_terms`` and at the end ``end_reason`` in addition; :attr:`episode` is what was played,
     and ``split(env.episode, env.reward)`` its gains and outcome. The gold answers are not shown.
 
@@ -32,7 +33,7 @@ class InformationGain(GainWrapper, _Wrapper, gym.utils.RecordConstructorArgs):
         scorer: whose belief it is, an object or a spec such as ``"nano"``, a folder, a server's URL.
         answers: where the gold answers are: an entry of ``info`` after a reset, or else an attribute of the
             environment; a list of texts; or a function of the environment and ``info``.
-        reward: terms that need no search: ``gain``, ``log-gain``, ``new-best``, sums of such.
+        reward: terms that need no search: ``gain``, ``log-gain``, ``new-best``, ``shaping``, sums of such.
         mode: "add" the environment's own reward, which is then the outcome, or "replace" it.
         reference: the frozen model that ``teacher-gain`` needs.
         probe: what is asked behind each state.
@@ -64,6 +65,8 @@ class InformationGain(GainWrapper, _Wrapper, gym.utils.RecordConstructorArgs):
     observations that are no texts, and from ``reset`` ValueError where no answers are found.
     """
 
+    _ends_too_long = True
+
     def _wrap(self, env: Any, told: dict[str, Any]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, **told)
         gym.Wrapper.__init__(self, env if isinstance(env, gym.Env) else TextEnv(env))
@@ -93,9 +96,8 @@ class InformationGain(GainWrapper, _Wrapper, gym.utils.RecordConstructorArgs):
         asked, (observation, paid, terminated, truncated, info) = self._owed
         check_same(asked, action)
         play = Play(self.episode, action, observation, float(paid), bool(terminated), bool(truncated))
-        ((reward, too_long),) = self._turns.step([play])
+        (reward,) = self._turns.step([play])
         self._owed = None
-        if too_long:
-            self.episode.end = EndReason.CONTEXT_EXHAUSTED
+        too_long = self.episode.end is EndReason.CONTEXT_EXHAUSTED
         told = {**info, **told_info(self.episode)}
         return observation, reward, play.terminated, play.truncated or too_long, told

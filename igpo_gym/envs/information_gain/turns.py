@@ -11,7 +11,7 @@ import numpy as np
 from igpo_gym.envs.engine import undone_on_error
 from igpo_gym.envs.info import belief_info
 from igpo_gym.episode import EndReason, Episode, Segment
-from igpo_gym.rewards.pricing import Pricing, opened, turn_of
+from igpo_gym.rewards.pricing import Pricing, end_of, opened, turn_of
 
 Mode = Literal["add", "replace"]
 Answers: TypeAlias = str | Sequence[str] | Callable[[Any, Mapping[str, Any]], Any]
@@ -52,16 +52,18 @@ class PricedTurns:
     pricing: Pricing
     observation_text: Callable[[Any], str]
     action_text: Callable[[Any], str]
+    ends_too_long: bool
+    """Whether a transcript that has become longer than a scorer reads ends its episode."""
 
     def opened(self, observation: Any, gold: Any, name: str) -> Episode:
         """An episode that begins with an observation; its first belief comes with the next :meth:`step`."""
         return opened((Segment("environment", "user", self.observation_text(observation)),), gold, name)
 
-    def step(self, plays: Sequence[Play], fresh: Sequence[Episode] = ()) -> list[tuple[float, bool]]:
+    def step(self, plays: Sequence[Play], fresh: Sequence[Episode] = ()) -> list[float]:
         """Append what was said and told, and price it; ``fresh`` episodes have their first belief asked for.
 
-        Returns for each play its reward, and whether the transcript has become longer than a scorer reads:
-        its belief is then the one before. Whatever is raised, the episodes are then as they were.
+        Returns for each play its reward. Where the transcript has become longer than a scorer reads, the
+        belief is the one before. Whatever is raised, the episodes are then as they were.
         """
         with undone_on_error([*fresh, *(play.episode for play in plays)]):
             told = []
@@ -72,16 +74,15 @@ class PricedTurns:
                     told.append(play.episode)
             states = [(episode, len(episode.turns)) for episode in (*told, *fresh)]
             readable = self.pricing.measure(states)
-            with_reply = {id(episode) for episode in told}
             too_long = {id(episode) for (episode, _), read in zip(states, readable, strict=True) if not read}
             for play in plays:
-                play.episode.rewards.append(
-                    self.pricing.price(play.episode, len(play.episode.turns), play.paid)
-                )
-                if play.last:
-                    has_reply = id(play.episode) in with_reply
-                    play.episode.end = EndReason.TURNS_EXHAUSTED if has_reply else EndReason.ANSWERED
-            return [(sum(play.episode.rewards[-1].values()), id(play.episode) in too_long) for play in plays]
+                episode = play.episode
+                if self.ends_too_long and id(episode) in too_long:
+                    episode.end = EndReason.CONTEXT_EXHAUSTED
+                elif play.last:
+                    episode.end = end_of(episode.turns[-1])
+                episode.rewards.append(self.pricing.price(episode, len(episode.turns), play.paid))
+            return [sum(play.episode.rewards[-1].values()) for play in plays]
 
     def _replies(self, play: Play) -> tuple[Segment, ...]:
         """What the agent is told: nothing where an episode ends without an observation, or an empty one."""

@@ -31,6 +31,8 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
     environment goes on, for only the vector environment itself can end it.
     """
 
+    _ends_too_long = False
+
     def _wrap(self, env: Any, told: dict[str, Any]) -> None:
         VectorWrapper.__init__(self, env)
         self._autoreset = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
@@ -91,10 +93,9 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
         }
         begun = np.flatnonzero(ended).tolist() if same_step else done
         fresh = self._fresh(begun, observations, infos)
-        earned = self._turns.step(list(plays.values()), list(fresh.values()))
-        self._owed = None
         rewards = np.zeros(self.num_envs, dtype=np.float64)
-        rewards[list(plays)] = [reward for reward, _ in earned]
+        rewards[list(plays)] = self._turns.step(list(plays.values()), list(fresh.values()))
+        self._owed = None
         for place, episode in fresh.items():
             self.episodes[place] = episode
         infos = self._with_told(infos, fresh)

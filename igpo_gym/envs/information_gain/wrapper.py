@@ -21,6 +21,9 @@ class GainWrapper:
     It is pickled as its settings and its episodes: reward and models are made again from what names them.
     """
 
+    _ends_too_long: bool
+    """Whether it can end an episode whose transcript has become longer than the scorer reads."""
+
     def __init__(
         self,
         env: Any,
@@ -50,7 +53,7 @@ class GainWrapper:
     def _assemble(self) -> None:
         """Make what the settings name."""
         pricing = self._make_pricing()
-        self._turns = PricedTurns(pricing, *self._texts)
+        self._turns = PricedTurns(pricing, *self._texts, self._ends_too_long)
         self.reward = pricing.reward
         """The reward that is paid, with ``environment`` as its outcome under ``mode="add"``."""
 

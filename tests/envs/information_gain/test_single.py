@@ -104,11 +104,21 @@ def test_terms_are_those_that_need_no_search() -> None:
     env.reset()
     *_, info = env.step("tell")
     assert info["reward_terms"]["new-best"] == pytest.approx(p(1) - p(0))
-    for reward in ("igpo", "f1", "evidence-recall", "gain(context=evidence)", "document-gain", "value-gain"):
+    refused = ("igpo", "f1", "gain(context=evidence)", "document-gain", "value-gain", "gain(tools=open)")
+    for reward in (*refused, "evidence-recall", "gain - 0.1*search-cost", "redundancy"):
         with pytest.raises((SpecError, ValueError)):
             InformationGain(Names(), Mentions(), reward=reward)
     with pytest.raises(ValueError, match="mode is 'add' or 'replace'"):
         InformationGain(Names(), Mentions(), mode="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("last", ["end", "stop", "x" * 50])
+def test_a_potential_is_closed_at_the_end(last: str) -> None:
+    """Its sum is minus the first belief whatever the agent did: with a last word, without, and cut off."""
+    env = InformationGain(Names(), Mentions(longest=40), reward="shaping", mode="replace")
+    env.reset()
+    earned = [env.step(action)[1] for action in ("tell", last)]
+    assert earned == pytest.approx([p(1) - p(0), -p(1)])
 
 
 def test_a_transcript_that_grows_too_long_truncates() -> None:
