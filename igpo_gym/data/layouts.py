@@ -11,7 +11,7 @@ from pathlib import Path
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.reading import Corpus
-from igpo_gym.data.rows import NAMES_COLUMNS, Row, first_row, kind_of
+from igpo_gym.data.rows import NAMES_COLUMNS, Row, first_row
 from igpo_gym.data.subsets import subset
 from igpo_gym.episode import Question
 from igpo_gym.errors import DataError
@@ -100,18 +100,19 @@ def load_any(path: str, **options: str) -> QuestionSet:
     row = first_row(Path(path), "Data")
     if row is None:
         raise DataError(path, "the file has no questions")
-    layout = layout_of(row, Path(path), kind_of(Path(path), "Data") == "table")
+    layout = layout_of(row, Path(path))
     make = specs.maker("questions", layout.name)
     loaded: QuestionSet = specs.called(make, f"the layout {layout.name!r}", path, options, {}, also=_COMMON)
     return loaded
 
 
-def layout_of(row: Row, path: Path, table: bool = False) -> Layout:
+def layout_of(row: Row, path: Path) -> Layout:
     """The layout of a record. Raises DataError that says what was looked for and what is there."""
+    fields = dict.fromkeys(row.columns) | dict(row.fields)
     for layout in LAYOUTS:
-        if layout.fits(row.fields, table):
+        if layout.fits(fields, bool(row.columns)):
             return layout
     looked = "; ".join(f"{layout.name}: {', '.join(layout.tells)}" for layout in LAYOUTS)
-    there = f"there is: {', '.join(map(str, row.fields)) or 'nothing':.200}"
-    told = NAMES_COLUMNS if table else there
+    there = f"there is: {', '.join(map(str, fields)) or 'nothing':.200}"
+    told = NAMES_COLUMNS if row.columns else there
     raise row.wrong(path, f"no known layout of questions; {told}; looked for {looked}")

@@ -60,8 +60,9 @@ class Row:
     number: int
     """The line, or the entry of an array, or the row of a parquet file; from 1."""
     unit: Literal["line", "entry", "row"] = "line"
-    table: bool = False
-    """Whether it is of a table, whose first line may be no names at all but a question and its answer."""
+    columns: tuple[str, ...] = ()
+    """The names of a table's columns, those of its empty cells too. Its first line may be no names at all but
+    a question and its answer."""
 
     def get(self, *names: str) -> Any:
         """The first of the fields that is there; None where none is."""
@@ -69,8 +70,10 @@ class Row:
 
     def field(self, *names: str) -> Any:
         """The first of the fields that is there."""
-        if self.table and self.get(*names) is None:
-            raise ValueError(f"no {' or '.join(map(repr, names))}; {NAMES_COLUMNS}")
+        if self.columns and self.get(*names) is None:
+            empty = [column for column in self.columns if column.lower() in map(str.lower, names)]
+            missing = f"no {' or '.join(map(repr, names))}; {NAMES_COLUMNS}"
+            raise ValueError(f"{empty[0]!r} holds an empty cell" if empty else missing)
         return field(self.fields, *names)
 
     def text(self, *names: str) -> str:
@@ -207,14 +210,14 @@ def table_rows(
     """The lines of a table by the names in its first line, no two of which differ by capitals alone.
 
     A cell that is empty is a field that is not there, except in ``columns``. Columns stand apart by tabs
-    where the first line has one, else by commas. A cell may hold lines of its own; a row's number is that of
-    its first line.
+    where the first line has one, else by commas, or by semicolons where it has those alone. A cell may hold
+    lines of its own; a row's number is that of its first line.
     """
     names: list[str] | None = None
     number = 1
     texts = _decoded(path, file)
     first = next(texts, "")
-    delimiter = "\t" if "\t" in first else ","
+    delimiter = next((each for each in "\t,;" if each in first), ",")
     csv.field_size_limit(max(csv.field_size_limit(), LINE_BYTES))  # its own limit is 131,072 characters
     reader = csv.reader(_chained(first, texts), delimiter=delimiter, strict=True)
     try:
@@ -233,7 +236,7 @@ def table_rows(
                 fields = {
                     name: cell for name, cell in zip(names, cells, strict=True) if cell or name in columns
                 }
-                yield Row(fields, number, table=True)
+                yield Row(fields, number, columns=tuple(names))
             number = reader.line_num + 1
     except csv.Error as problem:
         raise DataError(path, f"not a table: {problem}", number) from None

@@ -18,6 +18,7 @@ from typing import Any
 from igpo_gym import __version__
 from igpo_gym.episode import Passage
 from igpo_gym.errors import AccessError, SearchError
+from igpo_gym.numbers import finite_number
 from igpo_gym.search.dialects import MOST_RESULTS, write_document, write_passage
 from igpo_gym.search.interface import Retriever, documents_of
 from igpo_gym.search.joining import FullError, Joined
@@ -155,7 +156,9 @@ def _mcp(joined: Joined, retriever: Retriever, limits: Limits) -> Any:
 
 def _item(passage: Passage, scored: bool) -> dict[str, Any]:
     document = write_passage(passage)
-    return {"document": document, "score": passage.score} if scored else document
+    if not scored:
+        return document
+    return {"document": document, "score": finite_number(passage.score)}  # JSON has no NaN
 
 
 async def _working(search: Awaitable[Any]) -> Any:

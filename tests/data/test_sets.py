@@ -887,6 +887,26 @@ def test_a_record_that_is_nested_deeply_is_read_or_refused(tmp_path: Path, name:
         assert resolve_questions(f"{name}:{path}").questions[0].answers
 
 
+@pytest.mark.parametrize("lines_before", ["", "Who?,Grass,3\n"])
+def test_an_empty_cell_is_told_with_its_line_and_its_column(tmp_path: Path, lines_before: str) -> None:
+    """In the first line of the table too, by which its layout is recognized."""
+    path = tmp_path / "sheet.csv"
+    number = 2 + lines_before.count("\n")
+    for column, cells in (("Answer", "Where?,,2"), ("question", ",Danzig,2")):
+        path.write_text(f"question,Answer,hops\n{lines_before}{cells}\n")
+        with pytest.raises(DataError) as error:
+            resolve_questions(str(path))
+        assert str(error.value) == f"{path}, line {number}: {column!r} holds an empty cell"
+
+
+def test_a_table_may_have_semicolons(tmp_path: Path) -> None:
+    """As spreadsheets write it where the comma is a decimal point."""
+    path = tmp_path / "sheet.csv"
+    path.write_text('question;answer;id\nWhere, then?;"Danzig; or Elbing";a1\n')
+    (found,) = resolve_questions(str(path)).questions
+    assert (found.text, found.answers, found.id) == ("Where, then?", ("Danzig; or Elbing",), "a1")
+
+
 def test_two_columns_of_one_name_are_refused_and_unnamed_ones_are_not(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     path.write_text("question,answer,,\nWhere?,Danzig,,\n")

@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import requests
 from typer.testing import CliRunner
@@ -53,6 +54,20 @@ def test_search_r1(url: str) -> None:
         [(item["document"]["id"], item["document"]["contents"], item["score"]) for item in found]
         for found in result
     ] == [[(p.id, contents(p), p.score) for p in passages] for passages in expected]
+
+
+def test_a_score_that_is_no_number_is_null_as_json_has_no_other() -> None:
+    scores = [float("nan"), float("inf"), np.float32(0.5)]
+
+    class Odd:
+        def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+            return [[Passage(str(place), "", "x", score) for place, score in enumerate(scores)]]
+
+    with served(Odd(), Limits()) as url:
+        asked = {"queries": ["x"], "topk": 3, "return_scores": True}
+        text = requests.post(f"{url}/retrieve", json=asked, timeout=30).text
+    assert [each["score"] for each in json.loads(text)["result"][0]] == [None, None, 0.5]
+    assert "NaN" not in text
 
 
 def test_search_r1_shows_titles_as_its_own_prompt_does(url: str) -> None:
