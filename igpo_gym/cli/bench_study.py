@@ -81,14 +81,8 @@ def _tell(row: Row, metrics: Metrics) -> None:
 
 
 def _list(study: Study) -> None:
-    from igpo_gym.benchmark.study.rows import rows
-    from igpo_gym.benchmark.study.run import tuned
-
-    runs = study.runs()
-    done = {run.place: run.hash for run in runs}
-    for row in rows(tuned(runs)):
-        name = study.hash(row) or done.get(row.place)  # of a run whose model is gone
-        state = "done" if name in done.values() else "begun" if name and study.folder(row).exists() else ""
+    for row, name, done in study.plan():
+        state = "done" if done else "begun" if name and study.folder(row).exists() else ""
         plainly(f"{name or '-' * 12}  {row}  {state}".rstrip())
 
 

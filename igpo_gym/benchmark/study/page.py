@@ -25,7 +25,7 @@ from igpo_gym.benchmark.report import (
 from igpo_gym.benchmark.study.credit import FEWEST_POINTS, MEASURES, POINTS, predictions
 from igpo_gym.benchmark.study.measures import improved, iqm, of_arm, profile
 from igpo_gym.benchmark.study.records import StudyRun
-from igpo_gym.benchmark.study.rows import ARMS, STARTS, Tuned, parts, rows
+from igpo_gym.benchmark.study.rows import ARMS, STARTS, Tuned, planned_seeds, rows
 from igpo_gym.benchmark.study.run import tuned
 from igpo_gym.benchmark.study.verdicts import (
     Finding,
@@ -143,7 +143,7 @@ def chain_table(found: Sequence[Finding]) -> Table:
 
 def arm_table(arms: Mapping[str, Sequence[StudyRun]]) -> Table:
     """Each arm at the end, and along training."""
-    counts = {name: count for part in parts() for name, count in part.arms if part.number > 1}
+    counts = planned_seeds()
     rows_ = []
     for name, runs in arms.items():
         end = [run.outcome.curve[-1] for run in runs]

@@ -136,6 +136,11 @@ def parts(slow: bool = False) -> tuple[Part, ...]:
     )
 
 
+def planned_seeds() -> dict[str, int]:
+    """How many seeds each arm has behind part 1."""
+    return {name: count for part in parts() for name, count in part.arms if part.number > 1}
+
+
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """What part 1 decides."""

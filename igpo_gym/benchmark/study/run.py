@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import igpo_gym
 from igpo_gym.agents.rollouts.costs import Meter
@@ -33,15 +33,8 @@ from igpo_gym.benchmark.study.rows import (
     parts,
     rows,
 )
-from igpo_gym.benchmark.training.run import (
-    Job,
-    Outcome,
-    Variant,
-    append,
-    cpu_seconds,
-    summarized,
-    trained,
-)
+from igpo_gym.benchmark.training.measures import final
+from igpo_gym.benchmark.training.run import Job, Variant, append, cpu_seconds, summarized, trained
 from igpo_gym.errors import SpecError
 from igpo_gym.storage import cache_dir, held
 
@@ -52,6 +45,15 @@ VALIDATED = ("f1", "em", "invalid", "guessed", "forged", "tool_turns", "completi
 
 Report = Callable[[Row, Metrics], None]
 """Takes the metrics of an update of a row's run."""
+
+
+class Planned(NamedTuple):
+    """A row, and how far it is."""
+
+    row: Row
+    hash: str | None
+    """None where it is not known yet."""
+    done: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,14 @@ class Study:
         """The row's hash; None where it is not known yet."""
         settings = self.settings(row)
         return None if settings is None else row.hash(settings)
+
+    def plan(self) -> Iterator[Planned]:
+        """All rows in their order. Of a finished run whose model is gone the hash is the one recorded."""
+        runs = self.runs()
+        done = {run.place: run.hash for run in runs}
+        for row in rows(tuned(runs)):
+            name = self.hash(row) or done.get(row.place)
+            yield Planned(row, name, name in done.values())
 
     def find(self, name: str) -> Row:
         """The row whose hash begins so. Raises SpecError where none does, or several do."""
@@ -108,9 +118,7 @@ def tuned(runs: Sequence[StudyRun]) -> Tuned | None:
     for name in ("grpo", "igpo"):
         ends = {
             rate: fmean(
-                run.outcome.curve[-1]["validation_f1"]
-                for run in done.values()
-                if (run.arm, run.learning_rate) == (name, rate)
+                final(run.outcome) for run in done.values() if (run.arm, run.learning_rate) == (name, rate)
             )
             for rate in RATES
         }
@@ -181,12 +189,12 @@ def _run_part(study: Study, part: int, jobs: int, report: Report, meter: Meter) 
     )
     left = dict(planned)
     for job in made:
-        append(study.out / RUNS, record(left.pop(job), job))
+        append(study.out / RUNS, asdict(study_run(left.pop(job), job)))
     meter.check(len(planned) - len(left), len(planned), f"missing runs of part {part}")
 
 
-def record(row: Row, job: Job) -> dict[str, Any]:
-    """A finished run as a line of ``runs.jsonl``, numbers with six digits."""
+def study_run(row: Row, job: Job) -> StudyRun:
+    """What a finished run came to, numbers with six digits."""
     arm = row.arm
     made = summarized(Variant(arm.reward, arm.advantages), job.settings, read_log(job.folder / "log.jsonl"))
     names = {*KEPT, *(f"validation_{name}" for name in VALIDATED)}
@@ -196,7 +204,7 @@ def record(row: Row, job: Job) -> dict[str, Any]:
     )
     means, peaks = ({name: _short(x) for name, x in each.items()} for each in (made.means, made.peaks))
     seconds, update_seconds = cpu_seconds(job.folder)
-    run = StudyRun(
+    return StudyRun(
         hash=(hash_ := row.hash(job.settings)),
         part=row.part,
         arm=arm.name,
@@ -208,7 +216,6 @@ def record(row: Row, job: Job) -> dict[str, Any]:
         source=source(),
         outcome=replace(made, curve=curve, means=means, peaks=peaks),
     )
-    return asdict(run)
 
 
 @cache
@@ -246,12 +253,8 @@ def again(
         for _ in trained([job], lambda _, metrics: report(row, metrics), threads=1):
             pass
     recorded = {run.hash: run for run in study.runs()}
-    (made,) = _as_runs([record(row, job)])
+    made = study_run(row, job)
     return made, recorded.get(made.hash)
-
-
-def _as_runs(records: Sequence[dict[str, Any]]) -> list[StudyRun]:
-    return [StudyRun(**each | {"outcome": Outcome(**each["outcome"])}) for each in records]
 
 
 def equal_curves(ours: StudyRun, theirs: StudyRun) -> bool:
@@ -269,8 +272,8 @@ def core_hours(study: Study) -> list[tuple[str, int, int, float]]:
     A run is taken to cost what the mean run of its arm did, for each update; where there is none yet what the
     mean of all did; and ``SLOW`` seconds an update before the first run.
     """
-    runs = study.runs()
-    known, done = tuned(runs), {run.place: run.hash for run in runs}
+    runs, plan = study.runs(), list(study.plan())
+    known = tuned(runs)
     costs: dict[str, list[float]] = {}
     for run in runs:
         updates = run.outcome.curve[-1]["update"]
@@ -278,8 +281,8 @@ def core_hours(study: Study) -> list[tuple[str, int, int, float]]:
     overall = fmean(cost for each in costs.values() for cost in each) if costs else SLOW
     found = []
     for part in parts(known is not None and known.slow):
-        own = [row for row in rows(known) if row.part == part.number]
-        missing = [row for row in own if (study.hash(row) or done.get(row.place)) not in done.values()]
+        own = [each for each in plan if each.row.part == part.number]
+        missing = [each.row for each in own if not each.done]
         usual = TUNING if part.number == 1 else SHARED
         updates = dict(study.changed).get("updates", usual["updates"])
         left = sum(updates * fmean(costs.get(row.arm.name, [overall])) for row in missing)

@@ -15,7 +15,7 @@ import numpy as np
 
 from igpo_gym.benchmark.study.measures import apart
 from igpo_gym.benchmark.study.records import StudyRun
-from igpo_gym.benchmark.study.rows import ARMS, parts
+from igpo_gym.benchmark.study.rows import ARMS, planned_seeds
 from igpo_gym.benchmark.training.measures import along_tokens, final
 from igpo_gym.statistics import FEWEST, Estimate, FloatArray, permutation
 
@@ -143,8 +143,7 @@ class Finding:
 
 def findings(runs: Sequence[StudyRun]) -> list[Finding]:
     """All tests in their order; the first that does not hold ends the chain."""
-    arms, goes_on = by_arm(runs), True
-    counts = {name: count for part in parts() for name, count in part.arms if part.number > 1}
+    arms, counts, goes_on = by_arm(runs), planned_seeds(), True
     found = []
     for test in CHAIN:
         ours, theirs = test.samples(arms)

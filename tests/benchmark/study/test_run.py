@@ -17,8 +17,8 @@ from igpo_gym.benchmark.study.run import (
     again,
     core_hours,
     equal_curves,
-    record,
     run_study,
+    study_run,
     tuned,
 )
 from igpo_gym.benchmark.training.run import Job, cpu_seconds, trained
@@ -221,8 +221,8 @@ def test_arms_train(name: str, told: str, tmp_path: Path) -> None:
     assert settings is not None
     job = Job(tmp_path / "run", settings)
     assert list(trained([job], threads=1)) == [job]
-    record_ = record(row, job)
-    assert told in record_["outcome"]["means"]
-    assert [point["update"] for point in record_["outcome"]["curve"]] == [0, 1, 2]
-    assert any("validation_f1_hops_" in key for key in record_["outcome"]["curve"][-1])
-    assert record_["core_seconds"] > 0
+    run = study_run(row, job)
+    assert told in run.outcome.means
+    assert [point["update"] for point in run.outcome.curve] == [0, 1, 2]
+    assert any("validation_f1_hops_" in key for key in run.outcome.curve[-1])
+    assert run.core_seconds > 0
