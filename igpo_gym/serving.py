@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import signal
 import socket
@@ -17,6 +18,7 @@ with needs("a server", "serve", "uvicorn", "fastapi", "starlette"):
     from fastapi import FastAPI as FastAPI
     from fastapi import Request as Request
     from fastapi import Response as Response
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import ClientDisconnect
 
 __all__ = [
@@ -107,8 +109,13 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are finished first, for at most ``patience`` seconds.
 
-    ``announce`` is called as soon as clients can connect.
+    ``announce`` is called as soon as clients can connect. At an address of this machine alone no other host
+    name is answered to: a page of the web could name the machine otherwise, and read what is served.
     """
+    address = sock.getsockname()[0]
+    if ipaddress.ip_address(address).is_loopback:
+        hosts = ["localhost", address, f"[{address}]"]  # an address of version 6 has brackets in a URL
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     config = uvicorn.Config(
         app,
         log_level="warning" if patience else "critical",  # without patience, what is cut off is no error

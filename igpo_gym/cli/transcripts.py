@@ -165,8 +165,13 @@ def show_episodes(
             chosen = pick(n or 1, episodes, key=value)
         else:
             chosen = list(itertools.islice(episodes, n if n or id else 1))
-        if not chosen:
-            raise ValueError(f"{file} has no episode" + f" of the question {', '.join(id or ())}" * bool(id))
+        # With a number of episodes those of a question may not have had their turn.
+        shown = {episode.question.id for episode in chosen}
+        missing = [] if chosen and n else [each for each in id or () if each not in shown]
+        if missing or not chosen:
+            raise ValueError(
+                f"{file} has no episode" + f" of the question {', '.join(missing)}" * bool(missing)
+            )
         for episode in chosen:
             _print_episode(episode)
 

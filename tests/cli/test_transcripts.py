@@ -190,6 +190,9 @@ def test_mistakes_are_explained(logs: Path) -> None:
     )
     assert "no such file" in run("import", "missing.jsonl", "--out", "o.jsonl", code=2)
     assert "has no episode of the question q9" in run("show", "records.jsonl", "--id", "q9", code=2)
+    known = json.loads(Path("records.jsonl").read_text().splitlines()[0])["question"]["id"]
+    told = run("show", "records.jsonl", "--id", known, "--id", "q9", code=2)
+    assert "has no episode of the question q9" in told
     assert "give one of them" in run("show", "records.jsonl", "--worst", "--best", code=2)
     assert "did you mean" in run("show", "records.jsonl", "--worst", "--by", "f11", code=2)
 

@@ -527,7 +527,7 @@ def test_a_server_that_is_told_to_end_answers_what_runs() -> None:
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     body = json.dumps({"messages": MESSAGES, "answers": ["Poland"]}).encode()
     with socket.create_connection(address, timeout=60) as half:
-        half.sendall(b"POST /beliefs HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        half.sendall(b"POST /beliefs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
         assert requests.get(f"{url}/health", timeout=60).ok  # so the half request has arrived
         process.send_signal(signal.SIGTERM)
         half.sendall(body)

@@ -333,13 +333,29 @@ def test_a_killed_server_is_an_outage_and_back_when_it_is_restarted(
         process.communicate()
 
 
+def test_a_server_of_this_machine_alone_answers_to_no_other_name(corpus: Path) -> None:
+    """A page of the web whose own name leads to 127.0.0.1 sends that name."""
+    process, url = command(corpus)
+    port = url.rpartition(":")[2]
+    try:
+        for host, status in (("127.0.0.1", 200), ("LOCALHOST", 200), ("elsewhere.example", 400)):
+            headers = {"Host": f"{host}:{port}"}
+            asked = {"queries": ["Danzig"]}
+            assert requests.get(f"{url}/health", headers=headers, timeout=30).status_code == status
+            found = requests.post(f"{url}/retrieve", json=asked, headers=headers, timeout=30)
+            assert (found.status_code, "Vistula" in found.text) == (status, status == 200)
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_told_to_end_finishes_what_runs(signal_: signal.Signals, corpus: Path) -> None:
     process, url = command(corpus)
     address = (url.split("/")[2].split(":")[0], int(url.rpartition(":")[2]))
     body = json.dumps({"queries": ["Danzig"], "topk": 1}).encode()
     with socket.create_connection(address, timeout=60) as half:
-        half.sendall(b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        half.sendall(b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
         assert ask(url, ["Danzig"]).status_code == 200  # so the half request has arrived
         assert process.stderr is not None
         line = r"\d\d:\d\d:\d\d 1 requests, 1 queries, p50 (\d+\.\d) ms, p99 \1 ms, 0 refused, 0 waiting\n"
