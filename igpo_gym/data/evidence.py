@@ -76,6 +76,22 @@ def named_evidence(question: Question, passages: Sequence[Passage]) -> frozenset
     return frozenset(found)
 
 
+def titles_of(question: Question, titles: Mapping[str, str]) -> tuple[str, ...]:
+    """The titles of a question's evidence: its own, or those that passages have by their ids, or the ids.
+
+    >>> titles_of(Question("q", "Who?", ("Grass",), ("drum", "Danzig")), {"drum": "The Tin Drum"})
+    ('The Tin Drum', 'Danzig')
+    """
+    return question.evidence_titles or tuple(titles.get(each, each) for each in question.evidence)
+
+
+def matched(question: Question, match: EvidenceMatch, titles: Mapping[str, str]) -> Question:
+    """The question, whose evidence is found in that way; ``titles`` are those of passages by their ids."""
+    if match == "id" or not question.evidence:
+        return question
+    return replace(question, evidence_titles=titles_of(question, titles), evidence_match=match)
+
+
 def match_evidence(questions: QuestionSet, retriever: Any) -> QuestionSet:
     """The questions, each saying how its evidence is found in the corpus of a retriever, not their own.
 
@@ -93,7 +109,7 @@ def match_evidence(questions: QuestionSet, retriever: Any) -> QuestionSet:
     titles = {passage.id: passage.title for passage in questions.passages}
     matches = {source: _match(sample, titles, retriever) for source, sample in samples.items()}
     if set(matches.values()) != {"id"}:
-        changed = (_matched(each, matches.get(each.source, "id"), titles) for each in questions.questions)
+        changed = (matched(each, matches.get(each.source, "id"), titles) for each in questions.questions)
         questions = replace(questions, questions=tuple(changed))
     if titles or not _is_local(retriever):
         return questions
@@ -131,7 +147,7 @@ def _match(sample: Sequence[Question], titles: Mapping[str, str], retriever: Any
     named = {
         evidence: title
         for question in sample
-        for evidence, title in zip(question.evidence, _titles(question, titles), strict=True)
+        for evidence, title in zip(question.evidence, titles_of(question, titles), strict=True)
     }
     known = any(question.evidence_titles for question in sample) or not titles.keys().isdisjoint(named)
     if not _is_local(retriever):
@@ -145,17 +161,6 @@ def _match(sample: Sequence[Question], titles: Mapping[str, str], retriever: Any
 def _is_local(retriever: Any) -> bool:
     """Whether a retriever holds its corpus, and gives documents: nothing is asked over a network."""
     return hasattr(retriever, "documents") and hasattr(retriever, "__len__")
-
-
-def _titles(question: Question, titles: Mapping[str, str]) -> tuple[str, ...]:
-    """The titles of a question's evidence, as far as they are known."""
-    return question.evidence_titles or tuple(titles.get(each, each) for each in question.evidence)
-
-
-def _matched(question: Question, match: EvidenceMatch, titles: Mapping[str, str]) -> Question:
-    if match == "id" or not question.evidence:
-        return question
-    return replace(question, evidence_titles=_titles(question, titles), evidence_match=match)
 
 
 def _same(left: str, right: str) -> bool:

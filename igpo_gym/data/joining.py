@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.reading import numbered
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
 
@@ -51,16 +52,23 @@ def _within(passages: dict[str, Passage], questions: QuestionSet) -> QuestionSet
     """Add a set's passages to those of earlier ones; returns the set with the ids that they have there."""
     renamed: dict[str, str] = {}
     for passage in questions.passages:
-        id_, count = passage.id, 1
-        while (there := passages.get(id_)) and (there.title, there.text) != (passage.title, passage.text):
-            count += 1
-            id_ = f"{passage.id}#{count}"
-        passages.setdefault(id_, passage if id_ == passage.id else replace(passage, id=id_))
-        if id_ != passage.id:
+        if (id_ := _add(passages, passage)) != passage.id:
             renamed[passage.id] = id_
     if not renamed:
         return questions
     return replace(questions, questions=[_found_at(each, renamed) for each in questions.questions])
+
+
+def _add(passages: dict[str, Passage], passage: Passage) -> str:
+    """Add a passage to those of earlier sets; returns the id that it has there."""
+
+    def is_another(id_: str) -> bool:
+        there = passages.get(id_)
+        return there is not None and (there.title, there.text) != (passage.title, passage.text)
+
+    id_ = numbered(passage.id, is_another)
+    passages.setdefault(id_, passage if id_ == passage.id else replace(passage, id=id_))
+    return id_
 
 
 def _found_at(question: Question, renamed: Mapping[str, str]) -> Question:

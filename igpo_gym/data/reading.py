@@ -35,16 +35,16 @@ class Corpus:
         return id_
 
 
-def numbered(title: str, taken: Callable[[str], bool]) -> str:
-    """The first of ``title``, ``title#2``, ``title#3``, ... that is not taken by another text.
+def numbered(name: str, taken: Callable[[str], bool]) -> str:
+    """The first of ``name``, ``name#2``, ``name#3``, ... that is not taken by another text.
 
     >>> numbered("Danzig", {"Danzig", "Danzig#2"}.__contains__)
     'Danzig#3'
     """
-    id_, count = title, 1
+    id_, count = name, 1
     while taken(id_):
         count += 1
-        id_ = f"{title}#{count}"
+        id_ = f"{name}#{count}"
     return id_
 
 

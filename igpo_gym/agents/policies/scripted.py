@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
-from igpo_gym.data.evidence import check_evidence, named_evidence
+from igpo_gym.data.evidence import check_evidence, named_evidence, titles_of
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.world import Lead, WorldQuestions, about
 from igpo_gym.data.world.language import QUERY_FORMS
@@ -54,14 +54,12 @@ class Knowledge:
             return self.questions.leads(question)
         return tuple(Lead(title, "", (title,)) for title in self._evidence_titles(question))
 
-    def _evidence_titles(self, question: Question) -> list[str]:
-        if question.evidence_titles:
-            return list(question.evidence_titles)
+    def _evidence_titles(self, question: Question) -> tuple[str, ...]:
         titles: Mapping[str, str] = self._titles
-        if self.questions.documents is not None:
+        if self.questions.documents is not None and not question.evidence_titles:
             documents = zip(question.evidence, self.questions.documents(question.evidence), strict=True)
             titles = {passage: document[0].title for passage, document in documents if document}
-        return [titles.get(passage, passage) for passage in question.evidence]
+        return titles_of(question, titles)
 
     def stray(self, question: Question, rng: Random) -> Lead:
         """Something to look up that is no evidence of the question."""

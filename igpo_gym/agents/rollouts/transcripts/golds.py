@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 from itertools import chain
 
 from igpo_gym.agents.rollouts.transcripts.interface import About
+from igpo_gym.data.evidence import matched
 from igpo_gym.data.wording import forms
 from igpo_gym.episode import Passage, Question
 
@@ -15,7 +15,8 @@ class Golds:
     """The questions of a set by id and by text; texts in the same words are one
     (:func:`igpo_gym.data.wording.forms`).
 
-    ``passages`` are those of the set: they tell the titles of the evidence.
+    ``passages`` are those of the set: they tell the titles of the evidence, by which it is found, since a
+    transcript does not tell the ids of passages.
 
     >>> golds = Golds([Question("q1", "Where is it?", ("Danzig",)), Question("q2", "Who is it?", ("Oskar",))])
     >>> golds.question(About("where is it")).id, golds.question(About(id="q2")).answers
@@ -29,7 +30,7 @@ class Golds:
         titles = {passage.id: passage.title for passage in passages}
         self._by_id: dict[str, Question] = {}
         self._by_text: dict[str, list[Question]] = {}
-        for question in (_by_title(question, titles) for question in questions):
+        for question in (matched(question, "title", titles) for question in questions):
             self._by_id[question.id] = question
             for form in forms(question.text):
                 self._by_text.setdefault(form, []).append(question)
@@ -55,11 +56,3 @@ class Golds:
             other = ", but its id is that of another text" if named else ", nor of its id"
             raise ValueError(f"the set of questions has none of its text{other}")
         return alike[0]
-
-
-def _by_title(question: Question, titles: Mapping[str, str]) -> Question:
-    """The question, whose evidence is found by title: a transcript does not tell the ids of passages."""
-    if not question.evidence:
-        return question
-    named = question.evidence_titles or tuple(titles.get(id_, id_) for id_ in question.evidence)
-    return replace(question, evidence_titles=named, evidence_match="title")

@@ -92,7 +92,7 @@ def _json(body: str) -> Found:
 def _listed(value: Any) -> Found:
     """Passages in JSON: a list of pages, or of queries that have lists of pages; or an object with such."""
     if isinstance(value, dict):
-        inner = next((value[name] for name in _LISTS if isinstance(value.get(name), list)), None)
+        inner = _inner(value)
         return [] if inner is None else _listed(inner)
     if not isinstance(value, list) or not value:
         return []
