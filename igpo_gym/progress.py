@@ -12,9 +12,14 @@ T = TypeVar("T")
 class Track(Protocol):
     """Passes items through, and shows how many have passed under a name."""
 
-    def __call__(self, items: Iterable[T], name: str, total: int | None) -> Iterable[T]:
+    def __call__(self, items: Iterable[T], name: str, total: int | None, /) -> Iterable[T]:
         """The items."""
         ...
+
+
+def untracked(items: Iterable[T], name: str, total: int | None, /) -> Iterable[T]:
+    """The items, and nothing is shown."""
+    return items
 
 
 def told(
@@ -52,7 +57,7 @@ def tracking(shown: bool, remaining: bool = False) -> Iterator[Track]:
     [1, 2]
     """
     if not shown:
-        yield lambda items, name, total: items
+        yield untracked
         return
     from rich import progress as bars
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.markup import escape
@@ -18,6 +18,8 @@ from igpo_gym.text import without_credentials
 if TYPE_CHECKING:
     from igpo_gym.benchmark.fit.run import FitResult
     from igpo_gym.statistics import Estimate
+
+T = TypeVar("T")
 
 
 def check_scorer(
@@ -74,7 +76,7 @@ def check_scorer(
     raise typer.Exit(int(found.verdict == "not fit"))
 
 
-def _progress(items: Sequence[Any], what: str, total: int) -> Iterable[Any]:
+def _progress(items: Iterable[T], what: str, total: int | None) -> Iterable[T]:
     """A bar; without a terminal, a line after every ten, for a question may take half a minute."""
     if console.is_terminal:
         return progress(items, what, total)

@@ -178,7 +178,7 @@ def make_policy(agent: str, question_set: QuestionSet, engine: Engine, sampling:
         return resolve_policy(agent, question_set, engine.protocol, sampling)
 
 
-def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+def progress(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
     """The items, with a progress bar; without a terminal, a line after every hundred."""
     if not console.is_terminal:
         yield from told(items, what, total, 100, plainly)

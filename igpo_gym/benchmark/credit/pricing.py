@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from igpo_gym.data.scores import scores
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Policy
+from igpo_gym.progress import Track, untracked
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.relabel import Priced, relabel
 from igpo_gym.rewards.split import Split, counted_turns
@@ -27,10 +28,6 @@ VALUE_TURNS = 6
 """How many messages an episode may have that a policy completes, as in the environments."""
 
 Trajectories: TypeAlias = Sequence[Trajectory]
-Track: TypeAlias = Callable[[Sequence[Any], str, int], Iterable[Any]]
-"""Put around what takes long, with its name and number, to show how far it is."""
-
-
 Shapings: TypeAlias = dict[str, list[list[float | None]]]
 """By variant, for each trajectory of a group what its turns are paid, None for a turn that has no gain. Empty
 where the scorer cannot read the group's prompt."""
@@ -41,11 +38,6 @@ Kept: TypeAlias = Callable[[Callable[[], Shapings]], Shapings]
 def made_anew(make: Callable[[], Shapings]) -> Shapings:
     """What ``make`` makes: nothing is kept."""
     return make()
-
-
-def untracked(items: Sequence[Any], what: str, total: int) -> Iterable[Any]:
-    """The items, without a progress bar."""
-    return items
 
 
 @dataclass(frozen=True, slots=True)

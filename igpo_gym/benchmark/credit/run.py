@@ -21,11 +21,12 @@ from igpo_gym.benchmark.credit.measures import (
     label_measures,
     value_measure,
 )
-from igpo_gym.benchmark.credit.pricing import PaidTrajectory, Track, made_anew, untracked
+from igpo_gym.benchmark.credit.pricing import PaidTrajectory, made_anew
 from igpo_gym.benchmark.credit.setup import FULL, PolicyMaker, Pricing, Setup, Size, prepared
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.config import EnvConfig
 from igpo_gym.errors import SpecError
+from igpo_gym.progress import Track, untracked
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.statistics import Estimate, estimate
 from igpo_gym.storage import held

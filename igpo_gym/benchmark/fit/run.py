@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from igpo_gym.benchmark.cost import Cost, cost_of
-from igpo_gym.benchmark.credit.pricing import Track, untracked
 from igpo_gym.benchmark.fit.bounds import BOUNDS, State, Verdict, verdict
 from igpo_gym.benchmark.fit.cases import TRANSCRIPTS, Case, make_cases, requests
 from igpo_gym.benchmark.fit.measures import MEASURES, Beliefs, by_script
@@ -20,6 +19,7 @@ from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode, Passage, Question, ToolCall, distinct
 from igpo_gym.errors import SpecError, TranscriptTooLongError
+from igpo_gym.progress import Track, untracked
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.scorers.interface import AnswerScorer, ask
 from igpo_gym.statistics import Estimate

@@ -18,12 +18,13 @@ from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.training.estimators import Turns
 from igpo_gym.agents.training.estimators.controls import last_gains, moved_gains, noise_of
 from igpo_gym.benchmark.credit.measures import HACKING
-from igpo_gym.benchmark.credit.pricing import PaidTrajectory, Track, untracked
+from igpo_gym.benchmark.credit.pricing import PaidTrajectory
 from igpo_gym.benchmark.credit.run import CreditResult, measured, run_credit
 from igpo_gym.benchmark.credit.setup import FULL, Size, policy_maker
 from igpo_gym.benchmark.study.credit import POINTS
 from igpo_gym.benchmark.study.rows import ARMS, SHARED
 from igpo_gym.config import EnvConfig
+from igpo_gym.progress import Track, untracked
 from igpo_gym.rewards import resolve_reward
 
 CONFIG = EnvConfig(questions=SHARED["validation"], scorer=SHARED["model"])

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from igpo_gym.data.world.names import SPLITS
 from igpo_gym.data.writing import write_lines
 from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
+from igpo_gym.progress import Track, untracked
 from igpo_gym.specs import Spec
 from igpo_gym.storage import written_file
 
@@ -108,17 +108,11 @@ def world_spec(world: World) -> str:
     return str(Spec(f"world:{split}" if split else "world", options))
 
 
-def _untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
-    return items
-
-
 FILES = ("corpus.jsonl", "questions.jsonl")
 """What a world that is written consists of."""
 
 
-def write_world(
-    out: Path, world: World, track: Callable[[Iterable[Any], str, int], Iterable[Any]] = _untracked
-) -> int:
+def write_world(out: Path, world: World, track: Track = untracked) -> int:
     """Stream ``corpus.jsonl`` and ``questions.jsonl`` into folder ``out``: any size, little memory.
 
     They are what ``read_corpus`` and ``load_jsonl`` read. They appear under their names once both are whole;
