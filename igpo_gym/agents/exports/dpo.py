@@ -53,4 +53,4 @@ def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written
     return Written(write_jsonl(rows, out, _NOTHING), unlike, joined)
 
 
-DPO = Format(write, "pairs of turns that share their past", "pairs", tokenizer=True)
+DPO = Format(write, "pairs", tokenizer=True)

@@ -54,4 +54,4 @@ def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written
     return Written(len(rows))
 
 
-HF = Format(write, "a folder for datasets.load_from_disk", "episodes", folder=True, tokenizer=True)
+HF = Format(write, "episodes", folder=True, tokenizer=True)

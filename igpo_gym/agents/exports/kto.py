@@ -42,4 +42,4 @@ def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written
     return Written(write_jsonl(rows, out, _NOTHING), sum(not turn.same for turn, _ in told), joined)
 
 
-KTO = Format(write, "single turns, good or bad by their advantages", "turns", tokenizer=True)
+KTO = Format(write, "turns", tokenizer=True)

@@ -79,4 +79,4 @@ def _version() -> str:
     return version("minari")
 
 
-MINARI = Format(write, "a data set of Minari, with spaces of texts", "episodes", folder=True)
+MINARI = Format(write, "episodes", folder=True)

@@ -36,7 +36,6 @@ class Format:
 
     write: Callable[[Iterable[Chosen], Path, Tokens | None], Written]
     """Writes the chosen episodes, whole or not at all."""
-    meaning: str
     rows: str
     """What one row is, in the plural."""
     folder: bool = False

@@ -52,4 +52,4 @@ def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written
     return Written(write_jsonl(_rows(chosen, tokens), out, NO_TURN))
 
 
-SFT = Format(write, "messages, and with a tokenizer input_ids and labels", "episodes", tokenizer=True)
+SFT = Format(write, "episodes", tokenizer=True)

@@ -29,4 +29,4 @@ def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written
     return Written(write_parquet(rows, out))
 
 
-VERL = Format(write, "parquet with messages, for verl's multi-turn SFT", "episodes")
+VERL = Format(write, "episodes")

@@ -21,7 +21,7 @@ from igpo_gym.errors import DataError, SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.search.cache import CacheSetting
-from igpo_gym.specs import Spec, fingerprint
+from igpo_gym.specs import Spec, fingerprint, names
 from igpo_gym.storage import changed, written_file
 from igpo_gym.text import without_credentials
 
@@ -223,7 +223,7 @@ class Settings(EnvConfig):
         if self.curriculum and not estimator.curriculum:
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
         if self.group_size == 1 and estimator.groupwise:
-            alone = ", ".join(name for name, maker in ESTIMATORS.items() if not maker().groupwise)
+            alone = ", ".join(each for each in names("estimator") if not resolve_estimator(each).groupwise)
             raise SpecError(
                 f"with group_size 1 no group can be compared, and {self.advantages} compares the rollouts of "
                 f"a question: choose at least 2, or an estimator that does without groups ({alone})"

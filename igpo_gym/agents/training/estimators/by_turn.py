@@ -26,12 +26,7 @@ def mt_grpo(outcome_weight: float = 1.0) -> Estimator:
         outcomes = accumulated(turns, turns.at_end(standardized(turns.outcomes, turns.groups)), gamma)
         return _gains(turns) + np.where(turns.lasts, 1.0, outcome_weight) * outcomes
 
-    return Estimator(
-        "mt-grpo",
-        advantages,
-        formula="z(g_t | group, t) + outcome_weight * gamma^(T-t) z(o | group)",
-        source="2505.11821",
-    )
+    return Estimator("mt-grpo", advantages)
 
 
 def a2tgpo(
@@ -71,8 +66,6 @@ def a2tgpo(
         clip=(clip_low, clip_high),
         clip_scale=lambda turns: 1.0 + clip_width * np.tanh(_gains(turns) / 2),  # 2 * sigmoid(x) - 1
         ratio="turn",
-        formula="z(o | group) + alpha * sum over k >= t of gamma^(k-t) z(g_k | group, k) / sqrt(terms)",
-        source="2605.06200",
     )
 
 

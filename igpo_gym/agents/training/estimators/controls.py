@@ -36,16 +36,7 @@ def noise(of: str = "grpo") -> Estimator:
     def told(turns: Turns) -> Mapping[str, float]:
         return {"noisy_episodes": float(_equal_outcomes(turns).mean())}
 
-    return replace(
-        base,
-        name="noise",
-        function=advantages,
-        draws=True,
-        tells=told,
-        curriculum=False,
-        formula=f"{base.name}, plus sum over k >= t of gamma^(k-t) N(0, 1) in groups of equal outcomes",
-        source="a control",
-    )
+    return replace(base, name="noise", function=advantages, draws=True, tells=told, curriculum=False)
 
 
 def permuted(of: str = "igpo-separate") -> Estimator:
@@ -68,16 +59,7 @@ def permuted(of: str = "igpo-separate") -> Estimator:
     def told(turns: Turns) -> Mapping[str, float]:
         return {"unmoved_episodes": float(np.mean([len(places) < 2 for places in _gains_of(turns)]))}
 
-    return replace(
-        base,
-        name="permuted",
-        function=advantages,
-        draws=True,
-        tells=told,
-        curriculum=False,
-        formula=f"{base.name}, each episode's gains moved to other turns",
-        source="a control",
-    )
+    return replace(base, name="permuted", function=advantages, draws=True, tells=told, curriculum=False)
 
 
 def last_gain(of: str = "igpo-separate") -> Estimator:
@@ -95,14 +77,7 @@ def last_gain(of: str = "igpo-separate") -> Estimator:
     def advantages(turns: Turns, gamma: float) -> Floats:
         return base(last_gains(turns), gamma)
 
-    return replace(
-        base,
-        name="last-gain",
-        function=advantages,
-        curriculum=False,
-        formula=f"{base.name}, with each episode's last gain alone",
-        source="a control",
-    )
+    return replace(base, name="last-gain", function=advantages, curriculum=False)
 
 
 def noise_of(turns: Turns, seed: Seed = (0, 0)) -> Floats:

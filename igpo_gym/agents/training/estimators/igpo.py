@@ -30,13 +30,7 @@ def igpo_joint(gain_weight: float = 1.0, outcome_floor: float = 0.0) -> Estimato
         weighted = z * np.where(turns.lasts, weights[1], gain_weight * weights[0])
         return accumulated(turns, weighted, _discount(turns, gamma, outcome_floor))
 
-    return Estimator(
-        "igpo-joint",
-        advantages,
-        curriculum=True,
-        formula="sum over k >= t of gamma^(k-t) z(r_k | group)",
-        source="IGPO, 2510.14967",
-    )
+    return Estimator("igpo-joint", advantages, curriculum=True)
 
 
 def igpo_separate(gain_weight: float = 1.0, outcome_floor: float = 0.0) -> Estimator:
@@ -54,17 +48,13 @@ def igpo_separate(gain_weight: float = 1.0, outcome_floor: float = 0.0) -> Estim
         values = gain_weight * weights[0] * gains + turns.at_end(weights[1] * outcomes)
         return accumulated(turns, values, _discount(turns, gamma, outcome_floor))
 
-    return Estimator(
-        "igpo-separate",
-        advantages,
-        curriculum=True,
-        formula="sum over k >= t of gamma^(k-t) z(g_k | gains of the group), and z(o | group) at T",
-        source="the authors' later code",
-    )
+    return Estimator("igpo-separate", advantages, curriculum=True)
 
 
 def igpo_scaled(gain_weight: float = 1.0, outcome_floor: float = 0.0) -> Estimator:
-    """``scaled_separate``: as igpo-separate, the gains brought to the size of the outcomes over the batch.
+    """``scaled_separate`` (DR-Venus, 2604.19859): as igpo-separate, gains brought to the size of outcomes.
+
+    Both sizes are means over the batch.
 
     >>> from igpo_gym.rewards.split import Split
     >>> turns = Turns.of([Split((0.3, 0.1), 1.0), Split((0.05,), 0.0)], groups=["q", "q"])
@@ -81,16 +71,13 @@ def igpo_scaled(gain_weight: float = 1.0, outcome_floor: float = 0.0) -> Estimat
         values = gain_weight * gains + turns.at_end(outcomes)
         return accumulated(turns, values, _discount(turns, gamma, outcome_floor))
 
-    return Estimator(
-        "igpo-scaled",
-        advantages,
-        formula="as igpo-separate, gains times min(10, max(0.3, mean |z(o)|) / mean |z(g)|) of the batch",
-        source="DR-Venus, 2604.19859",
-    )
+    return Estimator("igpo-scaled", advantages)
 
 
 def igpo_raw(gain_weight: float = 1.0) -> Estimator:
-    """``raw_ig``: gains divided by their group's std, not centered and not accumulated; ``gamma`` is unused.
+    """``raw_ig`` (DR-Venus, 2604.19859): gains divided by their group's std, not centered.
+
+    Nothing is accumulated; ``gamma`` is unused.
 
     >>> from igpo_gym.rewards.split import Split
     >>> turns = Turns.of([Split((0.3, 0.1), 1.0), Split((0.05,), 0.0)], groups=["q", "q"])
@@ -103,12 +90,7 @@ def igpo_raw(gain_weight: float = 1.0) -> Estimator:
         outcomes = standardized(turns.outcomes, turns.groups)
         return gain_weight * gains + np.repeat(outcomes, turns.lengths)
 
-    return Estimator(
-        "igpo-raw",
-        advantages,
-        formula="gain_weight * g_t / std(gains of the group) + z(o | group)",
-        source="DR-Venus, 2604.19859",
-    )
+    return Estimator("igpo-raw", advantages)
 
 
 def _normalized(turns: Turns) -> tuple[Floats, Floats]:

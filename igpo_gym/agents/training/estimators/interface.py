@@ -53,10 +53,6 @@ class Estimator:
     """What each turn's bounds are multiplied with, [turns]; None: 1."""
     ratio: Literal["token", "turn"] | None = None
     """Importance ratios of tokens or of turns; None: as the trainer has it."""
-    formula: str = ""
-    """The advantage of turn t."""
-    source: str = ""
-    """Where the formula comes from: an arXiv number, or words."""
 
     def __call__(self, turns: Turns, gamma: float = 1.0, *, seed: Seed | None = None, **given: Any) -> Floats:
         """The advantages, [turns], with the discount ``gamma`` per turn.

@@ -23,9 +23,7 @@ def grpo() -> Estimator:
     def advantages(turns: Turns, gamma: float) -> Floats:
         return accumulated(turns, turns.at_end(standardized(turns.outcomes, turns.groups)), gamma)
 
-    return Estimator(
-        "grpo", advantages, uses_gains=False, formula="gamma^(T-t) z(o | group)", source="2402.03300"
-    )
+    return Estimator("grpo", advantages, uses_gains=False)
 
 
 def rloo() -> Estimator:
@@ -43,13 +41,7 @@ def rloo() -> Estimator:
         baseline = others / (counts - 1)[which]
         return accumulated(turns, turns.at_end(turns.outcomes - baseline), gamma)
 
-    return Estimator(
-        "rloo",
-        advantages,
-        uses_gains=False,
-        formula="gamma^(T-t) (o - mean of the group's other outcomes)",
-        source="2402.14740",
-    )
+    return Estimator("rloo", advantages, uses_gains=False)
 
 
 def reinforce_plus_plus() -> Estimator:
@@ -64,11 +56,4 @@ def reinforce_plus_plus() -> Estimator:
     def advantages(turns: Turns, gamma: float) -> Floats:
         return accumulated(turns, turns.at_end(standardized(turns.outcomes)), gamma)
 
-    return Estimator(
-        "reinforce++",
-        advantages,
-        uses_gains=False,
-        groupwise=False,
-        formula="gamma^(T-t) z(o | batch)",
-        source="2501.03262",
-    )
+    return Estimator("reinforce++", advantages, uses_gains=False, groupwise=False)

@@ -21,13 +21,7 @@ def rebn() -> Estimator:
     def advantages(turns: Turns, gamma: float) -> Floats:
         return standardized(accumulated(turns, turns.rewards, gamma))
 
-    return Estimator(
-        "rebn",
-        advantages,
-        groupwise=False,
-        formula="z(sum over k >= t of gamma^(k-t) r_k | batch)",
-        source="GEM, 2510.01051",
-    )
+    return Estimator("rebn", advantages, groupwise=False)
 
 
 def gigpo(step_weight: float = 1.0, mode: str = "mean_norm") -> Estimator:
@@ -53,13 +47,7 @@ def gigpo(step_weight: float = 1.0, mode: str = "mean_norm") -> Estimator:
         own = standardized(returns, turns.turn_groups, turns.states, scale=scale)
         return np.repeat(episodes, turns.lengths) + step_weight * own
 
-    return Estimator(
-        "gigpo",
-        advantages,
-        needs_states=True,
-        formula="R - mean(R | group) + step_weight * (R_t - mean(R_t | group, same state))",
-        source="2505.10978",
-    )
+    return Estimator("gigpo", advantages, needs_states=True)
 
 
 def vine() -> Estimator:
@@ -76,11 +64,4 @@ def vine() -> Estimator:
     def advantages(turns: Turns, gamma: float) -> Floats:
         return turns.rewards
 
-    return Estimator(
-        "vine",
-        advantages,
-        groupwise=False,
-        needs_last_gain=True,
-        formula="V_t - V_{t-1}, and o - V_{T-1} at T",
-        source="VinePPO, 2410.01679",
-    )
+    return Estimator("vine", advantages, groupwise=False, needs_last_gain=True)
