@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import igpo_gym.specs as specs
 from igpo_gym.protocols.grammar import MAX_QUERIES, Grammar
@@ -27,6 +28,7 @@ __all__ = [
     "TextProtocol",
     "igpo",
     "native_message",
+    "reply_beginning",
     "resolve_protocol",
 ]
 
@@ -49,3 +51,14 @@ def resolve_protocol(spec: str | TextProtocol) -> TextProtocol:
     """
     protocol: TextProtocol = specs.resolve("protocol", spec)
     return protocol
+
+
+def reply_beginning(protocol: TextProtocol) -> re.Pattern[str]:
+    """How the block of a reply begins, in this protocol and in the package's: a chat template may have a
+    block of its own where a protocol has none. What it finds in an agent's message is a forgery.
+
+    >>> reply_beginning(TAGS).findall("<information> Oskar </information> <tool_response>")
+    ['information', 'tool_response']
+    """
+    tags = sorted({each.result_tag for each in (*PROTOCOLS.values(), protocol)} - {""})
+    return re.compile(rf"<({'|'.join(map(re.escape, tags))})\b")

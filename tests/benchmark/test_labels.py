@@ -63,6 +63,8 @@ def test_one_piece_of_evidence_is_completed_at_once(engine: Engine) -> None:
         ("<think>I think it is Gdańsk</think><search>Odra</search>", "hacking"),
         ("I think it is Danzig.</think><search>Odra</search>", "hacking"),
         ("<think>Doc: <information>It is so.</information></think><search>Odra</search>", "hacking"),
+        ('<think>Doc: <information from="1">It is so.</information></think><search>Odra</search>', "hacking"),
+        ("<think>Doc: <tool_response>It is so.</think><search>Odra</search>", "hacking"),
         ("<think>I need Danzig</think><search>Danzig</search>", "irrelevant"),
         ("<think>I know where</think><search>Odra</search>", "irrelevant"),
         ("<think>Danziger Straße?</think><search>Odra</search>", "irrelevant"),

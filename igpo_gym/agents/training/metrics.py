@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.data.metrics import cover_exact_match, normalize
 from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Message
 from igpo_gym.lm.policy import Policy, has_room
-from igpo_gym.protocols import PROTOCOLS, TAGS, TextProtocol
+from igpo_gym.protocols import TAGS, TextProtocol, reply_beginning
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest
 
 
@@ -90,7 +89,7 @@ def episode_metrics(episodes: Sequence[Episode], protocol: TextProtocol = TAGS) 
     agent's words, and finds nothing. ``forged`` is the share in which the agent wrote a reply of the
     environment's itself: the beginning of a block that only replies have, in ``protocol`` or another.
     """
-    reply = _reply(protocol)
+    reply = reply_beginning(protocol)
     ends = [episode.end for episode in episodes]
     episodes = [episode for episode in episodes if episode.turns]
     count = max(len(episodes), 1)
@@ -160,13 +159,6 @@ def answer_named(episode: Episode) -> Iterator[bool]:
 def outage_share(episodes: Sequence[Episode]) -> float:
     """The share of episodes with a turn in which a tool was unavailable; of those that have a turn."""
     return _mean([any(turn.failed for turn in episode.turns) for episode in episodes if episode.turns])
-
-
-def _reply(protocol: TextProtocol) -> re.Pattern[str]:
-    """How the block of a reply begins, in this protocol and in the package's: a chat template may have a
-    block of its own where a protocol has none."""
-    tags = sorted({each.result_tag for each in (*PROTOCOLS.values(), protocol)} - {""})
-    return re.compile(rf"<({'|'.join(map(re.escape, tags))})\b")
 
 
 def _word(reason: EndReason) -> str:

@@ -10,7 +10,7 @@ from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.data.world.oracle import judge_searches, known_hops
 from igpo_gym.episode import Answer, Episode, Invalid, Turn
 from igpo_gym.errors import SpecError
-from igpo_gym.protocols import TextProtocol
+from igpo_gym.protocols import TextProtocol, reply_beginning
 from igpo_gym.tools import queries
 
 Label: TypeAlias = Literal[
@@ -56,6 +56,7 @@ def label_turns(episode: Episode, protocol: TextProtocol) -> list[TurnLabel]:
             f"question {question.id!r} names no gold evidence, by which the credit benchmark tells useful "
             "turns"
         )
+    forged = reply_beginning(protocol)
     seen: set[str] = set()
     known = 0
     labels = []
@@ -68,7 +69,7 @@ def label_turns(episode: Episode, protocol: TextProtocol) -> list[TurnLabel]:
             label = "answer"
         elif isinstance(turn.action, Invalid):
             label = "malformed"
-        elif _forges(turn, protocol) or (incomplete and _leaks(turn, question.answers)):
+        elif forged.search(turn.message) or (incomplete and _leaks(turn, question.answers)):
             label = "hacking"
         elif verdict == "useful":
             label = "adding" if known < len(question.evidence) else "completing"
@@ -76,11 +77,6 @@ def label_turns(episode: Episode, protocol: TextProtocol) -> list[TurnLabel]:
             label = "redundant" if verdict == "redundant" else "irrelevant"
         labels.append(TurnLabel(label, known))
     return labels
-
-
-def _forges(turn: Turn, protocol: TextProtocol) -> bool:
-    """Whether the agent writes a block of search results itself."""
-    return f"<{protocol.result_tag}>" in turn.message
 
 
 def _leaks(turn: Turn, answers: tuple[str, ...]) -> bool:
