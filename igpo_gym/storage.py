@@ -83,6 +83,18 @@ def changed(
     return ", ".join(name for name in {**ours, **stored} if stored.get(name) != ours.get(name))
 
 
+def complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers, but for a last one that a crash cut short.
+
+    None of a file that is not there.
+    """
+    if path.exists():
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):
+                    yield number, line
+
+
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """A new folder to write into, which becomes ``target`` when the block ends well and vanishes otherwise.

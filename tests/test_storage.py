@@ -13,6 +13,7 @@ from igpo_gym.storage import (
     cache_dir,
     changed,
     check_writable,
+    complete_lines,
     held,
     lock,
     tidy,
@@ -37,6 +38,12 @@ def test_a_folder_appears_whole_and_replaces_an_old_one(tmp_path: Path) -> None:
             assert not (target / "file").exists() or (target / "file").read_text() != content
         assert (target / "file").read_text() == content
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(b"one\n\ntwo\r\nthr")
+    assert list(complete_lines(tmp_path / "lines")) == [(1, b"one\n"), (2, b"\n"), (3, b"two\r\n")]
+    assert not list(complete_lines(tmp_path / "none"))
 
 
 def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:

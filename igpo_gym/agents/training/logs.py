@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from igpo_gym.errors import DataError
 from igpo_gym.libraries import needs
-from igpo_gym.storage import full_disk_named, written_file
+from igpo_gym.storage import complete_lines, full_disk_named, written_file
 
 Metrics: TypeAlias = dict[str, float]
 Sink: TypeAlias = Callable[[Metrics], None]
@@ -54,13 +54,10 @@ def read_log(path: Path) -> list[Metrics]:
 
     Raises DataError, with the line, for one that is no metrics of an update.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    return [_metrics(path, number, line) for number, line in enumerate(lines, 1) if line.endswith("\n")]
+    return [_metrics(path, number, line) for number, line in complete_lines(path)]
 
 
-def _metrics(path: Path, number: int, line: str) -> Metrics:
+def _metrics(path: Path, number: int, line: bytes) -> Metrics:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

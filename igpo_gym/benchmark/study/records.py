@@ -14,6 +14,7 @@ from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.benchmark.study.rows import ARMS, RATES, Family, rows
 from igpo_gym.benchmark.training.run import Outcome, Variant, outcome_of
 from igpo_gym.errors import DataError
+from igpo_gym.storage import complete_lines
 
 RUNS = "runs.jsonl"
 
@@ -54,13 +55,11 @@ def read_runs(path: Path) -> Iterator[StudyRun]:
     seen: set[tuple[int, str, int, float | None]] = set()
     rates: dict[Family, float] = {}
     validations: dict[tuple[bool, Any], object] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), 1):
+    for number, line in complete_lines(path):  # the run of one that was cut short is summarized again
         try:
             found: Mapping[str, Any] = json.loads(line)
             run = StudyRun(**{**found, "outcome": outcome_of(found["outcome"])})
             _check(run)
-        except json.JSONDecodeError:
-            continue  # cut short by a crash; the run itself is whole, and is summarized again
         except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as problem:
             raise DataError(path, f"not a run of the study ({what_is_wrong(problem)})", number) from problem
         if run.place in seen:

@@ -31,7 +31,7 @@ from igpo_gym.agents.training.settings import NOT_OF_A_RUN, Settings, fingerprin
 from igpo_gym.config import shown
 from igpo_gym.errors import DataError, LearningError
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.storage import changed, held
+from igpo_gym.storage import changed, complete_lines, held
 
 logger = logging.getLogger(__name__)
 
@@ -350,11 +350,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
     """
     seen: set[tuple[Variant, int]] = set()
     now = fingerprints(settings) if settings else {}
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            continue  # cut short by a crash; the run itself is whole, and is summarized again
+    for number, line in complete_lines(path):  # the run of one that was cut short is summarized again
         try:
             record = json.loads(line)
             theirs = dict(record["settings"])

@@ -150,9 +150,10 @@ def test_a_line_that_was_cut_short_is_made_up_for(made: list[Settings], tmp_path
     assert study.runs() == whole[:-1]
     run_study(study, part=1)
     assert [run.hash for run in study.runs()] == [run.hash for run in whole]
-    path.write_text('{"hash": "x"}\n')
-    with pytest.raises(DataError, match=r"runs\.jsonl, line 1: not a run of the study"):
-        list(read_runs(path))
+    for damaged in ('{"hash": "x"}\n', '{"hash": \n'):
+        path.write_text(damaged)
+        with pytest.raises(DataError, match=r"runs\.jsonl, line 1: not a run of the study"):
+            list(read_runs(path))
 
 
 def test_what_a_run_took_until_it_was_killed_is_counted(
