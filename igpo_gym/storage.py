@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import re
 import shutil
@@ -93,6 +94,14 @@ def complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):
                     yield number, line
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line of JSON to a file, in the place of one that a crash cut short."""
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(record).encode() + b"\n")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from igpo_gym.storage import (
+    append_line,
     cache_dir,
     changed,
     check_writable,
@@ -43,6 +44,8 @@ def test_a_folder_appears_whole_and_replaces_an_old_one(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"one\n\ntwo\r\nthr")
     assert list(complete_lines(tmp_path / "lines")) == [(1, b"one\n"), (2, b"\n"), (3, b"two\r\n")]
+    append_line(tmp_path / "lines", {"four": 4})
+    assert list(complete_lines(tmp_path / "lines"))[2:] == [(3, b"two\r\n"), (4, b'{"four": 4}\n')]
     assert not list(complete_lines(tmp_path / "none"))
 
 

@@ -172,6 +172,12 @@ def render(page: Page) -> str:
     return environment.get_template("page.html.jinja").render(page=page)
 
 
+def page_files(page: Page) -> dict[str, str]:
+    """``report.html`` for people, and its tables, but for empty ones, in ``tables.md`` for documents."""
+    tables = [table for section in page.sections for table in section.tables if table.rows]
+    return {"report.html": render(page), "tables.md": "\n".join(map(markdown_table, tables))}
+
+
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Rows as CSV with a header; numbers that are not defined stay empty.
 

@@ -121,10 +121,10 @@ def _credit(study: Study, meter: Meter) -> None:
 
 
 def _page(study: Study) -> None:
-    from igpo_gym.benchmark.report import require_extra, write_files
+    from igpo_gym.benchmark.report import page_files, require_extra, write_files
     from igpo_gym.benchmark.study.credit import CREDIT, read_credit
-    from igpo_gym.benchmark.study.page import study_files
+    from igpo_gym.benchmark.study.page import study_page
 
     require_extra()
-    write_files(study.out, study_files(study.runs(), read_credit(study.out / CREDIT)))
+    write_files(study.out, page_files(study_page(study.runs(), read_credit(study.out / CREDIT))))
     console.print(f"the page: {study.out / 'report.html'}", markup=False)

@@ -25,7 +25,8 @@ from igpo_gym.cli.train import line
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
-    from igpo_gym.benchmark.training.run import Job, Variant
+    from igpo_gym.benchmark.training.outcomes import Variant
+    from igpo_gym.benchmark.training.run import Job
 
 QUICK: dict[str, Any] = {"seeds": 2, "updates": 12, "validate_every": 4, "validation_questions": 50}
 """The defaults of a small benchmark."""
@@ -82,17 +83,10 @@ def bench_training(
     """
     from igpo_gym.agents.rollouts.costs import Budget, Meter
     from igpo_gym.benchmark.report import require_extra, rich_table, write_files
-    from igpo_gym.benchmark.training.bias import OUTCOMES, drift
-    from igpo_gym.benchmark.training.page import (
-        TrainingResult,
-        baseline_table,
-        bias_table,
-        findings,
-        overview,
-        speed_table,
-        training_files,
-    )
-    from igpo_gym.benchmark.training.run import SUITE, Variant, missing_runs, run_training, shared
+    from igpo_gym.benchmark.training.files import training_files
+    from igpo_gym.benchmark.training.outcomes import Variant
+    from igpo_gym.benchmark.training.page import baseline_table, bias_table, findings, overview, speed_table
+    from igpo_gym.benchmark.training.run import SUITE, missing_runs, result_of, run_training
     from igpo_gym.storage import check_writable
 
     meter = Meter(Budget.parse(budget))
@@ -111,16 +105,7 @@ def bench_training(
                 plainly(f"{run}: {line(base.updates, metrics)}")
 
         outcomes = run_training(out, base, variants, seeds, show, jobs, meter)
-    estimators = dict.fromkeys(each.advantages for each in variants)
-    result = TrainingResult(
-        tuple(outcomes),
-        variants[0],
-        shared(base),
-        {
-            name: {kind: drift(name, outcome, gamma=base.gamma) for kind, outcome in OUTCOMES.items()}
-            for name in estimators
-        },
-    )
+    result = result_of(outcomes, variants, base)
     write_files(out, training_files(result))
     for table in (*overview(result), baseline_table(result), speed_table(result), bias_table(result)):
         console.print(rich_table(table))

@@ -20,6 +20,7 @@ from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.charts import line_figure
 from igpo_gym.benchmark.training.bias import drift
+from igpo_gym.benchmark.training.files import training_files
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
     against,
@@ -30,24 +31,16 @@ from igpo_gym.benchmark.training.measures import (
     final,
     reached,
 )
-from igpo_gym.benchmark.training.page import (
-    TrainingResult,
-    baseline_table,
-    bias_table,
-    findings,
-    overview,
-    training_files,
-)
-from igpo_gym.benchmark.training.run import (
+from igpo_gym.benchmark.training.outcomes import (
     Outcome,
     Variant,
-    _folder,
     outcome_of,
     read_outcomes,
-    run_training,
     shared,
     summarized,
 )
+from igpo_gym.benchmark.training.page import baseline_table, bias_table, findings, overview
+from igpo_gym.benchmark.training.run import TrainingResult, _folder, run_training
 from igpo_gym.errors import DataError, LearningError
 from igpo_gym.statistics import over_seeds
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from igpo_gym.benchmark.credit.page import page
 from igpo_gym.benchmark.credit.run import CreditResult
-from igpo_gym.benchmark.report import csv_text, json_text, markdown_table, render
+from igpo_gym.benchmark.report import csv_text, json_text, page_files
 
 
 def credit_files(result: CreditResult) -> dict[str, str]:
@@ -16,13 +16,9 @@ def credit_files(result: CreditResult) -> dict[str, str]:
     ``report.html`` for people, its tables in ``tables.md`` for documents; ``measures.csv`` and
     ``credit.json`` with every estimate; ``turns.csv`` with every turn, its label and what each variant pays.
     """
-    report = page(result)
-    tables = [table for section in report.sections for table in section.tables]
     rows = list(_estimates(result))
     turns = list(_turns(result))
-    return {
-        "report.html": render(report),
-        "tables.md": "\n".join(markdown_table(table) for table in tables),
+    return page_files(page(result)) | {
         "measures.csv": csv_text(rows, tuple(rows[0])),
         "turns.csv": csv_text(turns, (*_TURN, *result.plays)),
         "credit.json": json_text(

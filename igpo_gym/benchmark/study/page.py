@@ -17,10 +17,8 @@ from igpo_gym.benchmark.report import (
     Table,
     estimate_cell,
     estimate_text,
-    markdown_table,
     number,
     p_text,
-    render,
 )
 from igpo_gym.benchmark.study.credit import FEWEST_POINTS, MEASURES, POINTS, predictions
 from igpo_gym.benchmark.study.measures import improved, iqm, of_arm, profile
@@ -66,13 +64,6 @@ def study_page(runs: Sequence[StudyRun], credit: Mapping[str, Mapping[str, float
     return Page(
         "Does information gain train better agents?", LEAD, tuple(_told(runs, found)), tuple(sections)
     )
-
-
-def study_files(runs: Sequence[StudyRun], credit: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """``report.html`` for people, and its tables in ``tables.md`` for documents."""
-    page = study_page(runs, credit)
-    tables = [table for section in page.sections for table in section.tables if table.rows]
-    return {"report.html": render(page), "tables.md": "\n".join(map(markdown_table, tables))}
 
 
 _CHAIN = (

@@ -12,7 +12,7 @@ from typing import Any
 from igpo_gym.agents.rollouts.records import what_is_wrong
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.benchmark.study.rows import ARMS, RATES, Family, rows
-from igpo_gym.benchmark.training.run import Outcome, Variant, outcome_of
+from igpo_gym.benchmark.training.outcomes import Outcome, Variant, outcome_of
 from igpo_gym.errors import DataError
 from igpo_gym.storage import complete_lines
 

@@ -34,13 +34,13 @@ from igpo_gym.benchmark.study.rows import (
     rows,
 )
 from igpo_gym.benchmark.training.measures import final
-from igpo_gym.benchmark.training.run import Job, Variant, append, cpu_seconds, summarized, trained
+from igpo_gym.benchmark.training.outcomes import AXES, Variant, summarized
+from igpo_gym.benchmark.training.run import Job, cpu_seconds, trained
 from igpo_gym.errors import SpecError
-from igpo_gym.storage import cache_dir, held
+from igpo_gym.storage import append_line, cache_dir, held
 
-KEPT = ("update", "tokens", "seconds")
 VALIDATED = ("f1", "em", "invalid", "guessed", "forged", "tool_turns", "completion_tokens")
-"""What is kept of each validation, beside F1 and exact match by the number of hops."""
+"""What is kept of each validation, beside ``AXES``, and F1 and exact match by the number of hops."""
 
 
 Report = Callable[[Row, Metrics], None]
@@ -189,7 +189,7 @@ def _run_part(study: Study, part: int, jobs: int, report: Report, meter: Meter) 
     )
     left = dict(planned)
     for job in made:
-        append(study.out / RUNS, asdict(study_run(left.pop(job), job)))
+        append_line(study.out / RUNS, asdict(study_run(left.pop(job), job)))
     meter.check(len(planned) - len(left), len(planned), f"missing runs of part {part}")
 
 
@@ -197,7 +197,7 @@ def study_run(row: Row, job: Job) -> StudyRun:
     """What a finished run came to, numbers with six digits."""
     arm = row.arm
     made = summarized(Variant(arm.reward, arm.advantages), job.settings, read_log(job.folder / "log.jsonl"))
-    names = {*KEPT, *(f"validation_{name}" for name in VALIDATED)}
+    names = {*AXES, *(f"validation_{name}" for name in VALIDATED)}
     curve = tuple(
         {name: _short(x) for name, x in point.items() if name in names or "_hops_" in name}
         for point in made.curve

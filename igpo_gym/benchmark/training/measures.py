@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from igpo_gym.agents.training.alarms import ALARMS, Alarm, raised
-from igpo_gym.benchmark.training.run import Outcome, Variant
+from igpo_gym.benchmark.training.outcomes import Outcome, Variant
 from igpo_gym.statistics import Estimate, auc, difference, holm, over_seeds, p_value, permutation
 
 

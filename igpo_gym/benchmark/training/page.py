@@ -1,10 +1,9 @@
-"""The training benchmark's findings in words, charts and tables, and as files for other programs."""
+"""The training benchmark's findings in words, charts and tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from igpo_gym.agents.training.alarms import ALARMS
@@ -14,14 +13,10 @@ from igpo_gym.benchmark.report import (
     Page,
     Section,
     Table,
-    csv_text,
     estimate_cell,
     estimate_text,
-    json_text,
-    markdown_table,
     number,
     p_text,
-    render,
 )
 from igpo_gym.benchmark.training.measures import (
     MEASURES,
@@ -37,26 +32,11 @@ from igpo_gym.benchmark.training.measures import (
     final,
     reached,
 )
-from igpo_gym.benchmark.training.run import Outcome, Variant
-from igpo_gym.statistics import CONFIDENCE, FEWEST, Estimate, detectable, holm, p_value
+from igpo_gym.benchmark.training.outcomes import Variant
+from igpo_gym.benchmark.training.run import TrainingResult
+from igpo_gym.statistics import CONFIDENCE, FEWEST, detectable, holm, p_value
 
 X_AXES = {"update": "updates", "tokens": "tokens written", "seconds": "seconds of training"}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """All that the report is made from."""
-
-    outcomes: tuple[Outcome, ...]
-    baseline: Variant
-    settings: Mapping[str, Any]
-    bias: Mapping[str, Mapping[str, Estimate]]
-    """The drift of each estimator on noise, by the kind of outcome (see ``bias.OUTCOMES``)."""
-
-    @property
-    def threshold(self) -> float:
-        """The F1 to reach: the best mean of the baseline's runs."""
-        return max(height.value for _, height in curves(self.outcomes, "update")[self.baseline])
 
 
 def overview(result: TrainingResult) -> list[Table]:
@@ -287,46 +267,6 @@ def _alarms(result: TrainingResult) -> Section:
         images=(lines(drawn, "curve over threshold", alt, level=1.0),) if drawn else (),
         tables=(Table(("alarm", "threshold", "what it says", "runs with it"), rows, "Alarms"),),
     )
-
-
-def training_files(result: TrainingResult) -> dict[str, str]:
-    """The texts of all files, by name.
-
-    ``report.html`` for people, its tables in ``tables.md`` for documents; ``measures.csv`` with every
-    estimate, ``curves.csv`` with every validation of every run, and ``training.json`` with all of it.
-    """
-    report = page(result)
-    tables = [table for section in report.sections for table in section.tables]
-    points = [
-        {"variant": str(outcome.variant), "seed": outcome.seed, **point}
-        for outcome in result.outcomes
-        for point in outcome.curve
-    ]
-    rows = [
-        {
-            "measure": m.key,
-            "variant": str(v),
-            "value": e.value,
-            "low": e.low,
-            "high": e.high,
-            "seeds": e.units,
-        }
-        for m in MEASURES
-        for v, e in estimates(result.outcomes, m).items()
-    ]
-    return {
-        "report.html": render(report),
-        "tables.md": "\n".join(markdown_table(table) for table in tables),
-        "curves.csv": csv_text(points, tuple(dict.fromkeys(name for point in points for name in point))),
-        "measures.csv": csv_text(rows, tuple(rows[0])),
-        "training.json": json_text(
-            {
-                "settings": result.settings,
-                "runs": [asdict(outcome) for outcome in result.outcomes],
-                "estimates": rows,
-            }
-        ),
-    }
 
 
 def _named(found: Mapping[Variant, Any]) -> dict[str, Any]:

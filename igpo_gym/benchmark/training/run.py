@@ -7,16 +7,14 @@ processes that share the cores: a small model does not keep several cores busy.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,29 +25,16 @@ from urllib.parse import quote
 
 from igpo_gym.agents.rollouts.costs import Meter, Spent
 from igpo_gym.agents.training.logs import Metrics, read_log
-from igpo_gym.agents.training.settings import NOT_OF_A_RUN, Settings, fingerprints
-from igpo_gym.config import shown
-from igpo_gym.errors import DataError, LearningError
+from igpo_gym.agents.training.settings import Settings, fingerprints
+from igpo_gym.benchmark.training.bias import OUTCOMES, drift
+from igpo_gym.benchmark.training.measures import curves
+from igpo_gym.benchmark.training.outcomes import Outcome, Variant, read_outcomes, shared, summarized
+from igpo_gym.errors import LearningError
 from igpo_gym.rewards import resolve_reward
-from igpo_gym.storage import changed, complete_lines, held
+from igpo_gym.statistics import Estimate
+from igpo_gym.storage import append_line, held
 
 logger = logging.getLogger(__name__)
-
-
-class Variant(NamedTuple):
-    """What is compared: a reward, and an estimator of advantages."""
-
-    reward: str
-    advantages: str
-
-    def __str__(self) -> str:
-        return f"{self.reward} / {self.advantages}"
-
-    @classmethod
-    def parse(cls, text: str) -> Variant:
-        """From "reward/advantages"; without a slash the advantages are igpo-separate."""
-        reward, _, advantages = text.rpartition("/") if "/" in text else (text, "", "igpo-separate")
-        return cls(reward.strip(), advantages.strip())
 
 
 SUITE = (
@@ -66,21 +51,19 @@ pay besides their gains, and so tells what the gains do from what the penalty do
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One run: its curve, a point per validation, and means over its updates."""
+class TrainingResult:
+    """All that the report is made from."""
 
-    variant: Variant
-    seed: int
-    curve: tuple[Metrics, ...]
-    """With ``update``, ``tokens`` (written by the agent so far), ``seconds`` (of training so far) and
-    ``validation_*``."""
-    means: Metrics
-    """Of what training itself measured: ``collapsed_groups``, ``tool_turns``, ``invalid``, ..."""
-    peaks: Metrics = field(default_factory=dict)
-    """The highest value of each alarm's curve over all updates (see
-    :mod:`igpo_gym.agents.training.alarms`)."""
-    stopped: int | None = None
-    """After how many updates it could not go on; None for a run that did."""
+    outcomes: tuple[Outcome, ...]
+    baseline: Variant
+    settings: Mapping[str, Any]
+    bias: Mapping[str, Mapping[str, Estimate]]
+    """The drift of each estimator on noise, by the kind of outcome (see ``bias.OUTCOMES``)."""
+
+    @property
+    def threshold(self) -> float:
+        """The F1 to reach: the best mean of the baseline's runs."""
+        return max(height.value for _, height in curves(self.outcomes, "update")[self.baseline])
 
 
 Report = Callable[[Variant, int, Metrics], None]
@@ -159,10 +142,22 @@ def _run_training(
     for job in trained(list(plans), told, jobs, meter=meter):
         variant, chosen = plans[job], job.settings
         outcome = summarized(variant, chosen, read_log(job.folder / "log.jsonl"))
-        append(path, {"settings": shared(settings) | now, **asdict(outcome)})
+        append_line(path, {"settings": shared(settings) | now, **asdict(outcome)})
         done[variant, chosen.seed] = outcome
     meter.check(len(done), len(plan), "runs")
     return [done[variant, chosen.seed] for variant, chosen in plan]
+
+
+def result_of(outcomes: Sequence[Outcome], variants: Sequence[Variant], settings: Settings) -> TrainingResult:
+    """What the runs of these variants come to, which have these settings in common.
+
+    The first variant is the baseline. How each estimator drifts on noise is computed.
+    """
+    bias = {
+        name: {kind: drift(name, outcome, gamma=settings.gamma) for kind, outcome in OUTCOMES.items()}
+        for name in dict.fromkeys(variant.advantages for variant in variants)
+    }
+    return TrainingResult(tuple(outcomes), variants[0], shared(settings), bias)
 
 
 def trained(
@@ -229,7 +224,9 @@ def _train(job: Job, report: Counted, stop: Callable[[], bool]) -> bool:
         now = replace(own.spent, seconds=0.0)
         report(metrics, now - before)
         seconds, validated = time.process_time() - began, "validation_f1" in metrics
-        append(job.folder / CPU, {"update": metrics["update"], "seconds": seconds, "validated": validated})
+        append_line(
+            job.folder / CPU, {"update": metrics["update"], "seconds": seconds, "validated": validated}
+        )
         before, began = now, time.process_time()
 
     try:
@@ -294,83 +291,6 @@ def _settings(settings: Settings, variant: Variant, seed: int) -> Settings:
         scorer=settings.scorer if "scorer" in paid.needs else "none",
         seed=seed,
     )
-
-
-_SCORE = re.compile(r"validation_(f1|em)(_hops_\d+)?")
-
-
-def summarized(variant: Variant, settings: Settings, log: Sequence[Metrics]) -> Outcome:
-    """What the log of a run comes to, which has been made as far as it can be.
-
-    At the validations that it lacks its scores are 0, and nothing else is known.
-    """
-    kept = ("update", "tokens", "seconds")
-    curve = [
-        {name: x for name, x in line.items() if name in kept or name.startswith(("alarm_", "validation_"))}
-        for line in log
-        if "validation_f1" in line
-    ]
-    updates = [line for line in log if line["update"] > 0]
-    found: dict[str, list[float]] = {}  # a batch that was not learned from has not all of them
-    for line in updates:
-        for name, value in line.items():
-            if name not in kept and not name.startswith("validation_"):
-                found.setdefault(name, []).append(value)
-    peaks = {name: max(values) for name, values in found.items() if name.startswith("alarm_")}
-    means = {name: sum(values) / len(values) for name, values in found.items() if name not in peaks}
-    # Before the first update nothing had been written, and no time been spent.
-    none_yet = {"tokens": 0, "seconds": 0.0}
-    points = [none_yet | point for point in curve]
-    last, spent = int(log[-1]["update"]), {name: log[-1].get(name, none) for name, none in none_yet.items()}
-    nothing = spent | {name: 0.0 for point in points for name in point if _SCORE.fullmatch(name)}
-    lacking = [update for update in range(last + 1, settings.updates + 1) if settings.validates(update)]
-    points += [nothing | {"update": update} for update in lacking]
-    return Outcome(variant, settings.seed, tuple(points), means, peaks, last if lacking else None)
-
-
-def outcome_of(record: Mapping[str, Any]) -> Outcome:
-    """What was written of a run. Raises KeyError, TypeError or ValueError for what is none."""
-    curve = tuple(map(dict, record["curve"]))
-    means, peaks = dict(record["means"]), dict(record.get("peaks", {}))
-    return Outcome(Variant(*record["variant"]), record["seed"], curve, means, peaks, record.get("stopped"))
-
-
-def shared(settings: Settings) -> dict[str, Any]:
-    """The settings that all runs of a benchmark have in common."""
-    own = ("reward", "advantages", "seed", *NOT_OF_A_RUN)
-    return {name: value for name, value in shown(settings).items() if name not in own}
-
-
-def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outcome]:
-    """The finished runs of a file.
-
-    Raises DataError for a line that is no run, for a second run of a variant and seed, and where runs were
-    made with other settings than these, or with other fingerprints (see
-    :func:`igpo_gym.agents.training.settings.fingerprints`).
-    """
-    seen: set[tuple[Variant, int]] = set()
-    now = fingerprints(settings) if settings else {}
-    for number, line in complete_lines(path):  # the run of one that was cut short is summarized again
-        try:
-            record = json.loads(line)
-            theirs = dict(record["settings"])
-            outcome = outcome_of(record)
-        except (KeyError, RecursionError, TypeError, ValueError) as problem:
-            raise DataError(path, f"not a finished run ({problem!r})", number) from problem
-        if settings is not None and (names := changed(theirs, shared(settings) | now, now)):
-            raise DataError(path, f"made with other settings ({names})", number)
-        if (outcome.variant, outcome.seed) in seen:
-            raise DataError(path, f"a second run of {outcome.variant}, seed {outcome.seed}", number)
-        seen.add((outcome.variant, outcome.seed))
-        yield outcome
-
-
-def append(path: Path, record: dict[str, Any]) -> None:
-    """Add a line of JSON to a file, in the place of one that a crash cut short."""
-    with path.open("a+b") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(json.dumps(record).encode() + b"\n")
 
 
 def _folder(out: Path, variant: Variant, settings: Settings) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from igpo_gym.benchmark.study.records import StudyRun
 from igpo_gym.benchmark.study.rows import ARMS, RATES
-from igpo_gym.benchmark.training.run import Outcome, Variant
+from igpo_gym.benchmark.training.outcomes import Outcome, Variant
 
 HOPS = (1, 2, 3, 4)
 

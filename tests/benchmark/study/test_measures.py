@@ -19,7 +19,7 @@ from igpo_gym.benchmark.study.measures import (
     reaches,
 )
 from igpo_gym.benchmark.training.measures import along, along_tokens
-from igpo_gym.benchmark.training.run import Outcome, Variant
+from igpo_gym.benchmark.training.outcomes import Outcome, Variant
 from igpo_gym.statistics import FloatArray, rank_permutation
 
 scores = st.tuples(st.integers(1, 6), st.integers(1, 4)).flatmap(

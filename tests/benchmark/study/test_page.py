@@ -10,12 +10,12 @@ import pytest
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
+from igpo_gym.benchmark.report import page_files
 from igpo_gym.benchmark.study.credit import POINTS, predictions, read_credit
 from igpo_gym.benchmark.study.page import (
     LEAD,
     hacking_table,
     starts_table,
-    study_files,
     study_page,
     tuning_table,
 )
@@ -36,7 +36,7 @@ def every(names: list[str]) -> list[StudyRun]:
 def test_the_page_is_made_of_any_runs_there_are() -> None:
     assert "0 of 154 runs are there" in study_page([], {}).findings[0]
     runs = [*every(["igpo", "grpo", "placebo", "noise", "frozen"]), run("grpo", 100, 0.4, 1, RATES[2])]
-    files = study_files(runs, {})
+    files = page_files(study_page(runs, {}))
     assert files["report.html"].count(LEAD) == 1
     for words in ("igpo-gym train x", "the study is not whole", "fewer than planned", "IQM of F1"):
         assert words in files["report.html"]
@@ -91,7 +91,7 @@ def test_credit_is_held_against_training_from_eight_points_on() -> None:
     assert len(seven.points) == 7
     assert math.isnan(seven.rho)
     assert math.isnan(seven.p)
-    assert "AUC among turns" in study_files(runs, credit)["report.html"]
+    assert "AUC among turns" in page_files(study_page(runs, credit))["report.html"]
 
 
 def test_credit_measures_are_read_from_a_file(tmp_path: Path) -> None:
