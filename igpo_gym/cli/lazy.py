@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -37,6 +38,22 @@ def _stand_in(place: str) -> Callable[[], None]:
     return command
 
 
+def _flowing(text: str) -> str:
+    """A docstring for a screen of any width: typer breaks lines where the source does.
+
+    Examples, which are indented, keep their lines.
+
+    >>> print(_flowing("Play.\\n\\n    It is\\n    long.\\n\\n      igpo-gym play"))
+    Play.
+    <BLANKLINE>
+    It is long.
+    <BLANKLINE>
+      igpo-gym play
+    """
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(each if each.startswith(" ") else each.replace("\n", " ") for each in paragraphs)
+
+
 class LazyGroup(TyperGroup):
     """A group that lists its commands without importing any, and imports the one that is asked for.
 
@@ -66,5 +83,6 @@ class LazyGroup(TyperGroup):
             return name, found, rest
         module, _, attribute = place.partition(":")
         made = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-        made.command(name)(getattr(import_module(module), attribute))
+        function = getattr(import_module(module), attribute)
+        made.command(name, help=_flowing(function.__doc__))(function)
         return name, typer.main.get_command(made), rest
