@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from igpo_gym.agents.rollouts.summary import Values
-from igpo_gym.data.scores import Metric, told
-from igpo_gym.episode import Episode, ToolCalls
+from igpo_gym.agents.rollouts.summary import Values, beliefs_so_far, counted_searches
+from igpo_gym.data.scores import RIGHT, Metric, recorded_score
+from igpo_gym.episode import Episode
 from igpo_gym.statistics import SHARE, Estimate, auc, estimate, mean_over
-
-RIGHT = 0.5
-"""The score from which an answer counts as right."""
 
 
 @dataclass(slots=True)
@@ -58,8 +55,8 @@ class Searches:
             yield turn, mean_over(found.values, found.questions, SHARE)
 
 
-GAIN = "gain of a search"
-PREDICTORS = (GAIN, "all gains of an episode", "last belief")
+GAIN, ALL_GAINS, LAST_BELIEF = "gain of a search", "all gains of an episode", "last belief"
+PREDICTORS = (GAIN, ALL_GAINS, LAST_BELIEF)
 """What may tell a right answer: b_t - b_{t-1} of each search, b_T - b_0, and b_T."""
 
 
@@ -81,7 +78,7 @@ def searches(episodes: Iterable[tuple[str, Episode]], metric: str | Metric = "em
     """
     found = Searches()
     for name_of_set, episode in episodes:
-        reached = told(metric, episode)
+        reached = recorded_score(metric, episode)
         if reached is None:
             found.untold += 1
             continue
@@ -89,23 +86,21 @@ def searches(episodes: Iterable[tuple[str, Episode]], metric: str | Metric = "em
         found.episodes += 1
         found.right += right
         found.unmeasured += not episode.beliefs
-        beliefs = [belief.prob for belief in episode.beliefs]
         question = f"{name_of_set}: {episode.question.id}"  # sets may share ids
-        for turn, belief in enumerate(beliefs):
-            if turn in episode.unread:
-                break  # the belief is that of the state before
+        for turn, belief in beliefs_so_far(episode):
             found.curves[right].setdefault(turn, Values()).add(belief, question)
-        for name, value in _values(episode, beliefs):
+        for name, value in _values(episode):
             sides = found.predictors.setdefault(name, {True: Values(), False: Values()})
             sides[right].add(value, question)
     return found
 
 
-def _values(episode: Episode, beliefs: list[float]) -> Iterator[tuple[str, float]]:
-    gains = zip(episode.turns, beliefs, beliefs[1:], strict=False)  # an answer has no belief after it
-    for number, (turn, before, after) in enumerate(gains, 1):
-        if isinstance(turn.action, ToolCalls) and not turn.failed and number not in episode.unread:
-            yield PREDICTORS[0], after - before
-    if beliefs:
-        yield PREDICTORS[1], beliefs[-1] - beliefs[0]
-        yield PREDICTORS[2], beliefs[-1]
+def _values(episode: Episode) -> Iterator[tuple[str, float]]:
+    beliefs = [belief.prob for belief in episode.beliefs]
+    if not beliefs:
+        return
+    for number, _ in counted_searches(episode):
+        if number < len(beliefs):  # what ends an episode has no belief after it
+            yield GAIN, beliefs[number] - beliefs[number - 1]
+    yield ALL_GAINS, beliefs[-1] - beliefs[0]
+    yield LAST_BELIEF, beliefs[-1]

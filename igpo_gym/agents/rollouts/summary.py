@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.scores import scores
-from igpo_gym.episode import Episode, ToolCalls
+from igpo_gym.episode import Episode, ToolCalls, Turn
 from igpo_gym.rewards.functions import as_paid
 from igpo_gym.rewards.terms import INFORMATION_GAIN
 from igpo_gym.statistics import SHARE, Estimate, estimate, kappa, mean_over
@@ -96,21 +96,32 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
             summary.judged_matches.append(scored["em"])
         summary.tool_turns.append(episode.tool_turns)
         summary.returns.append(episode.total_reward)
-        for turn, belief in enumerate(episode.beliefs):
-            if turn in episode.unread:
-                break  # the belief is that of the state before
-            summary.beliefs.setdefault(turn, Values()).add(belief.prob, episode.question.id)
+        for turn, belief in beliefs_so_far(episode):
+            summary.beliefs.setdefault(turn, Values()).add(belief, episode.question.id)
         if episode.beliefs:
             for kind, gain in _gains(episode):
                 summary.gains.setdefault(kind, Values()).add(gain, episode.question.id)
     return summary
 
 
+def beliefs_so_far(episode: Episode) -> Iterator[tuple[int, float]]:
+    """The belief after each turn (0: the prompt), up to a state that the scorer could not read."""
+    for turn, belief in enumerate(episode.beliefs):
+        if turn in episode.unread:
+            return  # the belief is that of the state before
+        yield turn, belief.prob
+
+
+def counted_searches(episode: Episode) -> Iterator[tuple[int, Turn]]:
+    """The searches whose gains count, each with the number of its turn: answered, and read by the scorer."""
+    for number, turn in enumerate(episode.turns, 1):
+        if isinstance(turn.action, ToolCalls) and not turn.failed and number not in episode.unread:
+            yield number, turn
+
+
 def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
     missing, paid = set(episode.question.evidence), as_paid(episode)
-    for number, turn in enumerate(episode.turns, 1):
-        if not isinstance(turn.action, ToolCalls) or turn.failed or number in episode.unread:
-            continue
+    for number, turn in counted_searches(episode):
         found = missing & found_evidence(episode.question, turn.passages)
         missing -= found
         known = bool(episode.question.evidence) and episode.question.evidence_match != "none"

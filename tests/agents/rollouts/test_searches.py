@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from igpo_gym.agents.rollouts.searches import GAIN, PREDICTORS, searches
+from igpo_gym.agents.rollouts.searches import GAIN, LAST_BELIEF, searches
 from igpo_gym.episode import Answer, Belief, EndReason, Episode, Question, Segment, ToolCall, ToolCalls, Turn
 
 CALL = ToolCalls((ToolCall("search", {"query": "x"}),))
@@ -43,7 +43,7 @@ def test_the_figures_are_those_that_counting_gives() -> None:
     assert estimate.units == 6
     assert 0 <= estimate.low < estimate.value < estimate.high <= 1
     # 0.9, 0.3 and 0.35 against 0.2, 0.4 and 0.2: 3, 2 and 2 of the 9 pairs.
-    assert found.auc(PREDICTORS[2]).value == pytest.approx(7 / 9)
+    assert found.auc(LAST_BELIEF).value == pytest.approx(7 / 9)
 
 
 def test_the_curves_are_means_of_those_that_got_so_far() -> None:
