@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from numbers import Real
 
+ROUNDING = 1e-2
+"""How far above 0 a log-probability may be by rounding, in nats: servers compute with 16 bits."""
+
 
 def finite_number(value: object) -> float | None:
     """The value as a float; None for what is no number, or none that a float can be. Truth values are none.

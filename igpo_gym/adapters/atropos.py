@@ -23,6 +23,7 @@ import numpy as np
 
 from igpo_gym.adapters.session import Sessions, declared_settings, pydantic_settings
 from igpo_gym.adapters.tokens import end_unfinished, turn_advantages
+from igpo_gym.agents.exports.tokens import IGNORED
 from igpo_gym.agents.policies.messages import sampled_message
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.agents.training.estimators import DEFAULT, check_reward, resolve_estimator
@@ -43,9 +44,6 @@ logger = logging.getLogger(__name__)
 
 NOT_HERE = ("protocol", "probe", "order", "group_size", "info", "oracle_info", "render_mode")
 """The arguments of an environment that Atropos decides itself, or that change nothing in a group."""
-
-IGNORED = -100
-"""What a mask holds for a token that the policy did not write; for the others it holds the token."""
 
 _SETTINGS = declared_settings(*NOT_HERE)
 _Arguments: Any = pydantic_settings(BaseEnvConfig, _SETTINGS)

@@ -226,7 +226,7 @@ def _check_questions(agent: str, configs: Sequence[EnvConfig], metrics: Sequence
     """
     from igpo_gym.data import resolve_questions
     from igpo_gym.data.evidence import require_evidence
-    from igpo_gym.data.scores import require_told
+    from igpo_gym.data.scores import require_recorded
     from igpo_gym.tools.evidence import GOLD_EVIDENCE
 
     with console.status("loading questions"):
@@ -234,7 +234,7 @@ def _check_questions(agent: str, configs: Sequence[EnvConfig], metrics: Sequence
             question_set = resolve_questions(config.questions)
             if any(question.protected for question in question_set.questions):
                 for metric in metrics:
-                    require_told(metric, question_set.name)
+                    require_recorded(metric, question_set.name)
             if config.tools == GOLD_EVIDENCE:
                 require_evidence(without_credentials(agent), question_set)
 

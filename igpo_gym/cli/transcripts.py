@@ -179,7 +179,7 @@ def show_episodes(
 def _value(by: str | None, file: Path) -> Callable[[Episode], float]:
     """What episodes are put in order by."""
     from igpo_gym.agents.rollouts.records import read_rollouts
-    from igpo_gym.data.scores import resolve_metric, told
+    from igpo_gym.data.scores import recorded_score, resolve_metric
 
     if by is None:
         by = "reward" if next((bool(episode.rewards) for episode in read_rollouts(file)), False) else "f1"
@@ -191,7 +191,7 @@ def _value(by: str | None, file: Path) -> Callable[[Episode], float]:
         raise ValueError(f"--by is {', '.join(_VALUES)}, or a metric: {problem}") from None
 
     def value(episode: Episode) -> float:
-        found = told(metric, episode)
+        found = recorded_score(metric, episode)
         if found is None:
             raise ValueError(
                 f"the record of question {episode.question.id!r}, which is protected, does not tell {by}; "

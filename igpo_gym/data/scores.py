@@ -75,10 +75,13 @@ METRICS: dict[str, Metric] = {
 }
 """The metrics of every episode, by name, each in [0, 1]."""
 
+RIGHT = 0.5
+"""The score from which an answer, or the mean of a question's attempts, counts as right."""
+
 JUDGE = "judge"
 """The name of the instrument that holds a judge's verdicts, and of the score that follows from them."""
 
-OWN = Metric(
+PARTS = Metric(
     "fanoutqa_loose",
     share_of_parts,
     "share of the answer's parts that stand in the prediction",
@@ -126,7 +129,7 @@ for _name, _metric in {
     "em_mlqa": em_mlqa,
     "f1_mlqa": f1_mlqa,
     "igpo": _PLAIN["igpo_f1"],  # short for rewards: f1(metric=igpo)
-    OWN.name: OWN,
+    PARTS.name: PARTS,
 }.items():
     specs.register("metric", _name, _metric)
 
@@ -190,7 +193,7 @@ def judged(episode: Episode) -> float | None:
     return float(value["verdict"] == "correct") if known else None
 
 
-def told(metric: str | Metric, episode: Episode) -> float | None:
+def recorded_score(metric: str | Metric, episode: Episode) -> float | None:
     """A metric of the episode's answer; where its texts are hidden what its record tells, None if nothing."""
     if not hidden(episode.question):
         return score(metric, episode)
@@ -198,10 +201,10 @@ def told(metric: str | Metric, episode: Episode) -> float | None:
     return known
 
 
-def require_told(metric: str | Metric, questions: str) -> None:
+def require_recorded(metric: str | Metric, questions: str) -> None:
     """Raise SpecError for a metric that records of protected ``questions`` do not tell."""
     name = resolve_metric(metric).name
-    if name not in (known := (*_PLAIN, OWN.name)):
+    if name not in (known := (*_PLAIN, PARTS.name)):
         raise SpecError(
             f"records of {questions}, which is protected, hold no texts that {name} could compare: give "
             f"--clear-text, or of the metrics {', '.join(known)}"
@@ -214,9 +217,9 @@ def scores(episode: Episode) -> dict[str, float]:
     For an answer in parts the share of those too, and where a judge was asked its verdict (``judge``).
     """
     if hidden(episode.question):
-        usual = (*METRICS, OWN.name, JUDGE)
+        usual = (*METRICS, PARTS.name, JUDGE)
         return {name: value for name, value in episode.extra["sealed"].items() if name in usual}
-    found = _scores(episode, (*METRICS.values(), OWN) if episode.question.parts else METRICS.values())
+    found = _scores(episode, (*METRICS.values(), PARTS) if episode.question.parts else METRICS.values())
     if (verdict := judged(episode)) is not None:
         found[JUDGE] = verdict
     return found

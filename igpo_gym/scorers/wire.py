@@ -14,14 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from igpo_gym.numbers import ROUNDING
 from igpo_gym.scorers.prompts import Prompt
 
 FLOOR = -9999.0
 """What vLLM writes for minus infinity, and in places for NaN."""
-
-ROUNDING = 1e-2
-"""How far above 0 a log-probability may lie by rounding, in nats."""
-
 
 TOO_LONG = re.compile(
     r"(?:maximum context length|maximum model length"  # vLLM, and most that follow OpenAI

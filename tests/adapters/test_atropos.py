@@ -19,8 +19,9 @@ pytest.importorskip("atroposlib", reason="Atropos is not installed")
 
 from atroposlib.envs.server_handling.server_manager import APIServerConfig
 
-from igpo_gym.adapters.atropos import IGNORED, SearchQA, SearchQAConfig
+from igpo_gym.adapters.atropos import SearchQA, SearchQAConfig
 from igpo_gym.adapters.session import Sessions
+from igpo_gym.agents.exports.tokens import IGNORED
 from igpo_gym.data import resolve_questions
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT

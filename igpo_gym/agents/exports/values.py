@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import igpo_gym.specs as specs
 from igpo_gym.agents.exports.filters import Kind
-from igpo_gym.data.scores import judged, told
+from igpo_gym.data.scores import judged, recorded_score
 from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards.split import Split
@@ -103,7 +103,7 @@ def episode_values() -> dict[str, Value[ToldEpisode]]:
 
 
 def _metric(name: str) -> Value[ToldEpisode]:
-    return Value("number", lambda known: told(name, known.episode), "a metric of the answer")
+    return Value("number", lambda known: recorded_score(name, known.episode), "a metric of the answer")
 
 
 def _turn_belief(turn_of: TurnOf) -> float | None:

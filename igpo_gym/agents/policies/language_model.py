@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_BYTES = 4 << 30
+"""Keys and values of messages that are sampled together, where nothing tells how much is free."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from igpo_gym.errors import SamplingError, choose
 from igpo_gym.lm.framing import Framing
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.lm.served import check_tokenizer, served_model, served_tokenizer
-from igpo_gym.numbers import finite_number
+from igpo_gym.numbers import ROUNDING, finite_number
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.protocols.grammar import THINK, THOUGHT
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
@@ -267,16 +267,12 @@ def sampled_tokens(logprobs: object, size: int) -> tuple[tuple[int, ...], tuple[
         raise ValueError(f"{len(log_probs)} log-probabilities for {len(tokens)} tokens")
     if any(finite_number(each) is None for each in log_probs):
         raise ValueError("a log-probability that is not a finite number")
-    if any(each > _ROUNDING for each in log_probs):
+    if any(each > ROUNDING for each in log_probs):
         raise ValueError(f"a log-probability above 0 ({max(log_probs)})")
     ids = tuple(int(token.removeprefix(TOKEN_ID)) for token in tokens)
     if ids and not 0 <= min(ids) <= max(ids) < size:
         raise ValueError("token ids that its tokenizer does not have; give the model's own as tokenizer=")
     return ids, tuple(map(float, log_probs))
-
-
-_ROUNDING = 1e-3
-"""How far above 0 a log-probability may be."""
 
 
 def _choice(answer: object) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from igpo_gym.agents.rollouts.shapes import checked, fits
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
 from igpo_gym.data.files import parse_json, require_file
 from igpo_gym.data.protection import hidden, sealed
-from igpo_gym.data.scores import JUDGE, OWN, all_scores, scores
+from igpo_gym.data.scores import JUDGE, PARTS, all_scores, scores
 from igpo_gym.episode import (
     UNREAD,
     Action,
@@ -41,6 +41,7 @@ from igpo_gym.episode import (
     Turn,
 )
 from igpo_gym.errors import DataError
+from igpo_gym.numbers import ROUNDING
 from igpo_gym.rewards import RewardFunction, Split, split
 from igpo_gym.storage import changed, full_disk_named, lock, written_file
 from igpo_gym.text import well_formed, without_credentials
@@ -61,9 +62,6 @@ MALFORMED = (
 )
 """What values of a wrong shape raise where they are taken apart."""
 
-_ROUNDING = 1e-3
-"""What rounding may put a log-probability above 0."""
-
 _KNOWN = frozenset(
     (
         *(
@@ -78,7 +76,7 @@ _KNOWN = frozenset(
             "em",
             "f1",
             "cover_em",
-            OWN.name,
+            PARTS.name,
             JUDGE,
         ),
         *("prompt", "turns", "beliefs", "views", "measured", "instruments", "rewards"),
@@ -224,7 +222,7 @@ def _belief(record: Mapping[str, Any]) -> Belief:
     joined = tuple(record.get("joined", ()))
     weights = str(record.get("weights", ""))
     belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined, weights)
-    if not belief.log_probs or not max(belief.log_probs) < _ROUNDING:
+    if not belief.log_probs or not max(belief.log_probs) <= ROUNDING:
         raise ValueError(f"no log-probabilities of answers: {belief.log_probs!r:.60}")
     return belief
 

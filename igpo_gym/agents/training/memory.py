@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from igpo_gym.agents.policies.language_model import BATCH_BYTES
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.training.logits import LOGIT_BYTES
 from igpo_gym.agents.training.settings import Settings
@@ -25,8 +26,6 @@ from igpo_gym.lm.reader import CACHE_BYTES, ROW_TOKENS
 from igpo_gym.rewards import resolve_reward
 
 GIB = 1 << 30
-BATCH_BYTES = 4 << 30
-"""Keys and values of messages that are sampled together, where nothing tells how much is free."""
 
 SPARE = 0.05
 """The share of the memory that is left to the driver, to kernels and to gaps."""

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from igpo_gym.data.scores import JUDGE, OWN, Metric, judged, resolve_metric, told
+from igpo_gym.data.scores import JUDGE, PARTS, Metric, judged, recorded_score, resolve_metric
 from igpo_gym.episode import EndReason, Episode, Invalid
 from igpo_gym.statistics import COUNT, SHARE, Bounds
 
-USUAL = ("em", "f1", "cover_em", "igpo_f1", OWN.name)
+USUAL = ("em", "f1", "cover_em", "igpo_f1", PARTS.name)
 """The metrics that are told unless others are asked for; the last of questions with parts alone."""
 
 
@@ -77,7 +77,7 @@ def _verdict(episode: Episode) -> float | None:
 
 def _agreement(episode: Episode) -> float | None:
     verdict = _verdict(episode)
-    return None if verdict is None else float(verdict == told("em", episode))
+    return None if verdict is None else float(verdict == recorded_score("em", episode))
 
 
 _JUDGED = (
@@ -110,7 +110,7 @@ _CONDUCT = (
 def _scored(metric: Metric, episode: Episode) -> float | None:
     if episode.end is EndReason.ABORTED or (metric.parts and not episode.question.parts):
         return None
-    return told(metric, episode)
+    return recorded_score(metric, episode)
 
 
 def _ended(reason: EndReason, episode: Episode) -> float:

@@ -20,11 +20,9 @@ from igpo_gym.benchmark.evaluation.measures import Measure
 from igpo_gym.benchmark.evaluation.table import shown
 from igpo_gym.benchmark.report import NOTHING, Cell, Table
 from igpo_gym.data import protection
+from igpo_gym.data.scores import RIGHT
 from igpo_gym.episode import Episode, Question
 from igpo_gym.statistics import Estimate, difference, holm, mean_over, sign_flip
-
-RIGHT = 0.5
-"""A question counts as right from this score on, of several attempts at it their mean."""
 
 
 @dataclass(slots=True)
