@@ -32,9 +32,7 @@ from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Question
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.scorers import resolve_scorer
-from igpo_gym.statistics import Estimate, Sample, estimate, ratio, stratified_rank_correlation
-
-CORRELATION = (-1.0, 1.0)
+from igpo_gym.statistics import CORRELATION, Estimate, Sample, estimate, ratio, stratified_rank_correlation
 
 
 def measured(questions: Iterable[Question], config: EnvConfig, half: int) -> Iterator[dict[str, Any]]:

@@ -37,13 +37,17 @@ Numbers: TypeAlias = Sequence[float] | FloatArray
 Bounds: TypeAlias = tuple[float, float]
 """The least and the greatest value that a statistic can have."""
 
-CONFIDENCE = 0.95
+LEVEL = 0.05
+"""The significance level of every test."""
+CONFIDENCE = 1 - LEVEL
+"""Of every interval."""
 FEWEST = 5
 """The fewest units that have an interval or a test. With fewer, an interval is several times as wide as what
 it is about, and it rests on the shape of a distribution that nobody has seen."""
 ANYTHING: Bounds = (-math.inf, math.inf)
 COUNT: Bounds = (0.0, math.inf)
 SHARE: Bounds = (0.0, 1.0)
+CORRELATION: Bounds = (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,7 @@ def detectable(estimate: Estimate, tests: int = 1) -> float:
 
     if estimate.units < FEWEST:
         return math.nan
-    level = (1 - CONFIDENCE) / 2 / tests
+    level = LEVEL / 2 / tests
     return float(-stdtrit(estimate.units - 1, level)) * _standard_error(estimate.pseudo_values)
 
 
@@ -292,7 +296,7 @@ def leaders(estimates: Mapping[str, Estimate], largest: bool = True) -> frozense
         return frozenset()
     pairs = list(combinations(rivals, 2))
     corrected = holm([p_value(difference(rivals[a], rivals[b])) for a, b in pairs])
-    apart = {frozenset(pair) for pair, p in zip(pairs, corrected, strict=True) if p < 1 - CONFIDENCE}
+    apart = {frozenset(pair) for pair, p in zip(pairs, corrected, strict=True) if p < LEVEL}
     top = max(rivals, key=lambda name: sign * rivals[name].value)
     equals = frozenset(name for name in rivals if {name, top} not in apart)
     return equals if len(equals) < len(rivals) else frozenset()
@@ -323,7 +327,7 @@ def _spread(value: float, pseudo_values: FloatArray, bounds: Bounds) -> Estimate
 def _ends(value: float, pseudo_values: FloatArray, bounds: Bounds) -> tuple[float, float]:
     from scipy.special import betaincinv, stdtrit
 
-    units, tail = len(pseudo_values), (1 - CONFIDENCE) / 2
+    units, tail = len(pseudo_values), LEVEL / 2
     if units < FEWEST:
         return math.nan, math.nan
     hits = np.round(pseudo_values)

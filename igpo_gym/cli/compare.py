@@ -69,7 +69,7 @@ def compare(
                 written.write(text)
     console.print(f"first:  {first}\nsecond: {second}", markup=False, highlight=False)
     console.print(rich_table(shown))
-    console.print(compared.verdict, markup=False)
+    console.print(compared.sentence, markup=False)
     for number, file, other in zip(compared.unpaired, (first, second), (second, first), strict=True):
         if number:
             told = f"were not played in {other}, or have no {metric} there, and are left out"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
 
 
-def _settings_of(context: typer.Context, name: str | None) -> str | None:
+def _set_recipe(context: typer.Context, name: str | None) -> str | None:
     if name is not None:
         with explained():
             found = recipe(name)
@@ -59,7 +59,7 @@ def train(
         typer.Option(
             help=f"Published settings: {', '.join(RECIPES)}; what the command line says comes before them.",
             is_eager=True,
-            callback=_settings_of,
+            callback=_set_recipe,
         ),
     ] = None,
     wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases.")] = False,

@@ -152,7 +152,7 @@ def test_more_of_what_is_no_score_is_not_better() -> None:
         return {"world:test": made}
 
     found = compare(played(1), played(3), measure_named("turns"))
-    assert found.verdict == "The second has more by 2.000 in turns over 9 questions (p = 0.0039)."
+    assert found.sentence == "The second has more by 2.000 in turns over 9 questions (p = 0.0039)."
     assert "neither" not in [row[0].text for row in verdict_table(found).rows], "none is right in turns"
     assert "only_first" not in verdict_rows(found)[0]
 

@@ -22,6 +22,7 @@ from igpo_gym.benchmark.credit.pricing import PaidTrajectory, Plays
 from igpo_gym.benchmark.credit.trajectories import CONTROL, GROUP_AGENT, HACKERS, Trajectory
 from igpo_gym.statistics import (
     ANYTHING,
+    CORRELATION,
     SHARE,
     Bounds,
     FloatArray,
@@ -275,7 +276,7 @@ def value_measure(changes: Sequence[PaidTrajectory]) -> CreditMeasure:
         "answer, measured by letting a policy finish the episode many times from before and after it.",
         sample,
         rank_correlation,
-        (-1.0, 1.0),
+        CORRELATION,
     )
 
 

@@ -22,7 +22,7 @@ from igpo_gym.benchmark.report import NOTHING, Cell, Table
 from igpo_gym.data import protection
 from igpo_gym.data.scores import RIGHT
 from igpo_gym.episode import Episode, Question
-from igpo_gym.statistics import Estimate, difference, holm, mean_over, sign_flip
+from igpo_gym.statistics import LEVEL, Estimate, difference, holm, mean_over, sign_flip
 
 
 @dataclass(slots=True)
@@ -101,11 +101,11 @@ class Comparison:
     """How many questions the first alone has figures of, and the second alone."""
 
     @property
-    def verdict(self) -> str:
+    def sentence(self) -> str:
         """What it comes to, in a sentence."""
         found = self.verdicts[-1]
         by, over = abs(found.difference.value), f"over {found.difference.units} questions"
-        if not found.p_value < 0.05:
+        if not found.p_value < LEVEL:
             told = "fewer than five" if math.isnan(found.p_value) else f"p = {found.p_value:.3f}"
             return f"No difference in {self.measure.name} that can be told from chance {over} ({told})."
         greater = "The second" if found.difference.value > 0 else "The first"
@@ -295,7 +295,7 @@ def as_json(comparison: Comparison, count: int) -> dict[str, Any]:
     """
     return {
         "metric": comparison.measure.name,
-        "verdict": comparison.verdict,
+        "verdict": comparison.sentence,
         "sets": verdict_rows(comparison),
         "settings": [
             {"setting": name, "first": ours, "second": theirs} for name, ours, theirs in comparison.settings

@@ -16,6 +16,7 @@ import numpy as np
 from igpo_gym.episode import Question
 from igpo_gym.statistics import (
     ANYTHING,
+    CORRELATION,
     SHARE,
     Bounds,
     Estimate,
@@ -29,8 +30,6 @@ from igpo_gym.statistics import (
 
 Beliefs: TypeAlias = Mapping[str, float]
 """A question's beliefs as probabilities, by the names of :func:`igpo_gym.benchmark.fit.cases.requests`."""
-
-CORRELATION: Bounds = (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def run_fit(
     limit: int = 100,
     track: Track = untracked,
 ) -> FitResult:
-    """Ask a scorer about the first ``limit`` questions, and judge it.
+    """Ask a scorer about the first ``limit`` questions, and say whether it is fit.
 
     The gold evidence is that which came with the questions, else the documents of ``search``; later questions
     only lend theirs. Raises SpecError for questions without evidence, and ScoringError if a belief fails.
@@ -128,7 +128,7 @@ def run_fit(
         "protocol": engine.protocol.name,
         "limit": limit,
     }
-    return judge(engine.scorer, cases, engine.protocol, settings, track)
+    return measure_fit(engine.scorer, cases, engine.protocol, settings, track)
 
 
 def _evidence(tool: Tool, questions: Sequence[Question]) -> list[tuple[Passage, ...]]:
@@ -137,7 +137,7 @@ def _evidence(tool: Tool, questions: Sequence[Question]) -> list[tuple[Passage, 
     return [distinct(result.passages) for result in results]
 
 
-def judge(
+def measure_fit(
     scorer: AnswerScorer,
     cases: Sequence[Case],
     protocol: TextProtocol,

@@ -98,7 +98,7 @@ def _told(runs: Sequence[StudyRun], found: Sequence[Finding]) -> Iterator[str]:
         short = "" if each.planned else ", fewer than planned"
         tested = "" if math.isnan(each.p) else f", p {p_text(each.p)}"
         seeds = f"{each.seeds[0]} and {each.seeds[1]} seeds{short}"
-        yield f"{each.test.name} ({each.test.claim}): {each.verdict}{tested}; {seeds}."
+        yield f"{each.hypothesis.name} ({each.hypothesis.claim}): {each.verdict}{tested}; {seeds}."
     told = placebo(runs)
     if not math.isnan(told.placebo.high) and not math.isnan(told.igpo.value):
         comes_to = "it has vanished" if told.vanished else "it has not vanished"
@@ -121,7 +121,7 @@ def chain_table(found: Sequence[Finding]) -> Table:
     """The tests and what they came to."""
     rows_ = tuple(
         (
-            Cell(each.test.name, each.test.claim),
+            Cell(each.hypothesis.name, each.hypothesis.claim),
             Cell(f"{each.seeds[0]}, {each.seeds[1]}", "" if each.planned else "fewer than planned"),
             estimate_cell(each.ahead, best=each.verdict is Verdict.HOLDS),
             Cell(p_text(each.p)),

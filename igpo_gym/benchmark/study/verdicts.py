@@ -17,9 +17,8 @@ from igpo_gym.benchmark.study.measures import apart
 from igpo_gym.benchmark.study.records import StudyRun
 from igpo_gym.benchmark.study.rows import ARMS, planned_seeds
 from igpo_gym.benchmark.training.measures import along_tokens, final
-from igpo_gym.statistics import FEWEST, Estimate, FloatArray, permutation
+from igpo_gym.statistics import FEWEST, LEVEL, Estimate, FloatArray, permutation
 
-LEVEL = 0.05
 WAYS = 200_000
 """The ways to exchange the runs of two arms of ten seeds are 184,756: all are gone through."""
 
@@ -62,8 +61,8 @@ def _arms(ours: str, theirs: str) -> Callable[[Runs], Samples]:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
-    """A hypothesis: the first sample is greater."""
+class Hypothesis:
+    """That the first sample is greater."""
 
     name: str
     claim: str
@@ -74,38 +73,40 @@ class Test:
 
 
 CHAIN = (
-    Test("H1", "igpo ends with a higher F1 than outcome-only GRPO", _arms("igpo", "grpo"), ("igpo", "grpo")),
-    Test(
+    Hypothesis(
+        "H1", "igpo ends with a higher F1 than outcome-only GRPO", _arms("igpo", "grpo"), ("igpo", "grpo")
+    ),
+    Hypothesis(
         "H2",
         "igpo has a higher F1 over the tokens that were sampled than outcome-only GRPO",
         lambda runs: areas(runs.get("igpo", ()), runs.get("grpo", ())),
         ("igpo", "grpo"),
     ),
-    Test(
+    Hypothesis(
         "H4a",
         "igpo ends higher than GRPO with noise where its outcomes do not differ",
         _arms("igpo", "noise"),
         ("igpo", "noise"),
     ),
-    Test(
+    Hypothesis(
         "H4b",
         "at three hops igpo ends higher than with its gains at other turns",
         _arms("igpo-3", "permuted-3"),
         ("igpo-3", "permuted-3"),
     ),
-    Test(
+    Hypothesis(
         "H4c",
         "igpo ends higher than with the last gain before the answer alone",
         _arms("igpo", "last-gain"),
         ("igpo", "last-gain"),
     ),
-    Test(
+    Hypothesis(
         "H3",
         "the lead of igpo over GRPO is greater from 5% success than from 35%",
         lambda runs: (leads(runs, "start-05"), leads(runs, "start-35")),
         ("igpo-start-05", "grpo-start-05", "igpo-start-35", "grpo-start-35"),
     ),
-    Test(
+    Hypothesis(
         "H5",
         "igpo ends higher with the policy's own belief than with that of the frozen start",
         _arms("igpo", "frozen"),
@@ -129,9 +130,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A test with what it came to."""
+    """A hypothesis with what its test came to."""
 
-    test: Test
+    hypothesis: Hypothesis
     seeds: tuple[int, int]
     planned: bool
     """Whether all runs that were planned are there."""
@@ -145,14 +146,14 @@ def findings(runs: Sequence[StudyRun]) -> list[Finding]:
     """All tests in their order; the first that does not hold ends the chain."""
     arms, counts, goes_on = by_arm(runs), planned_seeds(), True
     found = []
-    for test in CHAIN:
-        ours, theirs = test.samples(arms)
+    for hypothesis in CHAIN:
+        ours, theirs = hypothesis.samples(arms)
         ahead = lead(ours, theirs)
         p = permutation(ours, theirs, WAYS) if goes_on else math.nan
         verdict = _verdict(goes_on, min(len(ours), len(theirs)), ahead.value, p)
         goes_on = verdict is Verdict.HOLDS
-        planned = all(len(arms.get(name, ())) == counts[name] for name in test.arms)
-        found.append(Finding(test, (len(ours), len(theirs)), planned, ahead, p, verdict))
+        planned = all(len(arms.get(name, ())) == counts[name] for name in hypothesis.arms)
+        found.append(Finding(hypothesis, (len(ours), len(theirs)), planned, ahead, p, verdict))
     return found
 
 

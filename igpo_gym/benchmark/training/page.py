@@ -34,7 +34,7 @@ from igpo_gym.benchmark.training.measures import (
 )
 from igpo_gym.benchmark.training.outcomes import Variant
 from igpo_gym.benchmark.training.run import TrainingResult
-from igpo_gym.statistics import CONFIDENCE, FEWEST, detectable, holm, p_value
+from igpo_gym.statistics import FEWEST, LEVEL, detectable, holm, p_value
 
 X_AXES = {"update": "updates", "tokens": "tokens written", "seconds": "seconds of training"}
 
@@ -89,7 +89,7 @@ def baseline_table(result: TrainingResult) -> Table:
 
 
 def _told_apart(versus: Versus) -> bool:
-    return versus.corrected < 1 - CONFIDENCE
+    return versus.corrected < LEVEL
 
 
 def speed_table(result: TrainingResult) -> Table:
@@ -159,7 +159,7 @@ def findings(result: TrainingResult) -> Iterator[str]:
     biased = [
         f"{name} ({kind}: {estimate_text(each)})"
         for (name, kind, each), p in zip(drifts, corrected, strict=True)
-        if p < 1 - CONFIDENCE
+        if p < LEVEL
     ]
     yield f"Estimators that drift in length on noise: {'; '.join(biased) or 'none'}."
     for outcome in result.outcomes:

@@ -14,7 +14,7 @@ import pytest
 
 from igpo_gym.benchmark.fit.bounds import BOUNDS, Bound, verdict
 from igpo_gym.benchmark.fit.measures import MEASURES, script
-from igpo_gym.benchmark.fit.run import FitResult, judge, run_fit
+from igpo_gym.benchmark.fit.run import FitResult, measure_fit, run_fit
 from igpo_gym.benchmark.report import json_text
 from igpo_gym.episode import Belief, Question, Segment
 from igpo_gym.errors import SpecError, TranscriptTooLongError
@@ -66,12 +66,12 @@ def believes_thoughts(segments: Sequence[Segment], answer: str) -> bool:
     return reads(segments, answer) or f"the answer is {answer}" in text(segments, "agent")
 
 
-def judged(rule: Callable[[Sequence[Segment], str], bool], count: int = 50) -> FitResult:
-    return judge(Ruled(rule), world_cases(count), TAGS)
+def measured(rule: Callable[[Sequence[Segment], str], bool], count: int = 50) -> FitResult:
+    return measure_fit(Ruled(rule), world_cases(count), TAGS)
 
 
 def test_a_scorer_that_pays_for_the_answer_s_string_alone_is_not_fit() -> None:
-    found = judged(states_string)
+    found = measured(states_string)
     assert found.verdict == "not fit"
     assert found.why == "string_pays"
     assert found.measures["string_pays"].value == pytest.approx(1)
@@ -79,28 +79,28 @@ def test_a_scorer_that_pays_for_the_answer_s_string_alone_is_not_fit() -> None:
 
 
 def test_a_reader_is_fit() -> None:
-    found = judged(reads)
+    found = measured(reads)
     assert (found.verdict, found.why) == ("fit", "")
     assert found.measures["gain"].value == pytest.approx(SURE - UNSURE)
     assert found.measures["string_pays"].value == pytest.approx(0)
 
 
 def test_who_believes_thoughts_is_fit_with_the_context_evidence() -> None:
-    found = judged(believes_thoughts)
+    found = measured(believes_thoughts)
     assert (found.verdict, found.why) == ("fit with context=evidence", "claim_pays")
     assert found.measures["claim_pays"].value == pytest.approx(1)
 
 
 def test_who_believes_nothing_or_all_is_not_fit() -> None:
     for always in (True, False):
-        found = judged(lambda segments, answer, always=always: always)
+        found = measured(lambda segments, answer, always=always: always)
         assert found.verdict == "not fit"
         assert found.states["right_evidence"] == found.states["never_helps"] == "fails"
         assert found.measures["never_helps"].value == 1
 
 
 def test_below_fifty_questions_there_is_no_verdict() -> None:
-    assert judged(reads, 49).verdict == judged(states_string, 49).verdict == "no verdict"
+    assert measured(reads, 49).verdict == measured(states_string, 49).verdict == "no verdict"
 
 
 def test_transcripts_that_are_too_long_are_left_out_and_told() -> None:
@@ -113,7 +113,7 @@ def test_transcripts_that_are_too_long_are_left_out_and_told() -> None:
                 raise TranscriptTooLongError("too long", (0,))
             return super().score(requests)
 
-    found = judge(Short(reads), cases, TAGS)
+    found = measure_fit(Short(reads), cases, TAGS)
     assert found.too_long == tuple(case.question.id for case in cases[:3])
     assert list(found.beliefs) == [case.question.id for case in cases[3:]]
 
@@ -191,7 +191,7 @@ def test_questions_without_evidence_are_refused_before_a_model_is_loaded(tmp_pat
 
 
 def test_the_report_is_json_without_nan() -> None:
-    report = json.loads(json_text(judged(reads).report()))
+    report = json.loads(json_text(measured(reads).report()))
     assert report["verdict"] == "fit"
     assert [claim["key"] for claim in report["claims"]] == [each.key for each in BOUNDS]
     assert report["measures"]["aliases"]["value"] is None  # every question has one answer

@@ -15,12 +15,12 @@ HIGH = (0.40, 0.43, 0.41, 0.45, 0.42, 0.44)
 
 
 def test_the_order_is_the_registered_one() -> None:
-    assert [test.name for test in CHAIN] == ["H1", "H2", "H4a", "H4b", "H4c", "H3", "H5"]
+    assert [each.name for each in CHAIN] == ["H1", "H2", "H4a", "H4b", "H4c", "H3", "H5"]
 
 
 def test_the_first_that_does_not_hold_ends_the_chain() -> None:
     runs = arm("igpo", HIGH) + arm("grpo", LOW) + arm("noise", HIGH[::-1], 4) + arm("frozen", LOW, 6)
-    found = {each.test.name: each for each in findings(runs)}
+    found = {each.hypothesis.name: each for each in findings(runs)}
     assert found["H1"].verdict is Verdict.HOLDS
     exact = permutation_test((HIGH, LOW), lambda a, b: np.mean(a) - np.mean(b), n_resamples=np.inf)
     assert found["H1"].p == pytest.approx(exact.pvalue) == pytest.approx(2 / 924)
@@ -52,7 +52,7 @@ def test_efficiency_is_compared_over_the_tokens_that_all_runs_have() -> None:
     theirs = [run("grpo", seed, 0.5 + seed / 100, tokens=(0, 100, 200)) for seed in range(5)]
     first, second, *_ = findings(ours + theirs)
     assert first.p == 1
-    mine, yours = second.test.samples(by_arm(ours + theirs))
+    mine, yours = second.hypothesis.samples(by_arm(ours + theirs))
     assert mine[0] == pytest.approx(0.3), "from 0.1 to 0.5"
     assert yours[0] == pytest.approx(0.2), "from 0.1 to 0.3 in as many tokens"
 
@@ -79,8 +79,8 @@ def test_the_leads_at_the_outer_starts_are_compared_seed_by_seed() -> None:
     runs += arm("igpo-start-35", [x + 0.1 + n / 1000 for n, x in enumerate(LOW)], 5) + arm(
         "grpo-start-35", LOW, 5
     )
-    test = next(test for test in CHAIN if test.name == "H3")
-    ours, theirs = test.samples(by_arm(runs))
+    hypothesis = next(each for each in CHAIN if each.name == "H3")
+    ours, theirs = hypothesis.samples(by_arm(runs))
     assert ours == pytest.approx([0.2] * 6)
     assert theirs == pytest.approx([0.1, 0.101, 0.102, 0.103, 0.104, 0.105])
 
