@@ -28,6 +28,15 @@ def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[
     return figure, list(axes)
 
 
+def _style(axis: Any, grid: str = "both", hidden: Sequence[str] = ("top", "right")) -> None:
+    """A pale grid behind what is drawn, small numbers, and no line at the ``hidden`` sides."""
+    axis.grid(axis=grid, color="#eef1f4")
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=8)
+    for side in hidden:
+        axis.spines[side].set_visible(False)
+
+
 def _image(figure: Figure, alt: str) -> Image:
     held = io.BytesIO()
     figure.savefig(held, format="png", dpi=140)
@@ -75,12 +84,8 @@ def _interval_figure(
         if percent:
             axis.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.0f}%")
         axis.set_title(textwrap.fill(title, _TITLE), fontsize=9, loc="left")
-        axis.grid(axis="x", color="#eef1f4")
-        axis.set_axisbelow(True)
-        axis.tick_params(labelsize=8)
+        _style(axis, grid="x", hidden=("top", "right", "left"))
         axis.tick_params(axis="y", length=0)
-        for side in ("top", "right", "left"):
-            axis.spines[side].set_visible(False)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     return figure
@@ -116,11 +121,7 @@ def scatter(panels: Mapping[str, Mapping[str, tuple[float, float]]], y: str, alt
             axis.plot(*place, "o", color=_DOT, markersize=4)
             axis.annotate(name, place, fontsize=6, color=_QUIET, xytext=(3, 3), textcoords="offset points")
         axis.set_title(textwrap.fill(title, _TITLE), fontsize=9, loc="left")
-        axis.grid(color="#eef1f4")
-        axis.set_axisbelow(True)
-        axis.tick_params(labelsize=8)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
+        _style(axis)
     axes[0].set_ylabel(y, fontsize=9)
     return _image(figure, alt)
 
@@ -158,11 +159,7 @@ def line_figure(
             axis.axhline(level, color=_LINE, linestyle="--", linewidth=1, zorder=0)
         axis.set_xlabel(title, fontsize=9)
         axis.locator_params(axis="x", nbins=5)
-        axis.grid(color="#eef1f4")
-        axis.set_axisbelow(True)
-        axis.tick_params(labelsize=8)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
+        _style(axis)
     axes[0].set_ylabel(y, fontsize=9)
     handles = [Line2D([], [], color=color, linewidth=1.5, label=name) for name, color in colors.items()]
     axes[0].legend(handles=handles, fontsize=8, frameon=False)
