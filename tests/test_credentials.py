@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import igpo_gym  # noqa: F401  (registers the environments)
-from igpo_gym.agents.training.settings import Settings, agree, keep
+from igpo_gym.agents.training.folder import agree, keep
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.training.outcomes import shared
 from igpo_gym.cli import app
 from igpo_gym.errors import AccessError, SamplingError, ScoringError, SearchError, SpecError

@@ -13,7 +13,8 @@ import typer
 from click import Command
 from typer.testing import CliRunner
 
-from igpo_gym.agents.training.settings import NOT_TRAINED, Settings, keep
+from igpo_gym.agents.training.folder import keep
+from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
 from igpo_gym.cli import app
 from igpo_gym.cli.options import NO_OPTIONS, configured
 from igpo_gym.config import EnvConfig

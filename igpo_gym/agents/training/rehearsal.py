@@ -15,9 +15,11 @@ from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.rollouts.estimates import Work
 from igpo_gym.agents.training.checkpoint import updates_made
+from igpo_gym.agents.training.folder import agree
+from igpo_gym.agents.training.questions import question_sets
 from igpo_gym.agents.training.run import Run
 from igpo_gym.agents.training.samples import KEPT
-from igpo_gym.agents.training.settings import Settings, agree, question_sets
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.episode import Episode
 from igpo_gym.rewards.relabel import relabel
 

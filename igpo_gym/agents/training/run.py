@@ -44,20 +44,15 @@ from igpo_gym.agents.training.estimators import (
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.loss import learn, passes
 from igpo_gym.agents.training.memory import Plan, plan_run
-from igpo_gym.agents.training.metrics import (
-    Stopwatch,
-    TimedPolicy,
-    TimedScorer,
-    episode_metrics,
-    hop_metrics,
-    outage_share,
-)
+from igpo_gym.agents.training.metrics import episode_metrics, hop_metrics, outage_share
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.agents.training.optimizers import learning_rate, make_learner
+from igpo_gym.agents.training.questions import question_sets
 from igpo_gym.agents.training.roles import make_policy, make_reference, make_reference_scorer, make_scorer
 from igpo_gym.agents.training.sampler import ServedSampler
 from igpo_gym.agents.training.samples import SAMPLES, keep_samples
-from igpo_gym.agents.training.settings import Settings, question_sets
+from igpo_gym.agents.training.settings import Settings
+from igpo_gym.agents.training.timing import Stopwatch, TimedPolicy, TimedScorer
 from igpo_gym.agents.training.warner import Warner
 from igpo_gym.envs.questions import QuestionStream
 from igpo_gym.envs.setup import assemble

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.training.estimators import DEFAULT, ESTIMATORS, check_reward, resolve_estimator
-from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, marks, shown
-from igpo_gym.data import resolve_questions
-from igpo_gym.data.interface import QuestionSet
-from igpo_gym.errors import DataError, SpecError
+from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import resolve_protocol
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.search.cache import CacheSetting
-from igpo_gym.specs import Spec, fingerprint, names
-from igpo_gym.storage import changed, written_file
+from igpo_gym.specs import Spec, names
 from igpo_gym.text import without_credentials
-
-logger = logging.getLogger(__name__)
 
 TASK, CREDIT, ROLLOUTS = Panel("Task"), Panel("Reward and credit"), Panel("Rollouts")
 LEARNING, MACHINE, VALIDATION = Panel("Learning"), Panel("Machine"), Panel("Validation")
@@ -279,107 +270,8 @@ def sampler_options(spec: str) -> tuple[str, dict[str, Any]]:
         raise SpecError(f"sampler {shown!r} has options that it does not know; {form}") from None
 
 
-def question_sets(settings: Settings) -> tuple[QuestionSet, QuestionSet]:
-    """The questions to train on, and those to validate on, at most ``validation_questions`` of them.
-
-    Without ``validation``, a world is validated on its split "validation", which shares no name with others.
-    Of other questions those are held out whose ids have the lowest hashes: the same ones on every machine.
-    Raises SpecError where there is a single question.
-    """
-    count, questions = settings.validation_questions, resolve_questions(settings.questions)
-    chosen = settings.validation or _other_world(settings.questions)
-    if chosen is not None:
-        unseen = resolve_questions(chosen)
-        return questions, replace(unseen, questions=unseen.questions[:count])
-    total = len(questions.questions)
-    if total < 2:
-        raise SpecError(f"{questions.name!r} has a single question: give validation= others")
-    ranked = sorted(questions.questions, key=lambda each: _hash(each.id))
-    held = {each.id for each in ranked[: max(1, min(count, total // 10))]}
-    logger.warning(
-        "%d of the %d questions of %s are held out for validation; validation= chooses others",
-        *(len(held), total, questions.name),
-    )
-    kept, left = ([q for q in questions.questions if (q.id in held) is out] for out in (False, True))
-    return replace(questions, questions=tuple(kept)), replace(questions, questions=tuple(left))
-
-
-def _other_world(questions: str) -> str | None:
-    """The validation split of a world, with its settings; None for what is no world, or that split itself."""
-    spec = Spec.parse(questions)
-    if " + " in questions or spec.place not in ("world", "world:train", "world:test"):
-        return None
-    return str(Spec("world:validation", spec.options))
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def fingerprints(settings: Settings) -> dict[str, str]:
-    """What tells that a model, questions or an index of the same name are others by the time of a resume."""
-    named = {
-        name: getattr(settings, name)
-        for name, names in NAMES.items()
-        if names.kind in WITH_FILES and name not in NOT_OF_A_RUN
-    }
-    return {
-        f"{name}_fingerprint": fingerprint(value if NAMES[name].is_spec(value) else None)
-        for name, value in named.items()
-    }
-
-
-def agree(out: Path, settings: Settings) -> None:
-    """Raise ValueError if the folder holds a run with other settings, or whose files are others by now.
-
-    A run may have another length, but not less than it has made, unless its curriculum or its learning rate
-    depends on its length; and what it finds its answers, its samples and its memory in may be another.
-    Fingerprints that it does not hold are not compared.
-    """
-    path, now = out / "settings.json", fingerprints(settings)
-    if not path.exists():
-        return
-    theirs = {field.name: field.default for field in fields(settings)} | _stored(path)
-    ours = shown(settings) | now
-    if not settings.curriculum and settings.schedule == "constant":
-        from igpo_gym.agents.training.checkpoint import updates_made  # which imports torch
-
-        made = updates_made(out / "state.pt") or 0
-        if settings.updates < made:
-            raise ValueError(f"{out} has made {made} updates already: --updates may not be less")
-        theirs["updates"] = settings.updates
-    theirs |= {name: ours[name] for name in NOT_OF_A_RUN}
-    if names := changed(theirs, ours, now):
-        raise ValueError(f"{out} holds a run with other settings ({names}); choose another folder")
-
-
-def _stored(path: Path) -> dict[str, Any]:
-    """The settings that a run has written. DataError where the file is damaged."""
-    advice = "give back what the run wrote, or choose another folder"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise DataError(path, f"no JSON that can be read: {advice}") from None
-    if not isinstance(found, dict):
-        raise DataError(path, f"a {type(found).__name__} and not the settings of a run: {advice}")
-    return found
-
-
-def keep(out: Path, settings: Settings) -> None:
-    """Write settings and fingerprints into a run's folder; ``--config`` reads the file."""
-    with written_file(out / "settings.json") as file:
-        file.write(json.dumps(shown(settings) | fingerprints(settings), indent=2) + "\n")
-
-
 NOT_TRAINED = ("policy", "probe", "info", "oracle_info", "render_mode")
 """The arguments of an environment that are no settings of a run: its policy is the one that learns."""
-
-NOT_OF_A_RUN = ("search_cache", "sampler", "cache_gib", "batch_gib")
-"""The arguments that decide where something comes from or lies, and not what it is."""
-
-NAMES = marks(Settings, Names)
-WITH_FILES = ("questions", "search", "scorer", "policy", "tool")
-"""The kinds whose specs may name files."""
 
 _NOT_NEGATIVE = (lambda value: value >= 0), "must not be negative, and {} is"
 _SHARE = (lambda value: 0 <= value <= 1), "must be between 0 and 1, not {}"

@@ -15,10 +15,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from igpo_gym.agents.rollouts.costs import Meter
+from igpo_gym.agents.training.folder import agree, keep
 from igpo_gym.agents.training.logs import Metrics, sinks
 from igpo_gym.agents.training.memory import check_plan, plan_run
 from igpo_gym.agents.training.run import Run
-from igpo_gym.agents.training.settings import Settings, agree, keep
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.config import shown
 from igpo_gym.storage import held, tidy
 

@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from igpo_gym.agents.training.settings import NOT_OF_A_RUN, NOT_TRAINED, Settings, fingerprints
+from igpo_gym.agents.training.folder import NOT_OF_A_RUN, fingerprints
+from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
 from igpo_gym.config import shown
 from igpo_gym.lm.names import PACKAGED, packaged_folder
 from igpo_gym.specs import fingerprint

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from igpo_gym.agents.training.folder import NOT_OF_A_RUN, fingerprints
 from igpo_gym.agents.training.logs import Metrics
-from igpo_gym.agents.training.settings import NOT_OF_A_RUN, Settings, fingerprints
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.config import shown
 from igpo_gym.errors import DataError
 from igpo_gym.storage import changed, complete_lines
@@ -102,7 +103,7 @@ def read_outcomes(path: Path, settings: Settings | None = None) -> Iterator[Outc
 
     Raises DataError for a line that is no run, for a second run of a variant and seed, and where runs were
     made with other settings than these, or with other fingerprints (see
-    :func:`igpo_gym.agents.training.settings.fingerprints`).
+    :func:`igpo_gym.agents.training.folder.fingerprints`).
     """
     seen: set[tuple[Variant, int]] = set()
     now = fingerprints(settings) if settings else {}

@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from igpo_gym.agents.rollouts.costs import Meter, Spent
+from igpo_gym.agents.training.folder import fingerprints
 from igpo_gym.agents.training.logs import Metrics, read_log
-from igpo_gym.agents.training.settings import Settings, fingerprints
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.benchmark.training.bias import OUTCOMES, drift
 from igpo_gym.benchmark.training.measures import curves
 from igpo_gym.benchmark.training.outcomes import Outcome, Variant, read_outcomes, shared, summarized

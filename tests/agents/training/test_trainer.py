@@ -17,9 +17,10 @@ from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.agents.training import trainer
 from igpo_gym.agents.training.checkpoint import write_checkpoint
+from igpo_gym.agents.training.folder import agree, keep
 from igpo_gym.agents.training.logs import read_log
 from igpo_gym.agents.training.samples import samples
-from igpo_gym.agents.training.settings import Settings, agree, keep
+from igpo_gym.agents.training.settings import Settings
 from igpo_gym.agents.training.trainer import train
 from igpo_gym.errors import SpecError
 
