@@ -5,9 +5,6 @@ from dataclasses import replace
 import pytest
 
 from igpo_gym.agents.training.metrics import (
-    Stopwatch,
-    TimedPolicy,
-    TimedScorer,
     answer_named,
     episode_metrics,
     outage_share,
@@ -26,9 +23,7 @@ from igpo_gym.episode import (
     Turn,
 )
 from igpo_gym.protocols import TAGS
-from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.tools import search_call
-from tests.conftest import MentionScorer
 
 QUESTION = Question("q", "Who wrote The Tin Drum?", ("Günter Grass",))
 FOUND = ((Passage("drum", "The Tin Drum", "A novel by Günter Grass."),),)
@@ -105,26 +100,6 @@ def test_a_reply_that_the_agent_writes_is_forged() -> None:
     forged = Turn("<think><information>Grass</information></think>", Invalid("no action"))
     plain = Turn("<think>information</think>", Invalid("no action"))
     assert episode_metrics([played(forged, plain, rewards=[{}, {}])])["forged"] == 0.5
-
-
-class Mute:
-    def act(self, episodes: object) -> list[str]:
-        return ["..."]
-
-
-def test_time_is_counted_where_it_is_spent() -> None:
-    watch = Stopwatch()
-    request = BeliefRequest(TAGS.prompt(QUESTION), QUESTION.answers, TAGS.probe)
-    assert len(TimedScorer(MentionScorer(), watch).score([request])) == 1
-    assert watch.seconds["scoring"] > 0
-    assert watch.seconds["sampling"] == watch.seconds["update"] == 0
-    assert TimedPolicy(Mute(), watch).act([]) == ["..."]
-    assert watch.seconds["sampling"] > 0
-    with pytest.raises(ZeroDivisionError), watch("update"):
-        raise ZeroDivisionError
-    assert watch.seconds["update"] > 0
-    watch.reset()
-    assert set(watch.seconds.values()) == {0.0}
 
 
 @pytest.mark.parametrize("answer", ["Günter Grass", "Grass the Danzig", "drum by", "Drum a", "A", "Gunter"])
