@@ -313,14 +313,14 @@ def _scores(
     out: Path, wanted: set[tuple[str, str, int]], asked: Sequence[Measure], order: Sequence[str]
 ) -> tuple[Scores, int]:
     """The table, and how many episodes are not in it: they were aborted before their first turn."""
-    from igpo_gym.agents.rollouts.records import read_recordings
+    from igpo_gym.agents.rollouts.records import read_recordings, set_of
     from igpo_gym.benchmark.evaluation.table import tabulate
 
     missing = set(wanted)
 
     def found() -> Iterator[tuple[str, Episode]]:
         for settings, episode in read_recordings(out):
-            place = (settings.get("questions", ""), episode.question.id, episode.attempt)
+            place = (set_of(settings), episode.question.id, episode.attempt)
             if place in wanted:
                 if place not in missing:
                     raise ValueError(f"{out}: attempt {place[2]} at {place[1]!r} stands there twice")

@@ -101,7 +101,7 @@ def _episodes(file: Path, made: deque[dict[str, Any]], alone: bool, skip: int) -
 
     ValueError for two sets where one is asked.
     """
-    from igpo_gym.agents.rollouts.records import read_recordings
+    from igpo_gym.agents.rollouts.records import read_recordings, set_of
 
     first: str | None = None
     for settings, episode in read_recordings(file, skip):
@@ -118,6 +118,8 @@ def _episodes(file: Path, made: deque[dict[str, Any]], alone: bool, skip: int) -
 
 def line_of(priced: Priced, settings: dict[str, Any]) -> dict[str, Any]:
     """What an episode is paid, as JSON values."""
+    from igpo_gym.agents.rollouts.records import set_of
+
     rewards = {
         name: {"return": priced.returns[name], "turns": turns} for name, turns in priced.rewards.items()
     }
@@ -150,8 +152,3 @@ def record_of(
         unpaid = Split((None,) * len(episode.turns), None, last_gain=True)
         record = {**to_record(episode), "split": asdict(unpaid)}
     return {"settings": settings, **record, "priced": line["rewards"]}
-
-
-def set_of(settings: Mapping[str, Any]) -> str:
-    """The set of questions that an episode is of."""
-    return str(settings.get("questions", ""))

@@ -23,7 +23,7 @@ from igpo_gym.cli.common import (
     progress,
     tell_forecast,
 )
-from igpo_gym.cli.pricing import FilePricing, line_of, record_of, set_of
+from igpo_gym.cli.pricing import FilePricing, line_of, record_of
 from igpo_gym.cli.recording import SAMPLING
 from igpo_gym.config import EnvConfig, Names, marks
 from igpo_gym.episode import UNREAD
@@ -217,6 +217,8 @@ class Tally:
 
     def add_record(self, record: Mapping[str, Any]) -> None:
         """Count what a whole record says that its episode is paid."""
+        from igpo_gym.agents.rollouts.records import set_of
+
         told = {"questions": set_of(record["settings"]), "question_id": record["question"]["id"]}
         self.add({**told, UNREAD: record.get(UNREAD), "rewards": record["priced"]})
 

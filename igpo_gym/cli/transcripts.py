@@ -136,7 +136,7 @@ def show_episodes(
 
       igpo-gym show priced.jsonl --summary
     """
-    from igpo_gym.agents.rollouts.records import read_recordings, read_rollouts
+    from igpo_gym.agents.rollouts.records import read_recordings, read_rollouts, set_of
     from igpo_gym.agents.rollouts.searches import searches
     from igpo_gym.data.scores import resolve_metric
 
@@ -148,7 +148,7 @@ def show_episodes(
                 )
             metric = metric or "em"
             resolve_metric(metric)
-            played = ((str(kept.get("questions", "")), each) for kept, each in read_recordings(file))
+            played = ((set_of(kept), each) for kept, each in read_recordings(file))
             _print_summary(searches(played, metric), metric)
             return
         if metric:

@@ -16,6 +16,7 @@ from igpo_gym.agents.rollouts.records import (
     check_kept,
     read_recordings,
     recorded_split,
+    set_of,
     what_is_wrong,
 )
 from igpo_gym.agents.training.advantages import advantages, turn_states
@@ -227,7 +228,7 @@ def _priced(file: Path, run: ShownRun, start: int) -> list[dict[str, Paid]]:
 def _is_about(record: Mapping[str, Any], shown: Shown) -> bool:
     """Whether a line of rewards names the set (where it names one), the question and the attempt of an
     episode."""
-    known = str(shown.settings.get("questions", ""))
+    known = set_of(shown.settings)
     ours = known, shown.episode.question.id, shown.episode.attempt
     return (record.get("questions", known), record["question_id"], record["attempt"]) == ours
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from igpo_gym.agents.rollouts.records import set_of
 from igpo_gym.episode import Branch, EndReason, Episode
 from igpo_gym.errors import SpecError
 
@@ -98,7 +99,7 @@ def compared(settings: Mapping[str, Any], episode: Episode) -> Hashable:
     """Whose attempts a recorded one is compared with: those at one question of one set, in one step of a
     trainer."""
     steps = map(str, steps_of(settings, episode))
-    return (str(settings.get("questions", "")), episode.question.id, *steps)
+    return (set_of(settings), episode.question.id, *steps)
 
 
 def steps_of(settings: Mapping[str, Any], episode: Episode) -> tuple[Any, Any]:

@@ -335,6 +335,11 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise DataError(path, f"not a recorded episode ({what_is_wrong(problem)})", 1) from problem
 
 
+def set_of(settings: Mapping[str, Any]) -> str:
+    """The name of the set of questions that an episode was played on, empty where its record tells none."""
+    return str(settings.get("questions", ""))
+
+
 def _parsed(line: bytes) -> Any:
     """The JSON value of a line. ValueError, with what to do, for one that is damaged or was cut short."""
     try:

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from igpo_gym.agents.rollouts.branches import compared
-from igpo_gym.agents.rollouts.records import read_recordings
+from igpo_gym.agents.rollouts.records import read_recordings, set_of
 from igpo_gym.benchmark.evaluation.measures import Measure
 from igpo_gym.benchmark.evaluation.table import shown
 from igpo_gym.benchmark.report import NOTHING, Cell, Table
@@ -134,7 +134,7 @@ def read_played(file: Path, measure: Measure) -> dict[str, Played]:
         seen.add(attempt)
         value = measure.value(episode)
         if value is not None:
-            played = sets.setdefault(str(settings.get("questions", "")), Played(settings))
+            played = sets.setdefault(set_of(settings), Played(settings))
             try:
                 played.add(episode, value)
             except ValueError as problem:
