@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -263,6 +263,18 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
                 target.open("ab").close()
     except OSError as problem:
         raise OSError(problem.errno, os.strerror(problem.errno or 0), str(target)) from None
+
+
+def check_all_writable(targets: Sequence[Path], *others: Path) -> None:
+    """:func:`check_writable` of several files, none of which may be another."""
+    for place, target in enumerate(targets):
+        check_writable(target, *targets[:place], *others)
+
+
+def check_new(folder: Path) -> None:
+    """Raise FileExistsError for a place where something is, but for an empty folder."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already; name another folder")
 
 
 def _is_printed_to(target: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from igpo_gym.cli.common import BudgetText, EstimateOnly, console, progress, tell_forecast, tell_view
+from igpo_gym.cli.common import BudgetText, EstimateOnly, progress, tell_estimate, tell_report, tell_view
 from igpo_gym.cli.options import configured
 from igpo_gym.config import EnvConfig
 
@@ -58,14 +58,13 @@ def credit(
     from dataclasses import replace
 
     from igpo_gym.agents.rollouts.costs import Budget, Meter
-    from igpo_gym.agents.rollouts.estimates import estimated
     from igpo_gym.benchmark.credit.files import credit_files
     from igpo_gym.benchmark.credit.ledger import forget, priced_groups
     from igpo_gym.benchmark.credit.page import cost_table, findings, overview
     from igpo_gym.benchmark.credit.recordings import RECORDS, REWARDS, mispriced_files
     from igpo_gym.benchmark.credit.run import run_credit
     from igpo_gym.benchmark.credit.setup import FULL, QUICK, policy_maker, prepared
-    from igpo_gym.benchmark.report import require_extra, rich_table, write_files
+    from igpo_gym.benchmark.report import require_extra, write_files
     from igpo_gym.storage import check_writable
 
     meter = Meter(Budget.parse(budget))
@@ -77,17 +76,12 @@ def credit(
     maker = None if chosen in (None, "none") else policy_maker(chosen, config)
     if estimate:
         setup = prepared(config, reward, size, maker, seed)
-        works = setup.works(priced_groups(out, setup))
-        tell_forecast(estimated(works), *((work.left, work.what) for work in works))
+        tell_estimate(setup.works(priced_groups(out, setup)))
         return
     result = run_credit(
         config, reward, size, policy=maker, seed=seed, track=progress, folder=out, meter=meter
     )
     write_files(out, credit_files(result) | mispriced_files(result, config.scorer))
     forget(out)
-    for table in (*overview(result), cost_table(result)):
-        console.print(rich_table(table))
-    for finding in findings(result):
-        console.print(f"- {finding}", markup=False)
-    console.print(f"the whole report: {out / 'report.html'}", markup=False)
+    tell_report((*overview(result), cost_table(result)), findings(result), out)
     tell_view(out / RECORDS, out / REWARDS)

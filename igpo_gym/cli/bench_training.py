@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
-from igpo_gym.cli.common import BudgetText, EstimateOnly, console, plainly, tell_forecast
+from igpo_gym.cli.common import BudgetText, EstimateOnly, console, plainly, tell_forecast, tell_report
 from igpo_gym.cli.options import configured
 from igpo_gym.cli.train import line
 
@@ -82,7 +82,7 @@ def bench_training(
       --seeds 8 --questions world#hops=2-3 --validation world:validation#hops=2-3 --out hops
     """
     from igpo_gym.agents.rollouts.costs import Budget, Meter
-    from igpo_gym.benchmark.report import require_extra, rich_table, write_files
+    from igpo_gym.benchmark.report import require_extra, write_files
     from igpo_gym.benchmark.training.files import training_files
     from igpo_gym.benchmark.training.outcomes import Variant
     from igpo_gym.benchmark.training.page import baseline_table, bias_table, findings, overview, speed_table
@@ -107,11 +107,8 @@ def bench_training(
         outcomes = run_training(out, base, variants, seeds, show, jobs, meter)
     result = result_of(outcomes, variants, base)
     write_files(out, training_files(result))
-    for table in (*overview(result), baseline_table(result), speed_table(result), bias_table(result)):
-        console.print(rich_table(table))
-    for finding in findings(result):
-        console.print(f"- {finding}", markup=False)
-    console.print(f"the whole report: {out / 'report.html'}", markup=False)
+    tables = (*overview(result), baseline_table(result), speed_table(result), bias_table(result))
+    tell_report(tables, findings(result), out)
 
 
 def _estimate(missing: Mapping[Variant, Sequence[Job]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from igpo_gym.cli.common import console, explained, findings_table
+from igpo_gym.cli.common import AsJson, console, explained, findings_table
 from igpo_gym.errors import DataError, SpecError
 
 
@@ -25,7 +24,7 @@ def check_model(
         bool, typer.Option(help="Load the weights too, where they are there; else the tokenizer alone.")
     ] = True,
     device: Annotated[str, typer.Option(help="For the model.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find out whether a model can score and be trained with IGPO: its template, tokens and beliefs.
 
@@ -64,7 +63,7 @@ def check_model(
             tokenizer.chat_template = text
         found = findings(tokenizer, played, loaded, flaw)
     if as_json:
-        console.print_json(json.dumps([asdict(line) for line in found]))
+        console.print_json(data=[asdict(line) for line in found])
     else:
         console.print(findings_table(found, f"{escape(model)} with the protocol {played.name}"))
     raise typer.Exit(int(not found[-1].good))

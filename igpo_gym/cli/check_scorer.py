@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -11,13 +10,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from igpo_gym.cli.common import console, explained, plainly, progress
+from igpo_gym.cli.common import console, explained, in_cells, in_digits, plainly, progress
 from igpo_gym.progress import told
 from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
     from igpo_gym.benchmark.fit.run import FitResult
-    from igpo_gym.statistics import Estimate
 
 T = TypeVar("T")
 
@@ -94,15 +92,17 @@ def _tell(found: FitResult, model: str, questions: str) -> None:
         state = found.states.get(each.key, "not told")
         bound = f"{'at least' if each.at_least else 'at most'} {each.value:g}"
         warned = "warning" if each.about == "warning" and state != "holds" else state
-        claims.add_row(each.claim, *_cells(found.measures[each.key]), bound, _COLORS.get(warned, warned))
+        claims.add_row(
+            each.claim, *in_cells(found.measures[each.key], 3)[:2], bound, _COLORS.get(warned, warned)
+        )
     console.print(claims)
     beside = Table("also measured", "", "95% interval", "questions")
     for key, what in _TOLD.items():
-        beside.add_row(what, *_cells(found.measures[key]), str(found.measures[key].units))
+        beside.add_row(what, *in_cells(found.measures[key], 3))
     for name, gained in found.scripts.items():
-        beside.add_row(f"gain, answers in {name}", *_cells(gained), str(gained.units))
-    beside.add_row("tokens that the scorer reads for a turn", _number(found.cost.tokens, ".0f"), "", "")
-    beside.add_row("seconds for a turn", _number(found.cost.seconds, ".2f"), "", "")
+        beside.add_row(f"gain, answers in {name}", *in_cells(gained, 3))
+    beside.add_row("tokens that the scorer reads for a turn", in_digits(found.cost.tokens, 0), "", "")
+    beside.add_row("seconds for a turn", in_digits(found.cost.seconds, 2), "", "")
     console.print(beside)
     if found.too_long:
         plainly(
@@ -121,15 +121,6 @@ _TOLD = {
 """What is told beside the claims, by key."""
 
 _COLORS = {"fails": "[bold red]fails[/bold red]", "warning": "[yellow]warning[/yellow]"}
-
-
-def _cells(found: Estimate) -> tuple[str, str]:
-    ends = "" if math.isnan(found.low) else f"{found.low:.3f} to {found.high:.3f}"
-    return _number(found.value, ".3f"), ends
-
-
-def _number(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
 
 
 def _sentence(found: FitResult) -> str:

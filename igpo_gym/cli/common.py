@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -27,6 +27,8 @@ from igpo_gym.terminal import Terminal
 from igpo_gym.text import without_credentials
 
 if TYPE_CHECKING:
+    from igpo_gym.agents.rollouts.estimates import Work
+    from igpo_gym.benchmark import report
     from igpo_gym.config import EnvConfig
     from igpo_gym.data.interface import QuestionSet
     from igpo_gym.envs.engine import Engine
@@ -67,6 +69,7 @@ ClearText = Annotated[
         "--clear-text", help="Write the texts of protected questions (BrowseComp) too, not their hashes."
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path, typer.Option(help="The JSONL file, one episode a line; resumed if it exists.")]
 
 
@@ -125,6 +128,13 @@ def tell_cache(facts: Mapping[str, str | int]) -> None:
         console.print(f"search cache: {facts['cache_hits']} hits, {facts['cache_misses']} misses")
 
 
+def tell_estimate(works: Sequence[Work]) -> None:
+    """What is left of a run, and what it will take by some of it that is tried now, as a table."""
+    from igpo_gym.agents.rollouts.estimates import estimated
+
+    tell_forecast(estimated(works), *((work.left, work.what) for work in works))
+
+
 def tell_forecast(found: Mapping[str, Estimate], *left: tuple[int, str]) -> None:
     """What is left of a run, and what it will take, as a table."""
     if not any(count for count, _ in left):
@@ -133,8 +143,7 @@ def tell_forecast(found: Mapping[str, Estimate], *left: tuple[int, str]) -> None
     plainly("left: " + ", ".join(f"{count} {what}" for count, what in left if count))
     table = Table("", "about", "95% interval", "pieces tried")
     for name, each in found.items():
-        ends = "none" if math.isnan(each.low) else f"{each.low:.0f} to {each.high:.0f}"
-        table.add_row(name, f"{each.value:.0f}", ends, str(each.units))
+        table.add_row(name, *in_cells(each, digits=0))
     console.print(table)
     if any(math.isnan(each.low) for each in found.values()):
         plainly("no interval: of some work fewer than five pieces were tried, or all of them took the same")
@@ -152,6 +161,17 @@ def _memory() -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10
+
+
+def tell_report(tables: Iterable[report.Table], findings: Iterable[str], out: Path) -> None:
+    """What a benchmark came to, and where its page is."""
+    from igpo_gym.benchmark.report import rich_table
+
+    for table in tables:
+        console.print(rich_table(table))
+    for finding in findings:
+        console.print(f"- {finding}", markup=False)
+    console.print(f"the whole report: {out / 'report.html'}", markup=False)
 
 
 def tell_view(*files: Path) -> None:
@@ -193,10 +213,15 @@ def plainly(line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def in_cells(estimate: Estimate) -> tuple[str, str, str]:
+def in_cells(estimate: Estimate, digits: int = 4) -> tuple[str, str, str]:
     """An estimate as a table's cells: its value, its 95% interval if it has one, and its units."""
-    ends = "" if math.isnan(estimate.low) else f"{estimate.low:.4f} to {estimate.high:.4f}"
-    return f"{estimate.value:.4f}", ends, str(estimate.units)
+    value, low, high = (in_digits(x, digits) for x in (estimate.value, estimate.low, estimate.high))
+    return value, "" if math.isnan(estimate.low) else f"{low} to {high}", str(estimate.units)
+
+
+def in_digits(value: float, digits: int) -> str:
+    """A number as a table's cell; a dash where it is not defined."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 TOO_FEW = "no interval stands where fewer than five questions have a value, or all say the same"

@@ -50,13 +50,12 @@ def compare(
     from igpo_gym.benchmark.evaluation.measures import measure_named
     from igpo_gym.benchmark.evaluation.table import check_format, in_format
     from igpo_gym.benchmark.report import rich_table
-    from igpo_gym.storage import check_writable, written_file
+    from igpo_gym.storage import check_all_writable, written_file
 
     with explained():
         for file in table or ():
             check_format(file)
-        for place, file in enumerate(table or ()):
-            check_writable(file, first, second, *(table or ())[:place])
+        check_all_writable(table or (), first, second)
         if first.exists() and second.exists() and first.samefile(second):
             raise ValueError(f"both are the same file ({first}); name two evaluations")
         measure = measure_named(metric)

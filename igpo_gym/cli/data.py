@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import AsJson, console, explained
 
 if TYPE_CHECKING:
     from igpo_gym.data.inspection import Inspection
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def list_sets(as_json: AsJson = False) -> None:
@@ -29,7 +26,7 @@ def list_sets(as_json: AsJson = False) -> None:
     from igpo_gym.data.catalog import CATALOG
 
     if as_json:
-        _print_json([asdict(known) for known in CATALOG])
+        console.print_json(data=[asdict(known) for known in CATALOG])
         return
     table = Table(
         Column("questions", overflow="fold", min_width=24),
@@ -72,7 +69,7 @@ def show(
     with explained():
         found = inspect(resolve_questions(questions), examples)
     if as_json:
-        _print_json(asdict(found))
+        console.print_json(data=asdict(found))
         return
     _print(found)
 
@@ -123,7 +120,3 @@ def _listed(counts: Mapping[str, int]) -> str:
 def _range(values: tuple[float, float, float]) -> str:
     least, middle, most = (f"{value:g}" for value in values)
     return f"{least} to {most}, median {middle}" if least != most else least
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

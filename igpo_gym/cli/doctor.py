@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
 import igpo_gym
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import AsJson, console, explained
 from igpo_gym.libraries import DISTRIBUTION, allows, installed, requirements
 
 if TYPE_CHECKING:
@@ -57,9 +56,7 @@ PURPOSES = {
 """What each extra is for."""
 
 
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Show what is installed and what is missing: versions, devices, extras, models, caches.
 
     Examples:
@@ -74,7 +71,7 @@ def doctor(
     with explained():
         found = facts()
     if as_json:
-        console.print_json(json.dumps(found))
+        console.print_json(data=found)
     else:
         _print(found)
     raise typer.Exit(int(any(lacks for lacks in found["required"].values())))

@@ -139,7 +139,7 @@ def evaluate(
     from igpo_gym.benchmark.evaluation.measures import measures
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.specs import listed
-    from igpo_gym.storage import check_writable
+    from igpo_gym.storage import check_all_writable
 
     meter = Meter(Budget.parse(budget))
     out = out or (card.again(like) if like else None)
@@ -148,8 +148,7 @@ def evaluate(
     for file in table or ():
         tables.check_format(file)
     written = [out, card.card_of(out), *(table or ())]
-    for place, file in enumerate(written):
-        check_writable(file, *written[:place], *named_files(config, agent, *questions, *(search or ())))
+    check_all_writable(written, *named_files(config, agent, *questions, *(search or ())))
     if out.exists() and not out.is_file():
         raise SpecError(f"{out} is a pipe or device, and the table is made of what is written: name a file")
     asked = measures(listed(metrics))

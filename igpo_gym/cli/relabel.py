@@ -21,7 +21,7 @@ from igpo_gym.cli.common import (
     in_cells,
     make_policy,
     progress,
-    tell_forecast,
+    tell_estimate,
 )
 from igpo_gym.cli.pricing import FilePricing, line_of, record_of
 from igpo_gym.cli.recording import SAMPLING
@@ -103,7 +103,7 @@ def relabel(
       igpo-gym relabel records.jsonl --reward igpo --scorer nano --records --out priced.jsonl
     """
     from igpo_gym.agents.rollouts.costs import Budget, Meter
-    from igpo_gym.agents.rollouts.estimates import Work, estimated
+    from igpo_gym.agents.rollouts.estimates import Work
     from igpo_gym.agents.rollouts.resumed import whole_lines
     from igpo_gym.rewards import resolve_reward
     from igpo_gym.specs import named_paths, resolve
@@ -135,7 +135,7 @@ def relabel(
         if estimate:
             done = whole_lines(out, made, batch_size)
             work = Work("episodes", total - done, pricing.batches(done), meter)
-            tell_forecast(estimated([work]), (work.left, work.what))
+            tell_estimate([work])
             return
         tally = Tally(function.name for function in functions)
         _write(pricing, out, made, total, records, tally)

@@ -24,7 +24,7 @@ from igpo_gym.cli.common import (
     in_cells,
     make_policy,
     tell_cache,
-    tell_forecast,
+    tell_estimate,
     tell_view,
 )
 from igpo_gym.cli.options import configured
@@ -77,7 +77,6 @@ def rollout(
     from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.agents.rollouts.branches import Branching
     from igpo_gym.agents.rollouts.costs import Budget, Meter
-    from igpo_gym.agents.rollouts.estimates import estimated
     from igpo_gym.agents.rollouts.records import read_rollouts, recorded
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
@@ -101,7 +100,7 @@ def rollout(
     if estimate:
         done = recorded(out, recording.settings | recording.fingerprints, recording.fingerprints)
         work = episodes_left(engine, policy, chosen, done, batch_size, config.group_size)
-        tell_forecast(estimated([work]), (work.left, work.what))
+        tell_estimate([work])
         return
     played = record(
         engine,

@@ -14,15 +14,16 @@ import typer
 from igpo_gym.cli.common import explained, plainly
 from igpo_gym.errors import SpecError
 
+Host = Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at.")]
+
 
 def serve_search(
     index: Annotated[
         str, typer.Argument(help="What --search takes: an index folder, a corpus file, another server's URL.")
     ],
-    host: Annotated[
-        str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     topk: Annotated[int, typer.Option(min=1, max=1000, help="Passages for a query that does not say.")] = 3,
     mcp: Annotated[
         bool, typer.Option("--mcp", help="Serve MCP as well, at /mcp: search and open as tools of any agent.")
@@ -71,10 +72,8 @@ def serve_beliefs(
         str,
         typer.Argument(help="nano, smollm2, a folder with safetensors, a .gguf file, a hub name."),
     ],
-    host: Annotated[
-        str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at.")] = 8001,
+    host: Host = "127.0.0.1",
+    port: Port = 8001,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     cache_gib: Annotated[
         float, typer.Option(min=0.0, help="How much the prefix cache of all clients holds, in GiB.")

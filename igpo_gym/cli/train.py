@@ -30,7 +30,7 @@ from igpo_gym.cli.common import (
     explained,
     plainly,
     tell_cache,
-    tell_forecast,
+    tell_estimate,
     tell_view,
 )
 from igpo_gym.cli.options import configured
@@ -111,14 +111,12 @@ def train(
 
 def _estimate(out: Path, settings: Settings) -> None:
     """Tell what the updates and validations will take that the folder does not have; nothing is written."""
-    from igpo_gym.agents.rollouts.estimates import estimated
     from igpo_gym.agents.training.memory import plan_run
     from igpo_gym.agents.training.rehearsal import Rehearsal
 
     plainly(str(plan_run(settings)))
     with closing(Rehearsal(out, settings)) as rehearsal:
-        works = rehearsal.works()
-        tell_forecast(estimated(works), *((work.left, work.what) for work in works))
+        tell_estimate(rehearsal.works())
 
 
 SHOWN = {

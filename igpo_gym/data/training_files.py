@@ -18,7 +18,7 @@ from igpo_gym.data.preparation import Prepared
 from igpo_gym.data.writing import write_lines, write_parquet
 from igpo_gym.episode import Question
 from igpo_gym.errors import choose
-from igpo_gym.storage import check_writable, written_file, written_whole
+from igpo_gym.storage import check_new, check_writable, written_file, written_whole
 
 Messages = Sequence[Mapping[str, str]]
 """The prompt of an episode in chat form."""
@@ -89,8 +89,7 @@ FORMS: Mapping[str, tuple[Callable[[Question, Messages, str, int], dict[str, Any
 def check(folder: Path, form: str) -> None:
     """Raise SpecError for an unknown form, and FileExistsError for a folder that holds something."""
     choose(FORMS, form, "form of training files")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already; name another folder")
+    check_new(folder)
     check_writable(folder, folder=True)
 
 

@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "nq.jsonl"
     path.write_text(
         '{"question": "where is the port", "answer": ["Danzig", "Gdańsk"]}\n'
-        '{"question": "Where is [red]the port[/red]?\\u001b[2J", "answer": ["A"]}\n'
+        '{"question": "Where is [red]the port[/red]?\\u001b[2J\\u009b2J", "answer": ["A"]}\n'
     )
     return path
 
@@ -41,6 +41,7 @@ def test_show_says_what_was_read_and_what_is_odd(file: Path) -> None:
     for words in (f"read as nq:{file}", "1 to 2, median 1.5", "Gdańsk", "empty normal form", "[red]the port"):
         assert words in shown.replace("\n", "") or words in shown
     assert "\x1b[2J" not in shown
+    assert "\x9b" not in run("show", str(file), "--json")
     found = json.loads(run("show", f"nq:{file}#limit=1", "--json", "--examples", "5"))
     assert (found["questions"], len(found["examples"]), found["odd"]) == (1, 1, [])
     assert found["examples"][0]["answers"] == ["Danzig", "Gdańsk"]

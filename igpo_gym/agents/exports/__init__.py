@@ -21,7 +21,7 @@ from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.agents.exports.verl import VERL
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator
 from igpo_gym.errors import SpecError, choose
-from igpo_gym.storage import check_writable
+from igpo_gym.storage import check_new, check_writable
 
 __all__ = ["FORMATS", "Exported", "Format", "export"]
 
@@ -84,8 +84,8 @@ def export(
     if tokenizer is not None and not chosen.tokenizer:
         raise SpecError(f"--tokenizer: the format {form} writes no tokens; leave it out")
     selection = Selection.read(where, best, top, turns, estimator)
-    if chosen.folder and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} is there already; name another folder")
+    if chosen.folder:
+        check_new(out)
     check_writable(out, records, folder=chosen.folder)
     tokens = None if tokenizer is None else Tokens.of(tokenizer)
     count = 0
