@@ -54,18 +54,29 @@ QUESTIONS = (
 )
 
 
+def p(mentions: int) -> float:
+    """What :class:`MentionScorer` believes."""
+    return (1 + mentions) / (10 + mentions)
+
+
 class MentionScorer:
-    """A scorer that can be computed by hand: ``p(answer) = (1 + mentions) / (10 + mentions)``.
+    """A scorer that can be computed by hand: its belief is :func:`p` of how often the answer is mentioned.
 
     The transcript decides, as it does for a language model, but the arithmetic is obvious. Words are its
-    tokens, and tags are part of them. ``calls`` keeps the size of every batch.
+    tokens, and tags are part of them. It reads no more than ``longest`` characters. ``calls`` keeps the size
+    of every batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int | None = None) -> None:
         self.calls: list[int] = []
+        self.longest = longest
 
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         self.calls.append(len(requests))
+        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
+        too_long = tuple(place for place, length in enumerate(lengths) if length > (self.longest or length))
+        if too_long:
+            raise TranscriptTooLongError("too long", too_long)
         return [
             Belief(
                 tuple(self.log_prob(request, answer) for answer in request.answers),
@@ -77,21 +88,7 @@ class MentionScorer:
     @staticmethod
     def log_prob(request: BeliefRequest, answer: str) -> float:
         mentions = sum(segment.text.count(answer) for segment in request.segments)
-        return math.log((1 + mentions) / (10 + mentions))
-
-
-class Narrow(MentionScorer):
-    """Reads no more than a number of characters."""
-
-    def __init__(self, longest: int = 2000) -> None:
-        super().__init__()
-        self.longest = longest
-
-    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-        lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
-        if too_long := tuple(place for place, length in enumerate(lengths) if length > self.longest):
-            raise TranscriptTooLongError("too long", too_long)
-        return super().score(requests)
+        return math.log(p(mentions))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -33,12 +32,11 @@ from igpo_gym.benchmark.report import Cell, Table, csv_text, markdown_table, ric
 from igpo_gym.cli import app
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.episode import Belief, Question
-from igpo_gym.errors import DataError, SpecError, TranscriptTooLongError
+from igpo_gym.episode import Question
+from igpo_gym.errors import DataError, SpecError
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.relabel import relabel
 from igpo_gym.rewards.split import split
-from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.statistics import Estimate, over_seeds
 from igpo_gym.viewer.runs import read_runs
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
@@ -115,23 +113,9 @@ def test_a_turn_that_a_reward_leaves_out_is_a_member_of_no_set() -> None:
         ]
 
 
-class ShortScorer(MentionScorer):
-    """Reads so many characters."""
-
-    def __init__(self, longest: int) -> None:
-        super().__init__()
-        self.longest = longest
-
-    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-        lengths = [sum(len(segment.text) for segment in each.segments) for each in requests]
-        if long := tuple(place for place, length in enumerate(lengths) if length > self.longest):
-            raise TranscriptTooLongError("too long", long)
-        return super().score(requests)
-
-
 def test_a_turn_that_the_scorer_cannot_read_has_no_gain_as_in_training(result: CreditResult) -> None:
     whole = [sum(len(s.text) for s in each.episode.segments) for group in result.questions for each in group]
-    scorer = ShortScorer(sorted(whole)[len(whole) // 2])
+    scorer = MentionScorer(longest=sorted(whole)[len(whole) // 2])
     found = run_credit(replace(environment(), scorer=scorer), ["igpo", "evidence-recall"], SIZE)
     igpo, recall = (
         [play for group in found.plays[name] for play in group] for name in ("igpo", "evidence-recall")
@@ -152,7 +136,7 @@ def test_questions_whose_prompt_is_too_long_are_left_out_and_told(result: Credit
     }
     longest = max(prompts.values())
     expected = tuple(name for name, length in prompts.items() if length == longest)
-    config = replace(environment(), scorer=ShortScorer(longest - 1))
+    config = replace(environment(), scorer=MentionScorer(longest=longest - 1))
     found = run_credit(config, ["igpo", "f1", "monte-carlo"], SIZE, policy=policy)
     assert found.too_long == expected
     kept = [name for name in prompts if name not in expected]
@@ -163,7 +147,7 @@ def test_questions_whose_prompt_is_too_long_are_left_out_and_told(result: Credit
     assert json.loads(credit_files(found)["credit.json"])["too_long"] == list(expected)
     mispriced_files(found, config.scorer)
     with pytest.raises(SpecError, match="the scorer reads the prompt of none of the 4 questions"):
-        run_credit(replace(environment(), scorer=ShortScorer(10)), ["igpo"], SIZE)
+        run_credit(replace(environment(), scorer=MentionScorer(longest=10)), ["igpo"], SIZE)
 
 
 def test_what_was_priced_on_other_data_is_not_gone_on_with(tmp_path: Path) -> None:

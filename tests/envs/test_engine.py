@@ -15,7 +15,7 @@ from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search, search_call
 from igpo_gym.tools.running import SAMPLED_CALLS
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, Narrow
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 AUTHOR, BIRTH, *_ = QUESTIONS
 
@@ -334,7 +334,7 @@ def test_a_scorer_that_drops_beliefs_leaves_every_episode_as_it_was(engine: Engi
 
 
 def test_a_transcript_that_grows_too_long_ends_its_own_episode(engine: Engine) -> None:
-    engine = dataclasses.replace(engine, scorer=Narrow())
+    engine = dataclasses.replace(engine, scorer=MentionScorer(longest=2000))
     episodes = begin(engine, 0, 1, 2)
     long = f"<think>{'Grass ' * 500}</think><search>drum</search>"
     rewards = step(engine, episodes, "<search>Günter Grass</search>", long, "<answer>Odra</answer>")
@@ -346,7 +346,7 @@ def test_a_transcript_that_grows_too_long_ends_its_own_episode(engine: Engine) -
 
 
 def test_a_prompt_that_is_too_long_is_an_error(engine: Engine) -> None:
-    engine = dataclasses.replace(engine, scorer=Narrow())
+    engine = dataclasses.replace(engine, scorer=MentionScorer(longest=2000))
     with pytest.raises(ScoringError, match="the prompt of 'x', with its longest answer, is longer"):
         engine.settle([], engine.begin([AUTHOR, Question("x", "Who? " * 500, ("A",))]))
 
@@ -414,7 +414,10 @@ def test_a_reference_alone_is_enough_where_no_term_reads_the_scorer(engine: Engi
 
 def test_where_turns_run_out_there_is_nothing_left_to_gain(engine: Engine) -> None:
     engine = dataclasses.replace(
-        engine, scorer=Narrow(), policy=Half(), reward=resolve_reward("value-gain(completions=2)")
+        engine,
+        scorer=MentionScorer(longest=2000),
+        policy=Half(),
+        reward=resolve_reward("value-gain(completions=2)"),
     )
     first, second = begin(engine, 0, 1)
     too_long = f"<think>{'Grass ' * 500}</think><search>drum</search>"

@@ -15,7 +15,7 @@ from igpo_gym.envs.questions import QuestionStream
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError
 from igpo_gym.scorers.interface import BeliefRequest
-from tests.conftest import QUESTIONS, MentionScorer, Narrow
+from tests.conftest import QUESTIONS, MentionScorer
 
 MODES = list(AutoresetMode)
 MESSAGES = (
@@ -27,7 +27,7 @@ MESSAGES = (
 )
 
 
-class Flaky(Narrow):
+class Flaky(MentionScorer):
     """Fails once, at the call of that number from now on."""
 
     fails_at = 0
@@ -157,7 +157,9 @@ def test_a_seeded_reset_takes_whole_groups(settings: dict[str, Any]) -> None:
 
 
 def test_a_transcript_that_grows_too_long_is_followed_by_the_next_episode(settings: dict[str, Any]) -> None:
-    envs = SearchQAVectorEnv(2, **{**settings, "scorer": Narrow()}, autoreset_mode="SameStep")
+    envs = SearchQAVectorEnv(
+        2, **{**settings, "scorer": MentionScorer(longest=2000)}, autoreset_mode="SameStep"
+    )
     envs.reset(seed=0)
     long = f"<think>{'hm ' * 900}</think><search>drum</search>"
     observations, _, _, truncations, infos = envs.step([long, "<search>drum</search>"])
@@ -169,9 +171,11 @@ def test_a_transcript_that_grows_too_long_is_followed_by_the_next_episode(settin
 
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_a_step_whose_scorer_fails_can_be_sent_again(settings: dict[str, Any], call: int) -> None:
-    scorer = Flaky()
+    scorer = Flaky(longest=2000)
     envs = SearchQAVectorEnv(3, **{**settings, "scorer": scorer}, autoreset_mode="SameStep")
-    twin = SearchQAVectorEnv(3, **{**settings, "scorer": Narrow()}, autoreset_mode="SameStep")
+    twin = SearchQAVectorEnv(
+        3, **{**settings, "scorer": MentionScorer(longest=2000)}, autoreset_mode="SameStep"
+    )
     for each in (envs, twin):
         each.reset(seed=0)
     # One transcript becomes too long, so a step is three calls: all beliefs, the others', its successor's.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import uvicorn
 
@@ -36,12 +35,10 @@ PASSAGES = (
 QUESTIONS = (Question("q-place", "Which place does The Tin Drum hide?", (GOLD, "Neustadt"), ("secret",), 1),)
 
 
-@dataclass
 class Moody(MentionScorer):
     """Counts mentions, unless it is told to fail."""
 
-    fails: bool = False
-    calls: list[int] = field(default_factory=list)
+    fails = False
 
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
         if self.fails:

@@ -17,7 +17,7 @@ from igpo_gym.rewards.belief_requests import belief_request
 from igpo_gym.rewards.instruments import Instruments, Legibility
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, Narrow, play
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, play
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
 
 TAGGED = BeliefView(span="tagged")
@@ -119,7 +119,7 @@ def test_a_drawn_belief_costs_the_documents_and_a_question(engine: Engine) -> No
 def test_documents_that_make_it_too_long_are_taken_for_the_real_ones(engine: Engine) -> None:
     long = dataclasses.replace(PASSAGES[5], text="Grass " * 500)
     episode = play(engine, 0, "<search>Tin Drum</search>")
-    instruments = Instruments(Narrow(2000), corpus=(long, long))
+    instruments = Instruments(MentionScorer(longest=2000), corpus=(long, long))
     (beliefs,) = instruments.beliefs([(episode, 1)], (BELIEF, BeliefView(draw=0)))
     assert beliefs[BeliefView(draw=0)] == beliefs[BELIEF] == episode.beliefs[1]
 
@@ -127,13 +127,13 @@ def test_documents_that_make_it_too_long_are_taken_for_the_real_ones(engine: Eng
 def test_a_belief_that_cannot_be_had_stays_what_it_was(engine: Engine) -> None:
     episode = play(engine, 0, "<search>Tin Drum</search>", f"<think>{'Grass ' * 500}</think>")
     views = (BELIEF, BeliefView("evidence"))
-    beliefs = Instruments(Narrow(2000)).beliefs([(episode, turn) for turn in range(3)], views)
+    beliefs = Instruments(MentionScorer(longest=2000)).beliefs([(episode, turn) for turn in range(3)], views)
     copy = Episode(episode.question, TAGS.prompt(episode.question))
     assert [copy.believe(found) for found in beliefs] == [True, True, False]
     assert copy.beliefs[2] == copy.beliefs[1] == episode.beliefs[1]
     assert copy.belief(2, BeliefView("evidence")) == copy.belief(1, BeliefView("evidence"))
     with pytest.raises(ScoringError, match="the prompt of 'q-author', with its longest answer, is longer"):
-        Instruments(Narrow(10)).beliefs([(episode, 0), (episode, 1)], views)
+        Instruments(MentionScorer(longest=10)).beliefs([(episode, 0), (episode, 1)], views)
     with pytest.raises(LookupError):
         Episode(episode.question, copy.prompt).believe(beliefs[2])
 

@@ -14,7 +14,7 @@ from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Belief
 from igpo_gym.rewards.pricing import information_gain, information_gains
 from igpo_gym.scorers.interface import BeliefRequest
-from tests.envs.information_gain.games import Mentions, p
+from tests.conftest import MentionScorer, p
 
 USER = {"role": "user", "content": "Who is it?"}
 
@@ -39,7 +39,7 @@ def test_each_message_of_the_agent_has_the_change_that_followed_it() -> None:
         said("Ada"),
     ]
     # The call mentions the name once, its result twice; the last message is not answered.
-    assert information_gain(told, "Ada", Mentions()) == pytest.approx([p(3) - p(0), 0.0, 0.0])
+    assert information_gain(told, "Ada", MentionScorer()) == pytest.approx([p(3) - p(0), 0.0, 0.0])
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_each_message_of_the_agent_has_the_change_that_followed_it() -> None:
     ],
 )
 def test_messages_are_read_as_those_of_transcripts(message: dict[str, Any], as_text: str) -> None:
-    class Reads(Mentions):
+    class Reads(MentionScorer):
         def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
             self.read = [segment.text for request in requests for segment in request.segments]
             return super().score(requests)
@@ -68,7 +68,7 @@ def test_messages_are_read_as_those_of_transcripts(message: dict[str, Any], as_t
 
 
 def test_many_conversations_are_one_call() -> None:
-    scorer = Mentions()
+    scorer = MentionScorer()
     gains = information_gains(
         [[USER, said("a"), {"role": "user", "content": "Ada"}], [USER, said("Ada")]],
         ["Ada", ["Bo", "Ada"]],
@@ -81,7 +81,7 @@ def test_many_conversations_are_one_call() -> None:
 @pytest.mark.parametrize("told", [[said("Ada")], [said("Bo"), {"role": "user", "content": "No."}]])
 def test_a_potential_is_closed_where_the_conversation_ends(told: list[dict[str, Any]]) -> None:
     messages = [USER, said("Who?"), {"role": "user", "content": "Ada."}, *told]
-    gains = information_gain(messages, "Ada", Mentions(), reward="shaping")
+    gains = information_gain(messages, "Ada", MentionScorer(), reward="shaping")
     assert gains == pytest.approx([p(1) - p(0), -p(1)])
 
 
@@ -101,7 +101,7 @@ def test_a_potential_is_closed_where_the_conversation_ends(told: list[dict[str, 
 )
 def test_what_is_no_conversation_is_told(messages: list[dict[str, Any]], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        information_gain(messages, "Ada", Mentions())
+        information_gain(messages, "Ada", MentionScorer())
 
 
 def test_a_conversation_earns_what_the_environment_paid() -> None:

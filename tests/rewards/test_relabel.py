@@ -23,7 +23,7 @@ from igpo_gym.rewards import PRESETS, RewardFunction, RewardTerm, resolve_reward
 from igpo_gym.rewards.relabel import relabel
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, Narrow, play
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, play
 
 VARIANTS = [*PRESETS, "igpo(context=evidence, aliases=logsumexp) + 0.1*evidence-recall - 0.01*search-cost"]
 
@@ -130,7 +130,7 @@ def test_what_the_scorer_cannot_read_has_no_gain_and_is_told(engine: Engine, bat
     prompt = sum(len(segment.text) for segment in long.prompt)
     one_turn = sum(len(segment.text) for segment in long.context(1))
     (whole, *_) = relabel([long], ["igpo"], MentionScorer())
-    narrow = Narrow(one_turn)
+    narrow = MentionScorer(longest=one_turn)
     cut, *rest = relabel([long, *others], ["igpo"], narrow, batch_size=batch_size)
     assert cut.episode.extra["unread"] == [2]
     assert cut.rewards["igpo"][0] == pytest.approx(whole.rewards["igpo"][0])
@@ -150,9 +150,13 @@ def test_what_the_scorer_cannot_read_has_no_gain_and_is_told(engine: Engine, bat
 
     asked = dataclasses.replace(long, prompt=(dataclasses.replace(long.prompt[0], text="x" * 9999),))
     with pytest.raises(PromptTooLongError, match=f"the prompt of '{long.question.id}'"):
-        list(relabel([*others, asked], ["igpo"], Narrow(prompt * 9), batch_size=batch_size))
+        list(relabel([*others, asked], ["igpo"], MentionScorer(longest=prompt * 9), batch_size=batch_size))
     *first, unread = relabel(
-        [*others, long, asked], ["igpo"], Narrow(prompt * 9), batch_size=batch_size, partial=True
+        [*others, long, asked],
+        ["igpo"],
+        MentionScorer(longest=prompt * 9),
+        batch_size=batch_size,
+        partial=True,
     )
     assert unread.rewards == unread.returns == {}
     assert unread.episode.extra["unread"] == [0, 1, 2]

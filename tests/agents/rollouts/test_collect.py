@@ -14,7 +14,7 @@ from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
-from tests.conftest import PASSAGES, QUESTIONS, MentionScorer, Narrow
+from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 
 
 class Patient:
@@ -88,7 +88,7 @@ def test_what_is_done_is_not_played_again(engine: Engine) -> None:
 def test_a_question_that_is_too_long_is_left_out_and_the_others_are_played(
     places: tuple[int, ...], batch_size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = Engine(TAGS, (Search(INDEX, 2),), PRESETS["igpo"], Narrow(), Rules(6))
+    engine = Engine(TAGS, (Search(INDEX, 2),), PRESETS["igpo"], MentionScorer(longest=2000), Rules(6))
     short = [Question(f"q{place}", "Who?", ("Grass",)) for place in range(4)]
     asked = [
         dataclasses.replace(each, text="Who? " * 500) if place in places else each

@@ -1,4 +1,4 @@
-"""A game of texts, and a model whose belief can be computed by hand."""
+"""A game of texts, and a scorer whose weights change."""
 
 from __future__ import annotations
 
@@ -10,34 +10,11 @@ import gymnasium as gym
 
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Belief
-from igpo_gym.errors import TranscriptTooLongError
 from igpo_gym.scorers.interface import BeliefRequest
+from tests.conftest import MentionScorer
 
 
-class Mentions:
-    """``p(answer) = (1 + mentions) / (10 + mentions)``; reads at most ``longest`` characters."""
-
-    def __init__(self, longest: int = 10**6) -> None:
-        self.calls: list[int] = []
-        self.longest = longest
-
-    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-        self.calls.append(len(requests))
-        texts = ["".join(segment.text for segment in each.segments) for each in requests]
-        if too_long := tuple(place for place, text in enumerate(texts) if len(text) > self.longest):
-            raise TranscriptTooLongError("too long", too_long)
-        return [
-            Belief(tuple(math.log(p(text.count(answer))) for answer in request.answers))
-            for text, request in zip(texts, requests, strict=True)
-        ]
-
-
-def p(mentions: int) -> float:
-    """What :class:`Mentions` believes."""
-    return (1 + mentions) / (10 + mentions)
-
-
-class Pushed(Mentions):
+class Pushed(MentionScorer):
     """Tells the version of its weights, the second of which believes half as much."""
 
     versions = (1, 1, 2)

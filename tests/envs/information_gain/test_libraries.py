@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from igpo_gym.envs.information_gain import InformationGain
-from tests.envs.information_gain.games import Mentions, p
+from tests.conftest import MentionScorer, p
 
 
 def test_a_game_of_gem() -> None:
     game = pytest.importorskip("gem.envs.game_env.guess_the_number", exc_type=ImportError)
     # GEM takes what stands in \boxed{}, and tells "lower" or "higher".
-    env = InformationGain(game.GuessTheNumberEnv(max_turns=3), Mentions(), "game_number")
+    env = InformationGain(game.GuessTheNumberEnv(max_turns=3), MentionScorer(), "game_number")
     prompt, info = env.reset(seed=1)
     number = str(env.get_wrapper_attr("game_number"))
     before = p(prompt.count(number))
@@ -52,7 +52,7 @@ def test_a_game_of_textarena() -> None:
             rewards, _ = self.game.close() if done else ({0: 0.0}, {})
             return None if done else self.told(), float(rewards[0]), done, False, {}
 
-    env = InformationGain(OnePlayer("GuessTheNumber-v0-raw"), Mentions())
+    env = InformationGain(OnePlayer("GuessTheNumber-v0-raw"), MentionScorer())
     prompt, _ = env.reset(seed=3)
     assert env.episode is not None
     (number,) = env.episode.question.answers

@@ -17,11 +17,12 @@ from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.protocols import AnswerProbe
 from igpo_gym.rewards import split
 from igpo_gym.scorers.interface import BeliefRequest
-from tests.envs.information_gain.games import Mentions, Names, Pushed, p
+from tests.conftest import MentionScorer, p
+from tests.envs.information_gain.games import Names, Pushed
 
 
 def test_every_step_is_paid_the_change_of_the_belief_the_last_one_too() -> None:
-    env = InformationGain(Names(), Mentions(), mode="replace")
+    env = InformationGain(Names(), MentionScorer(), mode="replace")
     prompt, info = env.reset(seed=0)
     assert (prompt, info["belief"]) == ("Who is it?", pytest.approx(p(0)))
     earned = []
@@ -39,7 +40,7 @@ def test_every_step_is_paid_the_change_of_the_belief_the_last_one_too() -> None:
 
 
 def test_the_environments_own_reward_is_the_outcome() -> None:
-    env = InformationGain(Names(), Mentions())
+    env = InformationGain(Names(), MentionScorer())
     env.reset()
     env.step("tell")
     *_, info = env.step("end")
@@ -51,7 +52,7 @@ def test_the_environments_own_reward_is_the_outcome() -> None:
 
 
 def test_a_step_that_ends_without_an_observation_is_paid_no_gain() -> None:
-    env = InformationGain(Names(), Mentions())
+    env = InformationGain(Names(), MentionScorer())
     env.reset()
     env.step("tell")
     _, reward, *_, info = env.step("stop")
@@ -85,7 +86,7 @@ def test_weights_that_change_within_the_episode_have_all_its_beliefs_asked_anew(
     ],
 )
 def test_answers_come_from_info_a_field_a_function_or_are_given(game: Names, answers: Any) -> None:
-    env = InformationGain(game, Mentions(), answers, mode="replace")
+    env = InformationGain(game, MentionScorer(), answers, mode="replace")
     env.reset()
     assert env.step("tell")[1] == pytest.approx(p(1) - p(0))
     assert env.episode is not None
@@ -94,35 +95,35 @@ def test_answers_come_from_info_a_field_a_function_or_are_given(game: Names, ans
 
 def test_what_is_no_answer_is_named_and_not_shown() -> None:
     with pytest.raises(ValueError, match="neither info nor the environment has 'answers'"):
-        InformationGain(Names(where="field"), Mentions()).reset()
+        InformationGain(Names(where="field"), MentionScorer()).reset()
     with pytest.raises(ValueError, match="the answers of 'episode 0' are an empty list"):
-        InformationGain(Names(), Mentions(), lambda env, info: []).reset()
+        InformationGain(Names(), MentionScorer(), lambda env, info: []).reset()
 
 
 def test_terms_are_those_that_need_no_search() -> None:
-    env = InformationGain(Names(), Mentions(), reward="0.5*log-gain + new-best", mode="replace")
+    env = InformationGain(Names(), MentionScorer(), reward="0.5*log-gain + new-best", mode="replace")
     env.reset()
     *_, info = env.step("tell")
     assert info["reward_terms"]["new-best"] == pytest.approx(p(1) - p(0))
     refused = ("igpo", "f1", "gain(context=evidence)", "document-gain", "value-gain", "gain(tools=open)")
     for reward in (*refused, "evidence-recall", "gain - 0.1*search-cost", "redundancy"):
         with pytest.raises((SpecError, ValueError)):
-            InformationGain(Names(), Mentions(), reward=reward)
+            InformationGain(Names(), MentionScorer(), reward=reward)
     with pytest.raises(ValueError, match="mode is 'add' or 'replace'"):
-        InformationGain(Names(), Mentions(), mode="both")  # type: ignore[arg-type]
+        InformationGain(Names(), MentionScorer(), mode="both")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("last", ["end", "stop", "x" * 50])
 def test_a_potential_is_closed_at_the_end(last: str) -> None:
     """Its sum is minus the first belief whatever the agent did: with a last word, without, and cut off."""
-    env = InformationGain(Names(), Mentions(longest=40), reward="shaping", mode="replace")
+    env = InformationGain(Names(), MentionScorer(longest=40), reward="shaping", mode="replace")
     env.reset()
     earned = [env.step(action)[1] for action in ("tell", last)]
     assert earned == pytest.approx([p(1) - p(0), -p(1)])
 
 
 def test_a_transcript_that_grows_too_long_truncates() -> None:
-    env = InformationGain(Names(), Mentions(longest=40))
+    env = InformationGain(Names(), MentionScorer(longest=40))
     env.reset()
     _, reward, terminated, truncated, info = env.step("x" * 50)
     assert (reward, terminated, truncated) == (0.0, False, True)
@@ -130,7 +131,7 @@ def test_a_transcript_that_grows_too_long_truncates() -> None:
 
 
 def test_a_step_whose_scorer_fails_is_repeated_without_a_second_move() -> None:
-    class Flaky(Mentions):
+    class Flaky(MentionScorer):
         def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
             beliefs = super().score(requests)
             if len(self.calls) == 2:
@@ -149,7 +150,7 @@ def test_a_step_whose_scorer_fails_is_repeated_without_a_second_move() -> None:
 
 
 def test_what_is_no_text_is_refused_before_the_environment_moves() -> None:
-    env = InformationGain(Names(), Mentions())
+    env = InformationGain(Names(), MentionScorer())
     env.reset()
     with pytest.raises(TypeError, match="7 is no text: give observation_text="):
         env.step(7)
@@ -157,7 +158,7 @@ def test_what_is_no_text_is_refused_before_the_environment_moves() -> None:
 
 
 def test_an_episode_is_recorded_as_any_other() -> None:
-    env = InformationGain(Names(), Mentions())
+    env = InformationGain(Names(), MentionScorer())
     env.reset()
     env.step("tell")
     env.step("end")
@@ -176,7 +177,7 @@ def test_an_environment_of_gymnasium_with_texts() -> None:
     moves = {"left": 0, "down": 1, "right": 2, "up": 3}
     env = InformationGain(
         lake,
-        Mentions(),
+        MentionScorer(),
         ["square 15"],
         observation_text=lambda square: f"You are on square {square}.",
         action_text=lambda move: next(word for word, number in moves.items() if number == move),
@@ -204,7 +205,7 @@ def test_its_spec_makes_it_again_and_holds_no_password() -> None:
     try:
         probe = AnswerProbe("It is ", ".")
         url = "http://me:secret@127.0.0.1:9/v1"
-        made = InformationGain(gym.make("PearGame-v0"), Mentions(), reference=url, probe=probe)
+        made = InformationGain(gym.make("PearGame-v0"), MentionScorer(), reference=url, probe=probe)
         assert made.spec is not None
         wrapper = made.spec.additional_wrappers[-1]
         assert wrapper.kwargs is not None
@@ -216,12 +217,12 @@ def test_its_spec_makes_it_again_and_holds_no_password() -> None:
 
 
 def test_a_copy_shares_the_models() -> None:
-    env = InformationGain(Names(), Mentions())
+    env = InformationGain(Names(), MentionScorer())
     assert copy.copy(env).reward is env.reward
 
 
 def test_a_pickled_one_goes_on() -> None:
-    env = InformationGain(Names(), Mentions(), reward="log-gain", probe=AnswerProbe("It is ", "."))
+    env = InformationGain(Names(), MentionScorer(), reward="log-gain", probe=AnswerProbe("It is ", "."))
     env.reset(seed=0)
     env.step("tell")
     other = pickle.loads(pickle.dumps(env))

@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from igpo_gym.envs.information_gain import InformationGain, VectorInformationGain
 from igpo_gym.errors import ScoringError
-from tests.envs.information_gain.games import Mentions, Names, Pushed, p
+from tests.conftest import MentionScorer, p
+from tests.envs.information_gain.games import Names, Pushed
 
 NAMES = ("Ada", "Grace")
 ACTIONS = [("tell", "hm"), ("end", "tell"), ("tell", "tell"), ("tell", "stop"), ("tell", "tell")]
@@ -20,7 +21,7 @@ def games(mode: AutoresetMode = AutoresetMode.NEXT_STEP, where: str = "info") ->
 
 
 def test_a_step_is_one_call_to_the_scorer() -> None:
-    scorer = Mentions()
+    scorer = MentionScorer()
     envs = VectorInformationGain(games(), scorer, mode="replace")
     envs.reset(seed=0)
     rewards = envs.step(("tell", "hm"))[1]
@@ -32,8 +33,8 @@ def test_a_step_is_one_call_to_the_scorer() -> None:
 def test_all_is_as_with_single_environments(where: str) -> None:
     """Each environment for itself, reset by hand where the vector form resets it."""
     answers = "answers" if where == "info" else "name"
-    envs = VectorInformationGain(games(where=where), Mentions(), answers)
-    alone = [InformationGain(Names(name, where), Mentions(), answers) for name in NAMES]
+    envs = VectorInformationGain(games(where=where), MentionScorer(), answers)
+    alone = [InformationGain(Names(name, where), MentionScorer(), answers) for name in NAMES]
     envs.reset(seed=0)
     for env in alone:
         env.reset(seed=0)
@@ -55,7 +56,7 @@ def test_all_is_as_with_single_environments(where: str) -> None:
 
 
 def test_the_end_of_an_episode_in_the_same_step() -> None:
-    scorer = Mentions()
+    scorer = MentionScorer()
     envs = VectorInformationGain(games(AutoresetMode.SAME_STEP), scorer)
     envs.reset(seed=0)
     observations, rewards, terminations, _, infos = envs.step(("end", "tell"))
@@ -70,7 +71,7 @@ def test_the_end_of_an_episode_in_the_same_step() -> None:
 
 
 def test_environments_are_reset_by_a_mask() -> None:
-    envs = VectorInformationGain(games(AutoresetMode.DISABLED), Mentions())
+    envs = VectorInformationGain(games(AutoresetMode.DISABLED), MentionScorer())
     envs.reset(seed=0)
     envs.step(("end", "tell"))
     envs.reset(options={"reset_mask": np.array([True, False])})
@@ -80,7 +81,7 @@ def test_environments_are_reset_by_a_mask() -> None:
 
 @pytest.mark.parametrize("first", ["end", "tell"])
 def test_an_environment_whose_masked_reset_failed_has_to_be_reset_again(first: str) -> None:
-    class Moody(Mentions):
+    class Moody(MentionScorer):
         fails = False
 
         def score(self, requests: Any) -> Any:
@@ -105,7 +106,7 @@ def test_an_environment_whose_masked_reset_failed_has_to_be_reset_again(first: s
 
 
 def test_a_step_whose_scorer_fails_is_repeated_without_a_second_move() -> None:
-    class Flaky(Mentions):
+    class Flaky(MentionScorer):
         def score(self, requests: Any) -> Any:
             beliefs = super().score(requests)
             if len(self.calls) == 2:
