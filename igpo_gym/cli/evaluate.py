@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +31,7 @@ from igpo_gym.cli.common import (
     tell_view,
 )
 from igpo_gym.cli.options import NO_OPTIONS, PANEL, configured, preset
-from igpo_gym.cli.recording import Recording, episodes_left, record
+from igpo_gym.cli.recording import SAMPLING, Recording, episodes_left, record
 from igpo_gym.config import EnvConfig, Names, shown
 from igpo_gym.errors import SpecError
 from igpo_gym.text import without_credentials
@@ -48,6 +48,21 @@ NOT_IN_CARDS = ("like", "config", "trust_imports", "out", "table", "budget", "es
 
 WITHOUT = ("order", "group_size")
 """The arguments of an environment that say which episodes there are, which an evaluation decides itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What is played, and where it is recorded."""
+
+    agent: str
+    sets: Mapping[str, EnvConfig]
+    """The environment of each set of questions, by its spec as records tell it."""
+    sampling: Sampling
+    episodes: int
+    """How many questions of each set."""
+    attempts: int
+    batch_size: int
+    out: Path
 
 
 def _from_card(context: typer.Context, file: Path | None) -> Path | None:
@@ -152,37 +167,17 @@ def evaluate(
     if out.exists() and not out.is_file():
         raise SpecError(f"{out} is a pipe or device, and the table is made of what is written: name a file")
     asked = measures(listed(metrics))
-    sets = _sets(questions, search)
+    configs = [replace(config, questions=spec, search=place) for spec, place in _sets(questions, search)]
+    sets = {shown(each)["questions"]: played_by(agent, each) for each in configs}
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
-    configs = [replace(config, questions=spec, search=place) for spec, place in sets]
-    played = [played_by(agent, each) for each in configs]
-    _check_questions(agent, played, () if clear_text else listed(metrics))
+    plan = Evaluation(agent, sets, sampling, episodes, attempts, batch_size, out)
+    _check_questions(plan, () if clear_text else listed(metrics))
     if estimate:
-        _estimate(agent, played, sampling, episodes, attempts, batch_size, out)
+        _estimate(plan)
         return
-    settings = {
-        **{
-            name: value
-            for name, value in shown(config).items()
-            if name not in (*NO_OPTIONS, *WITHOUT, "questions", "search")
-        },
-        "questions": [shown(each)["questions"] for each in configs],
-        "search": [shown(each)["search"] or "none" for each in configs],
-        "agent": without_credentials(agent),
-        "episodes": episodes,
-        "attempts": attempts,
-        "metrics": metrics,
-        "batch_size": batch_size,
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_tokens": max_tokens,
-        "seed": seed,
-    }
     begun = out.exists() and out.stat().st_size > 0
-    decided, wanted = _play(
-        agent, played, sampling, episodes, attempts, batch_size, out, asked, clear_text, meter
-    )
-    scores, missing = _scores(out, wanted, asked, settings["questions"])
+    decided, wanted = _play(plan, asked, clear_text, meter)
+    scores, missing = _scores(plan, wanted, asked)
     if not scores.sets:
         raise SpecError("no episode was played: the agent, or the scorer, cannot read the prompts")
     _print(scores)
@@ -194,7 +189,7 @@ def evaluate(
         decided["earlier_packages"] = earlier
         console.print("episodes that were there before were played with other versions of packages")
     told = tables.as_json(scores) | {"left_out": missing}
-    card.write_card(card.card_of(out), settings, decided, told)
+    card.write_card(card.card_of(out), _settings(config, plan, metrics), decided, told)
     console.print(f"card: {card.card_of(out)}", markup=False)
     tell_view(out)
     if like is not None:
@@ -218,7 +213,7 @@ def _sets(questions: Sequence[str], search: Sequence[str] | None) -> list[tuple[
     return list(zip(specs, places * len(specs) if len(places) == 1 else places, strict=True))
 
 
-def _check_questions(agent: str, configs: Sequence[EnvConfig], metrics: Sequence[str]) -> None:
+def _check_questions(plan: Evaluation, metrics: Sequence[str]) -> None:
     """Raise what is wrong with any set of questions, before anything else is loaded.
 
     ``metrics`` are those that records of protected questions have to tell, since they hold no texts.
@@ -229,87 +224,94 @@ def _check_questions(agent: str, configs: Sequence[EnvConfig], metrics: Sequence
     from igpo_gym.tools.evidence import GOLD_EVIDENCE
 
     with console.status("loading questions"):
-        for config in configs:
+        for config in plan.sets.values():
             question_set = resolve_questions(config.questions)
             if any(question.protected for question in question_set.questions):
                 for metric in metrics:
                     require_recorded(metric, question_set.name)
             if config.tools == GOLD_EVIDENCE:
-                require_evidence(without_credentials(agent), question_set)
+                require_evidence(without_credentials(plan.agent), question_set)
 
 
-def _estimate(
-    agent: str,
-    configs: Sequence[EnvConfig],
-    sampling: Sampling,
-    episodes: int,
-    attempts: int,
-    batch_size: int,
-    out: Path,
-) -> None:
+def _settings(config: EnvConfig, plan: Evaluation, metrics: str) -> dict[str, Any]:
+    """The options of the command as a card holds them; ``config`` is what all sets have in common."""
+    own = (*NO_OPTIONS, *WITHOUT, "questions", "search")
+    return {
+        **{name: value for name, value in shown(config).items() if name not in own},
+        "questions": list(plan.sets),
+        "search": [shown(each)["search"] or "none" for each in plan.sets.values()],
+        "agent": without_credentials(plan.agent),
+        "episodes": plan.episodes,
+        "attempts": plan.attempts,
+        "metrics": metrics,
+        "batch_size": plan.batch_size,
+        **{name: getattr(plan.sampling, name) for name in SAMPLING},
+    }
+
+
+def _estimate(plan: Evaluation) -> None:
     """Tell what the episodes will take that the file does not have; nothing is written."""
     from igpo_gym.agents.rollouts.estimates import SECONDS, estimated, together
     from igpo_gym.agents.rollouts.records import recorded
 
-    names = [shown(config)["questions"] for config in configs]
     found, left = [], []
-    for name, config in zip(names, configs, strict=True):
+    for name, config in plan.sets.items():
         question_set, engine = assemble(config)
-        policy = make_policy(agent, question_set, engine, sampling)
-        chosen = question_set.questions[:episodes]
-        recording = Recording.of(config, question_set, agent, sampling)
+        policy = make_policy(plan.agent, question_set, engine, plan.sampling)
+        chosen = question_set.questions[: plan.episodes]
+        recording = Recording.of(config, question_set, plan.agent, plan.sampling)
         settings = recording.settings | recording.fingerprints
-        done = recorded(out, settings, recording.fingerprints, [each for each in names if each != name])
-        work = episodes_left(engine, policy, chosen, done, batch_size, attempts)
-        left.append((work.left, work.what if len(names) == 1 else f"episodes of {name}"))
+        done = recorded(plan.out, settings, recording.fingerprints, plan.sets.keys() - {name})
+        work = episodes_left(engine, policy, chosen, done, plan.batch_size, plan.attempts)
+        left.append((work.left, work.what if len(plan.sets) == 1 else f"episodes of {name}"))
         if work.left:
-            found.append(estimated([work], SECONDS / len(configs)))
+            found.append(estimated([work], SECONDS / len(plan.sets)))
     tell_forecast(together(found), *left)
 
 
 def _play(
-    agent: str,
-    configs: Sequence[EnvConfig],
-    sampling: Any,
-    episodes: int,
-    attempts: int,
-    batch_size: int,
-    out: Path,
-    asked: Sequence[Measure],
-    clear_text: bool,
-    meter: Meter,
+    plan: Evaluation, asked: Sequence[Measure], clear_text: bool, meter: Meter
 ) -> tuple[dict[str, Any], set[tuple[str, str, int]]]:
     """Play all sets into the file; returns what decides the figures, and which episodes are asked for."""
     from igpo_gym.benchmark.evaluation.card import decided_by, set_facts
     from igpo_gym.specs import asks_for
 
-    names = [shown(config)["questions"] for config in configs]
-    alone = asks_for("policy", agent, "questions")  # such an agent is made anew for each set
+    alone = asks_for("policy", plan.agent, "questions")  # such an agent is made anew for each set
     policy: Policy | None = None
     decided: dict[str, Any] = {}
     facts: dict[str, Any] = {}
     wanted: set[tuple[str, str, int]] = set()
-    for name, config in zip(names, configs, strict=True):
-        if len(configs) > 1:
+    for name, config in plan.sets.items():
+        if len(plan.sets) > 1:
             console.print(name, markup=False)
         question_set, engine = assemble(config)
         if policy is None or alone:
-            policy = make_policy(agent, question_set, engine, sampling)
-        recording = Recording.of(config, question_set, agent, sampling)
+            policy = make_policy(plan.agent, question_set, engine, plan.sampling)
+        recording = Recording.of(config, question_set, plan.agent, plan.sampling)
         prints = dict(recording.fingerprints)
         agent_fingerprint = prints.pop("agent_fingerprint")
         facts[name] = set_facts(question_set, engine, prints)
         decided = decided_by(engine, policy, agent_fingerprint, asked, facts)
-        chosen = question_set.questions[:episodes]
-        others = [other for other in names if other != name]
-        record(engine, policy, chosen, out, recording, batch_size, attempts, clear_text, others, meter=meter)
+        chosen = question_set.questions[: plan.episodes]
+        record(
+            engine,
+            policy,
+            chosen,
+            plan.out,
+            recording,
+            plan.batch_size,
+            plan.attempts,
+            clear_text,
+            plan.sets.keys() - {name},
+            meter=meter,
+        )
         tell_cache(engine.facts())
-        wanted |= {(name, question.id, attempt) for question in chosen for attempt in range(attempts)}
+        wanted |= {(name, question.id, attempt) for question in chosen for attempt in range(plan.attempts)}
     return decided, wanted
 
 
 def _scores(
-    out: Path, wanted: set[tuple[str, str, int]], asked: Sequence[Measure], order: Sequence[str]
+    plan: Evaluation, wanted: set[tuple[str, str, int]], asked: Sequence[Measure]
 ) -> tuple[Scores, int]:
     """The table, and how many episodes are not in it: they were aborted before their first turn."""
     from igpo_gym.agents.rollouts.records import read_recordings, set_of
@@ -318,15 +320,15 @@ def _scores(
     missing = set(wanted)
 
     def found() -> Iterator[tuple[str, Episode]]:
-        for settings, episode in read_recordings(out):
+        for settings, episode in read_recordings(plan.out):
             place = (set_of(settings), episode.question.id, episode.attempt)
             if place in wanted:
                 if place not in missing:
-                    raise ValueError(f"{out}: attempt {place[2]} at {place[1]!r} stands there twice")
+                    raise ValueError(f"{plan.out}: attempt {place[2]} at {place[1]!r} stands there twice")
                 missing.remove(place)
                 yield place[0], episode
 
-    return tabulate(found(), asked, order), len(missing)
+    return tabulate(found(), asked, list(plan.sets)), len(missing)
 
 
 def _print(scores: Scores) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from igpo_gym.agents.rollouts.summary import Values
 from igpo_gym.benchmark.evaluation.measures import Measure
 from igpo_gym.benchmark.report import Cell, Table, csv_text, json_text, markdown_table
 from igpo_gym.episode import EndReason, Episode
@@ -56,14 +57,6 @@ class Scores:
         ]
 
 
-@dataclass(slots=True)
-class _Values:
-    """The values of one measure, with the question of each."""
-
-    values: list[float] = field(default_factory=list)
-    questions: list[str] = field(default_factory=list)
-
-
 def tabulate(
     recordings: Iterable[tuple[str, Episode]], measures: Sequence[Measure], order: Sequence[str] = ()
 ) -> Scores:
@@ -78,7 +71,7 @@ def tabulate(
     >>> tabulate([("mine", made)], usual()).sets[0].estimates["em"]
     Estimate(value=0.0, low=nan, high=nan, units=1)
     """
-    found: dict[tuple[str, str], dict[str, _Values]] = {}
+    found: dict[tuple[str, str], dict[str, Values]] = {}
     episodes: dict[tuple[str, str], list[str]] = {}
     for name, episode in recordings:
         row = name, episode.question.source
@@ -87,9 +80,7 @@ def tabulate(
         for measure in measures:
             value = measure.value(episode)
             if value is not None:
-                known = values.setdefault(measure.name, _Values())
-                known.values.append(value)
-                known.questions.append(episode.question.id)
+                values.setdefault(measure.name, Values()).add(value, episode.question.id)
     sets = tuple(
         SetScores(
             label,
