@@ -204,7 +204,7 @@ class _Service(Generic[A, B]):
                 raise RuntimeError(f"{len(answers)} answers to {len(asked)} questions")
         except BaseException as error:  # whatever it is, nobody may wait for ever
             if len(batch) == 1:
-                batch[0].promise.set_exception(error)
+                batch[0].promise.set_exception(_told(error))
             else:
                 for order in batch:
                     self._fulfil([order])
@@ -225,6 +225,15 @@ class _Service(Generic[A, B]):
         for order in left:
             if order.promise.set_running_or_notify_cancel():
                 order.promise.set_exception(self.closed())
+
+
+def _told(error: BaseException) -> BaseException:
+    """The error as a promise can hold it: asyncio lets whoever awaits a StopIteration wait for ever."""
+    if not isinstance(error, StopIteration):
+        return error
+    raised = RuntimeError("a StopIteration was raised, which no promise can hold")
+    raised.__cause__ = error
+    return raised
 
 
 _POLL = 0.1

@@ -637,8 +637,10 @@ class Episode:
     def branched(self, turn: int, attempt: int) -> Episode:
         """A running episode that goes on from how this one was after ``turn`` turns, as another attempt.
 
-        What was measured and paid until then stays. Raises ValueError for a turn from which nothing goes on.
+        What was measured and paid until then stays, and which states were not read. Raises ValueError for a
+        turn from which nothing goes on.
         """
+        unread = [state for state in self.extra.get(UNREAD, ()) if state <= turn]
         if not 0 <= turn < len(self.turns) + (not self.done):
             raise ValueError(f"nothing goes on after {turn} turns of an episode of {len(self.turns)} turns")
         return replace(
@@ -651,7 +653,7 @@ class Episode:
             end=None,
             attempt=attempt,
             branch=Branch(self.attempt, turn),
-            extra={},
+            extra={UNREAD: unread} if unread else {},
         )
 
     def until(self, turn: int) -> Episode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import threading
@@ -95,6 +96,20 @@ def test_what_cannot_be_asked_or_answered_is_its_callers_error_alone() -> None:
         with pytest.raises(RuntimeError, match="0 answers to 1 questions"):
             batches.place([13]).result(PATIENCE)
         assert batches.place([2]).result(PATIENCE) == [2]
+
+
+def test_a_stop_iteration_reaches_who_awaits_it() -> None:
+    """asyncio takes one for the end of a coroutine, and lets whoever awaits the promise wait for ever."""
+
+    def answer(asked: Sequence[int]) -> Sequence[int]:
+        return [next(iter([]))]
+
+    async def ask(batches: Batches[int, int]) -> None:
+        await asyncio.wait_for(asyncio.wrap_future(batches.place([1])), PATIENCE)
+
+    with Batches(answer) as batches, pytest.raises(RuntimeError, match="StopIteration") as told:
+        asyncio.run(ask(batches))
+    assert isinstance(told.value.__cause__, StopIteration)
 
 
 def test_orders_of_one_that_nobody_holds_any_more_are_told() -> None:

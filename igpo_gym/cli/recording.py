@@ -88,7 +88,7 @@ def record(
 
     settings, fingerprints = recording.settings | recording.fingerprints, recording.fingerprints
     meter = meter or Meter()
-    meter.watch(policy, engine.scorer, engine.reference)
+    meter.watch(policy, engine.scorer, engine.reference, engine.policy)
     with RolloutFile(out, settings, fingerprints, engine.reward, others, clear_text=clear_text) as file:
         size = branching.leaves(group_size) if branching else group_size
         wanted = {(question.id, attempt) for question in questions for attempt in range(size)}
@@ -151,5 +151,5 @@ def episodes_left(
         question for question in questions for place in range(group_size) if (question.id, place) not in done
     ]
     meter = Meter()
-    meter.watch(policy, engine.scorer, engine.reference)
+    meter.watch(policy, engine.scorer, engine.reference, engine.policy)
     return Work("episodes", len(left), played(engine, policy, left, batch_size, meter), meter)

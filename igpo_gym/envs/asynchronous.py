@@ -196,7 +196,7 @@ class AsyncSearchQA:
         self._busy = True
         try:
             return await answered(promise)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where its loop ended before it
             # What has begun goes on in its thread, and whether it happened nobody can tell any more.
             if not promise.cancel() and not asked.begins:
                 self._env.episode = None
@@ -209,7 +209,7 @@ async def answered(promise: Future[list[T]]) -> T:
     """The one answer of an order. Canceled, it takes the order back where its batch has not begun."""
     try:
         (answer,) = await asyncio.wrap_future(promise)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):
         promise.cancel()
         raise
     return answer

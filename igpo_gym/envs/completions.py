@@ -30,7 +30,7 @@ class Completions:
     """
 
     engine: Engine
-    """The rules; its own reward and models are not used."""
+    """The rules; its own reward, models and judge are not used."""
     policy: Policy
     completions: int = 8
     """How many a state."""
@@ -57,7 +57,7 @@ class Completions:
             for place in running
             for number in range(self.completions)
         ]
-        engine = replace(self.engine, reward=NOTHING, scorer=None, reference=None, policy=None)
+        engine = replace(self.engine, reward=NOTHING, scorer=None, reference=None, policy=None, judge=None)
         for start in range(0, len(copies), self.batch_size):
             playing = copies[start : start + self.batch_size]
             while playing:

@@ -81,6 +81,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         """The running (or just ended) episode of each environment; empty before the first reset."""
         self._seeds: list[int] = []
         self._places = [0] * num_envs
+        self._forked = 0
+        """How often an episode was forked since all were reset."""
 
     # A loop of training asks for neither, and both hold a space with a generator for each environment.
     # Gymnasium declares attributes; the type checker takes no property in the place of one.
@@ -114,6 +116,7 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         self.engine.start(list(fresh.values()))
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._seeds, self._places = seeds, places
+        self._forked = 0 if mask.all() else self._forked
         self._install(fresh)
         return self._observations(), columns(self._infos({}, fresh, facts), self.num_envs)
 
@@ -187,20 +190,21 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             raise ResetNeeded(f"the episode of environment {source} has ended: fork it before its last step")
         facts = self.engine.facts()
         branch = branch.fork()
-        attempts = [each.attempt for each in self.episodes if each.question.id == branch.question.id]
-        branch.attempt = max(attempts) + 1  # so that a policy that draws by it says something else
+        self._forked += 1  # a number of its own, so that a policy that draws by it says something else
+        size = self.config.group_size  # the attempts of a group have the numbers below it
+        branch.attempt = self._forked * size + branch.attempt % size
         self.episodes[place] = branch
         return self._observations(), columns([(place, self._info(branch, facts))], self.num_envs)
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
         """Whatever is raised within, the environments then go on from where they were before."""
-        before = list(self.episodes), list(self._seeds), list(self._places)
+        before = list(self.episodes), list(self._seeds), list(self._places), self._forked
         try:
             with undone_on_error(self.episodes):
                 yield
         except BaseException:
-            self.episodes, self._seeds, self._places = before
+            self.episodes, self._seeds, self._places, self._forked = before
             raise
 
     def render(self) -> tuple[str | Picture, ...] | None:

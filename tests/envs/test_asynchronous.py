@@ -244,6 +244,25 @@ def test_canceled_later_the_episode_is_dropped(settings: dict[str, Any], scorer:
         asyncio.run(play(env))
 
 
+def test_a_coroutine_that_is_closed_is_canceled(settings: dict[str, Any], scorer: Gated) -> None:
+    """As where its event loop ends before it."""
+
+    async def play(env: AsyncSearchQA) -> None:
+        await env.reset(seed=0)
+        scorer.gate.clear()
+        scorer.busy.clear()
+        step = env.step(MESSAGES[0])
+        step.send(None)  # it waits for the answer
+        assert await asyncio.to_thread(scorer.busy.wait, PATIENCE)
+        step.close()
+        scorer.gate.set()
+        assert env.episode is None
+        assert (await env.reset(seed=1))[1]["turn"] == 0
+
+    with AsyncSearchQA(**settings) as env:
+        asyncio.run(play(env))
+
+
 def test_a_timeout_is_a_cancellation(settings: dict[str, Any], scorer: Gated) -> None:
     async def play(env: AsyncSearchQA) -> None:
         await env.reset(seed=0)

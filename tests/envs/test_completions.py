@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from igpo_gym.agents.policies.scripted import ScriptedAgent
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs import SearchQAEnv
 from igpo_gym.envs.completions import FIRST_ATTEMPT, Completions
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Episode
@@ -46,6 +48,24 @@ def test_the_value_is_the_mean_f1_of_the_completions(engine: Engine, scorer: Men
     # In batches of three: the first episode's completions search before they answer, the second's do not.
     assert policy.batches == [3, 3, 3, 1, 2]
     assert (episodes, scorer.calls) == (before, calls)
+
+
+def test_completions_are_not_graded(question_set: QuestionSet) -> None:
+    class Judge:
+        graded = 0
+
+        def grade(self, questions: Sequence[str], *_: Sequence[Any]) -> list[str]:
+            self.graded += len(questions)
+            return ["correct"] * len(questions)
+
+    judge = Judge()
+    reward = "value-gain(completions=4) + judge"
+    env = SearchQAEnv(questions=question_set, policy=Counting(), judge=judge, reward=reward, scorer=None)
+    env.reset(seed=0)
+    env.step("<search>Danzig</search>")
+    assert judge.graded == 0
+    env.step("<answer>Danzig</answer>")
+    assert judge.graded == 1
 
 
 def test_completions_are_attempts_of_their_own(engine: Engine) -> None:

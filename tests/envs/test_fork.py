@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
@@ -105,6 +106,22 @@ def test_a_vector_environment_forks_into_a_place_that_has_ended(settings: dict[s
     assert known(envs.episodes[0]) == unbranched(settings, SEARCH, *OTHER)
     assert known(envs.episodes[1]) == unbranched(settings, SEARCH, *OTHER[:2], ONE[1])
     assert known(envs.episodes[2]) == unbranched(settings, SEARCH, *OTHER[:2], "<search>Danzig</search>")
+
+
+def test_a_fork_never_has_the_number_of_an_earlier_one(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(2, **settings, autoreset_mode="Disabled")
+    numbers = []
+    for _ in range(2):
+        envs.reset(options={"question_id": ["q-birth", "q-river"]})
+        seen = []
+        for _ in range(3):
+            envs.step([SEARCH, "<answer>Odra</answer>"])
+            envs.fork(0, 1)
+            seen.append(envs.episodes[1].attempt)
+            mask = np.array([False, True])
+            envs.reset(options={"question_id": ["q-birth", "q-river"], "reset_mask": mask})
+        numbers.append(seen)
+    assert numbers == [[1, 2, 3]] * 2, "a reset of all begins anew"
 
 
 def test_a_wrong_fork_is_explained_and_changes_nothing(settings: dict[str, Any]) -> None:

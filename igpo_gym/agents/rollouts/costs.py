@@ -159,7 +159,7 @@ class Meter:
 
 
 def in_episode(episode: Episode) -> Spent:
-    """What an episode itself tells.
+    """What an episode itself tells; what a branch shares is told by the episode that it left.
 
     >>> from igpo_gym.episode import Question
     >>> from igpo_gym.protocols import TAGS
@@ -169,12 +169,14 @@ def in_episode(episode: Episode) -> Spent:
     """
     from igpo_gym.tools.searching import SEARCH, queries
 
-    actions = [turn.action for turn in episode.turns]
+    shared = 0 if episode.branch is None else episode.branch.turn
+    actions = [turn.action for turn in episode.turns[shared:]]
     calls = [call for action in actions if isinstance(action, ToolCalls) for call in action.calls]
     others = sum(call.tool != SEARCH.name for call in calls)
     searches = sum(len(queries(action)) for action in actions) + others
-    verdicts = sum(values.get("judge") is not None for values in episode.measured)
-    return Spent(messages=len(episode.turns), searches=searches, verdicts=verdicts)
+    measured = episode.measured[0 if episode.branch is None else shared + 1 :]
+    verdicts = sum(values.get("judge") is not None for values in measured)
+    return Spent(messages=len(actions), searches=searches, verdicts=verdicts)
 
 
 def told(spent: Spent) -> str:

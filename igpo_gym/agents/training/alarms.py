@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from igpo_gym.agents.training.logs import Metrics
-from igpo_gym.agents.training.metrics import answer_named
+from igpo_gym.agents.training.metrics import answer_named, texts_of
 from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.episode import Episode
 from igpo_gym.rewards import RewardFunction, split
@@ -52,18 +52,19 @@ class Alarm:
 def paid_metrics(episodes: Sequence[Episode], reward: RewardFunction) -> Metrics:
     """What gains were paid for, as means over ended episodes.
 
-    ``gain_moved`` is the sum of the sizes of all gains of an episode; ``gain_without_new`` the sum of those
-    of turns that brought no passage that the episode had not seen, ``gain_seen`` of those that brought
-    passages and none but such. ``leaked_queries`` is the share of searches' queries that name a gold answer
-    before the question or any passage had named it.
+    ``gain_moved`` is the sum of the sizes of all gains of an episode but that of its last turn, where a
+    potential is closed; ``gain_without_new`` the sum of those of turns that brought no text that the episode
+    had not seen, ``gain_seen`` of those that brought texts and none but such. A text is what a passage shows,
+    or what a tool says. ``leaked_queries`` is the share of searches' queries that name a gold answer before
+    the question or any text had named it.
     """
     moved = without_new = seen = 0.0
     leaks: list[bool] = []
     for episode in episodes:
         known: set[str] = set()
-        gains = (*split(episode, reward).gains, None)  # the last turn may have none
+        gains = (*split(episode, reward).gains[: len(episode.turns) - 1], None)
         for turn, gain, named in zip(episode.turns, gains, answer_named(episode), strict=False):
-            found = {passage.id for passage in turn.passages}
+            found = set(texts_of(turn))
             if not found - known:
                 without_new += gain or 0.0
                 seen += (gain or 0.0) if found else 0.0
@@ -130,7 +131,7 @@ ALARMS = (
         "gain_without_new",
         _share("gain_without_new"),
         0.25,
-        "turns that find no new passage earn a part of the gains: look at what they write",
+        "turns that find nothing new earn a part of the gains: look at what they write",
     ),
     Alarm(
         "gain_seen",

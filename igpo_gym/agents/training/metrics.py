@@ -10,7 +10,7 @@ import numpy as np
 from igpo_gym.agents.rollouts.summary import summarize
 from igpo_gym.agents.training.logs import Metrics
 from igpo_gym.data.metrics import cover_exact_match, normalize
-from igpo_gym.episode import Answer, EndReason, Episode, Invalid
+from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Turn, distinct
 from igpo_gym.protocols import TAGS, TextProtocol, reply_beginning
 
 
@@ -22,9 +22,9 @@ def episode_metrics(episodes: Sequence[Episode], protocol: TextProtocol = TAGS) 
     the belief from the prompt to the end, in probability). ``end_*`` are the shares of episodes by why they
     ended, such as ``end_turns_exhausted`` (see :class:`igpo_gym.episode.EndReason`). Of all turns, the shares
     that are ``invalid``, and in which the agent ``guessed``: named a gold answer in a message that does not
-    answer, before the question or any passage had named it. Such a guess raises a belief that reads the
-    agent's words, and finds nothing. ``forged`` is the share in which the agent wrote a reply of the
-    environment's itself: the beginning of a block that only replies have, in ``protocol`` or another.
+    answer, before the question or anything that was read had named it. Such a guess raises a belief that
+    reads the agent's words, and finds nothing. ``forged`` is the share in which the agent wrote a reply of
+    the environment's itself: the beginning of a block that only replies have, in ``protocol`` or another.
     """
     reply = reply_beginning(protocol)
     ends = [episode.end for episode in episodes]
@@ -72,7 +72,7 @@ def hop_metrics(episodes: Sequence[Episode]) -> Metrics:
 
 
 def answer_named(episode: Episode) -> Iterator[bool]:
-    """Before each turn, whether the question and the passages so far name a gold answer.
+    """Before each turn, whether the question and what was read so far name a gold answer.
 
     Each text is normalized once. An answer may begin in one text and end in the next.
 
@@ -90,7 +90,14 @@ def answer_named(episode: Episode) -> Iterator[bool]:
             read += f"{words} "
             named = any(answer in read for answer in answers)
         yield named
-        text = "\n".join(f"{passage.title} {passage.text}" for passage in turn.passages)
+        text = "\n".join(texts_of(turn))
+
+
+def texts_of(turn: Turn) -> list[str]:
+    """What a turn brought to read: of each call what the tool said in words, or else its passages."""
+    worded = [result.text for result in turn.results if result.text]
+    found = distinct(tuple(each for result in turn.results if not result.text for each in result.passages))
+    return worded + [f"{passage.title} {passage.text}" for passage in found]
 
 
 def outage_share(episodes: Sequence[Episode]) -> float:

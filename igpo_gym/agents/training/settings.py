@@ -208,12 +208,20 @@ class Settings(EnvConfig):
             raise SpecError(
                 f"reward {self.reward!r} needs a scorer, and scorer is none; policy is the default"
             )
-        where = None if self.branch is None else Branching.parse(self.branch).where
-        if no_scorer and where == "belief":
+        branching = None if self.branch is None else Branching.parse(self.branch)
+        if no_scorer and branching is not None and branching.where == "belief":
             raise SpecError("branches by belief need a scorer, and scorer is none; policy is the default")
         if self.curriculum and not estimator.curriculum:
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
-        if self.group_size == 1 and estimator.groupwise:
+        for _, term in paid.terms:
+            name, given = term.made_of or ("", {})
+            if name == "shaping" and float(given.get("gamma", 1.0)) != self.gamma:
+                raise SpecError(
+                    f"{term.name} is harmless with the discount of the returns alone: write "
+                    f"potential(gamma={self.gamma:g}), or shaping(gamma={self.gamma:g}) in a sum"
+                )
+        leaves = branching.leaves(self.group_size) if branching else self.group_size
+        if leaves == 1 and estimator.groupwise:
             alone = ", ".join(each for each in names("estimator") if not resolve_estimator(each).groupwise)
             raise SpecError(
                 f"with group_size 1 no group can be compared, and {self.advantages} compares the rollouts of "

@@ -24,6 +24,7 @@ from igpo_gym.episode import (
     Invalid,
     Passage,
     Question,
+    ToolCall,
     ToolCalls,
     ToolResult,
     Turn,
@@ -72,6 +73,38 @@ def test_what_gains_were_paid_for_by_hand() -> None:
             "leaked_queries": 0.0,
         }
     )
+
+
+def test_a_text_is_new_that_was_shown_in_part_before_or_is_said_by_a_tool() -> None:
+    part, whole = Passage("drum", "The Tin Drum", "A novel."), DRUM
+    opened = ToolResult("The Tin Drum (page 1 of 1)\n" + whole.text, ((whole,),))
+    action = ToolCalls((ToolCall("open", {"document": "The Tin Drum"}),))
+    page = Turn("<open>The Tin Drum</open>", action, results=(opened,))
+    word = Turn("<say>x</say>", action, results=(ToolResult("It was Grass."),))
+    found = paid_metrics([played([searched("drum", part), page, word], [0.1, 0.5, 0.2])], IGPO)
+    assert (found["gain_moved"], found["gain_without_new"]) == (pytest.approx(0.8), 0.0)
+    again = paid_metrics([played([searched("drum", whole), page, page, word, word], [0.1] * 5)], IGPO)
+    assert again["gain_seen"] == again["gain_without_new"] == pytest.approx(0.2)
+
+
+def test_what_closes_a_potential_hides_no_hack() -> None:
+    """What an agent wrote into its belief is taken back at the end, and was paid all the same."""
+    hack = [Turn("It is Grass.", Invalid("no action")), Turn("It is Grass.", Invalid("no action"))]
+    episode = played(hack, [0.4, 0.4])
+    episode.rewards[-1]["gain"] = -0.9
+    closing = replace(
+        IGPO, terms=tuple((weight, replace(term, last_turn=True)) for weight, term in IGPO.terms)
+    )
+    found = paid_metrics([episode], closing)
+    assert found["gain_without_new"] == found["gain_moved"] == pytest.approx(0.8)
+
+
+def test_who_names_what_a_tool_has_said_does_not_guess() -> None:
+    action = ToolCalls((ToolCall("ask", {"text": "Who?"}),))
+    asked = Turn("<ask>Who?</ask>", action, results=(ToolResult("It was Günter Grass."),))
+    told = Turn("It was Günter Grass, so", Invalid("no action"))
+    assert episode_metrics([played([asked, told], [0.0, 0.0])])["guessed"] == 0.0
+    assert episode_metrics([played([told, asked], [0.0, 0.0])])["guessed"] == pytest.approx(1 / 3)
 
 
 def test_a_query_leaks_the_answer_until_a_document_has_it() -> None:

@@ -72,6 +72,7 @@ def test_when_a_scorer_is_refreshed() -> None:
 
 def test_a_group_of_one_is_enough_where_groups_are_not_compared() -> None:
     assert Settings(group_size=1, advantages="rebn").group_size == 1
+    assert Settings(group_size=1, branch="even:2").group_size == 1  # its branches are compared
 
 
 def test_a_run_takes_what_it_can_write_down() -> None:
@@ -87,3 +88,11 @@ def test_the_environment_of_a_run_is_described_by_its_fields() -> None:
     settings = Settings(top_k=5, on_limit="answer", group_size=2)
     expected = EnvConfig(top_k=5, on_limit="answer", group_size=2, scorer="policy")
     assert settings.environment == expected
+
+
+def test_a_potential_has_the_discount_of_the_returns() -> None:
+    for reward in ("potential", "shaping + f1", "potential(gamma=0.5)"):
+        with pytest.raises(SpecError, match=r"write potential\(gamma=0\.9\)"):
+            Settings(reward=reward, gamma=0.9, advantages="rebn")
+    for gamma, reward in ((0.9, "potential(gamma=0.9)"), (1.0, "potential"), (0.9, "igpo")):
+        assert Settings(reward=reward, gamma=gamma, advantages="rebn").gamma == gamma
