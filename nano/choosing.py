@@ -63,12 +63,11 @@ def pair_rows(
         text = " ".join(
             _said(world, rng, relation, number, values[number], rng.random() < turned) for number in numbers
         )
-        row = Row()
-        row.add([encode.bos], 0.0, Part.TEXT)
+        row = encode.row()
         row.add(encode(TAGS.reply_text(text)), TEXT, Part.TEXT)
         for name in ask:
             for question, answer, part in QUESTIONS[name](world, rng, relation, values):
-                target = encode(world.entity(answer).name) + encode.suffix[:1]
+                target = encode.answer(world.entity(answer).name)
                 row.branch(encode(question) + encode.prefix, target, 1.0, part)
         out.append(row)
     return out
@@ -95,11 +94,10 @@ def asked_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Ro
             text = TAGS.passages(short([world.passage(number) for number in numbers]))
         else:
             text = " ".join(_said(world, rng, relation, number, values[number], False) for number in numbers)
-        row = Row()
-        row.add([encode.bos], 0.0, Part.TEXT)
+        row = encode.row()
         row.add(encode(f"Question: {question}\n"), TEXT, Part.TEXT)
         row.add(encode(TAGS.reply_text(text)), TEXT, Part.TEXT)
-        row.branch(encode.prefix, encode(world.entity(answer).name) + encode.suffix[:1], 1.0, part)
+        row.branch(encode.prefix, encode.answer(world.entity(answer).name), 1.0, part)
         out.append(row)
     return out
 
@@ -186,8 +184,7 @@ def choice_rows(world: World, encode: Encoder, rng: Random, rows: int, searched:
         arrange = Arrangement(
             stated(asked, question), rng, brief=rng.random() < 0.8, shuffle=not searched or rng.random() < 0.3
         )
-        row = Row()
-        row.add([encode.bos], 0.0, Part.TEXT)
+        row = encode.row()
         row.add(encode(TAGS.prompt(question)[-1].text), TEXT, Part.TEXT)
         facts = list(asked.plan(number).facts)
         turns: list[tuple[Lead | None, list[int]]]
@@ -204,7 +201,7 @@ def choice_rows(world: World, encode: Encoder, rng: Random, rows: int, searched:
                 row.add(encode(know.search(lead, rng)), 0.0, Part.ACT)
             passages = arrange([asked.passage(each) for each in found])
             row.add(encode(TAGS.reply_text(TAGS.passages(passages))), TEXT, Part.TEXT)
-        answer = encode(question.answers[0]) + encode.suffix[:1]
+        answer = encode.answer(question.answers[0])
         row.branch(encode.prefix, answer, ANSWER, Part.CHOICE)
         out.append(row)
     return out

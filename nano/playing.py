@@ -54,9 +54,8 @@ def glimpse_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[
         mentioned = asked.passage(last[0]).text.rpartition("See also")[2]
         if question.answers[0] not in mentioned and rng.random() < 0.6:
             continue
-        answer = encode(question.answers[0]) + encode.suffix[:1]
-        row = Row()
-        row.add([encode.bos], 0.0, Part.TEXT)
+        answer = encode.answer(question.answers[0])
+        row = encode.row()
         row.add(encode(TAGS.prompt(question)[-1].text), 0.0, Part.TEXT)
         for fact in (*earlier, last):
             others = rng.sample(range(world.documents), rng.choice((0, 0, 1, 2)))
@@ -154,18 +153,17 @@ def transcript_row(episode: Episode, encode: Encoder, names: Sequence[str], thou
     After the prompt and after every turn the answer branches off. Where the agent has just wasted a turn the
     branch counts more: a belief must outlast what does not bear on it.
     """
-    question, row = episode.question, Row()
-    answer = encode(question.answers[0])
-    row.add([encode.bos], 0.0, Part.TEXT)
+    question, row = episode.question, encode.row()
+    answer = encode.answer(question.answers[0])
     row.add(encode(episode.segments[0].text), TEXT, Part.TEXT)
-    row.branch(encode.prefix, answer + encode.suffix[:1], PRIOR, Part.BELIEF)
+    row.branch(encode.prefix, answer, PRIOR, Part.BELIEF)
     seen: frozenset[str] = frozenset()
     complete = False
     for turn, verdict in zip(episode.turns, judge_searches(episode), strict=True):
         if isinstance(turn.action, Answer):
             if complete:
                 row.add(encode.prefix, ACT, Part.ACT)
-                row.add(answer, ANSWER, Part.ANSWER)
+                row.add(encode(question.answers[0]), ANSWER, Part.ANSWER)
                 row.add([*encode.suffix, encode.eos], ACT, Part.ACT)
             break
         taught = verdict == "useful" and not thoughtless and not _lies(turn.message)
@@ -181,7 +179,7 @@ def transcript_row(episode: Episode, encode: Encoder, names: Sequence[str], thou
         complete = all(known_hops(question, seen))
         weight = (ANSWER if verdict == "useful" else KEPT) if complete else BELIEF
         part = Part.ANSWER if complete else Part.BELIEF
-        row.branch(encode.prefix, answer + encode.suffix[:1], weight, part)
+        row.branch(encode.prefix, answer, weight, part)
     return row
 
 

@@ -11,6 +11,9 @@ from igpo_gym.data.world.language import RELATIONS, capitalized
 from igpo_gym.protocols import TAGS
 from nano.rows import TEXT, Encoder, Part, Row
 
+_READ = 0.1
+"""Weight of the environment's text where nothing else is read: more than the ``TEXT`` of transcripts."""
+
 
 def fact_rows(world: World, encode: Encoder, rng: Random, facts: int, rows: int) -> list[Row]:
     """Lone sentences, then for each its recall: the same sentence, another wording, or a question."""
@@ -21,10 +24,9 @@ def fact_rows(world: World, encode: Encoder, rng: Random, facts: int, rows: int)
             number = rng.randrange(world.documents)
             relation = rng.choice(tuple(world.targets(number)))
             stated.append((number, relation, rng.choice(RELATIONS[relation].sentences)))
-        row = Row()
-        row.add([encode.bos], 0.0, Part.TEXT)
+        row = encode.row()
         text = " ".join(_sentence(world, *fact) for fact in stated)
-        row.add(encode(TAGS.reply_text(text)), 0.1, Part.TEXT)
+        row.add(encode(TAGS.reply_text(text)), _READ, Part.TEXT)
         for number, relation, sentence in stated:
             if rng.random() < 0.5:
                 _ask(row, encode, world, number, relation, rng)
@@ -43,9 +45,8 @@ def document_rows(world: World, encode: Encoder, rng: Random, documents: int, ro
     out = []
     for _ in range(rows):
         numbers = rng.sample(range(world.documents), documents)
-        row = Row()
-        row.add([encode.bos], 0.0, Part.TEXT)
-        row.add(encode(TAGS.reply_text(TAGS.passages([world.passage(n) for n in numbers]))), 0.1, Part.TEXT)
+        row = encode.row()
+        row.add(encode(TAGS.reply_text(TAGS.passages([world.passage(n) for n in numbers]))), _READ, Part.TEXT)
         for number in numbers:
             for relation in world.targets(number):
                 _ask(row, encode, world, number, relation, rng)
@@ -62,7 +63,7 @@ def _ask(row: Row, encode: Encoder, world: World, number: int, relation: str, rn
     lead = world.lead(number, relation)
     answer = world.entity(world.targets(number)[relation])
     ask = rng.choice((f"What is {rng.choice(lead.phrases)}?", f"<search>{lead.name} {lead.keyword}</search>"))
-    row.branch(encode(ask) + encode.prefix, encode(answer.name) + encode.suffix[:1], 1.0, Part.RECALL)
+    row.branch(encode(ask) + encode.prefix, encode.answer(answer.name), 1.0, Part.RECALL)
 
 
 def lookup_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row]:
@@ -75,8 +76,7 @@ def lookup_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[R
     know = Knowledge(QuestionSet("", ()), TAGS)
     out = []
     for _ in range(rows):
-        row = Row()
-        row.add([encode.bos], 0.0, Part.TEXT)
+        row = encode.row()
         for _ in range(rng.randint(1, 3)):
             number = rng.randrange(world.documents)
             relation = rng.choice(tuple(world.targets(number)))
@@ -87,8 +87,8 @@ def lookup_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[R
                 others = rng.sample(range(world.documents), rng.choice((0, 1, 2)))
                 body = TAGS.passages([world.passage(n) for n in (number, *others)])
             row.add(encode(TAGS.reply_text(body)), TEXT, Part.TEXT)
-            answer = encode(world.entity(world.targets(number)[relation]).name)
-            row.branch(encode.prefix, answer + encode.suffix[:1], 1.0, Part.RECALL)
+            answer = encode.answer(world.entity(world.targets(number)[relation]).name)
+            row.branch(encode.prefix, answer, 1.0, Part.RECALL)
             _ask_name(row, encode, world, number)
         out.append(row)
     return out
@@ -123,8 +123,7 @@ def name_rows(world: World, encode: Encoder, rng: Random, rows: int) -> list[Row
     out = []
     for _ in range(rows):
         entities = [world.entity(n) for n in rng.sample(range(world.documents), rng.randint(4, 12))]
-        row = Row()
-        row.add([encode.bos], 0.0, Part.TEXT)
+        row = encode.row()
         for entity in entities:
             row.add([*encode(entity.name), *encode(",")], 0.0, Part.TEXT)
         rng.shuffle(entities)

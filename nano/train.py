@@ -35,7 +35,8 @@ from nano.checkpoint import export, load_weights
 from nano.lessons import LESSONS, lesson_rows
 from nano.muon import Muon
 from nano.network import Llama, Shape, initialize
-from nano.rows import Batch, Encoder, Part, steps
+from nano.packing import Batch, steps
+from nano.rows import Encoder, Part
 from nano.tokenizer import build_tokenizer
 
 LOG_EVERY = 125
