@@ -14,7 +14,7 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import Belief, Branch, Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards import split
-from tests.conftest import QUESTIONS, Narrow, known, play
+from tests.conftest import QUESTIONS, MentionScorer, known, play
 
 SEARCHES = ("The Tin Drum novel", "Günter Grass writer", "river")
 
@@ -77,7 +77,7 @@ def test_branches_are_what_an_unbranched_episode_is(engine: Engine, mode: str, m
 
 def test_a_branch_knows_which_shared_states_were_not_read(engine: Engine) -> None:
     prompt = engine.begin(QUESTIONS[:1])[0].prompt_text
-    engine = replace(engine, scorer=Narrow(len(prompt)), measure="end")
+    engine = replace(engine, scorer=MentionScorer(len(prompt)), measure="end")
     (group,) = collect_groups(engine, Varied(), QUESTIONS[:1], 1, 3, Branching.parse("even:2"))
     assert [each.unread for each in group] == [{1, 2}] * 3
     assert [split(each, engine.reward).gains for each in group] == [(None, None)] * 3
