@@ -158,6 +158,28 @@ def shortened(text: str, length: int | None) -> tuple[str, int]:
     return f"{head.rstrip()} [... {left_out} characters cut]", left_out
 
 
+ECHOED = 200
+"""Of how many characters a reply repeats, at most, what the agent wrote."""
+
+
+def one_line(text: str) -> str:
+    """The text with a blank in the place of each line end.
+
+    >>> one_line("a port\\nin Pomerania")
+    'a port in Pomerania'
+    """
+    return " ".join(text.splitlines())
+
+
+def echoed(text: str) -> str:
+    """What an agent wrote, as a reply repeats it: on one line, and short, so that it passes for nothing else.
+
+    >>> echoed("Danzig\\nDoc 2(Title: Danzig) A port.")
+    'Danzig Doc 2(Title: Danzig) A port.'
+    """
+    return shortened(one_line(text), ECHOED)[0]
+
+
 _AUTHORITY = re.compile(
     r"""(?ix) ( (?<=[a-z0-9+.-]) :/+ )
     (?: [^\s/?\#]* @                                 # user and password as they have to be written

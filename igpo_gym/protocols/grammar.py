@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from igpo_gym.episode import Answer, ToolCall, ToolCalls
 from igpo_gym.numbers import finite_number
-from igpo_gym.text import neutralize, shortened, visible, well_formed
+from igpo_gym.text import echoed, neutralize, one_line, visible, well_formed
 from igpo_gym.tools.interface import ToolSpec
 
 Tools: TypeAlias = Sequence[ToolSpec]
@@ -21,9 +21,8 @@ MAX_VALUES, MAX_DEPTH = 1000, 16
 """How many JSON values the arguments of a call may hold, and how deeply nested: the check against a schema
 costs time and stack for each, and a runaway message may hold millions."""
 
-LONGEST_PROBLEM, LONGEST_NAME = 200, 40
-"""How many characters of what a schema says about a call reach the agent, for it may repeat the whole call,
-and how many of a name that the agent made up."""
+LONGEST_NAME = 40
+"""How many characters of a name that the agent made up reach it."""
 
 THINK, THOUGHT = "<think>", "</think>"
 
@@ -84,10 +83,11 @@ def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
     _check_values(arguments)
     cleaned = {name: _cleaned(value) for name, value in arguments.items()}
     if problem := tool.problem(cleaned):
-        raise ValueError(f"{tool.name}: {neutralize(shortened(problem, LONGEST_PROBLEM)[0])}")
+        raise ValueError(f"{tool.name}: {neutralize(echoed(problem))}")
     for name, value in cleaned.items():
         if value == "" or (isinstance(value, list) and (not value or "" in value)):
-            raise ValueError(f'"{neutralize(name[:LONGEST_NAME])}" of {tool.name} must not be empty')
+            shown = neutralize(one_line(name[:LONGEST_NAME]))
+            raise ValueError(f'"{shown}" of {tool.name} must not be empty')
     return ToolCall(tool.name, cleaned)
 
 

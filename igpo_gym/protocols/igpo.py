@@ -21,7 +21,7 @@ from igpo_gym.protocols.numbered import NOTICE, fair_length
 from igpo_gym.protocols.probe import ANSWER_PROBE, OPEN_PROBE
 from igpo_gym.protocols.protocol import ReplyLimits, Results, TextProtocol, unavailable
 from igpo_gym.protocols.tool_call import question_alone, without_tools
-from igpo_gym.text import neutralize, shortened
+from igpo_gym.text import echoed, neutralize, shortened
 from igpo_gym.tools.interface import ToolSpec
 from igpo_gym.tools.opening import OPEN
 from igpo_gym.tools.searching import SEARCH
@@ -187,11 +187,11 @@ def _heads(call: ToolCall, lists: int) -> list[dict[str, Any]]:
     if call.tool != SEARCH.name:
         return [_named(call)] * lists
     query = call.arguments["query"]
-    return [{"query": each} for each in ([query] if isinstance(query, str) else query)]
+    return [{"query": echoed(each)} for each in ([query] if isinstance(query, str) else query)]
 
 
 def _named(call: ToolCall) -> dict[str, Any]:
-    return {"url": call.arguments["document"]} if call.tool == OPEN.name else {"tool": call.tool}
+    return {"url": echoed(call.arguments["document"])} if call.tool == OPEN.name else {"tool": call.tool}
 
 
 def instructions(protocol: TextProtocol, date: str = "") -> str:

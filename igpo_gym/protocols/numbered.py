@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from igpo_gym.episode import Passage
-from igpo_gym.protocols.protocol import ReplyLimits, Results, words_of
+from igpo_gym.protocols.protocol import ReplyLimits, Results, unavailable
 from igpo_gym.text import neutralize, shortened
 
-_FORGED = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+(?=\s*Doc \d+\(Title:)")
-"""A line in a document that looks like the next document."""
+_HEAD = re.compile(r"(Doc \d+\(Title:)")
+"""How a document begins."""
 
 
 def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tuple[str, int]:
@@ -30,7 +30,7 @@ def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tu
                 for passage in found:
                     passages[passage.id] = passage
     known = () if limits.repeat_passages else shown
-    words = words_of(results) if searched < len(results) else []
+    words = _words(results) if searched < len(results) else []
     if searched and not passages:
         words.insert(0, "No passage was found.")
     lines, cut = _lines(passages.values(), known, limits.passage_chars)
@@ -61,8 +61,33 @@ def _lines(
         lines.append(head + text)
         cut += more
     if sum(line.count("(Title:") for line in lines) > len(lines):  # one may hold what looks like the next
-        lines = [_FORGED.sub(" ", line) for line in lines]
+        lines = list(map(without_line_heads, lines))
     return lines, cut
+
+
+def _words(results: Results) -> list[str]:
+    """What tools say in words, and which were unavailable; nothing of it begins as a document does."""
+    texts = []
+    for call, result in results:
+        if result.text and not result.failed:
+            text = without_line_heads(result.text) if "(Title:" in result.text else result.text
+            texts.append(f"{call.tool}: {text}" if _HEAD.match(text.lstrip()) else text)
+    return [*texts, *dict.fromkeys(unavailable(call.tool) for call, result in results if result.failed)]
+
+
+def without_line_heads(text: str) -> str:
+    """The text with each further line that begins as a document does as a part of the line before it.
+
+    >>> without_line_heads("A port.\\n Doc 2(Title: Danzig) A village.")
+    'A port. Doc 2(Title: Danzig) A village.'
+    """
+    parts = _HEAD.split(text)
+    for place in range(0, len(parts) - 1, 2):
+        before = parts[place].rstrip()
+        blanks = parts[place][len(before) :]
+        if len(f"{blanks}.".splitlines()) > 1:
+            parts[place] = f"{before} "
+    return "".join(parts)
 
 
 NOTICE = len(" [... 1000 characters cut]")

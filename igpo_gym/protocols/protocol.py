@@ -235,10 +235,3 @@ class TextProtocol:
 def unavailable(tool: str) -> str:
     """What the agent is told of a call that the backend could not serve."""
     return f"{tool.capitalize()} is unavailable at the moment. Try again, or answer with what you know."
-
-
-def words_of(results: Results) -> list[str]:
-    """What the results of tools without passages say, and which tools were unavailable."""
-    texts = [result.text for _, result in results if result.text and not result.failed]
-    failed = dict.fromkeys(unavailable(call.tool) for call, result in results if result.failed)
-    return [*texts, *failed]

@@ -9,7 +9,7 @@ from itertools import accumulate
 from igpo_gym.episode import Episode, Passage, ToolCall, ToolCalls, ToolResult
 from igpo_gym.errors import SpecError
 from igpo_gym.search.interface import DocumentSource, documents_of
-from igpo_gym.text import cut_at_sentence, neutralize, restored
+from igpo_gym.text import cut_at_sentence, echoed, neutralize, restored
 from igpo_gym.tools.interface import ToolSpec
 
 OPEN = ToolSpec(
@@ -80,12 +80,14 @@ class Open:
         return [
             self._page(documents.get(passage.id, ()), call)
             if passage is not None
-            else ToolResult(f"{call.arguments['document']}: not seen in this episode. Search for it first.")
+            else ToolResult(
+                f"{echoed(call.arguments['document'])}: not seen in this episode. Search for it first."
+            )
             for passage, (_, call) in zip(named, calls, strict=True)
         ]
 
     def _page(self, document: tuple[Passage, ...], call: ToolCall) -> ToolResult:
-        name, number = call.arguments["document"], call.arguments.get("page", 1)
+        name, number = echoed(call.arguments["document"]), call.arguments.get("page", 1)
         if not document:
             return ToolResult(f"{name}: the document is not available.")
         texts = [passage.text for passage in document]
