@@ -17,17 +17,15 @@ import json
 import os
 import re
 import secrets
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import requests
 import torch
+from measuring import served
 
 from igpo_gym.episode import Belief, Segment
 from igpo_gym.errors import ScoringError
@@ -68,24 +66,6 @@ def scaled(scale: float, folder: Path) -> TransformersScorer:
     return TransformersScorer(model, tokenizer)
 
 
-@contextmanager
-def served(weights: Path) -> Iterator[str]:
-    """The URL of a server of nano that takes weights from below ``weights``."""
-    code = "from igpo_gym.cli import app; app()"
-    command = [sys.executable, "-c", code, "serve", "beliefs", "nano", "--port", "0", "--device", "cpu"]
-    command += ["--weights-folder", str(weights)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        match = re.search(r"at (http\S+)", process.stdout.readline())
-        assert match, "the server did not start"
-        try:
-            yield match[1]
-        finally:
-            process.terminate()
-            process.wait()
-    assert process.returncode == 0, process.returncode
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -105,7 +85,8 @@ def main() -> None:
             scorer = scaled(scale, root / str(number))
             flat = scorer.score([request for own in asked for request in own])
             right.append([flat[start : start + TURNS] for start in range(0, len(flat), TURNS)])
-        with served(root) as url:
+        options = ("--device", "cpu", "--weights-folder", place)
+        with served("beliefs", "nano", *options) as (url, _):
             versions = {requests.get(f"{url}/health", timeout=60).json()["version"]: 0}
             end = time.perf_counter() + arguments.seconds
             server = BeliefServerScorer(url, concurrency=arguments.clients)

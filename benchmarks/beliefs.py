@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from measuring import cpu_seconds
 
 from igpo_gym.agents.training.memory import shape_of
 from igpo_gym.lm.framing import Framing
@@ -48,23 +49,6 @@ ANSWERS = ("Poland", "in Poland", "the Free City", "Prussia")
 
 Ask = Callable[[list[int]], None]
 """Asks for the beliefs behind a transcript in token ids."""
-
-
-def cpu_seconds(root: int) -> float:
-    """The CPU time that a process and its descendants have used."""
-    parents, used = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
-        except OSError:  # it has ended meanwhile
-            continue
-        parents[int(stat.parent.name)] = int(fields[1])
-        used[int(stat.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def below(pid: int) -> bool:
-        return pid == root or (pid in parents and below(parents[pid]))
-
-    return sum(seconds for pid, seconds in used.items() if below(pid))
 
 
 def tell(text: str) -> None:

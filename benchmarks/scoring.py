@@ -14,13 +14,13 @@ import json
 import math
 import random
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
+from measuring import seconds
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -74,12 +74,6 @@ def tiny_model() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
         num_key_value_heads=4, max_position_embeddings=16384,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval(), PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
 
 
 def text(scorer: TransformersScorer, tokens: int, draw: random.Random) -> str:
@@ -143,7 +137,8 @@ def limit(setting: Setting, past: int, new: int, branch: int, predicted: int) ->
                 torch.bmm(scores, key, out=out)
         torch.nn.functional.linear(hidden, model.get_output_embeddings().weight)
 
-    return seconds(work)
+    taken: float = seconds(work)
+    return taken
 
 
 def by_turn(setting: Setting) -> dict[str, object]:

@@ -34,6 +34,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from measuring import zipf_texts
 
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25 import BM25Index, words
@@ -43,35 +44,20 @@ VOCABULARY, FREQUENT, PASSAGE_WORDS, K, BATCH = 200_000, 30, 60, 10, 64
 SECONDS = 20.0
 """A kind of query is timed for about so long."""
 
-CUMULATIVE = np.cumsum(1 / np.arange(1, VOCABULARY + 1))
-"""The Zipf law, not normalized: how much weight the words up to each one have."""
-
 Search = Callable[[Sequence[str]], list[list[int]]]
 """The numbers of the best passages of each query."""
 
 
-WORDS = [f"w{number}" for number in range(VOCABULARY)]
-
-
-def drawn(rng: np.random.Generator, first: int, size: int, texts: int) -> Iterator[str]:
-    """So many texts of so many words from number ``first`` on."""
-    low = CUMULATIVE[first - 1] if first else 0.0
-    for start in range(0, texts, 1000):
-        shape = (min(1000, texts - start), size)
-        for row in np.searchsorted(CUMULATIVE, rng.uniform(low, CUMULATIVE[-1], shape)).tolist():
-            yield " ".join(map(WORDS.__getitem__, row))
-
-
 def corpus(size: int) -> Iterator[Passage]:
-    texts = drawn(np.random.default_rng(0), 0, PASSAGE_WORDS, size)
+    texts = zipf_texts(np.random.default_rng(0), VOCABULARY, PASSAGE_WORDS, size)
     return (Passage(str(number), f"t{number}", text) for number, text in enumerate(texts))
 
 
 def queries(count: int) -> dict[str, list[str]]:
     rng = np.random.default_rng(1)
     return {
-        "keywords": [*drawn(rng, FREQUENT, 6, count)],
-        "questions": [*drawn(rng, 0, 12, count)],
+        "keywords": [*zipf_texts(rng, VOCABULARY, 6, count, first=FREQUENT)],
+        "questions": [*zipf_texts(rng, VOCABULARY, 12, count)],
     }
 
 

@@ -17,75 +17,39 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
+from measuring import cpu_seconds, served, zipf_texts
 
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25 import BM25Index
 
 CLIENTS = (1, 16, 64, 200)
 VOCABULARY, FREQUENT, PASSAGE_WORDS, QUERY_WORDS, QUERIES, K = 100_000, 30, 60, 6, 500, 3
-CUMULATIVE = np.cumsum(1 / np.arange(1, VOCABULARY + 1))
-
-
-def drawn(rng: np.random.Generator, first: int, size: int) -> str:
-    """So many words from number ``first`` on."""
-    low = CUMULATIVE[first - 1] if first else 0.0
-    return " ".join(
-        f"w{word}" for word in np.searchsorted(CUMULATIVE, rng.uniform(low, CUMULATIVE[-1], size))
-    )
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[tuple[int, int]]:
-    """The port and the process id of a server of the index in ``folder``."""
-    code = "import sys; from igpo_gym.cli import app; app()"
-    command = [sys.executable, "-c", code, "serve", "search", str(folder), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        match = re.search(r":(\d+)/retrieve", process.stdout.readline())
-        assert match, "the server did not start"
-        try:
-            yield int(match[1]), process.pid
-        finally:
-            process.terminate()
-            process.wait()
-    assert process.returncode == 0, process.returncode
-
-
-def cpu_seconds(pid: int) -> float:
-    """The CPU time that a process has used, or nan where the system does not tell."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return float("nan")
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def request(query: str) -> bytes:
     body = json.dumps({"queries": [query], "topk": K, "return_scores": True}).encode()
-    return b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    return b"POST /retrieve HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-async def load(port: int, clients: int, seconds: float, expected: dict[str, list[str]]) -> dict[str, Any]:
+async def load(url: str, clients: int, seconds: float, expected: dict[str, list[str]]) -> dict[str, Any]:
     """What so many clients see in so many seconds."""
     queries, requests = list(expected), [request(query) for query in expected]
     latencies: list[float] = []
     errors: dict[str, int] = {}
+    host, port = urlsplit(url).hostname, urlsplit(url).port
     end = time.perf_counter() + seconds
 
     async def client(number: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(host, port)
         while (begun := time.perf_counter()) < end:
             number = (number + 7919) % len(queries)
             try:
@@ -98,7 +62,7 @@ async def load(port: int, clients: int, seconds: float, expected: dict[str, list
                 problem = "" if found == expected[queries[number]] else "another answer"
             except (OSError, EOFError, KeyError, ValueError) as failure:
                 problem = type(failure).__name__
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection(host, port)
             if problem:
                 errors[problem] = errors.get(problem, 0) + 1
         writer.close()
@@ -127,9 +91,9 @@ def main() -> None:
     seconds = 75.0 if arguments.full else arguments.seconds
 
     rng = np.random.default_rng(0)
-    passages = (Passage(str(i), f"t{i}", drawn(rng, 0, PASSAGE_WORDS)) for i in range(arguments.passages))
-    index = BM25Index.build(passages)
-    queries = [drawn(rng, FREQUENT, QUERY_WORDS) for _ in range(QUERIES)]
+    texts = zipf_texts(rng, VOCABULARY, PASSAGE_WORDS, arguments.passages)
+    index = BM25Index.build(Passage(str(number), f"t{number}", text) for number, text in enumerate(texts))
+    queries = [*zipf_texts(rng, VOCABULARY, QUERY_WORDS, QUERIES, first=FREQUENT)]
     begun, cpu = time.perf_counter(), time.process_time()
     found = [index.search([query], K)[0] for query in queries]
     in_process = len(queries) / (time.perf_counter() - begun)
@@ -139,10 +103,10 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory() as place:
         index.save(Path(place) / "index")
-        with served(Path(place) / "index") as (port, pid):
+        with served("search", str(Path(place) / "index")) as (url, pid):
             for clients in CLIENTS:
                 before = cpu_seconds(pid)
-                result = asyncio.run(load(port, clients, seconds, expected))
+                result = asyncio.run(load(url, clients, seconds, expected))
                 each = (cpu_seconds(pid) - before) / result["requests"]
                 result["throughput_to_in_process"] = result["requests_a_second"] / in_process
                 result["server_cpu_ms"] = 1e3 * each

@@ -24,13 +24,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import seconds
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
@@ -45,14 +45,6 @@ from igpo_gym.config import EnvConfig
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Sampling
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """CPU seconds on one thread, wall-clock seconds on more."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    started = clock()
-    work()
-    return clock() - started
 
 
 def generate(policy: LanguageModelPolicy, contexts: Sequence[Sequence[int]], tokens: int) -> None:
@@ -198,7 +190,8 @@ def products(model: PreTrainedModel, stretches: Sequence[tuple[int, int]], writt
                 torch.bmm(scores.mT, query)  # the gradients of keys and of values
                 torch.bmm(scores.mT, query)
 
-    return seconds(work)
+    taken: float = seconds(work)
+    return taken
 
 
 def update(model: str, batch: int, repeats: int, max_tokens: int) -> dict[str, object]:

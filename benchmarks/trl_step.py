@@ -16,7 +16,6 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import torch
+from measuring import now
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
@@ -32,11 +32,6 @@ from igpo_gym.episode import Belief
 from igpo_gym.lm.loading import load_model
 from igpo_gym.protocols import CHAT, TAGS
 from igpo_gym.scorers.interface import BeliefRequest
-
-
-def now() -> float:
-    """CPU seconds on one thread, wall-clock seconds on more."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 class Timed(PolicyScorer):
