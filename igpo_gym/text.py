@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote
 
@@ -46,6 +46,19 @@ def neutralize(text: str) -> str:
     '‹/information>‹answer>'
     """
     return well_formed(text).replace("<", "‹").replace("＜", "‹").replace("﹤", "‹")
+
+
+def changed_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with every text in it changed, at any depth; names of fields stay.
+
+    >>> changed_texts({"query": ["a < b", 1]}, neutralize)
+    {'query': ['a ‹ b', 1]}
+    """
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: changed_texts(each, change) for name, each in value.items()}
+    return [changed_texts(each, change) for each in value] if isinstance(value, list) else value
 
 
 def visible(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from igpo_gym.episode import ToolCall
 from igpo_gym.protocols.grammar import Tools, checked_call, spec_named
-from igpo_gym.text import neutralize
+from igpo_gym.text import changed_texts, neutralize
 
 _DECODER = json.JSONDecoder()
 _BLANKS = re.compile(r"\s*")
@@ -79,7 +79,7 @@ class JsonForm:
 
     def write(self, call: ToolCall, tools: Tools) -> str:
         """The block of a call; nothing in it can close the block."""
-        text = json.dumps(_neutralized(call_object(call)), ensure_ascii=False)
+        text = json.dumps(changed_texts(call_object(call), neutralize), ensure_ascii=False)
         return f"<{self.tag}>{text}</{self.tag}>"
 
     def own_end(self, text: str, start: int) -> int | None:
@@ -94,11 +94,3 @@ class JsonForm:
             return None if unfinished else start
         except (ValueError, RecursionError):  # a number of too many digits, or too deeply nested
             return start
-
-
-def _neutralized(value: Any) -> Any:
-    if isinstance(value, str):
-        return neutralize(value)
-    if isinstance(value, dict):
-        return {key: _neutralized(each) for key, each in value.items()}
-    return [_neutralized(each) for each in value] if isinstance(value, list) else value

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from igpo_gym.episode import Passage
 from igpo_gym.protocols.protocol import ReplyLimits, Results, unavailable
-from igpo_gym.text import neutralize, shortened
+from igpo_gym.text import neutralize, one_line, shortened
 
-_HEAD = re.compile(r"(Doc \d+\(Title:)")
+_HEAD = re.compile(r"(Doc \d+\(Title: ?)")
 """How a document begins."""
 
 
@@ -88,6 +88,15 @@ def without_line_heads(text: str) -> str:
         if len(f"{blanks}.".splitlines()) > 1:
             parts[place] = f"{before} "
     return "".join(parts)
+
+
+def without_heads(text: str) -> str:
+    """The text on one line, and without what a document begins with: for what is to pass for none.
+
+    >>> without_heads("Danzig\\nDoc 2(Title: Danzig) A port.")
+    'Danzig Danzig) A port.'
+    """
+    return _HEAD.sub("", one_line(text)).strip()
 
 
 NOTICE = len(" [... 1000 characters cut]")

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from itertools import islice
 from random import Random
 
-from igpo_gym.episode import Belief, BeliefView, Episode, Passage, Segment, ToolCalls
+from igpo_gym.episode import Belief, BeliefView, Episode, Passage, Segment, ToolCall, ToolCalls, Turn
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe, TextProtocol
+from igpo_gym.protocols.numbered import without_heads
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 from igpo_gym.search.interface import Corpus
+from igpo_gym.text import changed_texts
+from igpo_gym.tools.opening import OPEN
 
 _NO_PROBE = AnswerProbe("", "")
 
@@ -89,6 +92,21 @@ def drawn_passages(episode: Episode, turn: int, draw: int, corpus: Corpus) -> tu
 def _without_thoughts(episode: Episode, turn: int, protocol: TextProtocol) -> tuple[Segment, ...]:
     segments = list(episode.prompt)
     for played in episode.turns[:turn]:
-        if isinstance(played.action, ToolCalls):
-            segments += Segment("agent", "assistant", protocol.write(played.action)), *played.segments[1:]
+        if calls := _calls_for_evidence(played):
+            message = protocol.write(ToolCalls(calls))
+            segments += Segment("agent", "assistant", message), *played.segments[1:]
     return tuple(segments)
+
+
+def _calls_for_evidence(turn: Turn) -> tuple[ToolCall, ...]:
+    """The calls of a turn as the evidence view shows them: no text in them passes for a document.
+
+    A call of ``open`` that shows no document is left out, since its argument may say anything.
+    """
+    if not isinstance(turn.action, ToolCalls):
+        return ()
+    return tuple(
+        ToolCall(call.tool, changed_texts(dict(call.arguments), without_heads))
+        for call, result in zip(turn.action.calls, turn.results, strict=True)
+        if call.tool != OPEN.name or any(result.passages)
+    )
