@@ -65,6 +65,11 @@ class Estimate:
     pseudo_values: FloatArray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
     """One for each unit; empty where there are fewer than two."""
 
+    @property
+    def unanimous(self) -> bool:
+        """Whether all units say the same, so that nothing is known of their spread."""
+        return _standard_error(self.pseudo_values) == 0
+
 
 def estimate(samples: Sequence[Sample], statistic: Statistic, bounds: Bounds = ANYTHING) -> Estimate:
     """The statistic of all units' pooled columns, with its interval over the units.

@@ -80,7 +80,7 @@ def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
     lone = arguments.get(tool.first) if len(arguments) == 1 else None
     if tool.any_text and isinstance(lone, str) and (text := visible(well_formed(lone))):
         return ToolCall(tool.name, {tool.first: text})
-    _check_values(arguments)
+    check_values(arguments)
     cleaned = {name: _cleaned(value) for name, value in arguments.items()}
     if problem := tool.problem(cleaned):
         raise ValueError(f"{tool.name}: {neutralize(echoed(problem))}")
@@ -91,7 +91,7 @@ def checked_call(tool: ToolSpec, arguments: Mapping[str, Any]) -> ToolCall:
     return ToolCall(tool.name, cleaned)
 
 
-def _check_values(arguments: Mapping[str, Any]) -> None:
+def check_values(arguments: Mapping[str, Any]) -> None:
     """Raise ValueError for arguments of too many values, or too deeply nested, and for what no JSON holds."""
     level, count, depth = list(arguments.values()), 0, 0
     while level:

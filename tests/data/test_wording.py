@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from igpo_gym.data.wording import wording
+from igpo_gym.data.wording import forms, wording
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,9 @@ from igpo_gym.data.wording import wording
         ("J.R.R. Tolkien", "JRR Tolkien"),
         ("Cafe\u0301", "Café"),
         ("Dan\u00adzig", "Danzig"),
+        ("What is −5?", "What is -5?"),
+        ("C ++", "C＋＋"),
+        ("the twenty-five", "the twenty five"),
     ],
 )
 def test_signs_make_no_other_question(text: str, other: str) -> None:
@@ -35,9 +38,15 @@ def test_signs_make_no_other_question(text: str, other: str) -> None:
         ("♈?", "♉?"),
         ("कि", "की"),
         ("1+23", "12+3"),
+        ("Who designed C?", "Who designed C++?"),
+        ("Who designed C?", "Who designed C#?"),
+        ("What is 5 + 7?", "What is -5 + 7?"),
+        ("5% of it", "5 of it"),
+        ("1/2 of it", "12 of it"),
         ("Who, A?", "Who, B?"),
         ("?", "!"),
     ],
 )
 def test_other_words_make_another(text: str, other: str) -> None:
     assert wording(text) != wording(other)
+    assert forms(text).isdisjoint(forms(other))

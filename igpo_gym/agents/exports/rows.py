@@ -113,6 +113,11 @@ def single_turns(chosen: Chosen, form: str, tokens: Tokens | None) -> Iterator[S
             continue
         said = turn.segments[place]
         past = (*episode.context(number - 1), *turn.segments[:place])
+        if tokens is None and past and past[-1].role == said.role:
+            raise SpecError(
+                f"{chosen.place}: turn {number} goes on with the message that the turn before it began, so "
+                f"that {form} would train on both: give --tokenizer MODEL, the model that is trained"
+            )
         prompt, completion, same, apart = _told(episode, past, said, turn.segments[place + 1 :], tokens)
         key = (chosen.group, *((each.author, each.role, each.text) for each in past))
         label = {**named(chosen), "turn": number}

@@ -38,13 +38,16 @@ class Bound:
     ``context=evidence`` alone. ``warning``: it changes no verdict."""
 
     def state(self, found: Estimate) -> State:
-        """Whether the claim holds. A measure that is not defined fails; one without interval is its value.
+        """Whether the claim holds. A measure that is not defined fails; one of which all questions say the
+        same is its value, and one without an interval for another reason is open.
 
         >>> [BOUNDS[0].state(Estimate(*each, 60)) for each in ((0.3, 0.2, 0.4), (0.1, 0.0, 0.2), (0, -1, 0))]
         ['holds', 'open', 'fails']
         """
         if math.isnan(found.value):
             return "fails"
+        if math.isnan(found.low) and not found.unanimous:
+            return "open"
         ends = (found.value,) * 2 if math.isnan(found.low) else (found.low, found.high)
         kept = [end >= self.value if self.at_least else end <= self.value for end in ends]
         return "holds" if all(kept) else "open" if any(kept) else "fails"

@@ -297,6 +297,28 @@ def test_kto_labels_are_signs_and_shared_turns_are_one_row(place: Path, model: s
     assert kept.rows == 2
 
 
+def test_a_turn_that_goes_on_with_a_message_is_no_completion_of_its_own(place: Path, model: str) -> None:
+    """The message before it would be its prompt, and a template would end it between the two."""
+    path = priced(place, chat)
+    lines = path.read_text().splitlines()
+    first = json.loads(lines[0])
+    first["turns"][0]["segments"] = first["turns"][0]["segments"][:1]
+    path.write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
+    with pytest.raises(SpecError, match=r"line 1: turn 2 goes on with the message .* give --tokenizer"):
+        export(path, "o.jsonl", "kto")
+    assert export(path, "o.jsonl", "kto", tokenizer=model).rows == 8
+
+
+def test_a_turn_that_was_not_read_has_no_gain(place: Path) -> None:
+    path = priced(place, chat)
+    lines = path.read_text().splitlines()
+    first = json.loads(lines[0]) | {"unread": [1]}
+    first["split"]["gains"][0] = None
+    path.write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
+    with pytest.raises(SpecError, match="line 1: the episode has no gain"):
+        export(path, "out", "hf", turns="gain >= 0")
+
+
 def test_a_shared_turn_has_the_mean_advantage_whatever_is_left_out(place: Path) -> None:
     question_set, engine = assemble(
         EnvConfig(questions="world:test#documents=60,questions=6", scorer="nano", protocol="tool_call")

@@ -10,6 +10,7 @@ from functools import cache
 from math import log
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from igpo_gym.benchmark.fit.bounds import BOUNDS, Bound, verdict
@@ -165,7 +166,11 @@ def test_an_interval_decides_by_both_its_ends(bound: Bound) -> None:
     assert state(inside, inside / 2) == "holds"
     assert state(outside, outside / 2) == "fails"
     assert state(inside, outside) == "open"
-    assert bound.state(Estimate(float("nan"), float("nan"), float("nan"), 60)) == "fails"
+    nan = float("nan")
+    assert bound.state(Estimate(nan, nan, nan, 60)) == "fails"
+    within = bound.value + inside
+    assert bound.state(Estimate(within, nan, nan, 60, np.full(60, within))) == "holds"  # all say the same
+    assert bound.state(Estimate(within, nan, nan, 60, np.full(60, nan))) == "open"  # one carries it alone
 
 
 def test_the_table_of_the_docs_is_the_table_of_the_code() -> None:

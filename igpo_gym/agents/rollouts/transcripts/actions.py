@@ -11,6 +11,7 @@ from typing import Any
 from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
 from igpo_gym.protocols.blocks import attributes
+from igpo_gym.protocols.grammar import check_values
 from igpo_gym.protocols.messages import call, parsed
 
 TAGS = {
@@ -60,6 +61,8 @@ def action(
     said = without_thoughts(message)
     try:
         found = list(calls) or _tool_calls(said) or tagged_calls(said, called)
+        for each in found:
+            check_values(each.arguments)  # as an environment does, which records are those of
     except ValueError as problem:
         return Invalid(str(problem))
     if found:
@@ -154,7 +157,9 @@ def tagged_call(tag: re.Match[str], inner: str) -> ToolCall:
 
 def _value(text: str) -> Any:
     with suppress(ValueError, RecursionError):
-        return json.loads(text)
+        value = json.loads(text)
+        check_values({"": value})
+        return value
     return text
 
 

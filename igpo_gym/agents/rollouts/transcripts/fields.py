@@ -36,6 +36,8 @@ _STOPPED = (
     *("status", "error"),
 )
 
+_NO_ERROR = ("", "none", "null", "false", "no", "ok", "0", "no error", "no errors")
+
 _NUMBERS = ("metrics", "scores", "rewards")
 """The objects whose numbers a source notes; those on the top level count too."""
 
@@ -55,7 +57,7 @@ def about(fields: Mapping[str, Any]) -> About:
         answers=gold(fields),
         id=_id(fields),
         source=_first_text(fields, _SOURCE),
-        stopped=_first_text(fields, _STOPPED),
+        stopped=_stopped(fields),
         told=numbers(fields),
     )
 
@@ -126,6 +128,13 @@ def _found(fields: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tuple[
 
 def _first_text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
     return next((value for _, value in _found(fields, names) if isinstance(value, str) and value.strip()), "")
+
+
+def _stopped(fields: Mapping[str, Any]) -> str:
+    """All that a record tells of its end: a reason that is natural may stand beside an error."""
+    told = [(name, value.strip()) for name, value in _found(fields, _STOPPED) if isinstance(value, str)]
+    errors = [f"error: {text}" for name, text in told if name == "error" and text.lower() not in _NO_ERROR]
+    return "; ".join([*(text for name, text in told if name != "error" and text), *errors])
 
 
 def _id(fields: Mapping[str, Any]) -> str:

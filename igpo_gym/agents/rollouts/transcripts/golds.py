@@ -47,6 +47,7 @@ class Golds:
             return named
         found = chain.from_iterable(self._by_text.get(form, ()) for form in known)
         alike = list({question.id: question for question in found}.values())
+        alike = [each for each in alike if each.text.strip() == told.question.strip()] or alike
         if len({question.answers for question in alike}) > 1:
             raise ValueError(
                 f"the set of questions has {len(alike)} of its text, with unlike answers ({alike[0].id!r}, "

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from igpo_gym.agents.rollouts.transcripts.actions import tagged_calls
 from igpo_gym.agents.rollouts.transcripts.chat import LAYOUT
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
 from igpo_gym.agents.rollouts.transcripts.messages import dialogue
@@ -26,6 +27,14 @@ def read(record: dict[str, Any]) -> Transcript:
     (found,) = LAYOUT.read(Row(record, 1))
     assert isinstance(found, Transcript)
     return found
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Arguments of lists within lists."""
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return {"query": inner}
 
 
 def test_openai_calls_and_results_by_their_ids() -> None:
@@ -108,6 +117,37 @@ def test_an_agent_that_was_asked_for_marks_answers_in_no_other_way() -> None:
 def test_why_it_ended_is_what_the_source_says(field: str, told: str, end: EndReason) -> None:
     call = {"role": "assistant", "content": '<tool_call>{"name": "search", "arguments": {}}</tool_call>'}
     assert read({"messages": [{"role": "user", "content": "Where?"}, call], field: told}).end is end
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        ("Connection refused", EndReason.ABORTED),
+        ("context length exceeded", EndReason.CONTEXT_EXHAUSTED),
+        ("None", EndReason.ANSWERED),
+        ("no errors", EndReason.ANSWERED),
+        ("", EndReason.ANSWERED),
+    ],
+)
+def test_an_error_counts_beside_a_natural_end(error: str, end: EndReason) -> None:
+    messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "I was going to"}]
+    fields = {"messages": messages, "finish_reason": "stop", "status": "completed", "error": error}
+    assert read(fields).end is end
+
+
+@pytest.mark.parametrize("arguments", [{"query": float("nan")}, {"query": [1e999]}, nested(500)])
+def test_a_call_that_no_json_holds_is_invalid(arguments: dict[str, Any]) -> None:
+    said = f'<tool_call>{{"name": "search", "arguments": {json.dumps(arguments)}}}</tool_call>'
+    handed = [{"function": {"name": "search", "arguments": arguments}}]
+    for message in ({"content": said}, {"content": "", "tool_calls": handed}):
+        asked = {"role": "user", "content": "Where?"}
+        found = read({"messages": [asked, {"role": "assistant", **message}]})
+        assert isinstance(found.turns[0].action, Invalid)
+
+
+def test_an_attribute_that_no_json_holds_is_a_text() -> None:
+    (call,) = tagged_calls('<open page="NaN">Salman</open>')
+    assert call.arguments == {"document": "Salman", "page": "NaN"}
 
 
 @pytest.mark.parametrize("told", ["length", "error", "stop"])

@@ -122,14 +122,17 @@ def test_gold_answers_from_a_set_by_id_or_by_text(tmp_path: Path) -> None:
             chat("where is it"),
             chat("WHERE is it?!", said="wrong", id="2"),  # the id is another question's, the text decides
             chat("Who?", id="3"),
-            chat("Who?"),
+            chat("Who?"),  # to the letter
+            chat("WHO"),
             chat("When?"),
             chat("When?", id="4"),
         )
     )
     unread: list[DataError] = []
     found = list(read_transcripts(path, questions=golds, unread=unread.append))
-    assert [(each.question.id, each.attempt) for each in found] == [("1", 0), ("1", 1), ("3", 0)]
+    assert [(each.question.id, each.attempt) for each in found] == [
+        *(("1", 0), ("1", 1), ("3", 0), ("2", 0)),
+    ]
     assert found[0].question.evidence_match == "title"
     told = [str(each).partition(": ")[2] for each in unread]
     assert "has 2 of its text, with unlike answers ('2', '3')" in told[0]
