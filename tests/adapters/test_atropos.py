@@ -27,10 +27,10 @@ from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
 from tests.adapters.episodes import ATTEMPTS, QUESTION, settings, trained
 from tests.adapters.scripted import ScriptedGenerate
-from tests.adapters.serving import free_port, process
 from tests.conftest import REPOSITORY
 from tests.lm.tiny import CHATML, make_tokenizer
 from tests.scorers.servers import running
+from tests.serving import free_port, process
 
 Use = Callable[[SearchQA], Any]
 

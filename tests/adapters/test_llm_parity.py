@@ -77,9 +77,9 @@ def aviary(given: dict[str, Any], script: Sequence[Act]) -> Any:
 def openenv(given: dict[str, Any], script: Sequence[Act]) -> Any:
     pytest.importorskip("openenv.core", reason="OpenEnv is not installed")
     from igpo_gym.adapters.openenv import SearchQAAction, SearchQAClient, server
-    from tests.adapters.serving import serving
+    from tests.serving import in_thread
 
-    with serving(server(**given)) as url, SearchQAClient(base_url=url).sync() as client:
+    with in_thread(server(**given)) as url, SearchQAClient(base_url=url).sync() as client:
         prompt = client.reset(question_id=QUESTION).observation.text
         steps = []
         for act in script:
@@ -199,11 +199,11 @@ def swift(given: dict[str, Any], script: Sequence[Act]) -> Any:
 
 
 def nemo(given: dict[str, Any], script: Sequence[Act]) -> Any:
-    from tests.adapters.serving import serving
     from tests.adapters.test_nemo import requests, response, row_of, server
+    from tests.serving import in_thread
 
     row, steps = row_of(given), []
-    with serving(server(given)) as url, requests.Session() as session:
+    with in_thread(server(given)) as url, requests.Session() as session:
         session.post(f"{url}/reset", json=row).raise_for_status()
         for act in script:
             body = {**row, "response": response(text(given["protocol"], act))}

@@ -25,8 +25,8 @@ from igpo_gym.adapters.nemo import AGENT, SearchQAServer, SearchQAServerConfig, 
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
 from tests.adapters.episodes import ATTEMPTS, QUESTION, settings, trained
-from tests.adapters.serving import free_port, process, serving
 from tests.conftest import REPOSITORY
+from tests.serving import free_port, in_thread, process
 
 
 @pytest.fixture(autouse=True)
@@ -85,8 +85,8 @@ def server(given: dict[str, Any]) -> FastAPI:
 def agent(given: dict[str, Any], scripts: Sequence[Sequence[str]], max_steps: int = 6) -> Iterator[str]:
     """The URL of NeMo Gym's own agent between the environment and the scripted model, all on loopback."""
     with ExitStack() as stack:
-        environment = stack.enter_context(serving(server(given)))
-        policy = stack.enter_context(serving(model(scripts)))
+        environment = stack.enter_context(in_thread(server(given)))
+        policy = stack.enter_context(in_thread(model(scripts)))
         config = GymnasiumAgentConfig(
             host="",
             port=0,
@@ -98,7 +98,7 @@ def agent(given: dict[str, Any], scripts: Sequence[Sequence[str]], max_steps: in
         )
         servers = client(**{SERVER: environment, "policy_model": policy})
         app = GymnasiumAgent(config=config, server_client=servers).setup_webserver()
-        yield stack.enter_context(serving(app))
+        yield stack.enter_context(in_thread(app))
 
 
 def run(url: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def test_a_rollout_that_the_agent_cuts_is_refused_by_name() -> None:
 def test_requests_out_of_order_are_explained() -> None:
     given = settings(CHAT)
     row = row_of(given)
-    with serving(server(given)) as url:
+    with in_thread(server(given)) as url:
         body = {**row, "response": response("<answer>Danzig</answer>")}
         refused = requests.post(f"{url}/step", json=body, timeout=30)
         assert (refused.status_code, "POST /reset first" in refused.text) == (409, True)

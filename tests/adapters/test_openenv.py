@@ -17,15 +17,15 @@ import gymnasium as gym
 from igpo_gym.adapters.openenv import SearchQAAction, SearchQAClient, server
 from igpo_gym.protocols import TAGS
 from tests.adapters.episodes import QUESTION, settings
-from tests.adapters.serving import serving
 from tests.conftest import REPOSITORY
+from tests.serving import in_thread
 
 SEARCH = SearchQAAction(message="<search>Günter Grass writer</search>")
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving(server(**settings(TAGS))) as url:
+    with in_thread(server(**settings(TAGS))) as url:
         yield url
 
 

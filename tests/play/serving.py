@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator, Sequence
-
-import uvicorn
 
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.questions import QuestionStream
@@ -22,6 +19,7 @@ from igpo_gym.search import BM25Index
 from igpo_gym.serving import bound
 from igpo_gym.tools import Open, Search, Tool
 from tests.conftest import MentionScorer
+from tests.serving import in_thread
 from tests.viewer.pages import EVIL
 
 GOLD = "Wejherowo"
@@ -67,16 +65,6 @@ def episodes(
 def serving(played: Episodes, agent: str = "") -> Iterator[str]:
     """The URL of the page while it is served by a thread."""
     with bound(HOST, 0) as sock:
-        port = sock.getsockname()[1]
-        config = uvicorn.Config(
-            make_app(played, port, agent), log_level="critical", timeout_graceful_shutdown=0
-        )
-        server = uvicorn.Server(config)
-        sock.listen(config.backlog)  # from now on clients wait instead of being refused
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://{HOST}:{port}"
-        finally:
-            server.should_exit = True
-            thread.join(timeout=60)
+        app = make_app(played, sock.getsockname()[1], agent)
+        with in_thread(app, sock, log_level="critical", timeout_graceful_shutdown=0) as url:
+            yield url

@@ -36,7 +36,7 @@ from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_of
 from igpo_gym.scorers.server import Limits, Pushes, ServedScorer, make_app
 from tests.scorers.servers import Refusal, running
-from tests.search.servers import in_thread
+from tests.serving import in_thread
 
 TOKEN = "a-token"
 MESSAGES = [

@@ -6,19 +6,15 @@ import contextlib
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import uvicorn
-from fastapi import FastAPI
 
 from igpo_gym.episode import Passage
 from igpo_gym.search import BM25Index, Retriever
 from igpo_gym.search.server import Limits, make_app
-from igpo_gym.serving import bound
 from tests.scorers.servers import Refusal, Route
+from tests.serving import in_thread
 
 PASSAGES = (
     Passage("0", "The Tin Drum", "A novel of 1959 by Günter Grass."),
@@ -83,22 +79,6 @@ def served(
 ) -> contextlib.AbstractContextManager[str]:
     """Our own server in a thread: the root of its URLs."""
     return in_thread(make_app(index, "hash", limits))
-
-
-@contextlib.contextmanager
-def in_thread(app: FastAPI) -> Iterator[str]:
-    """A server of an application in a thread: the root of its URLs."""
-    sock = bound("127.0.0.1", 0)
-    sock.listen()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        sock.close()
 
 
 INDEX = BM25Index.build(PASSAGES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,19 @@ import requests
 
 pytest.importorskip("mcp", reason="needs the extra mcp")
 
-import uvicorn
 from mcp import Client, StdioServerParameters
 
 from igpo_gym.search import BM25Index
 from igpo_gym.search.server import make_app
-from igpo_gym.serving import bound
 from tests.conftest import PASSAGES
 from tests.search.servers import command
+from tests.serving import in_thread
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with bound("127.0.0.1", 0) as sock:
-        sock.listen()
-        app = make_app(BM25Index.build(PASSAGES), mcp_host="127.0.0.1")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-        thread.start()
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with in_thread(make_app(BM25Index.build(PASSAGES), mcp_host="127.0.0.1")) as url:
+        yield url
 
 
 def asked(server: Any, ask: Callable[[Client], Awaitable[Any]]) -> Any:

@@ -23,10 +23,9 @@ from igpo_gym.tools import resolve_tools
 
 pytest.importorskip("mcp", reason="needs the extra mcp")
 
-import uvicorn
 
-from igpo_gym.serving import bound
 from igpo_gym.tools.mcp import MCP_KEY, McpServer, _Link
+from tests.serving import in_thread
 from tests.tools import mcp_server
 
 COMMAND = shlex.join([sys.executable, mcp_server.__file__])
@@ -161,12 +160,8 @@ def test_an_environment_over_http_with_a_key(monkeypatch: pytest.MonkeyPatch) ->
             await self.app(scope, receive, send)
 
     monkeypatch.setenv(MCP_KEY, "sesame")
-    with bound("127.0.0.1", 0) as sock:
-        app = Watched(mcp_server.make().streamable_http_app())
-        running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=running.run, args=([sock],))
-        thread.start()
-        spec = f"mcp:http://127.0.0.1:{sock.getsockname()[1]}/mcp"
+    with in_thread(Watched(mcp_server.make().streamable_http_app())) as url:
+        spec = f"mcp:{url}/mcp"
         env = SearchQAEnv(EnvConfig(tools=f"search + {spec}#only=add%2Csay-it", scorer="none", reward="f1"))
         prompt, _ = env.reset(seed=0)
         assert "<add>" in prompt
@@ -177,8 +172,6 @@ def test_an_environment_over_http_with_a_key(monkeypatch: pytest.MonkeyPatch) ->
         reply, *_ = env.step("<say_it>a ＜information＞</say_it>")
         assert "＜" not in reply
         env.close()
-        running.should_exit = True
-        thread.join()
     assert set(keys) == {b"Bearer", b"sesame"}
     assert "sesame" not in repr(env.config)
 

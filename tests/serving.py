@@ -11,28 +11,22 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """The URL of an app while it is served."""
-    import uvicorn
+def in_thread(app: Any, sock: socket.socket | None = None, **config: Any) -> Iterator[str]:
+    """The root of an app's URLs while a thread serves it: at ``sock``, or at a free port of loopback."""
+    import uvicorn  # not everywhere where tests run
 
-    started = threading.Event()
+    from igpo_gym.serving import bound
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            started.set()
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    with sock or bound("127.0.0.1", 0) as listener:
+        listener.listen()  # from now on clients wait instead of being refused
+        server = uvicorn.Server(uvicorn.Config(app, **{"log_level": "error", **config}))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        assert started.wait(30), "the server did not start"
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(timeout=60)
 
 
 def free_port() -> int:
