@@ -8,7 +8,6 @@ import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -22,9 +21,7 @@ from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
-
-if TYPE_CHECKING:
-    from tests.scorers.servers import Route, Site
+from tests.site import Route, Site, running
 
 # Before anything imports huggingface_hub, which would otherwise retry for a minute without a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -126,8 +123,6 @@ def smollm2() -> Path:
 @pytest.fixture
 def start() -> Iterator[Callable[[Mapping[str, Route]], Site]]:
     """Starts a site with some routes, which stops when the test ends."""
-    from tests.scorers.servers import running  # it needs torch, which few tests do
-
     with ExitStack() as stack:
         yield lambda routes: stack.enter_context(running(routes))
 

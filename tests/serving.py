@@ -1,4 +1,4 @@
-"""Real servers on loopback: of uvicorn in a thread, and processes."""
+"""Servers on loopback while a block runs: in a thread, and in a process of their own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 
@@ -27,6 +28,19 @@ def in_thread(app: Any, sock: socket.socket | None = None, **config: Any) -> Ite
         finally:
             server.should_exit = True
             thread.join(timeout=60)
+
+
+@contextlib.contextmanager
+def answering(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Let a server of the standard library answer, in a thread, while the block runs."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def free_port() -> int:

@@ -23,9 +23,10 @@ from igpo_gym.specs import Spec, resolve
 from igpo_gym.text import without_credentials
 from igpo_gym.transport import API_KEY
 from tests.lm.tiny import make_model, make_tokenizer
-from tests.scorers.servers import Engine, Site, running
+from tests.scorers.servers import Engine
 from tests.search.web import engines as web_engines
 from tests.search.web.site import Reply, serving
+from tests.site import Site, running
 
 SECRET = "hunter2"
 runner = CliRunner()

@@ -27,7 +27,7 @@ import pytest
 
 from igpo_gym.errors import SpecError
 from igpo_gym.transport import API_KEY, LONGEST_WAIT, Server, ServerError, asked_wait, parallel
-from tests.scorers.servers import Raw, Refusal, Site, running, send
+from tests.site import Raw, Refusal, Site, running, send
 
 KEY = "sk-nobody-must-see-this"
 PASSWORD = "p@ss/word"

@@ -10,7 +10,7 @@ from typing import Any
 from igpo_gym.adapters.session import Sessions
 from igpo_gym.protocols import CHAT
 from tests.conftest import REPOSITORY
-from tests.scorers.servers import Refusal, running
+from tests.site import Refusal, running
 
 PLUGINS = str(REPOSITORY / "examples" / "verifiers")
 if PLUGINS not in sys.path:

@@ -29,8 +29,8 @@ from tests.adapters.episodes import ATTEMPTS, QUESTION, settings, trained
 from tests.adapters.scripted import ScriptedGenerate
 from tests.conftest import REPOSITORY
 from tests.lm.tiny import CHATML, make_tokenizer
-from tests.scorers.servers import running
 from tests.serving import free_port, process
+from tests.site import running
 
 Use = Callable[[SearchQA], Any]
 

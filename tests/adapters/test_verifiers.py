@@ -21,7 +21,7 @@ from tests.adapters.endpoint import PLUGINS, completion, episode_through_verifie
 from tests.adapters.episodes import QUESTION, settings
 from tests.adapters.freed import assert_freed
 from tests.conftest import REPOSITORY, MentionScorer
-from tests.scorers.servers import running
+from tests.site import running
 
 RIGHT = ["<think>who?</think><search>Günter Grass writer</search>", "<answer>Danzig</answer>"]
 WRONG = ["<search>Odra</search>", "<answer>Cologne</answer>"]

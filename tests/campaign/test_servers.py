@@ -15,10 +15,11 @@ from igpo_gym.scorers.remote import RemoteScorer
 from tests.campaign.test_files import damaged
 from tests.campaign.test_messages import Rounds
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
-from tests.scorers.servers import Engine, Raw, Refusal, Route, running, send
+from tests.scorers.servers import Engine
 from tests.scorers.test_remote import BROKEN_CONNECTIONS, PATHS, REQUESTS, WRONG_ANSWERS, routes, spoiled
 from tests.search.servers import INDEX
 from tests.search.test_http import DIALECTS, QUERIES, search
+from tests.site import Raw, Refusal, Route, running, send
 
 pytestmark = pytest.mark.campaign
 

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from igpo_gym.cli import app
 from tests.lm.tiny import make_model, make_tokenizer
-from tests.scorers.servers import Engine, Raw, running, send
+from tests.scorers.servers import Engine
+from tests.site import Raw, running, send
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from igpo_gym.specs import resolve
 from igpo_gym.transport import API_KEY
 from tests.conftest import QUESTIONS, play
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
-from tests.scorers.servers import Raw, Refusal, Site, running
+from tests.site import Raw, Refusal, Site, running
 
 Reply = Callable[[str], str]
 PATH = "/v1/chat/completions"

@@ -12,7 +12,8 @@ from igpo_gym.scorers.check_server import check_server, requests_of
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.remote import RemoteScorer
 from tests.lm.tiny import make_model, make_tokenizer
-from tests.scorers.servers import Engine, Refusal, Route, running
+from tests.scorers.servers import Engine
+from tests.site import Refusal, Route, running
 
 
 @pytest.fixture(scope="module")

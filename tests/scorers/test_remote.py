@@ -30,7 +30,8 @@ from igpo_gym.scorers.prompts import query_of
 from igpo_gym.scorers.remote import RemoteScorer
 from igpo_gym.transport import API_KEY
 from tests.lm.tiny import CHATML, make_model, make_tokenizer, request
-from tests.scorers.servers import Engine, Handler, Raw, Refusal, Route, send
+from tests.scorers.servers import Engine
+from tests.site import Handler, Raw, Refusal, Route, send
 
 KINDS = ("sglang", "vllm", "openai")
 PATHS = {"sglang": "/generate", "vllm": "/v1/completions", "openai": "/v1/completions"}

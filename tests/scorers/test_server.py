@@ -35,8 +35,8 @@ from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_of
 from igpo_gym.scorers.server import Limits, Pushes, ServedScorer, make_app
-from tests.scorers.servers import Refusal, running
 from tests.serving import in_thread
+from tests.site import Refusal, running
 
 TOKEN = "a-token"
 MESSAGES = [

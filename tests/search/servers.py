@@ -13,8 +13,8 @@ from typing import Any
 from igpo_gym.episode import Passage
 from igpo_gym.search import BM25Index, Retriever
 from igpo_gym.search.server import Limits, make_app
-from tests.scorers.servers import Refusal, Route
 from tests.serving import in_thread
+from tests.site import Refusal, Route
 
 PASSAGES = (
     Passage("0", "The Tin Drum", "A novel of 1959 by Günter Grass."),

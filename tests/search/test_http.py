@@ -24,8 +24,8 @@ from igpo_gym.search.http import HTTPSearch
 from igpo_gym.search.server import Limits
 from igpo_gym.specs import resolve
 from igpo_gym.tools import Open
-from tests.scorers.servers import Raw, Refusal, Route, send
 from tests.search.servers import INDEX, contents, one_query, search_r1, transformed
+from tests.site import Raw, Refusal, Route, send
 
 BARE = QuestionSet("bare", ())
 QUERIES = ["a river", "port of Danzig", "novel", "nothing of that kind: zebra", "a river"]

@@ -14,7 +14,7 @@ import pytest
 from igpo_gym.errors import AccessError, SearchError
 from igpo_gym.search.replicas import FIRST_PAUSE, LONGEST_PAUSE, Replicas
 from igpo_gym.transport import Server
-from tests.scorers.servers import Refusal, Site, running
+from tests.site import Refusal, Site, running
 
 
 class Clock:

@@ -157,7 +157,7 @@ def test_what_they_play_under_are_arguments_of_the_environment() -> None:
 
 
 def test_a_model_at_a_server_is_asked_once_and_shown_what_is_its_due(question_set: QuestionSet) -> None:
-    from tests.scorers.servers import running
+    from tests.site import running
 
     def chat(body: Any) -> Any:
         message = {"role": "assistant", "content": "<answer>Odra</answer>"}

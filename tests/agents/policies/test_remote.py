@@ -32,7 +32,7 @@ from igpo_gym.transport import API_KEY
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.test_templates import OPENED
 from tests.lm.tiny import CHATML, make_model, make_tokenizer
-from tests.scorers.servers import Refusal, Route
+from tests.site import Refusal, Route
 
 GREEDY = Sampling(temperature=0, max_tokens=6)
 INDEX = BM25Index.build(PASSAGES)

@@ -24,7 +24,7 @@ from igpo_gym.episode import Episode, Passage
 from igpo_gym.errors import ReplayError, SearchError, SpecError
 from igpo_gym.search import BM25Index
 from tests.agents.training.test_trainer import SMALL, timeless, weights_differ
-from tests.scorers.servers import running
+from tests.site import running
 
 
 class Remote:

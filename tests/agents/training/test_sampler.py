@@ -24,7 +24,7 @@ from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import TAGS
 from igpo_gym.transport import Server
 from tests.agents.training.test_trainer import SMALL
-from tests.scorers.servers import Refusal, Site, running
+from tests.site import Refusal, Site, running
 
 
 class Served:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.serving import answering
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -119,11 +121,5 @@ def serving(answer: Callable[[Asked], Reply], keys: tuple[Path, Path] | None = N
         context.load_cert_chain(*keys)
         server.socket = context.wrap_socket(server.socket, server_side=True)
     site.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with answering(server):
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
