@@ -131,7 +131,8 @@ class EnvConfig:
     ] = 4000
     max_reply_chars: Annotated[
         int | None,
-        "About how long a reply is at most, in characters; of a longer one each passage is shown in part.",
+        "How long a reply is at most, in characters, without its tags and the line of the last message; "
+        "of a longer one each passage is shown in part.",
     ] = 12_000
     repeat_passages: Annotated[
         bool, "Whether a passage that was shown before is shown again, or named alone."

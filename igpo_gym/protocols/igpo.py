@@ -8,16 +8,16 @@ each of the agent's messages begins within a thought that the environment has op
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
-from igpo_gym.episode import Answer, ToolCall, ToolResult
+from igpo_gym.episode import Answer, Passage, ToolCall
 from igpo_gym.protocols.blocks import Blocks
+from igpo_gym.protocols.cutting import cut_to_fit
 from igpo_gym.protocols.grammar import Tools, checked_call, spec_named
 from igpo_gym.protocols.json_calls import JsonForm, form_of, read_call
-from igpo_gym.protocols.numbered import NOTICE, fair_length
 from igpo_gym.protocols.probe import ANSWER_PROBE, OPEN_PROBE
 from igpo_gym.protocols.protocol import ReplyLimits, Results, TextProtocol, unavailable
 from igpo_gym.protocols.tool_call import question_alone, without_tools
@@ -64,6 +64,10 @@ BROWSE_WEBPAGE = ToolSpec(
 )
 SHOWN = {SEARCH.name: WEB_SEARCH, OPEN.name: BROWSE_WEBPAGE}
 """How tools are called and described here; all others as they are."""
+
+
+_PAGES, _SUMMARY = "web_page_info_list", "quick_summary"
+Entries: TypeAlias = list[dict[str, Any]]
 
 
 def _shown(tools: Tools) -> tuple[ToolSpec, ...]:
@@ -118,68 +122,64 @@ class WebForm:
         return self.json.own_end(text, start)
 
 
-@dataclass(slots=True)
-class _Shown:
-    """A text of a reply: where it stands, whole, and how much of it may be shown in any case."""
-
-    entry: dict[str, Any]
-    key: str
-    text: str
-    longest: int | None = None
-
-    def cut(self, fair: int | None) -> int:
-        """Show at most about ``fair`` characters, as JSON writes them; returns how many are left out."""
-        longest = self.longest
-        if fair is not None and (written := self.written) > fair:
-            longest = max(1, (fair - NOTICE) * len(self.entry[self.key]) // written)
-        self.entry[self.key], left_out = shortened(self.text, longest)
-        return left_out
-
-    @property
-    def written(self) -> int:
-        """How many characters JSON takes for what is shown of it."""
-        return len(json.dumps(self.entry[self.key], ensure_ascii=False)) - 2
-
-
 def grouped(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tuple[str, int]:
     """The results as JSON: for each query its pages with title, url and summary; texts of other tools."""
-    entries: list[dict[str, Any]] = []
-    texts: list[_Shown] = []
-    for call, result in results:
-        for entry, own in _entries(call, result, shown, limits):
-            entries.append(entry)
-            texts += own
-    cut = sum(each.cut(None) for each in texts)
+    entries, cut = _entries(results, shown, limits), 0
+    for page in _pages(entries) if limits.passage_chars is not None else ():
+        page[_SUMMARY], lost = shortened(page[_SUMMARY], limits.passage_chars)
+        cut += lost
     body = json.dumps(entries, ensure_ascii=False)
     if limits.reply_chars is not None and len(body) > limits.reply_chars:
-        # The longest texts are cut, so that all that counts as found is shown in part, and the JSON is whole.
-        lengths = [each.written for each in texts]
-        fair = fair_length(lengths, limits.reply_chars - len(body) + sum(lengths))
-        cut = sum(each.cut(fair) for each in texts)
-        body = json.dumps(entries, ensure_ascii=False)
+        body, cut = _cut(_entries(results, shown, limits), limits.passage_chars, limits.reply_chars)
     return neutralize(body), cut
 
 
-def _entries(
-    call: ToolCall, result: ToolResult, shown: frozenset[str], limits: ReplyLimits
-) -> Iterator[tuple[dict[str, Any], list[_Shown]]]:
-    """What the reply has for a call, each with the texts in it."""
-    if result.failed:
-        yield {**_named(call), "error": unavailable(call.tool)}, []
-    elif result.text or not result.passages:
-        entry = {**_named(call), "content": result.text}
-        yield entry, [_Shown(entry, "content", result.text)]
-    else:
-        for head, passages in zip(_heads(call, len(result.passages)), result.passages, strict=False):
-            pages: list[dict[str, Any]] = []
-            texts: list[_Shown] = []
-            for passage in passages:
-                page = {"title": passage.title, "url": passage.id, "quick_summary": "was shown before"}
-                pages.append(page)
-                if limits.repeat_passages or passage.id not in shown:
-                    page["quick_summary"] = passage.text
-                    texts.append(_Shown(page, "quick_summary", passage.text, limits.passage_chars))
-            yield {**head, "web_page_info_list": pages}, texts
+def _cut(entries: Entries, longest: int | None, limit: int) -> tuple[str, int]:
+    """The entries as JSON with their longest texts cut, so that all that counts as found is shown in part.
+
+    Where the limit is too small for one character of each, the JSON ends where it says.
+    """
+    holders = [*entries, *_pages(entries)]
+    places = [(holder, key) for holder in holders for key, text in holder.items() if isinstance(text, str)]
+    texts = [holder[key] for holder, key in places]
+    for holder, key in places:
+        holder[key] = ""
+    room = limit - len(json.dumps(entries, ensure_ascii=False))
+    most = [longest if key == _SUMMARY else None for _, key in places]
+    cut = cut_to_fit(texts, most, room, _written)
+    for (holder, key), (text, _) in zip(places, cut, strict=True):
+        holder[key] = text
+    return json.dumps(entries, ensure_ascii=False)[:limit], sum(lost for _, lost in cut)
+
+
+def _pages(entries: Entries) -> list[dict[str, Any]]:
+    return [page for entry in entries for page in entry.get(_PAGES, ())]
+
+
+def _written(text: str) -> int:
+    """How many characters JSON takes for a text."""
+    return len(json.dumps(text, ensure_ascii=False)) - 2
+
+
+def _entries(results: Results, shown: frozenset[str], limits: ReplyLimits) -> Entries:
+    """What the reply has for the calls, with whole texts."""
+    known = frozenset[str]() if limits.repeat_passages else shown
+    entries: Entries = []
+    for call, result in results:
+        if result.failed:
+            entries.append({**_named(call), "error": unavailable(call.tool)})
+        elif result.text or not result.passages:
+            entries.append({**_named(call), "content": result.text})
+        else:
+            heads = _heads(call, len(result.passages))
+            for head, passages in zip(heads, result.passages, strict=False):
+                entries.append({**head, _PAGES: [_page(passage, known) for passage in passages]})
+    return entries
+
+
+def _page(passage: Passage, known: frozenset[str]) -> dict[str, Any]:
+    summary = "was shown before" if passage.id in known else passage.text
+    return {"title": passage.title, "url": passage.id, _SUMMARY: summary}
 
 
 def _heads(call: ToolCall, lists: int) -> list[dict[str, Any]]:

@@ -6,11 +6,13 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from igpo_gym.episode import Passage
+from igpo_gym.protocols.cutting import cut_to_fit
 from igpo_gym.protocols.protocol import ReplyLimits, Results, unavailable
 from igpo_gym.text import neutralize, one_line, shortened
 
 _HEAD = re.compile(r"(Doc \d+\(Title: ?)")
 """How a document begins."""
+_BEFORE = "was shown before."
 
 
 def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tuple[str, int]:
@@ -36,30 +38,41 @@ def numbered(results: Results, shown: frozenset[str], limits: ReplyLimits) -> tu
     lines, cut = _lines(passages.values(), known, limits.passage_chars)
     body = "\n".join([*lines, *words])
     if limits.reply_chars is not None and len(body) > limits.reply_chars:
-        # The longest are cut, so that all that counts as found is shown in part.
-        lengths = [*map(len, lines), *map(len, words)]
-        fair = fair_length(lengths, limits.reply_chars + 1 - len(lengths))
-        lines, cut = _lines(passages.values(), known, limits.passage_chars, fair)
-        parts = [shortened(each, fair) for each in words]
-        body, cut = "\n".join([*lines, *(text for text, _ in parts)]), cut + sum(more for _, more in parts)
+        body, cut = _cut(list(passages.values()), known, words, limits.passage_chars, limits.reply_chars)
     return neutralize(body), cut
 
 
-def _lines(
-    passages: Iterable[Passage], known: Collection[str], longest: int | None, fair: int | None = None
-) -> tuple[list[str], int]:
-    """A line for each passage, of at most about ``fair`` characters, and how many characters they lack."""
+def _cut(
+    passages: Sequence[Passage], known: Collection[str], words: Sequence[str], longest: int | None, limit: int
+) -> tuple[str, int]:
+    """The body with its longest texts and titles cut, so that all that counts as found is shown in part.
+
+    Where the limit is too small for one character of each, the body ends where it says.
+    """
+    own = [_BEFORE if passage.id in known else passage.text for passage in passages]
+    texts = [*(passage.title for passage in passages), *own, *words]
+    most = [None if passage.id in known else longest for passage in passages]
+    bare, _ = _lines([Passage("", "", "") for _ in passages], (), None)
+    room = limit - len("\n".join([*bare, *("" for _ in words)]))
+    shown = cut_to_fit(texts, [*(None for _ in passages), *most, *(None for _ in words)], room)
+    cut = [text for text, _ in shown]
+    count = len(passages)
+    titled = zip(cut, cut[count:], passages, strict=False)
+    lines, _ = _lines([Passage(passage.id, title, text) for title, text, passage in titled], (), None)
+    return "\n".join([*lines, *cut[2 * count :]])[:limit], sum(lost for _, lost in shown)
+
+
+def _lines(passages: Iterable[Passage], known: Collection[str], longest: int | None) -> tuple[list[str], int]:
+    """A line for each passage, and how many characters their texts lack."""
     lines, cut = [], 0
     for rank, passage in enumerate(passages, 1):
-        head, text, length, more = f"Doc {rank}(Title: {passage.title}) ", passage.text, longest, 0
-        if fair is not None and len(head) + min(len(text), longest or len(text)) > fair:
-            length = max(1, fair - len(head) - NOTICE)
+        text = passage.text
         if passage.id in known:
-            text = "was shown before."
-        elif length is not None and len(text) > length:
-            text, more = shortened(text, length)
-        lines.append(head + text)
-        cut += more
+            text = _BEFORE
+        elif longest is not None and len(text) > longest:
+            text, more = shortened(text, longest)
+            cut += more
+        lines.append(f"Doc {rank}(Title: {passage.title}) {text}")
     if sum(line.count("(Title:") for line in lines) > len(lines):  # one may hold what looks like the next
         lines = list(map(without_line_heads, lines))
     return lines, cut
@@ -97,21 +110,3 @@ def without_heads(text: str) -> str:
     'Danzig Danzig) A port.'
     """
     return _HEAD.sub("", one_line(text)).strip()
-
-
-NOTICE = len(" [... 1000 characters cut]")
-"""How long what stands in the place of what is cut may be."""
-
-
-def fair_length(lengths: Sequence[int], total: int) -> int:
-    """How long each may be so that all fit into a total: what short ones leave is for the long. At least 1.
-
-    >>> fair_length([10, 50, 90], 100), fair_length([10, 20, 90], 100)
-    (45, 70)
-    """
-    for rank, length in enumerate(sorted(lengths)):
-        fair = total // (len(lengths) - rank)
-        if length > fair:
-            return max(1, fair)
-        total -= length
-    return max(lengths, default=1)

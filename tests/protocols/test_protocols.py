@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -559,8 +560,10 @@ def test_replies_are_cut_where_a_limit_says_so() -> None:
     assert body == f"Doc 1(Title: A) {kept} [... {14 * 9 - 28} characters cut]\nDoc 2(Title: B) Short."
     assert cut == 14 * 9 - 28
     body, cut = TAGS.results(results, limits=ReplyLimits(reply_chars=50))
-    assert body == "Doc 1(Title: A) O [... 125 characters cut]\nDoc 2(Title: B) Short."
-    assert cut == len("One sentence. " * 9) - len("O")
+    assert body == "Doc 1(Title: A) One sentenc\nDoc 2(Title: B) Short."  # no room for a mark
+    assert cut == len("One sentence. " * 9) - len("One sentenc")
+    body, cut = TAGS.results(results, limits=ReplyLimits(reply_chars=75))
+    assert body == "Doc 1(Title: A) One sentenc [... 115 characters cut]\nDoc 2(Title: B) Short."
     long = tuple(Passage(str(number), f"Title {number}", "One sentence. " * 40) for number in range(5))
     body, cut = TAGS.results([(call, ToolResult(passages=(long,)))], limits=ReplyLimits(100, 400))
     assert len(body) <= 400
@@ -570,6 +573,30 @@ def test_replies_are_cut_where_a_limit_says_so() -> None:
     ]
     body, cut = TAGS.results(results, frozenset("1"), ReplyLimits(repeat_passages=False))
     assert body == "Doc 1(Title: A) was shown before.\nDoc 2(Title: B) Short."
+
+
+long_texts = st.sampled_from(["", "a", "Short.", "One sentence. " * 300, '"\n' * 2000, "x" * 3000])
+found_passages = st.lists(st.builds(Passage, long_texts, long_texts, long_texts), max_size=4)
+
+
+@given(st.sampled_from(EVERY[1::2]), found_passages, long_texts, long_texts, st.integers(1, 3000))
+@example(TAGS, [Passage("1", "salt " * 40_000, "Salt.")], "a", "a", 12_000)
+@example(igpo(), [Passage("u" * 200_000, "salt", "Salt.")], "a" * 300_000, "a", 12_000)
+def test_a_reply_keeps_to_its_limit_whatever_is_long(
+    protocol: TextProtocol, passages: list[Passage], query: str, said: str, limit: int
+) -> None:
+    found = ToolResult(passages=(tuple(passages), ()))
+    opened, searched = ToolCall("open", {"document": query}), search_call(query, "b").calls[0]
+    results = [(searched, found), (opened, ToolResult(said)), (opened, ToolResult(failed=True))]
+    for limits in (ReplyLimits(None, limit), ReplyLimits(40, limit), ReplyLimits(4000, limit, False)):
+        shown = frozenset(passage.id for passage in passages[1:])
+        body, cut = protocol.results(results, shown, limits)
+        assert len(body) <= limit
+        whole, less = protocol.results(results, shown, dataclasses.replace(limits, reply_chars=None))
+        assert (body == whole) == (len(whole) <= limit)
+        assert cut >= less
+        if protocol.name == "igpo" and limit > 1500:
+            json.loads(body)
 
 
 def test_igpo_cuts_a_reply_only_above_the_limit_and_its_longest_texts_first() -> None:
