@@ -48,7 +48,7 @@ class FilePricing:
 
     def described(self, options: Mapping[str, str | None], records: bool) -> dict[str, Any]:
         """What the output depends on, as each line of it says: a killed run goes on where it is equal."""
-        chosen = {**options, **self.models, "protocol": self.settings.get("protocol")}
+        chosen = {**options, **self.models, "protocol": self.settings["protocol"]}
         return {
             "file": self.file.name,
             "fingerprint": fingerprint(self.file),
@@ -74,15 +74,15 @@ class FilePricing:
         from igpo_gym.rewards.relabel import relabel
 
         recorded: deque[dict[str, Any]] = deque()
-        alone, judged = bool(self.corpus or self.context), "judge" in self.context
+        judged = "judge" in self.context
         for each in relabel(
-            self.meter.until(_episodes(self.file, recorded, alone, skip)),
+            self.meter.until(_episodes(self.file, recorded, skip)),
             self.rewards,
             self.settings.get("scorer"),
             reference=self.settings.get("reference"),
             corpus=self.corpus,
             context=self.context,
-            protocol=self.settings.get("protocol", "tags"),
+            protocol=self.settings["protocol"],
             batch_size=self.batch_size,
             partial=True,
         ):
@@ -96,23 +96,12 @@ class FilePricing:
             yield len(batch)
 
 
-def _episodes(file: Path, made: deque[dict[str, Any]], alone: bool, skip: int) -> Iterator[Episode]:
-    """The episodes of a file behind the first ``skip``; the settings of each are added to ``made``.
+def _episodes(file: Path, made: deque[dict[str, Any]], skip: int) -> Iterator[Episode]:
+    """The episodes of a file behind the first ``skip``; the settings of each are added to ``made``."""
+    from igpo_gym.agents.rollouts.records import read_recordings
 
-    ValueError for two sets where one is asked.
-    """
-    from igpo_gym.agents.rollouts.records import read_recordings, set_of
-
-    first: str | None = None
     for settings, episode in read_recordings(file, skip):
         made.append(settings)
-        name = set_of(settings)
-        first = name if first is None else first
-        if alone and name != first:
-            raise ValueError(
-                f"{file} holds episodes of several sets, such as {first} and {name}; what needs passages "
-                "or an agent prices one set"
-            )
         yield episode
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,11 +27,16 @@ from igpo_gym.cli.pricing import FilePricing, line_of, record_of
 from igpo_gym.cli.recording import SAMPLING
 from igpo_gym.config import EnvConfig, Names, marks
 from igpo_gym.episode import UNREAD
+from igpo_gym.errors import DataError
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.summary import Values
 
 NAMES = marks(EnvConfig, Names)
+DEFAULTS = {"protocol": "tags"}
+"""What a recording that does not tell is priced with."""
+WORLD = {field.name for field in fields(EnvConfig)} - {"scorer", "reward", "policy", "reference", "judge"}
+"""The settings that an agent plays on with."""
 SPECS = tuple(name for name in NAMES if name not in ("reward", "policy", "judge"))
 """The specs of a recording that are used; rewards, policies and judges are those of the command line."""
 
@@ -124,13 +129,13 @@ def relabel(
         settings = _settings(file, options, trust_imports)
         check_writable(out, file, *(path for name in SPECS for path in named_paths(settings.get(name))))
         functions = [resolve_reward(each) for each in reward]
-        corpus, context = _world(settings, policy, {need for each in functions for need in each.needs})
+        needs = {need for each in functions for need in each.needs}
+        total = _count(file, options, _taken(settings, policy, needs))
+        corpus, context = _world(settings, policy, needs)
         if judge is not None:
             context["judge"] = resolve("judge", judge)
         pricing = FilePricing(file, settings, functions, corpus, context, batch_size, meter)
         made = pricing.described(options, records)
-        with file.open("rb") as lines:
-            total = sum(1 for _ in lines)
         meter.watch(*pricing.readers())
         if estimate:
             done = whole_lines(out, made, batch_size)
@@ -151,16 +156,53 @@ def _settings(file: Path, options: Mapping[str, str | None], trusted: bool) -> d
     from igpo_gym.specs import from_file
 
     given = {name: text for name, text in options.items() if name in SPECS and text is not None}
-    settings = read_settings(file)
+    settings = DEFAULTS | read_settings(file)
     for name in SPECS:
         if name not in given and NAMES[name].is_spec(settings.get(name)):
             from_file(NAMES[name].kind, settings[name], file, trusted=trusted)
     return settings | given
 
 
-def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tuple[Any, dict[str, Any]]:
+def _taken(settings: Mapping[str, Any], policy: str | None, needs: Collection[str]) -> set[str]:
+    """The settings of a recording by which its episodes are priced."""
+    taken = {"scorer", "reference"}
+    if any(settings.get(name) not in (None, "none") for name in taken):
+        taken.add("protocol")
+    if "corpus" in needs:
+        taken |= {"questions", "search"}
+    return taken | {*WORLD, *SAMPLING} if policy else taken
+
+
+def _count(file: Path, options: Mapping[str, str | None], taken: Collection[str]) -> int:
+    """How many episodes a file holds, all of them with the same settings of those that are ``taken``.
+
+    Raises DataError for the first line with others than line 1. What the command line gives is not compared,
+    but for the questions, since several sets are not one.
+    """
+    from igpo_gym.agents.rollouts.records import all_settings
+    from igpo_gym.storage import changed
+
+    compared = sorted(name for name in taken if name == "questions" or options.get(name) is None)
+    first: dict[str, Any] | None = None
+    number = 0
+    for number, told in enumerate(all_settings(file), 1):
+        own = {name: told.get(name, DEFAULTS.get(name)) for name in compared}
+        first = own if first is None else first
+        if names := changed(first, own):
+            raise DataError(
+                file,
+                f"played with other settings than line 1 ({names}), and a file is priced by one of each: "
+                "relabel the parts alone"
+                + "".join(f", or give --{name}" for name in options if name == names),
+                number,
+            )
+    return number
+
+
+def _world(
+    settings: dict[str, Any], policy: str | None, needs: Collection[str]
+) -> tuple[Any, dict[str, Any]]:
     """The corpus, and what instruments are made from, from the settings of the recording."""
-    from igpo_gym.config import EnvConfig
     from igpo_gym.envs.setup import assemble
     from igpo_gym.lm.policy import Sampling
 
@@ -168,10 +210,9 @@ def _world(settings: dict[str, Any], policy: str | None, needs: set[str]) -> tup
         return (), {}
     if "questions" not in settings:
         raise ValueError("the file does not tell which data set it was recorded on; give --questions")
-    known = {field.name for field in fields(EnvConfig)} - {"policy", "reference", "judge"}
-    chosen = {name: value for name, value in settings.items() if name in known}
+    chosen = {name: settings[name] for name in WORLD if name in settings}
     with console.status("loading questions and index"):
-        question_set, engine = assemble(EnvConfig(**chosen | {"scorer": None, "reward": "outcome-f1"}))
+        question_set, engine = assemble(EnvConfig(**chosen, scorer=None, reward="outcome-f1"))
     if policy is None:
         return engine.corpus, {}
     sampling = Sampling(**{name: settings[name] for name in SAMPLING if name in settings})

@@ -206,7 +206,8 @@ def test_sets_that_share_ids_stay_apart_when_they_are_relabeled(place: Path) -> 
     assert [each.strip() for each in told[-3:-1]] == ["12", "12"]  # questions, episodes
     result = runner.invoke(app, [*command, "monte-carlo", "--policy", "scripted"])
     assert result.exit_code == 2
-    assert "played.jsonl holds episodes of several sets" in " ".join(result.output.split())
+    told = "played.jsonl, line 7: played with other settings than line 1 (questions)"
+    assert told in " ".join(result.output.split())
 
 
 def test_each_set_has_a_search_of_its_own(place: Path) -> None:

@@ -225,6 +225,26 @@ def test_gold_answers_from_a_set(place: Path) -> None:
     assert (episode.question.id, episode.prediction) == ("g", "Danzig")
 
 
+def test_episodes_are_not_priced_by_the_settings_of_others(place: Path) -> None:
+    play = ("--agent", "expert", "--episodes", "2", "--scorer", "none", "--reward", "f1")
+    for name, protocol in (("one", "tags"), ("two", "igpo")):
+        run("rollout", *play, "--protocol", protocol, "--out", f"{name}.jsonl")
+    both = Path("one.jsonl").read_text() + Path("two.jsonl").read_text()
+    Path("both.jsonl").write_text(both)
+    command = ("relabel", "both.jsonl", "--reward", "f1", "--out", "priced.jsonl")
+    told = "line 3: played with other settings than line 1"
+    assert f"{told} (protocol)" in run(*command, "--scorer", "nano", code=2)
+    assert not Path("priced.jsonl").exists()
+    run(*command)  # no belief is asked for, so the protocol says nothing
+    Path("both.jsonl").write_text(both.replace('"scorer": null', '"scorer": "nano"', 2))
+    assert f"{told} (protocol, scorer)" in run(*command, code=2)
+    run(*command, "--scorer", "none")
+    Path("both.jsonl").write_text(
+        both.replace('"tags"', '"igpo"').replace('"scorer": null', '"scorer": "nano"', 2)
+    )
+    assert "relabel the parts alone, or give --scorer" in run(*command, code=2)
+
+
 @pytest.mark.slow
 def test_a_killed_relabeling_goes_on_where_it_was(place: Path) -> None:
     records = [transcript(number, "Salman") for number in range(120)]

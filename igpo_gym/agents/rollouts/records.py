@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -304,18 +305,10 @@ def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str,
     The first ``skip`` lines are left out. Raises DataError with the line that is not an episode, and for a
     pipe: commands read a file more than once.
     """
-    require_file(Path(path))
-    with Path(path).open("rb") as lines:
-        for number, line in islice(enumerate(lines, 1), skip, None):
-            try:
-                record = _parsed(line)
-                _check_format(record)
-                recording = dict(record.get("settings", {})), from_record(record)
-            except MALFORMED as problem:
-                raise DataError(
-                    path, f"not a recorded episode ({what_is_wrong(problem)})", number
-                ) from problem
-            yield recording
+    for number, record in _records(Path(path), skip):
+        with _refused(Path(path), number):
+            recording = _settings(record), from_record(record)
+        yield recording
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -323,16 +316,41 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     Raises DataError for a file that does not begin with a recorded episode, and for a pipe.
     """
+    for settings in all_settings(path):
+        return settings
+    raise DataError(path, "not a recorded episode (the file is empty)", 1)
+
+
+def all_settings(path: Path) -> Iterator[dict[str, Any]]:
+    """The settings that each line of a file holds, in order. Raises DataError with the line that is none."""
+    for number, record in _records(path):
+        with _refused(path, number):
+            settings = _settings(record)
+        yield settings
+
+
+def _records(path: Path, skip: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The lines of a file behind the first ``skip``, with their numbers, as JSON of a known format."""
     require_file(path)
     with path.open("rb") as lines:
-        if (line := next(lines, None)) is None:
-            raise DataError(path, "not a recorded episode (the file is empty)", 1)
-        try:
-            record = _parsed(line)
-            _check_format(record)
-            return dict(record.get("settings", {}))
-        except MALFORMED as problem:
-            raise DataError(path, f"not a recorded episode ({what_is_wrong(problem)})", 1) from problem
+        for number, line in islice(enumerate(lines, 1), skip, None):
+            with _refused(path, number):
+                record = _parsed(line)
+                _check_format(record)
+            yield number, record
+
+
+@contextmanager
+def _refused(path: Path, number: int) -> Iterator[None]:
+    """What is wrong with a line is a DataError."""
+    try:
+        yield
+    except MALFORMED as problem:
+        raise DataError(path, f"not a recorded episode ({what_is_wrong(problem)})", number) from problem
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(record.get("settings", {}))
 
 
 def set_of(settings: Mapping[str, Any]) -> str:
@@ -500,14 +518,12 @@ def _whole(
     for number, line in enumerate(file, 1):
         if not line.endswith(b"\n") and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]:
             return  # cut short by a crash; anything else without an end is not ours to remove
-        try:
+        with _refused(path, number):
             record = _parsed(line)
             settings = dict(record["settings"])
             attempt = record["question"]["id"], record.get("attempt", 0)
             if record["format"] != FORMAT:
                 raise ValueError(f"format {record['format']}; a file is continued in format {FORMAT}")
-        except MALFORMED as problem:
-            raise DataError(path, f"not a recorded episode ({what_is_wrong(problem)})", number) from problem
         if settings.get("questions") in others:
             yield len(line), None
             continue
