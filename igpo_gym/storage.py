@@ -231,8 +231,9 @@ def _alone(folder: Path, *, wait: bool = True) -> Iterator[int | None]:
 def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
     """Raise OSError, with the place, where ``target`` could not be written. Nothing is made.
 
-    Raises ValueError where it is one of ``others``, what the caller also reads or writes, or a folder that
-    holds one, for they would be replaced, and where it is what this process prints to (``/dev/stdout``).
+    Raises ValueError where it is one of ``others``, what the caller also reads or writes, a folder that holds
+    one, or something that stands in one, for they would be replaced, and where it is what this process prints
+    to (``/dev/stdout``).
 
     Called before work whose result is written at its end. ``target`` is a file, or with ``folder`` a folder;
     neither has to be there.
@@ -248,7 +249,9 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
     for other in others:
         if _lies_in(target, other):
             named = "name another folder" if folder else "name another file"
-            raise ValueError(f"{other} is read or written as well, and {target} would replace it: {named}")
+            raise ValueError(
+                f"{other} is read or written as well, and {target} would replace what is there: {named}"
+            )
     if target.exists() and (folder or target.is_dir()):
         if not folder:
             raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(target))
@@ -287,9 +290,11 @@ def _is_printed_to(target: Path) -> bool:
 
 
 def _lies_in(target: Path, other: Path) -> bool:
-    """Whether whoever replaces ``target`` loses ``other``."""
-    places = other.resolve(), *other.resolve().parents
-    return target.resolve() in places or (target.exists() and other.exists() and target.samefile(other))
+    """Whether whoever replaces ``target`` loses ``other``, or a part of it."""
+    ours, theirs = target.resolve(), other.resolve()
+    if ours in (theirs, *theirs.parents):
+        return True
+    return target.exists() and other.exists() and (theirs in ours.parents or target.samefile(other))
 
 
 @contextmanager

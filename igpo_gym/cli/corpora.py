@@ -97,6 +97,7 @@ def build_index(
       igpo-gym rollout --search hybrid:bm25:wiki-index,dense:wiki-dense ...
     """
     from igpo_gym.search.corpus import located, read_corpus
+    from igpo_gym.specs import named_paths
     from igpo_gym.storage import check_writable
 
     with explained():
@@ -105,7 +106,7 @@ def build_index(
             raise SpecError("name the files of the corpus, and then the folder of the index")
         if Path(out).is_file():
             raise SpecError(f"{out} is a file: name the folder of the index last")
-        check_writable(Path(out), *map(Path, files), folder=True)
+        check_writable(Path(out), *map(Path, files), *named_paths(dense), folder=True)
         if dense is None and (faiss != "auto" or (query_prefix, passage_prefix) != (None, None)):
             raise SpecError("--faiss and the prefixes are for a dense index: name its encoder with --dense")
         with located(*files, skip_empty=skip_empty):

@@ -154,7 +154,7 @@ def evaluate(
     from igpo_gym.benchmark.evaluation.measures import measures
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.specs import listed
-    from igpo_gym.storage import check_all_writable
+    from igpo_gym.storage import check_all_writable, check_writable
 
     meter = Meter(Budget.parse(budget))
     out = out or (card.again(like) if like else None)
@@ -162,8 +162,11 @@ def evaluate(
         raise SpecError("give --out, the file for the episodes")
     for file in table or ():
         tables.check_format(file)
-    written = [out, card.card_of(out), *(table or ())]
-    check_all_writable(written, *named_files(config, agent, *questions, *(search or ())))
+    read = [*named_files(config, agent, *questions, *(search or ())), *([like] if like else [])]
+    check_writable(
+        out, *(path for path in read if not path.is_dir())
+    )  # in a folder: gone on with, not replaced
+    check_all_writable([card.card_of(out), *(table or ())], out, *read)
     if out.exists() and not out.is_file():
         raise SpecError(f"{out} is a pipe or device, and the table is made of what is written: name a file")
     asked = measures(listed(metrics))

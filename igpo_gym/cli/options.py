@@ -21,6 +21,7 @@ import igpo_gym.specs as specs
 from igpo_gym.cli.common import TrustImports, explained
 from igpo_gym.config import EnvConfig, Names, Panel, SpecOrObject, kinds, marks, meanings
 from igpo_gym.errors import DataError, SpecError, choices
+from igpo_gym.storage import check_writable
 
 C = TypeVar("C", bound=EnvConfig)
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -66,6 +67,8 @@ def configured(
                     raise SpecError("give --config or --like, not both")
                 for file in files:
                     _check_specs(context, specs_of, file, trust_imports, given)
+                if config is not None:
+                    _check_kept(config, given)
                 chosen = {name: left_out[name] if name in left_out else given.pop(name) for name in first}
                 command(base(**chosen), **given)
 
@@ -195,6 +198,14 @@ def _value(file: Path, name: str, value: Any, several: bool) -> Any:
         # As a text, so that the option reads it as strictly as from the command line: 1.5 is no whole number.
         return [str(value)] if several else str(value)
     raise SpecError(f"{file}: {name} must be a text, a number or a truth, not {value!r:.60}")
+
+
+def _check_kept(file: Path, given: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option that names the file of options itself, to be written."""
+    for each in given.values():
+        for path in each if isinstance(each, list) else [each]:
+            if isinstance(path, Path) and path.is_file():
+                check_writable(path, file)
 
 
 def _check_specs(

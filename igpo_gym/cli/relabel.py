@@ -127,7 +127,8 @@ def relabel(
         if out.is_dir():
             raise IsADirectoryError(f"--out is a folder ({out}); name a file")
         settings = _settings(file, options, trust_imports)
-        check_writable(out, file, *(path for name in SPECS for path in named_paths(settings.get(name))))
+        read = (policy, *(settings.get(name) for name in SPECS))
+        check_writable(out, file, *(path for spec in read for path in named_paths(spec)))
         functions = [resolve_reward(each) for each in reward]
         needs = {need for each in functions for need in each.needs}
         total = _count(file, options, _taken(settings, policy, needs))

@@ -59,13 +59,14 @@ def view(
     import tempfile
     import webbrowser
 
+    from igpo_gym.specs import named_paths
     from igpo_gym.storage import check_writable
     from igpo_gym.viewer.page import write_page
     from igpo_gym.viewer.runs import read_runs
 
     with explained():
         if out is not None:
-            check_writable(out, *files)
+            check_writable(out, *files, *named_paths(tokenizer))
         with console.status("reading episodes"):
             runs = read_runs(files, start, count)
             names = _token_names(runs, tokenizer)

@@ -67,6 +67,19 @@ def test_a_file_that_is_nested_too_deeply_is_told_in_one_line(
         ("play", "--questions", "jsonl:other.json", "--out", "other.json"),
         ("check", "scorer", "nano", "--questions", "jsonl:data.json", "--json", "data.json"),
         ("check", "scorer", "nano", "--questions", "world:test + data.json", "--json", "data.json"),
+        ("check", "scorer", "./model", "--questions", "world:test", "--json", "model/config.json"),
+        ("eval", "--agent", "./model", "--out", "e.jsonl", "--table", "model/config.json"),
+        ("eval", "--agent", "oracle:./model", "--out", "e.jsonl", "--table", "model/config.json"),
+        ("eval", "--like", "e.card.json", "--out", "e.jsonl"),
+        ("eval", "--like", "e.card.json", "--out", "o.jsonl", "--table", "e.card.json"),
+        ("eval", "--config", "set.json", "--out", "e.jsonl", "--table", "set.json"),
+        ("rollout", "--agent", "expert", "--config", "set.json", "--out", "set.json"),
+        ("relabel", "data.json", "--reward", "f1", "--scorer", "./model", "--out", "model/config.json"),
+        ("relabel", "data.json", "--reward", "f1", "--policy", "./model", "--out", "model/config.json"),
+        ("view", "data.json", "--tokenizer", "./model", "--out", "model/config.json"),
+        ("export", "data.json", "--format", "sft", "--tokenizer", "./model", "--out", "model/config.json"),
+        ("play", "--agent", "./model", "--out", "model/config.json"),
+        ("index", "build", "data.json", "model", "--dense", "./model"),
         ("index", "build", "folder/corpus.jsonl", "folder"),
         ("index", "build", "folder/corpus.jsonl", "."),
     ],
@@ -76,7 +89,13 @@ def test_no_command_writes_over_what_it_reads_or_writes(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
+    for name in ("folder", "model"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "set.json").write_text('{"max_turns": 3}')
+    (tmp_path / "e.card.json").write_text(
+        '{"card": 1, "settings": {"agent": "expert"}, "decided_by": {}, "scores": {}}'
+    )
     for name in ("data.json", "other.json", "folder/corpus.jsonl"):
         (tmp_path / name).write_text(
             '{"format": 2, "settings": {}, "question": "Who?", "answers": ["A"], "text": "A"}\n'

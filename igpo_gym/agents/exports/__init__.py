@@ -21,6 +21,7 @@ from igpo_gym.agents.exports.tokens import Tokens
 from igpo_gym.agents.exports.verl import VERL
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator
 from igpo_gym.errors import SpecError, choose
+from igpo_gym.specs import named_paths
 from igpo_gym.storage import check_new, check_writable
 
 __all__ = ["FORMATS", "Exported", "Format", "export"]
@@ -76,7 +77,7 @@ def export(
         estimator: what makes the advantages of turns from what they were paid.
 
     Raises SpecError for what does not fit and for an export with nothing in it, ValueError where ``out`` is
-    ``records``, DataError for what is no record, MissingExtraError, and FileExistsError for a folder that
+    what is read, DataError for what is no record, MissingExtraError, and FileExistsError for a folder that
     holds something.
     """
     records, out = Path(records), Path(out)
@@ -86,7 +87,8 @@ def export(
     selection = Selection.read(where, best, top, turns, estimator)
     if chosen.folder:
         check_new(out)
-    check_writable(out, records, folder=chosen.folder)
+    read = [] if tokenizer is None else named_paths(str(tokenizer))
+    check_writable(out, records, *read, folder=chosen.folder)
     tokens = None if tokenizer is None else Tokens.of(tokenizer)
     count = 0
 
