@@ -187,3 +187,28 @@ def test_a_key_that_no_header_can_carry_is_not_told(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SpecError, match="SERPER_API_KEY") as caught:
         resolve("search", "serper", questions=None)
     assert SECRET not in str(caught.value)
+
+
+def test_what_a_recording_tells_is_neither_printed_nor_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    play = ("--agent", "expert", "--episodes", "2", "--scorer", "none", "--reward", "f1")
+    assert runner.invoke(app, ["rollout", *play, "--out", "own.jsonl"]).exit_code == 0
+    told = Path("own.jsonl").read_text()
+    url = with_password("http://host:8000")
+    Path("theirs.jsonl").write_text(told.replace('"scorer": null', f'"scorer": "{url}", "note": ["{url}"]'))
+    for command in (
+        ("compare", "own.jsonl", "theirs.jsonl", "--table", "c.json", "--table", "c.md"),
+        ("import", "theirs.jsonl", "--out", "i.jsonl"),
+        ("relabel", "theirs.jsonl", "--reward", "f1", "--scorer", "none", "--records", "--out", "r.jsonl"),
+        ("relabel", "theirs.jsonl", "--reward", "f1", "--scorer", "none", "--out", "p.jsonl"),
+        ("view", "theirs.jsonl", "p.jsonl", "--out", "v.html"),
+        ("show", "theirs.jsonl"),
+    ):
+        done = runner.invoke(app, command)
+        assert done.exit_code == 0, done.output
+        assert SECRET not in done.output
+    Path("theirs.jsonl").unlink()
+    assert all(SECRET not in path.read_text() for path in tmp_path.iterdir())
+    assert "http://host:8000/v1" in Path("i.jsonl").read_text()

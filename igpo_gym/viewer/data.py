@@ -94,7 +94,7 @@ def summary(shown: Shown) -> dict[str, Any]:
         "end": episode.end or "running",
         "turns": len(episode.turns),
         "prediction": episode.prediction,
-        "agent": without_credentials(str(settings.get("agent", ""))),
+        "agent": str(settings.get("agent", "")),
         "set": without_credentials(str(settings.get("questions") or episode.question.source)),
         "scores": scores(episode),
         "beliefs": beliefs,
@@ -114,7 +114,7 @@ def details(
     episode = shown.episode
     return {
         "settings": {
-            name: without_credentials(value)
+            name: value
             for name, value in shown.settings.items()
             if value not in (None, "") and not name.endswith(("_hash", "_fingerprint"))
         },

@@ -27,7 +27,6 @@ from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.split import Split, split
 from igpo_gym.specs import from_file
-from igpo_gym.text import without_credentials
 
 Terms: TypeAlias = Sequence[Mapping[str, float]]
 """For each turn the weighted terms that it is paid."""
@@ -171,7 +170,7 @@ def _paid(settings: Mapping[str, Any], episode: Episode, file: Path) -> dict[str
                 file, f"the rewards of {episode.question.id!r} are malformed: {problem}"
             ) from None
         return {name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()}
-    name = without_credentials(str(settings.get("reward") or RECORDED))
+    name = str(settings.get("reward") or RECORDED)
     try:
         divided = recorded_split(episode)
     except ValueError:

@@ -307,7 +307,7 @@ def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str,
     """
     for number, record in _records(Path(path), skip):
         with _refused(Path(path), number):
-            recording = _settings(record), from_record(record)
+            recording = settings_of(record), from_record(record)
         yield recording
 
 
@@ -325,7 +325,7 @@ def all_settings(path: Path) -> Iterator[dict[str, Any]]:
     """The settings that each line of a file holds, in order. Raises DataError with the line that is none."""
     for number, record in _records(path):
         with _refused(path, number):
-            settings = _settings(record)
+            settings = settings_of(record)
         yield settings
 
 
@@ -349,8 +349,12 @@ def _refused(path: Path, number: int) -> Iterator[None]:
         raise DataError(path, f"not a recorded episode ({what_is_wrong(problem)})", number) from problem
 
 
-def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(record.get("settings", {}))
+def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says that its episode was made with, without the credentials of URLs.
+
+    This package writes none; another program may have, and what is read here is shown and copied.
+    """
+    return without_credentials(dict(record.get("settings", {})))
 
 
 def set_of(settings: Mapping[str, Any]) -> str:

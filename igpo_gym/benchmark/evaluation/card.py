@@ -156,5 +156,5 @@ def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(without_credentials(value), ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from igpo_gym.agents.rollouts.records import MALFORMED, from_record, what_is_wrong
+from igpo_gym.agents.rollouts.records import MALFORMED, from_record, settings_of, what_is_wrong
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Episode
@@ -24,7 +24,7 @@ def read(row: Row) -> list[Episode]:
     try:
         episode = from_record(row.fields)
         if "settings" in row.fields:
-            episode.extra[SETTINGS] = dict(row.fields["settings"])
+            episode.extra[SETTINGS] = settings_of(row.fields)
     except MALFORMED as problem:
         raise ValueError(f"not a recorded episode ({what_is_wrong(problem)})") from None
     return [episode]
