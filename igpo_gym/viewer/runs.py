@@ -187,6 +187,8 @@ def _turns(rewards: Mapping[str, Any], episode: Episode) -> dict[str, list[dict[
     for name, each in turns.items():
         if len(each) != len(episode.turns):
             raise ValueError(f"{name} pays {len(each)} turns, but there are {len(episode.turns)}")
+        if not all(math.isfinite(value) for terms in each for value in terms.values()):
+            raise ValueError(f"{name} pays what is not finite")
     return turns
 
 

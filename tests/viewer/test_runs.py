@@ -203,6 +203,9 @@ def test_what_does_not_belong_is_refused(tmp_path: Path, engine: Engine) -> None
         read_runs([recording, other])
     with pytest.raises(DataError, match=r"s\.jsonl, line 1: .*x pays 1 turns, but there are 2"):
         read_runs([recording, short])
+    odd = priced(tmp_path / "n.jsonl", "x", {("q-birth", 0): [{"x": 1.0}, {"x": float("nan")}]})
+    with pytest.raises(DataError, match=r"n\.jsonl, line 1: .*x pays what is not finite"):
+        read_runs([recording, odd])
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(DataError, match="no episodes to show"):
         read_runs([tmp_path / "empty.jsonl"])

@@ -177,7 +177,11 @@ def from_record(record: Mapping[str, Any]) -> Episode:
     )
     if hidden(episode.question) and not {"em", "f1"} <= fields.get("sealed", {}).keys():
         raise ValueError("a hidden question without the scores of its answer")
-    return checked(episode)
+    checked(episode)
+    told = (*episode.rewards, episode.extra.get("sealed", {}))
+    if not all(math.isfinite(value) for values in told for value in values.values()):
+        raise ValueError("a reward or a score that is not finite")
+    return episode
 
 
 _KEPT = {UNREAD: list[int], "sealed": dict[str, float]}
@@ -223,7 +227,7 @@ def _belief(record: Mapping[str, Any]) -> Belief:
     joined = tuple(record.get("joined", ()))
     weights = str(record.get("weights", ""))
     belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined, weights)
-    if not belief.log_probs or not max(belief.log_probs) <= ROUNDING:
+    if not belief.log_probs or not all(each <= ROUNDING for each in belief.log_probs):
         raise ValueError(f"no log-probabilities of answers: {belief.log_probs!r:.60}")
     return belief
 

@@ -185,6 +185,10 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str)
         ("sealed", {"em": 10**400, "f1": 1.0}),
         ("question", {"id": "q", "text": "hidden:" + "0" * 16, "answers": ["a"], "protected": True}),
         ("rewards", [{"gain": 10**400}, {"gain": 0.0}]),
+        ("rewards", [{"gain": 0.0}, {"gain": float("nan")}]),
+        ("rewards", [{"gain": 0.0}, {"gain": float("-inf")}]),
+        ("sealed", {"em": float("nan"), "f1": 1.0}),
+        ("beliefs", [{"log_probs": [-1.0, float("nan")]}] * 2),
     ],
 )
 def test_a_line_of_a_wrong_shape_is_told(engine: Engine, tmp_path: Path, field: str, value: object) -> None:
