@@ -71,6 +71,7 @@ class FilePricing:
         """The episodes behind the first ``skip``, each with the settings of its record, until the budget is
         used up."""
         from igpo_gym.agents.rollouts.costs import Spent, in_episode
+        from igpo_gym.protocols import ReplyLimits
         from igpo_gym.rewards.relabel import relabel
 
         recorded: deque[dict[str, Any]] = deque()
@@ -83,6 +84,7 @@ class FilePricing:
             corpus=self.corpus,
             context=self.context,
             protocol=self.settings["protocol"],
+            limits=ReplyLimits.of(self.settings),
             batch_size=self.batch_size,
             partial=True,
         ):

@@ -166,11 +166,13 @@ def _settings(file: Path, options: Mapping[str, str | None], trusted: bool) -> d
 
 def _taken(settings: Mapping[str, Any], policy: str | None, needs: Collection[str]) -> set[str]:
     """The settings of a recording by which its episodes are priced."""
+    from igpo_gym.protocols.protocol import LIMIT_SETTINGS
+
     taken = {"scorer", "reference"}
     if any(settings.get(name) not in (None, "none") for name in taken):
         taken.add("protocol")
     if "corpus" in needs:
-        taken |= {"questions", "search"}
+        taken |= {"questions", "search", *LIMIT_SETTINGS}
     return taken | {*WORLD, *SAMPLING} if policy else taken
 
 

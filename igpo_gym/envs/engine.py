@@ -177,7 +177,9 @@ class Engine:
             "policy": self.policy,
             "judge": self.judge,
         }
-        instruments = Instruments(self.scorer, self.reference, self.corpus, self.protocol, context)
+        instruments = Instruments(
+            self.scorer, self.reference, self.corpus, self.protocol, context, self.rules.limits
+        )
         instruments.check(self.reward)
         object.__setattr__(self, "instruments", instruments)
         object.__setattr__(self, "_due", instruments.due([self.reward]))
@@ -387,21 +389,15 @@ class Engine:
         cut = 0
         if isinstance(action, ToolCalls):
             limits = self.rules.limits
-            shown = _NONE_SHOWN
-            if not limits.repeat_passages:
-                shown = frozenset(passage.id for turn in episode.turns for passage in turn.passages)
             pairs = list(zip(action.calls, results, strict=True))
-            body, cut = self.protocol.render(pairs, shown, limits)
+            reply, cut = self.protocol.reply_to(
+                pairs, limits.shown_before(episode.turns), limits, answer_next
+            )
         else:
             assert isinstance(action, Invalid)
             body = self.protocol.invalid(action.reason, answer_only=answer_next)
-        if answer_next:
-            body = f"{body}\n{self.protocol.last_call()}"
-        reply = self.protocol.reply(body)
+            reply = self.protocol.reply(f"{body}\n{self.protocol.last_call()}" if answer_next else body)
         return Turn(said.text, action, (said, *reply), results, reply[0].text, cut)
-
-
-_NONE_SHOWN: frozenset[str] = frozenset()
 
 
 class undone_on_error:  # noqa: N801 (used as a function; a generator in its place takes twice the time)

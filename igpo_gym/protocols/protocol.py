@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from igpo_gym.episode import (
     Action,
@@ -18,6 +18,7 @@ from igpo_gym.episode import (
     ToolCall,
     ToolCalls,
     ToolResult,
+    Turn,
 )
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols.grammar import THINK, THOUGHT, Grammar, without_end_of_turn
@@ -30,6 +31,14 @@ Results: TypeAlias = Sequence[tuple[ToolCall, ToolResult]]
 
 INVALID = "Invalid message: "
 """What the reply to an invalid message begins with."""
+
+
+LIMIT_SETTINGS = {
+    "max_passage_chars": "passage_chars",
+    "max_reply_chars": "reply_chars",
+    "repeat_passages": "repeat_passages",
+}
+"""The settings of an environment that say how much its replies show, and the limits that they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,24 @@ class ReplyLimits:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(f"max_{name} must be a whole number of at least 1, or None, not {value!r}")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> ReplyLimits:
+        """Those that the settings of an environment tell; the defaults where they tell none.
+
+        >>> ReplyLimits.of({"max_passage_chars": 500, "questions": "world:test"}).passage_chars
+        500
+        """
+        return cls(**{name: settings[own] for own, name in LIMIT_SETTINGS.items() if own in settings})
+
+    def shown_before(self, turns: Sequence[Turn]) -> frozenset[str]:
+        """The ids of the passages that a reply behind these turns names alone."""
+        if self.repeat_passages:
+            return _NONE_SHOWN
+        return frozenset([passage.id for turn in turns for passage in turn.passages])
+
+
+_NONE_SHOWN: frozenset[str] = frozenset()
 
 
 Render: TypeAlias = Callable[[Results, frozenset[str], ReplyLimits], tuple[str, int]]
@@ -202,6 +229,24 @@ class TextProtocol:
         """The body of a reply without the tags around it, for libraries that put tags of their own."""
         text, tag = observation.strip(), self.result_tag
         return text.removeprefix(f"<{tag}>\n").removesuffix(f"\n</{tag}>") if tag else text
+
+    def reply_to(
+        self,
+        results: Results,
+        shown: frozenset[str],
+        limits: ReplyLimits,
+        last_call: bool = False,
+    ) -> tuple[tuple[Segment, ...], int]:
+        """The environment's reply to calls, and how many characters of it were left out by ``limits``.
+
+        ``last_call``: whether it says that only an answer is still allowed.
+        """
+        body, cut = self.render(results, shown, limits)
+        return self.reply(f"{body}\n{self.last_call()}" if last_call else body), cut
+
+    def says_last_call(self, observation: str) -> bool:
+        """Whether a reply says that only an answer is still allowed."""
+        return self.body(observation).endswith(self.last_call())
 
     def advice(self, answer_only: bool = False) -> str:
         """What the agent may write, for each tool and for answering."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from random import Random
 
-from igpo_gym.episode import Belief, BeliefView, Episode, Passage, Segment, ToolCall, ToolCalls, Turn
-from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe, TextProtocol
+from igpo_gym.episode import Belief, BeliefView, Episode, Segment, ToolCall, ToolCalls, ToolResult
+from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe, ReplyLimits, TextProtocol
 from igpo_gym.protocols.numbered import without_heads
+from igpo_gym.rewards.random_documents import found_documents, results_with_others
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 from igpo_gym.search.interface import Corpus
 from igpo_gym.text import changed_texts
 from igpo_gym.tools.opening import OPEN
 
 _NO_PROBE = AnswerProbe("", "")
+_LIMITS = ReplyLimits()
 
 
 def score_trajectories(
@@ -40,23 +41,25 @@ def trajectory_requests(episode: Episode, probe: AnswerProbe = ANSWER_PROBE) -> 
 
 
 def belief_request(
-    episode: Episode, turn: int, view: BeliefView, protocol: TextProtocol, corpus: Corpus = ()
+    episode: Episode,
+    turn: int,
+    view: BeliefView,
+    protocol: TextProtocol,
+    corpus: Corpus = (),
+    limits: ReplyLimits = _LIMITS,
 ) -> BeliefRequest:
     """What has to be asked for the belief after ``turn`` turns by a view.
 
-    ``protocol`` is the one that the episode is played with. Raises ValueError where documents are to be drawn
-    and ``corpus`` has too few.
+    ``protocol`` is the one that the episode is played with, and ``limits`` those of its replies, for replies
+    that a view has written anew. Raises ValueError where documents are to be drawn and ``corpus`` has too
+    few.
     """
     answers, probe = episode.question.answers, protocol.probe
     if view.span == "tagged":
         answers, probe = tuple(f"<answer>{answer}</answer>" for answer in answers), _NO_PROBE
     segments = episode.context(turn)
-    if view.context == "evidence":
-        segments = _without_thoughts(episode, turn, protocol)
-    if view.draw is not None and found_documents(episode, turn):
-        passages = drawn_passages(episode, turn, view.draw, corpus)
-        reply = episode.turns[turn - 1].segments[1:]
-        segments = (*segments[: -len(reply)], *protocol.reply(protocol.passages(passages)))
+    if view.context == "evidence" or (view.draw is not None and found_documents(episode, turn)):
+        segments = _viewed(episode, turn, view, protocol, corpus, limits)
     return BeliefRequest(segments, answers, probe, origin(episode, turn))
 
 
@@ -65,48 +68,44 @@ def origin(episode: Episode, turn: int) -> str:
     return f"question {episode.question.id!r}, after turn {turn}"
 
 
-def found_documents(episode: Episode, turn: int) -> bool:
-    """Whether turn ``turn`` found any document that random ones could stand in for."""
-    return turn > 0 and bool(episode.turns[turn - 1].passages)
-
-
-def drawn_passages(episode: Episode, turn: int, draw: int, corpus: Corpus) -> tuple[Passage, ...]:
-    """As many random passages as the turn found, none of them among these; the same for every call.
-
-    Raises ValueError if the corpus has too few.
-    """
-    found = {passage.id for passage in episode.turns[turn - 1].passages}
-    rng = Random(f"{episode.question.id}/{turn}/{draw}")
-    # Of twice as many numbers, at least half are those of other passages.
-    numbers = rng.sample(range(len(corpus)), min(2 * len(found), len(corpus)))
-    drawn = (corpus[number] for number in numbers)
-    others = tuple(passage for passage in drawn if passage.id not in found)[: len(found)]
-    if len(others) < len(found):
-        raise ValueError(
-            f"a corpus of {len(corpus)} passages has no {len(found)} others to put in the place of those "
-            f"that turn {turn} of {episode.question.id!r} found"
-        )
-    return others
-
-
-def _without_thoughts(episode: Episode, turn: int, protocol: TextProtocol) -> tuple[Segment, ...]:
+def _viewed(
+    episode: Episode,
+    turn: int,
+    view: BeliefView,
+    protocol: TextProtocol,
+    corpus: Corpus,
+    limits: ReplyLimits,
+) -> tuple[Segment, ...]:
+    """The transcript as a view has it: without thoughts, or with random documents in its latest reply."""
     segments = list(episode.prompt)
-    for played in episode.turns[:turn]:
-        if calls := _calls_for_evidence(played):
-            message = protocol.write(ToolCalls(calls))
-            segments += Segment("agent", "assistant", message), *played.segments[1:]
+    for number, played in enumerate(episode.turns[:turn], 1):
+        said, reply = played.segments[:1], played.segments[1:]
+        calls = played.action.calls if isinstance(played.action, ToolCalls) else ()
+        pairs = list(zip(calls, played.results, strict=True))
+        drawn = view.draw is not None and number == turn and found_documents(episode, turn)
+        if drawn:
+            others = results_with_others(episode, turn, view.draw or 0, corpus)
+            pairs = list(zip(calls, others, strict=True))
+        if view.context == "evidence":
+            pairs = [(_plain(call), result) for call, result in pairs if _is_evidence(call, result)]
+            if not pairs:
+                continue
+            message = protocol.write(ToolCalls(tuple(call for call, _ in pairs)))
+            said = (Segment("agent", "assistant", message),)
+        if drawn or len(pairs) < len(calls):
+            shown = limits.shown_before(episode.turns[: number - 1])
+            last_call = protocol.says_last_call(played.observation)
+            reply, _ = protocol.reply_to(pairs, shown, limits, last_call)
+        segments += *said, *reply
     return tuple(segments)
 
 
-def _calls_for_evidence(turn: Turn) -> tuple[ToolCall, ...]:
-    """The calls of a turn as the evidence view shows them: no text in them passes for a document.
+def _is_evidence(call: ToolCall, result: ToolResult) -> bool:
+    """Whether the evidence view has a call: not an ``open`` that shows no document, whose argument may say
+    anything."""
+    return call.tool != OPEN.name or any(result.passages)
 
-    A call of ``open`` that shows no document is left out, since its argument may say anything.
-    """
-    if not isinstance(turn.action, ToolCalls):
-        return ()
-    return tuple(
-        ToolCall(call.tool, changed_texts(dict(call.arguments), without_heads))
-        for call, result in zip(turn.action.calls, turn.results, strict=True)
-        if call.tool != OPEN.name or any(result.passages)
-    )
+
+def _plain(call: ToolCall) -> ToolCall:
+    """The call as the evidence view shows it: no text in it passes for a document."""
+    return ToolCall(call.tool, changed_texts(dict(call.arguments), without_heads))

@@ -17,10 +17,11 @@ from igpo_gym.data.scores import JUDGE
 from igpo_gym.episode import BELIEF, Belief, BeliefView
 from igpo_gym.errors import PromptTooLongError, ScoringError
 from igpo_gym.parameters import read_call
-from igpo_gym.protocols import TAGS, TextProtocol
-from igpo_gym.rewards.belief_requests import belief_request, found_documents
+from igpo_gym.protocols import TAGS, ReplyLimits, TextProtocol
+from igpo_gym.rewards.belief_requests import belief_request
 from igpo_gym.rewards.functions import RewardFunction
 from igpo_gym.rewards.interface import Instrument, State, instrument_needs
+from igpo_gym.rewards.random_documents import found_documents
 from igpo_gym.scorers.interface import AnswerScorer, ask_readable
 from igpo_gym.search.interface import Corpus
 
@@ -101,6 +102,8 @@ class Instruments:
     context: Mapping[str, Any] = field(default_factory=dict)
     """What named instruments are made from beside these: an ``engine``, the ``questions``, a ``policy``, a
     ``judge``."""
+    limits: ReplyLimits = field(default_factory=ReplyLimits)
+    """How much the replies of the episodes show, for those that are written anew."""
     _reads: Legibility = field(default_factory=Legibility, init=False, repr=False, compare=False)
 
     def check(self, reward: RewardFunction) -> None:
@@ -196,7 +199,10 @@ class Instruments:
             # Where no document was found, none is replaced.
             if view.draw is None or found_documents(episode, turn)
         ]
-        requests = [belief_request(*states[place], view, self.protocol, self.corpus) for place, view in asked]
+        requests = [
+            belief_request(*states[place], view, self.protocol, self.corpus, self.limits)
+            for place, view in asked
+        ]
         for (place, view), belief in zip(asked, ask_readable(model, requests), strict=True):
             if belief is not None and view.span == "tagged":
                 belief = _summed(belief)

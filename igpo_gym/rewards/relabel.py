@@ -16,7 +16,7 @@ from typing import Any
 from igpo_gym.data.protection import hidden
 from igpo_gym.episode import BELIEF, MIXED_WEIGHTS, UNREAD, Belief, BeliefView, Episode
 from igpo_gym.errors import PromptTooLongError
-from igpo_gym.protocols import TextProtocol, resolve_protocol
+from igpo_gym.protocols import ReplyLimits, TextProtocol, resolve_protocol
 from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import RewardFunction, as_paid, resolve_reward
 from igpo_gym.rewards.instruments import Due, Instruments, measure
@@ -52,6 +52,7 @@ def relabel(
     corpus: Corpus = (),
     context: Mapping[str, Any] | None = None,
     protocol: str | TextProtocol = "tags",
+    limits: ReplyLimits | None = None,
     batch_size: int = 16,
     partial: bool = False,
 ) -> Iterator[Priced]:
@@ -72,6 +73,8 @@ def relabel(
             the recording give the same draws.
         context: what named instruments are made from: for ``value`` an ``engine`` and a ``policy``.
         protocol: the one that the episodes were played with.
+        limits: how much their replies show, as the settings of the recording tell it (``ReplyLimits.of``):
+            for rewards that have replies written anew with random documents. By default the defaults.
         batch_size: how many episodes are measured in one call.
         partial: whether an episode whose prompt the scorer cannot read is yielded without rewards; by default
             PromptTooLongError is raised.
@@ -87,7 +90,9 @@ def relabel(
     second = None
     if any("reference" in function.needs for function in functions):
         second = resolve_reference(reference, scorer)
-    instruments = Instruments(resolve_scorer(scorer), second, corpus, grammar, context or {})
+    instruments = Instruments(
+        resolve_scorer(scorer), second, corpus, grammar, context or {}, limits or ReplyLimits()
+    )
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     return _priced(iter(episodes), functions, instruments, batch_size, partial)

@@ -77,33 +77,38 @@ class Open:
         named = [_seen(episode, call.arguments["document"]) for episode, call in calls]
         ids = list(dict.fromkeys(passage.id for passage in named if passage is not None))
         documents = dict(zip(ids, self.retriever.documents(ids), strict=True)) if ids else {}
-        return [
-            self._page(documents.get(passage.id, ()), call)
-            if passage is not None
-            else ToolResult(
-                f"{echoed(call.arguments['document'])}: not seen in this episode. Search for it first."
-            )
-            for passage, (_, call) in zip(named, calls, strict=True)
-        ]
+        results = []
+        for passage, (_, call) in zip(named, calls, strict=True):
+            name, number = echoed(call.arguments["document"]), call.arguments.get("page", 1)
+            if passage is None:
+                results.append(ToolResult(f"{name}: not seen in this episode. Search for it first."))
+            elif document := documents[passage.id]:
+                results.append(page_of(document, number, self.page_chars))
+            else:
+                results.append(ToolResult(f"{name}: the document is not available."))
+        return results
 
-    def _page(self, document: tuple[Passage, ...], call: ToolCall) -> ToolResult:
-        name, number = echoed(call.arguments["document"]), call.arguments.get("page", 1)
-        if not document:
-            return ToolResult(f"{name}: the document is not available.")
-        texts = [passage.text for passage in document]
-        starts = list(accumulate((len(text) + 1 for text in texts), initial=0))
-        pages = _pages("\n".join(texts), self.page_chars)
-        title = document[0].title or document[0].id
-        if number > len(pages):
-            return ToolResult(f"{title} has {len(pages)} pages, and no page {number}.")
-        start, page = pages[number - 1]
-        stop = start + len(page)
-        shown = tuple(
-            passage
-            for passage, first in zip(document, starts, strict=False)
-            if first < stop and first + len(passage.text) > start
-        )
-        return ToolResult(f"{title} (page {number} of {len(pages)})\n{page.strip()}", (shown,))
+
+def page_of(document: Sequence[Passage], number: int, page_chars: int = PAGE_CHARS) -> ToolResult:
+    """A page of a document, from 1, or words that say that it has none of that number.
+
+    >>> page_of([Passage("1", "Danzig", "A port.")], 1).text
+    'Danzig (page 1 of 1)\\nA port.'
+    """
+    texts = [passage.text for passage in document]
+    starts = list(accumulate((len(text) + 1 for text in texts), initial=0))
+    pages = _pages("\n".join(texts), page_chars)
+    title = document[0].title or document[0].id
+    if number > len(pages):
+        return ToolResult(f"{title} has {len(pages)} pages, and no page {number}.")
+    start, page = pages[number - 1]
+    stop = start + len(page)
+    shown = tuple(
+        passage
+        for passage, first in zip(document, starts, strict=False)
+        if first < stop and first + len(passage.text) > start
+    )
+    return ToolResult(f"{title} (page {number} of {len(pages)})\n{page.strip()}", (shown,))
 
 
 def _seen(episode: Episode, name: str) -> Passage | None:

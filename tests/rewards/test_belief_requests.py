@@ -8,12 +8,8 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import BELIEF, Answer, BeliefView, Episode, ToolCall, ToolCalls
 from igpo_gym.protocols import PROTOCOLS
 from igpo_gym.rewards import PRESETS
-from igpo_gym.rewards.belief_requests import (
-    belief_request,
-    drawn_passages,
-    score_trajectories,
-    trajectory_requests,
-)
+from igpo_gym.rewards.belief_requests import belief_request, score_trajectories, trajectory_requests
+from igpo_gym.rewards.random_documents import drawn_passages
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.search import BM25Index
@@ -133,12 +129,6 @@ def test_a_draw_replaces_the_documents_of_its_turn_alone(engine: Engine) -> None
         assert drawn[-1:] == engine.protocol.reply(engine.protocol.passages(draws[3]))
         # Where nothing was found, nothing is replaced.
         assert request(episode, 3, BeliefView(context, draw=3)) == request(episode, 3, BeliefView(context))
-
-
-def test_a_corpus_may_be_too_small_to_draw_from(engine: Engine) -> None:
-    episode = play(engine, 1, "Günter Grass Danzig", answer=False)
-    with pytest.raises(ValueError, match=r"a corpus of 3 passages has no 2 others .* turn 1 of 'q-birth'"):
-        drawn_passages(episode, 1, 0, PASSAGES[:3])
 
 
 @pytest.mark.parametrize("view", [{"context": "thoughts"}, {"span": "all"}, {"model": "other"}])

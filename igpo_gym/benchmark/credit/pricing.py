@@ -140,6 +140,7 @@ class Pricer:
             corpus=self.engine.corpus,
             context={"engine": rules, "policy": self.policy, "questions": self.engine.questions},
             protocol=self.engine.protocol,
+            limits=self.engine.rules.limits,
             partial=True,
         )
 
