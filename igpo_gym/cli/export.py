@@ -81,6 +81,11 @@ def export(
     console.print(
         f"{made.rows} {made.what}, of {made.episodes} chosen episodes: {out}", markup=False, soft_wrap=True
     )
+    if made.unread:
+        console.print(
+            f"{made.unread} episodes or turns are left out: they are longer than the scorer reads, so that "
+            "they have no value to go by"
+        )
     if made.joined:
         console.print(
             f"{made.joined} turns are left out: {tokenizer} joins the end of their past to their start, "

@@ -76,8 +76,8 @@ def relabel(
         limits: how much their replies show, as the settings of the recording tell it (``ReplyLimits.of``):
             for rewards that have replies written anew with random documents. By default the defaults.
         batch_size: how many episodes are measured in one call.
-        partial: whether an episode whose prompt the scorer cannot read is yielded without rewards; by default
-            PromptTooLongError is raised.
+        partial: whether an episode whose prompt the scorer cannot read, or that of the recording could not,
+            is yielded without rewards; by default PromptTooLongError is raised.
 
     Raises ValueError, with what to give, when something is needed that neither is given nor was recorded, and
     for episodes of another protocol, where that matters; ScoringError when a scorer fails.
@@ -107,8 +107,17 @@ def _priced(
 ) -> Iterator[Priced]:
     due = instruments.due(functions)
     while batch := list(islice(episodes, batch_size)):
-        _check(batch, functions, instruments, due)
         copies = [_bare(episode) for episode in batch]
+        for episode, copy in zip(batch, copies, strict=True):
+            if _was_unread(episode, functions, instruments):
+                if not partial:
+                    id_ = episode.question.id
+                    raise PromptTooLongError(
+                        f"the prompt of {id_!r} was longer than its scorer reads", (id_,)
+                    )
+                copy.extra[UNREAD] = sorted(episode.unread)
+        read = [episode for episode, copy in zip(batch, copies, strict=True) if 0 not in copy.unread]
+        _check(read, functions, instruments, due)
         _believe(copies, instruments, due, partial)
         measured = _measured(batch, due)
         for episode, copy, values in zip(batch, copies, measured, strict=True):
@@ -123,9 +132,17 @@ def _priced(
             )
 
 
+def _was_unread(episode: Episode, functions: Sequence[RewardFunction], instruments: Instruments) -> bool:
+    """Whether the recorded scorer could not read the prompt, and beliefs are needed that nobody measures."""
+    needs = {need for function in functions for need in function.needs}
+    return (
+        instruments.scorer is None and 0 in episode.unread and not needs.isdisjoint({"scorer", "reference"})
+    )
+
+
 def _believe(copies: Sequence[Episode], instruments: Instruments, due: Due, partial: bool) -> None:
     """Add the beliefs in all states, and note which could not be read."""
-    states = [(copy, turn) for copy in copies for turn in range(copy.states)]
+    states = [(copy, turn) for copy in copies if 0 not in copy.unread for turn in range(copy.states)]
     try:
         readable = add_beliefs(instruments, states, due.views)
     except PromptTooLongError as problem:
@@ -135,7 +152,7 @@ def _believe(copies: Sequence[Episode], instruments: Instruments, due: Due, part
         for copy in copies:
             if id(copy) in unread:
                 copy.extra[UNREAD] = list(range(copy.states))
-        _believe([copy for copy in copies if id(copy) not in unread], instruments, due, partial)
+        _believe(copies, instruments, due, partial)
         return
     for (copy, turn), read in zip(states, readable, strict=True):
         if not read:

@@ -164,6 +164,12 @@ def test_what_is_longer_than_the_scorer_reads_is_left_out_of_pricing_and_told(pl
     )
     assert [each["split"]["gains"] for each in records[1:]] == [[None, None], [None]]
     assert records[1]["rewards"] == records[1]["beliefs"] == []
+    told = run("relabel", "p1.jsonl", "--reward", "igpo", "--scorer", "none", "--out", "again.jsonl")
+    assert "1 episodes are not priced: their prompts are longer than the scorer reads" in told
+    again = [json.loads(line) for line in Path("again.jsonl").read_text().splitlines()]
+    assert [each["rewards"] for each in again] == [each["rewards"] for each in lines]
+    export = ("export", "p1.jsonl", "--format", "sft", "--tokenizer", "nano", "--out", "sft.jsonl")
+    assert "1 episodes or turns are left out" in run(*export, "--top", "1")
     run("view", "p1.jsonl", "--out", "p.html")
     run("view", "records.jsonl", "p0.jsonl", "--out", "p.html")
     assert "3 episodes" in run("show", "p1.jsonl", "--summary")

@@ -161,6 +161,13 @@ def test_what_the_scorer_cannot_read_has_no_gain_and_is_told(engine: Engine, bat
     assert unread.rewards == unread.returns == {}
     assert unread.episode.extra["unread"] == [0, 1, 2]
     assert first[-1].episode.beliefs, "another attempt at the same question is priced"
+    for rewards, paid in ((["igpo"], {}), (["f1", "igpo"], {}), (["f1"], {"f1"})):
+        was, kept = relabel([first[0].episode, unread.episode], rewards, "none", partial=True)
+        assert was.rewards.keys() == {*rewards}
+        assert kept.rewards.keys() == {*paid}
+        assert kept.episode.extra["unread"] == [0, 1, 2]
+    with pytest.raises(PromptTooLongError, match="was longer than its scorer reads"):
+        list(relabel([unread.episode], ["igpo"], "none"))
     (again, *_) = relabel([unread.episode], ["igpo"], MentionScorer())
     assert "unread" not in again.episode.extra
 

@@ -49,6 +49,8 @@ class Exported:
     """Rows of texts that the model's tokenizer reads otherwise than the agent wrote them."""
     joined: int
     """Turns that were left out: the tokenizer joins the end of their past with their beginning."""
+    unread: int
+    """Episodes and turns that filters left out, since the scorer could not read what they go by."""
 
 
 def export(
@@ -90,7 +92,11 @@ def export(
     read = [] if tokenizer is None else named_paths(str(tokenizer))
     check_writable(out, records, *read, folder=chosen.folder)
     tokens = None if tokenizer is None else Tokens.of(tokenizer)
-    count = 0
+    count = unread = 0
+
+    def left_out() -> None:
+        nonlocal unread
+        unread += 1
 
     def counted(episodes: Iterable[Chosen]) -> Iterator[Chosen]:
         nonlocal count
@@ -98,5 +104,5 @@ def export(
             count += 1
             yield episode
 
-    written: Written = chosen.write(counted(selection.of(records)), out, tokens)
-    return Exported(written.rows, chosen.rows, count, written.unlike, written.joined)
+    written: Written = chosen.write(counted(selection.of(records, left_out)), out, tokens)
+    return Exported(written.rows, chosen.rows, count, written.unlike, written.joined, unread)

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from igpo_gym.agents.exports.filters import Condition, kind_of
-from igpo_gym.agents.exports.values import TURN, ToldEpisode, Value, episode_values, kinds, value_of
+from igpo_gym.agents.exports.values import (
+    TURN,
+    ToldEpisode,
+    UnreadError,
+    Value,
+    episode_values,
+    kinds,
+    value_of,
+)
 from igpo_gym.agents.rollouts.branches import Leaf, compared
 from igpo_gym.agents.rollouts.records import read_recordings, recorded_split
 from igpo_gym.agents.training.advantages import advantages, turn_states
@@ -71,7 +79,8 @@ class Selection:
     """What is chosen of a file: the episodes that ``where`` holds for, of these the ``best`` of each
     question's attempts, of these the ``top`` share; and of the chosen the ``turns`` that are trained on.
 
-    ``estimator`` makes the advantages, from all episodes of the file, whatever is chosen.
+    What these go by is not known of what the scorer could not read, which is left out. ``estimator`` makes
+    the advantages, from all episodes of the file, whatever is chosen.
     """
 
     where: Condition | None
@@ -104,13 +113,16 @@ class Selection:
             raise SpecError(f"--top {top!r}: a share is above 0 and at most 1")
         return made
 
-    def of(self, path: Path) -> Iterator[Chosen]:
+    def of(self, path: Path, unread: Callable[[], None] = lambda: None) -> Iterator[Chosen]:
         """The chosen episodes of a file, in its order. The file is read twice, and not held in memory.
+
+        ``unread`` is called for each episode, and each turn of a chosen one, that is left out since the
+        scorer could not read it.
 
         Raises DataError for what is no record, and SpecError where a filter leaves nothing, where a name is
         not known of an episode, and for protected questions.
         """
-        lines = list(self._lines(path))
+        lines = list(self._lines(path, unread))
         if not lines:
             raise SpecError(f"{path} holds no episode; name a file that rollout, import or relabel wrote")
         chosen = {line.number for line in self._passing(lines)}
@@ -118,15 +130,20 @@ class Selection:
         for number, (_, episode) in enumerate(read_recordings(path), 1):
             if number in chosen:
                 known = None if advantages is None else advantages[number - 1]
-                yield self._chosen(f"{path}, line {number}", episode, lines[number - 1], known)
+                place, line = f"{path}, line {number}", lines[number - 1]
+                kept = tuple(self._kept(place, ToldEpisode(episode, line.split, known), unread))
+                yield Chosen(episode, place, line.leaf.group, line.split, known, kept)
 
-    def _chosen(self, place: str, episode: Episode, line: _Line, known: tuple[float, ...] | None) -> Chosen:
-        told = ToldEpisode(episode, line.split, known)
-        looks = [_lookup(TURN, (told, turn), place) for turn in range(1, len(episode.turns) + 1)]
-        kept = tuple(self.turns is None or self.turns(look) for look in looks)
-        return Chosen(episode, place, line.leaf.group, line.split, known, kept)
+    def _kept(self, place: str, told: ToldEpisode, unread: Callable[[], None]) -> Iterator[bool]:
+        """For each turn, whether it is trained on."""
+        for turn in range(1, len(told.episode.turns) + 1):
+            try:
+                yield self.turns is None or self.turns(_lookup(TURN, (told, turn), place))
+            except UnreadError:
+                unread()
+                yield False
 
-    def _lines(self, path: Path) -> Iterator[_Line]:
+    def _lines(self, path: Path, unread: Callable[[], None]) -> Iterator[_Line]:
         """What is decided by, of each line of the file."""
         values = episode_values()
         for number, (settings, episode) in enumerate(read_recordings(path), 1):
@@ -140,13 +157,18 @@ class Selection:
             except ValueError as problem:
                 raise DataError(path, str(problem), number) from problem
             look = _lookup(values, told, place)
-            passes = self.where is None or self.where(look)
-            ranks = [rank for rank in (self.best, self.top) if rank is not None and passes]
+            ranks = dict[str, float]()
+            try:
+                if passes := self.where is None or self.where(look):
+                    ranks = {rank.name: float(look(rank.name)) for rank in (self.best, self.top) if rank}
+            except UnreadError:
+                passes = False
+                unread()
             yield _Line(
                 number,
                 Leaf.of(compared(settings, episode), episode),
                 passes,
-                {rank.name: float(look(rank.name)) for rank in ranks},
+                ranks,
                 told.split,
                 [hash(state) for state in turn_states(episode)] if self.estimator.needs_states else None,
             )
@@ -154,9 +176,9 @@ class Selection:
     def _passing(self, lines: Sequence[_Line]) -> list[_Line]:
         passing = [line for line in lines if line.passes]
         if not passing:
-            raise SpecError(
-                f"--where {self.where.text if self.where else ''!r} leaves none of the {len(lines)} episodes"
-            )
+            if self.where is None:
+                raise SpecError(f"the scorer could not read any of the {len(lines)} episodes")
+            raise SpecError(f"--where {self.where.text!r} leaves none of the {len(lines)} episodes")
         if self.best:
             groups = defaultdict(list)
             for line in passing:

@@ -156,10 +156,22 @@ def _calls(action: object) -> int:
     return len(action.calls) if isinstance(action, ToolCalls) else 0
 
 
+class UnreadError(ValueError):
+    """What the scorer could not read has no such value: neither pricing it again nor its owner can help."""
+
+
 def value_of(values: Mapping[str, Value[T]], name: str, thing: T, place: str) -> Any:
-    """What a name means of an episode or a turn. SpecError, with its ``place``, where that is not known."""
+    """What a name means of an episode or a turn.
+
+    Where that is not known it raises UnreadError, if the scorer could not read so far, else SpecError with
+    the ``place``.
+    """
     value = values[name].of(thing)
     if value is None:
+        known: Any = thing
+        told, state = known if isinstance(known, tuple) else (known, 0)
+        if values[name].priced and not {0, state}.isdisjoint(told.episode.unread):
+            raise UnreadError(name)
         advice = "leave the name out"
         if name == "outcome" and isinstance(thing, ToldEpisode) and thing.episode.end is EndReason.ABORTED:
             advice = "it was aborted: leave such out, --where \"end != 'aborted' and ...\""

@@ -309,14 +309,29 @@ def test_a_turn_that_goes_on_with_a_message_is_no_completion_of_its_own(place: P
     assert export(path, "o.jsonl", "kto", tokenizer=model).rows == 8
 
 
-def test_a_turn_that_was_not_read_has_no_gain(place: Path) -> None:
+def test_what_was_not_read_is_left_out_where_its_value_is_asked_for(place: Path, model: str) -> None:
     path = priced(place, chat)
-    lines = path.read_text().splitlines()
-    first = json.loads(lines[0]) | {"unread": [1]}
-    first["split"]["gains"][0] = None
-    path.write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
-    with pytest.raises(SpecError, match="line 1: the episode has no gain"):
-        export(path, "out", "hf", turns="gain >= 0")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0] |= {"unread": [1]}
+    lines[0]["split"]["gains"][0] = None
+    lines[2] |= {"unread": [0, 1], "beliefs": [], "rewards": []}
+    lines[2]["split"] = {"gains": [None, None], "outcome": None, "last_gain": True}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def left(**filters: str) -> tuple[int, int, int]:
+        made = export(path, "out.jsonl", "sft", tokenizer=model, **filters)
+        return made.rows, made.episodes, made.unread
+
+    assert left() == (4, 4, 0)
+    assert left(where="f1 >= 0") == (4, 4, 0)
+    assert left(where="gain > -9") == left(top="1") == left(top="1 by belief") == (3, 3, 1)
+    assert left(best="1 by return") == (2, 2, 1)
+    assert left(where="f1 == 1 or gain > -9") == (4, 4, 0), "the first part decides of the third episode"
+    assert left(turns="gain > -9") == (3, 4, 3), "a turn of the first, and both of the third"
+    lines = [line | {"unread": [0], "beliefs": [], "rewards": []} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(SpecError, match="the scorer could not read any of the 4 episodes"):
+        left(top="1 by gain")
 
 
 def test_a_shared_turn_has_the_mean_advantage_whatever_is_left_out(place: Path) -> None:
