@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,7 +117,7 @@ def show_episodes(
         str | None,
         typer.Option(
             help="The value: reward, gain (of the belief), turns, or an answer metric such as f1; by default "
-            "the reward where the file has rewards, else f1."
+            "the reward where the file has rewards, else f1. Episodes without it come last."
         ),
     ] = None,
     summary: Annotated[
@@ -161,8 +162,10 @@ def show_episodes(
             episodes = (episode for episode in episodes if episode.question.id in wanted)
         if worst or best or by:
             pick = heapq.nlargest if best else heapq.nsmallest
-            value = _value(by, file)
-            chosen = pick(n or 1, episodes, key=value)
+            name, value = _value(by, file)
+            chosen = pick(n or 1, episodes, key=lambda episode: _place(value(episode), best))
+            if chosen and value(chosen[0]) is None:
+                raise ValueError(f"{file} has no episode with a {name} to order by; take another --by")
         else:
             chosen = list(itertools.islice(episodes, n if n or id else 1))
         # With a number of episodes those of a question may not have had their turn.
@@ -176,35 +179,30 @@ def show_episodes(
             _print_episode(episode)
 
 
-def _value(by: str | None, file: Path) -> Callable[[Episode], float]:
-    """What episodes are put in order by."""
+def _place(value: float | None, best: bool) -> tuple[bool, float]:
+    """What puts episodes without a value last, whichever come first."""
+    return (value is not None) is best, value or 0.0
+
+
+def _value(by: str | None, file: Path) -> tuple[str, Callable[[Episode], float | None]]:
+    """What episodes are put in order by; None of one that has no such value."""
     from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.data.scores import recorded_score, resolve_metric
 
     if by is None:
         by = "reward" if next((bool(episode.rewards) for episode in read_rollouts(file)), False) else "f1"
     if by in _VALUES:
-        return _VALUES[by]
+        return by, _VALUES[by]
     try:
         metric = resolve_metric(by)
     except ValueError as problem:
         raise ValueError(f"--by is {', '.join(_VALUES)}, or a metric: {problem}") from None
-
-    def value(episode: Episode) -> float:
-        found = recorded_score(metric, episode)
-        if found is None:
-            raise ValueError(
-                f"the record of question {episode.question.id!r}, which is protected, does not tell {by}; "
-                "order by reward, gain, turns, em or f1"
-            )
-        return found
-
-    return value
+    return by, partial(recorded_score, metric)
 
 
-_VALUES: dict[str, Callable[[Episode], float]] = {
-    "reward": lambda episode: episode.total_reward,
-    "gain": lambda episode: episode.belief_gain or 0.0,
+_VALUES: dict[str, Callable[[Episode], float | None]] = {
+    "reward": lambda episode: episode.total_reward if episode.rewards else None,
+    "gain": lambda episode: episode.belief_gain,
     "turns": lambda episode: len(episode.turns),
 }
 

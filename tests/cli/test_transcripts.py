@@ -170,6 +170,11 @@ def test_what_is_longer_than_the_scorer_reads_is_left_out_of_pricing_and_told(pl
     assert [each["rewards"] for each in again] == [each["rewards"] for each in lines]
     export = ("export", "p1.jsonl", "--format", "sft", "--tokenizer", "nano", "--out", "sft.jsonl")
     assert "1 episodes or turns are left out" in run(*export, "--top", "1")
+    for order in ("--best", "--worst"):
+        for by in ("gain", "reward"):
+            shown = run("show", "p1.jsonl", order, "--by", by, "--n", "3")
+            assert shown.rindex("q1, attempt 0") > max(map(shown.index, ("q0, attempt", "q2, attempt")))
+    assert "no episode with a gain to order by" in run("show", "records.jsonl", "--by", "gain", code=2)
     run("view", "p1.jsonl", "--out", "p.html")
     run("view", "records.jsonl", "p0.jsonl", "--out", "p.html")
     assert "3 episodes" in run("show", "p1.jsonl", "--summary")
