@@ -544,6 +544,10 @@ class Episode:
         """The states (0: the prompt) that the scorer could not read, with the belief of the one before."""
         return frozenset(self.extra.get(UNREAD, ()))
 
+    def note_unread(self, turn: int) -> None:
+        """Note that the scorer could not read the state after ``turn`` turns."""
+        self.extra = {**self.extra, UNREAD: [*self.extra.get(UNREAD, ()), turn]}
+
     @property
     def belief_gain(self) -> float | None:
         """The last belief less the first, in probability; None where no scorer is at work."""

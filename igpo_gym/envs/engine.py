@@ -18,7 +18,6 @@ import numpy as np
 
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import (
-    UNREAD,
     Action,
     Answer,
     EndReason,
@@ -350,7 +349,7 @@ class Engine:
                 if not read and episode.end is None:
                     episode.end = EndReason.CONTEXT_EXHAUSTED
                 elif not read:  # measured when it had ended: it may go on behind what the scorer reads
-                    episode.extra = {**episode.extra, UNREAD: [*episode.extra.get(UNREAD, ()), turn]}
+                    episode.note_unread(turn)
         if self._due.instruments:
             measured = measure(states, self._due.instruments)
             for (episode, _), values in zip(states, measured, strict=True):

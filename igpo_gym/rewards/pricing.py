@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -87,6 +88,11 @@ class Pricing:
         own = ((1.0, _OWN),) if environment else ()
         second = resolve_reference(reference, scorer) if "reference" in resolved.needs else None
         return cls(replace(resolved, terms=(*resolved.terms, *own)), resolve_scorer(scorer), second, probe)
+
+    @property
+    def only_closes(self) -> bool:
+        """Whether no term reads the belief in the state that an episode ends in, as a potential does not."""
+        return not self._gains.terms
 
     def measure(self, states: Sequence[State]) -> list[bool]:
         """Add to the episodes what is due of these states, those of an episode in their order, in one call to
@@ -175,7 +181,8 @@ def information_gain(
 
     A turn is a message of the role ``assistant`` and all that follows it up to the next one; the messages
     before the first are the prompt. All states are asked in one pass over the whole conversation. A last
-    message that nobody answered is paid 0.
+    message that nobody answered is paid 0. The gain of a turn behind what the scorer reads is not known: it
+    is nan.
 
     Args:
         messages: in chat form, with ``role`` and ``content``, as any library writes them
@@ -220,9 +227,15 @@ def information_gains(
         _played(messages, gold, f"conversation {place}")
         for place, (messages, gold) in enumerate(zip(conversations, answers, strict=True))
     ]
-    pricing.measure([(episode, turn) for episode in episodes for turn in range(_states(episode))])
+    states = [(episode, turn) for episode in episodes for turn in range(_states(episode))]
+    for (episode, turn), read in zip(states, pricing.measure(states), strict=True):
+        if not read:
+            episode.note_unread(turn)
     return [
-        [sum(pricing.price(episode, turn).values()) for turn in range(1, len(episode.turns) + 1)]
+        [
+            math.nan if turn in episode.unread else sum(pricing.price(episode, turn).values())
+            for turn in range(1, len(episode.turns) + 1)
+        ]
         for episode in episodes
     ]
 

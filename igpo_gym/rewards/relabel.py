@@ -156,7 +156,7 @@ def _believe(copies: Sequence[Episode], instruments: Instruments, due: Due, part
         return
     for (copy, turn), read in zip(states, readable, strict=True):
         if not read:
-            copy.extra.setdefault(UNREAD, []).append(turn)
+            copy.note_unread(turn)
 
 
 def _measured(batch: Sequence[Episode], due: Due) -> list[list[dict[str, Any]]]:

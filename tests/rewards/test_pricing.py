@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from igpo_gym.agents.policies import ScriptedAgent
@@ -40,6 +41,13 @@ def test_each_message_of_the_agent_has_the_change_that_followed_it() -> None:
     ]
     # The call mentions the name once, its result twice; the last message is not answered.
     assert information_gain(told, "Ada", MentionScorer()) == pytest.approx([p(3) - p(0), 0.0, 0.0])
+
+
+def test_a_turn_behind_what_the_scorer_reads_is_not_a_number() -> None:
+    told = [USER, said("Hm."), {"role": "user", "content": "Ada."}, said("x" * 80), USER, said("So."), USER]
+    gains = information_gain(told, "Ada", MentionScorer(longest=60))
+    assert gains[0] == pytest.approx(p(1) - p(0))
+    assert np.isnan(gains[1:]).tolist() == [True, True]
 
 
 @pytest.mark.parametrize(

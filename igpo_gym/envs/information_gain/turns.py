@@ -63,7 +63,8 @@ class PricedTurns:
         """Append what was said and told, and price it; ``fresh`` episodes have their first belief asked for.
 
         Returns for each play its reward. Where the transcript has become longer than a scorer reads, the
-        belief is the one before. Whatever is raised, the episodes are then as they were.
+        belief is the one before, and the turn has no gain. Whatever is raised, the episodes are then as they
+        were.
         """
         with undone_on_error([*fresh, *(play.episode for play in plays)]):
             told = []
@@ -81,6 +82,8 @@ class PricedTurns:
                     episode.end = EndReason.CONTEXT_EXHAUSTED
                 elif play.last:
                     episode.end = end_of(episode.turns[-1])
+                if id(episode) in too_long and not (episode.done and self.pricing.only_closes):
+                    episode.note_unread(len(episode.turns))
                 episode.rewards.append(self.pricing.price(episode, len(episode.turns), play.paid))
             return [sum(play.episode.rewards[-1].values()) for play in plays]
 

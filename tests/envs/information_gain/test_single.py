@@ -120,6 +120,7 @@ def test_a_potential_is_closed_at_the_end(last: str) -> None:
     env.reset()
     earned = [env.step(action)[1] for action in ("tell", last)]
     assert earned == pytest.approx([p(1) - p(0), -p(1)])
+    assert split(env.episode, env.reward).gains == pytest.approx((p(1) - p(0), -p(1)))
 
 
 def test_a_transcript_that_grows_too_long_truncates() -> None:
@@ -128,6 +129,8 @@ def test_a_transcript_that_grows_too_long_truncates() -> None:
     _, reward, terminated, truncated, info = env.step("x" * 50)
     assert (reward, terminated, truncated) == (0.0, False, True)
     assert info["end_reason"] == EndReason.CONTEXT_EXHAUSTED
+    assert split(env.episode, env.reward).gains == (None,)
+    assert env.episode.unread == {1}
 
 
 def test_a_step_whose_scorer_fails_is_repeated_without_a_second_move() -> None:

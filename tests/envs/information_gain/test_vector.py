@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from igpo_gym.envs.information_gain import InformationGain, VectorInformationGain
 from igpo_gym.errors import ScoringError
+from igpo_gym.rewards import split
 from tests.conftest import MentionScorer, p
 from tests.envs.information_gain.games import Names, Pushed
 
@@ -133,3 +134,14 @@ def test_weights_that_change_within_the_episodes_have_all_their_beliefs_asked_an
     assert scorer.calls == [2, 2, 2, 6]
     assert infos["mixed_weights"].tolist() == [True, True]
     assert infos["gain"].tolist() == pytest.approx([(p(2) - p(1)) / 2, (p(1) - p(0)) / 2])
+
+
+def test_steps_behind_what_the_scorer_reads_have_no_gain() -> None:
+    envs = VectorInformationGain(games(), MentionScorer(longest=60), mode="replace")
+    envs.reset(seed=0)
+    for actions, rewards in ((("tell", "tell"), [p(1) - p(0)] * 2), (("x" * 70, "end"), [0.0, p(2) - p(1)])):
+        assert envs.step(actions)[1].tolist() == pytest.approx(rewards)
+    long, ended = envs.episodes
+    assert split(long, envs.reward).gains == (pytest.approx(p(1) - p(0)), None)
+    assert None not in split(ended, envs.reward).gains
+    assert not ended.unread
