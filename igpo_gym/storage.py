@@ -109,9 +109,9 @@ def written_whole(target: Path) -> Iterator[Path]:
     """A new folder to write into, which becomes ``target`` when the block ends well and vanishes otherwise.
 
     A folder that is already at ``target`` is replaced in one step, so that whoever is killed leaves the old
-    one or the new one. Writers of one target at the same time all succeed, and the last one's folder stays.
-    What killed writers left beside the target is removed first. Where it is a link, what that leads to is
-    replaced.
+    one or the new one, and its permissions stay. Writers of one target at the same time all succeed, and the
+    last one's folder stays. What killed writers left beside the target is removed first. Where it is a link,
+    what that leads to is replaced.
     """
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +120,7 @@ def written_whole(target: Path) -> Iterator[Path]:
         folder.mkdir()
         with full_disk_named(target):
             yield folder
+        keep_permissions(target, folder)
         _replace(target, folder, scratch)
 
 
@@ -326,8 +327,7 @@ def _written_beside(target: Path) -> Iterator[IO[str]]:
             new = scratch / "new"
             with new.open("w", encoding="utf-8", newline="\n") as file:
                 yield file
-            with suppress(FileNotFoundError):
-                shutil.copymode(target, new)
+            keep_permissions(target, new)
             new.replace(target)
     except BaseException:
         if made:
@@ -336,22 +336,16 @@ def _written_beside(target: Path) -> Iterator[IO[str]]:
         raise
 
 
+def keep_permissions(target: Path, new: Path) -> None:
+    """Give what will take the place of ``target`` the permissions of what is there, if anything is."""
+    with suppress(FileNotFoundError):
+        shutil.copymode(target, new)
+
+
 def let_go(file: IO[Any]) -> None:
     """Close a file where an open one can be neither renamed nor removed; elsewhere its lock is kept."""
     if sys.platform == "win32":
         file.close()
-
-
-def _taken(new: Path, target: Path) -> IO[str]:
-    """An empty file that is this writer's alone. Raises BlockingIOError where it is another's."""
-
-    def opened() -> IO[str]:
-        descriptor = os.open(new, os.O_RDWR | os.O_CREAT, 0o666)
-        return os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
-
-    file = owned(opened, new, target)
-    file.truncate(0)
-    return file
 
 
 def owned(opened: Callable[[], F], place: Path, target: Path) -> F:

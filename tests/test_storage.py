@@ -133,6 +133,17 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
     assert (tmp_path / "other").stat().st_mode == kept.stat().st_mode
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_folder_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    kept, target = tmp_path / "kept", tmp_path / "target"
+    kept.mkdir()
+    target.mkdir(0o700)
+    for place, mode in ((target, 0o700), (tmp_path / "new", kept.stat().st_mode & 0o777)):
+        with written_whole(place) as folder:
+            (folder / "file").touch()
+        assert place.stat().st_mode & 0o777 == mode
+
+
 def test_what_a_killed_writer_of_a_file_left_is_removed(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from igpo_gym.agents.rollouts.records import json_line, what_is_wrong
 from igpo_gym.errors import DataError
-from igpo_gym.storage import changed, full_disk_named, let_go, owned
+from igpo_gym.storage import changed, full_disk_named, keep_permissions, let_go, owned
 
 MADE = "relabeled"
 """The field of a line that says how it was made; what stands in a record under that name is replaced."""
@@ -59,7 +59,7 @@ class ResumedFile:
     Opened again with the same settings it goes on behind the lines that are whole: ``done`` says how many.
     Where lines are made ``together``, so many at a time, it goes on behind whole groups of them, so that the
     groups are those of a run that was never stopped. ``seen`` is told of each line that stays. What was at
-    the place stays there until then. A device or pipe is written as it is.
+    the place stays there until then, and its permissions are kept. A device or pipe is written as it is.
 
     Raises BlockingIOError when another run is writing it, and DataError for what a run with other settings
     left.
@@ -95,6 +95,7 @@ class ResumedFile:
             return
         self._file = owned(lambda: self._part.open("a+b"), self._part, self._target)
         try:
+            keep_permissions(self._target, self._part)
             self._resume(seen, together)
         except BaseException:
             self._file.close()

@@ -11,7 +11,7 @@ from typing import IO, Any
 import torch
 
 from igpo_gym.errors import DataError
-from igpo_gym.storage import full_disk_named
+from igpo_gym.storage import full_disk_named, keep_permissions
 
 _CURE = "put a copy of it back, or train into another folder"
 _DIGEST = hashlib.sha256().digest_size
@@ -30,6 +30,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         with full_disk_named(path), part.open("w+b") as file:
             torch.save(state, file)
             file.write(_digest(file, file.tell()))
+        keep_permissions(path, part)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,20 @@ def stop(path: Path, count: int) -> None:
 
 def lines(path: Path) -> list[Any]:
     return [json.loads(line)["n"] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_what_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("old")
+    path.chmod(0o600)
+    with pytest.raises(KilledError):
+        stop(path, 1)
+    assert (tmp_path / "out.jsonl.part").stat().st_mode & 0o777 == 0o600
+    with ResumedFile(path, SETTINGS) as file:
+        file.write({"n": 1})
+    assert lines(path) == [0, 1]
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_what_a_run_left_is_gone_on_with(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: what was written is read, or refused; never something else."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -40,6 +41,14 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_checkpoint_keeps_the_permissions_of_the_one_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    path.touch(0o600)
+    write_checkpoint(path, {"updates": 1})
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_full_disk_is_named_and_the_checkpoint_before_it_stays(tmp_path: Path) -> None:
     """The limit is on a file's size, which a writer meets as it does a disk that is full."""
     path = tmp_path / "state.pt"
