@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from igpo_gym.errors import SpecError, check_known, choices
@@ -157,6 +158,9 @@ class EnvConfig:
     def __post_init__(self) -> None:
         for name, kind in kinds(type(self)).items():
             value, least = getattr(self, name), 0 if name in self.may_be_zero else 1
+            if isinstance(value, Integral) and not isinstance(value, int):  # of numpy, which JSON has not
+                value = int(value)
+                object.__setattr__(self, name, value)
             whole = isinstance(value, int) and not isinstance(value, bool)
             fits = (whole and value >= least) or (value is None and kind is not int)
             if kind in (int, int | None) and not fits:
@@ -218,6 +222,8 @@ def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[
     """
     if isinstance(config, Mapping):
         return make_config(None, {**config, **settings})
+    if not (config is None or isinstance(config, EnvConfig)):
+        raise TypeError(f"config is an EnvConfig, or its fields by name, not {config!r:.80}")
     known = [field.name for field in fields(EnvConfig)]
     for name in settings:
         if name not in known:

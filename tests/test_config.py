@@ -16,6 +16,7 @@ from gymnasium.envs.registration import EnvSpec
 import igpo_gym  # noqa: F401
 from igpo_gym import protocols
 from igpo_gym.config import EnvConfig, Names, marks, meanings, shown
+from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol
@@ -162,3 +163,15 @@ def test_a_copy_shares_what_is_expensive() -> None:
     env.reset(seed=0)
     assert copy.copy(env).engine is env.engine
     assert env.fork().questions is env.questions
+
+
+def test_a_whole_number_of_numpy_is_one(question_set: QuestionSet) -> None:
+    config = EnvConfig(questions=question_set, max_turns=np.int64(3))  # type: ignore[arg-type]
+    assert type(config.max_turns) is int
+    with pytest.raises(SpecError, match="max_turns must be a whole number of at least 1, not 0"):
+        EnvConfig(max_turns=np.int64(0))  # type: ignore[arg-type]
+
+
+def test_a_configuration_that_is_none_is_told() -> None:
+    with pytest.raises(TypeError, match=r"config is an EnvConfig, or its fields by name, not 'x\.json'"):
+        SearchQAEnv("x.json")  # type: ignore[arg-type]

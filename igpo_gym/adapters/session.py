@@ -110,10 +110,13 @@ def shared_sessions(config: EnvConfig | Mapping[str, Any] | None = None, **setti
     """:class:`Sessions`, the same again for equal settings: for libraries that make objects from settings.
 
     Lists count as equal where their elements do; a setting that cannot be compared is equal to itself alone.
+    One that names a file which has changed, or a name that stands for something else now, is another one.
     """
     chosen = make_config(config, settings)
+    given = tuple(_Setting.of(getattr(chosen, field.name)) for field in fields(EnvConfig))
+    texts = [setting.value for setting in given if isinstance(setting.value, str)]
     with specs.LOCK:  # threads that ask at the same time share what the first of them makes
-        return _sessions(tuple(_Setting.of(getattr(chosen, field.name)) for field in fields(EnvConfig)))
+        return _sessions(given, (specs.changes(), *map(specs.fingerprint, texts)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -141,7 +144,8 @@ class _Setting:
 
 
 @lru_cache(maxsize=8)
-def _sessions(settings: tuple[_Setting, ...]) -> Sessions:
+def _sessions(settings: tuple[_Setting, ...], state: tuple[Hashable, ...]) -> Sessions:
+    """``state`` is that of what the settings name."""
     names = (field.name for field in fields(EnvConfig))
     return Sessions(**{name: setting.value for name, setting in zip(names, settings, strict=True)})
 

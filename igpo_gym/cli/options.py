@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -159,12 +160,19 @@ def _read_file(file: Path) -> dict[str, Any]:
     """The settings of a JSON or TOML file. Raises DataError for a file that cannot be read."""
     try:
         text = file.read_text(encoding="utf-8")
-        found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as problem:
         raise DataError(file, f"neither JSON nor TOML that can be read ({problem})") from None
     if not isinstance(found, dict):
         raise DataError(file, "its JSON is no object: write settings by name")
     return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for a name that stands twice, as TOML does."""
+    if repeated := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
+        raise ValueError(f"{repeated[0]!r} is set twice")
+    return dict(pairs)
 
 
 def _checked(

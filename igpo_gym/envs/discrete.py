@@ -81,8 +81,8 @@ class MenuReader:
     """How many candidates there are room for, at least 1."""
 
     def __post_init__(self) -> None:
-        if self.slots < 1:
-            raise ValueError(f"slots must be at least 1, not {self.slots}")
+        if not isinstance(self.slots, int) or self.slots < 1:
+            raise ValueError(f"slots must be a whole number of at least 1, not {self.slots!r}")
         if SEARCH.name not in (tool.spec.name for tool in self.engine.tools):
             raise SpecError("the actions of a discrete environment are searches: tools must have search")
 

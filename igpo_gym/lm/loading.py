@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -217,19 +219,28 @@ def gguf_folder(path: Path) -> Path:
     folder = cache_dir() / "gguf" / specs.fingerprint(path)
     if not folder.exists():
         require("reading a GGUF file", "gguf", "gguf", "accelerate")
-        if code := _remote_code(path.parent):
-            raise SpecError(f"{code}, which is never run; move {path.name} to a folder of its own")
-        with specs.LOCK, written_whole(folder) as new:
-            _convert(path, new)
+        # transformers takes a tokenizer or a configuration that lies beside the file for the file's own.
+        with specs.LOCK, written_whole(folder) as new, TemporaryDirectory() as alone:
+            _convert(_placed(path, Path(alone)), path, new)
     return folder
 
 
-def _convert(path: Path, folder: Path) -> None:
+def _placed(path: Path, folder: Path) -> Path:
+    """A file under another path: a link, or a copy where there are none."""
+    place = folder / "model.gguf"
+    try:
+        place.symlink_to(path.resolve())
+    except OSError:
+        shutil.copyfile(path, place)
+    return place
+
+
+def _convert(place: Path, path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source: dict[str, Any] = {
-        "pretrained_model_name_or_path": str(path.parent),
-        "gguf_file": path.name,
+        "pretrained_model_name_or_path": str(place.parent),
+        "gguf_file": place.name,
         "trust_remote_code": False,
         "local_files_only": True,
     }

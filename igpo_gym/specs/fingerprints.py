@@ -16,8 +16,9 @@ from igpo_gym.storage import cache_dir, written_file
 WHOLE_BYTES = 64 << 20
 """Weights in files of up to this size are hashed whole, and all other files."""
 
-_WEIGHTS = frozenset({".safetensors", ".bin", ".gguf"})
-"""Files that nobody edits by hand, and that are loaded at each start."""
+_WEIGHTS = frozenset({".safetensors", ".bin"})
+"""Files that nobody edits by hand, and that are loaded at each start. A GGUF file is not: it is converted
+under its hash, so that another one of the same beginning and end would have its weights."""
 
 _PIECE = 1 << 20
 """Of a larger file, how much is hashed at its beginning and at its end; smaller ones are not remembered."""

@@ -225,7 +225,7 @@ def converted(value: object, parameter: inspect.Parameter, what: str) -> Any:
         made = _TRUTHS[text.lower()] if kind == "bool" else int(text) if kind == "int" else float(text)
     except (KeyError, ValueError):
         made = math.nan
-    if not math.isfinite(made):
+    if isinstance(made, float) and not math.isfinite(made):
         raise SpecError(f"{value!r} is no {kind}, which {what} must be")
     return made
 

@@ -139,6 +139,7 @@ class Entry:
 
 _entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
 _loaded = _loading = False
+_changes = 0
 
 
 @overload
@@ -209,6 +210,7 @@ def register(
             raise SpecError(
                 f"the {KINDS[kind].noun} {name!r} is that of {table[name].owner}; choose another name"
             )
+        _note_change(name in table)
         table[name] = entry
         return made
 
@@ -219,6 +221,18 @@ def unregister(kind: str, name: str) -> None:
     """Forget a name. Raises SpecError if it is not registered."""
     if table_of(kind).pop(name, None) is None:
         raise SpecError(f"no {KINDS[kind].noun} is registered as {name!r}")
+    _note_change(True)
+
+
+def changes() -> int:
+    """How often a name has come to stand for something else, or for nothing: what was made before may not be
+    what the same spec makes now."""
+    return _changes
+
+
+def _note_change(changed: bool) -> None:
+    global _changes
+    _changes += changed
 
 
 def registered(kind: str, name: str) -> bool:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import igpo_gym.specs as specs
 from igpo_gym.adapters.session import Sessions, _sessions, question_messages, shared_sessions
 from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import CHAT
@@ -11,6 +13,7 @@ from igpo_gym.scorers.batching import BatchingScorer
 from tests.adapters.episodes import settings
 from tests.adapters.freed import assert_freed
 from tests.conftest import MentionScorer
+from tests.search.servers import INDEX
 
 
 def play(sessions: Sessions) -> None:
@@ -39,6 +42,26 @@ def test_sessions_that_nobody_holds_leave_no_thread_and_no_scorer(
     use: Callable[[MentionScorer], None],
 ) -> None:
     assert_freed(use)
+
+
+def test_what_a_setting_names_is_looked_at_again(tmp_path: Path) -> None:
+    """A notebook registers a reward anew and writes its questions again, under the same names."""
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"id": "1", "question": "Where is A?", "answer": "Danzig"}\n')
+    own = {"questions": str(path), "search": INDEX, "scorer": None, "reward": "mine"}
+    specs.register("reward", "mine", {"f1": 1.0})
+    try:
+        first = shared_sessions(**own)
+        assert shared_sessions(**own) is first
+        path.write_text('{"id": "1", "question": "Where is B?", "answer": "Thorn"}\n')
+        second = shared_sessions(**own)
+        assert "Where is B?" in second().reset(seed=0)[0]
+        specs.register("reward", "mine", {"f1": 5.0})
+        env = shared_sessions(**own)()
+        env.reset(seed=0)
+        assert env.step("<answer>Thorn</answer>")[1] == 5.0
+    finally:
+        specs.unregister("reward", "mine")
 
 
 def test_environments_outlive_their_sessions() -> None:

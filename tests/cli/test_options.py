@@ -146,6 +146,7 @@ def test_a_file_gives_options_and_the_command_line_wins(tmp_path: Path, name: st
         ("[4]", "its JSON is no object"),
         ("max_turns = 4", "neither JSON nor TOML that can be read"),
         ('{"max_turns": 4, "max-turns": 5}', "sets max_turns twice"),
+        ('{"max_turns": 4, "max_turns": 5}', "'max_turns' is set twice"),
         ('{"config": "b.json"}', "unknown setting 'config'"),
         ('{"top_k": 0}', "top_k must be a whole number of at least 1"),
     ],

@@ -194,7 +194,7 @@ def test_its_actions_are_searches(settings: dict[str, Any]) -> None:
 
 
 def test_there_must_be_a_slot(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="slots must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="slots must be a whole number of at least 1, not 0"):
         SearchQADiscreteEnv(**{**settings, "slots": 0})
 
 

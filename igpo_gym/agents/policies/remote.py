@@ -17,6 +17,7 @@ from igpo_gym.lm.served import check_tokenizer, served_model, served_tokenizer
 from igpo_gym.numbers import ROUNDING, finite_number
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.protocols.grammar import THINK, THOUGHT
+from igpo_gym.text import well_formed
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
 if TYPE_CHECKING:
@@ -173,7 +174,9 @@ class RemotePolicy:
                 piece = _text(choice.get("text"))
                 text = self._closed(text + piece, choice, thinking)
                 ended = self._protocol.end(text, thinking) is not None
-                within = piece and text.endswith(self._protocol.stops) and choice["finish_reason"] == "stop"
+                within = (
+                    piece and text.endswith(self._protocol.stops) and choice.get("finish_reason") == "stop"
+                )
                 if ended or not within or len(self._framing.text_ids(text)) >= room:
                     return self._told(text, choice, thinking)
                 continue
@@ -285,4 +288,4 @@ def _choice(answer: object) -> Mapping[str, Any]:
 def _text(text: object) -> str:
     if not isinstance(text, str):
         raise ValueError("its answer has no text")
-    return text
+    return well_formed(text)

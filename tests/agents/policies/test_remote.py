@@ -254,6 +254,18 @@ def test_a_server_without_ids_that_stops_within_a_thought_is_asked_to_go_on(star
     assert second["max_tokens"] == 99 - len(thought)
 
 
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"text": "<search>q</search>"}, "<search>q</search>"),  # a server that tells no reason
+        ({"text": "\ud800<search>q</search>", "finish_reason": "stop"}, "?<search>q</search>"),
+    ],
+)
+def test_odd_answers_are_read(start: Any, connect: Any, choice: dict[str, str], message: str) -> None:
+    policy = connect(start(site_of(lambda _: {"choices": [choice]})).url)
+    assert policy.act(make_engine().begin(QUESTIONS[:1])) == [message]
+
+
 def test_a_tag_in_a_thought_that_the_template_opened_is_no_action_of_a_chat(start: Any, connect: Any) -> None:
     text = "use <search>q</search>, then</think><answer>Paris"
     answer = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
