@@ -233,8 +233,8 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
     """Raise OSError, with the place, where ``target`` could not be written. Nothing is made.
 
     Raises ValueError where it is one of ``others``, what the caller also reads or writes, a folder that holds
-    one, or something that stands in one, for they would be replaced, and where it is what this process prints
-    to (``/dev/stdout``).
+    one, or something that stands in one, for they would be replaced, where it is what this process prints to
+    (``/dev/stdout``), and as :func:`check_plain` does.
 
     Called before work whose result is written at its end. ``target`` is a file, or with ``folder`` a folder;
     neither has to be there.
@@ -245,6 +245,8 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
     """
     if _is_printed_to(target):
         raise ValueError(f"{target} is what this command prints to: name a file")
+    if not folder:
+        check_plain(target)
     if target.exists() and not (target.is_file() or target.is_dir()):
         return  # a device or a pipe, beside which nothing is written
     for other in others:
@@ -267,6 +269,12 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
                 target.open("ab").close()
     except OSError as problem:
         raise OSError(problem.errno, os.strerror(problem.errno or 0), str(target)) from None
+
+
+def check_plain(target: Path) -> None:
+    """Raise ValueError for the name of a packed file: it would be read as one, and nothing is packed here."""
+    if target.suffix in (".gz", ".zst"):
+        raise ValueError(f"{target}: what is written is not packed; leave {target.suffix} out of the name")
 
 
 def check_all_writable(targets: Sequence[Path], *others: Path) -> None:

@@ -21,7 +21,7 @@ from igpo_gym.agents.rollouts.records import (
 )
 from igpo_gym.agents.training.advantages import advantages, turn_states
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, resolve_estimator
-from igpo_gym.data.files import require_file
+from igpo_gym.data.files import lines
 from igpo_gym.episode import UNREAD, Episode
 from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
@@ -118,7 +118,6 @@ def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = N
     """
     runs: list[ShownRun] = []
     for file in map(Path, files):
-        require_file(file)
         if _is_priced(file):
             if not runs:
                 raise DataError(file, "holds rewards without episodes: name the recording in front of it")
@@ -139,14 +138,12 @@ def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = N
 
 
 def _check_size(file: Path) -> None:
-    size = file.stat().st_size
-    if size > LARGEST:
-        with file.open("rb") as lines:
-            episodes = sum(1 for _ in lines)
+    sizes = [len(line) for _, line in lines(file)]  # the file may be packed
+    if (size := sum(sizes)) > LARGEST:
         raise DataError(
             file,
-            f"{episodes} episodes of {size / 1e9:.1f} GB are more than one page shows: give --count (about "
-            f"{episodes * LIMIT // size} fit), and --start for the next",
+            f"{len(sizes)} episodes of {size / 1e9:.1f} GB are more than one page shows: give --count (about "
+            f"{len(sizes) * LIMIT // size} fit), and --start for the next",
         )
 
 
@@ -194,35 +191,31 @@ def _turns(rewards: Mapping[str, Any], episode: Episode) -> dict[str, list[dict[
 
 def _is_priced(file: Path) -> bool:
     """Whether a file's lines hold rewards alone."""
-    with file.open("rb") as lines:
-        try:
-            first = json.loads(next(lines, b"null"))
-        except (ValueError, RecursionError):
-            return False
+    _, line = next(lines(file), (1, b"null"))
+    try:
+        first = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
     return isinstance(first, dict) and "format" not in first and {"question_id", "rewards"} <= first.keys()
 
 
 def _priced(file: Path, run: ShownRun, start: int) -> list[dict[str, Paid]]:
     """What each episode of a run, which begins at number ``start``, is paid, from lines of rewards."""
     found: list[dict[str, Paid]] = []
-    with file.open("rb") as lines:
-        about = zip(islice(lines, start, None), run.episodes, strict=False)
-        for number, (line, own) in enumerate(about, start + 1):
-            try:
-                record = json.loads(line)
-                if not _is_about(record, own):
-                    raise ValueError(f"it is not about that line of {run.name}, the recording in front of it")
-                check_kept(record)
-                turns = _turns(record["rewards"], own.episode)
-            except MALFORMED as problem:
-                raise DataError(
-                    file, f"not what igpo-gym relabel writes ({what_is_wrong(problem)})", number
-                ) from problem
-            told = {UNREAD: record[UNREAD]} if UNREAD in record else {}
-            episode = replace(own.episode, extra={**own.episode.extra, **told})
-            found.append(
-                {name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()}
-            )
+    for (number, line), own in zip(islice(lines(file), start, None), run.episodes, strict=False):
+        try:
+            record = json.loads(line)
+            if not _is_about(record, own):
+                raise ValueError(f"it is not about that line of {run.name}, the recording in front of it")
+            check_kept(record)
+            turns = _turns(record["rewards"], own.episode)
+        except MALFORMED as problem:
+            raise DataError(
+                file, f"not what igpo-gym relabel writes ({what_is_wrong(problem)})", number
+            ) from problem
+        told = {UNREAD: record[UNREAD]} if UNREAD in record else {}
+        episode = replace(own.episode, extra={**own.episode.extra, **told})
+        found.append({name: Paid(terms, _split(episode, terms, name, file)) for name, terms in turns.items()})
     return found
 
 

@@ -52,6 +52,26 @@ def test_a_file_that_is_nested_too_deeply_is_told_in_one_line(
 @pytest.mark.parametrize(
     "command",
     [
+        ("rollout", "--agent", "expert", "--out", "out.jsonl.gz"),
+        ("import", "data.jsonl", "--out", "out.jsonl.gz"),
+        ("relabel", "data.jsonl", "--reward", "f1", "--out", "out.jsonl.zst"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_written_by_a_name_that_says_it_is_packed(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.jsonl").write_text('{"format": 2, "settings": {}}\n')
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 2
+    assert "what is written is not packed" in " ".join(told.output.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
         ("eval", "--questions", "jsonl:data.json", "--out", "e.jsonl", "--table", "data.json"),
         ("eval", "--agent", "scripted", "--out", "e.json", "--table", "e.json"),
         ("eval", "--agent", "scripted", "--out", "e.jsonl", "--table", "t.md", "--table", "./t.md"),

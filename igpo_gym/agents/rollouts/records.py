@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, SupportsAbs
 
 from igpo_gym.agents.rollouts.shapes import checked, fits
 from igpo_gym.agents.rollouts.version1 import episode_fields as version1_fields
-from igpo_gym.data.files import parse_json, require_file
+from igpo_gym.data.files import lines, parse_json
 from igpo_gym.data.protection import hidden, sealed
 from igpo_gym.data.scores import JUDGE, PARTS, all_scores, scores
 from igpo_gym.episode import (
@@ -44,7 +44,7 @@ from igpo_gym.episode import (
 from igpo_gym.errors import DataError
 from igpo_gym.numbers import ROUNDING
 from igpo_gym.rewards import RewardFunction, Split, split
-from igpo_gym.storage import changed, full_disk_named, lock, written_file
+from igpo_gym.storage import changed, check_plain, full_disk_named, lock, written_file
 from igpo_gym.text import well_formed, without_credentials
 
 FORMAT = 2
@@ -335,13 +335,11 @@ def all_settings(path: Path) -> Iterator[dict[str, Any]]:
 
 def _records(path: Path, skip: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
     """The lines of a file behind the first ``skip``, with their numbers, as JSON of a known format."""
-    require_file(path)
-    with path.open("rb") as lines:
-        for number, line in islice(enumerate(lines, 1), skip, None):
-            with _refused(path, number):
-                record = _parsed(line)
-                _check_format(record)
-            yield number, record
+    for number, line in islice(lines(path), skip, None):
+        with _refused(path, number):
+            record = _parsed(line)
+            _check_format(record)
+        yield number, record
 
 
 @contextmanager
@@ -438,7 +436,7 @@ class RolloutFile:
     questions: lines whose setting ``questions`` is one of ``others`` are left as they are. Raises
     BlockingIOError when another run is writing to it, and DataError when it was made with other settings,
     since its episodes could not be compared; of those that are named in ``fingerprints``, a line may lack
-    some.
+    some. ValueError for a name that says it is packed.
     """
 
     def __init__(
@@ -451,6 +449,7 @@ class RolloutFile:
         *,
         clear_text: bool = False,
     ) -> None:
+        check_plain(path)
         self.path = path
         self.settings = settings
         self.reward = reward

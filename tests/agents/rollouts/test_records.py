@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igpo_gym.agents.rollouts.records import RolloutFile, from_record, read_rollouts, read_settings, to_record
+from igpo_gym.agents.rollouts.records import (
+    RolloutFile,
+    from_record,
+    read_recordings,
+    read_rollouts,
+    read_settings,
+    to_record,
+)
 from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import (
     Answer,
@@ -33,6 +41,7 @@ from igpo_gym.episode import (
 )
 from igpo_gym.errors import DataError
 from igpo_gym.rewards.relabel import relabel
+from igpo_gym.viewer.runs import read_runs
 from tests.conftest import QUESTIONS
 from tests.conftest import play as played
 
@@ -267,6 +276,26 @@ def test_what_other_views_and_policies_told_is_read_back(engine: Engine) -> None
     for turn in range(3):
         episode.note({"value(completions=8)": 0.25 * turn, "judge": {"helps": True}}, {"judge": "gpt/2"})
     assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_packed_records_are_read_and_none_are_written(engine: Engine, tmp_path: Path, ending: str) -> None:
+    path, packed = tmp_path / "rollouts.jsonl", tmp_path / f"rollouts.jsonl{ending}"
+    with RolloutFile(path, SETTINGS) as file:
+        file.write(play(engine))
+        file.write(dataclasses.replace(play(engine), attempt=1))
+    pack = gzip.compress if ending == ".gz" else pytest.importorskip("zstandard").compress
+    packed.write_bytes(pack(path.read_bytes()))
+    assert list(read_recordings(packed)) == list(read_recordings(path))
+    assert list(read_recordings(packed, 1)) == list(read_recordings(path, 1))
+    assert read_settings(packed) == SETTINGS
+    (shown,) = read_runs([packed])
+    assert [each.episode for each in shown.episodes] == list(read_rollouts(path))
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(DataError, match="not a whole"):
+        list(read_recordings(packed))
+    with pytest.raises(ValueError, match="what is written is not packed; leave"):
+        RolloutFile(packed, SETTINGS)
 
 
 def test_settings_are_told_by_the_first_line(engine: Engine, tmp_path: Path) -> None:
