@@ -168,23 +168,24 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+# Not plain arguments, which Gymnasium could not tell from the caller's: a configuration wins over an id.
 _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "SearchQA-v0": {},
     "SearchQA-IGPO-v0": {"reward": "igpo"},
     "SearchQA-Outcome-v0": {"reward": "outcome-f1", "scorer": None},
 }
 
-for _name, _defaults in _ENVIRONMENTS.items():
+for _name, _sets in _ENVIRONMENTS.items():
     gymnasium.register(
         id=_name,
         entry_point="igpo_gym.envs.single:SearchQAEnv",
         vector_entry_point="igpo_gym.envs.vector:SearchQAVectorEnv",
-        kwargs=_defaults,
+        kwargs={"id_sets": _sets} if _sets else {},
     )
 
 gymnasium.register(
     id="SearchQA-IGPO-Discrete-v0",
     entry_point="igpo_gym.envs.discrete:SearchQADiscreteEnv",
     vector_entry_point="igpo_gym.envs.discrete:SearchQADiscreteVectorEnv",
-    kwargs={"reward": "igpo"},
+    kwargs={"id_sets": {"reward": "igpo"}},
 )

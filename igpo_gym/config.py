@@ -215,20 +215,31 @@ def _hints(config: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(config)}
 
 
+ID_SETS = "id_sets"
+"""The argument with the settings that the id of a registered environment stands for."""
+
+
 def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> EnvConfig:
     """A configuration with some settings changed. Raises TypeError, with the known names, for another one.
 
-    A configuration may be given by the names of its fields, as JSON holds it.
+    A configuration may be given by the names of its fields, as JSON holds it. What an id sets (``ID_SETS``
+    among the settings) is for what neither says: an EnvConfig says all.
+
+    >>> igpo = {ID_SETS: {"reward": "igpo", "top_k": 5}}
+    >>> make_config({"reward": "tips"}, {**igpo, "max_turns": 2})
+    EnvConfig(reward='tips', max_turns=2, top_k=5)
     """
-    if isinstance(config, Mapping):
-        return make_config(None, {**config, **settings})
-    if not (config is None or isinstance(config, EnvConfig)):
+    named = {name: value for name, value in settings.items() if name != ID_SETS}
+    if config is None or isinstance(config, Mapping):
+        named = {**settings.get(ID_SETS, {}), **(config or {}), **named}
+        config = EnvConfig()
+    if not isinstance(config, EnvConfig):
         raise TypeError(f"config is an EnvConfig, or its fields by name, not {config!r:.80}")
     known = [field.name for field in fields(EnvConfig)]
-    for name in settings:
+    for name in named:
         if name not in known:
             raise TypeError(f"unknown environment argument {name!r}; {choices(name, known)}")
-    return replace(config or EnvConfig(), **settings)
+    return replace(config, **named)
 
 
 def arguments(config: type) -> list[inspect.Parameter]:

@@ -22,7 +22,7 @@ from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, RewardTerm, make_term, resolve_reward
 from igpo_gym.specs import KINDS
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, MentionScorer
 
 FIELDS = {field.name: field.default for field in fields(EnvConfig)}
 WORLD = "world#documents=60,questions=10"
@@ -175,3 +175,28 @@ def test_a_whole_number_of_numpy_is_one(question_set: QuestionSet) -> None:
 def test_a_configuration_that_is_none_is_told() -> None:
     with pytest.raises(TypeError, match=r"config is an EnvConfig, or its fields by name, not 'x\.json'"):
         SearchQAEnv("x.json")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+@pytest.mark.parametrize("name", ["SearchQA-IGPO-v0", "SearchQA-Outcome-v0", "SearchQA-IGPO-Discrete-v0"])
+def test_a_configuration_wins_over_what_an_id_sets(name: str, make: Any) -> None:
+    scorer = MentionScorer()
+    chosen = EnvConfig(questions="world:test", reward="igpo-logprob", scorer=scorer)
+    named = {"reward": "watermark", "scorer": scorer}
+
+    def engine(**settings: Any) -> Any:
+        env = make(name, **settings).unwrapped
+        return getattr(env, "text", env).engine
+
+    own = "outcome-f1" if name == "SearchQA-Outcome-v0" else "igpo"
+    for settings, reward, read_by in (
+        ({"config": chosen}, "igpo-logprob", scorer),
+        ({"config": asdict(replace(chosen, scorer=None)) | {"scorer": scorer}}, "igpo-logprob", scorer),
+        ({"config": {"questions": "world:test", **named}}, "watermark", scorer),
+        ({"config": chosen, "reward": "outcome-em"}, "outcome-em", scorer),
+        ({"config": chosen, "reward": "outcome-em", "scorer": None}, "outcome-em", None),
+        ({"config": {"max_turns": 2}, "scorer": scorer}, own, scorer),
+        ({"scorer": scorer}, own, scorer),
+    ):
+        made = engine(**settings)
+        assert (made.reward.name, made.scorer) == (reward, read_by)
