@@ -103,7 +103,7 @@ def _redundancy(episode: Episode, turn: int) -> float:
 
 
 def _search_cost(episode: Episode, turn: int) -> float:
-    return float(bool(queries(episode.turns[turn - 1].action)))
+    return float(len(queries(episode.turns[turn - 1].action)))
 
 
 def _no_search(episode: Episode, turn: int) -> float:
@@ -140,7 +140,11 @@ _PLAIN = (
         source="StepSearch family, 2505.15107",
     ),
     RewardTerm(
-        "search-cost", _search_cost, last_turn=True, formula="1 for a search: subtract it", source="common"
+        "search-cost",
+        _search_cost,
+        last_turn=True,
+        formula="how many queries it searches for: subtract it",
+        source="common",
     ),
     RewardTerm(
         "format-penalty",

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from igpo_gym.episode import Answer, Invalid, Passage, Question, ToolResult
+from igpo_gym.episode import Answer, Invalid, Passage, Question, ToolCalls, ToolResult
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards import TERMS, make_term
+from igpo_gym.tools import open_call, search_call
 from tests.rewards.played import SEARCH, found, play, prices
 
 
@@ -36,6 +37,12 @@ def test_evidence_and_redundancy_by_hand() -> None:
     assert prices(TERMS["evidence-recall"], episode) == pytest.approx([0.5, 0.25, 0.0, 0.0, 0.0])
     assert prices(TERMS["redundancy"], episode) == pytest.approx([0.0, -0.5, 0.0, 0.0, 0.0])
     assert prices(TERMS["search-cost"], episode) == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_each_query_of_a_message_costs() -> None:
+    both, one = search_call("Danzig", "Vistula"), search_call("port")
+    several = ToolCalls((*both.calls, *one.calls, *open_call("Danzig").calls))
+    assert prices(TERMS["search-cost"], play(several, both, open_call("Danzig"), one)) == [3.0, 2.0, 0.0, 1.0]
 
 
 def test_a_document_of_which_a_part_was_shown_is_neither_found_nor_seen() -> None:
