@@ -6,17 +6,17 @@
 
 The agent's tool calls are written in the text protocol ``NATIVE`` and played as one message: what it says
 beside them is its thought, several searches are one with several queries, and a message that calls no tool,
-or calls them wrongly, is what the protocol takes it for.
+or calls them wrongly, is what the protocol takes it for. A step that is canceled, as by a timeout, may have
+been played: it drops the episode, and the environment must be reset.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import Any
 
 from igpo_gym.adapters.session import Sessions
-from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.envs.asynchronous import AsyncSearchQA
 from igpo_gym.episode import Episode
 from igpo_gym.libraries import needs
 from igpo_gym.protocols import NATIVE, TextProtocol, native_message
@@ -30,7 +30,7 @@ with needs("igpo_gym.adapters.aviary", "aviary", "aviary"):
 class SearchQA(Environment[Episode]):
     """One question. ``state`` is the running :class:`Episode`, with the rewards of every turn."""
 
-    def __init__(self, env: SearchQAEnv, question_id: str) -> None:
+    def __init__(self, env: AsyncSearchQA, question_id: str) -> None:
         self._env = env
         self._question_id = question_id
 
@@ -40,7 +40,7 @@ class SearchQA(Environment[Episode]):
 
     async def reset(self) -> tuple[list[Message], list[Tool]]:
         """Begin the episode; the messages are the prompt."""
-        await asyncio.to_thread(self._env.reset, options={"question_id": self._question_id})
+        await self._env.reset(options={"question_id": self._question_id})
         assert self._env.episode is not None
         self.state = self._env.episode
         tools = (*self._env.engine.protocol.tools, ANSWER)
@@ -51,7 +51,7 @@ class SearchQA(Environment[Episode]):
         """Play one message; the first tool call carries the reply."""
         protocol = self._env.engine.protocol
         message = written(protocol, action)
-        observation, reward, terminated, truncated, _ = await asyncio.to_thread(self._env.step, message)
+        observation, reward, terminated, truncated, _ = await self._env.step(message)
         body = protocol.body(observation)
         calls = action.tool_calls if isinstance(action, ToolRequestMessage) else []
         replies: list[Message] = [
@@ -85,7 +85,7 @@ class SearchQADataset(TaskDataset[SearchQA]):
 
     def get_new_env_by_idx(self, idx: int) -> SearchQA:
         """The environment of the question at this place."""
-        return SearchQA(self._sessions(), self._sessions.questions.questions[idx].id)
+        return SearchQA(self._sessions.coroutine(), self._sessions.questions.questions[idx].id)
 
     def get_new_env(self) -> SearchQA:
         """The environment of a question drawn at random."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from igpo_gym.adapters.session import Sessions, question_messages
 from igpo_gym.adapters.tokens import episode_fields, read_split, turn_advantages
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Seed
 from igpo_gym.data.scores import scores
-from igpo_gym.envs.single import SearchQAEnv
+from igpo_gym.envs.asynchronous import AsyncSearchQA
 from igpo_gym.errors import SpecError
 from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
@@ -30,6 +31,10 @@ with needs("igpo_gym.adapters.nemo", "nemo", "fastapi", "nemo_gym", "pydantic", 
 
 AGENT = "searchqa_igpo_agent"
 """The agent that rows ask for, as ``examples/nemo_gym`` names it."""
+KEPT = 60.0
+"""Seconds for which the end of an episode is kept, for who posts its last message again."""
+
+Stepped: TypeAlias = tuple[str | None, float, bool, bool, dict[str, Any]]
 
 
 class SearchQAServerConfig(BaseResourcesServerConfig):
@@ -39,11 +44,28 @@ class SearchQAServerConfig(BaseResourcesServerConfig):
     """The arguments of :class:`SearchQAEnv`; the protocol is ``CHAT`` unless given."""
 
 
+@dataclass(slots=True)
+class _Session:
+    """A running episode, the model's latest response and what came of it."""
+
+    env: AsyncSearchQA
+    said: NeMoGymResponse | None = None
+    answer: asyncio.Task[Stepped] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the latest response could not be played, which changed nothing."""
+        return self.answer is not None and self.answer.done() and self.answer.exception() is not None
+
+
 class SearchQAServer(GymnasiumServer):
     """An episode for each session; all sessions share questions, index and scorer.
 
     The agent's ``max_steps`` should be no less than the environment's turns, for it ends an episode without
     telling the environment. What a model server parses out of a message as reasoning is not scored.
+
+    NeMo Gym's client posts again when its connection breaks. A response that comes again (equal in its ids
+    too, which a model server draws anew each time) is not played again: it gets the answer of the first time.
     """
 
     config: SearchQAServerConfig
@@ -60,23 +82,46 @@ class SearchQAServer(GymnasiumServer):
         question_id = metadata.get("question_id")
         if not question_id:
             raise HTTPException(422, "the row names no question: rows are of igpo_gym.adapters.nemo.dataset")
-        env = self._sessions()
-        _, info = await asyncio.to_thread(env.reset, options={"question_id": question_id})
-        self.session_state[session_id] = env
+        env = self._sessions.coroutine()
+        _, info = await env.reset(options={"question_id": question_id})
+        self.session_state[session_id] = _Session(env)
         return None, info
 
     async def step(
         self, action: NeMoGymResponse, metadata: dict[str, Any], session_id: str | None = None
-    ) -> tuple[str | None, float, bool, bool, dict[str, Any]]:
+    ) -> Stepped:
         """Play the message; the last ``info`` tells the episode's split, rewards, beliefs and scores."""
-        env: SearchQAEnv | None = self.session_state.get(session_id)
-        if env is None or env.episode is None:
+        session: _Session | None = self.session_state.get(session_id)
+        if session is None:
             raise HTTPException(409, "this session has no running episode: POST /reset first")
-        said, episode = extract_text(action), env.episode
-        observation, reward, terminated, truncated, info = await asyncio.to_thread(env.step, said)
-        if episode.done:
-            info = {**info, **episode_fields(episode, env.engine.reward), **scores(episode)}
-        return (None if episode.done else observation), reward, terminated, truncated, info
+        if session.answer is None or session.said != action or session.failed:
+            if session.answer is not None and not session.answer.done():
+                raise HTTPException(409, "this session plays another message: wait for its answer")
+            if session.env.episode is None or session.env.episode.done:
+                raise HTTPException(409, "the episode of this session has ended: POST /reset first")
+            session.said, session.answer = action, asyncio.create_task(_played(session.env, action))
+        # What has begun goes on, whether or not the client that asked for it is still there.
+        return await asyncio.shield(session.answer)
+
+    async def close_session(self, session_id: str | None) -> None:
+        """Forget a session that has ended, after :data:`KEPT` seconds."""
+        ended = self.session_state.get(session_id)
+
+        def forget() -> None:
+            if self.session_state.get(session_id) is ended:
+                self.session_state.pop(session_id, None)
+
+        asyncio.get_running_loop().call_later(KEPT, forget)
+
+
+async def _played(env: AsyncSearchQA, action: NeMoGymResponse) -> Stepped:
+    """A step, as the server tells it."""
+    observation, reward, terminated, truncated, info = await env.step(extract_text(action))
+    episode = env.episode
+    assert episode is not None
+    if episode.done:
+        info = {**info, **episode_fields(episode, env.engine.reward), **scores(episode)}
+    return (None if episode.done else observation), reward, terminated, truncated, info
 
 
 def dataset(**settings: Any) -> list[dict[str, Any]]:

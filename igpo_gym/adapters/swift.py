@@ -12,7 +12,6 @@ rewards of the turns, gains and outcome stand in its ``rollout_infos``.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +40,7 @@ class SearchQA(Env):
     def __init__(self, env_config: Mapping[str, Any]) -> None:
         super().__init__(env_config)
         settings = {name: value for name, value in env_config.items() if name != "name"}
-        self._env = shared_sessions(**{"protocol": CHAT, **settings})()
+        self._env = shared_sessions(**{"protocol": CHAT, **settings}).coroutine()
 
     @property
     def episode(self) -> Episode:
@@ -54,15 +53,13 @@ class SearchQA(Env):
         question_id = (config.data_dict or {}).get("question_id")
         if not question_id:
             raise SpecError("the row names no question: train on igpo_gym.adapters.swift.dataset(...)")
-        _, info = await asyncio.to_thread(self._env.reset, options={"question_id": question_id})
+        _, info = await self._env.reset(options={"question_id": question_id})
         said = {message["role"]: message["content"] for message in self.episode.messages()}
         return said["user"], info, said.get("system", "")
 
     async def step(self, action: Sequence[Mapping[str, Any]]) -> tuple[str, float, bool, dict[str, Any]]:
         """Play the conversation's last message."""
-        observation, reward, terminated, truncated, info = await asyncio.to_thread(
-            self._env.step, action[-1]["content"]
-        )
+        observation, reward, terminated, truncated, info = await self._env.step(action[-1]["content"])
         return observation, reward, terminated or truncated, info
 
     async def close(self) -> None:

@@ -9,12 +9,14 @@ import pytest
 pytest.importorskip("aviary.core", reason="aviary is not installed")
 
 from aviary.core import Message, ToolCall, ToolRequestMessage
+from gymnasium.error import ResetNeeded
 
 from igpo_gym.adapters.aviary import SearchQADataset, written
 from igpo_gym.episode import Answer, Invalid, ToolCalls
 from igpo_gym.protocols import NATIVE
 from igpo_gym.tools import search_call
 from tests.adapters.episodes import settings
+from tests.envs.test_asynchronous import Gated
 
 
 def call(name: str, **arguments: object) -> ToolCall:
@@ -92,3 +94,27 @@ def test_environments_are_drawn_as_the_seed_says() -> None:
     first, again, other = (asyncio.run(drawn(seed)) for seed in (1, 1, 2))
     assert first == again != other
     assert set(first) == {"q-author", "q-birth", "q-river", "q-writer"}
+
+
+def test_a_step_that_was_canceled_is_not_played_twice() -> None:
+    """It may have been played, and its reward reached nobody: the episode is over, and says so."""
+
+    async def check() -> None:
+        scorer = Gated()
+        env = SearchQADataset(**settings(NATIVE, scorer=scorer)).get_new_env_by_idx(0)
+        search = ToolRequestMessage(tool_calls=[call("search", query="Grass")])
+        await env.reset()
+        held = await scorer.held(lambda: env.step(search))
+        with pytest.raises(RuntimeError, match="await the last reset or step"):
+            await env.step(search)
+        held.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await held
+        scorer.gate.set()
+        with pytest.raises(ResetNeeded, match="call reset"):
+            await env.step(search)
+        await env.reset()
+        _, reward, *_ = await env.step(search)
+        assert env.state.turn_rewards == [pytest.approx(reward)]
+
+    asyncio.run(check())

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,13 @@ from omegaconf import OmegaConf
 from responses_api_agents.gymnasium_agent.app import GymnasiumAgent, GymnasiumAgentConfig
 
 from igpo_gym.adapters.nemo import AGENT, SearchQAServer, SearchQAServerConfig, dataset, rollout_advantages
-from igpo_gym.errors import SpecError
+from igpo_gym.episode import Belief
+from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.protocols import CHAT
-from tests.adapters.episodes import ATTEMPTS, QUESTION, settings, trained
-from tests.conftest import REPOSITORY
+from igpo_gym.scorers.interface import BeliefRequest
+from tests.adapters.episodes import ATTEMPTS, QUESTION, played, settings, trained
+from tests.conftest import REPOSITORY, MentionScorer
+from tests.envs.test_asynchronous import PATIENCE, Gated
 from tests.serving import free_port, in_thread, process
 
 
@@ -145,6 +150,85 @@ def test_requests_out_of_order_are_explained() -> None:
         del row["question_id"]
         refused = requests.post(f"{url}/reset", json=row, timeout=30)
         assert (refused.status_code, "names no question" in refused.text) == (422, True)
+
+
+def begun(url: str, given: dict[str, Any]) -> tuple[requests.Session, dict[str, Any]]:
+    """A session whose episode has begun, and its row."""
+    session, row = requests.Session(), row_of(given)
+    session.post(f"{url}/reset", json=row, timeout=30).raise_for_status()
+    return session, row
+
+
+def test_a_response_that_comes_again_gets_the_first_answer() -> None:
+    """NeMo Gym's client posts again where its connection broke; turn and reward are had once."""
+    given = settings(CHAT)
+    _, steps = played(given, ATTEMPTS[0])
+    with in_thread(server(given)) as url:
+        session, row = begun(url, given)
+        for message, expected in zip(ATTEMPTS[0], steps, strict=True):
+            body = {**row, "response": response(message)}
+            first, again = (session.post(f"{url}/step", json=body, timeout=30).json() for _ in range(2))
+            assert first == again
+            assert (first["reward"], first["terminated"]) == (pytest.approx(expected.reward), expected.done)
+        other = session.post(f"{url}/step", json={**row, "response": response("more")}, timeout=30)
+    assert (other.status_code, "has ended: POST /reset first" in other.text) == (409, True)
+    assert first["info"]["turn_rewards"] == pytest.approx([step.reward for step in steps])
+
+
+def test_a_message_of_the_same_words_is_another_turn() -> None:
+    given = settings(CHAT)
+    with in_thread(server(given)) as url:
+        session, row = begun(url, given)
+        bodies = [{**row, "response": {**response("hm"), "id": name}} for name in ("r1", "r2")]
+        turns = [session.post(f"{url}/step", json=body, timeout=30).json()["info"]["turn"] for body in bodies]
+    assert turns == [1, 2]
+
+
+def test_a_response_that_comes_again_while_it_is_played_waits_for_the_one_answer() -> None:
+    scorer = Gated()
+    given = settings(CHAT, scorer=scorer)
+    message = ATTEMPTS[0][0]
+    with in_thread(server(given)) as url, ThreadPoolExecutor() as pool:
+        session, row = begun(url, given)
+
+        def step(said: str) -> requests.Response:
+            body = {**row, "response": response(said)}
+            return requests.post(f"{url}/step", json=body, cookies=session.cookies, timeout=PATIENCE)
+
+        scorer.gate.clear()
+        scorer.busy.clear()
+        first = pool.submit(step, message)
+        assert scorer.busy.wait(PATIENCE)
+        again = pool.submit(step, message)
+        other = step("something else")
+        scorer.gate.set()
+        answers = [first.result().json(), again.result().json()]
+    assert (other.status_code, "plays another message" in other.text) == (409, True)
+    assert answers[0] == answers[1]
+    _, (expected, _) = played(settings(CHAT), ATTEMPTS[0])
+    assert (answers[0]["reward"], answers[0]["info"]["turn"]) == (pytest.approx(expected.reward), 1)
+
+
+def test_a_message_that_could_not_be_played_is_played_when_it_comes_again() -> None:
+    class Failing(MentionScorer):
+        down = False
+
+        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+            if self.down:
+                raise ScoringError("the server is down")
+            return super().score(requests)
+
+    scorer = Failing()
+    given = settings(CHAT, scorer=scorer)
+    with in_thread(server(given)) as url:
+        session, row = begun(url, given)
+        body = {**row, "response": response(ATTEMPTS[0][0])}
+        scorer.down = True
+        # A server that fails closes the connection: each request has one of its own.
+        step = partial(requests.post, f"{url}/step", json=body, cookies=session.cookies, timeout=30)
+        assert step().status_code == 500
+        scorer.down = False
+        assert step().json()["info"]["turn"] == 1
 
 
 @pytest.mark.slow
