@@ -16,10 +16,12 @@ from gymnasium.envs.registration import EnvSpec
 import igpo_gym  # noqa: F401
 from igpo_gym import protocols
 from igpo_gym.config import EnvConfig, Names, marks, meanings, shown
+from igpo_gym.data.flaws import Flaws
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs import SearchQAEnv, SearchQAVectorEnv
+from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
-from igpo_gym.protocols import TextProtocol
+from igpo_gym.protocols import AnswerProbe, TextProtocol
 from igpo_gym.rewards import PRESETS, TERMS, RewardFunction, RewardTerm, make_term, resolve_reward
 from igpo_gym.specs import KINDS
 from tests.conftest import REPOSITORY, MentionScorer
@@ -175,6 +177,42 @@ def test_a_whole_number_of_numpy_is_one(question_set: QuestionSet) -> None:
 def test_a_configuration_that_is_none_is_told() -> None:
     with pytest.raises(TypeError, match=r"config is an EnvConfig, or its fields by name, not 'x\.json'"):
         SearchQAEnv("x.json")  # type: ignore[arg-type]
+
+
+ASKED = Question("q1", "Where?", ("Danzig", "Gdańsk"), evidence=("1",), evidence_titles=("Danzig",))
+PORT = Passage("1", "Danzig", "A port. By the sea.")
+BROUGHT = QuestionSet("own", (ASKED,), (PORT,), flaws=Flaws(shown=1))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"probe": AnswerProbe("The answer: \n", "."), "questions": WORLD},
+        {"questions": BROUGHT, "tools": "search + open"},
+        {"questions": [ASKED], "tools": ""},
+        {"config": EnvConfig(questions=BROUGHT, tools="search + open", probe=AnswerProbe("It is \n", "."))},
+    ],
+    ids=["probe", "set", "questions", "config"],
+)
+def test_objects_with_fields_come_back_from_the_specs_json(given: dict[str, Any]) -> None:
+    env = gym.make("SearchQA-Outcome-v0", **given)
+    assert env.spec is not None
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    one, two = env.unwrapped, again.unwrapped
+    assert isinstance(one, SearchQAEnv)
+    assert isinstance(two, SearchQAEnv)
+    assert two.engine.protocol.probe == one.engine.protocol.probe
+    assert two.questions.questions == one.questions.questions
+    for each in (env, again):
+        each.reset(seed=0)
+    message = "<search>port</search>"
+    assert env.step(message)[:4] == again.step(message)[:4]
+
+
+@pytest.mark.parametrize("probe", [{"prefix": "a"}, {"prefix": "a", "suffix": "b", "more": ""}, "a", 1])
+def test_what_is_no_probe_is_told(probe: Any) -> None:
+    with pytest.raises(SpecError, match="a probe is an AnswerProbe, or its prefix and suffix by name, not "):
+        SearchQAEnv(CHEAP, probe=probe)
 
 
 @pytest.mark.parametrize("make", [gym.make, gym.make_vec])

@@ -14,19 +14,22 @@ colon to a QuestionSet:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import igpo_gym.specs as specs
 from igpo_gym.data.answers import answers_of
+from igpo_gym.data.flaws import Flaws
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.joining import join
 from igpo_gym.data.scores import Metric, resolve_metric, score, scores
 from igpo_gym.data.sets.hotpotqa import load_hotpotqa
 from igpo_gym.data.sets.jsonl import load_jsonl
 from igpo_gym.data.sets.two_wiki import ALIASES
-from igpo_gym.episode import Question
+from igpo_gym.episode import Passage, Question
 from igpo_gym.errors import SpecError
 
 __all__ = [
@@ -39,6 +42,8 @@ __all__ = [
     "score",
     "scores",
 ]
+
+T = TypeVar("T")
 
 _FILES = {
     "nq": "nq:load_nq",
@@ -101,10 +106,14 @@ def resolve_questions(questions: str | QuestionSet | Sequence[Question]) -> Ques
     """A question set from a spec (``"world"``, ``"hotpotqa:dev.jsonl"``), from questions, or as it is.
 
     " + " joins the sets of several specs. The same spec gives the same object again until its file changes.
-    Raises SpecError for a spec of an unknown form and for questions that are none or share an id, DataError
-    for what is wrong with a file.
+    A set and questions may be given by the names of their fields, as JSON holds them. Raises SpecError for a
+    spec of an unknown form and for questions that are none or share an id, DataError for what is wrong with a
+    file.
     """
+    if isinstance(questions, Mapping):
+        return resolve_questions(_set_of(questions))
     if isinstance(questions, QuestionSet):
+        _check(questions)
         return questions
     if isinstance(questions, str):
         sets: list[QuestionSet] = [specs.resolve("questions", part) for part in specs.joined(questions)]
@@ -114,20 +123,56 @@ def resolve_questions(questions: str | QuestionSet | Sequence[Question]) -> Ques
     return _from_sequence(tuple(questions))
 
 
-def _from_sequence(questions: tuple[Question, ...]) -> QuestionSet:
-    if not questions:
-        raise SpecError("there are no questions")
-    seen: set[str] = set()
+def _from_sequence(questions: tuple[Question | Mapping[str, Any], ...]) -> QuestionSet:
     cleaned: list[Question] = []
     for place, question in enumerate(questions, 1):
+        if isinstance(question, Mapping):
+            with suppress(TypeError):
+                question = _of_fields(Question, question)
         if not isinstance(question, Question):  # which may hold an answer, and so is not shown
             raise SpecError(f"item {place} of the questions is no Question, but a {type(question).__name__}")
-        if question.id in seen:
-            raise SpecError(f"two questions have the id {question.id!r}")
-        seen.add(question.id)
         cleaned.append(_clean(question))
     count = len(questions)
-    return QuestionSet(name=f"{count} question{'s' * (count != 1)}", questions=tuple(cleaned))
+    found = QuestionSet(name=f"{count} question{'s' * (count != 1)}", questions=tuple(cleaned))
+    _check(found)
+    return found
+
+
+def _check(questions: QuestionSet) -> None:
+    """Raise SpecError for a set without questions, and for two questions of one id.
+
+    Those that are made only when they are asked for, as a sequence of its own does, are not looked through.
+    """
+    if not len(questions.questions):
+        raise SpecError(f"there are no questions in {questions.name!r}; give at least one")
+    seen: set[str] = set()
+    for question in questions.questions if isinstance(questions.questions, tuple | list) else ():
+        if question.id in seen:
+            raise SpecError(
+                f"two questions have the id {question.id!r}; give each one of its own, for episodes, records "
+                "and groups are told apart by it"
+            )
+        seen.add(question.id)
+
+
+def _set_of(fields: Mapping[str, Any]) -> QuestionSet:
+    """A set from its fields. Raises SpecError, which shows no values, for other ones."""
+    try:
+        lists = {
+            "questions": [_of_fields(Question, each) for each in fields["questions"]],
+            "passages": [_of_fields(Passage, each) for each in fields.get("passages", ())],
+        }
+        flaws = _of_fields(Flaws, fields.get("flaws", {}))
+        return _of_fields(QuestionSet, {**fields, **lists, "flaws": flaws})
+    except (TypeError, KeyError, AttributeError):
+        told = ", ".join(map(str, fields))
+        raise SpecError(f"questions are a spec, Question objects or a QuestionSet, not {told}") from None
+
+
+def _of_fields(kind: type[T], fields: Mapping[str, Any]) -> T:
+    """An object from its fields, as they stand in JSON. Raises TypeError for others."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return kind(**values)
 
 
 def _clean(question: Question) -> Question:

@@ -17,7 +17,8 @@ from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.envs.questions import QuestionBook
 from igpo_gym.errors import SpecError, check_known
 from igpo_gym.lm.policy import Sampling
-from igpo_gym.protocols import AnswerProbe, ReplyLimits, resolve_protocol
+from igpo_gym.protocols import ReplyLimits, resolve_protocol
+from igpo_gym.protocols.probe import resolve_probe
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.prompts import check_probe
@@ -109,9 +110,7 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         make_rules(config),
     )
     if config.probe is not None:
-        if not isinstance(config.probe, AnswerProbe):
-            raise SpecError(f"a probe is an AnswerProbe, not {config.probe!r:.60}")
-        protocol = protocol.with_probe(config.probe)
+        protocol = protocol.with_probe(resolve_probe(config.probe))
     questions = resolve_questions(config.questions)
     if "evidence" in paid.needs:
         require_evidence(f"reward {paid.name!r}", questions)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from igpo_gym.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +36,16 @@ OPEN_PROBE = AnswerProbe(
 
 ANSWER_PROBE = AnswerProbe(prefix=f"<think>{OPEN_PROBE.prefix}", suffix=OPEN_PROBE.suffix)
 """The same with its thought opened."""
+
+
+def resolve_probe(probe: AnswerProbe | Mapping[str, str]) -> AnswerProbe:
+    """A probe, which may be given by the names of its fields, as JSON holds it. SpecError for anything else.
+
+    >>> resolve_probe({"prefix": "The answer is ", "suffix": "."}).around("Danzig")
+    'The answer is Danzig.'
+    """
+    if isinstance(probe, Mapping) and probe.keys() == {"prefix", "suffix"}:
+        probe = AnswerProbe(**probe)
+    if not isinstance(probe, AnswerProbe):
+        raise SpecError(f"a probe is an AnswerProbe, or its prefix and suffix by name, not {probe!r:.60}")
+    return probe

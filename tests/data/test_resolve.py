@@ -49,6 +49,14 @@ def test_bad_sequences_are_refused() -> None:
         resolve_questions([])
     with pytest.raises(SpecError, match="two questions have the id '1'"):
         resolve_questions([QUESTION, QUESTION])
+    for found, reason in (
+        ((), "no questions in 'own'"),
+        ((QUESTION, QUESTION), "two questions have the id '1'"),
+    ):
+        with pytest.raises(SpecError, match=reason):
+            resolve_questions(QuestionSet("own", found))
+    with pytest.raises(SpecError, match="a QuestionSet, not name, queries"):
+        resolve_questions({"name": "own", "queries": []})
     with pytest.raises(SpecError) as told:
         resolve_questions([QUESTION, {"answers": ["Danzig"]}])  # type: ignore[list-item]
     assert str(told.value) == "item 2 of the questions is no Question, but a dict"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Self
 
 from igpo_gym.envs.information_gain.turns import Answers, Mode, PricedTurns, adds, as_text
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
+from igpo_gym.protocols.probe import resolve_probe
 from igpo_gym.rewards.functions import RewardFunction
 from igpo_gym.rewards.pricing import Pricing
 from igpo_gym.scorers.interface import AnswerScorer
@@ -33,10 +34,11 @@ class GainWrapper:
         reward: str | RewardFunction = "gain",
         mode: Mode = "add",
         reference: str | AnswerScorer | None = None,
-        probe: AnswerProbe = ANSWER_PROBE,
+        probe: AnswerProbe | Mapping[str, str] = ANSWER_PROBE,
         observation_text: Callable[[Any], str] = as_text,
         action_text: Callable[[Any], str] = as_text,
     ) -> None:
+        probe = resolve_probe(probe)
         told = {"scorer": scorer, "answers": answers, "reward": reward, "mode": mode, "reference": reference}
         others = {"probe": probe, "observation_text": observation_text, "action_text": action_text}
         # Those by default are left out, for a function in a specification cannot be written as JSON.

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 
 from igpo_gym.agents.rollouts.records import from_record, to_record
@@ -217,6 +218,17 @@ def test_its_spec_makes_it_again_and_holds_no_password() -> None:
         assert "secret" not in repr(made.spec)
     finally:
         del gym.registry["PearGame-v0"]
+
+
+def test_it_comes_back_from_its_specs_json() -> None:
+    gym.register("NamesGame-v0", "tests.envs.information_gain.games:Names")
+    try:
+        env = InformationGain(gym.make("NamesGame-v0"), "nano", probe=AnswerProbe("It is \n", "."))
+        assert env.spec is not None
+        again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+        assert again.reset()[1]["belief"] == env.reset()[1]["belief"]
+    finally:
+        del gym.registry["NamesGame-v0"]
 
 
 def test_a_copy_shares_the_models() -> None:
