@@ -15,7 +15,7 @@ import igpo_gym
 PACKAGE = Path(igpo_gym.__file__).parent
 
 ROOMS = (
-    *("values", "episode", "text", "numbers", "errors", "libraries", "hub", "storage", "statistics"),
+    *("values", "episode", "text", "words", "numbers", "errors", "libraries", "hub", "storage", "statistics"),
     *("terminal", "progress", "batching", "connections", "transport", "serving"),
     *("specs", "parameters", "config"),
     *("data", "search", "tools", "protocols", "lm", "scorers", "rewards", "envs", "agents", "adapters"),

@@ -19,8 +19,8 @@ from igpo_gym.data.wording import wording
 from igpo_gym.envs.candidates import names_in
 from igpo_gym.episode import ToolCall
 from igpo_gym.protocols import TAGS, TOOL_CALL
-from igpo_gym.search.bm25.analysis import words
 from igpo_gym.text import cut_at_sentence, neutralize, without_credentials
+from igpo_gym.words import words
 
 READERS: dict[str, Callable[[str], object]] = {
     "names": names_in,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, fields
 
 from igpo_gym.errors import SpecError
 from igpo_gym.specs import Spec
-from igpo_gym.text import folded
+from igpo_gym.words import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,10 @@ class Flaws:
 
     def misses(self, query: str) -> bool:
         """Whether this query misses: always the same for the same words, however they are spelled."""
-        # A search reads past letter case and signs: those that change nothing else must not undo a miss.
-        words = " ".join(_WORDS(folded(query)))
-        digest = hashlib.blake2b(f"{self.seed}/{words}".encode("utf-8", "surrogatepass"), digest_size=8)
+        # As the index reads them: what a search reads past, such as letter case and signs, undoes no miss.
+        said = " ".join(words(query))
+        digest = hashlib.blake2b(f"{self.seed}/{said}".encode("utf-8", "surrogatepass"), digest_size=8)
         return int.from_bytes(digest.digest(), "big") < self.miss * 2**64
-
-
-_WORDS = re.compile(r"\w+").findall
 
 
 def flawed_spec(search: str, flaws: Flaws) -> str:

@@ -121,6 +121,21 @@ def test_blanks_and_letter_case_are_no_other_words() -> None:
         assert all(flaws.misses(f"The Port {n} Gdańsk") == flaws.misses(form.format(n)) for n in range(100))
 
 
+@pytest.mark.parametrize(
+    "unseen", ["\u00ad", "\u200d", "\u200c", "\u2060", "\u200e", "\ufeff", "\ufe0f", "\u034f"]
+)
+def test_what_the_index_reads_past_undoes_no_miss(unseen: str) -> None:
+    index, flaws = BM25Index.build(PASSAGES), Flaws(miss=0.5)
+    for query in (f"Dan{unseen}zig", f"{unseen}Danzig Elbing"):
+        plain = query.replace(unseen, "")
+        assert index.search([query], 3) == index.search([plain], 3) != [[]]
+        seeds = [Flaws(miss=0.5, seed=seed) for seed in range(50)]
+        assert [each.misses(query) for each in seeds] == [each.misses(plain) for each in seeds]
+    assert [flaws.misses(f"İstanbul {n}") for n in range(50)] == [
+        flaws.misses(f"istanbul {n}") for n in range(50)
+    ]
+
+
 def test_a_spec_puts_flaws_around_any_search(tmp_path: Path) -> None:
     BM25Index.build(PASSAGES).save(tmp_path / "index")
     spec = flawed_spec(f"bm25:{tmp_path / 'index'}", Flaws(1, 1.0, 5))

@@ -7,8 +7,8 @@
 [['Günter Grass'], ['Gdańsk']]
 """
 
-from igpo_gym.search.bm25.analysis import words
 from igpo_gym.search.bm25.folder import FORMAT
 from igpo_gym.search.bm25.index import MAX_WORDS, BM25Index
+from igpo_gym.words import words
 
 __all__ = ["FORMAT", "MAX_WORDS", "BM25Index", "words"]

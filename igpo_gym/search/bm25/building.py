@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError
-from igpo_gym.search.bm25.analysis import STOP_WORDS, analyzed
 from igpo_gym.search.bm25.folder import ARRAYS
 from igpo_gym.search.bm25.keys import buckets, by_hash, digest, hashes
+from igpo_gym.words import STOP_WORDS, analyzed
 
 BLOCK_WORDS = 1 << 22
 """How many words are read before they are sorted."""

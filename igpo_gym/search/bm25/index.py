@@ -12,7 +12,6 @@ from typing import Any
 
 from igpo_gym.episode import Passage
 from igpo_gym.progress import Track, tracking
-from igpo_gym.search.bm25.analysis import STOP_WORDS, words
 from igpo_gym.search.bm25.building import Memory, read, scratch
 from igpo_gym.search.bm25.folder import ARRAYS, FORMAT, FolderWriter, Readable, checksum, load_arrays
 from igpo_gym.search.bm25.keys import Keys
@@ -20,6 +19,7 @@ from igpo_gym.search.bm25.merging import merge
 from igpo_gym.search.bm25.ranking import Postings, best
 from igpo_gym.search.manifest import replaceable
 from igpo_gym.storage import written_whole
+from igpo_gym.words import STOP_WORDS, words
 
 MAX_WORDS = 1024
 """How many words of a query count, as in Lucene: an agent that repeats itself must not stall the batch."""

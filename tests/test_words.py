@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from igpo_gym.data.sets.hotpotqa import load_hotpotqa
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25 import BM25Index, words
-from igpo_gym.search.bm25.analysis import STOP_WORDS, characters
+from igpo_gym.words import STOP_WORDS, characters
 from tests.search.bm25.conftest import last_bit
 
-SHARED = Path(os.environ.get("IGPO_GYM_SHARED", Path(__file__).parents[3] / "../shared"))
+SHARED = Path(os.environ.get("IGPO_GYM_SHARED", Path(__file__).parents[1] / "../shared"))
 
 PASSAGES = [
     Passage("beijing", "", "北京是中国的首都"),
