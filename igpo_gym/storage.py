@@ -113,7 +113,7 @@ def written_whole(target: Path) -> Iterator[Path]:
     last one's folder stays. What killed writers left beside the target is removed first. Where it is a link,
     what that leads to is replaced.
     """
-    target = target.resolve()
+    target = resolved(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(target) as scratch:
         folder = scratch / "new"
@@ -245,6 +245,7 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
     """
     if _is_printed_to(target):
         raise ValueError(f"{target} is what this command prints to: name a file")
+    resolved(target)
     if not folder:
         check_plain(target)
     if target.exists() and not (target.is_file() or target.is_dir()):
@@ -269,6 +270,17 @@ def check_writable(target: Path, *others: Path, folder: bool = False) -> None:
                 target.open("ab").close()
     except OSError as problem:
         raise OSError(problem.errno, os.strerror(problem.errno or 0), str(target)) from None
+
+
+def resolved(path: Path) -> Path:
+    """Where links lead. Raises OSError, as opening it does, for one that leads back to itself."""
+    try:
+        place = path.resolve()
+    except RuntimeError:  # before Python 3.13
+        place = path
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return place
 
 
 def check_plain(target: Path) -> None:
@@ -300,7 +312,7 @@ def _is_printed_to(target: Path) -> bool:
 
 def _lies_in(target: Path, other: Path) -> bool:
     """Whether whoever replaces ``target`` loses ``other``, or a part of it."""
-    ours, theirs = target.resolve(), other.resolve()
+    ours, theirs = resolved(target), resolved(other)
     if ours in (theirs, *theirs.parents):
         return True
     return target.exists() and other.exists() and (theirs in ours.parents or target.samefile(other))
@@ -322,7 +334,7 @@ def written_file(target: Path) -> Iterator[IO[str]]:
             with target.open("w", encoding="utf-8", newline="\n") as file:
                 yield file
         else:
-            with _written_beside(target.resolve()) as file:
+            with _written_beside(resolved(target)) as file:
                 yield file
 
 

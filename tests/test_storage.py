@@ -399,6 +399,22 @@ def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path: Path) -> No
     assert (tmp_path / "run" / "log.jsonl").exists()
 
 
+def test_a_link_that_leads_back_to_itself_is_told_by_the_system(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.symlink_to(other)
+    other.symlink_to(one)
+    for write in (written_file, written_whole):
+        with pytest.raises(OSError, match="one") as refused, write(one):  # type: ignore[operator]
+            pass
+        assert (refused.value.errno, refused.value.filename) == (errno.ELOOP, str(one))
+    for target, others in ((one, ()), (tmp_path / "new", (one,))):
+        for folder in (False, True):
+            with pytest.raises(OSError, match="one") as refused:
+                check_writable(target, *others, folder=folder)
+            assert refused.value.errno == errno.ELOOP
+    assert one.is_symlink()
+
+
 def test_what_could_not_be_written_is_found_before_the_work(tmp_path: Path) -> None:
     file, folder = tmp_path / "file", tmp_path / "folder"
     file.write_text("old")

@@ -240,13 +240,19 @@ def explained() -> Iterator[None]:
         plainly(str(end))
         raise typer.Exit(OVER_BUDGET) from end
     except (ValueError, ImportError, OSError, *_ENDING) as mistake:
-        text = escape(without_credentials(_told(mistake)))
-        Terminal(stderr=True).print(f"[bold red]error[/bold red] {text}", soft_wrap=True)
+        tell_mistake(mistake)
         raise typer.Exit(2) from mistake
 
 
+def tell_mistake(mistake: Exception) -> None:
+    """Print what a mistake says, as an error."""
+    text = escape(without_credentials(_told(mistake)))
+    Terminal(stderr=True).print(f"[bold red]error[/bold red] {text}", soft_wrap=True)
+
+
 def _told(mistake: Exception) -> str:
-    """What a mistake says; of a file that the system refuses, its name and why."""
-    if isinstance(mistake, OSError) and mistake.filename is not None and mistake.strerror:
-        return f"{mistake.filename}: {mistake.strerror.lower()}"
+    """What a mistake says; of what the system refuses, why, and the name of the file if it is one."""
+    if isinstance(mistake, OSError) and mistake.strerror:
+        named = "" if mistake.filename is None else f"{mistake.filename}: "
+        return named + mistake.strerror.lower()
     return str(mistake)

@@ -57,14 +57,15 @@ def _flowing(text: str) -> str:
 class LazyGroup(TyperGroup):
     """A group that lists its commands without importing any, and imports the one that is asked for.
 
-    What no command explains may come of a library that is too old: then that is told in its place.
+    What no command explains may come of a library that is too old: then that is told in its place. Of a full
+    disk behind what is printed, the system's word is enough.
     """
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command that the arguments ask for."""
         try:
             return super().main(*args, **settings)
-        except Exception:
+        except Exception as problem:
             from igpo_gym.errors import OldLibraryError  # what lists commands imports none of the package
             from igpo_gym.libraries import check_versions
 
@@ -72,6 +73,11 @@ class LazyGroup(TyperGroup):
                 check_versions("igpo-gym", "")
             except OldLibraryError as old:
                 typer.echo(f"error {old}", err=True)
+                sys.exit(2)
+            if isinstance(problem, OSError):
+                from igpo_gym.cli.common import tell_mistake
+
+                tell_mistake(problem)
                 sys.exit(2)
             raise
 

@@ -79,8 +79,8 @@ def view(
 
 def _token_names(runs: Sequence[ShownRun], tokenizer: str | None) -> TokenNames | None:
     """What spells the tokens of gold answers, if that is known."""
-    scorers = {each.settings.get("scorer") for run in runs for each in run.episodes}
-    spells = tokenizer or ("nano" if scorers == {"nano"} else None)
+    by_nano = all(each.settings.get("scorer") == "nano" for run in runs for each in run.episodes)
+    spells = tokenizer or ("nano" if by_nano else None)
     if spells is None:
         return None
     from igpo_gym.lm.framing import Framing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,49 @@ def test_a_file_that_is_nested_too_deeply_is_told_in_one_line(
     assert told.exit_code == 2, told.output
     assert "error " in told.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("import", "loop", "--out", "out"),
+        ("import", "data.jsonl", "--out", "loop"),
+        ("relabel", "data.jsonl", "--reward", "f1", "--out", "loop"),
+        ("export", "data.jsonl", "--format", "sft", "--out", "loop"),
+        ("export", "data.jsonl", "--format", "hf", "--out", "loop"),
+        ("view", "data.jsonl", "--out", "loop"),
+        ("rollout", "--agent", "expert", "--out", "loop"),
+        ("data", "prepare", "data.jsonl", "--out", "loop"),
+        ("index", "build", "loop", "out"),
+        ("index", "build", "data.jsonl", "loop"),
+        ("train", "loop", "--updates", "1"),
+    ],
+    ids=" ".join,
+)
+def test_a_link_that_leads_back_to_itself_is_told_in_one_line(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.jsonl").write_text('{"format": 2, "settings": {}}\n')
+    (tmp_path / "loop").symlink_to("loop")
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 2, told.output
+    assert told.output == "error loop: too many levels of symbolic links\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", [("compare", "one.jsonl", "two.jsonl"), ("data", "list"), ("--version",)])
+def test_a_full_disk_behind_what_is_printed_is_told_in_one_line(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    play = ("--agent", "expert", "--episodes", "1", "--scorer", "none", "--reward", "f1")
+    for name in ("one", "two") if command[0] == "compare" else ():
+        assert CliRunner().invoke(app, ["rollout", *play, "--out", f"{name}.jsonl"]).exit_code == 0
+    program = [sys.executable, "-c", "from igpo_gym.cli import app; app()", *command]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error no space left on device\n")
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,15 @@ def test_episodes_are_not_priced_by_the_settings_of_others(place: Path) -> None:
     assert "relabel the parts alone, or give --scorer" in run(*command, code=2)
 
 
+@pytest.mark.parametrize("scorer", ['["nano"]', "5", '{"a": []}', '"nano"'])
+def test_whatever_a_record_names_as_scorer_it_is_viewed(place: Path, scorer: str) -> None:
+    play = ("--agent", "expert", "--episodes", "1", "--scorer", "none", "--reward", "f1")
+    run("rollout", *play, "--out", "e.jsonl")
+    file = Path("e.jsonl")
+    file.write_text(file.read_text().replace('"scorer": null', f'"scorer": {scorer}'))
+    assert "1 episodes: e.html" in run("view", "e.jsonl", "--out", "e.html")
+
+
 @pytest.mark.slow
 def test_a_killed_relabeling_goes_on_where_it_was(place: Path) -> None:
     records = [transcript(number, "Salman") for number in range(120)]

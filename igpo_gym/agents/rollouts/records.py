@@ -49,6 +49,9 @@ from igpo_gym.text import well_formed, without_credentials
 
 FORMAT = 2
 
+DEEPEST = 100
+"""How deep the values of a record may be: what shows or writes them again calls itself for each level."""
+
 _BEGINNING = b'{"settings": '
 """How every line that a RolloutFile writes begins."""
 
@@ -158,6 +161,8 @@ def from_record(record: Mapping[str, Any]) -> Episode:
     """
     if not record["turns"]:
         raise ValueError("an episode without turns")
+    if not _within(record, DEEPEST):
+        raise ValueError(f"lists and objects that stand in each other more than {DEEPEST} deep")
     fields = version1_fields(record) if record["format"] == 1 else record
     check_kept(fields)
     episode = Episode(
@@ -182,6 +187,12 @@ def from_record(record: Mapping[str, Any]) -> Episode:
     if not all(math.isfinite(value) for values in told for value in values.values()):
         raise ValueError("a reward or a score that is not finite")
     return episode
+
+
+def _within(value: Any, depth: int) -> bool:
+    """Whether lists and objects stand in each other no deeper than that."""
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_within(each, depth - 1) for each in inner if isinstance(each, dict | list))
 
 
 _KEPT = {UNREAD: list[int], "sealed": dict[str, float]}

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from igpo_gym.agents.rollouts.records import json_line, what_is_wrong
 from igpo_gym.errors import DataError
-from igpo_gym.storage import changed, full_disk_named, keep_permissions, let_go, owned
+from igpo_gym.storage import changed, full_disk_named, keep_permissions, let_go, owned, resolved
 
 MADE = "relabeled"
 """The field of a line that says how it was made; what stands in a record under that name is replaced."""
@@ -27,7 +27,7 @@ def whole_lines(target: Path, settings: Mapping[str, Any], together: int = 1) ->
 
     Raises DataError for what a run with other settings left.
     """
-    part = part_of(target.resolve())
+    part = part_of(resolved(target))
     if not part.is_file():
         return 0
     with part.open("rb") as file:
@@ -85,7 +85,7 @@ class ResumedFile:
             raise IsADirectoryError(f"{target} is a folder; name a file")
         self.done = 0
         self._settings = dict(settings)
-        self._target = target.resolve()
+        self._target = resolved(target)
         self._in_place = target.exists() and not target.is_file()
         self._part = self._target if self._in_place else part_of(self._target)
         self._part.parent.mkdir(parents=True, exist_ok=True)

@@ -357,6 +357,22 @@ def test_a_line_that_is_nested_too_deeply_is_told(tmp_path: Path, line: str) -> 
         RolloutFile(path, SETTINGS)
 
 
+@pytest.mark.parametrize("field", ["settings", "measured", "notes"])
+def test_a_record_that_is_too_deep_to_be_written_again_is_told(
+    engine: Engine, tmp_path: Path, field: str
+) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    for depth, fits in ((60, True), (150, False), (900, False)):
+        value = json.loads('{"a":' * depth + "1" + "}" * depth)
+        record = {**to_record(play(engine)), field: [value] * 3 if field == "measured" else value}
+        path.write_text(json.dumps(record) + "\n")
+        if fits:
+            assert from_record(json.loads(json.dumps(to_record(next(read_rollouts(path))))))
+            continue
+        with pytest.raises(DataError, match="line 1: not a recorded episode"):
+            list(read_rollouts(path))
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -44,6 +44,14 @@ def test_what_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_link_that_leads_back_to_itself_is_told_by_the_system(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.symlink_to(path)
+    for write in (ResumedFile, whole_lines):
+        with pytest.raises(OSError, match="out"):
+            write(path, SETTINGS)
+
+
 def test_what_a_run_left_is_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text("old")
