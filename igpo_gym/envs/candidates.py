@@ -10,7 +10,7 @@ function of this module is given.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import dropwhile
@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from igpo_gym.data.metrics import normalize
-from igpo_gym.episode import Turn
+from igpo_gym.episode import ToolCalls, Turn
+from igpo_gym.text import neutralize
 from igpo_gym.tools import queries as queries_of
 
 CANDIDATE_FEATURES = (
@@ -30,14 +31,15 @@ CANDIDATE_FEATURES = (
     "in_latest",  # the latest search found it
     "rank",  # 1 / the rank of the best passage of the latest search that names it
     "about_latest",  # it stands in the passage about what was searched last
-    "links",  # how many passages lie between the question and it, a quarter each, at most 1
+    "links",  # the fewest links that lead from the question to it, a quarter each, at most 1
     "overlap_early",  # share of the first half of the question's words that stand beside it in one sentence
     "overlap_late",  # the same for the second half, where English puts the first of several hops
-    "searched",  # it has been searched for
+    "searched",  # a search for it has worked
     "answer_prob",  # the scorer's length-normalized probability of it as the answer; 0 without a scorer
     "answer_share",  # answer_prob by the sum over all candidates
 )
-"""What is told of each candidate, each in [0, 1]."""
+"""What is told of each candidate, each in [0, 1]. The title of a passage is linked with each name in it. A
+search that found its backend down counts as none."""
 
 TURN_FEATURES = (
     "turn",  # turns played / turns allowed
@@ -90,8 +92,13 @@ def names_in(text: str) -> tuple[str, ...]:
             del words[-1]
         if words:
             name = text[words[0].start() : words[-1].end()]
-            names.setdefault(normalize(name), name)
+            names.setdefault(_key(name), name)
     return tuple(names.values())
+
+
+def _key(text: str) -> str:
+    """What names and queries are compared by: a query is neutralized where it is written."""
+    return normalize(neutralize(text))
 
 
 def _stems(text: str) -> tuple[str, ...]:
@@ -113,24 +120,29 @@ def _sentences(text: str) -> tuple[_Sentence, ...]:
     )
 
 
+UNLINKED = 4
+"""The links of a name to which none lead from the question: the most that are told apart."""
+
+
 @dataclass(slots=True)
 class _Known:
     """What the transcript tells of one name."""
 
     name: str
-    links: int
     in_question: bool = False
     is_title: bool = False
     about: bool = False
     """Whether it stands in a passage about the question's names or about what was searched."""
     passages: set[str] = field(default_factory=set)
-    turn: int = 0
-    """The latest turn that found it; 0 for none."""
+    links: int = UNLINKED
+    """The fewest that lead from a name of the question to it."""
+    search: int = 0
+    """The latest search that found it, from 1; 0 for none."""
     rank: int = 0
-    """The rank, from 1, of the first passage of that turn that names it."""
+    """The rank, from 1, of the first passage of that search that names it."""
     order: int = 0
-    about_turn: int = 0
-    """The latest turn that found it in the passage about what that turn searched for."""
+    about_search: int = 0
+    """The latest search that found it in the passage about what it searched for."""
     overlap: tuple[float, float] = (0.0, 0.0)
 
 
@@ -144,9 +156,9 @@ class Candidates:
     turn_features: Features
     """[TURN_FEATURES]"""
     searched: tuple[bool, ...]
-    """For each name, whether it was searched for."""
+    """For each name, whether a search for it has worked."""
     question_searched: bool
-    """Whether the question itself was searched for."""
+    """Whether one for the question itself has."""
 
     def with_probabilities(self, probabilities: Sequence[float]) -> Candidates:
         """The same with the scorer's probability of each name as the answer, in [0, 1]."""
@@ -164,15 +176,17 @@ def candidates(question: str, turns: Sequence[Turn], slots: int, max_turns: int)
     something that was searched, then all others; within these, what was found last comes first, in order of
     rank and place. So a slot means much the same in every episode.
     """
-    known, searched = _survey(question, turns)
+    # A message that is no action finds nothing, and a search whose backend was down may be tried again.
+    searches = [turn for turn in turns if isinstance(turn.action, ToolCalls) and not turn.failed]
+    known, searched = _survey(question, searches)
     order = sorted(
         known.items(),
-        key=lambda item: (not item[1].in_question, not item[1].about, -item[1].turn, item[1].order),
+        key=lambda item: (not item[1].in_question, not item[1].about, -item[1].search, item[1].order),
     )[:slots]
-    now = len(turns)
+    now = len(searches)
     features = np.zeros((slots, len(CANDIDATE_FEATURES)), np.float32)
     for row, (key, one) in enumerate(order):
-        latest = one.turn == now > 0
+        latest = one.search == now > 0
         features[row] = (
             1.0,
             one.in_question,
@@ -180,8 +194,8 @@ def candidates(question: str, turns: Sequence[Turn], slots: int, max_turns: int)
             min(len(one.passages) / 5, 1.0),
             latest,
             1 / one.rank if latest else 0.0,
-            one.about_turn == now > 0,
-            min(one.links / 4, 1.0),
+            one.about_search == now > 0,
+            min(one.links / UNLINKED, 1.0),
             *one.overlap,
             key in searched,
             0.0,
@@ -190,52 +204,63 @@ def candidates(question: str, turns: Sequence[Turn], slots: int, max_turns: int)
     return Candidates(
         names=tuple(one.name for _, one in order),
         features=features,
-        turn_features=_turn_features(question, turns, max_turns),
+        turn_features=_turn_features(question, len(turns), searches, max_turns),
         searched=tuple(key in searched for key, _ in order),
-        question_searched=normalize(question) in searched,
+        question_searched=_key(question) in searched,
     )
 
 
-def _survey(question: str, turns: Sequence[Turn]) -> tuple[dict[str, _Known], set[str]]:
-    """What is known of each name, by its normalized form, and the normalized queries so far."""
+def _survey(question: str, searches: Sequence[Turn]) -> tuple[dict[str, _Known], set[str]]:
+    """What is known of each name, by its key, and the keys of the queries so far."""
     asked = names_in(question)
-    known = {normalize(name): _Known(name, links=0, in_question=True) for name in asked}
+    known = {_key(name): _Known(name, in_question=True) for name in asked}
     for order, one in enumerate(known.values()):
         one.order = order
     early, late = _halves(question, asked)
     searched: set[str] = set()
-    for number, turn in enumerate(turns, 1):
-        queries = {normalize(query) for query in queries_of(turn.action)}
+    linked: dict[str, set[str]] = {key: set() for key in known}
+    for number, turn in enumerate(searches, 1):
+        queries = {_key(query) for query in queries_of(turn.action)}
         searched |= queries
         order = 0
         for rank, passage in enumerate(turn.passages, 1):
-            title = normalize(passage.title)
-            links = known[title].links if title in known else _far(known, passage.text)
+            title = _key(passage.title)
             mentions = [(passage.title.strip(), frozenset[str]())] if title else []
             mentions += [(name, s.stems) for s in _sentences(passage.text) for name in s.names]
+            hub = title or f"#{passage.id}"  # no key has this sign
             for name, stems in mentions:
-                key = normalize(name)
-                one = known.setdefault(key, _Known(name, links=links + 1))
+                key = _key(name)
+                one = known.setdefault(key, _Known(name))
+                linked.setdefault(hub, set()).add(key)
+                linked.setdefault(key, set()).add(hub)
                 one.passages.add(passage.id)
                 one.is_title |= key == title
                 one.about |= title in queries or (title in known and known[title].in_question)
-                one.links = min(one.links, links + 1)
                 one.overlap = (
                     max(one.overlap[0], len(early & stems) / max(len(early), 1)),
                     max(one.overlap[1], len(late & stems) / max(len(late), 1)),
                 )
                 if title in queries:
-                    one.about_turn = number
-                if one.turn < number:
+                    one.about_search = number
+                if one.search < number:
                     order += 1
-                    one.turn, one.rank, one.order = number, rank, order
+                    one.search, one.rank, one.order = number, rank, order
+    for key, links in _distances([_key(name) for name in asked], linked).items():
+        if key in known:
+            known[key].links = links
     return known, searched
 
 
-def _far(known: dict[str, _Known], text: str) -> int:
-    """The links of a passage whose title is new: one more than the nearest name that it mentions."""
-    keys = (normalize(name) for sentence in _sentences(text) for name in sentence.names)
-    return min((known[key].links + 1 for key in keys if key in known), default=3)
+def _distances(starts: Sequence[str], linked: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """The fewest links from any of the starts to each that they lead to."""
+    distances = dict.fromkeys(starts, 0)
+    reached = list(starts)
+    for key in reached:  # which grows
+        for other in linked[key]:
+            if other not in distances:
+                distances[other] = distances[key] + 1
+                reached.append(other)
+    return distances
 
 
 def _halves(question: str, asked: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
@@ -246,13 +271,13 @@ def _halves(question: str, asked: tuple[str, ...]) -> tuple[frozenset[str], froz
     return frozenset(stems[:middle]), frozenset(stems[middle:])
 
 
-def _turn_features(question: str, turns: Sequence[Turn], max_turns: int) -> Features:
-    latest = [passage.id for passage in turns[-1].passages] if turns else []
-    before = {passage.id for turn in turns[:-1] for passage in turn.passages}
+def _turn_features(question: str, played: int, searches: Sequence[Turn], max_turns: int) -> Features:
+    latest = [passage.id for passage in searches[-1].passages] if searches else []
+    before = {passage.id for turn in searches[:-1] for passage in turn.passages}
     return np.array(
         (
-            len(turns) / max_turns,
-            max_turns - len(turns) == 1,
+            played / max_turns,
+            max_turns - played == 1,
             min(len(_stems(question)) / 30, 1.0),
             min(len(names_in(question)) / 4, 1.0),
             sum(passage not in before for passage in latest) / max(len(latest), 1),

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import dijkstra
 
 from igpo_gym.data.metrics import normalize
 from igpo_gym.envs.candidates import CANDIDATE_FEATURES, TURN_FEATURES, candidates, names_in
-from igpo_gym.episode import Answer, Passage, ToolResult, Turn
+from igpo_gym.episode import Answer, Invalid, Passage, ToolResult, Turn
 from igpo_gym.tools import search_call
 from tests.conftest import PASSAGES, QUESTIONS
 
@@ -97,10 +99,71 @@ def test_features_say_where_a_name_was_seen() -> None:
     assert feature(QUESTION, turns, "Danzig", "rank") == 0
 
 
-def test_links_count_the_passages_between_the_question_and_a_name() -> None:
+def test_links_lead_from_the_question_s_names_over_the_titles_of_passages() -> None:
     turns = [search("Tin Drum", DRUM), search("Günter Grass", GRASS), search("Danzig", DANZIG)]
     names = ("Tin Drum", "Günter Grass", "Danzig", "Vistula")
     assert [feature(QUESTION, turns, name, "links") for name in names] == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_title_is_linked_with_what_its_passage_names_in_both_directions() -> None:
+    film = Passage("film", "Volker", "Volker filmed The Tin Drum and lives in Berlin.")
+    names = ("Tin Drum", "Volker", "Berlin")
+    assert [feature(QUESTION, [search("x", film)], name, "links") for name in names] == [0, 0.25, 0.5]
+    about = Passage("about", "The Tin Drum", "The Tin Drum was filmed by Volker.")
+    assert feature(QUESTION, [search("x", about)], "Volker", "links") == 0.25
+    apart = Passage("apart", "Elsewhere", "Elsewhere is near Nowhere.")
+    assert [feature(QUESTION, [search("x", apart)], name, "links") for name in names[:1]] == [0]
+    assert [feature(QUESTION, [search("x", apart)], name, "links") for name in ("Elsewhere", "Nowhere")] == [
+        1,
+        1,
+    ]
+
+
+@given(st.permutations(["drum", "grass", "danzig", "vistula", "film"]))
+def test_links_are_the_shortest_ways_whatever_was_found_first(order: list[str]) -> None:
+    film = Passage("film", "Volker", "Volker filmed The Tin Drum and lives in Berlin.")
+    passages = {each.id: each for each in (DRUM, GRASS, DANZIG, VISTULA, film)}
+    # Written down by hand from the passages: who names whom.
+    pairs = [
+        ("Tin Drum", "Günter Grass"),
+        ("Günter Grass", "Danzig"),
+        ("Danzig", "Gdańsk"),
+        ("Danzig", "Vistula"),
+        ("Vistula", "Odra"),
+        ("Volker", "Tin Drum"),
+        ("Volker", "Berlin"),
+    ]
+    names = sorted({name for pair in pairs for name in pair})
+    places = {name: place for place, name in enumerate(names)}
+    rows, columns = zip(*[(places[one], places[other]) for one, other in pairs], strict=True)
+    graph = csr_matrix((np.ones(len(pairs)), (rows, columns)), shape=(len(names),) * 2)
+    ways = dijkstra(graph, directed=False, unweighted=True, indices=places["Tin Drum"])
+    turns = [search("x", passages[each]) for each in order]
+    told = [feature(QUESTION, turns, name, "links", slots=12) for name in names]
+    assert told == [min(way / 4, 1) for way in ways]
+
+
+INVALID = Turn("hm", Invalid("no action"))
+DOWN = Turn("down", search_call("Danzig"), results=(ToolResult("unavailable", failed=True),))
+
+
+@pytest.mark.parametrize("idle", [INVALID, DOWN])
+def test_the_latest_search_is_the_latest_that_worked(idle: Turn) -> None:
+    """A message that is no action, or finds the backend down, changes the turn's number alone."""
+    turns = [search("Tin Drum", DRUM), search("Günter Grass", DRUM, GRASS)]
+    before, after = (candidates(QUESTION, each, 8, 4) for each in (turns, [*turns, idle]))
+    assert after.names == before.names
+    assert np.array_equal(after.features, before.features)
+    told = dict(zip(TURN_FEATURES, after.turn_features.tolist(), strict=True))
+    assert (told["turn"], told["last_turn"], told["new_passages"]) == (3 / 4, 1, 1 / 2)
+
+
+def test_a_search_whose_backend_was_down_may_be_tried_again() -> None:
+    turns = [search("Günter Grass", GRASS), DOWN]
+    assert feature(QUESTION, turns, "Danzig", "searched") == 0
+    assert feature(QUESTION, [*turns, search("Danzig")], "Danzig", "searched") == 1
+    asked = Turn("down", search_call(QUESTION), results=DOWN.results)
+    assert not candidates(QUESTION, [asked], 4, 4).question_searched
 
 
 def test_overlap_tells_the_question_s_first_words_from_its_last() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,8 @@ import igpo_gym  # noqa: F401
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.candidates import CANDIDATE_FEATURES
 from igpo_gym.envs.discrete import SearchQADiscreteEnv, SearchQADiscreteVectorEnv
-from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.episode import Passage
+from igpo_gym.errors import ScoringError, SearchError, SpecError
 from igpo_gym.search.bm25 import BM25Index
 from tests.conftest import PASSAGES, QUESTIONS, MentionScorer
 from tests.envs.test_vector import Flaky, of_env, plain
@@ -121,6 +123,52 @@ def test_the_mask_leaves_out_empty_slots_repeats_and_a_search_at_the_end(env: Se
     assert allowed == [*map(answer, range(len(info["candidates"])))]
     assert env.action_masks().tolist() == info["action_mask"].astype(bool).tolist()
     assert env.action_space.sample(mask=info["action_mask"]) in allowed
+
+
+class Down:
+    """A retriever that is down for its first search."""
+
+    identity = "down"
+
+    def __init__(self, index: BM25Index) -> None:
+        self.index, self.calls = index, 0
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        self.calls += 1
+        if self.calls == 1:
+            raise SearchError("down")
+        return self.index.search(queries, k)
+
+
+def test_a_search_that_found_its_backend_down_stays_allowed(
+    settings: dict[str, Any], index: BM25Index
+) -> None:
+    env = SearchQADiscreteEnv(**{**settings, "search": Down(index)})
+    env.text.engine = dataclasses.replace(env.text.engine, retry_delays=())
+    begin(env)
+    *_, info = env.step(search(0))
+    assert (info["failed"], info["action_mask"][search(0)]) == (True, 1)
+    *_, info = env.step(search(0))
+    assert (info["failed"], info["action_mask"][search(0)], info["turn"]) == (False, 0, 2)
+
+
+@pytest.mark.parametrize("protocol", ["tags", "tool_call", "igpo", "tags-chat"])
+def test_a_name_that_is_neutralized_where_it_is_written_counts_as_searched(
+    settings: dict[str, Any], protocol: str
+) -> None:
+    """Titles and questions are of the corpus: their less-than signs do not reach the query."""
+    passage = Passage("p", "x < y theorem", "The theorem is by Otto.")
+    question = dataclasses.replace(QUESTIONS[0], text="Who is behind x < y of Otto?")
+    own = {"questions": QuestionSet("own", (question,), (passage,)), "search": None, "protocol": protocol}
+    env = SearchQADiscreteEnv(**{**settings, **own, "max_turns": 5})
+    env.reset(seed=0)
+    *_, info = env.step(QUESTION)
+    assert info["action_mask"][QUESTION] == 0
+    title = search(info["candidates"].index("x < y theorem"))
+    assert info["action_mask"][title] == 1
+    *_, info = env.step(title)
+    assert info["queries"] == ("x ‹ y theorem",)
+    assert info["action_mask"][search(info["candidates"].index("x < y theorem"))] == 0
 
 
 def test_the_mask_always_allows_something(settings: dict[str, Any]) -> None:
