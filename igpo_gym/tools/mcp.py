@@ -56,6 +56,9 @@ class McpServer:
     ``server`` is the URL of one that runs (streamable HTTP), or a command that starts one and talks through
     its standard input and output; it is given this process's environment. ``only`` names the tools that are
     wanted, with commas or blanks between them; by default all. A key is taken from ``IGPO_GYM_MCP_KEY``.
+    A call that is not answered within ``call_seconds`` of its being sent has failed, and so have those of its
+    step that have not been sent by then.
+
     Raises SpecError for a server that cannot be reached within ``connect_seconds``, for a tool that it does
     not have, and for one whose description no agent could follow.
 
@@ -177,7 +180,11 @@ class _Link:
         return self._thread.is_alive() and self._ended is not None and not self._ended.is_set()
 
     def call(self, name: str, arguments: Sequence[Mapping[str, Any]], seconds: float) -> list[ToolResult]:
-        """The results of calls that are made at the same time, each within ``seconds``."""
+        """The results of calls that are made at the same time, each within ``seconds`` of its being sent.
+
+        Once one was not answered in time, those that have not been sent fail with it: a server that hangs
+        costs ``seconds`` and no more, and one that answers each call slowly gets its time for all.
+        """
         assert self._loop is not None
         with self._counting:
             self._under_way += 1
@@ -238,13 +245,21 @@ class _Link:
     async def _all(
         self, name: str, arguments: Sequence[Mapping[str, Any]], seconds: float
     ) -> list[ToolResult]:
-        return await asyncio.gather(*(self._one(name, each, seconds) for each in arguments))
+        hangs = asyncio.Event()
+        return await asyncio.gather(*(self._one(name, each, seconds, hangs) for each in arguments))
 
-    async def _one(self, name: str, arguments: Mapping[str, Any], seconds: float) -> ToolResult:
+    async def _one(
+        self, name: str, arguments: Mapping[str, Any], seconds: float, hangs: asyncio.Event
+    ) -> ToolResult:
         async with self._gate:
+            if hangs.is_set():
+                return ToolResult(failed=True)
             try:
                 async with asyncio.timeout(seconds):
                     result = await self._client.call_tool(name, dict(arguments))
+            except TimeoutError:
+                hangs.set()
+                return ToolResult(failed=True)
             except MCPError as problem:
                 if problem.error.code not in _REFUSED:
                     return ToolResult(failed=True)

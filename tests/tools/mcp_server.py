@@ -40,6 +40,11 @@ def make(kind: str = "good") -> MCPServer[Any]:
         await asyncio.sleep(3600)
         return text
 
+    @server.tool(description="Answers late.")
+    async def slow(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "there"
+
     @server.tool(description="Ends the server.")
     def die(text: str) -> str:
         os._exit(3)

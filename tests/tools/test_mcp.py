@@ -7,6 +7,7 @@ import pickle
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_a_call_that_hangs_fails_alone_and_is_not_made_twice() -> None:
     # The connection is let go of, with the server that hangs; the next call has one of its own.
     assert run(server, "add", {"a": 1, "b": 2}) == [ToolResult("3")]
     assert run(server, "process", {"text": ""}) != before
+    server.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_costs_one_timeout_and_a_slow_one_gets_its_time() -> None:
+    server = McpServer(COMMAND, only="hang, slow", call_seconds=1.0)
+    start = time.monotonic()
+    assert all(result.failed for result in run(server, "hang", *({"text": "a"} for _ in range(100))))
+    assert 1.0 <= time.monotonic() - start < 2.5  # 100 calls, 16 at a time, would be 7 seconds
+    start = time.monotonic()
+    late = run(server, "slow", *({"seconds": 0.3} for _ in range(80)))
+    assert [result.text for result in late] == ["there"] * 80
+    assert time.monotonic() - start > 1.0  # together longer than one call may take
     server.close()
 
 
