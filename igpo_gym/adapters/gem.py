@@ -37,8 +37,9 @@ class SearchQA(gem.Env):
 
     def reset(self, seed: int | None = None) -> tuple[str, dict[str, Any]]:
         """Begin an episode; the observation is the prompt."""
-        seed, self._seed = (self._seed if seed is None else seed), None
-        return self._env.reset(seed=seed)
+        told = self._env.reset(seed=self._seed if seed is None else seed)
+        self._seed = None  # only now: the seed of a reset that failed is not taken
+        return told
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one message; the observation is the reply."""

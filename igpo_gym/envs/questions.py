@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,6 +65,15 @@ def stream_seed(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> int:
         seed = int(env.np_random.integers(2**63))
         env._np_random_seed = seed
     return seed
+
+
+def seeding(
+    env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
+) -> tuple[np.random.Generator | None, int | None]:
+    """An environment's generator and seed as they are, for who puts them back."""
+    generator, seed = env._np_random, env._np_random_seed
+    # From one that was set itself the seed is still to be drawn.
+    return (copy.deepcopy(generator) if seed == -1 else generator), seed
 
 
 class QuestionBook:

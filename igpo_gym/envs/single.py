@@ -14,7 +14,7 @@ from gymnasium.error import ResetNeeded
 from igpo_gym.config import EnvConfig, arguments, make_config, with_signature
 from igpo_gym.envs.engine import check_max_turns, undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.questions import QuestionStream, stream_seed
+from igpo_gym.envs.questions import QuestionStream, seeding, stream_seed
 from igpo_gym.envs.setup import Assembled, check_options
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode
@@ -155,16 +155,14 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
         """Whatever is raised within, the environment then goes on from where it was before."""
-        before = self.episode, self._place
-        generator, seed = self._np_random, self._np_random_seed
-        if seed == -1:  # a seed will be drawn from it
-            generator = copy.deepcopy(generator)
+        before = self.episode, self._place, self._forked
+        seeded = seeding(self)
         try:
             with undone_on_error([self.episode] if self.episode else []):
                 yield
         except BaseException:
-            self.episode, self._place = before
-            self._np_random, self._np_random_seed = generator, seed
+            self.episode, self._place, self._forked = before
+            self._np_random, self._np_random_seed = seeded
             raise
 
     def render(self) -> str | Picture | None:

@@ -18,7 +18,7 @@ from gymnasium.vector.utils import batch_space
 from igpo_gym.config import EnvConfig, arguments, make_config, with_signature
 from igpo_gym.envs.engine import Move, check_max_turns, undone_on_error
 from igpo_gym.envs.info import columns, episode_info
-from igpo_gym.envs.questions import QuestionStream, stream_seed
+from igpo_gym.envs.questions import QuestionStream, seeding, stream_seed
 from igpo_gym.envs.setup import Assembled, check_options
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText
@@ -200,11 +200,13 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
     def undone_on_error(self) -> Iterator[None]:
         """Whatever is raised within, the environments then go on from where they were before."""
         before = list(self.episodes), list(self._seeds), list(self._places), self._forked
+        seeded = seeding(self)
         try:
             with undone_on_error(self.episodes):
                 yield
         except BaseException:
             self.episodes, self._seeds, self._places, self._forked = before
+            self._np_random, self._np_random_seed = seeded
             raise
 
     def render(self) -> tuple[str | Picture, ...] | None:

@@ -9,9 +9,11 @@ import gymnasium as gym
 import numpy as np
 
 from igpo_gym.adapters.gem import ENVIRONMENTS, SearchQA
+from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import TAGS
 from tests.adapters.episodes import settings
 from tests.conftest import QUESTIONS
+from tests.envs.test_vector import Flaky
 
 
 def test_every_environment_is_registered_under_its_name() -> None:
@@ -26,6 +28,15 @@ def test_the_first_reset_takes_the_seed_that_it_was_made_with() -> None:
     seeded, plain = SearchQA(seed=4, **given), SearchQA(**given)
     first, second = plain.reset(seed=4)[0], plain.reset()[0]
     assert [seeded.reset()[0], seeded.reset()[0]] == [first, second]
+
+
+def test_a_seed_whose_reset_failed_is_not_taken() -> None:
+    scorer = Flaky()
+    seeded, plain = SearchQA(seed=4, **settings(TAGS, scorer=scorer)), SearchQA(**settings(TAGS))
+    scorer.fails_at = 1
+    with pytest.raises(ScoringError, match="blinked"):
+        seeded.reset()
+    assert [seeded.reset()[0], seeded.reset()[0]] == [plain.reset(seed=4)[0], plain.reset()[0]]
 
 
 @pytest.mark.parametrize("threads", [False, True])

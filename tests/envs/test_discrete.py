@@ -367,6 +367,38 @@ def test_a_seed_whose_reset_failed_is_not_taken(settings: dict[str, Any], call: 
         assert plain(env.reset()) == plain(twin.reset())
 
 
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("mine", [7, -1])
+def test_a_seed_whose_reset_failed_is_not_taken_by_the_vector_form(
+    settings: dict[str, Any], call: int, mine: int
+) -> None:
+    scorer = Flaky()
+    envs = SearchQADiscreteVectorEnv(2, **{**settings, "scorer": scorer})
+    twin = SearchQADiscreteVectorEnv(2, **settings)
+    for each in (envs, twin):
+        each.text.np_random = np.random.default_rng(3)  # an unseeded reset draws from it
+        each.text._np_random_seed = mine
+    for seed in (5, None):
+        scorer.fails_at = call
+        with pytest.raises(ScoringError, match="blinked"):
+            envs.reset(seed=seed)
+        assert envs.text.np_random_seed == mine
+    for _ in range(4):
+        assert plain(envs.reset()) == plain(twin.reset())
+
+
+def test_a_reset_that_failed_leaves_the_numbers_of_forks(settings: dict[str, Any]) -> None:
+    """Else a policy that draws by them says the same in two branches."""
+    scorer = Flaky()
+    env = SearchQADiscreteEnv(**{**settings, "scorer": scorer})
+    begin(env)
+    numbers = [env.fork().text.episode.attempt for _ in range(2)]  # type: ignore[union-attr]
+    scorer.fails_at = 2
+    with pytest.raises(ScoringError, match="blinked"):
+        env.reset()
+    assert [*numbers, env.fork().text.episode.attempt] == [1, 2, 3]  # type: ignore[union-attr]
+
+
 def test_each_environment_needs_an_action(settings: dict[str, Any]) -> None:
     envs = SearchQADiscreteVectorEnv(2, **settings)
     envs.reset(seed=0)
