@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +21,7 @@ from gymnasium.spaces import Box, Discrete, Space
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from igpo_gym.config import EnvConfig
 from igpo_gym.envs.candidates import CANDIDATE_FEATURES, TURN_FEATURES, Candidates, Features, candidates
 from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.setup import WithoutCredentials
@@ -55,11 +57,15 @@ class Menu:
     """[2K + 1]: 1 for the actions that can help. The others name an empty slot, repeat a search, or search
     when only an answer can still be paid. At least one is 1."""
 
-    def message(self, action: int, protocol: TextProtocol) -> str:
+    def message(self, action: SupportsIndex, protocol: TextProtocol) -> str:
         """What the agent says by ``action``; empty, and so invalid, where its slot is empty.
 
-        Raises ValueError for a number that is no action.
+        Raises TypeError for what is no integer, and ValueError for one that is no action.
         """
+        try:
+            action = operator.index(action)
+        except TypeError:
+            raise TypeError(f"an action is an integer, not {action!r}") from None
         slots = len(self.candidates.features)
         if not 0 <= action <= 2 * slots:
             raise ValueError(f"the actions are 0 to {2 * slots}, and {action} is none")
@@ -149,8 +155,9 @@ class _Underneath(WithoutCredentials):
 class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
     """:class:`~igpo_gym.envs.single.SearchQAEnv` with numbered actions and observations of a fixed size.
 
-    ``info`` has two more entries: ``action_mask`` (see :class:`Menu`) and ``candidates``, the names in the
-    slots. :meth:`action_masks` is the mask where stable-baselines3 looks for it.
+    ``info`` has two more entries: ``action_mask`` (see :class:`Menu`) and, with ``info="full"``,
+    ``candidates``, the names in the slots. :meth:`action_masks` is the mask where stable-baselines3 looks for
+    it.
 
     Args:
         slots: how many candidates there are room for.
@@ -191,10 +198,10 @@ class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
     def step(self, action: np.int64 | int) -> tuple[Features, float, bool, bool, dict[str, Any]]:
         """Play the message that ``action`` means.
 
-        Raises ScoringError when the scorer fails, in the text environment or for the menu; the episode is
-        then as it was before the step.
+        Raises TypeError and ValueError for what is no action, and ScoringError when the scorer fails, in the
+        text environment or for the menu; the episode is then as it was before the step.
         """
-        message = self._shown("step").message(int(action), self.reader.engine.protocol)
+        message = self._shown("step").message(action, self.reader.engine.protocol)
         with self.text.undone_on_error():
             _, reward, terminated, truncated, info = self.text.step(message)
             observation, info = self._observe(info)
@@ -231,7 +238,7 @@ class SearchQADiscreteEnv(_Underneath, gym.Env[Features, np.int64]):
     def _observe(self, info: dict[str, Any]) -> tuple[Features, dict[str, Any]]:
         assert self.text.episode is not None
         (self.menu,) = self.reader.read([self.text.episode])
-        return self.menu.observation, info | _menu_info(self.menu)
+        return self.menu.observation, info | _menu_info(self.menu, self.text.config)
 
 
 class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.int64], npt.NDArray[Any]]):
@@ -286,7 +293,7 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
             raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
         protocol, played = self.reader.engine.protocol, list(self.text.episodes)
         messages = [
-            "" if episode.done else menu.message(int(action), protocol)
+            "" if episode.done else menu.message(action, protocol)
             for episode, menu, action in zip(played, menus, actions, strict=True)
         ]
         with self.text.undone_on_error():
@@ -295,7 +302,9 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
             ended = np.flatnonzero(infos.get("_final_obs", []))
             for index, menu in zip(ended, self.reader.read([played[i] for i in ended]), strict=True):
                 infos["final_obs"][index] = menu.observation
-                infos["final_info"] = self._add_info(infos["final_info"], _menu_info(menu), int(index))
+                infos["final_info"] = self._add_info(
+                    infos["final_info"], _menu_info(menu, self.text.config), int(index)
+                )
         self.menus = menus
         return self._observations(), rewards, terminations, truncations, self._add_menus(infos, self.menus)
 
@@ -323,9 +332,10 @@ class SearchQADiscreteVectorEnv(_Underneath, VectorEnv[Features, npt.NDArray[np.
 
     def _add_menus(self, infos: dict[str, Any], menus: Sequence[Menu]) -> dict[str, Any]:
         for index, menu in enumerate(menus):
-            infos = self._add_info(infos, _menu_info(menu), index)
+            infos = self._add_info(infos, _menu_info(menu, self.text.config), index)
         return infos
 
 
-def _menu_info(menu: Menu) -> dict[str, Any]:
-    return {"action_mask": menu.action_mask, "candidates": menu.candidates.names}
+def _menu_info(menu: Menu, config: EnvConfig) -> dict[str, Any]:
+    told: dict[str, Any] = {"action_mask": menu.action_mask}
+    return told if config.info == "metrics" else told | {"candidates": menu.candidates.names}

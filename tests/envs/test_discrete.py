@@ -235,6 +235,28 @@ def test_a_truncated_episode_is_read_to_its_end(settings: dict[str, Any]) -> Non
     assert (features[:count, place] > 0).all()
 
 
+@pytest.mark.parametrize("wrong", [1.5, np.float32(1.0), "1", None, np.array([1])])
+def test_an_action_is_an_integer(settings: dict[str, Any], wrong: Any) -> None:
+    env, envs = SearchQADiscreteEnv(**settings), SearchQADiscreteVectorEnv(2, **settings)
+    env.reset(seed=0), envs.reset(seed=0)
+    with pytest.raises(TypeError, match="an action is an integer, not"):
+        env.step(wrong)
+    with pytest.raises(TypeError, match="an action is an integer, not"):
+        envs.step([0, wrong])
+    for each in (0, np.int8(0), np.array(0)):
+        assert env.step(each)[-1]["action"] == "tools"  # type: ignore[arg-type]
+
+
+def test_the_metrics_of_info_hold_no_text(settings: dict[str, Any]) -> None:
+    env = SearchQADiscreteEnv(**settings, info="metrics")
+    envs = SearchQADiscreteVectorEnv(2, **settings, info="metrics", autoreset_mode="SameStep")
+    told = [env.reset(seed=0)[1], env.step(search(0))[-1], env.step(answer(0))[-1]]
+    told += [envs.reset(seed=0)[1], envs.step([answer(0)] * 2)[-1]["final_info"]]
+    for info in told:
+        assert "action_mask" in info
+        assert all(np.asarray(value).dtype.kind in "biuf" for value in info.values())
+
+
 def test_its_actions_are_searches(settings: dict[str, Any]) -> None:
     for tools in ("", "open"):
         with pytest.raises(SpecError, match="tools must have search"):
