@@ -64,14 +64,14 @@ class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State
         self._episode_id: str | None = None
 
     async def reset_async(
-        self,
-        seed: int | None = None,
-        episode_id: str | None = None,
-        question_id: str | None = None,
-        **kwargs: Any,
+        self, seed: int | None = None, episode_id: str | None = None, **options: Any
     ) -> SearchQAObservation:
-        """Begin an episode, on a question drawn by the seed or on the one that is named."""
-        text, info = await self._env.reset(seed=seed, options={"question_id": question_id})
+        """Begin an episode on a question drawn by the seed, or as ``options`` say.
+
+        They are those of :meth:`AsyncSearchQA.reset`: ``question_id`` and ``max_turns``. Raises ValueError
+        for another.
+        """
+        text, info = await self._env.reset(seed=seed, options=options)
         self._episode_id = episode_id
         return SearchQAObservation(text=text, info=info)
 
@@ -85,10 +85,10 @@ class SearchQAEnvironment(Environment[SearchQAAction, SearchQAObservation, State
         )
 
     def reset(
-        self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any
+        self, seed: int | None = None, episode_id: str | None = None, **options: Any
     ) -> SearchQAObservation:
         """As :meth:`reset_async`, for who has no event loop; the server has one."""
-        return asyncio.run(self.reset_async(seed, episode_id, **kwargs))
+        return asyncio.run(self.reset_async(seed, episode_id, **options))
 
     def step(
         self, action: SearchQAAction, timeout_s: float | None = None, **kwargs: Any

@@ -57,6 +57,22 @@ def test_a_mistake_reaches_the_client_and_ends_nothing(url: str) -> None:
         assert client.step(SEARCH).reward == pytest.approx(2 / 11 - 1 / 10)
 
 
+def test_a_reset_takes_the_options_of_the_environment_and_refuses_others(url: str) -> None:
+    with SearchQAClient(base_url=url).sync() as client:
+        client.reset(question_id=QUESTION, max_turns=1)
+        step = client.step(SEARCH)
+        assert (step.done, step.observation.truncated) == (True, True)
+        client.reset(question_id=QUESTION)
+        assert not client.step(SEARCH).done
+        with pytest.raises(RuntimeError, match="unknown reset option 'question'"):
+            client.reset(question="zzz")
+        with pytest.raises(RuntimeError, match="max_turns must be a whole number"):
+            client.reset(max_turns=0)
+        assert client.state().step_count == 1  # the episode that was running is still there
+    unknown = requests.post(f"{url}/reset", json={"question": "zzz"}, timeout=30)
+    assert (unknown.status_code, "unknown reset option 'question'" in unknown.json()["detail"]) == (422, True)
+
+
 def test_requests_without_a_session_are_refused_in_a_line(url: str) -> None:
     prompt = requests.post(f"{url}/reset", json={"seed": 0}, timeout=30)
     assert prompt.json()["observation"]["text"]
