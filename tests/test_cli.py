@@ -369,6 +369,21 @@ def test_recorded_episodes_are_relabeled_as_they_were_paid(files: Path) -> None:
         assert paid["return"] == pytest.approx(episode.total_reward, abs=1e-5)
 
 
+def test_documents_are_drawn_as_in_the_recorded_environment(files: Path) -> None:
+    """With its tools, and within its limits of replies."""
+    edges = ("--max-passage-chars", "40", "--no-repeat-passages", "--on-limit", "answer", "--max-turns", "3")
+    world = ("--questions", "world:test#documents=60,questions=2,shown=1", "--tools", "search + open", *edges)
+    reward = "document-gain(samples=1) + gain(context=evidence)"
+    run("rollout", *world, "--agent", "expert", "--reward", reward, "--out", "opened.jsonl")
+    run("relabel", "opened.jsonl", "--reward", reward, "--out", "priced.jsonl")
+    priced = [json.loads(line) for line in (files / "priced.jsonl").read_text().splitlines()]
+    for episode, record in zip(read_rollouts(files / "opened.jsonl"), priced, strict=True):
+        assert any(turn["document-gain(samples=1)"] for turn in record["rewards"][reward]["turns"])
+        assert record["rewards"][reward]["turns"] == [
+            pytest.approx(terms, abs=1e-5) for terms in episode.rewards
+        ]
+
+
 @pytest.mark.parametrize("out", ["whole.jsonl", "./whole.jsonl", "soft.jsonl", "hard.jsonl", "."])
 def test_a_recording_is_never_written_over(files: Path, out: str) -> None:
     run("index", "build", "corpus.jsonl", "index")

@@ -16,6 +16,7 @@ from igpo_gym.text import without_credentials
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.episode import Episode
+    from igpo_gym.protocols import TextProtocol
     from igpo_gym.rewards import RewardFunction
     from igpo_gym.rewards.relabel import Priced
 
@@ -31,6 +32,8 @@ class FilePricing:
     corpus: Any
     context: Mapping[str, Any]
     """What instruments are made from; a judge and an agent stand in it."""
+    protocol: str | TextProtocol
+    """The one that the episodes were played with; with their tools, where transcripts are written anew."""
     batch_size: int
     meter: Meter
 
@@ -83,7 +86,7 @@ class FilePricing:
             reference=self.settings.get("reference"),
             corpus=self.corpus,
             context=self.context,
-            protocol=self.settings["protocol"],
+            protocol=self.protocol,
             limits=ReplyLimits.of(self.settings),
             batch_size=self.batch_size,
             partial=True,

@@ -31,6 +31,8 @@ from igpo_gym.errors import DataError
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.summary import Values
+    from igpo_gym.protocols import TextProtocol
+    from igpo_gym.rewards import RewardFunction
 
 NAMES = marks(EnvConfig, Names)
 DEFAULTS = {"protocol": "tags"}
@@ -130,12 +132,12 @@ def relabel(
         read = (policy, *(settings.get(name) for name in SPECS))
         check_writable(out, file, *(path for spec in read for path in named_paths(spec)))
         functions = [resolve_reward(each) for each in reward]
-        needs = {need for each in functions for need in each.needs}
-        total = _count(file, options, _taken(settings, policy, needs))
-        corpus, context = _world(settings, policy, needs)
+        needs = _needs(settings, functions)
+        total = _count(file, options, _taken(policy, needs))
+        corpus, context, protocol = _world(settings, policy, needs)
         if judge is not None:
             context["judge"] = resolve("judge", judge)
-        pricing = FilePricing(file, settings, functions, corpus, context, batch_size, meter)
+        pricing = FilePricing(file, settings, functions, corpus, context, protocol, batch_size, meter)
         made = pricing.described(options, records)
         meter.watch(*pricing.readers())
         if estimate:
@@ -164,13 +166,23 @@ def _settings(file: Path, options: Mapping[str, str | None], trusted: bool) -> d
     return settings | given
 
 
-def _taken(settings: Mapping[str, Any], policy: str | None, needs: Collection[str]) -> set[str]:
+def _needs(settings: Mapping[str, Any], functions: Iterable[RewardFunction]) -> set[str]:
+    """What the rewards need: the protocol where a model is asked, and its tools where it reads messages or
+    replies that are written anew."""
+    from igpo_gym.rewards.relabel import rewrites
+
+    needs: set[str] = {need for each in functions for need in each.needs}
+    if all(settings.get(name) in (None, "none") for name in ("scorer", "reference")):
+        return needs
+    views = (view for each in functions for _, term in each.terms for view in term.views)
+    return needs | {"protocol"} | ({"tools"} if any(map(rewrites, views)) else set())
+
+
+def _taken(policy: str | None, needs: Collection[str]) -> set[str]:
     """The settings of a recording by which its episodes are priced."""
     from igpo_gym.protocols.protocol import LIMIT_SETTINGS
 
-    taken = {"scorer", "reference"}
-    if any(settings.get(name) not in (None, "none") for name in taken):
-        taken.add("protocol")
+    taken = {"scorer", "reference", *({"protocol", "tools"} & {*needs})}
     if "corpus" in needs:
         taken |= {"questions", "search", *LIMIT_SETTINGS}
     return taken | {*WORLD, *SAMPLING} if policy else taken
@@ -204,23 +216,24 @@ def _count(file: Path, options: Mapping[str, str | None], taken: Collection[str]
 
 def _world(
     settings: dict[str, Any], policy: str | None, needs: Collection[str]
-) -> tuple[Any, dict[str, Any]]:
-    """The corpus, and what instruments are made from, from the settings of the recording."""
+) -> tuple[Any, dict[str, Any], str | TextProtocol]:
+    """The corpus, what instruments are made from, and the protocol, from the settings of the recording."""
     from igpo_gym.envs.setup import assemble
     from igpo_gym.lm.policy import Sampling
 
-    if not ("corpus" in needs or policy):
-        return (), {}
+    others = "tools" in needs and settings.get("tools", "search") != "search"
+    if not ("corpus" in needs or policy or others):
+        return (), {}, settings["protocol"]
     if "questions" not in settings:
         raise ValueError("the file does not tell which data set it was recorded on; give --questions")
     chosen = {name: settings[name] for name in WORLD if name in settings}
     with console.status("loading questions and index"):
         question_set, engine = assemble(EnvConfig(**chosen, scorer=None, reward="outcome-f1"))
     if policy is None:
-        return engine.corpus, {}
+        return engine.corpus, {}, engine.protocol
     sampling = Sampling(**{name: settings[name] for name in SAMPLING if name in settings})
     made = make_policy(policy, question_set, engine, sampling)
-    return engine.corpus, {"engine": engine, "policy": made}
+    return engine.corpus, {"engine": engine, "policy": made}, engine.protocol
 
 
 def _write(

@@ -226,7 +226,7 @@ def _check(
     batch: Sequence[Episode], functions: Sequence[RewardFunction], instruments: Instruments, due: Due
 ) -> None:
     """Raise ValueError for what is neither to be measured nor recorded, and for what does not fit."""
-    rewritten = any(map(_rewrites, due.views))
+    rewritten = any(map(rewrites, due.views))
     for episode in batch:
         name = episode.question.id
         if hidden(episode.question):
@@ -257,7 +257,7 @@ def _check(
                 instruments.check(function)
 
 
-def _rewrites(view: BeliefView) -> bool:
+def rewrites(view: BeliefView) -> bool:
     """Whether a view reads another transcript than the recorded one, which a protocol writes."""
     return view.context == "evidence" or view.draw is not None
 
@@ -265,11 +265,9 @@ def _rewrites(view: BeliefView) -> bool:
 def _check_imported(episode: Episode, functions: Sequence[RewardFunction], due: Due) -> None:
     """Raise ValueError for rewards that need more of an imported transcript than who wrote what."""
     for function in functions:
-        rewrites = any(
-            _rewrites(view) for _, term in function.terms for view in term.views if view in due.views
-        )
-        if rewrites or "policy" in function.needs:
-            why = "documents and messages written anew" if rewrites else "an agent that plays on"
+        anew = any(rewrites(view) for _, term in function.terms for view in term.views if view in due.views)
+        if anew or "policy" in function.needs:
+            why = "documents and messages written anew" if anew else "an agent that plays on"
             raise ValueError(
                 f"the reward {function.name!r} needs {why}, but {episode.question.id!r} was imported "
                 f"(layout {episode.imported.get('layout')}), and no protocol here writes its form; "
