@@ -223,23 +223,29 @@ def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[
     """A configuration with some settings changed. Raises TypeError, with the known names, for another one.
 
     A configuration may be given by the names of its fields, as JSON holds it. What an id sets (``ID_SETS``
-    among the settings) is for what neither says: an EnvConfig says all.
+    among the settings) is for what neither says: an EnvConfig says what is not its default.
 
     >>> igpo = {ID_SETS: {"reward": "igpo", "top_k": 5}}
     >>> make_config({"reward": "tips"}, {**igpo, "max_turns": 2})
     EnvConfig(reward='tips', max_turns=2, top_k=5)
     """
-    named = {name: value for name, value in settings.items() if name != ID_SETS}
-    if config is None or isinstance(config, Mapping):
-        named = {**settings.get(ID_SETS, {}), **(config or {}), **named}
-        config = EnvConfig()
+    given = {name: value for name, value in settings.items() if name != ID_SETS}
+    if isinstance(config, Mapping):
+        config, given = None, {**config, **given}
+    config = EnvConfig() if config is None else config
     if not isinstance(config, EnvConfig):
         raise TypeError(f"config is an EnvConfig, or its fields by name, not {config!r:.80}")
     known = [field.name for field in fields(EnvConfig)]
-    for name in named:
+    for name in given:
         if name not in known:
             raise TypeError(f"unknown environment argument {name!r}; {choices(name, known)}")
-    return replace(config, **named)
+    default = EnvConfig()
+    unsaid = {
+        name: value
+        for name, value in settings.get(ID_SETS, {}).items()
+        if getattr(config, name) == getattr(default, name)
+    }
+    return replace(config, **(unsaid | given))
 
 
 def arguments(config: type) -> list[inspect.Parameter]:
