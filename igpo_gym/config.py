@@ -223,29 +223,34 @@ def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[
     """A configuration with some settings changed. Raises TypeError, with the known names, for another one.
 
     A configuration may be given by the names of its fields, as JSON holds it. What an id sets (``ID_SETS``
-    among the settings) is for what neither says: an EnvConfig says what is not its default.
+    among the settings) is for what is not said: a configuration says what it has other than by default.
 
-    >>> igpo = {ID_SETS: {"reward": "igpo", "top_k": 5}}
-    >>> make_config({"reward": "tips"}, {**igpo, "max_turns": 2})
-    EnvConfig(reward='tips', max_turns=2, top_k=5)
+    >>> outcome = {ID_SETS: {"reward": "outcome-f1", "scorer": None}}
+    >>> made = make_config({"reward": "tips", "top_k": 5}, {**outcome, "max_turns": 2})
+    >>> made.reward, made.scorer, made.top_k, made.max_turns
+    ('tips', None, 5, 2)
     """
     given = {name: value for name, value in settings.items() if name != ID_SETS}
     if isinstance(config, Mapping):
-        config, given = None, {**config, **given}
+        _check_names(config)
+        config = EnvConfig(**config)
     config = EnvConfig() if config is None else config
     if not isinstance(config, EnvConfig):
         raise TypeError(f"config is an EnvConfig, or its fields by name, not {config!r:.80}")
-    known = [field.name for field in fields(EnvConfig)]
-    for name in given:
-        if name not in known:
-            raise TypeError(f"unknown environment argument {name!r}; {choices(name, known)}")
-    default = EnvConfig()
+    _check_names(given)
     unsaid = {
         name: value
         for name, value in settings.get(ID_SETS, {}).items()
-        if getattr(config, name) == getattr(default, name)
+        if getattr(config, name) == getattr(EnvConfig, name)
     }
     return replace(config, **(unsaid | given))
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(EnvConfig)]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"unknown environment argument {name!r}; {choices(name, known)}")
 
 
 def arguments(config: type) -> list[inspect.Parameter]:
