@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from numbers import Real
 
+FLOOR = -9999.0
+"""What stands for a log-probability of minus infinity, as vLLM writes it (and in places for NaN): JSON has no
+infinity, and the probability is 0 as well."""
+
 ROUNDING = 1e-2
 """How far above 0 a log-probability may be by rounding, in nats: servers compute with 16 bits."""
 

@@ -33,6 +33,7 @@ def attend_packed(model: PreTrainedModel) -> None:
     """
     from transformers import AttentionInterface
 
+    chunks_work()  # within a layer that is computed again for its gradient, its own graph would be in the way
     AttentionInterface.register(PACKED, packed_attention)
     model.config._attn_implementation = PACKED
     for layer in model.modules():

@@ -160,15 +160,26 @@ def _fields(spec: ToolSpec) -> list[dict[str, Any]]:
             "name": name,
             "kind": _kind(schema),
             "required": name in required,
-            "help": schema.get("description", ""),
+            "help": schema.get("description", "") if isinstance(schema, Mapping) else "",
         }
         for name, schema in spec.parameters["properties"].items()
     ]
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
+def _kind(schema: Mapping[str, Any] | bool) -> str:
     """How a field is typed: as a text, a number, or JSON."""
-    types = {each.get("type") for each in (schema, *schema.get("anyOf", ()))}
-    if "string" in types or "enum" in schema:
+    ways = [each for each in (schema, *_of(schema, "anyOf")) if isinstance(each, Mapping)]
+    types = {name for each in ways for name in _listed(each.get("type"))}
+    values = {type(value) for each in ways for value in _listed(each.get("enum"))}
+    if "string" in types or values == {str}:
         return "text"
-    return "number" if types & {"integer", "number"} else "json"
+    return "number" if types & {"integer", "number"} or (values and values <= {int, float}) else "json"
+
+
+def _of(schema: Mapping[str, Any] | bool, name: str) -> Sequence[Any]:
+    """What a schema lists; nothing where it is true, which allows everything."""
+    return schema.get(name, ()) if isinstance(schema, Mapping) else ()
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]

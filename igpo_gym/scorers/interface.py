@@ -12,6 +12,7 @@ from typing import Protocol
 
 from igpo_gym.episode import Belief, Segment
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
+from igpo_gym.numbers import FLOOR
 from igpo_gym.protocols import AnswerProbe
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ def _tell_left_out(most: int) -> None:
 def ask(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief]:
     """The scorer's beliefs: the way in for every scorer's answer.
 
-    A scorer that leaves out aliases (see :func:`most_aliases`) is logged once. Raises ScoringError, with the
+    Minus infinity, for an answer that a model holds to be impossible, is ``FLOOR``, which JSON can hold. A
+    scorer that leaves out aliases (see :func:`most_aliases`) is logged once. Raises ScoringError, with the
     scorer and the request, for what no belief can be: another number of beliefs than of requests, or of
     log-probabilities than of answers, and a log-probability that is no number, is nan, or is above 0.
     """
@@ -99,7 +101,7 @@ def ask(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief]
         if problem := _flaw(belief, count):
             origin = f" ({request.origin})" if request.origin else ""
             raise ScoringError(f"{name} answered request {place} of {len(requests)}{origin} with {problem}")
-    return beliefs
+    return [belief if _is_finite(belief) else _floored(belief) for belief in beliefs]
 
 
 def ask_readable(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> list[Belief | None]:
@@ -114,6 +116,21 @@ def ask_readable(scorer: AnswerScorer, requests: Sequence[BeliefRequest]) -> lis
             raise
         rest = dict(zip(places, ask_readable(scorer, [requests[place] for place in places]), strict=True))
         return [rest.get(place) for place in range(len(requests))]
+
+
+def _is_finite(belief: Belief) -> bool:
+    return -math.inf not in belief.log_probs and not any(-math.inf in each for each in belief.token_log_probs)
+
+
+def _floored(belief: Belief) -> Belief:
+    def floored(values: Sequence[float]) -> tuple[float, ...]:
+        return tuple(max(value, FLOOR) for value in values)
+
+    return replace(
+        belief,
+        log_probs=floored(belief.log_probs),
+        token_log_probs=tuple(map(floored, belief.token_log_probs)),
+    )
 
 
 ROUNDING = 1e-6

@@ -14,11 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from igpo_gym.numbers import ROUNDING
+from igpo_gym.numbers import FLOOR, ROUNDING
 from igpo_gym.scorers.prompts import Prompt
-
-FLOOR = -9999.0
-"""What vLLM writes for minus infinity, and in places for NaN."""
 
 TOO_LONG = re.compile(
     r"(?:maximum context length|maximum model length"  # vLLM, and most that follow OpenAI

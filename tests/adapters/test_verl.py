@@ -304,7 +304,9 @@ def test_verl_takes_what_the_launch_script_gives(loop: str, tmp_path: Path) -> N
     assert (actor.optim.lr, actor.kl_loss_coef, actor.use_kl_loss) == (1e-6, 0.001, True)
     assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.ppo_epochs) == (0.2, 0.2, 1)
     assert actor.loss_agg_mode == "token-mean"
-    assert actor.ppo_mini_batch_size == config.data.train_batch_size  # one optimizer step a batch
+    recipe = {"dr_venus.yaml": "dr-venus"}.get(loop, "paper")
+    steps = config.data.train_batch_size // actor.ppo_mini_batch_size  # both count questions
+    assert steps == RECIPES[recipe].settings["minibatches"]
     assert rollout.max_model_len > config.data.max_prompt_length + config.data.max_response_length
     trainer = config.trainer
     assert trainer.save_freq > 0
@@ -326,6 +328,8 @@ def test_a_recipe_says_in_verls_words_what_it_says_in_ours() -> None:
         assert tokens == recipe.settings["max_tokens"]
         assert chosen["reward"] == recipe.settings["reward"]
         assert chosen["protocol"] == "igpo"
+        steps = int(made["data.train_batch_size"]) / int(made["actor_rollout_ref.actor.ppo_mini_batch_size"])
+        assert steps == recipe.settings["minibatches"]
     assert overrides("paper", {"reward": "potential"})[0] == "algorithm.adv_estimator=igpo-joint-last"
 
 

@@ -11,6 +11,7 @@ import pytest
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.play import episodes as module
 from igpo_gym.play.episodes import Episodes, PlayedError, UnknownEpisodeError
+from igpo_gym.tools import ToolSpec
 from tests.play.serving import GOLD, Follower, Moody, episodes
 
 SEARCH = {"tool": "search", "arguments": {"query": "The Tin Drum"}}
@@ -120,6 +121,26 @@ def test_tools_are_forms(played: Episodes) -> None:
         "search": [("query", "text", True)],
         "open": [("document", "text", True), ("page", "number", False)],
     }
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"type": ["string", "null"]}, "text"),
+        ({"type": ["integer", "null"]}, "number"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "text"),
+        ({"enum": ["a", "b"]}, "text"),
+        ({"enum": [1, 2]}, "number"),
+        ({"enum": ["a", 1]}, "json"),
+        ({"type": "array"}, "json"),
+        (True, "json"),
+        ({}, "json"),
+    ],
+)
+def test_a_field_is_typed_by_whatever_schema_it_has(schema: Any, kind: str) -> None:
+    """As servers of tools write them: JSON Schema has several ways to say what may be left out."""
+    spec = ToolSpec("ask", "Asks.", {"type": "object", "properties": {"x": schema}, "required": []})
+    assert module._fields(spec) == [{"name": "x", "kind": kind, "required": False, "help": ""}]
 
 
 def test_episodes_end_and_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

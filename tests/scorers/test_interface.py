@@ -12,6 +12,7 @@ import pytest
 
 from igpo_gym.episode import Belief, Segment
 from igpo_gym.errors import ScoringError
+from igpo_gym.numbers import FLOOR
 from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers import interface
 from igpo_gym.scorers.interface import BeliefRequest, ask, check_tokens
@@ -60,10 +61,18 @@ def test_what_no_belief_can_be_is_told_with_scorer_and_request(second: Any, prob
     assert str(told.value) == said + problem
 
 
-@pytest.mark.parametrize("log_prob", [0.0, 1e-9, -math.inf, np.float32(-2.5), np.float64(-0.0), -3])
+@pytest.mark.parametrize("log_prob", [0.0, 1e-9, np.float32(-2.5), np.float64(-0.0), -3])
 def test_what_a_belief_can_be_passes(log_prob: float) -> None:
     beliefs = [GOOD, Belief((log_prob, -1.0), ((log_prob,), (-1.0, -1.0)))]
     assert ask(Saying(*beliefs), REQUESTS) == beliefs
+
+
+def test_an_impossible_answer_has_a_number_that_json_holds() -> None:
+    never = Belief((-math.inf, -1.0), ((-math.inf, -0.5), (-1.0, -1.0)))
+    first, second = ask(Saying(GOOD, never), REQUESTS)
+    assert (first, second.log_probs) == (GOOD, (FLOOR, -1.0))
+    assert second.token_log_probs == ((FLOOR, -0.5), (-1.0, -1.0))
+    assert math.exp(FLOOR) == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from igpo_gym.numbers import FLOOR
 from igpo_gym.scorers.prompts import Prompt
-from igpo_gym.scorers.wire import DIALECTS, FLOOR
+from igpo_gym.scorers.wire import DIALECTS
 
 
 @st.composite

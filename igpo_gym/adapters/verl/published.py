@@ -16,7 +16,7 @@ MESSAGE_TOKENS = 512
 _ACTOR = "actor_rollout_ref.actor"
 _VERL: Mapping[str, tuple[str, ...]] = {
     "gamma": ("algorithm.gamma",),
-    "batch_questions": ("data.train_batch_size", f"{_ACTOR}.ppo_mini_batch_size"),
+    "batch_questions": ("data.train_batch_size",),
     "group_size": ("actor_rollout_ref.rollout.n",),
     "temperature": ("actor_rollout_ref.rollout.temperature",),
     "epochs": (f"{_ACTOR}.ppo_epochs",),
@@ -62,4 +62,7 @@ def overrides(recipe: str, settings: Mapping[str, Any]) -> list[str]:
         estimator = fitting(estimator, reward)
     made = [f"algorithm.adv_estimator={estimator}"]
     made += [f"{name}={published[ours]}" for ours, names in _VERL.items() for name in names]
+    # verl's number is of questions, and it is multiplied by the group.
+    part = published["batch_questions"] // published["minibatches"]
+    made.append(f"{_ACTOR}.ppo_mini_batch_size={part}")
     return [*made, f"{_ACTOR}.use_kl_loss={published['kl_coef'] > 0}"]

@@ -17,11 +17,10 @@ from verl.workers.rollout.llm_server import LLMServerClient
 from igpo_gym.episode import Belief
 from igpo_gym.errors import ScoringError
 from igpo_gym.lm.framing import Framing
-from igpo_gym.numbers import ROUNDING
+from igpo_gym.numbers import FLOOR, ROUNDING
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.prompts import Prompt, belief_of, check_lengths, length_of, query_of
 from igpo_gym.scorers.remote import MAX_ALIASES
-from igpo_gym.scorers.wire import FLOOR
 
 ENGINES = ("vllm", "sglang")
 """The rollout engines (``rollout.name``) that tell a prompt's log-probabilities."""

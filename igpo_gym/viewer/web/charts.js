@@ -69,11 +69,12 @@ function Curve({ episode, turn, views, onTurn }) {
   </nav>`;
 }
 
+const odds = (value) => (known(value) ? Math.exp(value) : null);
+
 // Sampled tokens: the less likely, the darker.
 function Tokens({ tokens }) {
   const { texts, log_probs: values } = tokens;
   const [open, setOpen] = useState(false);
-  const odds = (value) => (known(value) ? Math.exp(value) : null);
   const worst = values.reduce((least, value, place) => (value < values[least] ? place : least), 0);
   return html`<div class="tokens">
     <p class="note">${counted(texts.length, "token")}, mean log-probability ${fixed(mean(values))};
@@ -98,7 +99,7 @@ function AnswerTokens({ answer }) {
     <thead><tr><th scope="col">after</th>${names.map((name) => html`<th scope="col"><code>${name}</code></th>`)}<th scope="col">belief</th></tr></thead>
     <tbody>${answer.log_probs.map((row, state) => html`<tr>
       <th scope="row">${state ? `turn ${state}` : "prompt"}</th>
-      ${row.map((value) => html`<td class="shaded" style=${{ "--share": `${(Math.exp(value) * 70).toFixed(0)}%` }}>${fixed(Math.exp(value), 3)}</td>`)}
-      <td>${fixed(Math.exp(mean(row)), 3)}</td></tr>`)}</tbody>
+      ${row.map((value) => html`<td class="shaded" style=${{ "--share": `${((odds(value) || 0) * 70).toFixed(0)}%` }}>${fixed(odds(value), 3)}</td>`)}
+      <td>${fixed(row.length && row.every(known) ? odds(mean(row)) : null, 3)}</td></tr>`)}</tbody>
   </table>`;
 }
