@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from igpo_gym.hub import quiet
 from igpo_gym.libraries import needs
@@ -30,8 +32,10 @@ class TrainedModel:
 
     ``model`` is what is forwarded, adapters included; policies and scorers may share it. It attends packed
     (see ``lm.packed``). All weights are of one ``precision``, "fp32" or "bf16", and so is all that is
-    computed with them, by whoever does it. Dropout is off, so that the same tokens always have the same
-    log-probabilities.
+    computed with them, by whoever does it. It learns in evaluation mode, without dropout or noise, so that
+    the same tokens always have the same log-probabilities. With ``checkpointing`` a layer keeps nothing but
+    its input for the backward pass, which computes the layer again; a pass with gradients is then to be one
+    with ``use_cache=False``.
 
     Raises SpecError if there is no such model, and MissingExtraError without peft where ``lora`` is not 0.
     """
@@ -48,10 +52,8 @@ class TrainedModel:
         self.model, self.tokenizer = load_model(spec, str(choose_device(device)), DTYPES[precision])
         attend_packed(self.model)
         self._adapted: Any = _with_adapters(self.model, lora, seed) if lora else None
-        self._turn_dropout_off()
         if checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-            self.model.train()  # which it looks at
+            _checkpoint_layers(self.model)
         self.weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}
         """The weights that learn."""
 
@@ -90,12 +92,24 @@ class TrainedModel:
             self.model.save_pretrained(new, state_dict=None if self._adapted is None else self.state())
             self.tokenizer.save_pretrained(new)
 
-    def _turn_dropout_off(self) -> None:
-        for module in self.model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-            if isinstance(getattr(module, "attention_dropout", None), float):
-                module.attention_dropout = 0.0
+
+def _checkpoint_layers(model: PreTrainedModel) -> None:
+    """Let each layer be computed again in the backward pass.
+
+    transformers' own checkpointing wants the model in training mode, which has dropout and noise of many
+    names: in the layers, in the routers of experts, in how these choose.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.forward = partial(_computed_again, layer.forward)
+
+
+def _computed_again(forward: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*arguments, **named)
+    return checkpoint(forward, *arguments, use_reentrant=False, **named)
 
 
 def _with_adapters(model: PreTrainedModel, rank: int, seed: int) -> Any:

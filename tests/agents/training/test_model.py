@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.lm import packed
 from igpo_gym.lm.loading import load_model
 from igpo_gym.lm.packing import pack
+from tests.lm.tiny import make_model, make_tokenizer
 
 IDS = torch.arange(3, 40)[None]
 
@@ -72,9 +74,46 @@ def test_checkpointing_gives_the_same_gradients() -> None:
     packing, _ = pack([IDS[0, :20].numpy(), IDS[0, 20:].numpy()])
     read = torch.tensor([30, 4, 19])
     for trained in (saving, plain):
-        out = trained.model(IDS, packing=packing.reading(read), logits_to_keep=read)
+        out = trained.model(IDS, packing=packing.reading(read), logits_to_keep=read, use_cache=False)
         out.logits.logsumexp(-1).mean().backward()
     for ours, theirs in zip(plain.weights.values(), saving.weights.values(), strict=True):
         assert ours.grad is not None
         assert theirs.grad is not None
         assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)
+
+
+NOISY: dict[str, dict[str, object]] = {
+    "llama": {"attention_dropout": 0.3},
+    "seed_oss": {"residual_dropout": 0.3},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.3, "layerdrop": 0.3},
+    "biogpt": {"hidden_dropout_prob": 0.3, "activation_dropout": 0.3, "layerdrop": 0.3},
+    "starcoder2": {"residual_dropout": 0.3, "embedding_dropout": 0.3},
+    "mixtral": {"num_local_experts": 4, "router_jitter_noise": 0.3},
+    "phimoe": {"num_local_experts": 4, "router_jitter_noise": 0.3, "input_jitter_noise": 0.3},
+}
+"""Models that draw at random in training, each in its own way."""
+
+
+def saved(folder: Path, family: str, **settings: object) -> PreTrainedModel:
+    model = make_model(family, **settings)
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("family", NOISY)
+def test_a_checkpointed_model_draws_nothing_at_random(tmp_path: Path, family: str) -> None:
+    model = saved(tmp_path, family, **NOISY[family])
+    trained = TrainedModel(str(tmp_path), "cpu", checkpointing=True)
+    first = next(each for each in trained.model.modules() if isinstance(each, torch.nn.Linear))
+    calls: list[object] = []
+    first.register_forward_hook(lambda *_: calls.append(None))
+    for one in (model, trained.model):
+        one(IDS, use_cache=False).logits.logsumexp(-1).mean().backward()
+    assert len(calls) == 2, "the layer is computed again in the backward pass"
+    with torch.no_grad():
+        expected = model(IDS, use_cache=False).logits
+        assert torch.allclose(trained.model(IDS).logits, expected, atol=1e-4)
+    for ours, theirs in zip(trained.model.parameters(), model.parameters(), strict=True):
+        assert ours.grad is None or torch.allclose(ours.grad, theirs.grad, atol=1e-5)
+        assert (ours.grad is None) == (theirs.grad is None)
