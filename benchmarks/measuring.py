@@ -42,7 +42,7 @@ def _words(vocabulary: int) -> list[str]:
 @contextmanager
 def served(*arguments: str) -> Iterator[tuple[str, int]]:
     """The URL and the process id of ``igpo-gym serve`` with these arguments, at a free port."""
-    code = "import sys; from igpo_gym.cli import app; app()"
+    code = "from igpo_gym.cli import app; app()"
     command = [sys.executable, "-c", code, "serve", *arguments, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

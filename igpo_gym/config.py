@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
@@ -223,7 +223,8 @@ def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[
     """A configuration with some settings changed. Raises TypeError, with the known names, for another one.
 
     A configuration may be given by the names of its fields, as JSON holds it. What an id sets (``ID_SETS``
-    among the settings) is for what is not said: a configuration says what it has other than by default.
+    among the settings) is for what is not said: a mapping says what it names, and an EnvConfig what it has
+    other than by default.
 
     >>> outcome = {ID_SETS: {"reward": "outcome-f1", "scorer": None}}
     >>> made = make_config({"reward": "tips", "top_k": 5}, {**outcome, "max_turns": 2})
@@ -231,26 +232,27 @@ def make_config(config: EnvConfig | Mapping[str, Any] | None, settings: Mapping[
     ('tips', None, 5, 2)
     """
     given = {name: value for name, value in settings.items() if name != ID_SETS}
-    if isinstance(config, Mapping):
-        _check_names(config)
-        config = EnvConfig(**config)
-    config = EnvConfig() if config is None else config
-    if not isinstance(config, EnvConfig):
+    if config is None or isinstance(config, Mapping):
+        said = {**(config or {}), **given}
+    elif isinstance(config, EnvConfig):
+        said = said_by(config) | given
+    else:
         raise TypeError(f"config is an EnvConfig, or its fields by name, not {config!r:.80}")
-    _check_names(given)
-    unsaid = {
-        name: value
-        for name, value in settings.get(ID_SETS, {}).items()
-        if getattr(config, name) == getattr(EnvConfig, name)
-    }
-    return replace(config, **(unsaid | given))
-
-
-def _check_names(settings: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(EnvConfig)]
-    for name in settings:
+    for name in said:
         if name not in known:
             raise TypeError(f"unknown environment argument {name!r}; {choices(name, known)}")
+    return EnvConfig(**(settings.get(ID_SETS, {}) | said))
+
+
+def said_by(config: EnvConfig) -> dict[str, Any]:
+    """The fields that are not as by default, by name.
+
+    >>> said_by(EnvConfig(top_k=5))
+    {'top_k': 5}
+    """
+    found = {field.name: getattr(config, field.name) for field in fields(EnvConfig)}
+    return {name: value for name, value in found.items() if value != getattr(EnvConfig, name)}
 
 
 def arguments(config: type) -> list[inspect.Parameter]:

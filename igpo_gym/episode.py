@@ -327,6 +327,11 @@ class BeliefView:
     """None: with the documents that the latest turn found. A number: with as many random ones of the corpus
     in their place; each number is another draw."""
 
+    @property
+    def rewritten(self) -> bool:
+        """Whether it reads another transcript than the recorded one, which a protocol writes."""
+        return self.context == "evidence" or self.draw is not None
+
     def __post_init__(self) -> None:
         for name, known in _VIEW_VALUES.items():
             if getattr(self, name) not in known:

@@ -235,6 +235,7 @@ def test_a_configuration_wins_over_what_an_id_sets(name: str, make: Any) -> None
         ({"config": chosen, "reward": "outcome-em", "scorer": None}, "outcome-em", None),
         ({"config": {"max_turns": 2}, "scorer": scorer}, own, scorer),
         ({"config": EnvConfig(max_turns=2), "scorer": scorer}, own, scorer),
+        ({"config": {"reward": "igpo", "scorer": scorer}}, "igpo", scorer),
         ({"scorer": scorer}, own, scorer),
     ):
         made = engine(**settings)

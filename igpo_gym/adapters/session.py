@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import igpo_gym.specs as specs
-from igpo_gym.config import EnvConfig, SpecOrObject, kinds, make_config, meanings, shown
+from igpo_gym.config import EnvConfig, Names, SpecOrObject, kinds, make_config, marks, meanings, shown
 from igpo_gym.data import resolve_questions
 from igpo_gym.envs.asynchronous import AsyncSearchQA, Steps, steps_of
 from igpo_gym.envs.engine import Engine
@@ -114,9 +114,10 @@ def shared_sessions(config: EnvConfig | Mapping[str, Any] | None = None, **setti
     """
     chosen = make_config(config, settings)
     given = tuple(_Setting.of(getattr(chosen, field.name)) for field in fields(EnvConfig))
-    texts = [setting.value for setting in given if isinstance(setting.value, str)]
+    named = (getattr(chosen, name) for name in marks(EnvConfig, Names))
+    state = [specs.fingerprint(value) for value in named if isinstance(value, str)]
     with specs.LOCK:  # threads that ask at the same time share what the first of them makes
-        return _sessions(given, (specs.changes(), *map(specs.fingerprint, texts)))
+        return _sessions(given, (specs.changes(), *state))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -163,9 +163,8 @@ def evaluate(
     for file in table or ():
         tables.check_format(file)
     read = [*named_files(config, agent, *questions, *(search or ())), *([like] if like else [])]
-    check_writable(
-        out, *(path for path in read if not path.is_dir())
-    )  # in a folder: gone on with, not replaced
+    files = [path for path in read if not path.is_dir()]  # within a folder it is gone on with, not replaced
+    check_writable(out, *files)
     check_all_writable([card.card_of(out), *(table or ())], out, *read)
     if out.exists() and not out.is_file():
         raise SpecError(f"{out} is a pipe or device, and the table is made of what is written: name a file")

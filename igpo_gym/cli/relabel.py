@@ -169,13 +169,11 @@ def _settings(file: Path, options: Mapping[str, str | None], trusted: bool) -> d
 def _needs(settings: Mapping[str, Any], functions: Iterable[RewardFunction]) -> set[str]:
     """What the rewards need: the protocol where a model is asked, and its tools where it reads messages or
     replies that are written anew."""
-    from igpo_gym.rewards.relabel import rewrites
-
     needs: set[str] = {need for each in functions for need in each.needs}
     if all(settings.get(name) in (None, "none") for name in ("scorer", "reference")):
         return needs
     views = (view for each in functions for _, term in each.terms for view in term.views)
-    return needs | {"protocol"} | ({"tools"} if any(map(rewrites, views)) else set())
+    return needs | {"protocol"} | ({"tools"} if any(view.rewritten for view in views) else set())
 
 
 def _taken(policy: str | None, needs: Collection[str]) -> set[str]:
@@ -183,6 +181,8 @@ def _taken(policy: str | None, needs: Collection[str]) -> set[str]:
     from igpo_gym.protocols.protocol import LIMIT_SETTINGS
 
     taken = {"scorer", "reference", *({"protocol", "tools"} & {*needs})}
+    if "tools" in needs:  # replies are written anew
+        taken |= {*LIMIT_SETTINGS}
     if "corpus" in needs:
         taken |= {"questions", "search", *LIMIT_SETTINGS}
     return taken | {*WORLD, *SAMPLING} if policy else taken
@@ -207,8 +207,7 @@ def _count(file: Path, options: Mapping[str, str | None], taken: Collection[str]
             raise DataError(
                 file,
                 f"played with other settings than line 1 ({names}), and a file is priced by one of each: "
-                "relabel the parts alone"
-                + "".join(f", or give --{name}" for name in options if name == names),
+                "relabel the parts alone" + (f", or give --{names}" if names in options else ""),
                 number,
             )
     return number

@@ -20,7 +20,7 @@ _APOSTROPHES = dict.fromkeys(map(ord, "'’‘‛′`´ʹʻʼˈ＇"))
 _POINTS = re.compile(r"(?<=[^\W\d_])\.(?=[^\W\d_])")
 """Those between two letters."""
 
-_MEANING = re.compile(r"[+<=>±×÷#%$€£¥]|(?<=\d)[./^](?=\d)|(?<!\w)[-−](?=\d)")
+_MEANING = re.compile(r"[+=±×÷#%$€£¥]|(?<=\d)[./^](?=\d)|(?<!\w)[-−](?=\d)")
 """Signs that make another question: C++, C#, -5, 1.5, 1/2, 5%."""
 
 _WORDS = {"+": "plus", "-": "minus", "−": "minus", ".": "point"}

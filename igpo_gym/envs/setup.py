@@ -9,7 +9,7 @@ from typing import Any, Self
 from gymnasium.envs.registration import EnvSpec
 
 import igpo_gym.specs as specs
-from igpo_gym.config import EnvConfig, shown
+from igpo_gym.config import EnvConfig, said_by
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.evidence import check_evidence, match_evidence, require_evidence
 from igpo_gym.data.interface import QuestionSet
@@ -31,7 +31,7 @@ from igpo_gym.tools.evidence import GOLD_EVIDENCE
 class WithoutCredentials:
     """An environment whose ``spec``, which Gymnasium sets, shows and stores, holds no passwords of URLs.
 
-    A configuration stands in the spec by the names of its fields, so that the spec is JSON.
+    A configuration stands in the spec by the names of the fields that it says, so that the spec is JSON.
     """
 
     _spec: EnvSpec | None = None
@@ -45,7 +45,7 @@ class WithoutCredentials:
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
             kwargs = {
-                name: shown(each) if isinstance(each, EnvConfig) else each
+                name: said_by(each) if isinstance(each, EnvConfig) else each
                 for name, each in spec.kwargs.items()
             }
             spec = replace(spec, kwargs=without_credentials(kwargs))

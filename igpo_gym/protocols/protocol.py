@@ -77,11 +77,8 @@ class ReplyLimits:
     def shown_before(self, turns: Sequence[Turn]) -> frozenset[str]:
         """The ids of the passages that a reply behind these turns names alone."""
         if self.repeat_passages:
-            return _NONE_SHOWN
+            return frozenset()
         return frozenset([passage.id for turn in turns for passage in turn.passages])
-
-
-_NONE_SHOWN: frozenset[str] = frozenset()
 
 
 Render: TypeAlias = Callable[[Results, frozenset[str], ReplyLimits], tuple[str, int]]

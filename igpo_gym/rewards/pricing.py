@@ -122,7 +122,7 @@ class Pricing:
 def _check(term: RewardTerm) -> None:
     if term.outcome:
         raise SpecError(f"{term.name!r} is an outcome, but here the environment's own reward is the outcome")
-    rewritten = any(view.context != "full" or view.draw is not None for view in term.views)
+    rewritten = any(view.rewritten for view in term.views)
     searches = term.tools or term.name in _OF_SEARCHES
     if rewritten or searches or not term.needs <= {"scorer", "reference"}:
         raise SpecError(f"{term.name!r} needs what only a search environment has; take gain or log-gain")

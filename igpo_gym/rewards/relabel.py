@@ -226,7 +226,7 @@ def _check(
     batch: Sequence[Episode], functions: Sequence[RewardFunction], instruments: Instruments, due: Due
 ) -> None:
     """Raise ValueError for what is neither to be measured nor recorded, and for what does not fit."""
-    rewritten = any(map(rewrites, due.views))
+    rewritten = any(view.rewritten for view in due.views)
     for episode in batch:
         name = episode.question.id
         if hidden(episode.question):
@@ -257,15 +257,10 @@ def _check(
                 instruments.check(function)
 
 
-def rewrites(view: BeliefView) -> bool:
-    """Whether a view reads another transcript than the recorded one, which a protocol writes."""
-    return view.context == "evidence" or view.draw is not None
-
-
 def _check_imported(episode: Episode, functions: Sequence[RewardFunction], due: Due) -> None:
     """Raise ValueError for rewards that need more of an imported transcript than who wrote what."""
     for function in functions:
-        anew = any(rewrites(view) for _, term in function.terms for view in term.views if view in due.views)
+        anew = any(view.rewritten for _, term in function.terms for view in term.views if view in due.views)
         if anew or "policy" in function.needs:
             why = "documents and messages written anew" if anew else "an agent that plays on"
             raise ValueError(

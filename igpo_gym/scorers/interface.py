@@ -133,7 +133,7 @@ def _floored(belief: Belief) -> Belief:
     )
 
 
-ROUNDING = 1e-6
+BELIEF_ROUNDING = 1e-6
 """By how much a log-probability may lie above 0, in nats."""
 
 
@@ -148,7 +148,7 @@ def _flaw(belief: object, answers: int) -> str:
     for log_prob in (*belief.log_probs, *(each for answer in belief.token_log_probs for each in answer)):
         if isinstance(log_prob, bool) or not isinstance(log_prob, Real):
             return f"{log_prob!r:.60}, which is no log-probability"
-        if math.isnan(log_prob) or log_prob > ROUNDING:
+        if math.isnan(log_prob) or log_prob > BELIEF_ROUNDING:
             return f"the log-probability {log_prob!r}, which none can be"
     return ""
 

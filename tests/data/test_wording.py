@@ -25,6 +25,7 @@ from igpo_gym.data.wording import forms, wording
         ("What is −5?", "What is -5?"),
         ("C ++", "C＋＋"),
         ("the twenty-five", "the twenty five"),
+        ("Is 3 < 5?", "Is 3 ‹ 5?"),  # as prompts show it
     ],
 )
 def test_signs_make_no_other_question(text: str, other: str) -> None:

@@ -40,7 +40,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
             updates_made(tmp_path / "damaged.pt")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
 def test_a_checkpoint_keeps_the_permissions_of_the_one_before_it(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
@@ -49,6 +48,7 @@ def test_a_checkpoint_keeps_the_permissions_of_the_one_before_it(tmp_path: Path)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
 def test_a_full_disk_is_named_and_the_checkpoint_before_it_stays(tmp_path: Path) -> None:
     """The limit is on a file's size, which a writer meets as it does a disk that is full."""
     path = tmp_path / "state.pt"
