@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from igpo_gym.episode import Role, Segment
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.templates import Place, Template, chat_template, no_template, without_thought
+from igpo_gym.lm.templates import Place, Template, chat_template, continues, no_template, without_thought
 from igpo_gym.lm.texts import Ids, TextTokenizer, control_tokens
-from igpo_gym.protocols.grammar import THINK, THOUGHT
+from igpo_gym.protocols.grammar import THINK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -214,15 +214,8 @@ class Framing:
         if place not in self._seams:
             where = f"after a {before} message" if before else "at the beginning"
             raise SpecError(f"the tokenizer's chat template has no {after} message {where}")
-        alone = text is not None and place in self._bare and not self._continues(text)
+        alone = text is not None and place in self._bare and not continues(self.template.thought, text)
         return (self._bare if alone else self._seams)[place]
-
-    def _continues(self, text: str) -> bool:
-        """Whether a message of this text goes on where the template's thought has begun, or ended."""
-        if self.template.thought == "closed":
-            return not text.lstrip().startswith(THINK)
-        opening, closing = text.find(THINK), text.find(THOUGHT)
-        return closing >= 0 and not 0 <= opening < closing
 
     def _ids_between(self, before: Role, after: Role) -> Ids:
         return self._seams.get((before, after), Seam(())).ids

@@ -53,6 +53,14 @@ def thought_in(opening: str) -> Thought:
     return "none" if not begun else "closed" if THOUGHT in rest else "open"
 
 
+def continues(thought: Thought, text: str) -> bool:
+    """Whether a message of this text goes on where its opening has begun a thought, or ended one."""
+    if thought == "closed":
+        return not text.lstrip().startswith(THINK)
+    opening, closing = text.find(THINK), text.find(THOUGHT)
+    return closing >= 0 and not 0 <= opening < closing
+
+
 def without_thought(opening: str) -> str:
     """What opens the agent's message, without the thought that it begins or shows."""
     return opening.partition(THINK)[0]

@@ -25,8 +25,11 @@ from igpo_gym.episode import (
     ToolResult,
     Turn,
 )
-from igpo_gym.protocols import NATIVE
+from igpo_gym.protocols import NATIVE, AnswerProbe
+from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.scorers.prompts import query_of
 from tests.adapters.episodes import settings
+from tests.lm.test_templates import CLOSED, OPENED
 from tests.lm.tiny import CHATML, make_tokenizer
 
 FRAMING = Verbatim(make_tokenizer(CHATML))
@@ -100,3 +103,58 @@ def test_a_transcript_of_which_a_piece_has_no_ids_is_framed_as_ever() -> None:
     thought = Segment("agent", "assistant", "Where is Danzig?")
     assert FRAMING.ids(prompt) == (5, 6, 7)
     assert FRAMING.ids((*prompt, thought)) == FRAMING.ids((*PROMPT, thought))
+
+
+SWITCHED = CLOSED.replace("<think>", "{% if not enable_thinking %}<think>").replace(
+    "</think>\n\n", "</think>\n\n{% endif %}"
+)
+"""As Qwen3: the template itself opens no thought, the settings that TRL renders with a closed one."""
+THOUGHTFUL = "<think>\nNow there's enough information to answer\n</think>\n<answer>\nParis"
+
+
+@pytest.mark.parametrize(
+    ("template", "thinking", "probe", "expected"),
+    [
+        (CHATML, True, NATIVE.probe, THOUGHTFUL),
+        (OPENED, True, NATIVE.probe, THOUGHTFUL),
+        (CLOSED, True, NATIVE.probe, THOUGHTFUL),
+        (SWITCHED, True, NATIVE.probe, THOUGHTFUL),
+        (SWITCHED, False, NATIVE.probe, THOUGHTFUL),
+        (
+            OPENED,
+            True,
+            AnswerProbe("I see.\n</think>\nIt is\n", "."),
+            "<think>\nI see.\n</think>\nIt is\nParis",
+        ),
+        (OPENED, True, AnswerProbe("It is\n", "."), "It is\nParis"),
+        (SWITCHED, False, AnswerProbe("It is\n", "."), "<think>\n\n</think>\n\nIt is\nParis"),
+    ],
+)
+def test_the_belief_is_asked_behind_at_most_one_thought(
+    template: str, thinking: bool, probe: AnswerProbe, expected: str
+) -> None:
+    """Where TRL's own rendering of the prompt and of a tool's reply ends in a thought of the template's."""
+    made = make_tokenizer(template, bos=False)
+    framing = Verbatim(made)
+
+    def shown(role: str, text: str) -> tuple[int, ...]:
+        message = [{"role": role, "content": text}]
+        rendered = made.apply_chat_template(
+            message, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+        )
+        return tuple(made(rendered)["input_ids"])
+
+    prompt = with_prompt_ids(PROMPT, shown("user", "Where?"), framing)
+    said = framing.text_ids("hm</think>Odra")
+    found = shown("tool", "found")
+    later = (
+        *prompt,
+        Segment("agent", "assistant", "hm</think>Odra", said, vocabulary=framing.vocabulary),
+        Segment("environment", "tool", "found", found, vocabulary=framing.written),
+    )
+    for segments, text in ((prompt, "Where?"), (later, "found")):
+        query = query_of(framing, BeliefRequest(segments, ("Paris",), probe))
+        assert framing.text(query.prompts[0].ids).endswith(
+            f"{text}<|im_end|>\n<|im_start|>assistant\n{expected}"
+        )
+    assert framing.ids(later) == (*framing.ids(prompt), *said, *found)

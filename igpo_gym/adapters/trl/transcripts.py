@@ -6,6 +6,7 @@ in one message, is in the conversation: its messages, its token ids, and the mas
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,8 +15,15 @@ from typing import Any, TypeAlias
 from igpo_gym.envs.engine import Engine, Move
 from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Segment, ToolCalls, Turn
 from igpo_gym.lm.framing import Framing, Ids
+from igpo_gym.lm.templates import continues, thought_in
+from igpo_gym.protocols.grammar import THINK, THOUGHT
 
 Message: TypeAlias = Mapping[str, Any]
+
+OPENED = re.compile(rf"{THINK}\s*({THOUGHT}\s*)?")
+"""The thought with which a chat template opens the agent's message."""
+LONGEST_THOUGHT = 20
+"""In tokens, where a vocabulary spells the tags in pieces."""
 
 
 class Verbatim(Framing):
@@ -37,7 +45,16 @@ class Verbatim(Framing):
             return super().ids(segments, text)
         if any(segment.ids is None or segment.vocabulary not in known for segment in segments):
             return super().ids(segments, text)
-        return tuple(number for segment in segments for number in segment.ids or ())
+        ids = tuple(number for segment in segments for number in segment.ids or ())
+        if text is None or segments[-1].role == "assistant":
+            return ids
+        thought = self._thought(ids)
+        return ids[: len(ids) - len(thought)] if not continues(thought_in(self.text(thought)), text) else ids
+
+    def _thought(self, ids: Ids) -> Ids:
+        """The thought at the end of ``ids``, open or closed and empty, that opens the agent's message."""
+        ends = (ids[-count:] for count in range(1, 1 + min(len(ids), LONGEST_THOUGHT)))
+        return next((end for end in ends if OPENED.fullmatch(self.text(end))), ())
 
 
 @dataclass(frozen=True, slots=True)
