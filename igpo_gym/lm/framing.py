@@ -115,8 +115,12 @@ class Framing:
             for place, text in self.template.seams.items()
             if place[1] == "assistant" and THINK in text
         }
-        end_of_turn = [number for number in self._ids_between("assistant", "user") if number in self._control]
-        self._ends = frozenset(end_of_turn[:1]) | self._end_of_text
+        self._ends = self._end_of_text.union(
+            number
+            for (before, _), seam in self._seams.items()
+            if before == "assistant"
+            for number in [number for number in seam.ids if number in self._control][:1]
+        )
         self.marks = turn_marks(tokenizer, self.template, self.text_ids, self.text)
         """The plain texts that part messages, and what stands in their place in the environment's texts."""
         self._mark = re.compile("|".join(map(re.escape, self.marks))) if self.marks else None
@@ -132,8 +136,19 @@ class Framing:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """The control tokens that can end the agent's message: the end of a turn, and of a text."""
+        """The control tokens that can end the agent's message: the end of a turn, whoever writes the next
+        one, and of a text."""
         return self._ends
+
+    def closing(self, seam: Ids) -> Ids:
+        """What ends the agent's message in the seam behind it: an end token, and blanks before it, where the
+        template writes some. Empty where nothing does."""
+        for place, number in enumerate(seam):
+            if number in self._ends:
+                return seam[: place + 1]
+            if number in self._control:
+                break
+        return ()
 
     def ids(self, segments: Sequence[Segment], text: str | None = None) -> Ids:
         """The transcript's token ids, up to where the agent writes next (its message is open).
@@ -165,9 +180,9 @@ class Framing:
         """For each segment, the control tokens in front of it and its own ids: together the transcript.
 
         The ids that a policy of the same vocabulary sampled are used where a segment has them. The token that
-        ended the message is among them: where another role's message follows, it stands for the same token
-        at the beginning of the seam. Raises SpecError for an order of roles that the chat template does not
-        have, and for ids of no named vocabulary that this tokenizer does not have.
+        ended the message is among them: where another role's message follows, it stands for what ends the
+        message with the same token in the seam. Raises SpecError for an order of roles that the chat template
+        does not have, and for ids of no named vocabulary that this tokenizer does not have.
         """
         role: Role | None = None
         last: int | None = None
@@ -177,11 +192,12 @@ class Framing:
             seam = Seam(())
             if segment.role != role:
                 seam = self._seam(role, segment.role, text if segment.author == "environment" else None)
-            # The token that ended a message may be the one that the seam begins with.
-            twice = seam.ids and last == seam.ids[0] and last in self.end_ids
+            # The token that ended a message may be the one with which the seam would end it.
+            closing = self.closing(seam.ids) if last in self._ends else ()
+            twice = len(closing) if closing[-1:] == (last,) else 0
             role, last = segment.role, sampled[-1] if sampled else None
             own = self.text_ids(seam.lead + text) if sampled is None else sampled
-            yield seam.ids[1:] if twice else seam.ids, own
+            yield seam.ids[twice:], own
 
     def _told(self, segment: Segment, begins: bool) -> str:
         """The text of a segment as it is read. The environment's cannot spell what parts messages; the
@@ -216,9 +232,6 @@ class Framing:
             raise SpecError(f"the tokenizer's chat template has no {after} message {where}")
         alone = text is not None and place in self._bare and not continues(self.template.thought, text)
         return (self._bare if alone else self._seams)[place]
-
-    def _ids_between(self, before: Role, after: Role) -> Ids:
-        return self._seams.get((before, after), Seam(())).ids
 
 
 def _seam(tokenizer: PreTrainedTokenizerBase, texts: TextTokenizer, place: Place, text: str) -> Seam:

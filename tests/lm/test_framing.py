@@ -157,6 +157,27 @@ def test_sampled_ids_stand_for_their_text() -> None:
     assert framing.ids(segments)[-2:] == (40, 41)
 
 
+def test_what_follows_a_message_may_be_what_ends_it() -> None:
+    """As GLM-4's: the role of the next message ends the agent's, a tool's another way than a user's."""
+    tokenizer = make_tokenizer(
+        "{% for m in messages %}<|{{ 'observation' if m.role == 'tool' else m.role }}|>\n{{ m.content }}"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
+        bos=False,
+    )
+    roles = ["<|user|>", "<|assistant|>", "<|observation|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": roles})
+    user, _, observation = tokenizer.convert_tokens_to_ids(roles)
+    framing = Framing(tokenizer)
+    assert framing.end_ids == {tokenizer.eos_token_id, user, observation}
+    for role, end in (("tool", observation), ("user", user)):
+        messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+        messages.append({"role": role, "content": "r"})
+        said = Segment("agent", "assistant", "a", (*framing.text_ids("a"), end))
+        reply = Segment("environment", role, "r")  # type: ignore[arg-type]
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert framing.text(framing.ids([Segment("environment", "user", "q"), said, reply])) == rendered
+
+
 def test_ids_of_another_tokenizer_are_refused() -> None:
     with pytest.raises(SpecError, match="another tokenizer"):
         framings["none"].ids([Segment("agent", "assistant", "a", (100_000,))])

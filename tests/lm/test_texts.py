@@ -80,6 +80,25 @@ def test_a_chat_has_the_ids_of_its_rendering(kind: str, prepend: bool, template:
     assert spelled(tokenizer, Framing(tokenizer).ids(segments)) == spelled(tokenizer, expected)
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "legacy"])
+@pytest.mark.parametrize("blank", ["", " "])
+def test_the_token_that_ended_a_message_stands_for_the_blank_before_it_too(kind: str, blank: str) -> None:
+    """The template writes ``tower </s>``; the model may have left out the blank."""
+    tokenizer = make_tokenizer(kind, chat_template=LLAMA2)
+    framing = Framing(tokenizer)
+    sampled = (*framing.text_ids("The tower" + blank), tokenizer.eos_token_id)
+    roles, texts = ("user", "assistant", "user"), ("Where?", "The tower", "Is it?")
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    whole = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    expected = whole.replace("[/INST] The", "[/INST]The").replace("tower </s>", f"tower{blank}</s>")
+    segments = [
+        Segment("environment", "user", "Where?"),
+        Segment("agent", "assistant", "The tower", sampled),
+        Segment("environment", "user", "Is it?"),
+    ]
+    assert framing.ids(segments) == tuple(tokenizer(expected, add_special_tokens=False)["input_ids"])
+
+
 @pytest.mark.parametrize("prepend", [True, False])
 def test_a_seam_of_newlines_is_no_longer_than_it_is(prepend: bool) -> None:
     """Newlines that a tokenizer joins: a seam of two is one token, whatever stands in front."""

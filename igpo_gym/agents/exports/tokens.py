@@ -74,7 +74,7 @@ class Tokens:
         turns: list[int] = []
         number = unended = 0
         for segment, (seam, own) in zip(segments, self.framing.pieces(segments), strict=True):
-            ended = [unended] if seam and seam[0] in self.framing.end_ids else []
+            ended = [unended] * len(self.framing.closing(seam))
             agent = segment.author == "agent"
             number += agent
             unended = number if agent and self.framing.sampled(segment) is None else 0
@@ -87,11 +87,10 @@ class Tokens:
         return ids, turns
 
     def end(self, segments: Sequence[Segment]) -> tuple[int, ...]:
-        """The token that ends the agent's message with which the segments end; empty where none does."""
+        """What ends the agent's message with which the segments end; empty where nothing does."""
         *_, (seam, _) = self.framing.pieces([*segments, Segment("environment", "user", "")])
-        if seam and seam[0] in self.framing.end_ids:
-            return seam[:1]
-        return tuple(self.framing.end_ids) if len(self.framing.end_ids) == 1 else ()
+        alone = tuple(self.framing.end_ids) if len(self.framing.end_ids) == 1 else ()
+        return self.framing.closing(seam) or alone
 
     def texts(self, past: Sequence[Segment], said: Segment, ends: bool) -> Texts:
         """An agent's message and what stands before it, as texts. ``ends``: its role's message ends there."""

@@ -29,6 +29,7 @@ from igpo_gym.episode import Episode
 from igpo_gym.errors import DataError, MissingExtraError, SpecError
 from igpo_gym.rewards import resolve_reward, split
 from tests.agents.exports.played import ANSWERS, BELIEFS, QUERIES, chat, inside, priced, reply, written
+from tests.lm.sentencepiece import LLAMA2
 from tests.lm.tiny import CHATML, make_tokenizer
 
 GAINS = [math.exp(after) - math.exp(before) for before, after in BELIEFS]
@@ -150,6 +151,15 @@ def test_labels_are_what_the_agent_wrote(
             label in (-100, given) and (label != -100 or weight == 0)
             for given, label, weight in zip(row["input_ids"], row["labels"], row["weights"], strict=True)
         )
+
+
+def test_the_blank_that_a_template_writes_before_the_end_is_learned_with_it(place: Path) -> None:
+    make_tokenizer(LLAMA2, bos=False).save_pretrained("spaced")
+    export(priced(place, chat), "o.jsonl", "sft", tokenizer="spaced")
+    tokenizer = make_tokenizer(LLAMA2, bos=False)
+    for number, row in enumerate(rows("o.jsonl")):
+        labels = tokenizer.decode([label for label in row["labels"] if label != -100])
+        assert labels == f"<search>{QUERIES[number]}</search> </s><answer>{ANSWERS[number]}</answer> </s>"
 
 
 def test_weights_are_advantages(place: Path, model: str) -> None:
