@@ -74,16 +74,17 @@ class TrainedModel:
             whole: dict[str, torch.Tensor] = self.model.state_dict()
             return whole
         state = {
-            name.replace(".base_layer.", "."): weight
+            name.replace("base_layer.", ""): weight
             for name, weight in self.model.state_dict().items()
             if "lora_" not in name
         }
         with torch.no_grad():
             for name, module in self.model.named_modules():
                 if hasattr(module, "get_delta_weight"):
-                    weight = state[f"{name}.weight"]
+                    # The experts of a mixture are parameters of one module, wrapped one around the other.
+                    own = f"{name}.{getattr(module, 'parameter_name', 'weight')}".replace("base_layer.", "")
                     delta = sum(module.get_delta_weight(adapter) for adapter in module.active_adapters)
-                    state[f"{name}.weight"] = (weight.float() + delta).to("cpu", weight.dtype)
+                    state[own] = (state[own].float() + delta).to("cpu", state[own].dtype)
         return state
 
     def save(self, folder: Path) -> None:

@@ -15,6 +15,13 @@ from tests.lm.tiny import make_model, make_tokenizer
 IDS = torch.arange(3, 40)[None]
 
 
+def saved(folder: Path, family: str, **settings: object) -> PreTrainedModel:
+    model = make_model(family, **settings)
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return model
+
+
 def test_all_weights_learn_and_a_copy_stays(tmp_path: Path) -> None:
     trained = TrainedModel("nano", "cpu")
     assert len(trained.weights) == len(list(trained.model.parameters()))
@@ -48,6 +55,35 @@ def test_adapters_alone_learn_and_are_saved_merged(tmp_path: Path) -> None:
         assert torch.equal(trained.model(IDS).logits, after)
         saved, _ = load_model(tmp_path / "model", "cpu")
         assert torch.allclose(saved(IDS).logits, after, atol=1e-4)
+
+
+MIXTURES: dict[str, dict[str, object]] = {
+    "qwen3_moe": {
+        "head_dim": 8,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+    },
+    "mixtral": {"num_local_experts": 4},
+}
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_adapters_of_experts_are_saved_merged(tmp_path: Path, family: str) -> None:
+    """PEFT wraps the experts' parameters, one around the other, and the router's."""
+    pytest.importorskip("peft")
+    plain = saved(tmp_path / "plain", family, **MIXTURES[family])
+    trained = TrainedModel(str(tmp_path / "plain"), "cpu", lora=2)
+    assert any("experts" in name for name in trained.weights)
+    assert trained.state().keys() == plain.state_dict().keys()
+    with torch.no_grad():
+        for weight in trained.weights.values():
+            weight.add_(0.05)
+        after = trained.model(IDS).logits
+        assert not torch.allclose(after, plain(IDS).logits, atol=1e-2)
+        trained.save(tmp_path / "model")
+        merged, _ = load_model(tmp_path / "model", "cpu")
+        assert torch.allclose(merged(IDS).logits, after, atol=1e-3)
 
 
 def test_adapters_begin_as_the_seed_draws_them() -> None:
@@ -92,13 +128,6 @@ NOISY: dict[str, dict[str, object]] = {
     "phimoe": {"num_local_experts": 4, "router_jitter_noise": 0.3, "input_jitter_noise": 0.3},
 }
 """Models that draw at random in training, each in its own way."""
-
-
-def saved(folder: Path, family: str, **settings: object) -> PreTrainedModel:
-    model = make_model(family, **settings)
-    model.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return model
 
 
 @pytest.mark.parametrize("family", NOISY)
