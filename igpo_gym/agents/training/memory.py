@@ -19,6 +19,7 @@ import torch
 from igpo_gym.agents.policies.language_model import BATCH_BYTES
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.training.logits import LOGIT_BYTES
+from igpo_gym.agents.training.model import add_adapters
 from igpo_gym.agents.training.settings import Settings
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.loading import choose_device, load_shape
@@ -37,7 +38,8 @@ class Shape:
 
     parameters: int
     linear: int
-    """Inputs and outputs of all linear layers but the last, added up: what a LoRA rank takes."""
+    """Inputs and outputs of all linear layers but the last, added up: what a LoRA rank takes, that of a
+    mixture's experts included. 0 where nobody asked."""
     layers: int
     hidden: int
     intermediate: int
@@ -70,8 +72,10 @@ class Shape:
 
 
 @lru_cache(maxsize=8)
-def shape_of(spec: str) -> Shape:
-    """The shape of a model by its name, without its weights. Raises SpecError if there is no such model.
+def shape_of(spec: str, adapters: bool = False) -> Shape:
+    """The shape of a model by its name, without its weights; with ``adapters``, what a LoRA rank takes, too.
+
+    Raises SpecError if there is no such model, and MissingExtraError where adapters want peft.
 
     >>> shape = shape_of("nano")
     >>> shape.cached == 2 * shape.keys * shape.layers, shape.parameters > 1_000_000
@@ -80,11 +84,12 @@ def shape_of(spec: str) -> Shape:
     model = load_shape(spec)
     config = model.config.get_text_config()
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    last = model.get_output_embeddings()
-    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not last]
+    parameters = model.num_parameters()
+    if adapters:
+        add_adapters(model, rank=1)
     return Shape(
-        parameters=model.num_parameters(),
-        linear=sum(module.in_features + module.out_features for module in linear),
+        parameters=parameters,
+        linear=sum(w.numel() for w in model.parameters() if w.requires_grad) if adapters else 0,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
@@ -174,9 +179,10 @@ def _gib(size: int) -> str:
 def plan_run(settings: Settings, machine: Machine | None = None, shape: Shape | None = None) -> Plan:
     """The memory of a run; by default on this machine as it is now.
 
-    Raises SpecError if there is no such model.
+    Raises SpecError if there is no such model, and MissingExtraError without peft where there are adapters.
     """
-    s, machine, shape = settings, machine or Machine.of(settings.device), shape or shape_of(settings.model)
+    s, machine = settings, machine or Machine.of(settings.device)
+    shape = shape or shape_of(s.model, adapters=s.lora > 0)
     precision = s.precision if s.precision != "auto" else "bf16" if machine.kind == "cuda" else "fp32"
     item = 2 if precision == "bf16" else 4
     offload = s.optimizer == "adamw-offload"

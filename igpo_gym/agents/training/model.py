@@ -51,7 +51,7 @@ class TrainedModel:
     ) -> None:
         self.model, self.tokenizer = load_model(spec, str(choose_device(device)), DTYPES[precision])
         attend_packed(self.model)
-        self._adapted: Any = _with_adapters(self.model, lora, seed) if lora else None
+        self._adapted: Any = add_adapters(self.model, lora, seed) if lora else None
         if checkpointing:
             _checkpoint_layers(self.model)
         self.weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}
@@ -113,7 +113,7 @@ def _computed_again(forward: Callable[..., Any], *arguments: Any, **named: Any) 
     return checkpoint(forward, *arguments, use_reentrant=False, **named)
 
 
-def _with_adapters(model: PreTrainedModel, rank: int, seed: int) -> Any:
+def add_adapters(model: PreTrainedModel, rank: int, seed: int = 0) -> Any:
     """Put LoRA adapters into ``model``; returns peft's wrapper around it."""
     with needs("training LoRA adapters", "lora", "peft"):
         from peft import LoraConfig, get_peft_model

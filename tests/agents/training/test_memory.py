@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from igpo_gym.lm import packed
 from igpo_gym.lm.packed import attend_packed
 from igpo_gym.lm.packing import pack
 from igpo_gym.lm.reader import CausalReader
+from tests.lm.tiny import make_model
 
 QWEN_3B = Shape(
     parameters=3_085_938_688,
@@ -68,6 +70,17 @@ def test_what_is_held_is_what_tensors_take(precision: str, lora: int, optimizer:
     assert held["moments"] == moments
     own = {id(weight) for weight in trained.weights.values()}
     assert held["masters"] == sum(m.nbytes for m in learner.masters.values() if id(m) not in own)
+
+
+def test_adapters_of_experts_are_planned(tmp_path: Path) -> None:
+    """By hand: four projections of attention, the router, and of four experts gate and up as one parameter,
+    for which PEFT takes two ranks, and down."""
+    pytest.importorskip("peft")
+    make_model("mixtral", num_local_experts=4).save_pretrained(tmp_path)
+    attention, router = 2 * (32 + 32) + 2 * (32 + 16), 32 + 4
+    experts = 4 * (2 * (32 + 2 * 48) + 48 + 32)
+    assert shape_of(str(tmp_path), adapters=True).linear == 3 * (attention + router + experts)
+    assert shape_of(str(tmp_path)).linear == 0
 
 
 def kept_for_backward(config: PreTrainedConfig, dtype: torch.dtype, tokens: int) -> int:
