@@ -10,10 +10,10 @@ from igpo_gym.adapters.session import Sessions, _sessions, question_messages, sh
 from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import CHAT
 from igpo_gym.scorers.batching import BatchingScorer
+from igpo_gym.search.bm25 import BM25Index
 from tests.adapters.episodes import settings
 from tests.adapters.freed import assert_freed
-from tests.conftest import MentionScorer
-from tests.search.servers import INDEX
+from tests.conftest import PASSAGES, MentionScorer
 
 
 def play(sessions: Sessions) -> None:
@@ -48,7 +48,7 @@ def test_what_a_setting_names_is_looked_at_again(tmp_path: Path) -> None:
     """A notebook registers a reward anew and writes its questions again, under the same names."""
     path = tmp_path / "q.jsonl"
     path.write_text('{"id": "1", "question": "Where is A?", "answer": "Danzig"}\n')
-    own = {"questions": str(path), "search": INDEX, "scorer": None, "reward": "mine"}
+    own = {"questions": str(path), "search": BM25Index.build(PASSAGES), "scorer": None, "reward": "mine"}
     specs.register("reward", "mine", {"f1": 1.0})
     try:
         first = shared_sessions(**own)
