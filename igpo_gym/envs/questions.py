@@ -104,3 +104,14 @@ class QuestionBook:
         """The question with this id; None where there is none."""
         place = self._places.get(question_id)
         return None if place is None else self.questions[place]
+
+
+def forked_attempt(attempt: int, forks: int, group_size: int) -> int:
+    """The number of the attempt that a fork is, which no attempt of its group and no earlier fork has.
+
+    So a policy that draws by it says something else.
+
+    >>> [forked_attempt(1, forks, group_size=4) for forks in (1, 2)]
+    [5, 9]
+    """
+    return forks * group_size + attempt % group_size

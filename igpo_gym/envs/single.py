@@ -14,7 +14,7 @@ from gymnasium.error import ResetNeeded
 from igpo_gym.config import EnvConfig, arguments, make_config, with_signature
 from igpo_gym.envs.engine import check_max_turns, undone_on_error
 from igpo_gym.envs.info import episode_info
-from igpo_gym.envs.questions import QuestionStream, seeding, stream_seed
+from igpo_gym.envs.questions import QuestionStream, forked_attempt, seeding, stream_seed
 from igpo_gym.envs.setup import Assembled, check_options
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode
@@ -146,8 +146,8 @@ class SearchQAEnv(Assembled, gym.Env[str, str]):
         if self.episode is not None:
             other.episode = self.episode.fork()
             self._forked[0] += 1
-            size = self.config.group_size  # the attempts of a group have the numbers below it
-            other.episode.attempt = self._forked[0] * size + self.episode.attempt % size
+            size = self.config.group_size
+            other.episode.attempt = forked_attempt(self.episode.attempt, self._forked[0], size)
         other._np_random = copy.deepcopy(self._np_random)
         other.action_space = copy.deepcopy(self.action_space)
         return other

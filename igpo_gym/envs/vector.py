@@ -18,7 +18,7 @@ from gymnasium.vector.utils import batch_space
 from igpo_gym.config import EnvConfig, arguments, make_config, with_signature
 from igpo_gym.envs.engine import Move, check_max_turns, undone_on_error
 from igpo_gym.envs.info import columns, episode_info
-from igpo_gym.envs.questions import QuestionStream, seeding, stream_seed
+from igpo_gym.envs.questions import QuestionStream, forked_attempt, seeding, stream_seed
 from igpo_gym.envs.setup import Assembled, check_options
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText
@@ -190,9 +190,8 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
             raise ResetNeeded(f"the episode of environment {source} has ended: fork it before its last step")
         facts = self.engine.facts()
         branch = branch.fork()
-        self._forked += 1  # a number of its own, so that a policy that draws by it says something else
-        size = self.config.group_size  # the attempts of a group have the numbers below it
-        branch.attempt = self._forked * size + branch.attempt % size
+        self._forked += 1
+        branch.attempt = forked_attempt(branch.attempt, self._forked, self.config.group_size)
         self.episodes[place] = branch
         return self._observations(), columns([(place, self._info(branch, facts))], self.num_envs)
 
