@@ -52,7 +52,7 @@ def told(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 USES = {
-    "peft": "from igpo_gym.agents.training.model import _with_adapters; _with_adapters(None, 8, 0)",
+    "peft": "from igpo_gym.agents.training.model import add_adapters; add_adapters(None, 8, 0)",
     "gem-llm": "import igpo_gym.adapters.gem",
     "trafilatura": "from igpo_gym.search.web.reading import library; library()",
 }
