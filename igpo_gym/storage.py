@@ -20,6 +20,9 @@ from filelock import FileLock, Timeout
 
 F = TypeVar("F", bound=IO[Any])
 
+PACKED = (".gz", ".zst")
+"""What the name of a file ends in that is unpacked as it is read."""
+
 
 def cache_dir() -> Path:
     """The folder for what can be made again: ``$IGPO_GYM_CACHE``, or ``igpo_gym`` in the user's cache."""
@@ -285,7 +288,7 @@ def resolved(path: Path) -> Path:
 
 def check_plain(target: Path) -> None:
     """Raise ValueError for the name of a packed file: it would be read as one, and nothing is packed here."""
-    if target.suffix in (".gz", ".zst"):
+    if target.suffix in PACKED:
         raise ValueError(f"{target}: what is written is not packed; leave {target.suffix} out of the name")
 
 

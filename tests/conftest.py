@@ -15,7 +15,7 @@ import pytest
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.envs.engine import Engine, Rules
 from igpo_gym.episode import Belief, Episode, Passage, Question
-from igpo_gym.errors import SpecError, TranscriptTooLongError
+from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
 from igpo_gym.scorers.interface import BeliefRequest
@@ -61,14 +61,17 @@ class MentionScorer:
 
     The transcript decides, as it does for a language model, but the arithmetic is obvious. Words are its
     tokens, and tags are part of them. It reads no more than ``longest`` characters. ``calls`` keeps the size
-    of every batch.
+    of every batch. While ``problem`` says something, it raises that.
     """
 
     def __init__(self, longest: int | None = None) -> None:
         self.calls: list[int] = []
         self.longest = longest
+        self.problem = ""
 
     def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        if self.problem:
+            raise ScoringError(self.problem)
         self.calls.append(len(requests))
         lengths = [sum(len(segment.text) for segment in request.segments) for request in requests]
         too_long = tuple(place for place, length in enumerate(lengths) if length > (self.longest or length))

@@ -181,10 +181,10 @@ def _taken(policy: str | None, needs: Collection[str]) -> set[str]:
     from igpo_gym.protocols.protocol import LIMIT_SETTINGS
 
     taken = {"scorer", "reference", *({"protocol", "tools"} & {*needs})}
-    if "tools" in needs:  # replies are written anew
+    if {"tools", "corpus"} & {*needs}:  # replies are written anew
         taken |= {*LIMIT_SETTINGS}
     if "corpus" in needs:
-        taken |= {"questions", "search", *LIMIT_SETTINGS}
+        taken |= {"questions", "search"}
     return taken | {*WORLD, *SAMPLING} if policy else taken
 
 

@@ -395,7 +395,7 @@ class Engine:
         else:
             assert isinstance(action, Invalid)
             body = self.protocol.invalid(action.reason, answer_only=answer_next)
-            reply = self.protocol.reply(f"{body}\n{self.protocol.last_call()}" if answer_next else body)
+            reply = self.protocol.reply(body, answer_next)
         return Turn(said.text, action, (said, *reply), results, reply[0].text, cut)
 
 

@@ -168,17 +168,14 @@ def _fields(spec: ToolSpec) -> list[dict[str, Any]]:
 
 def _kind(schema: Mapping[str, Any] | bool) -> str:
     """How a field is typed: as a text, a number, or JSON."""
-    ways = [each for each in (schema, *_of(schema, "anyOf")) if isinstance(each, Mapping)]
+    if not isinstance(schema, Mapping):  # true, which allows everything
+        return "json"
+    ways = [each for each in (schema, *schema.get("anyOf", ())) if isinstance(each, Mapping)]
     types = {name for each in ways for name in _listed(each.get("type"))}
     values = {type(value) for each in ways for value in _listed(each.get("enum"))}
     if "string" in types or values == {str}:
         return "text"
     return "number" if types & {"integer", "number"} or (values and values <= {int, float}) else "json"
-
-
-def _of(schema: Mapping[str, Any] | bool, name: str) -> Sequence[Any]:
-    """What a schema lists; nothing where it is true, which allows everything."""
-    return schema.get(name, ()) if isinstance(schema, Mapping) else ()
 
 
 def _listed(value: Any) -> list[Any]:

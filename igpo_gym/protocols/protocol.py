@@ -198,8 +198,12 @@ class TextProtocol:
         """The texts after which an action may be complete, for engines that stop at texts."""
         return self.grammar.stops(self.tools)
 
-    def reply(self, body: str) -> tuple[Segment, ...]:
-        """The environment's reply. It ends with a newline, where tokenizers do not merge."""
+    def reply(self, body: str, last_call: bool = False) -> tuple[Segment, ...]:
+        """The environment's reply. It ends with a newline, where tokenizers do not merge.
+
+        ``last_call``: whether it says that only an answer is still allowed.
+        """
+        body = f"{body}\n{self.last_call()}" if last_call else body
         tag, lead = self.result_tag, "\n" if self.reply_role == "assistant" else ""
         text = f"{lead}<{tag}>\n{body}\n</{tag}>\n" if tag else f"{lead}{body}\n"
         return (Segment("environment", self.reply_role, text), *self._opening)
@@ -234,12 +238,9 @@ class TextProtocol:
         limits: ReplyLimits,
         last_call: bool = False,
     ) -> tuple[tuple[Segment, ...], int]:
-        """The environment's reply to calls, and how many characters of it were left out by ``limits``.
-
-        ``last_call``: whether it says that only an answer is still allowed.
-        """
+        """The environment's :meth:`reply` to calls, and how many characters were left out by ``limits``."""
         body, cut = self.render(results, shown, limits)
-        return self.reply(f"{body}\n{self.last_call()}" if last_call else body), cut
+        return self.reply(body, last_call), cut
 
     def says_last_call(self, observation: str) -> bool:
         """Whether a reply says that only an answer is still allowed."""

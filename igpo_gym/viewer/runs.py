@@ -27,6 +27,7 @@ from igpo_gym.errors import DataError
 from igpo_gym.rewards import resolve_reward
 from igpo_gym.rewards.split import Split, split
 from igpo_gym.specs import from_file
+from igpo_gym.storage import PACKED
 
 Terms: TypeAlias = Sequence[Mapping[str, float]]
 """For each turn the weighted terms that it is paid."""
@@ -138,7 +139,9 @@ def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = N
 
 
 def _check_size(file: Path) -> None:
-    sizes = [len(line) for _, line in lines(file)]  # the file may be packed
+    if file.suffix not in PACKED and file.stat().st_size <= LARGEST:
+        return
+    sizes = [len(line) for _, line in lines(file)]
     if (size := sum(sizes)) > LARGEST:
         raise DataError(
             file,

@@ -24,10 +24,8 @@ from omegaconf import OmegaConf
 from responses_api_agents.gymnasium_agent.app import GymnasiumAgent, GymnasiumAgentConfig
 
 from igpo_gym.adapters.nemo import AGENT, SearchQAServer, SearchQAServerConfig, dataset, rollout_advantages
-from igpo_gym.episode import Belief
-from igpo_gym.errors import ScoringError, SpecError
+from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
-from igpo_gym.scorers.interface import BeliefRequest
 from tests.adapters.episodes import ATTEMPTS, QUESTION, played, settings, trained
 from tests.conftest import REPOSITORY, MentionScorer
 from tests.envs.test_asynchronous import PATIENCE, Gated
@@ -210,24 +208,16 @@ def test_a_response_that_comes_again_while_it_is_played_waits_for_the_one_answer
 
 
 def test_a_message_that_could_not_be_played_is_played_when_it_comes_again() -> None:
-    class Failing(MentionScorer):
-        down = False
-
-        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-            if self.down:
-                raise ScoringError("the server is down")
-            return super().score(requests)
-
-    scorer = Failing()
+    scorer = MentionScorer()
     given = settings(CHAT, scorer=scorer)
     with in_thread(server(given)) as url:
         session, row = begun(url, given)
         body = {**row, "response": response(ATTEMPTS[0][0])}
-        scorer.down = True
+        scorer.problem = "the server is down"
         # A server that fails closes the connection: each request has one of its own.
         step = partial(requests.post, f"{url}/step", json=body, cookies=session.cookies, timeout=30)
         assert step().status_code == 500
-        scorer.down = False
+        scorer.problem = ""
         assert step().json()["info"]["turn"] == 1
 
 

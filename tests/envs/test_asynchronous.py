@@ -157,24 +157,16 @@ def test_an_error_reaches_the_episode_that_caused_it(settings: dict[str, Any]) -
 
 
 def test_a_failure_leaves_everything_as_it_was(settings: dict[str, Any], scorer: Gated) -> None:
-    class Down(MentionScorer):
-        fails = False
-
-        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-            if self.fails:
-                raise ScoringError("down")
-            return super().score(requests)
-
-    down = Down()
+    down = MentionScorer()
 
     async def play(env: AsyncSearchQA) -> None:
         await env.reset(seed=3)
-        down.fails = True
+        down.problem = "down"
         with pytest.raises(ScoringError):
             await env.step(MESSAGES[0])
         with pytest.raises(ScoringError):
             await env.reset(seed=4)
-        down.fails = False
+        down.problem = ""
         single = SearchQAEnv(**{**settings, "scorer": MentionScorer()})
         single.reset(seed=3)
         assert await env.step(MESSAGES[0]) == single.step(MESSAGES[0])

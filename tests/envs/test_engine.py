@@ -260,24 +260,16 @@ def test_a_bug_in_a_backend_is_not_hidden(engine: Engine, index: BM25Index) -> N
 
 
 def test_a_scorer_that_fails_leaves_every_episode_as_it_was(engine: Engine) -> None:
-    class Flaky(MentionScorer):
-        failing = False
-
-        def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
-            if self.failing:
-                raise ScoringError("out of memory")
-            return super().score(requests)
-
-    scorer = Flaky()
+    scorer = MentionScorer()
     engine = dataclasses.replace(engine, scorer=scorer)
     episodes = begin(engine, 0, 1)
     before = [snapshot(episode) for episode in episodes]
     moves = engine.play(episodes, ["<search>drum</search>", "<answer>x</answer>"])
-    scorer.failing = True
+    scorer.problem = "out of memory"
     with pytest.raises(ScoringError):
         engine.settle(moves)
     assert [snapshot(episode) for episode in episodes] == before
-    scorer.failing = False
+    scorer.problem = ""
     engine.settle(moves)
     assert [len(episode.turns) for episode in episodes] == [1, 1]
 

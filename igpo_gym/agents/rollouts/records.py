@@ -320,8 +320,10 @@ def read_recordings(path: str | Path, skip: int = 0) -> Iterator[tuple[dict[str,
     The first ``skip`` lines are left out. Raises DataError with the line that is not an episode, and for a
     pipe: commands read a file more than once.
     """
-    for number, record in _records(Path(path), skip):
-        with _refused(Path(path), number):
+    path = Path(path)
+    for number, line in islice(lines(path), skip, None):
+        with _refused(path, number):
+            record = _known(line)
             recording = settings_of(record), from_record(record)
         yield recording
 
@@ -338,19 +340,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def all_settings(path: Path) -> Iterator[dict[str, Any]]:
     """The settings that each line of a file holds, in order. Raises DataError with the line that is none."""
-    for number, record in _records(path):
+    for number, line in lines(path):
         with _refused(path, number):
-            settings = settings_of(record)
+            settings = settings_of(_known(line))
         yield settings
-
-
-def _records(path: Path, skip: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The lines of a file behind the first ``skip``, with their numbers, as JSON of a known format."""
-    for number, line in islice(lines(path), skip, None):
-        with _refused(path, number):
-            record = _parsed(line)
-            _check_format(record)
-        yield number, record
 
 
 @contextmanager
@@ -392,7 +385,9 @@ def what_is_wrong(problem: Exception) -> str:
     return f"no field {problem}" if isinstance(problem, KeyError) else str(problem)
 
 
-def _check_format(record: Any) -> None:
+def _known(line: bytes) -> dict[str, Any]:
+    """The record of a line, of a known format. Raises ValueError for a line that holds none."""
+    record = _parsed(line)
     if not isinstance(record, dict) or "format" not in record:
         raise ValueError(
             "it names no format, as every line does that igpo-gym rollout or igpo-gym import writes; import "
@@ -400,6 +395,7 @@ def _check_format(record: Any) -> None:
         )
     if record["format"] not in (1, FORMAT):
         raise ValueError(f"format {record['format']}; this version reads formats 1 and {FORMAT}")
+    return record
 
 
 def write_episodes(

@@ -82,23 +82,15 @@ def test_environments_are_reset_by_a_mask() -> None:
 
 @pytest.mark.parametrize("first", ["end", "tell"])
 def test_an_environment_whose_masked_reset_failed_has_to_be_reset_again(first: str) -> None:
-    class Moody(MentionScorer):
-        fails = False
-
-        def score(self, requests: Any) -> Any:
-            if self.fails:
-                raise ScoringError("down")
-            return super().score(requests)
-
-    scorer = Moody()
+    scorer = MentionScorer()
     envs = VectorInformationGain(games(AutoresetMode.DISABLED), scorer)
     envs.reset(seed=0)
     envs.step((first, "tell"))
     mask = np.array([True, False])
-    scorer.fails = True
+    scorer.problem = "down"
     with pytest.raises(ScoringError):
         envs.reset(options={"reset_mask": mask})  # Gymnasium takes the mask out of the options
-    scorer.fails = False
+    scorer.problem = ""
     with pytest.raises(ResetNeeded, match=r"the reset of environments \[0\] failed"):
         envs.step(("tell", "tell"))
     envs.reset(options={"reset_mask": mask})
