@@ -268,22 +268,12 @@ def _arguments(tag: str, text: str, tool: ToolSpec) -> Mapping[str, Any]:
 
 def _value(text: str, tool: ToolSpec, name: str) -> Any:
     """A text as the type that the schema asks for, where that is no text."""
-    if "string" in _kinds(tool.parameters["properties"].get(name, {})):
+    if name not in tool.never_text:
         return text
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _kinds(schema: Any) -> set[str]:
-    """The types that a schema allows, as far as it says so; text where it does not."""
-    if not isinstance(schema, Mapping):
-        return {"string"}
-    if "type" in schema:
-        return {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
-    options = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
-    return set().union(*map(_kinds, options)) if options else {"string"}
 
 
 _QUOTE = re.compile('"|&(amp;)*quot;')

@@ -73,7 +73,7 @@ def _lines(passages: Iterable[Passage], known: Collection[str], longest: int | N
             text, more = shortened(text, longest)
             cut += more
         lines.append(f"Doc {rank}(Title: {passage.title}) {text}")
-    if sum(line.count("(Title:") for line in lines) > len(lines):  # one may hold what looks like the next
+    if "\n".join(lines).count("(Title:") > len(lines):  # one may hold what looks like the next
         lines = list(map(without_line_heads, lines))
     return lines, cut
 

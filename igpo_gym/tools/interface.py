@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from igpo_gym.episode import Episode, ToolCall, ToolResult
 from igpo_gym.errors import SpecError
-from igpo_gym.tools.schemas import Checker, check_schema, example
+from igpo_gym.tools.schemas import Checker, check_schema, example, kinds
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,12 @@ class ToolSpec:
         plain = all(self._checked({self.first: text}) is None for text in ("", "a", "text of any kind"))
         limits = ("minLength", "maxLength", "pattern", "enum", "const", "format")
         return plain and not any(limit in str(self.parameters) for limit in limits)
+
+    @cached_property
+    def never_text(self) -> frozenset[str]:
+        """The arguments that the schema allows no text for: what writes all as text reads these as JSON."""
+        schemas = self.parameters["properties"].items()
+        return frozenset(name for name, schema in schemas if "string" not in kinds(schema))
 
     def problem(self, arguments: Mapping[str, Any]) -> str | None:
         """What is wrong with the arguments of a call, in words for the agent; None if nothing is."""

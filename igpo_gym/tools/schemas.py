@@ -202,3 +202,17 @@ class _Plainest:
             return {key: each for option in options for key, each in option.items()}
         plain = (each for each in options if each.get("type") != "null")
         return next(plain, options[0] if options else {})
+
+
+def kinds(schema: Any) -> set[str]:
+    """The types that a schema allows, as far as it says so; text where it does not.
+
+    >>> sorted(kinds({"anyOf": [{"type": "integer"}, {"type": ["null", "array"]}]})), kinds({})
+    (['array', 'integer', 'null'], {'string'})
+    """
+    if not isinstance(schema, Mapping):
+        return {"string"}
+    if "type" in schema:
+        return {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
+    options = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    return set().union(*map(kinds, options)) if options else {"string"}
