@@ -370,9 +370,10 @@ def test_recorded_episodes_are_relabeled_as_they_were_paid(files: Path) -> None:
 
 
 def test_documents_are_drawn_as_in_the_recorded_environment(files: Path) -> None:
-    """With its tools, and within its limits of replies."""
+    """With its tools, the pages that they show, and within its limits of replies."""
     edges = ("--max-passage-chars", "40", "--no-repeat-passages", "--on-limit", "answer", "--max-turns", "3")
-    world = ("--questions", "world:test#documents=60,questions=2,shown=1", "--tools", "search + open", *edges)
+    tools = ("--tools", "search + open#page_chars=60")
+    world = ("--questions", "world:test#documents=60,questions=2,shown=1", *tools, *edges)
     reward = "document-gain(samples=1) + gain(context=evidence)"
     run("rollout", *world, "--agent", "expert", "--reward", reward, "--out", "opened.jsonl")
     run("relabel", "opened.jsonl", "--reward", reward, "--out", "priced.jsonl")

@@ -34,6 +34,8 @@ class FilePricing:
     """What instruments are made from; a judge and an agent stand in it."""
     protocol: str | TextProtocol
     """The one that the episodes were played with; with their tools, where transcripts are written anew."""
+    page_chars: int
+    """How long the pages are that their ``open`` shows."""
     batch_size: int
     meter: Meter
 
@@ -88,6 +90,7 @@ class FilePricing:
             context=self.context,
             protocol=self.protocol,
             limits=ReplyLimits.of(self.settings),
+            page_chars=self.page_chars,
             batch_size=self.batch_size,
             partial=True,
         ):

@@ -134,10 +134,10 @@ def relabel(
         functions = [resolve_reward(each) for each in reward]
         needs = _needs(settings, functions)
         total = _count(file, options, _taken(policy, needs))
-        corpus, context, protocol = _world(settings, policy, needs)
+        corpus, context, protocol, pages = _world(settings, policy, needs)
         if judge is not None:
             context["judge"] = resolve("judge", judge)
-        pricing = FilePricing(file, settings, functions, corpus, context, protocol, batch_size, meter)
+        pricing = FilePricing(file, settings, functions, corpus, context, protocol, pages, batch_size, meter)
         made = pricing.described(options, records)
         meter.watch(*pricing.readers())
         if estimate:
@@ -215,24 +215,27 @@ def _count(file: Path, options: Mapping[str, str | None], taken: Collection[str]
 
 def _world(
     settings: dict[str, Any], policy: str | None, needs: Collection[str]
-) -> tuple[Any, dict[str, Any], str | TextProtocol]:
-    """The corpus, what instruments are made from, and the protocol, from the settings of the recording."""
+) -> tuple[Any, dict[str, Any], str | TextProtocol, int]:
+    """The corpus, what instruments are made from, the protocol, and how long the pages are that its ``open``
+    shows, from the settings of the recording."""
     from igpo_gym.envs.setup import assemble
     from igpo_gym.lm.policy import Sampling
+    from igpo_gym.tools.opening import PAGE_CHARS, page_chars
 
     others = "tools" in needs and settings.get("tools", "search") != "search"
     if not ("corpus" in needs or policy or others):
-        return (), {}, settings["protocol"]
+        return (), {}, settings["protocol"], PAGE_CHARS
     if "questions" not in settings:
         raise ValueError("the file does not tell which data set it was recorded on; give --questions")
     chosen = {name: settings[name] for name in WORLD if name in settings}
     with console.status("loading questions and index"):
         question_set, engine = assemble(EnvConfig(**chosen, scorer=None, reward="outcome-f1"))
+    pages = page_chars(engine.tools)
     if policy is None:
-        return engine.corpus, {}, engine.protocol
+        return engine.corpus, {}, engine.protocol, pages
     sampling = Sampling(**{name: settings[name] for name in SAMPLING if name in settings})
     made = make_policy(policy, question_set, engine, sampling)
-    return engine.corpus, {"engine": engine, "policy": made}, engine.protocol
+    return engine.corpus, {"engine": engine, "policy": made}, engine.protocol, pages
 
 
 def _write(

@@ -43,6 +43,7 @@ from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Corpus, Retriever, facts_of
 from igpo_gym.text import well_formed
 from igpo_gym.tools.interface import Tool
+from igpo_gym.tools.opening import page_chars
 from igpo_gym.tools.running import RETRY_DELAYS, run_calls
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,13 @@ class Engine:
             "judge": self.judge,
         }
         instruments = Instruments(
-            self.scorer, self.reference, self.corpus, self.protocol, context, self.rules.limits
+            self.scorer,
+            self.reference,
+            self.corpus,
+            self.protocol,
+            context,
+            self.rules.limits,
+            page_chars(self.tools),
         )
         instruments.check(self.reward)
         object.__setattr__(self, "instruments", instruments)

@@ -12,7 +12,7 @@ from igpo_gym.rewards.random_documents import found_documents, results_with_othe
 from igpo_gym.scorers.interface import AnswerScorer, BeliefRequest, ask
 from igpo_gym.search.interface import Corpus
 from igpo_gym.text import changed_texts
-from igpo_gym.tools.opening import OPEN
+from igpo_gym.tools.opening import OPEN, PAGE_CHARS
 
 _NO_PROBE = AnswerProbe("", "")
 _LIMITS = ReplyLimits()
@@ -47,19 +47,20 @@ def belief_request(
     protocol: TextProtocol,
     corpus: Corpus = (),
     limits: ReplyLimits = _LIMITS,
+    page_chars: int = PAGE_CHARS,
 ) -> BeliefRequest:
     """What has to be asked for the belief after ``turn`` turns by a view.
 
-    ``protocol`` is the one that the episode is played with, and ``limits`` those of its replies, for replies
-    that a view has written anew. Raises ValueError where documents are to be drawn and ``corpus`` has too
-    few.
+    ``protocol`` is the one that the episode is played with, ``limits`` those of its replies, and
+    ``page_chars`` the length of the pages that its ``open`` shows, for replies that a view has written anew.
+    Raises ValueError where documents are to be drawn and ``corpus`` has too few.
     """
     answers, probe = episode.question.answers, protocol.probe
     if view.span == "tagged":
         answers, probe = tuple(f"<answer>{answer}</answer>" for answer in answers), _NO_PROBE
     segments = episode.context(turn)
     if view.context == "evidence" or (view.draw is not None and found_documents(episode, turn)):
-        segments = _viewed(episode, turn, view, protocol, corpus, limits)
+        segments = _viewed(episode, turn, view, protocol, corpus, limits, page_chars)
     return BeliefRequest(segments, answers, probe, origin(episode, turn))
 
 
@@ -75,6 +76,7 @@ def _viewed(
     protocol: TextProtocol,
     corpus: Corpus,
     limits: ReplyLimits,
+    page_chars: int,
 ) -> tuple[Segment, ...]:
     """The transcript as a view has it: without thoughts, or with random documents in its latest reply."""
     segments = list(episode.prompt)
@@ -84,7 +86,7 @@ def _viewed(
         pairs = list(zip(calls, played.results, strict=True))
         drawn = view.draw is not None and number == turn and found_documents(episode, turn)
         if drawn:
-            others = results_with_others(episode, turn, view.draw or 0, corpus)
+            others = results_with_others(episode, turn, view.draw or 0, corpus, page_chars)
             pairs = list(zip(calls, others, strict=True))
         if view.context == "evidence":
             pairs = [(_plain(call), result) for call, result in pairs if _is_evidence(call, result)]

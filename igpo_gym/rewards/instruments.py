@@ -24,6 +24,7 @@ from igpo_gym.rewards.interface import Instrument, State, instrument_needs
 from igpo_gym.rewards.random_documents import found_documents
 from igpo_gym.scorers.interface import AnswerScorer, ask_readable
 from igpo_gym.search.interface import Corpus
+from igpo_gym.tools.opening import PAGE_CHARS
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,8 @@ class Instruments:
     ``judge``."""
     limits: ReplyLimits = field(default_factory=ReplyLimits)
     """How much the replies of the episodes show, for those that are written anew."""
+    page_chars: int = PAGE_CHARS
+    """How long the pages of their ``open`` are, for the same."""
     _reads: Legibility = field(default_factory=Legibility, init=False, repr=False, compare=False)
 
     def check(self, reward: RewardFunction) -> None:
@@ -200,7 +203,7 @@ class Instruments:
             if view.draw is None or found_documents(episode, turn)
         ]
         requests = [
-            belief_request(*states[place], view, self.protocol, self.corpus, self.limits)
+            belief_request(*states[place], view, self.protocol, self.corpus, self.limits, self.page_chars)
             for place, view in asked
         ]
         for (place, view), belief in zip(asked, ask_readable(model, requests), strict=True):

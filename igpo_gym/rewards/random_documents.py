@@ -35,28 +35,31 @@ def drawn_passages(episode: Episode, turn: int, draw: int, corpus: Corpus) -> tu
     return others
 
 
-def results_with_others(episode: Episode, turn: int, draw: int, corpus: Corpus) -> list[ToolResult]:
+def results_with_others(
+    episode: Episode, turn: int, draw: int, corpus: Corpus, page_chars: int
+) -> list[ToolResult]:
     """The results of a turn with random passages for those that it found, each always for the same one.
 
-    A search brings as many for each query, an ``open`` shows a page of another document, and what other tools
-    say stays. Raises ValueError if the corpus has too few.
+    A search brings as many for each query, an ``open`` shows a page of another document, of at most
+    ``page_chars`` characters, and what other tools say stays. Raises ValueError if the corpus has too few.
     """
     played = episode.turns[turn - 1]
     drawn = drawn_passages(episode, turn, draw, corpus)
     others = {passage.id: other for passage, other in zip(played.passages, drawn, strict=True)}
     calls = played.action.calls if isinstance(played.action, ToolCalls) else ()
     return [
-        _with_others(call, result, others, corpus) for call, result in zip(calls, played.results, strict=True)
+        _with_others(call, result, others, corpus, page_chars)
+        for call, result in zip(calls, played.results, strict=True)
     ]
 
 
 def _with_others(
-    call: ToolCall, result: ToolResult, others: Mapping[str, Passage], corpus: Corpus
+    call: ToolCall, result: ToolResult, others: Mapping[str, Passage], corpus: Corpus, page_chars: int
 ) -> ToolResult:
     passages = tuple(tuple(others[passage.id] for passage in found) for found in result.passages)
     if call.tool != OPEN.name or not any(passages):
         return replace(result, passages=passages)
     other, documents = passages[0][0], documents_of(corpus)
     document = (documents([other.id])[0] if documents else ()) or (other,)
-    page = page_of(document, call.arguments.get("page", 1))
-    return page if page.passages else page_of(document, 1)
+    page = page_of(document, call.arguments.get("page", 1), page_chars)
+    return page if page.passages else page_of(document, 1, page_chars)

@@ -24,6 +24,7 @@ from igpo_gym.rewards.interface import instrument_name
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Corpus
+from igpo_gym.tools.opening import PAGE_CHARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def relabel(
     context: Mapping[str, Any] | None = None,
     protocol: str | TextProtocol = "tags",
     limits: ReplyLimits | None = None,
+    page_chars: int = PAGE_CHARS,
     batch_size: int = 16,
     partial: bool = False,
 ) -> Iterator[Priced]:
@@ -75,6 +77,7 @@ def relabel(
         protocol: the one that the episodes were played with.
         limits: how much their replies show, as the settings of the recording tell it (``ReplyLimits.of``):
             for rewards that have replies written anew with random documents. By default the defaults.
+        page_chars: how long the pages of their ``open`` are, for the same rewards.
         batch_size: how many episodes are measured in one call.
         partial: whether an episode whose prompt the scorer cannot read, or that of the recording could not,
             is yielded without rewards; by default PromptTooLongError is raised.
@@ -91,7 +94,7 @@ def relabel(
     if any("reference" in function.needs for function in functions):
         second = resolve_reference(reference, scorer)
     instruments = Instruments(
-        resolve_scorer(scorer), second, corpus, grammar, context or {}, limits or ReplyLimits()
+        resolve_scorer(scorer), second, corpus, grammar, context or {}, limits or ReplyLimits(), page_chars
     )
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")

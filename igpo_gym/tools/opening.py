@@ -10,7 +10,7 @@ from igpo_gym.episode import Episode, Passage, ToolCall, ToolCalls, ToolResult
 from igpo_gym.errors import SpecError
 from igpo_gym.search.interface import DocumentSource, documents_of
 from igpo_gym.text import cut_at_sentence, echoed, neutralize, restored
-from igpo_gym.tools.interface import ToolSpec
+from igpo_gym.tools.interface import Tool, ToolSpec
 
 OPEN = ToolSpec(
     name="open",
@@ -46,7 +46,7 @@ class Open:
 
     A document is named by title, id or URL, and only one that the episode's results have shown is opened.
     Pages have at most ``page_chars`` characters and end with a sentence. Raises SpecError for a retriever
-    that cannot give documents.
+    that cannot give documents, and ValueError for pages without a character.
 
     >>> from igpo_gym.episode import Question
     >>> from igpo_gym.search import BM25Index
@@ -60,6 +60,9 @@ class Open:
     page_chars: int = PAGE_CHARS
 
     def __post_init__(self) -> None:
+        size = self.page_chars
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"page_chars must be a whole number of at least 1, not {size!r}")
         if documents_of(self.retriever) is None:
             raise SpecError(
                 "the tool open needs a retriever that can give documents, and "
@@ -87,6 +90,15 @@ class Open:
             else:
                 results.append(ToolResult(f"{name}: the document is not available."))
         return results
+
+
+def page_chars(tools: Sequence[Tool]) -> int:
+    """How long the pages are that these tools open; the usual length where none opens documents.
+
+    >>> page_chars([])
+    4000
+    """
+    return next((tool.page_chars for tool in tools if isinstance(tool, Open)), PAGE_CHARS)
 
 
 def page_of(document: Sequence[Passage], number: int, page_chars: int = PAGE_CHARS) -> ToolResult:

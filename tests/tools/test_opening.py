@@ -57,6 +57,14 @@ def test_what_no_result_has_shown_is_not_opened() -> None:
     assert "alone (page 1 of 1)\nA passage without a title about Danzig." in episode.turns[2].observation
 
 
+@pytest.mark.parametrize("page_chars", [0, -5, 1.5, True])
+def test_a_page_has_characters(page_chars: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"page_chars must be a whole number of at least 1, not {page_chars}"
+    ):
+        Open(INDEX, page_chars)
+
+
 def test_a_retriever_without_documents_cannot_be_opened() -> None:
     class Plain:
         def search(self, queries: list[str], k: int) -> list[list[Passage]]:

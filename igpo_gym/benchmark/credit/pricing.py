@@ -23,6 +23,7 @@ from igpo_gym.rewards.relabel import Priced, relabel
 from igpo_gym.rewards.split import Split, counted_turns
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.statistics import FloatArray
+from igpo_gym.tools.opening import page_chars
 
 VALUE_TURNS = 6
 """How many messages an episode may have that a policy completes, as in the environments."""
@@ -141,6 +142,7 @@ class Pricer:
             context={"engine": rules, "policy": self.policy, "questions": self.engine.questions},
             protocol=self.engine.protocol,
             limits=self.engine.rules.limits,
+            page_chars=page_chars(self.engine.tools),
             partial=True,
         )
 
