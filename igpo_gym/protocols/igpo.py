@@ -24,7 +24,7 @@ from igpo_gym.protocols.tool_call import question_alone, without_tools
 from igpo_gym.text import echoed, neutralize, shortened
 from igpo_gym.tools.interface import ToolSpec
 from igpo_gym.tools.opening import OPEN
-from igpo_gym.tools.searching import SEARCH
+from igpo_gym.tools.searching import SEARCH, call_queries
 
 QUERIES_USED = 3
 """How many queries of a call are searched for; the others are ignored, as there."""
@@ -186,8 +186,7 @@ def _heads(call: ToolCall, lists: int) -> list[dict[str, Any]]:
     """What each list of passages was asked for with."""
     if call.tool != SEARCH.name:
         return [_named(call)] * lists
-    query = call.arguments["query"]
-    return [{"query": echoed(each)} for each in ([query] if isinstance(query, str) else query)]
+    return [{"query": echoed(each)} for each in call_queries(call)]
 
 
 def _named(call: ToolCall) -> dict[str, Any]:

@@ -101,6 +101,9 @@ class RewardTerm:
     and is a member of no set that gains are normalized in. None: it counts all turns."""
     tools: frozenset[str] = frozenset()
     """The tools that it asks for by name; an environment without one of them refuses the reward."""
+    searches: bool = False
+    """Whether it reads what was searched for or found. Where an environment of another's making is priced,
+    which does not tell that (``InformationGain``), it would find nothing, and is refused."""
     formula: str = ""
     source: str = ""
     """Where the formula comes from: an arXiv number, or words."""

@@ -123,13 +123,9 @@ def _check(term: RewardTerm) -> None:
     if term.outcome:
         raise SpecError(f"{term.name!r} is an outcome, but here the environment's own reward is the outcome")
     rewritten = any(view.rewritten for view in term.views)
-    searches = term.tools or term.name in _OF_SEARCHES
-    if rewritten or searches or not term.needs <= {"scorer", "reference"}:
+    if rewritten or term.tools or term.searches or not term.needs <= {"scorer", "reference"}:
         raise SpecError(f"{term.name!r} needs what only a search environment has; take gain or log-gain")
 
-
-_OF_SEARCHES = ("search-cost", "redundancy")
-"""The terms that read what a search asked or found, which they would not find here."""
 
 _OWN = RewardTerm(
     ENVIRONMENT,

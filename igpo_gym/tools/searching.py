@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -53,11 +54,20 @@ def queries(action: Action) -> tuple[str, ...]:
 def call_queries(call: ToolCall) -> tuple[str, ...]:
     """The queries of a call of the search.
 
+    A search that another made may name its arguments otherwise: where there is no ``query``, the first one
+    holds what is searched for. What is no text stands as JSON.
+
     >>> call_queries(ToolCall("search", {"query": ["Danzig", "Vistula"]}))
     ('Danzig', 'Vistula')
+    >>> call_queries(ToolCall("search", {"q": "Danzig", "count": 3}))
+    ('Danzig',)
     """
-    query = call.arguments["query"]
-    return (query,) if isinstance(query, str) else tuple(query)
+    arguments = call.arguments
+    asked = arguments["query"] if "query" in arguments else next(iter(arguments.values()), "")
+    if isinstance(asked, str):
+        return (asked,)
+    each = asked if isinstance(asked, list | tuple) else (asked,)
+    return tuple([one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in each])
 
 
 @dataclass(frozen=True, slots=True)

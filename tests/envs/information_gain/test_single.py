@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -16,8 +17,9 @@ from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Belief, EndReason
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.protocols import AnswerProbe
-from igpo_gym.rewards import split
+from igpo_gym.rewards import RewardFunction, RewardTerm, split
 from igpo_gym.scorers.interface import BeliefRequest
+from igpo_gym.tools import queries
 from tests.conftest import MentionScorer, p
 from tests.envs.information_gain.games import Names, Pushed
 
@@ -110,6 +112,11 @@ def test_terms_are_those_that_need_no_search() -> None:
     for reward in (*refused, "evidence-recall", "gain - 0.1*search-cost", "redundancy"):
         with pytest.raises((SpecError, ValueError)):
             InformationGain(Names(), MentionScorer(), reward=reward)
+    words = RewardTerm("words", lambda episode, turn: len(queries(episode.turns[turn - 1].action)))
+    mine = replace(words, searches=True)
+    InformationGain(Names(), MentionScorer(), reward=RewardFunction("mine", ((1.0, words),)))
+    with pytest.raises(SpecError, match="'words' needs what only a search environment has"):
+        InformationGain(Names(), MentionScorer(), reward=RewardFunction("mine", ((1.0, mine),)))
     with pytest.raises(ValueError, match="mode is 'add' or 'replace'"):
         InformationGain(Names(), MentionScorer(), mode="both")  # type: ignore[arg-type]
 
