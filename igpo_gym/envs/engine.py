@@ -353,10 +353,11 @@ class Engine:
             believed = [(episode, turn) for episode, turn in states if turn < episode.states]
             readable = add_beliefs(self.instruments, believed, self._due.views)
             for (episode, turn), read in zip(believed, readable, strict=True):
-                if not read and episode.end is None:
+                if read:
+                    continue
+                episode.note_unread(turn)
+                if episode.end is None:
                     episode.end = EndReason.CONTEXT_EXHAUSTED
-                elif not read:  # measured when it had ended: it may go on behind what the scorer reads
-                    episode.note_unread(turn)
         if self._due.instruments:
             measured = measure(states, self._due.instruments)
             for (episode, _), values in zip(states, measured, strict=True):

@@ -54,6 +54,17 @@ def _potential(value: Price, gamma: float = 1.0) -> Price:
     return price
 
 
+def _where_read(value: Price) -> Price:
+    """``value`` of a turn; 0 for one from which an episode goes on in a state that the scorer could not read,
+    and whose belief is that of the state before."""
+
+    def price(episode: Episode, turn: int) -> float:
+        unread = turn in episode.unread and not is_last(episode, turn)
+        return 0.0 if unread else value(episode, turn)
+
+    return price
+
+
 def measured_gain(episode: Episode, turn: int) -> float:
     """The change of the belief as it was measured, in probability; 0 for an answer and a failed search.
 
@@ -176,7 +187,7 @@ def shaping(gamma: float = 1.0, context: Context = "full", aliases: Aliases = "m
     view = BeliefView(context)
     return RewardTerm(
         "shaping",
-        _potential(_prob(view, aliases), gamma),
+        _where_read(_potential(_prob(view, aliases), gamma)),
         (view,),
         last_turn=True,
         formula="gamma * b_t - b_{t-1}, with b = 0 at the end",
@@ -263,7 +274,7 @@ def document_gain(
 
     return RewardTerm(
         "document-gain",
-        unless_last(price),
+        unless_last(_where_read(price)),
         (real, *random),
         formula="log b_t - mean over samples of log b_t(random documents for those of turn t)",
         source="IG-Search, 2604.15148",

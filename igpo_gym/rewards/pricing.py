@@ -27,6 +27,7 @@ from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
 from igpo_gym.rewards.instruments import Due, Instruments, measure
 from igpo_gym.rewards.interface import RewardTerm, State
+from igpo_gym.rewards.split import counted_turns
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 
@@ -67,7 +68,9 @@ class Pricing:
         for name, last in (("_gains", False), ("_closing", True)):
             terms = tuple((weight, term) for weight, term in own if term.last_turn == last)
             object.__setattr__(self, name, replace(self.reward, terms=terms))
-        paid = tuple((weight, replace(term, last_turn=True)) for weight, term in self.reward.terms)
+        paid = tuple(
+            (weight, term if term.last_turn else _paid_at_the_end(term)) for weight, term in self.reward.terms
+        )
         object.__setattr__(self, "reward", replace(self.reward, terms=paid))
         instruments = Instruments(self.scorer, self.reference, protocol=TAGS.with_probe(self.probe))
         instruments.check(self.reward)
@@ -88,11 +91,6 @@ class Pricing:
         own = ((1.0, _OWN),) if environment else ()
         second = resolve_reference(reference, scorer) if "reference" in resolved.needs else None
         return cls(replace(resolved, terms=(*resolved.terms, *own)), resolve_scorer(scorer), second, probe)
-
-    @property
-    def only_closes(self) -> bool:
-        """Whether no term reads the belief in the state that an episode ends in, as a potential does not."""
-        return not self._gains.terms
 
     def measure(self, states: Sequence[State]) -> list[bool]:
         """Add to the episodes what is due of these states, those of an episode in their order, in one call to
@@ -117,6 +115,15 @@ class Pricing:
         earned |= self._closing.price(episode, turn)
         outcome = [term.name for _, term in self.reward.terms if term.outcome]
         return earned | dict.fromkeys(outcome, float(paid))
+
+
+def _paid_at_the_end(term: RewardTerm) -> RewardTerm:
+    """The term as it pays the last turn too, for the belief in the state behind it, if that was read."""
+
+    def counts(episode: Episode, turn: int) -> bool:
+        return turn not in episode.unread and (term.counts is None or term.counts(episode, turn))
+
+    return replace(term, last_turn=True, counts=counts)
 
 
 def _check(term: RewardTerm) -> None:
@@ -229,8 +236,8 @@ def information_gains(
             episode.note_unread(turn)
     return [
         [
-            math.nan if turn in episode.unread else sum(pricing.price(episode, turn).values())
-            for turn in range(1, len(episode.turns) + 1)
+            math.nan if turn in episode.unread and not counted else sum(pricing.price(episode, turn).values())
+            for turn, counted in enumerate(counted_turns(episode, pricing.reward), 1)
         ]
         for episode in episodes
     ]

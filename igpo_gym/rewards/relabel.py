@@ -33,7 +33,8 @@ class Priced:
 
     episode: Episode
     """A copy of the recorded episode, with all that it was priced by and without rewards. Its ``extra`` tells
-    the states that the scorer could not read (``unread``); turns that end in one have no gain."""
+    the states that the scorer could not read (``unread``); terms that ask a model leave turns out that end
+    in one."""
     rewards: dict[str, list[dict[str, float]]]
     """By reward, for each turn its weighted terms by name; their sum is the turn's reward. Empty where the
     scorer cannot read the prompt."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from igpo_gym.episode import EndReason, Episode
 from igpo_gym.rewards.functions import RewardFunction, finite
+from igpo_gym.rewards.gains import is_last
+from igpo_gym.rewards.interface import RewardTerm
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
     An outcome term may pay anywhere in the episode (a penalty for an invalid message, say): all that the
     outcome terms paid is summed. A gain is the sum of the turn's other terms. The last turn has one only if
     the reward has a term that declares that it pays there, and a turn that all of these terms leave out has
-    none, nor has one whose state the scorer could not read. An episode that has not ended, or was aborted,
-    has no last turn and no outcome; one that was aborted before it was priced (turns paid for nothing at all)
-    has no gain either.
+    none (:func:`counted_turns`): so the gains that exist and the outcome add up to what the turns were paid.
+    An episode that has not ended, or was aborted, has no last turn and no outcome; one that was aborted
+    before it was priced (turns paid for nothing at all) has no gain either.
 
     Raises ValueError for turns that were not priced, for terms that are not those of ``reward``, and for a
     value that is no finite number.
@@ -94,12 +96,19 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
 
 
 def counted_turns(episode: Episode, reward: RewardFunction) -> list[bool]:
-    """Of each turn, whether it has a gain: whether its state was read, and not all terms that pay gains leave
-    it out."""
-    filters = [term.counts for _, term in reward.terms if not term.outcome]
-    unread = episode.unread
+    """Of each turn, whether it has a gain: whether not all terms that pay gains leave it out."""
+    terms = [term for _, term in reward.terms if not term.outcome]
     return [
-        turn not in unread
-        and (not filters or any(counts is None or counts(episode, turn) for counts in filters))
+        not terms or any(_tells(term, episode, turn) for term in terms)
         for turn in range(1, len(episode.turns) + 1)
     ]
+
+
+def _tells(term: RewardTerm, episode: Episode, turn: int) -> bool:
+    """Whether a term says anything of a turn: it counts the turn, and does not ask a model about a state that
+    none could read. What a term pays on last turns, it pays whatever state the episode ends in."""
+    if term.counts is not None and not term.counts(episode, turn):
+        return False
+    if turn not in episode.unread or (term.last_turn and is_last(episode, turn)):
+        return True
+    return term.needs.isdisjoint({"scorer", "reference"})

@@ -176,3 +176,29 @@ def test_what_is_longer_than_the_scorer_reads_has_no_gain(engine: Engine) -> Non
     assert episode.extra["unread"] == [2]
     first, second = split(episode, at_end.reward).gains
     assert (first is None, second) == (False, None)
+
+
+UNREADABLE = ("f1 - 0.1*search-cost", "potential", "tips", "igpo - 0.01*search-cost", "ig-search(samples=2)")
+
+
+@settings(max_examples=60)
+@given(plans, st.sampled_from(UNREADABLE), st.integers(0, 400), st.sampled_from(get_args(When)))
+def test_all_that_is_paid_is_divided_though_the_scorer_reads_no_further(
+    plans: list[tuple[list[str], EndReason | None]], name: str, room: int, measure: When
+) -> None:
+    """What does not rest on a belief that nobody had reaches the trainer, whatever the scorer could read."""
+    longest = max(len(TAGS.prompt(question)[0].text) for question in QUESTIONS) + room
+    engine = dataclasses.replace(
+        whole_engine(BM25Index.build(PASSAGES), MentionScorer(longest), MentionScorer(longest)),
+        reward=resolve_reward(name),
+        measure=measure,
+    )
+    for plan in plans:
+        (episode,) = play(engine, [plan])
+        if measure == "end":
+            engine.price([episode])
+        divided = split(episode, engine.reward)
+        if episode.end is not EndReason.ABORTED:
+            assert divided.outcome is not None
+            total = sum(gain or 0.0 for gain in divided.gains) + divided.outcome
+            assert total == pytest.approx(episode.total_reward)

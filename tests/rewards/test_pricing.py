@@ -48,6 +48,10 @@ def test_a_turn_behind_what_the_scorer_reads_is_not_a_number() -> None:
     gains = information_gain(told, "Ada", MentionScorer(longest=60))
     assert gains[0] == pytest.approx(p(1) - p(0))
     assert np.isnan(gains[1:]).tolist() == [True, True]
+    # A potential is closed in a state that nobody read; of the turn before it nothing is known.
+    shaped = information_gain(told, "Ada", MentionScorer(longest=60), reward="shaping")
+    assert shaped[::2] == pytest.approx([p(1) - p(0), -p(1)])
+    assert np.isnan(shaped[1])
 
 
 @pytest.mark.parametrize(

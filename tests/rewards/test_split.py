@@ -6,7 +6,17 @@ from dataclasses import replace
 import pytest
 
 from igpo_gym.agents.training.estimators import Turns, resolve_estimator
-from igpo_gym.episode import Action, Answer, Episode, Invalid, ToolCall, ToolCalls, ToolResult
+from igpo_gym.episode import (
+    Action,
+    Answer,
+    Belief,
+    BeliefView,
+    Episode,
+    Invalid,
+    ToolCall,
+    ToolCalls,
+    ToolResult,
+)
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards import RewardFunction, RewardTerm, Split, resolve_reward, split
 from tests.rewards.played import SEARCH, play, prices
@@ -188,3 +198,33 @@ def test_an_answer_without_any_search_is_an_outcome() -> None:
     lucky, searched = paid(spec, RIGHT), paid(spec, SEARCH, RIGHT)
     unanswered = paid(spec, BAD, truncated=True)
     assert [each.outcome for each in splits(spec, lucky, searched, unanswered)] == [0.5, 1.0, 0.0]
+
+
+def test_terms_that_ask_no_model_tell_of_a_turn_that_none_could_read() -> None:
+    spec = "gain + f1 - 0.1*search-cost"
+    episode = paid(spec, SEARCH, SEARCH, RIGHT, beliefs=(0.1, 0.1, 0.1))
+    episode.note_unread(1)
+    assert split(episode, resolve_reward(spec)).gains == pytest.approx((-0.1, -0.1, 0.0))
+    of_beliefs = paid("igpo", SEARCH, SEARCH, RIGHT, beliefs=(0.1, 0.1, 0.3))
+    of_beliefs.note_unread(1)
+    assert split(of_beliefs, resolve_reward("igpo")).gains == (None, pytest.approx(0.2))
+
+
+def test_a_potential_is_closed_in_a_state_that_nobody_could_read() -> None:
+    episode = paid("potential", SEARCH, SEARCH, beliefs=(0.1, 0.4, 0.4), truncated=True)
+    episode.note_unread(2)
+    made = split(episode, resolve_reward("potential"))
+    assert made.gains == pytest.approx((0.3, -0.4))
+    assert sum(made.rewards) == pytest.approx(-0.1 - 2.0)
+
+
+def test_a_turn_that_none_could_read_is_paid_for_no_document_and_no_discount() -> None:
+    for spec in ("f1 + shaping(gamma=0.5)", "ig-search(samples=1)"):
+        reward = resolve_reward(spec)
+        episode = play(SEARCH, SEARCH, RIGHT, beliefs=(0.1, 0.4, 0.4))
+        tokens = [Belief((math.log(value),), ((math.log(value),),)) for value in (0.1, 0.4, 0.4)]
+        episode.beliefs, drawn = tokens, BeliefView(draw=0)
+        episode.views = [{drawn: belief} for belief in (tokens[0], tokens[0], tokens[0])]
+        episode.note_unread(2)
+        assert sum(reward.price(episode, 2).values()) == 0.0
+        assert sum(reward.price(episode, 1).values()) != 0.0

@@ -15,7 +15,6 @@ from igpo_gym.benchmark.credit.labels import Label
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.data.scores import scores
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Episode
 from igpo_gym.lm.policy import Policy
 from igpo_gym.progress import Track, untracked
 from igpo_gym.rewards import RewardFunction
@@ -123,12 +122,7 @@ class Pricer:
         priced = list(self._relabel(group, functions))
         if not all(each.rewards for each in priced):
             return {}
-        return {
-            function.name: [
-                _gains(function, each, own.episode) for each, own in zip(priced, group, strict=True)
-            ]
-            for function in functions
-        }
+        return {function.name: [_gains(function, each) for each in priced] for function in functions}
 
     def _relabel(self, trajectories: Trajectories, functions: Sequence[RewardFunction]) -> Iterator[Priced]:
         rules = replace(self.engine, rules=replace(self.engine.rules, max_turns=VALUE_TURNS))
@@ -155,11 +149,9 @@ class Pricer:
         return cost_of(self.scorer, partial(self.price, groups, [function]), turns)
 
 
-def _gains(function: RewardFunction, priced: Priced, played: Episode) -> list[float | None]:
+def _gains(function: RewardFunction, priced: Priced) -> list[float | None]:
     """What each turn is paid beside the outcome and the format penalty; None where it has no gain."""
-    # That a model could not read a state takes nothing from a variant that does not ask it.
-    asks = function.needs & {"scorer", "reference"}
-    counted = counted_turns(priced.episode if asks else played, function)
+    counted = counted_turns(priced.episode, function)
     paid = shaping(function, priced.rewards[function.name]).tolist()
     return [pay if there else None for pay, there in zip(paid, counted, strict=True)]
 

@@ -82,7 +82,7 @@ class PricedTurns:
                     episode.end = EndReason.CONTEXT_EXHAUSTED
                 elif play.last:
                     episode.end = end_of(episode.turns[-1])
-                if id(episode) in too_long and not (episode.done and self.pricing.only_closes):
+                if id(episode) in too_long:
                     episode.note_unread(len(episode.turns))
                 episode.rewards.append(self.pricing.price(episode, len(episode.turns), play.paid))
             return [sum(play.episode.rewards[-1].values()) for play in plays]
