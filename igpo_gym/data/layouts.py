@@ -1,9 +1,10 @@
-"""Which layout a file of questions has, found out by the fields of its first record."""
+"""Which layout a file of questions has, found out by the fields of its first record, and its name."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ class Layout:
     """Whether it stands in a table, CSV or with tabs; None: anywhere."""
     any_case: bool = False
     """Whether capitals in the names of its fields do not matter."""
+    word: str = ""
+    """Of a layout whose fields a file of one's own may have as well: the word that its name tells it by."""
     reader: str = "question"
     """The function of the module that reads a record."""
 
@@ -51,6 +54,15 @@ class Layout:
         if self.within and not any(isinstance(fields.get(name), dict) for name in self.within.split("|")):
             return False
         return there and (not self.alone or len(fields) == len(self.tells))
+
+    def named(self, path: Path) -> bool:
+        """Whether a file, or data set, of this name may have the layout: the name, or that of the folder, has
+        the word for it.
+
+        >>> [Layout("nq", "nq", (), word="nq").named(Path(name)) for name in ("NQ-open.jsonl", "mine.jsonl")]
+        [True, False]
+        """
+        return not self.word or self.word in re.findall("[a-z0-9]+", " ".join(path.parts[-2:]).lower())
 
     def question(self, row: Row, corpus: Corpus) -> Question | None:
         """What the layout makes of a record."""
@@ -79,9 +91,9 @@ LAYOUTS = (
     Layout("frames", "frames", ("Prompt", "Answer", "wiki_links")),
     Layout("webwalkerqa", "webwalkerqa", ("question|Question", "root_url|Root_Url", "info|Info")),
     Layout("flashrag", "flashrag", ("question", "golden_answers", "metadata")),
-    Layout("bamboogle", "bamboogle", ("Question", "Answer"), alone=True),
-    Layout("nq", "nq", ("question", "answer"), alone=True, table=False),
-    Layout("jsonl", "jsonl", ("question", "answers|golden_answers|answer"), table=False),
+    Layout("bamboogle", "bamboogle", ("Question", "Answer"), alone=True, word="bamboogle"),
+    Layout("nq", "nq", ("question", "answer"), alone=True, table=False, word="nq"),
+    Layout("jsonl", "jsonl", ("question", "answers|golden_answers|answer"), table=False, any_case=True),
     Layout("csv", "table", ("question", "answers|golden_answers|answer"), table=True, any_case=True),
 )
 """Every layout that is recognized, in the order in which they are tried."""
@@ -110,7 +122,7 @@ def layout_of(row: Row, path: Path) -> Layout:
     """The layout of a record. Raises DataError that says what was looked for and what is there."""
     fields = dict.fromkeys(row.columns) | dict(row.fields)
     for layout in LAYOUTS:
-        if layout.fits(fields, bool(row.columns)):
+        if layout.named(path) and layout.fits(fields, bool(row.columns)):
             return layout
     looked = "; ".join(f"{layout.name}: {', '.join(layout.tells)}" for layout in LAYOUTS)
     there = f"there is: {', '.join(map(str, fields)) or 'nothing':.200}"

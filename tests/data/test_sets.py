@@ -844,6 +844,56 @@ def test_a_table_of_ones_own_is_recognized_whatever_its_capitals(tmp_path: Path,
     assert resolve_questions(str(path)).name == f"csv:{path}"
 
 
+@pytest.mark.parametrize(
+    ("names", "answer"), [(("Question", "Answer"), "Danzig"), (("question", "answer"), ["Danzig"])]
+)
+@pytest.mark.parametrize("file", ["mine.jsonl", "quiz/bamboozled.json", "banquet.jsonl"])
+def test_a_question_and_its_answer_are_ones_own(
+    tmp_path: Path, file: str, names: tuple[str, str], answer: object
+) -> None:
+    """Bamboogle and NQ have no other fields either, and are recognized by the file's name."""
+    path = tmp_path / "data" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(lines(dict(zip(names, ("Where?", answer), strict=True))))
+    (found,) = resolve_questions(str(path)).questions
+    assert found == Question("1", "Where?", ("Danzig",), source=path.stem)
+    path.with_suffix(".csv").write_text(f"{','.join(names)}\nWhere?,Danzig\n")
+    (found,) = resolve_questions(str(path.with_suffix(".csv"))).questions
+    assert found == Question("2", "Where?", ("Danzig",), source=path.stem)
+
+
+@pytest.mark.parametrize(
+    ("file", "answer", "layout"),
+    [
+        ("Bamboogle Prerelease - Sheet1.csv", "Answer", "bamboogle"),
+        ("bamboogle/test.csv", "Answer", "bamboogle"),
+        ("NQ-open.dev.jsonl", "answer", "nq"),
+        ("nq_open/dev.jsonl", "answer", "nq"),
+    ],
+)
+def test_bamboogle_and_nq_are_recognized_by_a_word_of_their_name(
+    tmp_path: Path, file: str, answer: str, layout: str
+) -> None:
+    path = tmp_path / "data" / file
+    path.parent.mkdir(parents=True)
+    question = "Question" if answer == "Answer" else "question"
+    header = f"{question},{answer}\nWhere?,Danzig\n"
+    path.write_text(header if path.suffix == ".csv" else lines({question: "Where?", answer: ["Danzig"]}))
+    found = resolve_questions(str(path))
+    assert (found.name, found.questions[0].source) == (f"{layout}:{path}", layout)
+
+
+def test_a_field_of_the_right_name_goes_before_one_with_capitals(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    for record in (
+        {"Question": "Who?", "question": "Where?", "Answer": "Danzig"},
+        {"question": "Where?", "Question": "Who?", "Answer": "Danzig"},
+    ):
+        path.write_text(lines(record))
+        (found,) = resolve_questions(str(path)).questions
+        assert (found.text, found.answers) == ("Where?", ("Danzig",))
+
+
 @pytest.mark.parametrize("scheme", ["", "csv:", "nq:", "triviaqa:", "webwalkerqa:", "browsecomp:", "jsonl:"])
 @pytest.mark.parametrize(
     "text",

@@ -4,11 +4,13 @@
 answer for a list of one. Optional: ``id``, ``idx``, ``_id``, ``qid`` or ``question_id`` (the line number if
 absent), ``evidence`` (passage ids in the order of the hops), ``evidence_texts`` (for each what a passage has
 to say to be it), ``hops``, ``source`` (the file's name up to its first dot if absent), ``parts`` (the texts
-of an answer in parts, for the metrics that count them).
+of an answer in parts, for the metrics that count them). Capitals in the names of fields do not matter, where
+no field has the name without.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ def load_jsonl(path: str | Path) -> QuestionSet:
 
 def question(row: Row, corpus: Corpus, source: str = "") -> Question:
     """A record's question."""
+    # Of two names that differ by capitals the one without is the last.
+    named = sorted(row.fields.items(), key=lambda field: field[0].islower())
+    row = replace(row, fields={name.lower(): value for name, value in named})
     evidence, evidence_texts = _evidence(row)
     return Question(
         id=row.id("id", "idx", "_id", "qid", "question_id"),
