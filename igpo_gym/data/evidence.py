@@ -12,14 +12,15 @@ frozenset({'drum'})
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.episode import EvidenceMatch, Passage, Question
+from igpo_gym.episode import EvidenceMatch, Passage, Question, Turn
 from igpo_gym.errors import SpecError
-from igpo_gym.text import folded
+from igpo_gym.text import folded, neutralize
 
 _SAMPLE = 32
 """How many questions of each source are looked at to tell how evidence is matched."""
@@ -53,6 +54,39 @@ def found_evidence(question: Question, passages: Iterable[Passage]) -> frozenset
     if question.evidence_texts:
         return _found_texts(question, passages)
     return named_evidence(question, passages)
+
+
+def seen_evidence(question: Question, turns: Iterable[Turn]) -> frozenset[str]:
+    """Those of ``question.evidence`` that turns have found, and whose replies show what they have to say.
+
+    A reply may show a passage in part: cut at a limit, or a page of it.
+
+    >>> from igpo_gym.episode import Invalid, ToolResult
+    >>> question = Question("q", "Who?", ("Grass",), ("drum",), evidence_texts=("Grass wrote it.",))
+    >>> drum = Passage("drum", "The Tin Drum", "It is a novel. Grass wrote it.")
+    >>> turn = Turn("", Invalid(""), results=(ToolResult(passages=((drum,),)),), observation="It is a novel.")
+    >>> seen_evidence(question, [turn]), seen_evidence(question, [replace(turn, observation=drum.text)])
+    (frozenset(), frozenset({'drum'}))
+    """
+    if not question.evidence_texts:
+        return found_evidence(question, (passage for turn in turns for passage in turn.passages))
+    needed = dict(zip(question.evidence, question.evidence_texts, strict=True))
+    return frozenset(
+        each
+        for turn in turns
+        for each in _found_texts(question, turn.passages)
+        if _shows(turn.observation, needed[each])
+    )
+
+
+def _shows(reply: str, text: str) -> bool:
+    """Whether a reply holds a text, as it is or within JSON; white space does not matter."""
+    written = (text, json.dumps(text, ensure_ascii=False)[1:-1])
+    return any(_plain(each) in _plain(reply) for each in written)
+
+
+def _plain(text: str) -> str:
+    return " ".join(neutralize(text).split())
 
 
 def _found_texts(question: Question, passages: Sequence[Passage]) -> frozenset[str]:

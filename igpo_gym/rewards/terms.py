@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import igpo_gym.specs as specs
-from igpo_gym.data.evidence import found_evidence
+from igpo_gym.data.evidence import seen_evidence
 from igpo_gym.data.scores import JUDGE, Metric, judged, resolve_metric, score
 from igpo_gym.episode import BELIEF, Answer, EndReason, Episode, Invalid
 from igpo_gym.parameters import Parameter, defaults, make
@@ -90,9 +90,8 @@ def _evidence_recall(episode: Episode, turn: int) -> float:
     gold = set(episode.question.evidence)
     if not gold:
         raise ValueError(f"evidence-recall needs gold evidence; question {episode.question.id!r} names none")
-    before = [passage for played in episode.turns[: turn - 1] for passage in played.passages]
-    found = found_evidence(episode.question, episode.turns[turn - 1].passages)
-    return len(found - found_evidence(episode.question, before)) / len(gold)
+    found = seen_evidence(episode.question, [episode.turns[turn - 1]])
+    return len(found - seen_evidence(episode.question, episode.turns[: turn - 1])) / len(gold)
 
 
 def _redundancy(episode: Episode, turn: int) -> float:

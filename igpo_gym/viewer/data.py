@@ -10,7 +10,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.branches import compared, steps_of
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, resolve_estimator
-from igpo_gym.data.evidence import found_evidence
+from igpo_gym.data.evidence import found_evidence, seen_evidence
 from igpo_gym.data.protection import hidden
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import BELIEF, Action, Answer, BeliefView, Episode, Invalid, Question, Turn
@@ -155,7 +155,8 @@ def _key(run: int, episode: Episode, taken: set[str]) -> str:
 
 def _turn(episode: Episode, turn: Turn) -> dict[str, Any]:
     question = episode.question
-    golden = [each for each in turn.passages if found_evidence(question, [each])]
+    seen = seen_evidence(question, [turn])
+    golden = [each for each in turn.passages if found_evidence(question, [each]) & seen]
     answers = () if hidden(question) else question.answers
     told = next((each for each in turn.segments if each.author == "agent"), None)
     tokens = None

@@ -21,11 +21,14 @@ from igpo_gym.cli import app
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.evidence import found_evidence, match_evidence, normal_title
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.data.world.oracle import retrieved
 from igpo_gym.envs import SearchQAEnv
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Episode, Passage, Question
 from igpo_gym.errors import SpecError
+from igpo_gym.protocols import PROTOCOLS
 from igpo_gym.search.bm25 import BM25Index
+from igpo_gym.tools import search_call
 from tests.conftest import PASSAGES, QUESTIONS
 
 SHARED = Path(os.environ.get("IGPO_GYM_SHARED", Path(__file__).parents[2] / "../shared"))
@@ -196,3 +199,44 @@ def test_hotpotqa_over_its_own_paragraphs_under_other_ids(tmp_path: Path) -> Non
         recalls.append({e.question.id: [turn["evidence-recall"] for turn in e.rewards] for e in played})
     assert recalls[0] == recalls[1]
     assert sum(map(sum, recalls[0].values())) > 100
+
+
+DECIDES = 'Grass said: "I wrote <it> myself,\nin a café."'
+LONG = Passage("drum", "The Tin Drum", f"It is a novel. {'It goes on. ' * 20}{DECIDES}")
+SAYS = (replace(QUESTIONS[0], evidence_texts=(DECIDES,)),)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("limits", "cut"), [({}, 0), ({"max_passage_chars": 100}, 1), ({"max_reply_chars": 250}, 1)]
+)
+def test_what_was_cut_out_of_a_reply_was_not_found(protocol: str, limits: dict[str, int], cut: int) -> None:
+    env = SearchQAEnv(
+        questions=QuestionSet("says", SAYS, (LONG, *PASSAGES[1:])),
+        protocol=protocol,
+        scorer=None,
+        reward="evidence-recall",
+        top_k=1,
+        **limits,
+    )
+    env.reset(seed=0)
+    episode = env.unwrapped.episode
+    _, paid, *_ = env.step(env.engine.protocol.write(search_call("Tin Drum")))
+    assert (paid, bool(episode.turns[0].cut)) == (1.0 - cut, bool(cut))
+    assert retrieved(episode) == (frozenset() if cut else {"drum"})
+    assert label_turns(episode, env.engine.protocol)[0].known == 1 - cut
+
+
+def test_what_stands_on_another_page_was_not_found() -> None:
+    env = SearchQAEnv(
+        questions=QuestionSet("says", SAYS, (LONG, *PASSAGES[1:])),
+        tools="search + open#page_chars=200",
+        max_passage_chars=100,
+        repeat_passages=False,
+        scorer=None,
+        reward="evidence-recall",
+        top_k=1,
+    )
+    env.reset(seed=0)
+    turns = ("<search>Tin Drum</search>", "<search>Tin Drum</search>", "<open>The Tin Drum</open>")
+    assert [env.step(turn)[1] for turn in (*turns, '<open page="2">The Tin Drum</open>')] == [0, 0, 0, 1]

@@ -51,7 +51,7 @@ def test_a_document_of_which_a_part_was_shown_is_neither_found_nor_seen() -> Non
     episode.question = Question("1", "Where?", ("Pomerania",), evidence=("a",), evidence_texts=needed)
     part, whole = Passage("a", "Danzig", "A port."), Passage("a", "Danzig", "A port. It lies in Pomerania.")
     episode.turns[:] = [
-        replace(episode.turns[0], results=(ToolResult(passages=((passage,),)),))
+        replace(episode.turns[0], results=(ToolResult(passages=((passage,),)),), observation=passage.text)
         for passage in (part, whole, part)
     ]
     assert prices(TERMS["evidence-recall"], episode) == [0.0, 1.0, 0.0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from igpo_gym.data.evidence import found_evidence
+from igpo_gym.data.evidence import seen_evidence
 from igpo_gym.data.scores import scores
 from igpo_gym.episode import Episode, ToolCalls, Turn
 from igpo_gym.rewards.functions import as_paid
@@ -122,7 +122,7 @@ def counted_searches(episode: Episode) -> Iterator[tuple[int, Turn]]:
 def _gains(episode: Episode) -> Iterable[tuple[str, float]]:
     missing, paid = set(episode.question.evidence), as_paid(episode)
     for number, turn in counted_searches(episode):
-        found = missing & found_evidence(episode.question, turn.passages)
+        found = missing & seen_evidence(episode.question, [turn])
         missing -= found
         known = bool(episode.question.evidence) and episode.question.evidence_match != "none"
         kind = ("new evidence" if found else "no new evidence") if known else "unknown"

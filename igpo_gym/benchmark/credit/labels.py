@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from igpo_gym.data.evidence import found_evidence
+from igpo_gym.data.evidence import seen_evidence
 from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.data.world.oracle import judge_searches, known_hops
 from igpo_gym.episode import Answer, Episode, Invalid, Turn
@@ -62,7 +62,7 @@ def label_turns(episode: Episode, protocol: TextProtocol) -> list[TurnLabel]:
     labels = []
     for turn, verdict in zip(episode.turns, judge_searches(episode), strict=True):
         incomplete = known < len(question.evidence)
-        seen |= found_evidence(question, turn.passages)
+        seen |= seen_evidence(question, [turn])
         known = sum(known_hops(question, seen))
         label: Label
         if isinstance(turn.action, Answer):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal, TypeAlias
 
-from igpo_gym.data.evidence import found_evidence, named_evidence
+from igpo_gym.data.evidence import named_evidence, seen_evidence
 from igpo_gym.episode import Episode, Question, ToolCalls
 
 Usefulness: TypeAlias = Literal["useful", "redundant", "irrelevant"]
@@ -18,7 +18,7 @@ Usefulness: TypeAlias = Literal["useful", "redundant", "irrelevant"]
 
 def known_hops(question: Question, found: Collection[str]) -> tuple[bool, ...]:
     """For each hop, in order, whether its evidence is among ``found``: what :func:`retrieved` or
-    :func:`igpo_gym.data.evidence.found_evidence` gives."""
+    :func:`igpo_gym.data.evidence.seen_evidence` gives."""
     return tuple(evidence in found for evidence in question.evidence)
 
 
@@ -35,7 +35,7 @@ def judge_searches(episode: Episode) -> list[Usefulness | None]:
     verdicts: list[Usefulness | None] = []
     for turn in episode.turns:
         found = [(passage.id, passage.text) for passage in turn.passages]
-        evidence = found_evidence(episode.question, turn.passages)
+        evidence = seen_evidence(episode.question, [turn])
         documents = named_evidence(episode.question, turn.passages)
         if not isinstance(turn.action, ToolCalls):
             verdicts.append(None)
@@ -52,6 +52,5 @@ def judge_searches(episode: Episode) -> list[Usefulness | None]:
 
 
 def retrieved(episode: Episode) -> frozenset[str]:
-    """Those pieces of the question's evidence that an episode has found."""
-    passages = (passage for turn in episode.turns for passage in turn.passages)
-    return found_evidence(episode.question, passages)
+    """Those pieces of the question's evidence that an episode has found and seen."""
+    return seen_evidence(episode.question, episode.turns)
