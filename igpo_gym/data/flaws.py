@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from igpo_gym.errors import SpecError
 from igpo_gym.specs import Spec
-from igpo_gym.words import words
+from igpo_gym.words import STOP_WORDS, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Flaws:
 
     >>> bool(Flaws()), bool(Flaws(shown=2))
     (False, True)
-    >>> flaws = Flaws(miss=0.3)
-    >>> [flaws.misses(query) for query in ("Elbing", "the port of Elbing", "The port of elbing?  ")]
+    >>> flaws = Flaws(miss=0.5)
+    >>> [flaws.misses(query) for query in ("Elbing", "the port of Elbing", "Elbing: a port?")]
     [False, True, True]
     """
 
@@ -54,9 +54,9 @@ class Flaws:
         return {name: str(value) for name, value, usual in values if value != usual}
 
     def misses(self, query: str) -> bool:
-        """Whether this query misses: always the same for the same words, however they are spelled."""
-        # As the index reads them: what a search reads past, such as letter case and signs, undoes no miss.
-        said = " ".join(words(query))
+        """Whether this query misses: always the same for the same words, however they are put together."""
+        # As an index reads them: what a search reads past, such as stop words and signs, undoes no miss.
+        said = " ".join(sorted(set(words(query)) - STOP_WORDS))
         digest = hashlib.blake2b(f"{self.seed}/{said}".encode("utf-8", "surrogatepass"), digest_size=8)
         return int.from_bytes(digest.digest(), "big") < self.miss * 2**64
 

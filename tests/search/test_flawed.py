@@ -136,6 +136,18 @@ def test_what_the_index_reads_past_undoes_no_miss(unseen: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "other", ["the port of Danzig", "Danzig, of the port!", "port into Danzig", "Danzig Danzig port"]
+)
+def test_what_is_searched_for_alone_decides_a_miss(other: str) -> None:
+    """A query that brings the same in the same order misses with it: stop words find nothing."""
+    index = BM25Index.build(PASSAGES)
+    assert [p.id for p in index.search([other], 3)[0]] == [p.id for p in index.search(["port Danzig"], 3)[0]]
+    seeds = [Flaws(miss=0.5, seed=seed) for seed in range(50)]
+    assert [each.misses(other) for each in seeds] == [each.misses("port Danzig") for each in seeds]
+    assert [each.misses(f"{other} Thorn") for each in seeds] != [each.misses(other) for each in seeds]
+
+
 def test_a_spec_puts_flaws_around_any_search(tmp_path: Path) -> None:
     BM25Index.build(PASSAGES).save(tmp_path / "index")
     spec = flawed_spec(f"bm25:{tmp_path / 'index'}", Flaws(1, 1.0, 5))
