@@ -11,6 +11,7 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.playing import advance
 from igpo_gym.lm.policy import Policy
 from igpo_gym.rewards import RewardFunction
+from igpo_gym.rewards.functions import as_paid
 from igpo_gym.rewards.interface import State
 
 NOTHING = RewardFunction("nothing", ())
@@ -24,9 +25,9 @@ FIRST_ATTEMPT = 1_000_000
 class Completions:
     """The value of a state: the mean F1 of so many completions of the episode, in [0, 1] (an ``Instrument``).
 
-    An ended episode has nothing left to complete: its value is 0. Each completion is an attempt of its own at
-    the question (see ``FIRST_ATTEMPT``), so that a policy that draws by the attempt's number gives the same
-    values in every call.
+    An ended episode has nothing left to complete: its value is 0. One that was aborted could have gone on,
+    and is completed. Each completion is an attempt of its own at the question (see ``FIRST_ATTEMPT``), so
+    that a policy that draws by the attempt's number gives the same values in every call.
     """
 
     engine: Engine
@@ -50,7 +51,7 @@ class Completions:
 
     def measure(self, states: Sequence[State]) -> list[float]:
         """The value of each state. The episodes stay as they are."""
-        then = [episode.until(turn) for episode, turn in states]
+        then = [as_paid(episode.until(turn)) for episode, turn in states]
         running = [place for place, episode in enumerate(then) if not episode.done]
         copies = [
             replace(then[place].fork(), attempt=FIRST_ATTEMPT + number)

@@ -29,7 +29,7 @@ MESSAGES = (
     "<answer>Danzig</answer>",
     "<answer>no</answer>",
 )
-REWARD = resolve_reward("ig-search(samples=2) + tips(form=paper) + watermark + value-gain(completions=1)")
+REWARD = resolve_reward("ig-search(samples=2) + tips(form=paper) + watermark + value-gain(completions=2)")
 ENDS = (None, EndReason.CONTEXT_EXHAUSTED, EndReason.TURNS_EXHAUSTED, EndReason.ABORTED)
 
 
