@@ -132,7 +132,7 @@ def _gain(name: str, value: Price, view: BeliefView, tools: str, every: int, sym
     counted = _Counted(frozenset(tool.strip() for tool in tools.split("+") if tool.strip()), every)
     return RewardTerm(
         name,
-        unless_last(counted.change(value)),
+        unless_last(_where_read(counted.change(value))),
         (view,),
         counts=None if counted.all else counted,
         tools=counted.tools,

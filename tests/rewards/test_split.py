@@ -218,13 +218,13 @@ def test_a_potential_is_closed_in_a_state_that_nobody_could_read() -> None:
     assert sum(made.rewards) == pytest.approx(-0.1 - 2.0)
 
 
-def test_a_turn_that_none_could_read_is_paid_for_no_document_and_no_discount() -> None:
-    for spec in ("f1 + shaping(gamma=0.5)", "ig-search(samples=1)"):
-        reward = resolve_reward(spec)
-        episode = play(SEARCH, SEARCH, RIGHT, beliefs=(0.1, 0.4, 0.4))
-        tokens = [Belief((math.log(value),), ((math.log(value),),)) for value in (0.1, 0.4, 0.4)]
-        episode.beliefs, drawn = tokens, BeliefView(draw=0)
-        episode.views = [{drawn: belief} for belief in (tokens[0], tokens[0], tokens[0])]
-        episode.note_unread(2)
-        assert sum(reward.price(episode, 2).values()) == 0.0
-        assert sum(reward.price(episode, 1).values()) != 0.0
+@pytest.mark.parametrize("spec", ["f1 + shaping(gamma=0.5)", "ig-search(samples=1)", "gain(every=2) + f1"])
+def test_a_turn_that_none_could_read_is_paid_nothing_for_it(spec: str) -> None:
+    """Neither the discount of a potential, nor other documents, nor what came before it."""
+    reward, episode = resolve_reward(spec), play(SEARCH, SEARCH, RIGHT)
+    before, after = (Belief((math.log(value),), ((math.log(value),),)) for value in (0.1, 0.4))
+    episode.beliefs = [before, after, after]
+    episode.views = [{BeliefView(draw=0): before}] * 3
+    assert sum(reward.price(episode, 2).values()) != 0.0
+    episode.note_unread(2)
+    assert sum(reward.price(episode, 2).values()) == 0.0
