@@ -102,7 +102,8 @@ def record(
         for episode in progress(played, "episodes", remaining):
             meter.saw(episode)
             ended += 1
-            if not episode.turns:  # aborted before its first turn, of which it was told
+            if not episode.turns:  # aborted before its first turn, of which it was told: it has no branches
+                ended += branching.count if branching else 0
                 continue
             file.write(episode)
             turns += len(episode.turns)

@@ -167,3 +167,18 @@ def test_a_budget_that_cannot_be_read_ends_the_command_before_it_begins(budget: 
     assert code == 2
     assert 'write it like "hours=2, tokens=5e6"' in text
     assert not (tmp_path / "a").exists()
+
+
+def test_a_question_that_nobody_can_read_leaves_nothing_to_be_done(tmp_path: Path) -> None:
+    """Its episodes are aborted, and have no branches: without this no start would ever be the last."""
+    asked = [{"id": "short", "question": "Where is Danzig?"}, {"id": "long", "question": "word " * 6000}]
+    questions, corpus = tmp_path / "questions.jsonl", tmp_path / "corpus.jsonl"
+    questions.write_text("".join(json.dumps({**each, "answers": ["Poland"]}) + "\n" for each in asked))
+    corpus.write_text(json.dumps({"id": "1", "title": "Danzig", "text": "It is in Poland."}) + "\n")
+    arguments = (
+        *("rollout", "--agent", "nano", "--questions", f"jsonl:{questions}", "--search", f"bm25:{corpus}"),
+        *("--max-turns", "1", "--max-tokens", "8", "--batch-size", "1", "--branch", "even:1"),
+    )
+    out = tmp_path / "out.jsonl"
+    assert in_pieces("hours=1e-9", *arguments, "--out", str(out)) <= 2
+    assert [line["question"]["id"] for line in lines(out)] == ["short"] * 2
