@@ -204,7 +204,7 @@ class _Service(Generic[A, B]):
                 raise RuntimeError(f"{len(answers)} answers to {len(asked)} questions")
         except BaseException as error:  # whatever it is, nobody may wait for ever
             if len(batch) == 1:
-                batch[0].promise.set_exception(_told(error))
+                batch[0].promise.set_exception(_as_held(error))
             else:
                 for order in batch:
                     self._fulfil([order])
@@ -227,7 +227,7 @@ class _Service(Generic[A, B]):
                 order.promise.set_exception(self.closed())
 
 
-def _told(error: BaseException) -> BaseException:
+def _as_held(error: BaseException) -> BaseException:
     """The error as a promise can hold it: asyncio lets whoever awaits a StopIteration wait for ever."""
     if not isinstance(error, StopIteration):
         return error

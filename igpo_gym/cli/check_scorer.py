@@ -97,7 +97,7 @@ def _tell(found: FitResult, model: str, questions: str) -> None:
         )
     console.print(claims)
     beside = Table("also measured", "", "95% interval", "questions")
-    for key, what in _TOLD.items():
+    for key, what in _BESIDE.items():
         beside.add_row(what, *in_cells(found.measures[key], 3))
     for name, gained in found.scripts.items():
         beside.add_row(f"gain, answers in {name}", *in_cells(gained, 3))
@@ -111,7 +111,7 @@ def _tell(found: FitResult, model: str, questions: str) -> None:
     plainly(_sentence(found))
 
 
-_TOLD = {
+_BESIDE = {
     "foreign_gain": "gain of foreign evidence",
     "beats_string": "gold evidence beats the answer's string",
     "wordings_2": "gain in a third wording, rank correlation",

@@ -246,11 +246,11 @@ def explained() -> Iterator[None]:
 
 def tell_mistake(mistake: Exception) -> None:
     """Print what a mistake says, as an error."""
-    text = escape(without_credentials(_told(mistake)))
+    text = escape(without_credentials(_words_of(mistake)))
     Terminal(stderr=True).print(f"[bold red]error[/bold red] {text}", soft_wrap=True)
 
 
-def _told(mistake: Exception) -> str:
+def _words_of(mistake: Exception) -> str:
     """What a mistake says; of what the system refuses, why, and the name of the file if it is one."""
     if isinstance(mistake, OSError) and mistake.strerror:
         named = "" if mistake.filename is None else f"{mistake.filename}: "

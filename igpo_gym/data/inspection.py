@@ -143,11 +143,13 @@ def _unprintable(text: str) -> bool:
 
 
 def _example(question: Question) -> Example:
-    def told(texts: Iterable[str]) -> tuple[str, ...]:
+    def all_shown(texts: Iterable[str]) -> tuple[str, ...]:
         return tuple(shown(question, text) for text in texts)
 
     text = shown(question, question.text)
-    return Example(question.id, text, told(question.answers), question.hops, told(question.evidence))
+    return Example(
+        question.id, text, all_shown(question.answers), question.hops, all_shown(question.evidence)
+    )
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:

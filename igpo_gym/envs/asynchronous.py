@@ -164,16 +164,16 @@ class AsyncSearchQA:
         """
         self._check_free()
         episode, place = self._env.opened(seed, options)
-        told = await self._told(Ask(episode, begins=True))
+        settled = await self._settled(Ask(episode, begins=True))
         self._env.install(episode, place, seed)
-        return episode.prompt_text, self._env.tell(episode, told.facts)
+        return episode.prompt_text, self._env.tell(episode, settled.facts)
 
     async def step(self, action: str | Message) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play one message, as :meth:`SearchQAEnv.step` does."""
         self._check_free()
         episode = self._env.running()
-        told = await self._told(Ask(episode, action))
-        return self._env.stepped(episode, told.reward, told.facts)
+        settled = await self._settled(Ask(episode, action))
+        return self._env.stepped(episode, settled.reward, settled.facts)
 
     def close(self) -> None:
         """End the thread, for all environments that share it. Safe to call again."""
@@ -191,7 +191,7 @@ class AsyncSearchQA:
         if self._busy:
             raise RuntimeError("await the last reset or step of this environment before the next")
 
-    async def _told(self, asked: Ask) -> Settled:
+    async def _settled(self, asked: Ask) -> Settled:
         promise = self._steps.place([asked])
         self._busy = True
         try:

@@ -188,7 +188,7 @@ class Framing:
         last: int | None = None
         for segment in segments:
             sampled = self.sampled(segment)
-            text = self._told(segment, begins=segment.role != role) if sampled is None else ""
+            text = self._as_read(segment, begins=segment.role != role) if sampled is None else ""
             seam = Seam(())
             if segment.role != role:
                 seam = self._seam(role, segment.role, text if segment.author == "environment" else None)
@@ -199,7 +199,7 @@ class Framing:
             own = self.text_ids(seam.lead + text) if sampled is None else sampled
             yield seam.ids[twice:], own
 
-    def _told(self, segment: Segment, begins: bool) -> str:
+    def _as_read(self, segment: Segment, begins: bool) -> str:
         """The text of a segment as it is read. The environment's cannot spell what parts messages; the
         agent's does not open the thought that the template has opened, if it ``begins`` a message."""
         text = segment.text

@@ -40,7 +40,7 @@ def attend_packed(model: PreTrainedModel) -> None:
         mlp = getattr(layer, "mlp", None)
         if any(map(_is_last, layer.children())) and mlp is not None and _works_by_token(mlp, model):
             where = _WhereRead()
-            layer.register_forward_pre_hook(where.told, with_kwargs=True)
+            layer.register_forward_pre_hook(where.begins, with_kwargs=True)
             mlp.register_forward_pre_hook(where.before)
             mlp.register_forward_hook(where.after)
 
@@ -56,7 +56,7 @@ class _WhereRead:
         self.rows: Tensor | None = None
         self.tokens = 0
 
-    def told(self, layer: torch.nn.Module, arguments: object, named: dict[str, Any]) -> None:
+    def begins(self, layer: torch.nn.Module, arguments: object, named: dict[str, Any]) -> None:
         """The layer begins: which tokens are wanted."""
         packing = named.get("packing")
         self.rows = None if packing is None else packing.wanted

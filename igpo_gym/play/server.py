@@ -28,7 +28,7 @@ HOST = "127.0.0.1"
 MAX_BYTES = 64 << 10
 """How long a request may be."""
 
-_TOLD = (ValueError, ImportError, OSError, AccessError, ReplayError, ScoringError, SamplingError)
+_CURABLE = (ValueError, ImportError, OSError, AccessError, ReplayError, ScoringError, SamplingError)
 """What a step may raise that a person can do something about."""
 
 _HEADERS = {
@@ -71,7 +71,7 @@ def make_app(episodes: Episodes, port: int, agent: str = "") -> FastAPI:
 
     async def made(call: Callable[[], T]) -> T:
         result: T
-        (result,) = await _told(asyncio.wrap_future(calls.place([call])))
+        (result,) = await _or_refused(asyncio.wrap_future(calls.place([call])))
         return result
 
     async def page() -> Response:
@@ -122,7 +122,7 @@ def _page(episodes: Episodes, agent: str) -> str:
     return document("igpo-gym play", script, style, as_json(facts), live=True)
 
 
-async def _told(step: Awaitable[T]) -> T:
+async def _or_refused(step: Awaitable[T]) -> T:
     """What a step gives; its failure in one line."""
     try:
         return await step
@@ -130,7 +130,7 @@ async def _told(step: Awaitable[T]) -> T:
         raise
     except PlayedError as problem:
         raise Refused(409, str(problem)) from None
-    except _TOLD as problem:
+    except _CURABLE as problem:
         line = " ".join(printable(without_credentials(str(problem))).split())
         raise Refused(502, line or type(problem).__name__) from None
     except Exception:  # a mistake in a tool or a term must not take the other episodes down

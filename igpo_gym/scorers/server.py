@@ -223,7 +223,7 @@ def make_app(
         answers[response.status_code] += 1
         return response
 
-    async def told(request: Request) -> dict[str, Any]:
+    async def scored(request: Request) -> dict[str, Any]:
         nonlocal beliefs, waiting
         asked, version = _read(await read_object(request, limits.max_bytes), limits)
         if waiting >= limits.waiting:
@@ -253,7 +253,7 @@ def make_app(
 
     async def post_beliefs(request: Request) -> Response:
         """For each transcript the log-probabilities of its answers' tokens, and the weights' version."""
-        return await answered(lambda: told(request))
+        return await answered(lambda: scored(request))
 
     async def post_weights(request: Request) -> Response:
         """Take the weights of a folder below the folder of weights; answers with their version."""

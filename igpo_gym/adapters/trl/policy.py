@@ -158,10 +158,10 @@ class ColocatedScorer:
         asked = [{"prompt_token_ids": list(prompt.ids)} for prompt in prompts]
         with awake(self._generation):
             answers = self._generation.llm.generate(asked, sampling_params=params, use_tqdm=False)
-        return [_told(answer, prompt) for answer, prompt in zip(answers, prompts, strict=True)]
+        return [_log_probs_of(answer, prompt) for answer, prompt in zip(answers, prompts, strict=True)]
 
 
-def _told(answer: Any, prompt: Prompt) -> list[float]:
+def _log_probs_of(answer: Any, prompt: Prompt) -> list[float]:
     """The log-probabilities of the tokens that are asked about."""
     if tuple(answer.prompt_token_ids) != prompt.ids or len(answer.prompt_logprobs or ()) != len(prompt.ids):
         raise ScoringError("vLLM answered about other tokens than those that it was asked about")

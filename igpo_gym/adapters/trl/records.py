@@ -40,10 +40,10 @@ class Records:
         with RolloutFile(path, settings, reward=engine.reward) as file:
             for episode in episodes:
                 if episode.turns:
-                    file.write(replace(episode, turns=list(map(_told, episode.turns))))
+                    file.write(replace(episode, turns=list(map(_without_unknown, episode.turns))))
 
 
-def _told(turn: Turn) -> Turn:
+def _without_unknown(turn: Turn) -> Turn:
     """The turn without log-probabilities that the engine did not tell: JSON has no nan."""
     return replace(
         turn,

@@ -118,13 +118,15 @@ def single_turns(chosen: Chosen, form: str, tokens: Tokens | None) -> Iterator[S
                 f"{chosen.place}: turn {number} goes on with the message that the turn before it began, so "
                 f"that {form} would train on both: give --tokenizer MODEL, the model that is trained"
             )
-        prompt, completion, same, apart = _told(episode, past, said, turn.segments[place + 1 :], tokens)
+        prompt, completion, same, apart = _prompt_and_completion(
+            episode, past, said, turn.segments[place + 1 :], tokens
+        )
         key = (chosen.group, *((each.author, each.role, each.text) for each in past))
         label = {**named(chosen), "turn": number}
         yield SingleTurn(key, prompt, completion, advantages[number - 1], same, apart, label)
 
 
-def _told(
+def _prompt_and_completion(
     episode: Episode, past: Sequence[Segment], said: Segment, after: Sequence[Segment], tokens: Tokens | None
 ) -> tuple[Any, Any, bool, bool]:
     if tokens is None:

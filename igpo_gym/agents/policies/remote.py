@@ -178,7 +178,7 @@ class RemotePolicy:
                     piece and text.endswith(self._protocol.stops) and choice.get("finish_reason") == "stop"
                 )
                 if ended or not within or len(self._framing.text_ids(text)) >= room:
-                    return self._told(text, choice, thinking)
+                    return self._with_cut(text, choice, thinking)
                 continue
             ids, log_probs = ids + sampled[0], log_probs + sampled[1]
             stopped = any(choice.get(key) in self._protocol.stops for key in STOPPED_BY)
@@ -205,9 +205,9 @@ class RemotePolicy:
         text = "" if content is None else _text(content)
         before, closing, _ = text.partition(THOUGHT)
         thinking = bool(closing) and THINK not in before  # the template opened the thought
-        return self._told(self._closed(text, choice, thinking), choice, thinking)
+        return self._with_cut(self._closed(text, choice, thinking), choice, thinking)
 
-    def _told(self, text: str, choice: Mapping[str, Any], thinking: bool) -> Message | str:
+    def _with_cut(self, text: str, choice: Mapping[str, Any], thinking: bool) -> Message | str:
         """A text without ids; where the limit of tokens ended it before its action was complete, that too."""
         if choice.get("finish_reason") != "length" or self._protocol.end(text, thinking) is not None:
             return text

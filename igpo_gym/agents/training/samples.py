@@ -27,7 +27,7 @@ KEPT = 32
 FILES = 10
 """Of how many validations: the first and the latest."""
 
-_TOLD = ("max_turns", "protocol", "questions", "scorer", "search", "seed", "tools", "top_k")
+_SHOWN = ("max_turns", "protocol", "questions", "scorer", "search", "seed", "tools", "top_k")
 
 
 def keep_samples(
@@ -56,7 +56,7 @@ def keep_samples(
                 sample, reward = priced, gain
         except ScoringError as problem:
             logger.warning("the samples of the validation have no beliefs: %s", problem)
-    told = {name: value for name, value in shown(settings).items() if name in _TOLD}
+    told = {name: value for name, value in shown(settings).items() if name in _SHOWN}
     told |= {"agent": f"{settings.model}, update {update}", "reward": reward.name, "update": update}
     if settings.validation is not None:
         told["questions"] = shown(settings)["validation"]

@@ -146,22 +146,24 @@ def findings(result: CreditResult) -> list[str]:
             continue
         measure, estimates = result.measure(key), result.estimates[key]
         if not (best := best_of(result, measure)):
-            parts = [_told(name, result, measure) for name in known if name in estimates]
+            parts = [_with_estimate(name, result, measure) for name in known if name in estimates]
             said.append(f"{'; '.join([f'{measure.title}: no variant is shown to be better', *parts])}.")
             continue
         sign = -1 if measure.better == "high" else 1
         first, *equals = sorted(
             (name for name in result.plays if name in best), key=lambda name: sign * estimates[name].value
         )
-        parts = [f"{measure.title}: {_told(first, result, measure)}"]
+        parts = [f"{measure.title}: {_with_estimate(first, result, measure)}"]
         if equals:
             parts.append(f"not shown to be worse: {', '.join(equals)}")
-        parts += [_told(name, result, measure) for name in known if name in estimates and name != first]
+        parts += [
+            _with_estimate(name, result, measure) for name in known if name in estimates and name != first
+        ]
         said.append(f"{'; '.join(parts)}.")
     return said
 
 
-def _told(name: str, result: CreditResult, measure: CreditMeasure) -> str:
+def _with_estimate(name: str, result: CreditResult, measure: CreditMeasure) -> str:
     return f"{name} {estimate_text(result.estimates[measure.key][name], measure.unit)}"
 
 

@@ -167,7 +167,7 @@ def prepared(
     value = [resolve_reward(f"value-gain(completions={size.completions})")] if policy else []
     judge = replace(pricer, policy=policy and policy(seed + 1))  # no variant is judged by its own luck
     settings = {
-        **{name: _told(value) for name, value in shown(config).items() if name not in NOT_CONFIGURED},
+        **{name: _in_report(value) for name, value in shown(config).items() if name not in NOT_CONFIGURED},
         "questions": question_set.name,
         "seed": seed,
         "yardstick": "none" if policy is None else "the policy's completions",
@@ -183,7 +183,7 @@ def prepared(
     )
 
 
-def _told(value: Any) -> Any:
+def _in_report(value: Any) -> Any:
     """A setting for reports: an object by its name, or by that of its class."""
     if value is None or isinstance(value, str | int | float):
         return value

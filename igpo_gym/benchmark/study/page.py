@@ -59,10 +59,10 @@ def study_page(runs: Sequence[StudyRun], credit: Mapping[str, Mapping[str, float
             ),
         ]
     sections.append(_credit_section(credit, runs))
-    sections.append(Section("Tuning", (_told_tuning(runs),), tables=(tuning_table(runs),)))
+    sections.append(Section("Tuning", (_tuning_sentence(runs),), tables=(tuning_table(runs),)))
     sections.append(Section("All runs", tables=(run_table(runs),)))
     return Page(
-        "Does information gain train better agents?", LEAD, tuple(_told(runs, found)), tuple(sections)
+        "Does information gain train better agents?", LEAD, tuple(_headlines(runs, found)), tuple(sections)
     )
 
 
@@ -86,7 +86,7 @@ _HACKING = (
 )
 
 
-def _told(runs: Sequence[StudyRun], found: Sequence[Finding]) -> Iterator[str]:
+def _headlines(runs: Sequence[StudyRun], found: Sequence[Finding]) -> Iterator[str]:
     known = tuned(runs)
     planned = list(rows(known))
     there = {run.hash for run in runs}
@@ -233,7 +233,7 @@ def tuning_table(runs: Sequence[StudyRun]) -> Table:
     return Table(("arm", "learning rate", "seeds", "F1 at the end"), rows_)
 
 
-def _told_tuning(runs: Sequence[StudyRun]) -> str:
+def _tuning_sentence(runs: Sequence[StudyRun]) -> str:
     known: Tuned | None = tuned(runs)
     if known is None:
         return "Part 1 is not whole: no learning rate is chosen."

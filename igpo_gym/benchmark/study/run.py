@@ -260,10 +260,10 @@ def again(
 def equal_curves(ours: StudyRun, theirs: StudyRun) -> bool:
     """Whether two runs came to the same at every validation, time apart."""
 
-    def told(run: StudyRun) -> list[Metrics]:
+    def without_seconds(run: StudyRun) -> list[Metrics]:
         return [{name: x for name, x in point.items() if name != "seconds"} for point in run.outcome.curve]
 
-    return told(ours) == told(theirs)
+    return without_seconds(ours) == without_seconds(theirs)
 
 
 def core_hours(study: Study) -> list[tuple[str, int, int, float]]:

@@ -137,10 +137,10 @@ def _run_training(
     missing = [(variant, chosen) for variant, chosen in plan if (variant, chosen.seed) not in done]
     plans = {Job(_folder(out, variant, chosen), chosen): variant for variant, chosen in missing}
 
-    def told(job: Job, metrics: Metrics) -> None:
+    def report_job(job: Job, metrics: Metrics) -> None:
         report(plans[job], job.settings.seed, metrics)
 
-    for job in trained(list(plans), told, jobs, meter=meter):
+    for job in trained(list(plans), report_job, jobs, meter=meter):
         variant, chosen = plans[job], job.settings
         outcome = summarized(variant, chosen, read_log(job.folder / "log.jsonl"))
         append_line(path, {"settings": shared(settings) | now, **asdict(outcome)})
@@ -179,8 +179,8 @@ def trained(
     if jobs == 1:
         with _threads(threads):
             for job in runs:
-                told_here = partial(_count, job, report=report, meter=meter)
-                if _train(job, told_here, lambda: meter.over):
+                count_here = partial(_count, job, report=report, meter=meter)
+                if _train(job, count_here, lambda: meter.over):
                     yield job
         return
     context = get_context("spawn")  # a fork would share the threads of a parent that has used torch
@@ -189,17 +189,17 @@ def trained(
         context.Manager() as manager,
         ProcessPoolExecutor(jobs, context, initializer=_use_threads, initargs=(threads,)) as pool,
     ):
-        told, over = manager.Queue(), manager.Event()
-        listener = Thread(target=_pass_on, args=(told, report, meter, over))
+        updates, over = manager.Queue(), manager.Event()
+        listener = Thread(target=_pass_on, args=(updates, report, meter, over))
         listener.start()
         try:
-            futures = {pool.submit(_train_telling, job, told, over): job for job in runs}
+            futures = {pool.submit(_train_telling, job, updates, over): job for job in runs}
             for future in as_completed(futures):
                 if future.result():
                     yield futures[future]
         finally:
             pool.shutdown(cancel_futures=True)
-            told.put(None)
+            updates.put(None)
             listener.join()
 
 
@@ -220,7 +220,7 @@ def _train(job: Job, report: Counted, stop: Callable[[], bool]) -> bool:
         return False
     began, own, before = time.process_time(), Meter(), Spent()
 
-    def told(metrics: Metrics) -> None:
+    def report_update(metrics: Metrics) -> None:
         nonlocal began, before
         now = replace(own.spent, seconds=0.0)
         report(metrics, now - before)
@@ -231,15 +231,15 @@ def _train(job: Job, report: Counted, stop: Callable[[], bool]) -> bool:
         before, began = now, time.process_time()
 
     try:
-        train(*job, told, stop=stop, meter=own)
+        train(*job, report_update, stop=stop, meter=own)
     except LearningError as problem:
         logger.warning("%s cannot go on, and counts with 0 from here: %s", job.folder, problem)
         return True
     return bool(read_log(job.folder / "log.jsonl")[-1]["update"] == job.settings.updates)
 
 
-def _train_telling(job: Job, told: Queue[Any], over: Event) -> bool:
-    return _train(job, lambda metrics, spent: told.put((job, metrics, spent)), over.is_set)
+def _train_telling(job: Job, updates: Queue[Any], over: Event) -> bool:
+    return _train(job, lambda metrics, spent: updates.put((job, metrics, spent)), over.is_set)
 
 
 def cpu_seconds(folder: Path) -> tuple[float, float]:
@@ -257,8 +257,8 @@ CPU = "cpu.jsonl"
 """The file of a run's folder with the core seconds of each update, and whether it was validated."""
 
 
-def _pass_on(told: Queue[Any], report: OnUpdate, meter: Meter, over: Event) -> None:
-    for job, metrics, spent in iter(told.get, None):
+def _pass_on(updates: Queue[Any], report: OnUpdate, meter: Meter, over: Event) -> None:
+    for job, metrics, spent in iter(updates.get, None):
         _count(job, metrics, spent, report, meter)
         if meter.over:
             over.set()

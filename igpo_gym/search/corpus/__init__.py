@@ -59,10 +59,10 @@ def located(*paths: str | Path, skip_empty: bool = False) -> Iterator[None]:
     except DuplicateIdError as found:
         if STDIN in map(str, paths):
             raise DataError("standard input", str(found)) from None
-        raise _told(paths, skip_empty, found) from None
+        raise _with_places(paths, skip_empty, found) from None
 
 
-def _told(paths: tuple[str | Path, ...], skip_empty: bool, found: DuplicateIdError) -> Exception:
+def _with_places(paths: tuple[str | Path, ...], skip_empty: bool, found: DuplicateIdError) -> Exception:
     """The same error with the places of both passages."""
     first = ""
     for number, (path, row, _) in enumerate(_placed(paths, skip_empty, lambda line: None)):

@@ -37,11 +37,11 @@ def samples(path: Path) -> Iterator[Row]:
         raise
     except Exception as problem:  # the library raises what it meets
         raise DataError(
-            path, f"not a whole log of Inspect after sample {number}: {_told(problem):.200}"
+            path, f"not a whole log of Inspect after sample {number}: {_reason(problem):.200}"
         ) from None
 
 
-def _told(problem: Exception) -> str:
+def _reason(problem: Exception) -> str:
     """What the library raised. Of pydantic's errors the fields and what they should be: its own text shows
     their values, which may be gold answers."""
     if not callable(errors := getattr(problem, "errors", None)):

@@ -33,10 +33,10 @@ def noise(of: str = "grpo") -> Estimator:
     def advantages(turns: Turns, gamma: float, seed: Seed = (0, 0)) -> Floats:
         return base(turns, gamma) + accumulated(turns, noise_of(turns, seed), gamma)
 
-    def told(turns: Turns) -> Mapping[str, float]:
+    def share(turns: Turns) -> Mapping[str, float]:
         return {"noisy_episodes": float(_equal_outcomes(turns).mean())}
 
-    return replace(base, name="noise", function=advantages, draws=True, tells=told, curriculum=False)
+    return replace(base, name="noise", function=advantages, draws=True, tells=share, curriculum=False)
 
 
 def permuted(of: str = "igpo-separate") -> Estimator:
@@ -56,10 +56,10 @@ def permuted(of: str = "igpo-separate") -> Estimator:
     def advantages(turns: Turns, gamma: float, seed: Seed = (0, 0)) -> Floats:
         return base(replace(turns, gains=moved_gains(turns, seed)), gamma)
 
-    def told(turns: Turns) -> Mapping[str, float]:
+    def share(turns: Turns) -> Mapping[str, float]:
         return {"unmoved_episodes": float(np.mean([len(places) < 2 for places in _gains_of(turns)]))}
 
-    return replace(base, name="permuted", function=advantages, draws=True, tells=told, curriculum=False)
+    return replace(base, name="permuted", function=advantages, draws=True, tells=share, curriculum=False)
 
 
 def last_gain(of: str = "igpo-separate") -> Estimator:
