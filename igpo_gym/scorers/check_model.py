@@ -229,6 +229,7 @@ def _open_thoughts(framing: Framing, request: BeliefRequest) -> int:
     return before[before.rfind(THOUGHT) + 1 :].count(THINK)
 
 
-def _listed(texts: Sequence[str], most: int = 6) -> str:
+def _listed(texts: Sequence[str]) -> str:
+    most = 6
     shown = " ".join(texts[:most])
     return f"{shown} and {len(texts) - most} more" if len(texts) > most else shown

@@ -41,12 +41,12 @@ MOST_TOKENS = 4096
 """How long a transcript is sent to try the end of a server's context: longer ones cost too much."""
 
 
-def requests_of(scorer: RemoteScorer, seed: int = 0) -> list[BeliefRequest]:
+def requests_of(scorer: RemoteScorer) -> list[BeliefRequest]:
     """Requests before the first and after every turn of some episodes, as long as the server reads them.
 
     Documents have one to sixteen sentences, so that prompts of very unequal lengths share beginnings.
     """
-    draw = random.Random(seed)
+    draw = random.Random(0)
     requests = []
     for text, answers in QUESTIONS:
         segments = TAGS.prompt(Question(text, text, answers))

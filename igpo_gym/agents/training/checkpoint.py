@@ -37,8 +37,8 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         raise
 
 
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The state that :func:`write_checkpoint` wrote, with its tensors on ``device``.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state that :func:`write_checkpoint` wrote, with its tensors on the CPU.
 
     Raises DataError for a damaged file, and for one that holds more than tensors and plain values: no code
     of a file runs. ``torch.load`` itself compares no checksum, and of some damaged archives it returns memory
@@ -56,7 +56,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if not whole:
         raise DataError(path, f"the checkpoint is damaged; {_CURE}")
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         problem = (
             "the checkpoint holds what is neither a tensor nor a plain value, so it is not of this package"

@@ -73,13 +73,13 @@ def of_arm(scores: FloatArray, figure: Figure = average) -> Estimate:
     return _estimate(float(figure(scores)), [scores], figure)
 
 
-def apart(ours: FloatArray, theirs: FloatArray, figure: Figure = average) -> Estimate:
-    """How much greater a figure of ours is, with its interval; ``units`` are the runs of the smaller arm.
+def apart(ours: FloatArray, theirs: FloatArray) -> Estimate:
+    """How much greater our average is, with its interval; ``units`` are the runs of the smaller arm.
 
     >>> apart(np.array([[5.0], [6], [4], [5], [7]]), np.array([[4.0], [5], [4], [3], [5]]))
     Estimate(value=1.2..., low=-0.3..., high=2.7..., units=5)
     """
-    return _estimate(float(figure(ours) - figure(theirs)), [ours, theirs], figure)
+    return _estimate(float(average(ours) - average(theirs)), [ours, theirs], average)
 
 
 def _estimate(value: float, samples: list[FloatArray], figure: Figure) -> Estimate:

@@ -21,13 +21,13 @@ OUTCOMES = {"answers, 0 or 1": 1.0, "penalties, 0 or -2": -2.0}
 """What an episode is paid with one chance in two, by what it is called."""
 
 
-def drift(name: str, outcome: float = 1.0, batches: int = 400, gamma: float = 1.0, seed: int = 0) -> Estimate:
+def drift(name: str, outcome: float = 1.0, batches: int = 400, gamma: float = 1.0) -> Estimate:
     """The expected gradient on the logit of stopping, in units of its standard deviation over batches.
 
     Positive: episodes become shorter; see ``statistics.p_value`` for whether it is a bias. Gains are normal
     with mean 0 and standard deviation 0.1; outcomes are 0 or ``outcome`` with equal chance.
     """
-    draw, estimator = np.random.default_rng(seed), resolve_estimator(name)
+    draw, estimator = np.random.default_rng(0), resolve_estimator(name)
     gradients = np.array([_gradient(estimator, outcome, gamma, draw) for _ in range(batches)])
     return mean_over(gradients / gradients.std(), range(batches))
 

@@ -159,10 +159,8 @@ def reached(outcomes: Sequence[Outcome], threshold: float) -> dict[Variant, tupl
     return found
 
 
-def curves(
-    outcomes: Sequence[Outcome], x: str, y: str = "validation_f1"
-) -> Mapping[Variant, list[tuple[float, Estimate]]]:
-    """For each variant and validation, the means of ``x`` and ``y`` over seeds.
+def curves(outcomes: Sequence[Outcome], x: str) -> Mapping[Variant, list[tuple[float, Estimate]]]:
+    """For each variant and validation, the means of ``x`` and of F1 over seeds.
 
     ``x`` is "update", "tokens" or "seconds". Validations that not all seeds have are left out.
     """
@@ -172,7 +170,7 @@ def curves(
         found[variant] = [
             (
                 float(np.mean([each[x] for each in point])),
-                over_seeds([each[y] for each in point]),
+                over_seeds([each["validation_f1"] for each in point]),
             )
             for point in points
         ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 
 def blocks(
-    text: str, opening: re.Pattern[str], closing: str = r"</\1>", place: int = 0
+    text: str, opening: re.Pattern[str], closing: str = r"</\1>"
 ) -> Iterator[tuple[re.Match[str], str]]:
     """What stands between each opening and the next closing behind it, one block behind the other.
 
@@ -21,7 +21,7 @@ def blocks(
     >>> [(found[1], inner) for found, inner in blocks(text, re.compile("<(a|b)>"))]
     [('a', '1'), ('a', '3')]
     """
-    missing: set[str] = set()
+    missing, place = set[str](), 0
     while found := opening.search(text, place):
         mark, place = found.expand(closing), found.end()
         end = -1 if mark in missing else text.find(mark, place)
