@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,26 @@ _NOTHING = (
 
 def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written:
     """Write ``prompt``, ``chosen``, ``rejected`` and ``margin``: of each past the best and the worst."""
-    pasts: dict[tuple[Any, ...], list[tuple[SingleTurn, float]]] = defaultdict(list)
-    turns = (turn for each in chosen for turn in single_turns(each, "dpo", tokens))
-    told = shared_once(turns)
-    joined = refuse_joined(told, "dpo")
-    for turn, advantage in told:
+    pasts: dict[tuple[Any, ...], list[SingleTurn]] = defaultdict(list)
+    turns = shared_once(turn for each in chosen for turn in single_turns(each, "dpo", tokens))
+    joined = refuse_joined(turns, "dpo")
+    for turn in turns:
         if turn.apart:
-            pasts[turn.key].append((turn, advantage))
+            pasts[turn.key].append(turn)
     rows, unlike = [], 0
-    for said in pasts.values():
-        best = max(said, key=lambda each: each[1])
-        worst = min(said, key=lambda each: each[1])
-        if best[1] - worst[1] > NEARLY_ZERO:
-            unlike += not (best[0].same and worst[0].same)
+    for alike in pasts.values():
+        best = max(alike, key=attrgetter("advantage"))
+        worst = min(alike, key=attrgetter("advantage"))
+        margin = best.advantage - worst.advantage
+        if margin > NEARLY_ZERO:
+            unlike += not (best.same and worst.same)
             rows.append(
                 {
-                    **best[0].named,
-                    "prompt": best[0].prompt,
-                    "chosen": best[0].completion,
-                    "rejected": worst[0].completion,
-                    "margin": best[1] - worst[1],
+                    **best.named,
+                    "prompt": best.prompt,
+                    "chosen": best.completion,
+                    "rejected": worst.completion,
+                    "margin": margin,
                 }
             )
     return Written(write_jsonl(rows, out, _NOTHING), unlike, joined)

@@ -25,21 +25,21 @@ _NOTHING = (
 
 def write(chosen: Iterable[Chosen], out: Path, tokens: Tokens | None) -> Written:
     """Write ``prompt``, ``completion``, ``label`` and ``advantage``; a turn of advantage 0 is no row."""
-    turns = (turn for each in chosen for turn in single_turns(each, "kto", tokens))
-    said = [each for each in shared_once(turns) if abs(each[1]) > NEARLY_ZERO]
-    joined = refuse_joined(said, "kto")
-    told = [each for each in said if each[0].apart]
+    turns = shared_once(turn for each in chosen for turn in single_turns(each, "kto", tokens))
+    telling = [turn for turn in turns if abs(turn.advantage) > NEARLY_ZERO]
+    joined = refuse_joined(telling, "kto")
+    apart = [turn for turn in telling if turn.apart]
     rows = (
         {
             **turn.named,
             "prompt": turn.prompt,
             "completion": turn.completion,
-            "label": advantage > 0,
-            "advantage": advantage,
+            "label": turn.advantage > 0,
+            "advantage": turn.advantage,
         }
-        for turn, advantage in told
+        for turn in apart
     )
-    return Written(write_jsonl(rows, out, _NOTHING), sum(not turn.same for turn, _ in told), joined)
+    return Written(write_jsonl(rows, out, _NOTHING), sum(not turn.same for turn in apart), joined)
 
 
 KTO = Format(write, "turns", tokenizer=True)

@@ -137,20 +137,19 @@ def _prompt_and_completion(
     return texts.prompt, texts.completion, texts.same, texts.apart
 
 
-def shared_once(turns: Iterable[SingleTurn]) -> list[tuple[SingleTurn, float]]:
-    """The turns, each with its advantage; one that branches share, or that was said twice, is there once,
-    with the mean advantage."""
+def shared_once(turns: Iterable[SingleTurn]) -> list[SingleTurn]:
+    """The turns; one that branches share, or that was said twice, is there once, with the mean advantage."""
     found: dict[tuple[Any, ...], tuple[SingleTurn, list[float]]] = {}
     for turn in turns:
         key = (*turn.key, str(turn.completion))
         found.setdefault(key, (turn, []))[1].append(turn.advantage)
-    return [(turn, sum(advantages) / len(advantages)) for turn, advantages in found.values()]
+    return [replace(turn, advantage=sum(own) / len(own)) for turn, own in found.values()]
 
 
-def refuse_joined(said: Sequence[tuple[SingleTurn, float]], form: str) -> int:
+def refuse_joined(turns: Sequence[SingleTurn], form: str) -> int:
     """How many turns are left out since their past and their beginning are one token. SpecError if all."""
-    joined = sum(not turn.apart for turn, _ in said)
-    if said and joined == len(said):
+    joined = sum(not turn.apart for turn in turns)
+    if turns and joined == len(turns):
         raise SpecError(
             f"the tokenizer joins the end of every turn's past with its beginning, so that {form} would "
             "train on what the environment wrote; take --format sft, which has token ids"
