@@ -27,6 +27,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -130,7 +131,6 @@ def learn(
     ``importance_ratio``, the mean ratio that corrects for it, and ``importance_capped``, the share above the
     cap. Raises LearningError for a gradient that is not finite, before it does harm.
     """
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     references: dict[int, Tensor] = {}
     played: dict[int, Batch] = {}  # with the log-probabilities of the policy that sampled
     before: Metrics = {}
@@ -138,42 +138,35 @@ def learn(
     def anchor(batch: Batch, reading: Reading) -> None:
         played[id(batch)], told = anchored(batch, reading, settings, cap)
         gap = max(before.get("log_prob_gap", 0.0), told.get("log_prob_gap", 0.0))
-        before.update({name: before.get(name, 0.0) + value for name, value in told.items()}, log_prob_gap=gap)
+        _add(before, told)
+        before["log_prob_gap"] = gap
+
+    def backward(batch: Batch) -> Metrics:
+        """Add the gradient of a batch's share of the loss; returns its metrics."""
+        reading = read(model, batch, settings.temperature, bool(settings.entropy_coef))
+        if reference is not None and id(batch) not in references:
+            with torch.no_grad():
+                references[id(batch)] = reference(batch)
+        if id(batch) not in played:
+            anchor(batch, reading)
+        loss, metrics = objective(
+            reading.log_probs, references.get(id(batch)), played[id(batch)], settings, reading.entropies
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        return metrics
 
     if len(steps) > 1:  # the second step's model is not the one that sampled
         with torch.no_grad():
-            for batch in (batch for batches in steps for batch in batches):
+            for batch in chain.from_iterable(steps):
                 anchor(batch, read(model, batch, settings.temperature))
     for _ in range(settings.epochs):
         metrics: Metrics = {}
         for batches in steps:
             for batch in batches:
-                reading = read(model, batch, settings.temperature, bool(settings.entropy_coef))
-                if reference is not None and id(batch) not in references:
-                    with torch.no_grad():
-                        references[id(batch)] = reference(batch)
-                if id(batch) not in played:
-                    anchor(batch, reading)
-                loss, parts = objective(
-                    reading.log_probs,
-                    references.get(id(batch)),
-                    played[id(batch)],
-                    settings,
-                    reading.entropies,
-                )
-                loss.backward()  # type: ignore[no-untyped-call]
-                metrics |= {name: metrics.get(name, 0.0) + part for name, part in parts.items()}
-            norm = float(torch.nn.utils.clip_grad_norm_(weights, settings.max_norm))
-            if not math.isfinite(norm):
-                raise LearningError(
-                    "the gradient is not a finite number: begin again in another folder with a lower "
-                    "learning_rate, or a higher kl_coef; best/ holds the model with the best validation"
-                )
-            metrics["grad_norm"] = metrics.get("grad_norm", 0.0) + norm
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+                _add(metrics, backward(batch))
+            _add(metrics, {"grad_norm": _step(optimizer, settings.max_norm)})
     metrics = {name: value / len(steps) for name, value in metrics.items()}
-    tokens = max(1, sum(len(batch.sampled) for batches in steps for batch in batches))
+    tokens = max(1, sum(len(batch.sampled) for batch in chain.from_iterable(steps)))
     told = {name: value if name == "log_prob_gap" else value / tokens for name, value in before.items()}
     gap = told.get("log_prob_gap_mean" if cap else "log_prob_gap", 0.0)
     if gap > WIDE_GAP:
@@ -182,6 +175,28 @@ def learn(
             *(gap, "the mean token" if cap else "a token"),
         )
     return {**metrics, "entropy": 0.0, "log_prob_gap_mean": 0.0, **told}
+
+
+def _add(total: Metrics, metrics: Metrics) -> None:
+    for name, value in metrics.items():
+        total[name] = total.get(name, 0.0) + value
+
+
+def _step(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
+    """Make an optimizer step; returns the norm of the gradient before it is clipped.
+
+    Raises LearningError where that is not finite, before a weight has changed.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(weights, max_norm))
+    if not math.isfinite(norm):
+        raise LearningError(
+            "the gradient is not a finite number: begin again in another folder with a lower "
+            "learning_rate, or a higher kl_coef; best/ holds the model with the best validation"
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
 
 
 def passes(settings: Settings) -> int:
