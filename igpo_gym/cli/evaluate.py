@@ -254,7 +254,6 @@ def _settings(config: EnvConfig, plan: Evaluation, metrics: str) -> dict[str, An
 def _estimate(plan: Evaluation) -> None:
     """Tell what the episodes will take that the file does not have; nothing is written."""
     from igpo_gym.agents.rollouts.estimates import SECONDS, estimated, together
-    from igpo_gym.agents.rollouts.records import recorded
 
     found, left = [], []
     for name, config in plan.sets.items():
@@ -262,9 +261,10 @@ def _estimate(plan: Evaluation) -> None:
         policy = make_policy(plan.agent, question_set, engine, plan.sampling)
         chosen = question_set.questions[: plan.episodes]
         recording = Recording.of(config, question_set, plan.agent, plan.sampling)
-        settings = recording.settings | recording.fingerprints
-        done = recorded(plan.out, settings, recording.fingerprints, plan.sets.keys() - {name})
-        work = episodes_left(engine, policy, chosen, done, plan.batch_size, plan.attempts)
+        others = plan.sets.keys() - {name}
+        work = episodes_left(
+            engine, policy, chosen, plan.out, recording, plan.batch_size, plan.attempts, others
+        )
         left.append((work.left, work.what if len(plan.sets) == 1 else f"episodes of {name}"))
         if work.left:
             found.append(estimated([work], SECONDS / len(plan.sets)))

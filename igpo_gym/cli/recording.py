@@ -140,14 +140,19 @@ def episodes_left(
     engine: Engine,
     policy: Policy,
     questions: Sequence[Question],
-    done: Collection[tuple[str, int]],
+    out: Path,
+    recording: Recording,
     batch_size: int,
     group_size: int,
+    others: Collection[str] = (),
 ) -> Work:
-    """The episodes that are not ``done`` yet, as a work for an estimate."""
+    """The episodes that :func:`record` would play, as a work for an estimate."""
     from igpo_gym.agents.rollouts.costs import Meter
     from igpo_gym.agents.rollouts.estimates import Work, played
+    from igpo_gym.agents.rollouts.records import recorded
 
+    settings = recording.settings | recording.fingerprints
+    done = recorded(out, settings, recording.fingerprints, others)
     left = [
         question for question in questions for place in range(group_size) if (question.id, place) not in done
     ]

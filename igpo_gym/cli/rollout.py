@@ -77,7 +77,7 @@ def rollout(
     from igpo_gym.agents.policies.bounds import played_by
     from igpo_gym.agents.rollouts.branches import Branching
     from igpo_gym.agents.rollouts.costs import Budget, Meter
-    from igpo_gym.agents.rollouts.records import read_rollouts, recorded
+    from igpo_gym.agents.rollouts.records import read_rollouts
     from igpo_gym.lm.policy import Sampling
     from igpo_gym.scorers.interface import ScorerStats
     from igpo_gym.storage import check_writable
@@ -98,8 +98,7 @@ def rollout(
         recording.settings.update(branch=branch, group_size=config.group_size)
     chosen = question_set.questions[:episodes]
     if estimate:
-        done = recorded(out, recording.settings | recording.fingerprints, recording.fingerprints)
-        work = episodes_left(engine, policy, chosen, done, batch_size, config.group_size)
+        work = episodes_left(engine, policy, chosen, out, recording, batch_size, config.group_size)
         tell_estimate([work])
         return
     played = record(
