@@ -9,19 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from igpo_gym.agents.training.settings import NOT_TRAINED, Settings
 from igpo_gym.cli.common import BudgetText, EstimateOnly, console, plainly, tell_forecast, tell_report
 from igpo_gym.cli.options import configured
-from igpo_gym.cli.train import line
+from igpo_gym.cli.train import line, updates_bar
 
 if TYPE_CHECKING:
     from igpo_gym.agents.training.logs import Metrics
@@ -96,7 +88,7 @@ def bench_training(
     if estimate:
         _estimate(missing_runs(out, base, variants, seeds))
         return
-    with _progress(len(variants) * seeds * base.updates) as bar:
+    with updates_bar("updates", len(variants) * seeds * base.updates) as bar:
 
         def show(chosen: Variant, seed: int, metrics: Metrics) -> None:
             done, run = metrics["update"] > 0, f"{chosen}, seed {seed}"
@@ -124,17 +116,3 @@ def _estimate(missing: Mapping[Variant, Sequence[Job]]) -> None:
             found.append(estimated(works, SECONDS / len(missing)))
             left.update({work.what: work.left for work in works})
     tell_forecast(together(found), *((count, what) for what, count in left.items()))
-
-
-def _progress(updates: int) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    bar.add_task("updates", total=updates)
-    return bar

@@ -144,16 +144,7 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
     if not console.is_terminal:
         yield lambda metrics: plainly(line(updates, metrics))
         return
-    bar = Progress(
-        TextColumn("update"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    task = bar.add_task("updates", total=updates)
+    bar = updates_bar("update", updates)
     latest: list[Metrics] = []
 
     def table() -> Table:
@@ -169,7 +160,7 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
         def show(metrics: Metrics) -> None:
             latest.append(metrics)
             del latest[:-10]
-            bar.update(task, completed=int(metrics["update"]))
+            bar.update(bar.task_ids[0], completed=int(metrics["update"]))
             live.update(Group(table(), bar))
 
         try:
@@ -177,6 +168,22 @@ def display(updates: int) -> Iterator[Callable[[Metrics], None]]:
         except BaseException:
             live.transient = not latest  # an empty table says nothing about what went wrong
             raise
+
+
+def updates_bar(name: str, total: int) -> Progress:
+    """A progress bar of so many updates, one task; without a terminal it shows nothing."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    bar.add_task(name, total=total)
+    return bar
 
 
 def line(updates: int, metrics: Metrics) -> str:
