@@ -21,10 +21,9 @@ from pathlib import Path
 from igpo_gym.agents.rollouts.branches import Branching, Leaf, grouped, owners
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.agents.rollouts.costs import Meter, Spent
-from igpo_gym.agents.rollouts.tokens import token_rows
+from igpo_gym.agents.rollouts.tokens import TokenRow, token_rows
 from igpo_gym.agents.training.alarms import KEPT, alarms, paid_metrics
 from igpo_gym.agents.training.batches import (
-    Sample,
     micro_batches,
     minibatches,
     own_turns,
@@ -152,22 +151,15 @@ class Run:
         rows = own_turns([token_rows(episode, self.framing) for episode in episodes], episodes)
         outages = outage_share(episodes)
         skipped = outages > s.max_outage_share
-        learned: Metrics = {}
         if skipped:
             logger.warning(
                 "update %d is not learned from: a tool was unavailable in %.0f%% of its episodes, "
                 "max_outage_share is %.0f%%",
                 *(self.updates + 1, 100 * outages, 100 * s.max_outage_share),
             )
-        else:
-            batch = samples(rows, turns, advantages, self.estimator.clips(turns, s.clip), s.loss)
-            with self.watch("update"):
-                learned = self._learn(batch)
-            self._warner.of_distance(self.updates + 1, learned)
+        learned = {} if skipped else self._learn(rows, turns, advantages)
         for episode in episodes:
             self.meter.saw(episode)
-        if not skipped:
-            self.meter.add(Spent(tokens=sum(len(row.ids) for row in rows) * passes(s)))
         self.updates += 1
         if self.copy is not None and s.refresh_every and self.updates % s.refresh_every == 0:
             self.copy.load_state_dict(self.model.state_dict())
@@ -200,17 +192,23 @@ class Run:
         self._warner.of_alarms(self.updates, told)
         return metrics | told
 
-    def _learn(self, batch: Sequence[Sample]) -> Metrics:
+    def _learn(self, rows: Sequence[TokenRow], turns: Turns, advantages: Floats) -> Metrics:
+        """Take the optimizer's steps on a batch, a row for each episode; what :func:`learn` tells."""
         s = self.settings
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(s, self.updates)
-        self._forget()  # what an update needs has the place of what rollouts keep
-        parts = minibatches(batch, s.minibatches, (s.seed, self.updates))
-        if not (s.kl_coef or s.entropy_coef):
-            parts = [taught(part) for part in parts]
-        with self.policy.resting() if isinstance(self.policy, ServedSampler) else nullcontext():
-            steps = [micro_batches(part, s.micro_batch, self.model.device) for part in parts]
-            return learn(self.model, self.optimizer, steps, s, self.reference, self.cap)
+        batch = samples(rows, turns, advantages, self.estimator.clips(turns, s.clip), s.loss)
+        with self.watch("update"):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(s, self.updates)
+            self._forget()  # rollouts keep their caches where an update needs the memory
+            parts = minibatches(batch, s.minibatches, (s.seed, self.updates))
+            if not (s.kl_coef or s.entropy_coef):
+                parts = [taught(part) for part in parts]
+            with self.policy.resting() if isinstance(self.policy, ServedSampler) else nullcontext():
+                steps = [micro_batches(part, s.micro_batch, self.model.device) for part in parts]
+                learned = learn(self.model, self.optimizer, steps, s, self.reference, self.cap)
+        self._warner.of_distance(self.updates + 1, learned)
+        self.meter.add(Spent(tokens=sum(len(row.ids) for row in rows) * passes(s)))
+        return learned
 
     def publish(self) -> None:
         """Tell whatever samples which weights it samples with; a server is given them, if it has others."""

@@ -152,7 +152,7 @@ def test_a_policy_that_has_left_its_reference_is_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = Run(tmp_path, Settings(**SMALL, epochs=1))
-    monkeypatch.setattr(run, "_learn", lambda batch: {"kl": kl})
+    monkeypatch.setattr("igpo_gym.agents.training.run.learn", lambda *_: {"kl": kl})
     run.update()
     run.update()
     assert caplog.text.count("the policy has left its reference") == warnings
