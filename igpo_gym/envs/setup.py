@@ -104,11 +104,9 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     """
     if config.policy is not None and not isinstance(config.policy, str):
         specs.checked("policy", config.policy)
-    paid, protocol, rules = (
-        resolve_reward(config.reward),
-        resolve_protocol(config.protocol),
-        make_rules(config),
-    )
+    paid = resolve_reward(config.reward)
+    protocol = resolve_protocol(config.protocol)
+    rules = make_rules(config)
     if config.probe is not None:
         protocol = protocol.with_probe(resolve_probe(config.probe))
     questions = resolve_questions(config.questions)
@@ -122,7 +120,8 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
             "tools='search + open', so that the rest can be read"
         )
     retriever = resolve_search(config.search, questions, config.search_cache) if _searches(config) else None
-    searched = corpus_of(retriever) or retriever if retriever is not None else None
+    corpus = None if retriever is None else corpus_of(retriever)
+    searched = corpus or retriever
     if searched is not None and not _own_corpus(config.search) and config.tools != GOLD_EVIDENCE:
         questions = match_evidence(questions, searched)
     if "evidence" in paid.needs:
@@ -131,8 +130,8 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
     policy = None
     if config.policy is not None:
         bound = protocol.with_tools(tool.spec for tool in tools)
-        told = {"questions": questions, "protocol": bound, "sampling": Sampling()}
-        policy = specs.resolve("policy", config.policy, **told)
+        context = {"questions": questions, "protocol": bound, "sampling": Sampling()}
+        policy = specs.resolve("policy", config.policy, **context)
     scorer = resolve_scorer(config.scorer)
     if framing := getattr(scorer, "framing", None):
         check_probe(framing, protocol.probe.prefix)
@@ -143,7 +142,7 @@ def assemble(config: EnvConfig) -> tuple[QuestionSet, Engine]:
         rules=rules,
         scorer=scorer,
         reference=resolve_reference(config.reference, config.scorer) if "reference" in paid.needs else None,
-        corpus=(corpus_of(retriever) if retriever is not None else None) or questions.passages,
+        corpus=corpus or questions.passages,
         retriever=retriever,
         questions=questions,
         policy=policy,
