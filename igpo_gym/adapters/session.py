@@ -1,4 +1,4 @@
-"""What adapters share: environments on one question set, one index and one scorer, and two protocols.
+"""What adapters share: environments on one question set, one index and one scorer, and their settings.
 
 Most libraries make an environment object for every episode and step hundreds of them from threads or
 coroutines. Here such an object costs next to nothing. What is asked at the same time is joined
