@@ -38,7 +38,6 @@ from igpo_gym.adapters.trl.recipes import Published, published
 from igpo_gym.adapters.trl.rollouts import Rollouts
 from igpo_gym.adapters.trl.rows import dataset, episode_reward
 from igpo_gym.adapters.trl.trainer import TurnGRPOTrainer
-from igpo_gym.libraries import needs
 
 __all__ = [
     "Environments",
@@ -49,6 +48,5 @@ __all__ = [
     "dataset",
     "environment_factory",
     "episode_reward",
-    "needs",
     "published",
 ]

@@ -23,7 +23,6 @@ from igpo_gym.adapters.verl.estimators import LAST, REGISTERED, check_algorithm
 from igpo_gym.adapters.verl.loop import SearchAgentLoop, TurnRewards, stop_params
 from igpo_gym.adapters.verl.rows import AGENT, dataset
 from igpo_gym.adapters.verl.scorer import RolloutScorer
-from igpo_gym.libraries import needs
 
 __all__ = [
     "AGENT",
@@ -34,6 +33,5 @@ __all__ = [
     "TurnRewards",
     "check_algorithm",
     "dataset",
-    "needs",
     "stop_params",
 ]
