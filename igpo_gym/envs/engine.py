@@ -278,14 +278,12 @@ class Engine:
         """
         known = [max(len(each.beliefs), len(each.views), len(each.measured)) for each in episodes]
         for episode, states in zip(episodes, known, strict=True):
-            shared = 0 if episode.branch is None else episode.branch.turn
-            if (
-                not episode.done
-                or len(episode.rewards) != shared
-                or states > (episode.branch is not None) + shared
-            ):
-                problem = "is priced already" if episode.done else "has not ended"
-                raise ValueError(f"the episode on {episode.question.id!r} {problem}")
+            if not episode.done:
+                raise ValueError(f"the episode on {episode.question.id!r} has not ended")
+            branch = episode.branch
+            shared_turns, shared_states = (branch.turn, branch.turn + 1) if branch else (0, 0)
+            if len(episode.rewards) != shared_turns or states > shared_states:
+                raise ValueError(f"the episode on {episode.question.id!r} is priced already")
         try:
             self._price(episodes, known)
         except PromptTooLongError as problem:
