@@ -128,7 +128,6 @@ def _hidden(model: PreTrainedModel, batch: Batch) -> Tensor:
 _PLAIN_HEADS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
-@torch.no_grad()
 def _has_plain_head(model: PreTrainedModel) -> bool:
     """Whether logits are the last layer of the hidden states and nothing else, found out once.
 

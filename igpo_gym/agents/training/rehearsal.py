@@ -6,7 +6,6 @@ A validation plays all its episodes, and has the scorer price the first of them,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -99,5 +98,4 @@ class Rehearsal:
     def close(self) -> None:
         """Let go of what was loaded."""
         if "_run" in self.__dict__:
-            with closing(self.__dict__.pop("_run")):
-                pass
+            self.__dict__.pop("_run").close()
