@@ -37,7 +37,7 @@ from igpo_gym.protocols import ReplyLimits, TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import as_paid
-from igpo_gym.rewards.instruments import Due, Instruments, measure
+from igpo_gym.rewards.instruments import Due, Instruments
 from igpo_gym.rewards.interface import Judge, State
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.search.interface import Corpus, Retriever, facts_of
@@ -356,10 +356,7 @@ class Engine:
                 episode.note_unread(turn)
                 if episode.end is None:
                     episode.end = EndReason.CONTEXT_EXHAUSTED
-        if self._due.instruments:
-            measured = measure(states, self._due.instruments)
-            for (episode, _), values in zip(states, measured, strict=True):
-                episode.note(values, self._due.versions)
+        self._due.note_measured(states)
 
     def _action(self, message: str | Message, text: str, left: int) -> Action:
         """The action of a message, behind which so many turns are left."""

@@ -46,6 +46,13 @@ class Due:
         """The version of each instrument."""
         return {name: instrument.version for name, instrument in self.instruments.items()}
 
+    def note_measured(self, states: Sequence[State]) -> None:
+        """Have the instruments measure these states, and note it in their episodes, those of one in order."""
+        if self.instruments:
+            measured = measure(states, self.instruments)
+            for (episode, _), values in zip(states, measured, strict=True):
+                episode.note(values, self.versions)
+
 
 Beliefs = dict[BeliefView, Belief | None]
 """The beliefs of a state; None where the transcript was longer than the model reads."""

@@ -25,7 +25,7 @@ from igpo_gym.protocols import ANSWER_PROBE, TAGS, AnswerProbe
 from igpo_gym.protocols.messages import said
 from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
-from igpo_gym.rewards.instruments import Due, Instruments, measure
+from igpo_gym.rewards.instruments import Due, Instruments
 from igpo_gym.rewards.interface import RewardTerm, State
 from igpo_gym.rewards.split import counted_turns
 from igpo_gym.scorers import resolve_reference, resolve_scorer
@@ -97,10 +97,7 @@ class Pricing:
         each model. Returns for each whether its transcript could be read; else the belief stays what it was.
         """
         readable = add_beliefs(self._instruments, states, self._due.views)
-        if self._due.instruments:
-            measured = measure(states, self._due.instruments)
-            for (episode, _), values in zip(states, measured, strict=True):
-                episode.note(values, self._due.versions)
+        self._due.note_measured(states)
         return readable
 
     def price(self, episode: Episode, turn: int, paid: float = 0.0) -> dict[str, float]:
