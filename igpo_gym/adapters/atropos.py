@@ -86,7 +86,7 @@ class SearchQA(BaseEnv):
         """Load questions, index, scorer and framing."""
         config = self.config
         self.sessions = await asyncio.to_thread(Sessions, **self._settings)
-        check_reward(resolve_estimator(config.estimator), self.sessions.engine.reward)
+        check_reward(resolve_estimator(config.estimator), self.sessions.engine.reward, config.gamma)
         self.framing = Framing(self.tokenizer)
         self._tests: Sessions | None = None
         self._ahead: list[Question] = []

@@ -221,6 +221,8 @@ def test_an_estimator_that_ignores_gains_is_refused() -> None:
 
     with pytest.raises(SpecError, match="grpo takes the outcome alone"):
         used(ScriptedGenerate(), nothing, estimator="grpo", reward="igpo", scorer="nano")
+    with pytest.raises(SpecError, match=r"write potential\(gamma=0\.9\)"):
+        used(ScriptedGenerate(), nothing, estimator="rebn", gamma=0.9, reward="potential", scorer="nano")
 
 
 @pytest.mark.slow

@@ -127,6 +127,9 @@ def test_an_estimator_that_does_not_exist_is_refused() -> None:
         TurnGRPOTrainer(estimator="gigpo")
     with pytest.raises(SpecError, match="grpo takes the outcome alone"):
         TurnGRPOTrainer(estimator="grpo", rollout_func=Rollouts(**settings(CHAT)))
+    potential = Rollouts(**{**settings(CHAT), "reward": "potential"})
+    with pytest.raises(SpecError, match=r"write potential\(gamma=0\.9\)"):
+        TurnGRPOTrainer(estimator="rebn", gamma=0.9, rollout_func=potential)
 
 
 @pytest.mark.slow

@@ -115,6 +115,7 @@ def test_an_episode_whose_row_does_not_show_its_turns_is_aborted(caplog: pytest.
         ({"adv_estimator": "igpo-separate-last"}, "igpo", "does not pay .* to igpo-separate, not"),
         ({"adv_estimator": "rebn"}, "potential", "pays the last turn a gain: .* to rebn-last, not rebn"),
         ({"adv_estimator": "vine-last"}, "igpo", "vine needs a gain on the last turn"),
+        ({"adv_estimator": "rebn-last", "gamma": 0.9}, "potential", r"write potential\(gamma=0\.9\)"),
     ],
 )
 def test_settings_of_verl_that_do_not_fit_the_reward_are_refused(

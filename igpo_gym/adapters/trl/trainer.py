@@ -79,7 +79,7 @@ class TurnGRPOTrainer(GRPOTrainer):
         if self._environments is not None and given.get("tools"):
             raise SpecError("tools beside an environment's have no turns: give them to environment_factory")
         if isinstance(source, Rollouts | Environments):
-            check_reward(self._estimator, source.engine.reward)
+            check_reward(self._estimator, source.engine.reward, gamma)
             self._expects_gains = self._estimator.uses_gains and bool(source.engine.reward.gains)
         self._framing: Verbatim | None = None
         self._turns: Tensor | None = None

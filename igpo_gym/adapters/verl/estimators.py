@@ -44,7 +44,7 @@ def check_algorithm(algorithm: Any, reward: RewardFunction) -> None:
 
     A KL penalty in the reward would lie on the tokens that carry gains; rejected tokens would leave the mask,
     by which turns are told apart; an estimator NAME is for rewards that pay the last turn no gain, NAME-last
-    for those that do.
+    for those that do; a potential is of the discount ``gamma``.
     """
     if algorithm is None:
         return
@@ -61,7 +61,7 @@ def check_algorithm(algorithm: Any, reward: RewardFunction) -> None:
                 "algorithm.rollout_correction.rollout_rs takes rejected tokens out of the mask by which "
                 "turns are told apart: set it to null; rollout_is may stay"
             )
-        check_reward(resolve_estimator(name), reward)
+        check_reward(resolve_estimator(name), reward, float(algorithm.get("gamma", 1.0)))
         if spec != fitting(name, reward):
             pays = "pays" if reward.last_gain else "does not pay"
             raise SpecError(

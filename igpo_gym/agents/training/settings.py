@@ -200,7 +200,7 @@ class Settings(EnvConfig):
     def _check_together(self) -> None:
         """Raise SpecError where scorer, reward, estimator and groups do not go together."""
         estimator, paid = resolve_estimator(self.advantages), resolve_reward(self.reward)
-        check_reward(estimator, paid)
+        check_reward(estimator, paid, self.gamma)
         if str(self.scorer).startswith("refreshed") and self.refresh_every is None:
             raise SpecError(f"write a refreshed scorer as refreshed:10, not {self.scorer!r}")
         no_scorer = self.scorer in (None, "none")
@@ -213,13 +213,6 @@ class Settings(EnvConfig):
             raise SpecError("branches by belief need a scorer, and scorer is none; policy is the default")
         if self.curriculum and not estimator.curriculum:
             raise SpecError(f"the curriculum is for igpo-joint and igpo-separate, not for {self.advantages}")
-        for _, term in paid.terms:
-            name, given = term.made_of or ("", {})
-            if name == "shaping" and float(given.get("gamma", 1.0)) != self.gamma:
-                raise SpecError(
-                    f"{term.name} is harmless with the discount of the returns alone: write "
-                    f"potential(gamma={self.gamma:g}), or shaping(gamma={self.gamma:g}) in a sum"
-                )
         leaves = branching.leaves(self.group_size) if branching else self.group_size
         if leaves == 1 and estimator.groupwise:
             alone = ", ".join(each for each in names("estimator") if not resolve_estimator(each).groupwise)

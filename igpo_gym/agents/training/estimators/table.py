@@ -56,8 +56,9 @@ def resolve_estimator(spec: str | Estimator) -> Estimator:
     return estimator
 
 
-def check_reward(estimator: Estimator, reward: RewardFunction) -> None:
-    """Raise SpecError for a reward whose gains the estimator would ignore, or that lacks those it needs."""
+def check_reward(estimator: Estimator, reward: RewardFunction, gamma: float = 1.0) -> None:
+    """Raise SpecError for a reward whose gains the estimator would ignore, or that lacks those it needs, and
+    for a potential of another discount than ``gamma``, that of the returns."""
     if reward.gains and not estimator.uses_gains:
         others = ", ".join(name for name in specs.names("estimator") if resolve_estimator(name).uses_gains)
         raise SpecError(
@@ -69,3 +70,10 @@ def check_reward(estimator: Estimator, reward: RewardFunction) -> None:
             f"{estimator.name} needs a gain on the last turn, which the reward {reward.name!r} does not pay: "
             "take f1 + value-gain(terminal=1)"
         )
+    for _, term in reward.terms:
+        name, given = term.made_of or ("", {})
+        if name == "shaping" and float(given.get("gamma", 1.0)) != gamma:
+            raise SpecError(
+                f"{term.name} is harmless with the discount of the returns alone: write "
+                f"potential(gamma={gamma:g}), or shaping(gamma={gamma:g}) in a sum"
+            )

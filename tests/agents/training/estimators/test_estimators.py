@@ -259,6 +259,15 @@ def test_a_reward_whose_gains_are_ignored_is_refused() -> None:
         check_reward(resolve_estimator("vine"), resolve_reward("monte-carlo"))
 
 
+def test_a_potential_of_another_discount_is_refused() -> None:
+    rebn = resolve_estimator("rebn")
+    for reward in ("potential", "shaping + f1", "potential(gamma=0.5)"):
+        with pytest.raises(SpecError, match=r"write potential\(gamma=0\.9\)"):
+            check_reward(rebn, resolve_reward(reward), 0.9)
+    for gamma, reward in ((0.9, "potential(gamma=0.9)"), (1.0, "potential"), (0.9, "igpo")):
+        check_reward(rebn, resolve_reward(reward), gamma)
+
+
 # Against a slow implementation from the formulas, on random episodes.
 
 numbers = st.floats(-2, 2).map(lambda x: round(x, 3))
