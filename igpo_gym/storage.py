@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 
 F = TypeVar("F", bound=IO[Any])
 
-PACKED = (".gz", ".zst")
-"""What the name of a file ends in that is unpacked as it is read."""
+PACKED = {".gz": "gzip", ".zst": "zstandard", ".bz2": "bzip2", ".xz": "xz"}
+"""How a file is packed that is unpacked as it is read, by what its name ends in, in small letters."""
 
 
 def cache_dir() -> Path:
@@ -288,7 +288,7 @@ def resolved(path: Path) -> Path:
 
 def check_plain(target: Path) -> None:
     """Raise ValueError for the name of a packed file: it would be read as one, and nothing is packed here."""
-    if target.suffix in PACKED:
+    if target.suffix.lower() in PACKED:
         raise ValueError(f"{target}: what is written is not packed; leave {target.suffix} out of the name")
 
 

@@ -73,10 +73,10 @@ def build_index(
     """Build an index of a corpus, for search by words (BM25) or by meaning (--dense).
 
     The corpus may be JSON lines, a JSON array, tab-separated or parquet,
-    plain, .gz or .zst, with the fields of Search-R1 and FlashRAG (id,
-    contents), BEIR (_id, title, text), Wikipedia-DPR (id, text, title), or
-    title and text alone; or HotpotQA's questions, for their contexts. What
-    it is read as is said.
+    plain, .gz, .zst, .bz2 or .xz, with the fields of Search-R1 and FlashRAG
+    (id, contents), BEIR (_id, title, text), Wikipedia-DPR (id, text, title),
+    or title and text alone; or HotpotQA's questions, for their contexts.
+    What it is read as is said.
 
     Some encoders were trained with prefixes and are poor without: E5 with
     "query: " and "passage: "; BGE (English) with "Represent this sentence

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import bz2
 import gzip
 import io
 import json
+import lzma
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -14,6 +16,7 @@ from typing import IO, Any, cast
 
 from igpo_gym.errors import DataError
 from igpo_gym.libraries import needs
+from igpo_gym.storage import PACKED
 from igpo_gym.text import well_formed
 
 LINE_BYTES = 64 << 20
@@ -29,8 +32,11 @@ _PIECE = 1 << 20
 """How much of a file that is read whole is read at a time."""
 
 _PACKED_PIECE = 1 << 10
-"""How much of a zstandard file is unpacked at a time: at most 32 MiB come of it, a block of 128 KiB for
-every 4 bytes."""
+"""How much of a packed file is unpacked at a time: at most 32 MiB come of it, in zstandard a block of 128 KiB
+for every 4 bytes."""
+
+_XZ_MEMORY = 1 << 28
+"""How much memory an xz file may ask for: four times what ``xz -9`` writes for."""
 
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading a damaged or cut file raises that :func:`open_bytes` opened, whatever it was packed with."""
@@ -43,26 +49,44 @@ def require_file(path: Path) -> None:
         raise DataError(path, "is a folder, not a file" if path.is_dir() else other)
 
 
+def packing(path: Path) -> str:
+    """What a file is packed with, by how its name ends; empty for nothing.
+
+    >>> packing(Path("wiki.jsonl.GZ")), packing(Path("wiki.jsonl"))
+    ('gzip', '')
+    """
+    return PACKED.get(path.suffix.lower(), "")
+
+
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip or zstandard where its name ends in ``.gz`` or ``.zst``.
+    """Open a file for reading, unpacked where its name ends in ``.gz``, ``.zst``, ``.bz2`` or ``.xz``.
 
     DataError where it is missing; MissingExtraError for ``.zst`` without the zstandard library. Reading what
     is damaged raises one of ``BROKEN``.
     """
     require_file(path)
-    if path.suffix == ".gz":
+    packed = packing(path)
+    if packed == "gzip":
         return cast(IO[bytes], gzip.open(path))
-    return io.BufferedReader(_Unpacked(path)) if path.suffix == ".zst" else path.open("rb")
+    return io.BufferedReader(_Unpacked(path, packed)) if packed else path.open("rb")
+
+
+def _unpacker(packed: str) -> tuple[Callable[[], Any], type[Exception]]:
+    """What unpacks a frame, and what it raises for a damaged one."""
+    if packed == "bzip2":
+        return bz2.BZ2Decompressor, OSError
+    if packed == "xz":
+        return lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), lzma.LZMAError
+    with needs("reading .zst files", "data", "zstandard"):
+        import zstandard
+    return zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
 
 
 class _Unpacked(io.RawIOBase):
-    """The content of a zstandard file, frame after frame. A file that ends within a frame is an EOFError."""
+    """The content of a packed file, frame after frame. A file that ends within a frame is an EOFError."""
 
-    def __init__(self, path: Path) -> None:
-        with needs("reading .zst files", "data", "zstandard"):
-            import zstandard
-        self._error = zstandard.ZstdError
-        self._new = zstandard.ZstdDecompressor().decompressobj
+    def __init__(self, path: Path, packed: str) -> None:
+        self._new, self._error = _unpacker(packed)
         self._frame: Any = None
         self._packed, self._ready = path.open("rb"), memoryview(b"")
 
@@ -141,7 +165,29 @@ def whole(path: Path, file: IO[bytes] | None = None) -> bytes:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    return f"not a whole {'zstandard' if path.suffix == '.zst' else 'gzip'} file: {error}"
+    return f"not a whole {packing(path)} file: {error}"
+
+
+_UNPACK = "it is packed: unpack it ({} FILE), or let its name end in {}"
+_NO_TEXT = {
+    b"\x1f\x8b": _UNPACK.format("zcat", ".gz"),
+    b"\x28\xb5\x2f\xfd": _UNPACK.format("zstdcat", ".zst"),
+    b"BZh": _UNPACK.format("bzcat", ".bz2"),
+    b"\xfd7zXZ\0": _UNPACK.format("xzcat", ".xz"),
+    b"PK\x03\x04": "it is a zip file: unzip it, and name a file that was in it",
+    b"\xff\xfe": "it is UTF-16, as Excel and PowerShell write: save it as UTF-8",
+    b"\xfe\xff": "it is UTF-16, as Excel and PowerShell write: save it as UTF-8",
+}
+"""What files begin with that are no text in UTF-8, and what to do about each."""
+
+
+def no_text(head: bytes) -> str:
+    """What a file is that begins so, where it is known to be no text in UTF-8, and what to do; else empty.
+
+    >>> no_text("Gdańsk".encode()), no_text("Gdańsk".encode("utf-16"))
+    ('', 'it is UTF-16, as Excel and PowerShell write: save it as UTF-8')
+    """
+    return next((told for beginning, told in _NO_TEXT.items() if head.startswith(beginning)), "")
 
 
 def raised(problem: DataError) -> None:
@@ -223,13 +269,24 @@ def text_field(record: Mapping[str, Any], *names: str) -> str:
 
 
 def id_field(record: Mapping[str, Any], *names: str) -> str:
-    """Like :func:`field`, for an id: a text, whose outer blanks go, or a whole number, which becomes one."""
+    """Like :func:`field`, for an id (:func:`id_text`). Raises ValueError for what is none."""
     value = field(record, *names)
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+    if not (id_ := id_text(value)):
         name = next(name for name in names if record.get(name) is not None)
-        found = "an empty one" if value == "" else shown(value)
+        found = "an empty one" if id_ == "" else shown(value)
         raise ValueError(f"{name!r} must be a non-empty string or a whole number, found {found}")
-    return str(value).strip()
+    return id_
+
+
+def id_text(value: Any) -> str | None:
+    """An id as text: a text without the blanks around it, or a whole number; None for what is neither.
+
+    >>> id_text(" 7 "), id_text(7), id_text(7.0), id_text(7.5), id_text(True)
+    ('7', '7', '7', None, None)
+    """
+    if isinstance(value, float) and value.is_integer():  # pandas writes 7 as 7.0 where some have none
+        value = int(value)
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 def shown(value: Any) -> str:

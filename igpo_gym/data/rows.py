@@ -25,6 +25,7 @@ from igpo_gym.data.files import (
     id_field,
     json_lines,
     lines,
+    no_text,
     open_bytes,
     parse_json,
     raised,
@@ -167,9 +168,12 @@ Kind = Literal["parquet", "array", "object", "table", "lines"]
 def kind_of(path: Path, within: str = "", file: BufferedReader | None = None) -> Kind:
     """What kind of file it is, found out by its beginning; see :func:`rows` for ``within`` and ``file``.
 
-    What is called ``.parquet`` is read as such whatever it is, and so refused as no parquet file.
+    What is called ``.parquet`` is read as such whatever it is, and so refused as no parquet file. Raises
+    DataError for what is known to be no text, such as a packed file whose name does not say so.
     """
     head = head_of(path, 4096, file)
+    if told := no_text(head):
+        raise DataError(path, told)
     if head.startswith(b"PAR1") or path.suffix == ".parquet":
         return "parquet"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()

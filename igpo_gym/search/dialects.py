@@ -132,14 +132,22 @@ def _parts(document: Mapping[str, Any]) -> tuple[str, str]:
         fields = ", ".join(map(str, document)) or "none"
         raise ValueError(f"a document has no text among its fields: {fields:.100}")
     text, title = document[field], document.get("title")
-    if field != "contents":
-        return title if isinstance(title, str) else "", text
-    if not isinstance(title, str):
-        return split_contents(text)
+    title = title if isinstance(title, str) else None
+    return titled(title, text) if field == "contents" else (title or "", text)
+
+
+def titled(title: str | None, contents: str) -> tuple[str, str]:
+    """Title and text of ``contents`` beside a title, which may head them; without one their first line is it.
+
+    >>> titled("Danzig", '"Danzig"\\nA port.'), titled("Danzig", "A port."), titled(None, "Danzig\\nA port.")
+    (('Danzig', 'A port.'), ('Danzig', 'A port.'), ('Danzig', 'A port.'))
+    """
+    if title is None:
+        return split_contents(contents)
     for heading in (f'"{title}"\n', f"{title}\n"):
-        if text.startswith(heading):
-            return title, text[len(heading) :]
-    return title, text
+        if contents.startswith(heading):
+            return title, contents[len(heading) :]
+    return title, contents
 
 
 def split_contents(contents: str) -> tuple[str, str]:

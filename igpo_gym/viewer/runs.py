@@ -139,7 +139,7 @@ def read_runs(files: Sequence[str | Path], start: int = 0, count: int | None = N
 
 
 def _check_size(file: Path) -> None:
-    if file.suffix not in PACKED and file.stat().st_size <= LARGEST:
+    if file.suffix.lower() not in PACKED and file.stat().st_size <= LARGEST:
         return
     sizes = [len(line) for _, line in lines(file)]
     if (size := sum(sizes)) > LARGEST:

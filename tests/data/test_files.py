@@ -1,14 +1,18 @@
+import bz2
 import gzip
+import io
 import json
+import lzma
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
-from igpo_gym.data import files
+from igpo_gym.data import files, resolve_questions
 from igpo_gym.data.files import json_lines, lines, whole
 from igpo_gym.errors import DataError
 
@@ -27,6 +31,9 @@ PACKED = {
     "a.jsonl.gz": gzip.compress(CONTENT),
     "a.jsonl.zst": zstandard.ZstdCompressor().compress(CONTENT),
     "frames.zst": frames(CONTENT),
+    "a.jsonl.bz2": bz2.compress(CONTENT),
+    "streams.bz2": bz2.compress(CONTENT[:5000]) + bz2.compress(CONTENT[5000:]),
+    "a.jsonl.XZ": lzma.compress(CONTENT),
 }
 
 
@@ -37,13 +44,13 @@ def test_every_packing_gives_the_same_lines(tmp_path: Path, name: str) -> None:
     assert b"".join(line for _, line in lines(tmp_path / name)) == whole(tmp_path / name) == CONTENT
 
 
-@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "frames.zst"])
+@pytest.mark.parametrize("name", [name for name in PACKED if name != "a.jsonl"])
 def test_a_cut_file_is_named_wherever_it_is_cut(tmp_path: Path, name: str) -> None:
     packed = PACKED[name]
     for size in {1, 3, 9, len(packed) // 2, len(packed) - 5, len(packed) - 1}:
         (tmp_path / name).write_bytes(packed[:size])
         for read in (lines, whole):
-            with pytest.raises(DataError, match=rf"{name}.*: not a whole (gzip|zstandard) file: "):
+            with pytest.raises(DataError, match=rf"{name}.*: not a whole (gzip|zstandard|bzip2|xz) file: "):
                 list(read(tmp_path / name))
 
 
@@ -58,6 +65,25 @@ def test_a_damaged_zstandard_file_is_named_with_its_line(tmp_path: Path) -> None
     (tmp_path / "b.zst").write_bytes(CONTENT)
     with pytest.raises(DataError, match=r"b\.zst, line 1: not a whole zstandard file: "):
         list(json_lines(tmp_path / "b.zst"))
+
+
+@pytest.mark.parametrize("name", ["questions.csv", "questions.jsonl", "questions.json", "questions"])
+def test_what_is_no_text_is_said(tmp_path: Path, name: str) -> None:
+    table = "question,answer\nWho?,Oskar\n"
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as file:
+        file.writestr("a.csv", table)
+    for content, told in (
+        (table.encode("utf-16"), r"it is UTF-16, as Excel and PowerShell write: save it as UTF-8"),
+        (
+            lzma.compress(table.encode()),
+            r"it is packed: unpack it \(xzcat FILE\), or let its name end in \.xz",
+        ),
+        (zipped.getvalue(), "it is a zip file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=told):
+            resolve_questions(str(tmp_path / name))
 
 
 def test_an_empty_zstandard_file_has_no_lines(tmp_path: Path) -> None:
@@ -98,14 +124,14 @@ print(tracemalloc.get_traced_memory()[1])
 """
 
 
-@pytest.mark.parametrize("name", ["bomb.jsonl.gz", "bomb.jsonl.zst"])
+@pytest.mark.parametrize("name", ["bomb.jsonl.gz", "bomb.jsonl.zst", "bomb.jsonl.bz2", "bomb.jsonl.xz"])
 def test_what_unpacks_to_gigabytes_is_refused_in_little_memory(tmp_path: Path, name: str) -> None:
     """2 GiB in one line; what is held is one limit of it, and as much again while lines are joined."""
     path = tmp_path / name
     piece = b" " * (1 << 20)
-    if name.endswith(".gz"):
-        once = gzip.compress(piece)
-        path.write_bytes(once * 2048)
+    once = {".gz": gzip, ".bz2": bz2, ".xz": lzma}.get(path.suffix)
+    if once:
+        path.write_bytes(once.compress(piece) * 2048)
     else:
         with path.open("wb") as file, zstandard.ZstdCompressor().stream_writer(file) as packed:
             for _ in range(2048):

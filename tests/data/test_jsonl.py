@@ -7,6 +7,7 @@ import pytest
 from igpo_gym.data.sets.jsonl import load_jsonl
 from igpo_gym.episode import Question
 from igpo_gym.errors import DataError
+from igpo_gym.search import read_corpus
 
 
 def written(path: Path, *lines: str | dict[str, Any]) -> Path:
@@ -67,7 +68,7 @@ GOOD = {"id": "1", "question": "Who?", "answers": ["Grass"]}
         ({"id": "2", "question": {"answer": "SECRET"}}, "'question' must be a string, found dict"),
         (GOOD | {"id": "2", "evidence": {"answer": "SECRET"}}, "a list of strings, found dict"),
         ({"id": [], "question": "Who?", "answers": "x"}, "'id' must be a non-empty string"),
-        (GOOD | {"id": "2", "evidence": 3}, "'evidence' must be a string or a list"),
+        (GOOD | {"id": "2", "evidence": 3.5}, "'evidence' must be a string or a list"),
         (GOOD | {"id": "2", "evidence_texts": 3}, "'evidence_texts' must be a string or a list"),
         (
             GOOD | {"id": "2", "evidence": ["a", "b"], "evidence_texts": ["only one"]},
@@ -90,6 +91,15 @@ def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
         load_jsonl(tmp_path / "gone.jsonl")
     with pytest.raises(DataError, match=r"empty\.jsonl: the file has no questions"):
         load_jsonl(written(tmp_path / "empty.jsonl"))
+
+
+def test_ids_that_are_numbers_are_those_of_a_corpus_that_numbers_its_passages(tmp_path: Path) -> None:
+    lines = [{"id": 7.0, "question": "Who?", "answers": "Grass", "evidence": [1, "2", 3.0]}]
+    corpus = [{"id": number, "text": "He wrote."} for number in (1, 2, 3.0)]
+    (question,) = load_jsonl(written(tmp_path / "q.jsonl", *lines)).questions
+    passages = read_corpus(written(tmp_path / "corpus.jsonl", *corpus))
+    assert question.id == "7"
+    assert question.evidence == tuple(passage.id for passage in passages) == ("1", "2", "3")
 
 
 def test_each_piece_of_evidence_keeps_what_it_has_to_say(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +18,7 @@ from hypothesis import strategies as st
 from igpo_gym.data import load_hotpotqa
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError, MissingExtraError
+from igpo_gym.search import dialects
 from igpo_gym.search.corpus import located, read_corpus
 
 
@@ -95,6 +100,27 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str | dict[str, Any], m
     assert str(error.value).startswith(f"{path}, line 3: ")
 
 
+@pytest.mark.parametrize(
+    ("record", "passage"),
+    [
+        ({"id": "1", "title": "Danzig", "contents": "A port.\nOld."}, ("1", "Danzig", "A port.\nOld.")),
+        ({"id": "1", "title": "Danzig", "contents": "A port."}, ("1", "Danzig", "A port.")),
+        (dialects.write_passage(Passage("1", "Danzig", "A port.")), ("1", "Danzig", "A port.")),
+        ({"id": "1", "title": None, "contents": "Danzig\nA port."}, ("1", "Danzig", "A port.")),
+        # the corpus of BrowseComp-Plus, whose questions name docids
+        ({"docid": "5", "text": "A port.", "url": "http://host"}, ("5", "", "A port.")),
+        # the abstracts of Wikipedia that HotpotQA publishes
+        ({"id": 12, "title": "Danzig", "text": ["A port.", " Old."]}, ("12", "Danzig", "A port. Old.")),
+    ],
+)
+def test_a_title_beside_the_contents_and_the_ids_and_texts_of_published_corpora_are_read(
+    tmp_path: Path, record: dict[str, Any], passage: tuple[str, str, str]
+) -> None:
+    assert list(read_corpus(written(tmp_path / "c.jsonl", record))) == [Passage(*passage)]
+    pq.write_table(pa.Table.from_pylist([record]), tmp_path / "c.parquet")
+    assert list(read_corpus(tmp_path / "c.parquet")) == [Passage(*passage)]
+
+
 def test_unknown_layouts_are_refused_at_the_first_line(tmp_path: Path) -> None:
     path = written(tmp_path / "c.jsonl", {"id": "1", "passage": "x"})
     with pytest.raises(DataError, match=r"line 1: no 'contents' \(Search-R1, .*\), no 'text' \(BEIR, "):
@@ -116,8 +142,13 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "tool"),
-    [(gzip.compress(b"{}"), "zcat"), (b"\x28\xb5\x2f\xfd\x04\x00", "zstdcat")],
-    ids=["gzip", "zstd"],  # the first holds the time
+    [
+        (gzip.compress(b"{}"), "zcat"),
+        (b"\x28\xb5\x2f\xfd\x04\x00", "zstdcat"),
+        (bz2.compress(b"{}"), "bzcat"),
+        (lzma.compress(b"{}"), "xzcat"),
+    ],
+    ids=["gzip", "zstd", "bzip2", "xz"],  # the first holds the time
 )
 def test_what_is_packed_without_saying_so_is_named(tmp_path: Path, content: bytes, tool: str) -> None:
     (tmp_path / "corpus").write_bytes(content)

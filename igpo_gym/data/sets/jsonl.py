@@ -10,11 +10,12 @@ no field has the name without.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from igpo_gym.data.files import shown
+from igpo_gym.data.files import id_text, shown
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.reading import Corpus, read_set
 from igpo_gym.data.rows import Row
@@ -54,7 +55,7 @@ def _evidence(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     Raises ValueError for a piece that has two texts, and for a text without a piece.
     """
-    pieces, texts = _items(row, "evidence"), _items(row, "evidence_texts")
+    pieces, texts = _items(row, "evidence", id_text), _items(row, "evidence_texts")
     if len(pieces) != len(texts):  # which a question refuses, unless there are no texts
         return tuple(dict.fromkeys(filter(None, pieces))), tuple(filter(None, texts))
     said: dict[str, str] = {}
@@ -72,9 +73,15 @@ def _texts(row: Row, name: str) -> tuple[str, ...]:
     return tuple(filter(None, _items(row, name)))
 
 
-def _items(row: Row, name: str) -> list[str]:
+def _text(value: Any) -> str | None:
+    return value.strip() if isinstance(value, str) else None
+
+
+def _items(row: Row, name: str, read: Callable[[Any], str | None] = _text) -> list[str]:
     value: Any = row.get(name)
-    values = [value] if isinstance(value, str) else [] if value is None else value
-    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
-        raise ValueError(f"'{name}' must be a string or a list of strings, found {shown(value)}")
-    return [item.strip() for item in values]
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    texts = [text for each in values if (text := read(each)) is not None]
+    if len(texts) < len(values):
+        wrong = next(each for each in values if read(each) is None)
+        raise ValueError(f"'{name}' must be a string or a list of strings, found {shown(wrong)}")
+    return texts

@@ -31,5 +31,5 @@ def question(row: Row, corpus: Corpus, source: str = "") -> Question:
     for name in ("answers", "golden_answers", "evidence"):
         with suppress(ValueError, TypeError, RecursionError):
             if isinstance(found := parse_json(fields.get(name, "")), list):
-                fields[name] = [str(each) if type(each) is int else each for each in found]
+                fields[name] = found
     return jsonl.question(replace(row, fields=fields), corpus, source)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import igpo_gym.specs as specs
+from igpo_gym.data.files import packing
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, SpecError
@@ -19,6 +20,9 @@ from igpo_gym.storage import cache_dir
 
 _CORPORA = (".jsonl", ".json", ".tsv", ".parquet")
 """Names of which one expects a corpus, where there is no such file."""
+
+_READ = 2
+"""The version of how passages are read from a corpus."""
 
 
 def bm25_index(place: str = "", *, questions: QuestionSet) -> BM25Index:
@@ -32,8 +36,8 @@ def bm25_index(place: str = "", *, questions: QuestionSet) -> BM25Index:
     path = Path(place)
     if path.is_file():
         with located(path):
-            return _cached(specs.fingerprint(path), lambda: read_corpus(path))
-    if path.name.removesuffix(".gz").removesuffix(".zst").endswith(_CORPORA):
+            return _cached(f"{_READ} {specs.fingerprint(path)}", lambda: read_corpus(path))
+    if (path.stem if packing(path) else path.name).endswith(_CORPORA):
         raise DataError(path, "no such file")
     return shared(f"bm25 {path.resolve()} {specs.fingerprint(path)}", lambda: BM25Index.load(path))
 

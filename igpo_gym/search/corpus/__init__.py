@@ -2,13 +2,16 @@
 
 The layout is known from the keys of a file's first record:
 
-- Search-R1, FlashRAG: ``{"id": "0", "contents": "\\"Title\\"\\ntext"}``
-- BEIR: ``{"_id": "0", "title": "Title", "text": "text"}`` (``id`` will do for ``_id``; a title may be absent)
+- Search-R1, FlashRAG: ``{"id": "0", "contents": "\\"Title\\"\\ntext"}``; where a ``title`` stands beside it,
+  ``contents`` is the text, and may begin with that title
+- BEIR: ``{"_id": "0", "title": "Title", "text": "text"}``; a title may be absent, and the text a list of
+  sentences, as in HotpotQA's and KILT's copies of Wikipedia
 - Wikipedia-DPR: tab-separated under the header ``id``, ``text``, ``title``, quoted as in csv
 - ``[{"title": "Title", "text": "text"}, ...]``: a passage's number, from 0, becomes its id
 - HotpotQA: questions; the passages are those of their contexts
 
-The records may stand in JSON lines, a JSON array, a table or a parquet file.
+An id is ``_id``, ``id``, ``docid`` (Tevatron) or ``doc_id``. The records may stand in JSON lines, a JSON
+array, a table or a parquet file.
 """
 
 from __future__ import annotations
@@ -31,9 +34,9 @@ def read_corpus(
 ) -> Iterator[Passage]:
     """The passages of one or several files, as a stream of which nothing is kept.
 
-    "-" is standard input; names that end in ``.gz`` or ``.zst`` are unpacked. ``tell`` is called with a line
-    that says as what each file is read, and at the end how many passages without text were left out, if
-    ``skip_empty``. Whether ids are unique is for the index to find out: see :func:`located`.
+    "-" is standard input; what is packed is unpacked (:data:`igpo_gym.storage.PACKED`). ``tell`` is called
+    with a line that says as what each file is read, and at the end how many passages without text were left
+    out, if ``skip_empty``. Whether ids are unique is for the index to find out: see :func:`located`.
 
     Raises DataError, with file and line, for a malformed record, an unknown layout and a passage without
     text, and for a file that is missing, damaged or has no passages.

@@ -11,12 +11,15 @@ from igpo_gym.data.reading import numbered
 from igpo_gym.data.rows import Kind, Row
 from igpo_gym.data.sets.hotpotqa import paragraphs
 from igpo_gym.episode import Passage
-from igpo_gym.search.dialects import split_contents
+from igpo_gym.search.dialects import titled
 
 Read: TypeAlias = Callable[[Row, int], Iterable[Passage]]
 """The passages of a record, told how many came before it. Raises ValueError for what is wrong in it."""
 
-KEYS = frozenset({"id", "_id", "title", "text", "contents", "context"})
+IDS = ("_id", "id", "docid", "doc_id")
+"""The keys under which a passage has its id, in the order in which they are looked for."""
+
+KEYS = frozenset({*IDS, "title", "text", "contents", "context"})
 """What is read of a record."""
 
 KIND_NAMES: Mapping[Kind, str] = {
@@ -46,9 +49,9 @@ def recognized(row: Row, kind: Kind, contexts: Contexts) -> Layout:
     """
     record = row.fields
     if "text" in record:
-        keys = [key for key in record if key in ("_id", "id", "title", "text")]
+        keys = [key for key in record if key in (*IDS, "title", "text")]
         owner = "Wikipedia-DPR" if kind == "table" else "BEIR" if "_id" in record else ""
-        if kind == "array" and not {"_id", "id"} & set(record):
+        if kind == "array" and record.keys().isdisjoint(IDS):
             return Layout(f"{', '.join(keys)}; a passage's number is its id", _numbered)
         shown = f"({', '.join(keys)})"
         return Layout(f"{owner} {shown}" if owner else f"passages {shown}", _titled)
@@ -63,20 +66,28 @@ def recognized(row: Row, kind: Kind, contexts: Contexts) -> Layout:
 
 
 def _contents(row: Row, number: int) -> Iterable[Passage]:
-    title, text = split_contents(text_field(row.fields, "contents"))
-    return (Passage(id_field(row.fields, "id", "_id"), title, text),)
+    title, text = titled(_title(row), text_field(row.fields, "contents"))
+    return (Passage(id_field(row.fields, *IDS), title, text),)
 
 
 def _titled(row: Row, number: int) -> Iterable[Passage]:
-    return (Passage(id_field(row.fields, "_id", "id"), _title(row), text_field(row.fields, "text")),)
+    return (Passage(id_field(row.fields, *IDS), _title(row) or "", _text(row)),)
 
 
 def _numbered(row: Row, number: int) -> Iterable[Passage]:
-    return (Passage(str(number), _title(row), text_field(row.fields, "text")),)
+    return (Passage(str(number), _title(row) or "", _text(row)),)
 
 
-def _title(row: Row) -> str:
-    return "" if row.get("title") is None else text_field(row.fields, "title")
+def _title(row: Row) -> str | None:
+    return None if row.get("title") is None else text_field(row.fields, "title")
+
+
+def _text(row: Row) -> str:
+    """The text, or a list of texts, each with the blank that parts it from the one before."""
+    texts = row.get("text")
+    if isinstance(texts, list) and all(isinstance(each, str) for each in texts):
+        return "".join(texts).strip()
+    return text_field(row.fields, "text")
 
 
 class Contexts:

@@ -2,7 +2,7 @@
 
 What a file holds is known from its first bytes: JSON lines, a JSON array, tab-separated values with a header,
 or parquet; what is named ``.json``, ``.jsonl`` or ``.parquet`` and is not is refused. Packing goes by the
-name: ``.gz`` and ``.zst`` are unpacked. The name "-" is standard input.
+name (:data:`igpo_gym.storage.PACKED`). The name "-" is standard input.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from typing import NamedTuple, cast
 
 from igpo_gym.data.rows import Kind, Row, head_of, kind_of, rows
 from igpo_gym.errors import DataError
-
-_PACKED = ((b"\x1f\x8b", "zcat", ".gz"), (b"\x28\xb5\x2f\xfd", "zstdcat", ".zst"))
-"""What packed files begin with, what unpacks them, and how their names end."""
 
 STDIN = "-"
 
@@ -42,15 +39,13 @@ def opened(path: str | Path, columns: Collection[str]) -> Source:
     if str(path) == STDIN:
         path, file = "standard input", cast(BufferedReader, sys.stdin.buffer)
     path = Path(path)
+    kind = kind_of(path, file=file)
     _check(head_of(path, 4096, file), path)
-    return Source(path, kind_of(path, file=file), rows(path, columns=columns, file=file))
+    return Source(path, kind, rows(path, columns=columns, file=file))
 
 
 def _check(head: bytes, path: Path) -> None:
     """Raise DataError for the beginning of what is no corpus."""
-    for magic, tool, ending in _PACKED:
-        if head.startswith(magic):
-            raise DataError(path, f"it is packed: unpack it ({tool} FILE), or let its name end in {ending}")
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     first = head.partition(b"\n")[0]
     if head and not head.startswith((b"{", b"[", b"PAR1")) and b"\t" not in first:

@@ -53,7 +53,8 @@ def read_transcripts(
     and in ``told`` the numbers that its source noted.
 
     Args:
-        path: JSON lines, a JSON array, parquet or a table, plain, ``.gz`` or ``.zst``, or a log of Inspect.
+        path: JSON lines, a JSON array, parquet or a table, plain, ``.gz``, ``.zst``, ``.bz2`` or ``.xz``, or
+            a log of Inspect.
         layout: a registered name (docs/import.md), ``package.module:attribute``, a :class:`Layout`, or
             ``auto``: the first one that fits, record by record.
         questions: a set of questions, in which the gold answers are looked up, by id or by text; by default
