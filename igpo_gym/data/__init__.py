@@ -52,6 +52,7 @@ _FILES = {
     "hotpotqa": "hotpotqa:load_hotpotqa",
     "2wiki": "two_wiki:load_2wiki",
     "musique": "musique:load_musique",
+    "squad": "squad:load_squad",
     "bamboogle": "bamboogle:load_bamboogle",
     "strategyqa": "strategyqa:load_strategyqa",
     "fanoutqa": "fanoutqa:load_fanoutqa",

@@ -28,7 +28,9 @@ _PLAIN = frozenset({str, bool, int, float, list, tuple, dict, type(None)})
 def answers_of(value: Any) -> tuple[str, ...]:
     """The answer and its aliases from a value or a list of values, in its order and without repeats.
 
-    A dictionary is one answer. NumPy's and pyarrow's arrays and numbers are taken for Python's.
+    A dictionary is one answer, unless it is the object in which SQuAD (``text``, ``answer_start``) or
+    TriviaQA (``value``, ``aliases``) has several, or a list has such objects. NumPy's and pyarrow's arrays
+    and numbers are taken for Python's.
 
     Raises ValueError, which never shows an answer, for what is no answer, and for a list that is written as
     text (``"['a', 'b']"``).
@@ -40,10 +42,21 @@ def answers_of(value: Any) -> tuple[str, ...]:
     ValueError: a list written as text, not a list
     """
     value = plain(value)
-    values = value if isinstance(value, list | tuple) else [value]
+    given = value if isinstance(value, list | tuple) else [value]
+    values = [answer for each in given for answer in _held(plain(each))]
     if not values:
         raise ValueError("an empty list")
     return tuple(dict.fromkeys(answer_text(each) for each in values))
+
+
+def _held(value: Any) -> list[Any]:
+    """The answers in an object that holds some beside other things; any other value alone."""
+    for name, beside in (("text", "answer_start"), ("value", "aliases")):
+        if isinstance(value, Mapping) and name in value and beside in value:
+            fields = (name,) if name == "text" else (name, beside)
+            found = [plain(value[each]) for each in fields]
+            return [one for each in found for one in (each if isinstance(each, list | tuple) else [each])]
+    return [value]
 
 
 def answer_text(value: Any) -> str:

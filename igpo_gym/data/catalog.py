@@ -74,6 +74,13 @@ CATALOG = (
         "CC BY 4.0",
         "StonyBrookNLP/musique",
     ),
+    Known(
+        "squad:FILE[#unanswerable=true]",
+        "JSON: data, articles of paragraphs with qas; or question, context, answers; passages",
+        "train 87,599, dev 10,570 (1.1)",
+        "CC BY-SA 4.0",
+        "rajpurkar/SQuAD-explorer, in its form google-deepmind/xquad and others",
+    ),
     Known("bamboogle:FILE", "CSV: Question, Answer", "test 125", "see its owners", "ofirpress/self-ask"),
     Known(
         "strategyqa:FILE",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus
+from igpo_gym.data.reading import WITHIN, Corpus
 from igpo_gym.data.rows import NAMES_COLUMNS, Row, first_row
 from igpo_gym.data.subsets import subset
 from igpo_gym.episode import Question
@@ -75,6 +75,8 @@ LAYOUTS = (
     Layout("2wiki", "two_wiki", ("question", "answer", "context", "supporting_facts", "evidences")),
     Layout("hotpotqa", "hotpotqa", ("question", "context", "supporting_facts")),
     Layout("musique", "musique", ("question", "paragraphs", "question_decomposition")),
+    Layout("squad", "squad", ("question", "context", "answers"), within="answers"),
+    Layout("squad", "squad", ("paragraphs",), table=False),
     Layout("strategyqa", "strategyqa", ("qid", "question", "decomposition|facts")),
     Layout("fanoutqa", "fanoutqa", ("id", "question", "decomposition|necessary_evidence")),
     Layout("verl", "verl", ("data_source", "reward_model")),
@@ -109,7 +111,7 @@ def load_any(path: str, **options: str) -> QuestionSet:
     ``options`` are those of its loader. Raises DataError for what is wrong with the file, and for a layout
     that is not known.
     """
-    row = first_row(Path(path), "Data")
+    row = first_row(Path(path), WITHIN)
     if row is None:
         raise DataError(path, "the file has no questions")
     layout = layout_of(row, Path(path))

@@ -52,35 +52,40 @@ Read: TypeAlias = Callable[[Row, Corpus], Question | None]
 """What makes a question of a record, or leaves it out; ValueError says what is wrong with the record."""
 
 
+WITHIN = "data"
+"""The field of a JSON object in which TriviaQA, SQuAD and others have all of their records."""
+
+
 def read_set(
     name: str,
     path: str | Path,
     read: Read,
     *,
-    within: str = "",
+    parts: Callable[[Row], Iterable[Row]] = lambda row: (row,),
     version: int = 1,
     records: Iterable[Row] | None = None,
 ) -> QuestionSet:
     """The questions of a file and the passages that ``read`` adds.
 
-    ``within``: see :func:`igpo_gym.data.rows.rows`. ``version`` is that of how passages are made, part of the
-    fingerprint under which an index of them is kept. ``records`` stand in the place of the file's; an index
-    of theirs is not kept.
+    The records of a JSON object may all stand in its field ``data``. ``parts`` are those of a record that
+    holds several questions. ``version`` is that of how passages are made, part of the fingerprint under which
+    an index of them is kept. ``records`` stand in the place of the file's; an index of theirs is not kept.
 
     Raises DataError, with the line, entry or row, for what is wrong, and for a file without questions.
     """
     path = Path(path)
     questions: dict[tuple[str, str], Question] = {}
     corpus, left_out = Corpus(), 0
-    for row in rows(path, within) if records is None else records:
+    for row in rows(path, WITHIN) if records is None else records:
         try:
-            question = read(row, corpus)
-            left_out += question is None
-            if question is not None:
-                key = question.source, question.id
-                if key in questions:
-                    raise ValueError(f"the question id {question.id!r} comes a second time")
-                questions[key] = question
+            for part in parts(row):
+                question = read(part, corpus)
+                left_out += question is None
+                if question is not None:
+                    key = question.source, question.id
+                    if key in questions:
+                        raise ValueError(f"the question id {question.id!r} comes a second time")
+                    questions[key] = question
         except DataError:
             raise
         except ValueError as error:

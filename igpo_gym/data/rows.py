@@ -98,6 +98,13 @@ class Row:
             raise ValueError(f"{names[0]!r} must be a list, found {type(value).__name__}")
         return value or []
 
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        """A field's list of objects."""
+        value = self.field(name)
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise ValueError(f"{name!r} must be a list of objects")
+        return value
+
     def answers(self, *names: str) -> tuple[str, ...]:
         """The same, for an answer or several (:func:`igpo_gym.data.answers.answers_of`)."""
         value = self.field(*names)
@@ -141,7 +148,7 @@ def rows(
 
     Args:
         path: what is read.
-        within: the field of a JSON object that holds them all, if there is one.
+        within: the field of a JSON object that holds them all, if there is one; capitals do not matter.
         unread: is told of a line or an entry of an array that is no JSON object; by default the first one is
             raised.
         columns: those that are wanted. Of a parquet file that has any of them no others are read, and in a
@@ -186,15 +193,25 @@ def kind_of(path: Path, within: str = "", file: BufferedReader | None = None) ->
     return "lines"
 
 
+_SCALARS = rb'\{\s*(?:"[^"]*"\s*:\s*(?:"[^"]*"|[\w.+-]+)\s*,\s*)*'
+"""The beginning of a JSON object, as far as its fields hold no lists and no objects."""
+
+
 def _holds_all(text: bytes, within: str) -> bool:
     """Whether the beginning of a file is that of a JSON object with the records in a field, not of a line."""
     first, _, others = text.partition(b"\n")
     try:
-        records = json.loads(first).get(within)
+        found = json.loads(first)
+        records = found.get(_named(found, within))
     except (ValueError, RecursionError):  # the line ends further on
-        return re.search(rb'"%s"\s*:' % within.encode(), text) is not None
+        return re.match(rb'%s"%s"\s*:' % (_SCALARS, within.encode()), text, re.IGNORECASE) is not None
     alone = isinstance(records, list) and all(isinstance(record, dict) for record in records)
     return alone and not others.strip()
+
+
+def _named(record: Mapping[str, Any], name: str) -> str:
+    """The name of a field as a record has it, whatever its capitals."""
+    return next((each for each in record if each.lower() == name.lower()), name)
 
 
 def first_row(path: Path, within: str = "") -> Row | None:
@@ -287,6 +304,7 @@ def _entries(
     """The entries of a JSON array, or of the one in a field of a JSON object."""
     try:
         found = parse_json(whole(path, file).decode("utf-8-sig"))
+        within = _named(found, within) if within else ""
         entries = field(found, within) if within else found
         if not isinstance(entries, list):
             raise ValueError(f"{within!r} must be a list, found {type(entries).__name__}")

@@ -74,6 +74,61 @@ HF_TRIVIAQA = {
         "human_answers": ["sunset"],
     },
 }
+SQUAD = {
+    "version": "v2.0",
+    "data": [
+        {
+            "title": "G%C3%BCnter_Grass",
+            "paragraphs": [
+                {
+                    "context": "He was born in Gdańsk. ",
+                    "qas": [
+                        {
+                            "id": "5733",
+                            "question": "Where?",
+                            "answers": [
+                                {"text": "Gdańsk", "answer_start": 15},
+                                {"text": "in Gdańsk", "answer_start": 12},
+                                {"text": "Gdańsk", "answer_start": 15},
+                            ],
+                            "is_impossible": False,
+                        },
+                        {
+                            "id": "5734",
+                            "question": "Who?",
+                            "plausible_answers": [{"text": "Gdańsk", "answer_start": 15}],
+                            "answers": [],
+                            "is_impossible": True,
+                        },
+                    ],
+                },
+                {
+                    "context": "That was in 1927.",
+                    "qas": [
+                        {
+                            "id": "5735",
+                            "question": "When?",
+                            "answers": [{"text": "1927", "answer_start": 12}],
+                            "is_impossible": False,
+                        }
+                    ],
+                },
+            ],
+        }
+    ],
+}
+HF_SQUAD = [
+    {
+        "id": asked["id"],
+        "title": article["title"],
+        "context": paragraph["context"],
+        "question": asked["question"],
+        "answers": {name: [each[name] for each in asked["answers"]] for name in ("text", "answer_start")},
+    }
+    for article in SQUAD["data"]
+    for paragraph in article["paragraphs"]  # type: ignore[index]
+    for asked in paragraph["qas"]  # type: ignore[index]
+]
 TRIVIA_QUESTION = Question(
     "tc_33",
     "Which musical?",
@@ -321,6 +376,14 @@ EXAMPLES: dict[str, tuple[str, str, tuple[Question, ...]]] = {
             ),
         ),
     ),
+    "squad": (
+        "dev-v2.0.json",
+        json.dumps(SQUAD, indent=2),
+        (
+            Question("5733", "Where?", ("Gdańsk", "in Gdańsk"), ("Günter Grass",), 1, "squad"),
+            Question("5735", "When?", ("1927",), ("Günter Grass#2",), 1, "squad"),
+        ),
+    ),
     "bamboogle": (
         "bamboogle.csv",
         table(",", ["Question", "Answer"], ["Who was it, then?", "Dwight D. Eisenhower"]),
@@ -463,6 +526,53 @@ def test_what_is_missing_is_named_with_what_is_there(
         DataError, match=r"line 1: no known layout .*; there is: .*; looked for .*nq: question, answer"
     ):
         resolve_questions(str(path))
+
+
+def test_squad_is_read_as_its_owners_and_as_hugging_face_have_it(tmp_path: Path) -> None:
+    original, rows = tmp_path / "dev-v2.0.json", tmp_path / "validation.parquet"
+    original.write_text(json.dumps(SQUAD))
+    pq.write_table(pa.Table.from_pylist(HF_SQUAD), rows)
+    first, second = resolve_questions(str(original)), resolve_questions(str(rows))
+    assert first.questions == second.questions == EXAMPLES["squad"][2]
+    assert (first.left_out, second.left_out) == (1, 1)
+    assert first.passages == (
+        Passage("Günter Grass", "Günter Grass", "He was born in Gdańsk."),
+        Passage("Günter Grass#2", "Günter Grass", "That was in 1927."),
+    )
+    kept = resolve_questions(f"{rows}#unanswerable=true").questions
+    assert [each.answers[0] for each in kept] == ["Gdańsk", "unanswerable", "1927"]
+    assert kept[1].evidence == ("Günter Grass",)
+
+
+def test_a_paragraph_without_a_title_is_called_by_its_beginning(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text(lines({**HF_SQUAD[0], "title": None}))
+    found = resolve_questions(str(tmp_path / "q.jsonl"))
+    assert found.passages == (
+        Passage("He was born in Gdańsk.", "He was born in Gdańsk.", HF_SQUAD[0]["context"].strip()),
+    )
+    assert found.questions[0].evidence == ("He was born in Gdańsk.",)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"text": ["Gdańsk", "Danzig"], "answer_start": [1, 2]},
+        [{"text": "Gdańsk", "answer_start": 1}, {"text": "Danzig", "answer_start": 2}],
+        {"value": "Gdańsk", "aliases": ["Danzig"], "normalized_value": "gdańsk"},
+        ["Gdańsk", "Danzig"],
+    ],
+)
+def test_the_answers_in_an_object_are_its_texts(tmp_path: Path, answers: Any) -> None:
+    (tmp_path / "q.jsonl").write_text(lines({"id": "1", "question": "Where?", "answers": answers}))
+    assert resolve_questions(str(tmp_path / "q.jsonl")).questions[0].answers == ("Gdańsk", "Danzig")
+
+
+def test_the_records_of_any_set_may_stand_in_the_field_data(tmp_path: Path) -> None:
+    path = tmp_path / "q.json"
+    path.write_text(
+        json.dumps({"version": 1.0, "data": [{"question": "Where?", "answer": "Danzig"}]}, indent=1)
+    )
+    assert resolve_questions(str(path)).name == f"nq:{path}"
 
 
 def test_hugging_face_has_triviaqa_otherwise(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from igpo_gym.data.answers import HINT, UNANSWERABLE
 from igpo_gym.data.interface import QuestionSet
@@ -41,10 +40,10 @@ def question(row: Row, corpus: Corpus, unanswerable: bool = False) -> Question |
     if answerable is False and not unanswerable:
         return None
     ids = {}
-    for paragraph in _objects(row, "paragraphs"):
+    for paragraph in row.objects("paragraphs"):
         part = Row(paragraph, row.number)
         ids[str(part.field("idx"))] = corpus.add(part.text("title"), part.text("paragraph_text").strip())
-    steps = _objects(row, "question_decomposition")
+    steps = row.objects("question_decomposition")
     supports = [str(each) for step in steps if (each := step.get("paragraph_support_idx")) is not None]
     if unknown := [each for each in supports if each not in ids]:
         raise ValueError(f"'paragraph_support_idx' {unknown[0]:.60} is that of no paragraph")
@@ -59,10 +58,3 @@ def question(row: Row, corpus: Corpus, unanswerable: bool = False) -> Question |
     others = row.answers("answer_aliases") if row.get("answer_aliases") else ()
     answers = tuple(dict.fromkeys((*row.answers("answer"), *others)))
     return Question(row.id("id"), text + hint, answers, evidence, len(steps) or None, "musique")
-
-
-def _objects(row: Row, name: str) -> list[dict[str, Any]]:
-    value = row.field(name)
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise ValueError(f"{name!r} must be a list of objects")
-    return value

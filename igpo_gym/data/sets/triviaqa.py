@@ -22,7 +22,7 @@ from igpo_gym.episode import Question
 
 def load_triviaqa(path: str | Path) -> QuestionSet:
     """The questions of a TriviaQA file. DataError, with the entry, for what is not one."""
-    return read_set("triviaqa", path, question, within="Data")
+    return read_set("triviaqa", path, question)
 
 
 def question(row: Row, corpus: Corpus) -> Question:
