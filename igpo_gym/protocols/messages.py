@@ -15,7 +15,7 @@ from igpo_gym.episode import Role, ToolCall
 ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(("assistant", "ai", "gpt", "model", "agent"), "assistant"),
+    **dict.fromkeys(("assistant", "ai", "gpt", "model", "agent", "function_call"), "assistant"),
     **dict.fromkeys(("tool", "function", "observation", "ipython", "environment"), "tool"),
 }
 """What the roles of many libraries are here."""
@@ -38,16 +38,23 @@ def said(message: Mapping[str, Any], called: str = "a message") -> Said:
 
     A thought beside the text comes first, between tags; calls beside it come last, as JSON.
 
-    ValueError for a role that is none, and for a message of pictures.
+    A role is that of ``role``, of ShareGPT's ``from`` or of LangChain's ``type``.
+
+    ValueError for a role that is none, for a message of pictures, and for one whose content stands in a field
+    that is not known.
 
     >>> search = {"name": "search", "arguments": '{"query": "Danzig"}'}
     >>> said({"role": "assistant", "content": "So:", "tool_calls": [{"id": "1", "function": search}]}).text
     'So:\\n<tool_call>\\n{"name": "search", "arguments": {"query": "Danzig"}}\\n</tool_call>'
     """
-    name = message.get("role", message.get("from"))
+    name = message.get("role", message.get("from", message.get("type")))
     role = ROLES.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise ValueError(f"{called} has the role {name!r:.40}, which is none of: {', '.join(ROLES)}")
+    if str(name).lower() == "function_call":
+        message = _called(message)
+    if unknown := [key for key in _UNREAD if message.get(key) and not message.get("content")]:
+        raise ValueError(f"{called} has its content in {unknown[0]!r}, which is not read")
     try:
         text = _text(message.get("content", message.get("value")))
     except ValueError as problem:
@@ -63,6 +70,9 @@ def said(message: Mapping[str, Any], called: str = "a message") -> Said:
         text += "\n" * bool(text.strip() and not text.endswith("\n")) + written(made)
     return Said(role, text, made, ids, str(message.get("tool_call_id") or ""))
 
+
+_UNREAD = ("parts", "kwargs", "data")
+"""Where Gemini and LangChain's own form have the content."""
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
@@ -137,6 +147,10 @@ def _part(part: Any) -> str:
     raise ValueError(f"a part of the type {kind!r:.40}, not text")
 
 
+ARGUMENTS = ("arguments", "parameters", "args", "input")
+"""Where a call has its arguments."""
+
+
 def _calls(message: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], tuple[str, ...]]:
     """The calls that stand beside a message's text, and their ids."""
     given = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
@@ -154,10 +168,18 @@ def _calls(message: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], tuple[str,
             raise ValueError(f"a call of a tool is a {type(each).__name__}")
         function = each["function"] if isinstance(each.get("function"), Mapping) else each
         name = function.get("name") or function.get("function")
-        arguments = next((function[key] for key in ("arguments", "input") if key in function), None)
+        arguments = next((function[key] for key in ARGUMENTS if key in function), None)
         calls.append(call(name, arguments))
         ids.append(str(each.get("id") or ""))
     return tuple(calls), tuple(ids) if all(ids) else ()
+
+
+def _called(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message that is a call, or a list of such, as JSON: LLaMA-Factory's ``function_call``."""
+    calls = parsed(str(message.get("content", message.get("value"))))
+    if not isinstance(calls, list | dict):
+        raise ValueError("a message of the role 'function_call' is no JSON")
+    return {"tool_calls": calls if isinstance(calls, list) else [calls]}
 
 
 def _json_object(text: str) -> Any:

@@ -12,7 +12,7 @@ from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
 from igpo_gym.protocols.blocks import attributes
 from igpo_gym.protocols.grammar import check_values
-from igpo_gym.protocols.messages import call, parsed
+from igpo_gym.protocols.messages import ARGUMENTS, call, parsed
 
 TAGS = {
     "search": "query",
@@ -183,7 +183,7 @@ def _from_json(text: str) -> list[ToolCall]:
             return []
         function = each["function"] if isinstance(each.get("function"), dict) else each
         name = function.get("name") or function.get("function") or function.get("tool")
-        arguments: Any = next((function[key] for key in _ARGUMENTS if key in function), {})
+        arguments: Any = next((function[key] for key in ARGUMENTS if key in function), {})
         if not isinstance(name, str) or not name:
             return []
         made = call(name, arguments)
@@ -207,8 +207,6 @@ def _from_xml(text: str) -> list[ToolCall]:
 
 _FORMS: tuple[Callable[[str], list[ToolCall]], ...] = (_from_json, _from_xml)
 """The ways in which a call is written between ``<tool_call>`` tags."""
-
-_ARGUMENTS = ("arguments", "parameters", "args", "input")
 
 
 def _scalar(text: str) -> Any:

@@ -44,7 +44,8 @@ def _messages(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _has_agent(messages: list[Mapping[str, Any]]) -> bool:
-    return any(ROLES.get(str(each.get("role", each.get("from"))).lower()) == "assistant" for each in messages)
+    names = (each.get("role", each.get("from", each.get("type"))) for each in messages)
+    return any(ROLES.get(str(name).lower()) == "assistant" for name in names)
 
 
 def fits(fields: Mapping[str, Any]) -> bool:

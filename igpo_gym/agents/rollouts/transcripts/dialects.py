@@ -5,10 +5,11 @@ from __future__ import annotations
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect, beginning
 from igpo_gym.agents.rollouts.transcripts.r1_searcher import R1_SEARCHER
 from igpo_gym.agents.rollouts.transcripts.research import RESEARCH
+from igpo_gym.agents.rollouts.transcripts.search_o1 import SEARCH_O1
 from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1
 from igpo_gym.agents.rollouts.transcripts.tool_text import TOOL_TEXT
 
-DIALECTS = (R1_SEARCHER, RESEARCH, TOOL_TEXT, SEARCH_R1)
+DIALECTS = (R1_SEARCHER, SEARCH_O1, RESEARCH, TOOL_TEXT, SEARCH_R1)
 """In the order in which they are tried."""
 
 

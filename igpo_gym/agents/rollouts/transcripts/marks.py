@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from igpo_gym.agents.rollouts.transcripts.fields import about, question_in
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
@@ -24,8 +24,27 @@ _PROMPTS = frozenset(("prompt", "input", "chat_prompt", "system_prompt", "questi
 """The fields that hold none, for they may name marks."""
 
 
+class Marks(NamedTuple):
+    """Patterns of the marks around a reply."""
+
+    opening: str
+    again: str
+    """The opening mark within the reply."""
+    closing: str
+
+
+def tags(*names: str) -> Marks:
+    """A tag of one of these names, and its end."""
+    return Marks(f"<(?P<tag>{'|'.join(names)})>", "<(?P=tag)>", "</(?P=tag)>")
+
+
+def signs(opening: str, closing: str) -> Marks:
+    """Two texts."""
+    return Marks(re.escape(opening), re.escape(opening), re.escape(closing))
+
+
 def reply_between(
-    call: str, opening: str, closing: str, after: str, agent: tuple[str, ...], refusal: str = "(?!)"
+    call: str, marks: Marks, after: str, agent: tuple[str, ...], refusal: str = "(?!)"
 ) -> re.Pattern[str]:
     """The pattern of replies between two marks.
 
@@ -36,20 +55,19 @@ def reply_between(
     ``unclosed``.
     ``refusal`` is the pattern of what the environment writes behind a message that is invalid.
 
-    >>> pattern = reply_between("</search>", "<result>", "</result>", "!", ("<think>",))
+    >>> pattern = reply_between("</search>", tags("result", "documents"), "!", ("<think>",))
     >>> found = pattern.search("<search>a</search> <result>x</result> y</result>!So")
     >>> found["call"], found["body"]
     ('</search>', 'x</result> y')
     """
-    opened, close = re.escape(opening), re.escape(closing)
-    acts = "|".join(map(re.escape, (*agent, closing)))
+    acts = "|".join((*map(re.escape, agent), marks.closing))
     forms = (
-        rf"(?P<body>(?:(?!{opened}).)*?){close}(?:{after})",
-        rf"(?P<bare>.*?){close}",
+        rf"(?P<body>(?:(?!{marks.again}).)*?){marks.closing}(?:{after})",
+        rf"(?P<bare>.*?){marks.closing}",
         rf"(?P<cut>(?:(?!{acts}).)*)\Z",
         r"(?P<unclosed>)",
     )
-    served = rf"(?P<call>{call})\s*{opened}(?:{'|'.join(forms)})"
+    served = rf"(?P<call>{call})\s*{marks.opening}(?:{'|'.join(forms)})"
     return re.compile(rf"{served}|(?P<refusal>{refusal})", re.DOTALL)
 
 
@@ -79,11 +97,16 @@ class Dialect:
     """What a stretch of the agent does, and whether the environment replied to it as to a call."""
     bodies: Callable[[str], list[str]] = lambda body: [body]
     """What a reply says, for each call of the message."""
+    strange: re.Pattern[str] | None = None
+    """What may be a reply in marks that are not known: its group ``tag`` is the mark's name."""
     prompt: re.Pattern[str] | None = None
     """A prompt at the beginning of the text, where the source puts it there."""
 
     def turns(self, text: str) -> tuple[Turn, ...]:
-        """The agent's stretches, each with the environment's behind it. The text is theirs, without gaps."""
+        """The agent's stretches, each with the environment's behind it. The text is theirs, without gaps.
+
+        ValueError where it cannot be told who wrote what.
+        """
         corpus, turns, place = Corpus(), list[Turn](), 0
         for match in self.reply.finditer(text):
             start = beginning(match)
@@ -103,6 +126,11 @@ class Dialect:
         return tuple(turns)
 
     def _turn(self, said: str, corpus: Corpus, reply: str = "", bodies: Sequence[str] = ()) -> Turn:
+        if self.strange and (block := self.strange.search(said)):
+            raise ValueError(
+                f"a block <{block['tag']}> stands directly behind a search: who wrote it is unknown; "
+                "a layout of yours can tell"
+            )
         action = REFUSED if refused(bodies) else self.act(said, bool(reply))
         replied = (Segment("environment", "assistant", reply),) if reply else ()
         segments = (Segment("agent", "assistant", said), *replied)

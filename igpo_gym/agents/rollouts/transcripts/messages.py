@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from igpo_gym.agents.rollouts.transcripts.replies import REFUSED, refused, resul
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.reading import Corpus
 from igpo_gym.episode import Role, Segment, ToolCalls, Turn
-from igpo_gym.protocols.messages import Said, said, written
+from igpo_gym.protocols.messages import ROLES, Said, said, written
 
 _CHATML = re.compile(r"<\|im_start\|>(\w+)\n?(.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL)
 _MARKED = ("<answer>", "\\boxed")
@@ -27,14 +27,39 @@ def are_messages(value: Any) -> bool:
 
     >>> are_messages([{"role": "user", "content": "Where?"}]), are_messages([{"from": "gpt", "value": "."}])
     (True, True)
+    >>> are_messages([{"type": "human", "content": "Where?"}]), are_messages([{"type": "text", "text": "."}])
+    (True, False)
     >>> are_messages([]), are_messages(["Where?"])
     (False, False)
     """
     return (
         isinstance(value, list)
         and bool(value)
-        and all(isinstance(each, Mapping) and ("role" in each or "from" in each) for each in value)
+        and all(
+            isinstance(each, Mapping) and ("role" in each or "from" in each or each.get("type") in ROLES)
+            for each in value
+        )
     )
+
+
+def _apart(messages: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The messages, and in the place of one that holds results of several calls one for each of them.
+
+    As Anthropic's API has them: ``{"type": "tool_result", "tool_use_id", "content"}`` among the user's parts.
+    """
+    for message in messages:
+        parts = message.get("content")
+        found = [part for part in parts if _is_result(part)] if isinstance(parts, list | tuple) else []
+        for part in found:
+            id_ = part.get("tool_use_id")
+            yield {"role": "tool", "tool_call_id": id_, "content": part.get("content")}
+        rest = [part for part in parts or () if not _is_result(part)] if found else ()
+        if rest or not found:
+            yield {**message, "content": rest} if found else message
+
+
+def _is_result(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "tool_result"
 
 
 CONTROL = "<|im_start|>"
@@ -79,7 +104,7 @@ def dialogue(
     The roles of replies are those that chat templates know: a reply is a tool's message where all of it is,
     else the user's. ValueError where the agent says nothing.
     """
-    before, rest = [said(each) for each in opening], [said(each) for each in messages]
+    before, rest = [said(each) for each in opening], [said(each) for each in _apart(messages)]
     if not before:
         first = next((place for place, each in enumerate(rest) if each.role == "assistant"), len(rest))
         before, rest = rest[:first], rest[first:]

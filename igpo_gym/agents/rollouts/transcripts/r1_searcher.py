@@ -13,7 +13,7 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.actions import last_query
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between
+from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between, signs
 from igpo_gym.episode import Action
 
 _OPEN, _CLOSE = "<|begin_of_query|>", "<|end_of_query|>"
@@ -35,8 +35,7 @@ R1_SEARCHER = Dialect(
     tells=re.compile(r"<\|(?:begin|end)_of_(?:query|documents)\|>"),
     reply=reply_between(
         re.escape(_CLOSE),
-        "<|begin_of_documents|>",
-        "<|end_of_documents|>",
+        signs("<|begin_of_documents|>", "<|end_of_documents|>"),
         r"\n\n?|\Z",
         (_OPEN, "<answer>", "</think>"),
     ),

@@ -31,6 +31,7 @@ OWN = {
     "verl": "verl",
     "chat": "chat",
     "r1-searcher": "r1_searcher",
+    "search-o1": "search_o1",
     "research": "research",
     "tool-text": "tool_text",
     "search-r1": "search_r1",

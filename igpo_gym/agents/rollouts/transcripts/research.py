@@ -10,7 +10,7 @@ import re
 
 from igpo_gym.agents.rollouts.transcripts.actions import last_query
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between
+from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between, tags
 from igpo_gym.episode import Action
 
 _OPEN, _CLOSE = "<search>", "</search>"
@@ -28,7 +28,7 @@ def act(message: str, served: bool = False) -> Action:
 RESEARCH = Dialect(
     name="research",
     tells=re.compile(r"</search>\s*<result>|</result>"),
-    reply=reply_between(_CLOSE, "<result>", "</result>", "", ("<think>", _OPEN, "<answer>")),
+    reply=reply_between(_CLOSE, tags("result"), "", ("<think>", _OPEN, "<answer>")),
     act=act,
     prompt=re.compile(r"\AA conversation between User and Assistant\..*?Assistant:", re.DOTALL),
 )

@@ -1,4 +1,5 @@
-"""Search-R1 (Jin et al., arXiv 2503.09516): ``<search>`` and ``<information>`` in one text.
+"""Search-R1 (Jin et al., arXiv 2503.09516): ``<search>`` and ``<information>`` in one text; with
+``<documents>`` AutoRefine (arXiv 2505.11277), with ``<evidence>`` InForage, with ``<observation>`` others.
 
 Its environment takes the first of ``<search>`` and ``<answer>`` that a message closes, and tells a message
 without either what to write; both replies are its own. The protocol ``tags`` of this package has the same
@@ -19,12 +20,17 @@ from igpo_gym.agents.rollouts.transcripts.actions import (
 )
 from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.interface import Layout
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between
+from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between, tags
 from igpo_gym.episode import Action, Answer, Invalid, ToolCalls
 from igpo_gym.protocols.protocol import INVALID
 
 _CALL = rf"</(?:{'|'.join(TAGS)})>|</(?!(?:think|answer|information)>)\w+>(?=\n<information>\n)"
 """The end of a call: of a tool of a known name, or in the form of the protocol ``tags`` of any."""
+
+_OWN = "|".join(
+    ("think", "thinking", "thought", "reason", "reasoning", "plan", "reflect", "refine", "answer", *TAGS)
+)
+"""The tags that an agent may open behind a search."""
 
 
 def act(message: str, served: bool = False) -> Action:
@@ -58,8 +64,7 @@ SEARCH_R1 = Dialect(
     tells=re.compile(r"</(?:search|open)>\s*<information>|</information>|</search>|</answer>"),
     reply=reply_between(
         _CALL,
-        "<information>",
-        "</information>",
+        tags("information", "documents", "evidence", "observation"),
         r"\n\n?|\Z",
         ("<think>", "<search>", "<answer>"),
         refusal=(
@@ -69,6 +74,13 @@ SEARCH_R1 = Dialect(
         ),
     ),
     act=act,
+    # Sampling stops at the end of a search, so what stands directly behind it is mostly a reply.
+    strange=re.compile(rf"</search>\s*<(?P<tag>(?!(?:{_OWN})>)\w+)>"),
     prompt=re.compile(r"\AAnswer the given question\..*?Question:[^\n]*\n", re.DOTALL),
 )
-LAYOUT = Layout(SEARCH_R1.name, "a text with <search> and <information>", SEARCH_R1.fits, SEARCH_R1.read)
+LAYOUT = Layout(
+    SEARCH_R1.name,
+    "a text with <search> and <information>, <documents>, <evidence> or <observation>",
+    SEARCH_R1.fits,
+    SEARCH_R1.read,
+)

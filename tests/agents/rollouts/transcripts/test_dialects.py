@@ -16,6 +16,7 @@ from igpo_gym.agents.rollouts.transcripts.interface import About
 from igpo_gym.agents.rollouts.transcripts.marks import Dialect
 from igpo_gym.agents.rollouts.transcripts.r1_searcher import R1_SEARCHER
 from igpo_gym.agents.rollouts.transcripts.research import RESEARCH
+from igpo_gym.agents.rollouts.transcripts.search_o1 import SEARCH_O1
 from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1
 from igpo_gym.agents.rollouts.transcripts.tool_text import TOOL_TEXT
 from igpo_gym.envs import SearchQAEnv
@@ -71,6 +72,29 @@ CASES: dict[str, tuple[Dialect, list[tuple[str, str]]]] = {
             ("So.\n </think>\n\n <answer> Danzig </answer>", ""),
         ],
     ),
+    "search-o1": (
+        SEARCH_O1,
+        [
+            (
+                "I search.\n\n<|begin_search_query|>port<|end_search_query|>",
+                "\n\n<|begin_search_result|>Danzig is a port.<|end_search_result|>\n\n",
+            ),
+            ("So it is \\boxed{Danzig}.", ""),
+        ],
+    ),
+    **{
+        f"search-r1 with {tag}": (
+            SEARCH_R1,
+            [
+                (
+                    "<think>a</think><search>port</search>",
+                    f"\n<{tag}>\nDoc 1(Title: Danzig) A port.\n</{tag}>\n",
+                ),
+                ("<refine>Danzig.</refine><answer>Danzig</answer>", ""),
+            ],
+        )
+        for tag in ("documents", "evidence", "observation")
+    },
     "research": (
         RESEARCH,
         [
@@ -149,9 +173,17 @@ def test_a_reply_that_the_end_cuts_is_the_environments() -> None:
     assert turn.observation == "\n\n<information>Doc 1(Title: X) cut of"
 
 
+def test_a_block_behind_a_search_in_marks_that_are_not_known_is_refused() -> None:
+    with pytest.raises(ValueError, match="a block <learnings> stands directly behind a search"):
+        SEARCH_R1.turns("<search>a</search>\n<learnings>A port.</learnings><answer>b</answer>")
+    (turn,) = SEARCH_R1.turns("<search>a</search>\n<think>No reply.</think><answer>b</answer>")
+    assert turn.segments[0].author == "agent"
+
+
 @pytest.mark.parametrize(
     ("dialect", "text"),
     [
+        (SEARCH_R1, "<search>a</search>\n<documents>cut of<think>b</think><answer>c</answer>"),
         (SEARCH_R1, "<search>a</search>\n<information>cut of<think>b</think><answer>c</answer>"),
         (R1_SEARCHER, "<|begin_of_query|>a<|end_of_query|>\n<|begin_of_documents|>b <answer>c</answer>"),
         (TOOL_TEXT, "<tool_call>{}</tool_call>\n<tool_response>b<think>c</think>"),
@@ -232,6 +264,10 @@ def test_what_the_environments_wrote_is_found_again(turns: list[tuple[str, str]]
             "\n\n<|begin_of_documents|>\n{1}<|end_of_documents|>\n\n",
         ),
         RESEARCH: ("<search>{0}</search>", " <result>\n{1}\n</result>"),
+        SEARCH_O1: (
+            "<|begin_search_query|>{0}<|end_search_query|>",
+            "\n\n<|begin_search_result|>{1}<|end_search_result|>\n\n",
+        ),
     }
     for dialect, (call, reply) in forms.items():
         stretches = [(call.format(*each), reply.format(*each)) for each in turns]

@@ -74,6 +74,79 @@ def test_openai_calls_and_results_by_their_ids() -> None:
     )
 
 
+PORT, RIVER = "Doc 1(Title: Danzig) A port.", "Doc 1(Title: Vistula) A river."
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [  # Anthropic's: the results of all calls in one message of the user, in any order
+            {"role": "user", "content": "Where?"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "tool_use", "id": "a", "name": "search", "input": {"query": "port"}},
+                    {"type": "tool_use", "id": "b", "name": "search", "input": {"query": "river"}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "b", "content": [{"type": "text", "text": RIVER}]},
+                    {"type": "tool_result", "tool_use_id": "a", "content": PORT},
+                    {"type": "text", "text": "Go on."},
+                ],
+            },
+            {"role": "assistant", "content": [{"type": "text", "text": "Danzig"}]},
+        ],
+        [  # LangChain's
+            {"type": "human", "content": "Where?"},
+            {
+                "type": "ai",
+                "content": "",
+                "tool_calls": [
+                    {"name": "search", "args": {"query": "port"}, "id": "a", "type": "tool_call"},
+                    {"name": "search", "args": {"query": "river"}, "id": "b", "type": "tool_call"},
+                ],
+            },
+            {"type": "tool", "content": RIVER, "tool_call_id": "b"},
+            {"type": "tool", "content": PORT, "tool_call_id": "a"},
+            {"type": "ai", "content": "Danzig"},
+        ],
+        [  # LLaMA-Factory's
+            {"from": "human", "value": "Where?"},
+            {
+                "from": "function_call",
+                "value": json.dumps(
+                    [{"name": "search", "arguments": {"query": each}} for each in ("port", "river")]
+                ),
+            },
+            {"from": "observation", "value": PORT},
+            {"from": "observation", "value": RIVER},
+            {"from": "gpt", "value": "Danzig"},
+        ],
+    ],
+    ids=["anthropic", "langchain", "llama-factory"],
+)
+def test_calls_and_their_results_in_the_forms_of_other_libraries(messages: list[dict[str, Any]]) -> None:
+    first, last = read({"messages": messages}).turns
+    assert first.action == ToolCalls(
+        (ToolCall("search", {"query": "port"}), ToolCall("search", {"query": "river"}))
+    )
+    assert [[each.title for each in result.passages[0]] for result in first.results] == [
+        ["Danzig"],
+        ["Vistula"],
+    ]
+    assert "port" in first.message
+    assert last.action == Answer("Danzig")
+
+
+def test_content_in_a_field_that_is_not_read_is_no_silence() -> None:
+    said = [{"role": "model", "parts": [{"text": "Danzig"}]}]
+    with pytest.raises(ValueError, match="its content in 'parts', which is not read"):
+        dialogue(said, About("Where?"))
+
+
 @pytest.mark.parametrize(
     ("last", "answer"),
     [
