@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -11,6 +12,7 @@ from igpo_gym.agents.rollouts.transcripts.actions import action
 from igpo_gym.agents.rollouts.transcripts.dialects import first_reply
 from igpo_gym.agents.rollouts.transcripts.messages import chatml
 from igpo_gym.agents.rollouts.transcripts.replies import results
+from igpo_gym.agents.rollouts.transcripts.search_o1 import SEARCH_O1
 from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1, act
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.metrics import normalize
@@ -36,7 +38,8 @@ READERS: dict[str, Callable[[str], object]] = {
 TRANSCRIPTS: dict[str, Callable[[str], object]] = {
     "action": action,
     "search-r1": act,
-    "search-r1 turns": SEARCH_R1.turns,
+    "search-r1 turns": lambda text: refused(SEARCH_R1.turns, text),
+    "search-o1 turns": lambda text: refused(SEARCH_O1.turns, text),
     "reply": lambda text: results([CALL], [text], Corpus()),
     "wrapped reply": lambda text: results([CALL], [f"<a>{text}b</a>"], Corpus()),
     "call": lambda text: action(f"<tool_call>{text}</tool_call>"),
@@ -96,12 +99,21 @@ BLOCKS = (
         "</tool_call><tool_response>",
         "</search><information>",
         "</search> <result>",
+        "</search><documents>",
+        "</search> \n",
+        "<|end_search_query|><|begin_search_result|>",
         "</tool_call> ",
     ),
     *("<|end_of_query|>\n<|begin_of_documents|>", "</information>", "</information>x", "</result>", "user\n"),
     *("My previous action is invalid. If I want to search", "\n<information>\nInvalid message: "),
 )
 LENGTH, TIMES = 2_000, 16
+
+
+def refused(read: Callable[[str], object], text: str) -> None:
+    """Read a text of which it may be unknown who wrote what."""
+    with suppress(ValueError):
+        read(text)
 
 
 def seconds(read: Callable[[str], object], text: str) -> float:

@@ -572,7 +572,7 @@ def test_the_records_of_any_set_may_stand_in_the_field_data(tmp_path: Path) -> N
     path.write_text(
         json.dumps({"version": 1.0, "data": [{"question": "Where?", "answer": "Danzig"}]}, indent=1)
     )
-    assert resolve_questions(str(path)).name == f"nq:{path}"
+    assert resolve_questions(str(path)).name == f"jsonl:{path}"
 
 
 def test_hugging_face_has_triviaqa_otherwise(tmp_path: Path) -> None:
