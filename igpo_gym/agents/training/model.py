@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +22,8 @@ from igpo_gym.storage import written_whole
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -52,6 +55,11 @@ class TrainedModel:
         self.model, self.tokenizer = load_model(spec, str(choose_device(device)), DTYPES[precision])
         attend_packed(self.model)
         self._adapted: Any = add_adapters(self.model, lora, seed) if lora else None
+        if lora and not _reaches_experts(self.model):
+            logger.warning(
+                "LoRA reaches no experts of %s, whose weights stay as they are: its other layers learn",
+                self.model.config.model_type,
+            )
         if checkpointing:
             _checkpoint_layers(self.model)
         self.weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}
@@ -114,10 +122,35 @@ def _computed_again(forward: Callable[..., Any], *arguments: Any, **named: Any) 
 
 
 def add_adapters(model: PreTrainedModel, rank: int, seed: int = 0) -> Any:
-    """Put LoRA adapters into ``model``; returns peft's wrapper around it."""
+    """Put LoRA adapters into ``model``; returns peft's wrapper around it.
+
+    They are on all linear layers but the last, and on routers but those that give more than a tensor (PhiMoE,
+    Llama 4), to which nothing can be added.
+    """
     with needs("training LoRA adapters", "lora", "peft"):
         from peft import LoraConfig, get_peft_model
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    others = [name for name, layer in model.named_modules() if _gives_more(layer)]
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        exclude_modules=others or None,
+        task_type="CAUSAL_LM",
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return get_peft_model(model, config, autocast_adapter_dtype=False)  # all of one precision
+
+
+@torch.no_grad()
+def _gives_more(layer: torch.nn.Module) -> bool:
+    """Whether it is a linear layer that gives something else than a tensor."""
+    if not isinstance(layer, torch.nn.Linear) or type(layer).forward is torch.nn.Linear.forward:
+        return False
+    return not isinstance(layer(layer.weight.new_zeros(1, layer.in_features)), torch.Tensor)
+
+
+def _reaches_experts(model: PreTrainedModel) -> bool:
+    """Whether the experts of a mixture, where the model is one, have adapters."""
+    experts = [name for name, w in model.named_parameters() if "experts." in name and w.dim() == 3]
+    return all("base_layer" in name for name in experts)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from igpo_gym.agents.training.memory import shape_of
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.lm import packed
 from igpo_gym.lm.loading import load_model
@@ -66,6 +67,37 @@ MIXTURES: dict[str, dict[str, object]] = {
     },
     "mixtral": {"num_local_experts": 4},
 }
+UNREACHED: dict[str, dict[str, object]] = {
+    "phimoe": {"num_local_experts": 4},
+    "llama4_text": {"num_local_experts": 4, "head_dim": 8},
+    "gpt_oss": {"num_local_experts": 4, "head_dim": 8},
+    "granitemoe": {"num_local_experts": 4},
+}
+"""Mixtures whose experts PEFT does not reach; the routers of the first two give more than a tensor."""
+
+
+@pytest.mark.parametrize("family", UNREACHED)
+def test_experts_that_adapters_do_not_reach_are_told_and_stay(
+    tmp_path: Path, family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("peft")
+    plain = saved(tmp_path / "plain", family, **UNREACHED[family])
+    trained = TrainedModel(str(tmp_path / "plain"), "cpu", lora=2)
+    (told,) = (line for line in caplog.messages if "LoRA" in line)
+    assert told.startswith(f"LoRA reaches no experts of {family}")
+    assert not any("router" in name or "experts" in name for name in trained.weights)
+    with torch.no_grad():
+        for weight in trained.weights.values():
+            weight.add_(0.05)
+        merged, before = trained.state(), plain.state_dict()
+    assert merged.keys() == before.keys()
+    changed = {name for name in before if not torch.equal(merged[name], before[name])}
+    assert changed
+    assert all("proj" in name and "experts" not in name for name in changed)
+    trained.model(IDS).logits.sum().backward()
+    assert all(weight.grad is not None for weight in trained.weights.values())
+    shape = shape_of(str(tmp_path / "plain"), adapters=True)
+    assert 2 * shape.linear == sum(weight.numel() for weight in trained.weights.values())
 
 
 @pytest.mark.parametrize("family", MIXTURES)
