@@ -128,6 +128,18 @@ def tell_cache(facts: Mapping[str, str | int]) -> None:
         console.print(f"search cache: {facts['cache_hits']} hits, {facts['cache_misses']} misses")
 
 
+def tell_doubled(file: Path, start: int = 0, count: int | None = None) -> None:
+    """A line about the episodes that stand in a file more than once, where there are such."""
+    from igpo_gym.agents.rollouts.records import doubled
+
+    if number := doubled(file, start, count):
+        console.print(
+            f"{number} of the episodes in {file} stand there more than once, word for word, and each counts",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
 def tell_estimate(works: Sequence[Work]) -> None:
     """What is left of a run, and what it will take by some of it that is tried now, as a table."""
     from igpo_gym.agents.rollouts.estimates import estimated

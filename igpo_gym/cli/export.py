@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import console, explained, tell_doubled
 
 
 def export(
@@ -78,6 +78,7 @@ def export(
             turns=turns,
             estimator=estimator,
         )
+        tell_doubled(records)
     console.print(
         f"{made.rows} {made.what}, of {made.episodes} chosen episodes: {out}", markup=False, soft_wrap=True
     )

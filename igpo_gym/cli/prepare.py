@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import console, explained, tell_doubled
 from igpo_gym.specs import fingerprint
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def prepare_files(
             "seed": seed,
         }
         if rollouts is not None:
+            tell_doubled(rollouts)
             attempts = {"file": str(rollouts), "fingerprint": fingerprint(rollouts)}
             manifest["rollouts"] = {**attempts, "metric": metric, "solved_at": solved_at}
         prompted, protocol = to in ("verl", "trl"), protocol or CHAT.name

@@ -21,6 +21,7 @@ from igpo_gym.cli.common import (
     in_cells,
     make_policy,
     progress,
+    tell_doubled,
     tell_estimate,
 )
 from igpo_gym.cli.pricing import FilePricing, line_of, record_of
@@ -147,6 +148,7 @@ def relabel(
             return
         tally = Tally(function.name for function in functions)
         _write(pricing, out, made, total, records, tally)
+        tell_doubled(file)
     tally.show()
 
 

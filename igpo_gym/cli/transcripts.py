@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from igpo_gym.cli.common import ClearText, console, explained, in_cells
+from igpo_gym.cli.common import ClearText, console, explained, in_cells, tell_doubled
 
 if TYPE_CHECKING:
     from igpo_gym.agents.rollouts.searches import Searches
@@ -151,6 +151,7 @@ def show_episodes(
             resolve_metric(metric)
             played = ((set_of(kept), each) for kept, each in read_recordings(file))
             _print_summary(searches(played, metric), metric)
+            tell_doubled(file)
             return
         if metric:
             raise ValueError("--metric is for the --summary; --by puts episodes in order")
@@ -177,6 +178,8 @@ def show_episodes(
             )
         for episode in chosen:
             _print_episode(episode)
+        if worst or best or by:
+            tell_doubled(file)
 
 
 def _place(value: float | None, best: bool) -> tuple[bool, float]:

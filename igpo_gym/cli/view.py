@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from igpo_gym.cli.common import console, explained
+from igpo_gym.cli.common import console, explained, tell_doubled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +69,8 @@ def view(
             check_writable(out, *files, *named_paths(tokenizer))
         with console.status("reading episodes"):
             runs = read_runs(files, start, count)
+            for file in files:
+                tell_doubled(file, start, count)
             names = _token_names(runs, tokenizer)
         target = out or Path(tempfile.mkdtemp(prefix="igpo-gym-view-")) / f"{files[0].stem}.html"
         number = write_page(target, runs, estimator, names)

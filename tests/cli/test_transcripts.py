@@ -124,6 +124,35 @@ def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
     assert "6 have no beliefs" in run("show", "records.jsonl", "--summary")
 
 
+def test_episodes_that_stand_in_a_file_twice_are_told(logs: Path) -> None:
+    run("import", "logs.jsonl", "--out", "records.jsonl")
+    once = Path("records.jsonl").read_text().splitlines(keepends=True)
+    other = {**json.loads(once[1]), "attempt": 1}, {**json.loads(once[1]), "step": 2}
+    told = "3 of the episodes in rows.jsonl stand there more than once, word for word, and each counts"
+    commands = (
+        ("show", "rows.jsonl", "--summary"),
+        ("show", "rows.jsonl", "--best"),
+        ("view", "rows.jsonl", "--out", "page.html"),
+        ("export", "rows.jsonl", "--format", "sft", "--tokenizer", "nano", "--out", "sft.jsonl"),
+        ("relabel", "rows.jsonl", "--reward", "f1", "--scorer", "none", "--out", "priced.jsonl"),
+    )
+    for lines, doubled in (
+        ([*once, once[0], once[0], once[3].rstrip("\n")], True),
+        # Another attempt, and the same one in another step of a trainer, are other episodes.
+        ([*once, *(f"{json.dumps(each)}\n" for each in other)], False),
+    ):
+        Path("rows.jsonl").write_text("".join(lines))
+        for command in commands:
+            output = run(*command)
+            assert (told in output) is doubled, command
+            Path("priced.jsonl").unlink(missing_ok=True)
+    Path("rows.jsonl").write_text("".join(once * 2))
+    run("relabel", "rows.jsonl", "--reward", "f1", "--scorer", "none", "--out", "priced.jsonl")
+    output = run("view", "rows.jsonl", "priced.jsonl", "--count", "7", "--out", "page.html")
+    assert "1 of the episodes in rows.jsonl" in output
+    assert "in priced.jsonl" not in output
+
+
 def test_records_of_this_package_keep_their_questions(logs: Path) -> None:
     run("import", "logs.jsonl", "--out", "records.jsonl")
     before = Path("records.jsonl").read_text()

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -344,6 +345,21 @@ def all_settings(path: Path) -> Iterator[dict[str, Any]]:
         with _refused(path, number):
             settings = settings_of(_known(line))
         yield settings
+
+
+def doubled(path: str | Path, start: int = 0, count: int | None = None) -> int:
+    """How many lines of a file, or of ``count`` from number ``start`` on, are an episode that stands earlier.
+
+    They are equal to the last character: another attempt, or the same in another step of a trainer, is
+    another episode. What ``igpo-gym relabel`` wrote about episodes is none. Raises DataError as reading does.
+    """
+    stop = None if count is None else start + count
+    found = [
+        blake2b(line.rstrip(b"\r\n"), digest_size=16).digest()
+        for _, line in islice(lines(Path(path)), start, stop)
+        if b'"format"' in line
+    ]
+    return len(found) - len(set(found))
 
 
 @contextmanager
