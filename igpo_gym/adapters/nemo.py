@@ -9,8 +9,9 @@ and ``last_gain``. :func:`rollout_advantages` makes each turn's advantage of the
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from igpo_gym.adapters.session import Sessions, question_messages
@@ -33,6 +34,9 @@ AGENT = "searchqa_igpo_agent"
 """The agent that rows ask for, as ``examples/nemo_gym`` names it."""
 KEPT = 60.0
 """Seconds for which the end of an episode is kept, for who posts its last message again."""
+IDLE = 4 * 3600.0
+"""Seconds after which a session that nobody asks any more is forgotten. An episode that the agent cuts leaves
+one, and so does a reset that is posted again before its cookie came."""
 
 Stepped: TypeAlias = tuple[str | None, float, bool, bool, dict[str, Any]]
 
@@ -51,6 +55,14 @@ class _Session:
     env: AsyncSearchQA
     said: NeMoGymResponse | None = None
     answer: asyncio.Task[Stepped] | None = None
+    asked: float = field(default_factory=time.monotonic)
+    """When it was last asked for something."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody has asked it for long, and nothing is played."""
+        playing = self.answer is not None and not self.answer.done()
+        return not playing and time.monotonic() - self.asked >= IDLE
 
     @property
     def failed(self) -> bool:
@@ -66,6 +78,7 @@ class SearchQAServer(GymnasiumServer):
 
     NeMo Gym's client posts again when its connection breaks. A response that comes again (equal in its ids
     too, which a model server draws anew each time) is not played again: it gets the answer of the first time.
+    A session that nobody has asked for :data:`IDLE` seconds is forgotten with the next reset.
     """
 
     config: SearchQAServerConfig
@@ -79,6 +92,8 @@ class SearchQAServer(GymnasiumServer):
         self, metadata: dict[str, Any], session_id: str | None = None
     ) -> tuple[str | None, dict[str, Any]]:
         """Begin the episode on the row's question; the row's input holds the prompt already."""
+        for name in [name for name, each in self.session_state.items() if each.idle]:
+            del self.session_state[name]
         question_id = metadata.get("question_id")
         if not question_id:
             raise HTTPException(422, "the row names no question: rows are of igpo_gym.adapters.nemo.dataset")
@@ -94,6 +109,7 @@ class SearchQAServer(GymnasiumServer):
         session: _Session | None = self.session_state.get(session_id)
         if session is None:
             raise HTTPException(409, "this session has no running episode: POST /reset first")
+        session.asked = time.monotonic()
         if session.answer is None or session.said != action or session.failed:
             if session.answer is not None and not session.answer.done():
                 raise HTTPException(409, "this session plays another message: wait for its answer")

@@ -23,6 +23,7 @@ from nemo_gym.server_utils import ServerClient
 from omegaconf import OmegaConf
 from responses_api_agents.gymnasium_agent.app import GymnasiumAgent, GymnasiumAgentConfig
 
+from igpo_gym.adapters import nemo
 from igpo_gym.adapters.nemo import AGENT, SearchQAServer, SearchQAServerConfig, dataset, rollout_advantages
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
@@ -219,6 +220,38 @@ def test_a_message_that_could_not_be_played_is_played_when_it_comes_again() -> N
         assert step().status_code == 500
         scorer.problem = ""
         assert step().json()["info"]["turn"] == 1
+
+
+def test_a_session_that_nobody_asks_any_more_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose reset was posted again, without its cookie, or whose episode the agent cut."""
+    scorer = Gated()
+    given = settings(CHAT, scorer=scorer)
+    config = SearchQAServerConfig(host="", port=0, entrypoint="app.py", name=SERVER, environment=given)
+    environment = SearchQAServer(config=config, server_client=client())
+    with in_thread(environment.setup_webserver()) as url, ThreadPoolExecutor() as pool:
+        lost, row = begun(url, given)
+        kept, _ = begun(url, given)
+        assert len(environment.session_state) == 2
+        body = {**row, "response": response(ATTEMPTS[0][0])}
+        scorer.gate.clear()
+        scorer.busy.clear()
+        running = pool.submit(kept.post, f"{url}/step", json=body, timeout=PATIENCE)
+        assert scorer.busy.wait(PATIENCE)
+        with monkeypatch.context() as patch:
+            patch.setattr(nemo, "IDLE", 0.0)
+            # A reset, even one that is refused, forgets what is idle, and not what is played.
+            assert (
+                requests.post(f"{url}/reset", json={**row, "question_id": None}, timeout=30).status_code
+                == 422
+            )
+        scorer.gate.set()
+        assert running.result().status_code == 200
+        refused = lost.post(f"{url}/step", json=body, timeout=30)
+        assert (refused.status_code, "POST /reset first" in refused.text) == (409, True)
+        last, _ = begun(url, given)
+        for session in (kept, last):
+            other = {**row, "response": response("<answer>Danzig</answer>")}
+            assert session.post(f"{url}/step", json=other, timeout=30).json()["terminated"]
 
 
 @pytest.mark.slow
