@@ -64,7 +64,7 @@ class EnvConfig:
         SpecOrObject,
         Names("questions"),
         "Where questions come from: world, a file, a set and its file (nq:FILE; igpo-gym data list), a "
-        "QuestionSet, or Question objects.",
+        "QuestionSet, Question objects, or records such as the rows of a datasets.Dataset.",
     ] = "world"
     search: Annotated[
         SpecOrObject,

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
-from operator import attrgetter
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from operator import attrgetter, index
+from typing import Any, ClassVar, Literal, NamedTuple, SupportsIndex, TypeAlias
 
 from igpo_gym.values import quickly_made
 
@@ -32,7 +32,9 @@ EvidenceMatch = Literal["id", "title", "id or title", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its gold answers. Raises ValueError when the text or the answers are empty.
+    """A question with its gold answers. An id may be a whole number, and lists become tuples.
+
+    Raises ValueError when the text or the answers are empty, and for fields of other types.
 
     >>> question = Question("q1", "Who wrote The Tin Drum?", ("Günter Grass", "Grass"), evidence=("drum",))
     >>> question.answers[0], question.hops
@@ -68,14 +70,28 @@ class Question:
     a document: the sentence that decides. Empty where having the passage is enough."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.id, str):
+            if not isinstance(self.id, SupportsIndex) or isinstance(self.id, bool):
+                raise ValueError(f"the id of a question must be a text, not {type(self.id).__name__}")
+            object.__setattr__(self, "id", str(index(self.id)))
+        if not isinstance(self.text, str):
+            raise ValueError(f"the text of question {self.id!r} is no text, but {type(self.text).__name__}")
         if not self.text.strip():
             raise ValueError(f"question {self.id!r} has no text")
-        if not isinstance(self.answers, tuple):
-            if isinstance(self.answers, str) or not isinstance(self.answers, Iterable):
-                raise ValueError(f"question {self.id!r}: the answers must be a tuple of texts, not one text")
-            object.__setattr__(self, "answers", tuple(self.answers))
+        for name in ("answers", "evidence", "parts", "evidence_titles", "evidence_texts"):
+            texts = getattr(self, name)
+            if not isinstance(texts, tuple):
+                if isinstance(texts, str) or not isinstance(texts, Iterable):
+                    raise ValueError(f"question {self.id!r}: {name} must be a tuple of texts, not one text")
+                object.__setattr__(self, name, tuple(texts))
         if not all(isinstance(answer, str) for answer in self.answers):
             raise ValueError(f"question {self.id!r}: an answer is no text")
+        if not all(isinstance(piece, str) for piece in self.evidence):
+            raise ValueError(f"question {self.id!r}: a piece of evidence is no text")
+        if self.hops is not None:
+            if not isinstance(self.hops, SupportsIndex) or isinstance(self.hops, bool):
+                raise ValueError(f"question {self.id!r}: hops must be a whole number or None")
+            object.__setattr__(self, "hops", index(self.hops))
         if not self.answers or not all(answer.strip() for answer in self.answers):
             raise ValueError(f"question {self.id!r} has no answer, or an empty one")
         if self.evidence_titles and len(self.evidence_titles) != len(self.evidence):

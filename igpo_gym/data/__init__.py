@@ -25,6 +25,8 @@ from igpo_gym.data.answers import answers_of
 from igpo_gym.data.flaws import Flaws
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.joining import join
+from igpo_gym.data.reading import read_set
+from igpo_gym.data.rows import Row
 from igpo_gym.data.scores import Metric, resolve_metric, score, scores
 from igpo_gym.data.sets.hotpotqa import load_hotpotqa
 from igpo_gym.data.sets.jsonl import load_jsonl
@@ -103,21 +105,22 @@ specs.register(
 specs.register("questions", specs.PATH, "igpo_gym.data.layouts:load_any", form="FILE", files=_with_aliases)
 
 
-def resolve_questions(questions: str | QuestionSet | Sequence[Question]) -> QuestionSet:
+def resolve_questions(questions: str | QuestionSet | Sequence[Question | Mapping[str, Any]]) -> QuestionSet:
     """A question set from a spec (``"world"``, ``"hotpotqa:dev.jsonl"``), from questions, or as it is.
 
-    " + " joins the sets of several specs. The same spec gives the same object again until its file changes.
-    A set and questions may be given by the names of their fields, as JSON holds them. Raises SpecError for a
-    spec of an unknown form and for questions that are none or share an id, DataError for what is wrong with a
-    file.
+    Questions may be records too, such as the rows of a ``datasets.Dataset``: their layout is found out like
+    that of a file. " + " joins the sets of several specs. The same spec gives the same object again until its
+    file changes. A set and questions may be given by the names of their fields, as JSON holds them.
+
+    Raises SpecError for a spec of an unknown form and for questions that are none or share an id, DataError
+    for what is wrong with a file or with records.
     """
     if isinstance(questions, Mapping):
         return resolve_questions(_set_of(questions))
     if isinstance(questions, QuestionSet):
-        _check(questions)
-        return questions
+        return _checked(questions)
     if isinstance(questions, str):
-        sets: list[QuestionSet] = [specs.resolve("questions", part) for part in specs.joined(questions)]
+        sets = [_checked(specs.resolve("questions", part)) for part in specs.joined(questions)]
         return sets[0] if len(sets) == 1 else join(sets)
     if not isinstance(questions, Iterable):
         specs.checked("questions", questions)
@@ -125,35 +128,53 @@ def resolve_questions(questions: str | QuestionSet | Sequence[Question]) -> Ques
 
 
 def _from_sequence(questions: tuple[Question | Mapping[str, Any], ...]) -> QuestionSet:
+    count = len(questions)
+    name = f"{count} question{'s' * (count != 1)}"
     cleaned: list[Question] = []
     for place, question in enumerate(questions, 1):
         if isinstance(question, Mapping):
             with suppress(TypeError):
                 question = _of_fields(Question, question)
-        if not isinstance(question, Question):  # which may hold an answer, and so is not shown
+        if not isinstance(question, Question):
+            if not cleaned and all(isinstance(each, Mapping) for each in questions):
+                return replace(_of_records(questions), name=name)
+            # It may hold an answer, and so is not shown.
             raise SpecError(f"item {place} of the questions is no Question, but a {type(question).__name__}")
         cleaned.append(_clean(question))
-    count = len(questions)
-    found = QuestionSet(name=f"{count} question{'s' * (count != 1)}", questions=tuple(cleaned))
-    _check(found)
-    return found
+    return _checked(QuestionSet(name=name, questions=tuple(cleaned)))
 
 
-def _check(questions: QuestionSet) -> None:
-    """Raise SpecError for a set without questions, and for two questions of one id.
+def _of_records(records: Sequence[Any]) -> QuestionSet:
+    """A set from the records of any known layout. Raises DataError, with the record, for others."""
+    from igpo_gym.data.layouts import layout_of
+
+    rows = [Row(record, number, "row") for number, record in enumerate(records, 1)]
+    place = Path("the questions")
+    return read_set("records", place, layout_of(rows[0], place).question, records=rows)
+
+
+def _checked(questions: QuestionSet) -> QuestionSet:
+    """The set, its answers without outer blanks. SpecError for one without questions, or two of one id.
 
     Those that are made only when they are asked for, as a sequence of its own does, are not looked through.
     """
+    if not hasattr(questions.questions, "__len__"):
+        kind = type(questions.questions).__name__
+        raise SpecError(f"the questions of {questions.name!r} must be a list or a tuple, not a {kind}")
     if not len(questions.questions):
         raise SpecError(f"there are no questions in {questions.name!r}; give at least one")
+    listed = questions.questions if isinstance(questions.questions, tuple | list) else ()
     seen: set[str] = set()
-    for question in questions.questions if isinstance(questions.questions, tuple | list) else ():
+    for question in listed:
         if question.id in seen:
             raise SpecError(
                 f"two questions have the id {question.id!r}; give each one of its own, for episodes, records "
                 "and groups are told apart by it"
             )
         seen.add(question.id)
+    if all(answer == answer.strip() for question in listed for answer in question.answers):
+        return questions
+    return replace(questions, questions=tuple(map(_clean, listed)))
 
 
 def _set_of(fields: Mapping[str, Any]) -> QuestionSet:

@@ -23,6 +23,7 @@ from igpo_gym.search.interface import (
     Retriever,
     check_found,
     check_ranked,
+    check_texts,
     documents_of,
     facts_of,
 )
@@ -272,12 +273,17 @@ def _key(identity: str, what: str, k: int, text: str) -> bytes:
 
 
 def _encoded(passages: Sequence[Passage], name: str) -> bytes:
-    for each in passages:
-        if not all(isinstance(field, str) for field in (each.id, each.title, each.text)):
-            raise TypeError(
-                f"the retriever {name} returned a passage with fields of wrong types: {each!r:.90}"
-            )
-    return _bytes([[each.id, each.title, each.text, float(each.score)] for each in passages])
+    return _bytes([_fields(each, name) for each in passages])
+
+
+def _fields(passage: Passage, name: str) -> list[str | float]:
+    try:
+        check_texts(passage)
+        return [passage.id, passage.title, passage.text, float(passage.score)]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"the retriever {name} returned a passage with fields of wrong types: {passage!r:.90}"
+        ) from None
 
 
 def _decoded(value: bytes, file: AnswerFile) -> tuple[Passage, ...]:

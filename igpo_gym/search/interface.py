@@ -121,11 +121,26 @@ def check_found(name: str, results: Any, count: int) -> None:
             )
 
 
+def check_texts(passage: Passage) -> None:
+    """Raise TypeError for a passage whose id, title or text is no text.
+
+    >>> check_texts(Passage(7, "Danzig", "A port."))
+    Traceback (most recent call last):
+    TypeError: the id, title and text of a passage must be texts: Passage(id=7, title='Danzig', ...)
+    """
+    if not (isinstance(passage.id, str) and isinstance(passage.title, str) and isinstance(passage.text, str)):
+        raise TypeError(f"the id, title and text of a passage must be texts: {passage!r:.90}")
+
+
 def check_ranked(name: str, results: Any, count: int) -> None:
     """As :func:`check_found`, for what a search found: no passage stands twice in a list."""
     check_found(name, results, count)
     for passages in results:
-        if len(set(map(_id, passages))) < len(passages):
+        try:
+            ids = set(map(_id, passages))
+        except TypeError:  # a list, which cannot be in a set
+            raise TypeError(f"the retriever {name} returned a passage whose id is no text") from None
+        if len(ids) < len(passages):
             raise TypeError(f"the retriever {name} returned two passages of one id for a query")
 
 

@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError
+from igpo_gym.search.interface import check_texts
 
 LINES = "passages.jsonl"
 ARRAYS = ("lines", "sums", "ids", "titles")
@@ -53,7 +54,8 @@ class PassageWriter:
         self._ids, self._titles = array("Q"), array("Q")
 
     def add(self, passage: Passage) -> None:
-        """Append a passage."""
+        """Append a passage. TypeError for one whose id, title or text is no text."""
+        check_texts(passage)
         line = json.dumps([passage.id, passage.title, passage.text]).encode() + b"\n"
         self._file.write(line)
         self._starts.append(self._starts[-1] + len(line))

@@ -6,6 +6,7 @@ import pytest
 from igpo_gym.data import QuestionSet, resolve_questions
 from igpo_gym.episode import Question
 from igpo_gym.errors import DataError, SpecError
+from igpo_gym.specs import register, unregister
 
 QUESTION = Question("1", "Who?", ("Grass",))
 
@@ -60,3 +61,42 @@ def test_bad_sequences_are_refused() -> None:
     with pytest.raises(SpecError) as told:
         resolve_questions([QUESTION, {"answers": ["Danzig"]}])  # type: ignore[list-item]
     assert str(told.value) == "item 2 of the questions is no Question, but a dict"
+
+
+def test_records_of_a_known_layout_are_questions() -> None:
+    datasets = pytest.importorskip("datasets")
+    records = [{"id": 7, "question": "Where?", "answers": {"text": ["Danzig"], "answer_start": [3]}}]
+    for given in (records, tuple(records), datasets.Dataset.from_list(records)):
+        found = resolve_questions(given)
+        assert [(each.id, each.text, each.answers) for each in found.questions] == [
+            ("7", "Where?", ("Danzig",))
+        ]
+        assert found.name == "1 question"
+    with pytest.raises(DataError, match=r"the questions: row 1: no known layout .*; there is: prompt"):
+        resolve_questions([{"prompt": "Where?"}])
+    with pytest.raises(DataError, match="the questions: row 2: no 'question'"):
+        resolve_questions([*records, {"id": 8}])
+
+
+def test_what_a_loader_from_outside_gives_is_checked_and_cleaned() -> None:
+    made = {
+        "twice": (QUESTION, QUESTION),
+        "none": (),
+        "blanks": (Question("1", "Who?", (" Grass ", "Grass")),),
+    }
+    for name, questions in made.items():
+        register(
+            "questions", f"outside-{name}", lambda questions=questions: QuestionSet("outside", questions)
+        )
+    try:
+        with pytest.raises(SpecError, match="two questions have the id '1'"):
+            resolve_questions("outside-twice")
+        with pytest.raises(SpecError, match="there are no questions in 'outside'"):
+            resolve_questions("outside-none")
+        for given in ("outside-blanks", QuestionSet("mine", made["blanks"])):
+            assert resolve_questions(given).questions[0].answers == ("Grass",)
+    finally:
+        for name in made:
+            unregister("questions", f"outside-{name}")
+    with pytest.raises(SpecError, match="the questions of 'mine' must be a list or a tuple, not a generator"):
+        resolve_questions(QuestionSet("mine", (each for each in [QUESTION])))  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from igpo_gym.data import resolve_questions
 from igpo_gym.data.rows import table_rows
 from igpo_gym.data.sets import browsecomp
 from igpo_gym.episode import Passage, Question
-from igpo_gym.errors import DataError
+from igpo_gym.errors import DataError, SpecError
 from igpo_gym.specs import fingerprint
 
 SHARED = Path(os.environ.get("IGPO_GYM_SHARED", Path(__file__).parents[2] / "../shared")) / "data"
@@ -800,6 +800,39 @@ def test_a_data_set_in_a_folder_that_has_changed_is_read_again(tmp_path: Path) -
         assert resolve_questions(spec).questions[0].answers == (answer,)
         fingerprints.add(fingerprint(f"{spec}:train"))
     assert len(fingerprints) == 2
+
+
+def test_a_data_set_of_several_configurations_says_which(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    folder = tmp_path / "several"
+    for name in ("main", "other"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "test.jsonl").write_text(lines({"question": "Where?", "answer": name}))
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: main\n  data_files: main/*\n"
+        "- config_name: other\n  data_files: other/*\n---\n"
+    )
+    with pytest.raises(SpecError, match=r"\['main', 'other'\]; write hf:.*:CONFIG"):
+        resolve_questions(f"hf:{folder}")
+    for spec in (
+        f"hf:{folder}:other",
+        f"hf:{folder}:other:{next(iter(datasets.load_dataset(str(folder), 'other')))}",
+    ):
+        assert resolve_questions(spec).questions[0].answers == ("other",)
+
+
+def test_what_save_to_disk_wrote_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    train = datasets.Dataset.from_list([{"question": "Where?", "answer": "Danzig"}])
+    train.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": train, "test": train}).save_to_disk(str(tmp_path / "two"))
+    for spec in ("one", "one:train", "two", "two:test"):
+        assert resolve_questions(f"hf:{tmp_path / spec}").questions[0].answers == ("Danzig",)
+    with pytest.raises(SpecError, match=r"has no split 'dev'; it has: train"):
+        resolve_questions(f"hf:{tmp_path / 'one'}:dev")
+    (tmp_path / "q.jsonl").write_text("{}")
+    with pytest.raises(SpecError, match=r"q\.jsonl is a file: write it without hf:"):
+        resolve_questions(f"hf:{tmp_path / 'q.jsonl'}")
 
 
 @pytest.mark.parametrize("spec", ["hf:{}", "hf:{}:validation", "hf:{}:default:validation"])

@@ -335,6 +335,8 @@ def test_scores_of_other_kinds_are_floats_for_hits_and_misses(tmp_path: Path) ->
         ([["text"]], "must return a list of Passage objects"),
         ([[Passage("1", "", "a"), Passage("1", "", "b")]], "returned two passages of one id for a query"),
         ([[Passage(1, "", "")]], "a passage with fields of wrong types"),  # type: ignore[arg-type]
+        ([[Passage("1", "", "", None)]], "a passage with fields of wrong types"),  # type: ignore[arg-type]
+        ([[Passage(["1"], "", "")]], "a passage whose id is no text"),  # type: ignore[arg-type]
     ],
 )
 def test_what_breaks_the_contract_is_refused_by_the_backends_name(

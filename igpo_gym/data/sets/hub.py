@@ -1,8 +1,8 @@
-"""Sets of the Hugging Face hub, or folders and files on this machine, through the ``datasets`` library.
+"""Sets of the Hugging Face hub, or folders on this machine, through the ``datasets`` library.
 
-``hf:NAME[:config][:split]``: the split is that of its name, else ``validation``, ``dev``, ``test`` or
-``train``, the first that is there. The layout of its records is found out like that of a file
-(:mod:`igpo_gym.data.layouts`). No code of a data set is run.
+A folder holds files of a data set, or what ``save_to_disk`` wrote. ``hf:NAME[:config][:split]``: the split
+is that of its name, else ``validation``, ``dev``, ``test`` or ``train``, the first that is there. The layout
+of its records is found out like that of a file (:mod:`igpo_gym.data.layouts`). No code of a data set is run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from igpo_gym.libraries import needs
 
 SPLITS = ("validation", "dev", "test", "train")
 """Which split is taken where none is named."""
+
+_SAVED = ("state.json", "dataset_dict.json")
+"""Files by which what ``save_to_disk`` wrote is known."""
 
 
 def load_hub(name: str) -> QuestionSet:
@@ -45,14 +48,19 @@ def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
     )
     if not Path(place).exists() and not datasets.config.HF_HUB_OFFLINE:
         datasets.config.HF_HUB_OFFLINE = bool(unreachable())  # or it would try again and again
+    if Path(place).is_file():
+        raise SpecError(f"{place} is a file: write it without hf:")
     try:
-        config = rest[0] if len(rest) == 2 else None
-        if len(rest) == 1 and rest[0] in _configs(datasets, place):
-            config, rest = rest[0], []
+        config, rest = _config(datasets, place, rest)
         with _silent(datasets):
-            found = datasets.load_dataset(place, config)
+            saved = any((Path(place) / name).is_file() for name in _SAVED)
+            found = datasets.load_from_disk(place) if saved else datasets.load_dataset(place, config)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
-        raise SpecError(f"the data set {place!r} cannot be had: {first_line(problem)}") from problem
+        choose = (line for line in str(problem).splitlines() if "available configs" in line)
+        told = next((f"{line}; write hf:{place}:CONFIG" for line in choose), first_line(problem))
+        raise SpecError(f"the data set {place!r} cannot be had: {told}") from problem
+    if not isinstance(found, dict):
+        found = {str(found.split or "train"): found}
     wanted = rest[-1] if rest else next((split for split in SPLITS if split in found), next(iter(found)))
     if wanted not in found:
         raise SpecError(f"the data set {place!r} has no split {wanted!r}; it has: {', '.join(found)}")
@@ -72,6 +80,10 @@ def _silent(datasets: Any) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _configs(datasets: Any, place: str) -> list[str]:
-    names: list[str] = datasets.get_dataset_config_names(place)
-    return names
+def _config(datasets: Any, place: str, rest: list[str]) -> tuple[str | None, list[str]]:
+    """The configuration that is named, if one is, and what is named behind it."""
+    if len(rest) == 2:
+        return rest[0], rest[1:]
+    if rest and rest[0] in datasets.get_dataset_config_names(place):
+        return rest[0], []
+    return None, rest

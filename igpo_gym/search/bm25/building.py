@@ -20,6 +20,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError
 from igpo_gym.search.bm25.folder import ARRAYS
 from igpo_gym.search.bm25.keys import buckets, by_hash, digest, hashes
+from igpo_gym.search.interface import check_texts
 from igpo_gym.words import STOP_WORDS, analyzed
 
 BLOCK_WORDS = 1 << 22
@@ -125,7 +126,8 @@ class Reader:
         self._id_hashes, self._title_hashes, self._title_numbers = bytearray(), bytearray(), array("i")
 
     def add(self, passage: Passage) -> None:
-        """Take the next passage."""
+        """Take the next passage. TypeError for one whose id, title or text is no text."""
+        check_texts(passage)
         text = f"{passage.title}\n{passage.text}"
         self._lines += json.dumps([passage.id, passage.title, passage.text]).encode() + b"\n"
         self._ends.append(self._bytes + len(self._lines))

@@ -7,6 +7,7 @@ import pytest
 
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25 import MAX_WORDS, BM25Index, words
+from igpo_gym.search.passages import PassageWriter
 
 PASSAGES = [
     Passage("grass", "Günter Grass", "He wrote The Tin Drum, a novel of 1959."),
@@ -46,6 +47,15 @@ def test_a_runaway_query_counts_up_to_its_limit() -> None:
     runaway, limit = index.search(["drum " * 100_000 + "city", "drum " * MAX_WORDS], k=5)
     assert [passage.id for passage in runaway] == ["drum", "grass"]
     assert [passage.score for passage in runaway] == [passage.score for passage in limit]
+
+
+@pytest.mark.parametrize("passage", [Passage(1, "", "x"), Passage("1", None, "x"), Passage("1", "", 3)])  # type: ignore[arg-type]
+def test_a_passage_of_other_things_than_texts_is_refused(tmp_path: Path, passage: Passage) -> None:
+    """None would be found under the word "none"."""
+    with pytest.raises(TypeError, match="the id, title and text of a passage must be texts: Passage"):
+        BM25Index.build([passage])
+    with pytest.raises(TypeError, match="must be texts"), PassageWriter(tmp_path) as writer:
+        writer.add(passage)
 
 
 def test_search_takes_no_queries_and_refuses_k_below_one() -> None:
