@@ -662,10 +662,14 @@ class Episode:
     def branched(self, turn: int, attempt: int) -> Episode:
         """A running episode that goes on from how this one was after ``turn`` turns, as another attempt.
 
-        What was measured and paid until then stays, and which states were not read. Raises ValueError for a
-        turn from which nothing goes on.
+        What was measured and paid until then stays, with which states were not read, and whether the weights
+        changed while these turns were paid. Raises ValueError for a turn from which nothing goes on.
         """
-        unread = [state for state in self.extra.get(UNREAD, ()) if state <= turn]
+        kept: dict[str, Any] = {}
+        if unread := [state for state in self.extra.get(UNREAD, ()) if state <= turn]:
+            kept[UNREAD] = unread
+        if turn and self.extra.get(MIXED_WEIGHTS):
+            kept[MIXED_WEIGHTS] = True
         if not 0 <= turn < len(self.turns) + (not self.done):
             raise ValueError(f"nothing goes on after {turn} turns of an episode of {len(self.turns)} turns")
         return replace(
@@ -678,7 +682,7 @@ class Episode:
             end=None,
             attempt=attempt,
             branch=Branch(self.attempt, turn),
-            extra={UNREAD: unread} if unread else {},
+            extra=kept,
         )
 
     def until(self, turn: int) -> Episode:

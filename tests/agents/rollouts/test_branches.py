@@ -15,6 +15,7 @@ from igpo_gym.episode import Belief, Branch, Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards import split
 from tests.conftest import QUESTIONS, MentionScorer, known, play
+from tests.envs.information_gain.games import Pushed
 
 SEARCHES = ("The Tin Drum novel", "Günter Grass writer", "river")
 
@@ -111,3 +112,11 @@ def test_a_shared_turn_is_the_one_that_was_played_first(engine: Engine) -> None:
     groups = collect_groups(engine, Varied(), QUESTIONS[:2], 1, 3, Branching.parse("even:2"))
     leaves = [Leaf.of(number, each) for number, group in enumerate(groups) for each in group]
     assert owners(leaves).tolist() == [0, 1, 2, 0, 4, 5, 0, 1, 8, 9, 10, 11, 9, 13, 14, 9, 10, 17]
+
+
+def test_a_branch_knows_that_what_it_shares_was_paid_by_several_versions(engine: Engine) -> None:
+    engine = replace(engine, scorer=Pushed())
+    (group,) = collect_groups(engine, Varied(), QUESTIONS[2:3], 1, 3, Branching.parse("even:2"))
+    assert [each.branch and each.branch.turn for each in group] == [None, 1, 2]
+    assert [each.extra.get("mixed_weights") for each in group] == [True, True, True]
+    assert "mixed_weights" not in group[0].branched(0, 3).extra, "it shares no turn"
