@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from igpo_gym.errors import SpecError
 from igpo_gym.libraries import needs
@@ -23,9 +24,11 @@ with needs("a server", "serve", "uvicorn", "fastapi", "starlette"):
 
 __all__ = [
     *("FastAPI", "Refused", "Request", "Response", "bound", "example", "json_response", "read_object"),
-    *("serve", "texts"),
+    *("serve", "texts", "unless_gone"),
 ]
 # FastAPI's own are taken from here, so that where it is missing the error names the extra.
+
+T = TypeVar("T")
 
 LONGEST_SHUTDOWN = 30
 """Seconds that requests under way are waited for when the server is told to end."""
@@ -69,6 +72,27 @@ async def read_object(request: Request, most: int) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise Refused(422, "the body must be a JSON object")
     return asked
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` gives. It is canceled, and Refused raised, once the client of the request is gone.
+
+    The request's body must have been read.
+    """
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Refused(400, "the client is gone")  # for the count; nobody is there to read it
+        return await working
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def texts(asked: dict[str, Any], name: str, most: int) -> list[str]:

@@ -34,7 +34,16 @@ from igpo_gym.scorers.belief_wire import (
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_behind, query_of
 from igpo_gym.scorers.pushed import folder_below, load_like
-from igpo_gym.serving import FastAPI, Refused, Request, Response, example, json_response, read_object
+from igpo_gym.serving import (
+    FastAPI,
+    Refused,
+    Request,
+    Response,
+    example,
+    json_response,
+    read_object,
+    unless_gone,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -230,7 +239,7 @@ def make_app(
             raise Refused(503, "too many requests wait; come back later", wait=1)
         waiting += 1
         try:
-            found = await served.ask(asked)
+            found = await unless_gone(request, served.ask(asked))
         finally:
             waiting -= 1
         _check(found, version)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -69,7 +70,12 @@ class Joined:
         self._asked.append(asked)
         if self._searching is None:
             self._searching = asyncio.create_task(self._search())
-        return await asked.found
+        try:
+            return await asked.found
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it is searched for already
+                self._asked.remove(asked)
+            raise
 
     async def run(self, call: Callable[[], T]) -> T:
         """What ``call`` returns, in the retriever's thread. Raises FullError, and what it raises."""

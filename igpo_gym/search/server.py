@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sized
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,17 @@ from igpo_gym.numbers import finite_number
 from igpo_gym.search.dialects import MOST_RESULTS, write_document, write_passage
 from igpo_gym.search.interface import Retriever, documents_of
 from igpo_gym.search.joining import FullError, Joined
-from igpo_gym.serving import FastAPI, Refused, Request, Response, example, json_response, read_object, texts
+from igpo_gym.serving import (
+    FastAPI,
+    Refused,
+    Request,
+    Response,
+    example,
+    json_response,
+    read_object,
+    texts,
+    unless_gone,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -95,10 +105,13 @@ def make_app(
         telling.cancel()
         joined.close()
 
-    async def answered(request: Request, answer: Callable[[dict[str, Any]], Awaitable[Any]]) -> Response:
+    async def answered(
+        request: Request, answer: Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]
+    ) -> Response:
         started = time.perf_counter()
         try:
-            body = await answer(await read_object(request, limits.max_bytes))
+            asked = await read_object(request, limits.max_bytes)
+            body = await unless_gone(request, answer(asked))
         except Refused as refused:
             line.refused += 1
             return refused.response()

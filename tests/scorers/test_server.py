@@ -224,13 +224,41 @@ def test_who_finds_the_line_full_is_told_to_come_back_and_loses_nothing(local: T
     with served(scorer, Limits(waiting=1)) as url, ThreadPoolExecutor(8) as pool:
         with scorer.reader.lock:  # the scorer is at work
             first = pool.submit(post, url, messages=MESSAGES, answers=["Poland"])
-            while requests.get(f"{url}/health", timeout=60).json()["waiting"] == 0:
-                pass
+            waits(url, 1)
             refused = post(url, messages=MESSAGES, answers=["Poland"])
             later = pool.submit(BeliefServerScorer(url).score, REQUESTS)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert first.result().status_code == 200
         close(later.result(), local.score(REQUESTS))
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
+    """A client that was killed leaves its place to those who live."""
+    scorer = TransformersScorer.load("nano", "cpu")
+    with served(scorer, Limits(waiting=2)) as url, ThreadPoolExecutor(8) as pool:
+        with scorer.reader.lock:  # the scorer is at work
+            first = pool.submit(post, url, messages=MESSAGES, answers=["Poland"])
+            waits(url, 1)
+            body = json.dumps({"messages": MESSAGES, "answers": ["Prussia"]}).encode()
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as killed:
+                killed.sendall(sent(body))
+                waits(url, 2)
+            waits(url, 1)
+            last = pool.submit(post, url, messages=MESSAGES, answers=["Poland"])
+        assert [first.result().status_code, last.result().status_code] == [200, 200]
+    assert scorer.stats.requests == 2
+
+
+def sent(body: bytes) -> bytes:
+    return b"POST /beliefs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def waits(url: str, count: int) -> None:
+    """Return when so many requests wait."""
+    for _ in range(2000):
+        if requests.get(f"{url}/health", timeout=60).json()["waiting"] == count:
+            return
+    raise AssertionError(f"there are never {count} requests that wait")
 
 
 def test_the_scorer_does_not_take_the_server_down(monkeypatch: pytest.MonkeyPatch) -> None:

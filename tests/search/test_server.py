@@ -219,8 +219,7 @@ def test_what_arrives_during_a_search_is_searched_together_and_alone_where_that_
     with served(index) as url, ThreadPoolExecutor(16) as callers:
         queries = [f"river {number}" for number in range(10)] + ["bad"]
         calls = waiting(url, index, queries, callers)
-        while requests.get(f"{url}/health", timeout=30).json()["waiting"] < len(queries):
-            pass
+        waits(url, len(queries))
         index.go_on.set()
         answers = [call.result() for call in calls]
         assert [answer.status_code for answer in answers] == [200] * 11 + [503]
@@ -239,8 +238,7 @@ def test_requests_for_unlike_numbers_of_passages_are_searched_apart() -> None:
         calls = waiting(url, index, [], callers)
         numbers = [1, 2, 1, 2, 2]
         calls += [callers.submit(ask, url, [f"river {place}"], k) for place, k in enumerate(numbers)]
-        while requests.get(f"{url}/health", timeout=30).json()["waiting"] < len(numbers):
-            pass
+        waits(url, len(numbers))
         index.go_on.set()
         found = [call.result().json()["result"][0] for call in calls[1:]]
         assert [len(each) for each in found] == numbers
@@ -251,14 +249,39 @@ def test_beyond_the_queue_a_client_is_told_to_come_back() -> None:
     index = Slow()
     with served(index, Limits(waiting=2)) as url, ThreadPoolExecutor(16) as callers:
         calls = waiting(url, index, ["a", "b"], callers)
-        while requests.get(f"{url}/health", timeout=30).json()["waiting"] < 2:
-            pass
+        waits(url, 2)
         refused = ask(url, ["c"])
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert "too many requests wait" in refused.json()["detail"]
         index.go_on.set()
         assert [call.result().status_code for call in calls] == [200] * 3
         assert ask(url, ["c"]).status_code == 200
+
+
+def test_what_nobody_waits_for_any_more_is_not_searched() -> None:
+    """A client that was killed leaves its place to those who live."""
+    index = Slow()
+    with served(index, Limits(waiting=1)) as url, ThreadPoolExecutor(16) as callers:
+        (first,) = waiting(url, index, [], callers)
+        body = json.dumps({"queries": ["killed"]}).encode()
+        head = b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as killed:
+            killed.sendall(head + body)
+            waits(url, 1)
+        waits(url, 0)
+        last = callers.submit(ask, url, ["last"])
+        waits(url, 1)
+        index.go_on.set()
+        assert [call.result().status_code for call in (first, last)] == [200, 200]
+        assert [queries for queries, _ in index.asked] == [["first"], ["last"]]
+
+
+def waits(url: str, count: int) -> None:
+    """Return when so many requests wait."""
+    for _ in range(2000):
+        if requests.get(f"{url}/health", timeout=30).json()["waiting"] == count:
+            return
+    raise AssertionError(f"there are never {count} requests that wait")
 
 
 def test_many_clients_get_their_own_answers(url: str) -> None:
