@@ -14,11 +14,21 @@ from igpo_gym.text import cut_at_sentence, well_formed
 MOST_ELEMENTS = 50_000
 """Elements of a page that is read; the time that the extraction takes grows faster than their number."""
 
+MOST_ATTRIBUTES = 5000
+"""Attributes of an element of a page that is read: parsing takes the square of their number. (What a script
+compares may look like an element, too, so that fewer would not do.)"""
+
 MOST_CHARACTERS = 400_000
 """Characters of a page, of which the rest is left out: a hundred pages of the tool ``open``."""
 
 PIECE_CHARACTERS = 2000
 """Characters of a passage of a page, at most: the tool ``open`` shows, and records keep, those it needs."""
+
+_ELEMENT = re.compile(r"<[a-zA-Z][^\s/>]*+")
+_ATTRIBUTE = re.compile(
+    r"""[\s/]*+(?:[^\s/>=]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]*+))?|=)""",
+)
+"""An attribute as browsers and the parser read one: what a value in quotation marks holds ends no element."""
 
 _META = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w-]+)""", re.I)
 _CHARSET = re.compile(
@@ -110,6 +120,8 @@ def pieces(text: str) -> list[str]:
 def _article(html: str) -> tuple[str, str]:
     """Title and main text of an HTML page."""
     trafilatura = library()
+    if _crowded(html):
+        raise PageError(f"an element has more than {MOST_ATTRIBUTES} attributes")
     try:
         tree = trafilatura.load_html(html)
         if tree is None:
@@ -123,6 +135,18 @@ def _article(html: str) -> tuple[str, str]:
     except Exception as problem:  # whatever a stranger's page does to a parser is no reason to end an episode
         raise PageError(f"it cannot be parsed: {type(problem).__name__}") from None
     return title, text or ""
+
+
+def _crowded(html: str) -> bool:
+    """Whether an element of a page has more than ``MOST_ATTRIBUTES`` attributes."""
+    place = 0
+    while element := _ELEMENT.search(html, place):
+        place, count = element.end(), 0
+        while attribute := _ATTRIBUTE.match(html, place):
+            place, count = attribute.end(), count + 1
+            if count > MOST_ATTRIBUTES:
+                return True
+    return False
 
 
 def library() -> Any:

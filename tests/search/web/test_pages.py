@@ -36,6 +36,8 @@ ARTICLE = """<!DOCTYPE html><html><head><title>Gdańsk &amp; the Vistula</title>
 <p>Günter Grass was born there in 1927, when the city was called Danzig.</p></article>
 <footer>Copyright, imprint, cookies</footer></body></html>"""
 
+ATTRIBUTES = " ".join(f"x{number}=y" for number in range(6000))
+
 Pages = Mapping[str, Reply | Callable[[Asked], Reply]]
 
 
@@ -133,6 +135,14 @@ def test_several_pages_are_read_side_by_side_and_kept() -> None:
         ("/not-gzip", Reply(b"plain", headers={**TEXT, "Content-Encoding": "gzip"}), "cannot be fetched"),
         ("/short", Reply(b"half", headers={**TEXT, "Content-Length": "9"}), "broke off"),
         ("/deep", Reply("<html><body>" + "<p>a" * 60_000, headers=HTML), "elements"),
+        *(
+            (
+                f"/crowded{number}",
+                Reply(f"<p>A port.</p><a {before}{ATTRIBUTES}>", headers=HTML),
+                "attributes",
+            )
+            for number, before in enumerate(("", "b='>' ", 'b=">" ', "b='<' ", '" b=">" ', "= / "))
+        ),
         ("/no-http", Reply(raw=True, pieces=iter([b"SSH-2.0-OpenSSH_9.6\r\n"])), "cannot be fetched"),
         ("/nothing", Reply(raw=True, pieces=iter([])), "cannot be fetched"),
     ],

@@ -98,7 +98,7 @@ class Dialect:
     bodies: Callable[[str], list[str]] = lambda body: [body]
     """What a reply says, for each call of the message."""
     strange: re.Pattern[str] | None = None
-    """What may be a reply in marks that are not known: its group ``tag`` is the mark's name."""
+    """What may be a reply in marks that are not known: its group ``mark`` is what it begins with."""
     prompt: re.Pattern[str] | None = None
     """A prompt at the beginning of the text, where the source puts it there."""
 
@@ -128,7 +128,7 @@ class Dialect:
     def _turn(self, said: str, corpus: Corpus, reply: str = "", bodies: Sequence[str] = ()) -> Turn:
         if self.strange and (block := self.strange.search(said)):
             raise ValueError(
-                f"a block <{block['tag']}> stands directly behind a search: who wrote it is unknown; "
+                f"{block['mark']!r} may begin a reply of the environment: who wrote it is unknown; "
                 "a layout of yours can tell"
             )
         action = REFUSED if refused(bodies) else self.act(said, bool(reply))

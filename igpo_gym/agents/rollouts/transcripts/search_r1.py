@@ -75,7 +75,7 @@ SEARCH_R1 = Dialect(
     ),
     act=act,
     # Sampling stops at the end of a search, so what stands directly behind it is mostly a reply.
-    strange=re.compile(rf"</search>\s*<(?P<tag>(?!(?:{_OWN})>)\w+)>"),
+    strange=re.compile(rf"</search>\s*(?P<mark><(?!(?:{_OWN})>)\w+>)"),
     prompt=re.compile(r"\AAnswer the given question\..*?Question:[^\n]*\n", re.DOTALL),
 )
 LAYOUT = Layout(

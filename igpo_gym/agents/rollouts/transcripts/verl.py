@@ -32,7 +32,13 @@ _FOLLOWED = ("output", "response", "responses", "completion", "generated_text", 
 _PAIRS = tuple(product(("input", "prompt"), _FOLLOWED))
 """The fields that hold a prompt, as a text or as messages, and the text that followed it."""
 
-_NO_MARKS = Dialect("plain", re.compile(""), re.compile(r"(?!)"), act)
+_NO_MARKS = Dialect(
+    name="plain",
+    tells=re.compile(""),
+    reply=re.compile(r"(?!)"),
+    act=act,
+    strange=re.compile(r"^[^\S\n]*(?P<mark>Observation(?: \d+)?:)", re.MULTILINE),  # ReAct's
+)
 """A text that is one message as a whole."""
 
 _ROLE = re.compile(r"(?:\A|\n)(system|user|assistant|tool)\n")

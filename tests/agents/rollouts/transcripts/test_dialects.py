@@ -174,7 +174,7 @@ def test_a_reply_that_the_end_cuts_is_the_environments() -> None:
 
 
 def test_a_block_behind_a_search_in_marks_that_are_not_known_is_refused() -> None:
-    with pytest.raises(ValueError, match="a block <learnings> stands directly behind a search"):
+    with pytest.raises(ValueError, match="'<learnings>' may begin a reply of the environment"):
         SEARCH_R1.turns("<search>a</search>\n<learnings>A port.</learnings><answer>b</answer>")
     (turn,) = SEARCH_R1.turns("<search>a</search>\n<think>No reply.</think><answer>b</answer>")
     assert turn.segments[0].author == "agent"

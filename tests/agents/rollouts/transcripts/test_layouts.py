@@ -72,6 +72,15 @@ def test_verls_dumps_in_every_dialect(tmp_path: Path, output: str, observation: 
     }
 
 
+@pytest.mark.parametrize("observed", ["Observation: A port.", "Observation 1: A port."])
+def test_a_dump_of_react_is_refused_for_nobody_can_tell_who_wrote_it(tmp_path: Path, observed: str) -> None:
+    output = f"Thought: I search.\nAction: Search[port]\n{observed}\nAction: Finish[Danzig]"
+    path = tmp_path / "1.jsonl"
+    path.write_text(json.dumps({"input": "user\nWhere?\nassistant\n", "output": output, "gts": ["Danzig"]}))
+    with pytest.raises(DataError, match=r"'Observation( 1)?:' may begin a reply of the environment"):
+        list(read_transcripts(path))
+
+
 def test_a_thought_that_the_template_opens_belongs_to_the_prompt(tmp_path: Path) -> None:
     given = "<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n<think>\n"
     record = {"input": given, "output": "It is so.</think><answer>x</answer>", "gts": "x"}
