@@ -499,6 +499,13 @@ class Episode:
         return self.context(len(self.turns))
 
     @property
+    def said_in(self) -> tuple[int, ...]:
+        """For each segment of the transcript, the turn in which the agent wrote it, from 1; 0 for what the
+        agent did not write, and for all of the prompt."""
+        own = ((each.author == "agent") * n for n, turn in enumerate(self.turns, 1) for each in turn.segments)
+        return (*[0] * len(self.prompt), *own)
+
+    @property
     def prompt_text(self) -> str:
         """The text that opened the episode."""
         return "".join(segment.text for segment in self.prompt)

@@ -72,14 +72,13 @@ class Tokens:
         segments = chosen.episode.segments
         ids: list[int] = []
         turns: list[int] = []
-        number = unended = 0
-        for segment, (seam, own) in zip(segments, self.framing.pieces(segments), strict=True):
+        unended = 0
+        pieces = self.framing.pieces(segments)
+        for segment, number, (seam, own) in zip(segments, chosen.episode.said_in, pieces, strict=True):
             ended = [unended] * len(self.framing.closing(seam))
-            agent = segment.author == "agent"
-            number += agent
-            unended = number if agent and self.framing.sampled(segment) is None else 0
+            unended = number if self.framing.sampled(segment) is None else 0
             ids += (*seam, *own)
-            turns += [*ended, *[0] * (len(seam) - len(ended)), *[number if agent else 0] * len(own)]
+            turns += [*ended, *[0] * (len(seam) - len(ended)), *[number] * len(own)]
         if unended and chosen.episode.end is EndReason.ANSWERED:
             end = self.end(segments)
             ids += end

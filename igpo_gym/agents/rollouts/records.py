@@ -184,6 +184,8 @@ def from_record(record: Mapping[str, Any]) -> Episode:
     if hidden(episode.question) and not {"em", "f1"} <= fields.get("sealed", {}).keys():
         raise ValueError("a hidden question without the scores of its answer")
     checked(episode)
+    if len(episode.rewards) not in (0, len(episode.turns)):
+        raise ValueError(f"rewards of {len(episode.rewards)} turns, in an episode of {len(episode.turns)}")
     told = (*episode.rewards, episode.extra.get("sealed", {}))
     if not all(math.isfinite(value) for values in told for value in values.values()):
         raise ValueError("a reward or a score that is not finite")

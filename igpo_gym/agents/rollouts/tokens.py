@@ -55,12 +55,11 @@ def token_rows(episode: Episode, framing: Framing) -> TokenRow:
     ids: list[int] = []
     log_probs: list[float] = []
     turns: list[int] = []
-    number = 0
-    for segment, (seam, own) in zip(episode.segments, framing.pieces(episode.segments), strict=True):
-        agent = segment.author == "agent"
-        number += agent
-        known = segment.log_probs if framing.sampled(segment) is not None else None
+    segments = episode.segments
+    pieces = framing.pieces(segments)
+    for segment, number, (seam, own) in zip(segments, episode.said_in, pieces, strict=True):
+        known = segment.log_probs if number and framing.sampled(segment) is not None else None
         ids += (*seam, *own)
         log_probs += [np.nan] * len(seam) + list(known or [np.nan] * len(own))
-        turns += [0] * len(seam) + [number if agent else 0] * len(own)
+        turns += [0] * len(seam) + [number] * len(own)
     return TokenRow(np.array(ids, np.int64), np.array(log_probs, np.float32), np.array(turns, np.int64))

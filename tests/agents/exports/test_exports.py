@@ -208,6 +208,25 @@ def test_sampled_ids_are_kept(place: Path, model: str) -> None:
     assert [label for label in rows("o.jsonl")[0]["labels"] if label != -100] == own
 
 
+def test_weights_are_those_of_the_turn_whatever_stands_before_it(place: Path, model: str) -> None:
+    """A prompt with an example by an agent, in a record that another program wrote."""
+    path = priced(place, chat)
+    export(path, "plain.jsonl", "sft", tokenizer=model)
+    records = rows("priced.jsonl")
+    example = {"author": "agent", "role": "assistant", "text": "an example"}
+    for record in records:
+        record["prompt"] += [example, {"author": "environment", "role": "user", "text": "now you"}]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    export(path, "o.jsonl", "sft", tokenizer=model)
+    for plain, told in zip(rows("plain.jsonl"), rows("o.jsonl"), strict=True):
+        for own in ("labels", "weights"):
+            kept = [
+                [value for value, label in zip(each[own], each["labels"], strict=True) if label != -100]
+                for each in (plain, told)
+            ]
+            assert kept[0] == kept[1]
+
+
 def test_dpo_pairs_turns_of_one_past(place: Path, model: str) -> None:
     made = export(priced(place, chat), "o.jsonl", "dpo")
     assert (made.rows, made.what, made.episodes) == (2, "pairs", 4)

@@ -108,7 +108,8 @@ def test_any_episode_is_read_back(
     question = Question("1", "Who?", ("A", "B"), ("e",), 2, "test")
     answered = [*played, Turn("m", Answer("x"))]
     belief = Belief(tuple(log_probs), tuple((log_prob,) for log_prob in log_probs))
-    episode = Episode(question, tuple(said), answered, [belief], [{"gain": 0.5}], end, 2, 7)
+    rewards = [{"gain": 0.5}] * len(answered)
+    episode = Episode(question, tuple(said), answered, [belief], rewards, end, 2, 7)
     assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
 
 
@@ -196,6 +197,7 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path: Path, line: str, end: str)
         ("rewards", [{"gain": 10**400}, {"gain": 0.0}]),
         ("rewards", [{"gain": 0.0}, {"gain": float("nan")}]),
         ("rewards", [{"gain": 0.0}, {"gain": float("-inf")}]),
+        ("rewards", [{"gain": 0.0}]),
         ("sealed", {"em": float("nan"), "f1": 1.0}),
         ("beliefs", [{"log_probs": [-1.0, float("nan")]}] * 2),
     ],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.tokens import token_rows
 from igpo_gym.envs.engine import Engine, Rules
-from igpo_gym.episode import Message, Segment
+from igpo_gym.episode import Episode, Invalid, Message, Segment, Turn
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol
 from igpo_gym.rewards import PRESETS
@@ -55,6 +55,23 @@ def test_the_row_is_what_the_policy_read_and_wrote(
         np.testing.assert_allclose(row.log_probs[place], known)
     assert row.mask.sum() == sum(map(len, wrote))
     assert np.isnan(row.log_probs[~row.mask]).all()
+
+
+@pytest.mark.parametrize("agents", [0, 1, 2])
+def test_a_turn_has_its_own_tokens_however_many_messages_stand_before_it(agents: int) -> None:
+    """Of a record that another program wrote: examples in the prompt, a turn of no message or of two."""
+    framing = FRAMINGS["chat"]
+    said = [Segment("agent", "assistant", f"said {number}") for number in range(agents)]
+    reply = Segment("environment", "user", "reply")
+    prompt = (reply, Segment("agent", "assistant", "an example"), reply)
+    episode = Episode(QUESTIONS[0], prompt)
+    episode.append(Turn("first", Invalid("none"), (*said, reply)))
+    last = Segment("agent", "assistant", "the last")
+    episode.append(Turn(last.text, Invalid("none"), (last,)))
+    row = token_rows(episode, framing)
+    own = [row.ids[row.turn == number].tolist() for number in (1, 2)]
+    assert own == [[i for each in said for i in framing.text_ids(each.text)], [*framing.text_ids("the last")]]
+    assert set(row.turn) == {0, *([1] if agents else []), 2}
 
 
 def test_a_message_of_unlike_lengths_is_refused() -> None:
