@@ -74,8 +74,9 @@ class Question:
             if not isinstance(self.id, SupportsIndex) or isinstance(self.id, bool):
                 raise ValueError(f"the id of a question must be a text, not {type(self.id).__name__}")
             object.__setattr__(self, "id", str(index(self.id)))
-        if not isinstance(self.text, str):
-            raise ValueError(f"the text of question {self.id!r} is no text, but {type(self.text).__name__}")
+        for name in ("text", "source"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ValueError(f"the {name} of question {self.id!r} is no text, but {type(value).__name__}")
         if not self.text.strip():
             raise ValueError(f"question {self.id!r} has no text")
         for name in ("answers", "evidence", "parts", "evidence_titles", "evidence_texts"):
@@ -84,10 +85,8 @@ class Question:
                 if isinstance(texts, str) or not isinstance(texts, Iterable):
                     raise ValueError(f"question {self.id!r}: {name} must be a tuple of texts, not one text")
                 object.__setattr__(self, name, tuple(texts))
-        if not all(isinstance(answer, str) for answer in self.answers):
-            raise ValueError(f"question {self.id!r}: an answer is no text")
-        if not all(isinstance(piece, str) for piece in self.evidence):
-            raise ValueError(f"question {self.id!r}: a piece of evidence is no text")
+            if not all(isinstance(each, str) for each in getattr(self, name)):
+                raise ValueError(f"question {self.id!r}: one of its {name} is no text")
         if self.hops is not None:
             if not isinstance(self.hops, SupportsIndex) or isinstance(self.hops, bool):
                 raise ValueError(f"question {self.id!r}: hops must be a whole number or None")

@@ -61,8 +61,10 @@ def test_a_question_of_another_library_has_texts_and_tuples() -> None:
         ({"id": None}, "the id of a question must be a text, not NoneType"),
         ({"text": 3}, "the text of question 'q' is no text, but int"),
         ({"evidence": "Danzig"}, "evidence must be a tuple of texts, not one text"),
-        ({"evidence": (3,)}, "a piece of evidence is no text"),
+        ({"evidence": (3,)}, "one of its evidence is no text"),
         ({"parts": "Danzig"}, "parts must be a tuple of texts"),
+        ({"parts": (1927,)}, "one of its parts is no text"),
+        ({"source": None}, "the source of question 'q' is no text, but NoneType"),
         ({"hops": "2"}, "hops must be a whole number or None"),
     ],
 )

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
 from igpo_gym.episode import Episode, Passage, ToolCall, ToolResult
 from igpo_gym.errors import SearchError
@@ -128,6 +129,8 @@ def _plain(results: Sequence[ToolResult]) -> bool:
                     return False
                 if not (type(each.id) is type(each.title) is type(each.text) is str):
                     return False
+                if type(each.score) is not float:
+                    return False
     return True
 
 
@@ -146,7 +149,19 @@ def _check(tool: Tool, result: ToolResult) -> None:
         for each in passages:
             if not isinstance(each, Passage):
                 raise TypeError(f"the tool {tool.spec.name} must return Passage objects, not {each!r:.60}")
-            if not (isinstance(each.id, str) and isinstance(each.title, str) and isinstance(each.text, str)):
+            texts = isinstance(each.id, str) and isinstance(each.title, str) and isinstance(each.text, str)
+            if not texts or not _is_number(each.score):
                 raise TypeError(
                     f"the tool {tool.spec.name} returned a passage with fields of wrong types: {each!r:.90}"
                 )
+
+
+def _is_number(score: Any) -> bool:
+    """Whether a record can hold the score, in which numbers of other libraries are Python's."""
+    if isinstance(score, str | bool):
+        return False
+    try:
+        float(score)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True

@@ -86,7 +86,7 @@ def test_questions_of_a_program_get_the_same_care() -> None:
 
 @pytest.mark.parametrize("answers", ["Paris", None, 3])
 def test_answers_that_are_no_tuple_of_texts(answers: object) -> None:
-    with pytest.raises(ValueError, match="question '1': the answers must be a tuple of texts"):
+    with pytest.raises(ValueError, match="question '1': answers must be a tuple of texts"):
         Question("1", "Who?", answers)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="question '1': an answer is no text"):
+    with pytest.raises(ValueError, match="question '1': one of its answers is no text"):
         Question("1", "Who?", (answers, 3))  # type: ignore[arg-type]

@@ -92,6 +92,9 @@ WRONG: list[Any] = [
     ("", (("a",),)),
     ("", ((Passage(1, "a", "b"),),)),  # type: ignore[arg-type]
     ("", ((Passage("1", "a", None),),)),  # type: ignore[arg-type]
+    ("", ((Passage("1", "a", "b", score=None),),)),  # type: ignore[arg-type]
+    ("", ((Passage("1", "a", "b", score="0.5"),),)),  # type: ignore[arg-type]
+    ("", ((Passage("1", "a", "b", score=10**400),),)),
 ]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import chain, islice
+from operator import index
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, SupportsAbs
@@ -441,15 +442,23 @@ def record_line(
 
 
 def json_line(record: Mapping[str, Any]) -> str:
-    """A record as a line of JSON; numbers of other types are written as floats, and what is no text in UTF-8
-    is replaced.
+    """A record as a line of JSON; numbers of other libraries are written as Python's, and what is no text in
+    UTF-8 is replaced.
 
     >>> from fractions import Fraction
     >>> json_line({"f1": Fraction(1, 2), "text": "Gdańsk"})
     '{"f1": 0.5, "text": "Gdańsk"}\\n'
     """
     # Retrievers and reward terms may give numbers that are not Python's own.
-    return well_formed(json.dumps(record, ensure_ascii=False, default=float)) + "\n"
+    return well_formed(json.dumps(record, ensure_ascii=False, default=_number)) + "\n"
+
+
+def _number(value: Any) -> int | float:
+    """A whole number stays one: a token's id that was written as ``5.0`` could not be read again."""
+    try:
+        return index(value)
+    except TypeError:
+        return float(value)
 
 
 class RolloutFile:

@@ -224,7 +224,7 @@ def test_no_error_about_a_line_shows_what_may_be_its_answer(
         list(read_rollouts(path))
     assert not any(secret in str(raised.value) for secret in ("Secret", "1457"))
     if field == "parts":
-        assert "the parts of a Question must be tuple[str, ...], found tuple of int, str" in str(raised.value)
+        assert "one of its parts is no text" in str(raised.value)
 
 
 @pytest.mark.parametrize("settings", [[1], "x", 5])
@@ -250,6 +250,16 @@ def test_numbers_of_other_libraries_are_written(engine: Engine, tmp_path: Path) 
     with RolloutFile(tmp_path / "out.jsonl", SETTINGS) as file:
         file.write(episode)
     assert next(iter(read_rollouts(tmp_path / "out.jsonl"))).rewards[0]["gain"] == 0.5
+
+
+def test_the_token_ids_of_other_libraries_are_read_back(engine: Engine, tmp_path: Path) -> None:
+    (episode,) = engine.begin([QUESTIONS[0]])
+    sampled = Message("<answer>Danzig</answer>", tuple(np.array([3, 5])), tuple(np.array([-0.5, -1.5])))
+    engine.settle(engine.play([episode], [sampled]))
+    with RolloutFile(tmp_path / "out.jsonl", SETTINGS) as file:
+        file.write(episode)
+    (read,) = read_rollouts(tmp_path / "out.jsonl")
+    assert (read.segments[-1].ids, read.segments[-1].log_probs) == ((3, 5), (-0.5, -1.5))
 
 
 @pytest.mark.parametrize(
