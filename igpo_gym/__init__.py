@@ -175,11 +175,14 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "SearchQA-Outcome-v0": {"reward": "outcome-f1", "scorer": None},
 }
 
+# Without Gymnasium's passive checker, which lets no step pass where the first reset raised: a wrong option, a
+# server that was down.
 for _name, _sets in _ENVIRONMENTS.items():
     gymnasium.register(
         id=_name,
         entry_point="igpo_gym.envs.single:SearchQAEnv",
         vector_entry_point="igpo_gym.envs.vector:SearchQAVectorEnv",
+        disable_env_checker=True,
         kwargs={"id_sets": _sets} if _sets else {},
     )
 
@@ -187,5 +190,6 @@ gymnasium.register(
     id="SearchQA-IGPO-Discrete-v0",
     entry_point="igpo_gym.envs.discrete:SearchQADiscreteEnv",
     vector_entry_point="igpo_gym.envs.discrete:SearchQADiscreteVectorEnv",
+    disable_env_checker=True,
     kwargs={"id_sets": {"reward": "igpo"}},
 )

@@ -24,6 +24,17 @@ def test_gymnasium_checks_it_without_a_warning(name: str, settings: dict[str, An
         check_env(gym.make(name, **settings).unwrapped)
 
 
+@pytest.mark.parametrize("name", ["SearchQA-IGPO-v0", "SearchQA-Outcome-v0", "SearchQA-v0"])
+def test_after_a_first_reset_that_raised_it_is_as_if_it_had_not_been_called(
+    name: str, settings: dict[str, Any]
+) -> None:
+    env, other = gym.make(name, **settings), gym.make(name, **settings)
+    with pytest.raises(ValueError, match="no question has the id 'q-brith'"):
+        env.reset(options={"question_id": "q-brith"})
+    assert env.reset(seed=1)[0] == other.reset(seed=1)[0]
+    assert env.step("<search>port</search>")[:4] == other.step("<search>port</search>")[:4]
+
+
 def test_reset_shows_the_prompt_and_the_first_belief(settings: dict[str, Any]) -> None:
     env = gym.make("SearchQA-IGPO-v0", **settings)
     observation, info = env.reset(options={"question_id": "q-birth"})
