@@ -80,7 +80,7 @@ def play(
     from igpo_gym.data.scores import score
     from igpo_gym.envs.questions import QuestionStream
     from igpo_gym.envs.render import moment
-    from igpo_gym.lm.policy import Sampling
+    from igpo_gym.lm.policy import Sampling, messages_of
     from igpo_gym.play.episodes import Episodes
     from igpo_gym.storage import check_writable
 
@@ -106,7 +106,7 @@ def play(
     engine.start([episode])
     console.print(moment(episode, 0))
     while not episode.done:
-        message = policy.act([episode])[0] if policy else _typed(engine.protocol)
+        message = messages_of(policy, [episode])[0] if policy else _typed(engine.protocol)
         if message is None:
             return
         engine.settle(engine.play([episode], [message]))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from igpo_gym.envs.engine import Engine, Move
 from igpo_gym.episode import EndReason, Episode
 from igpo_gym.errors import PromptTooLongError
-from igpo_gym.lm.policy import Policy, has_room
+from igpo_gym.lm.policy import Policy, has_room, messages_of
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def advance(
     ``begin`` is told how many episodes go on, and gives new ones (from :meth:`Engine.begin`), whose first
     beliefs are asked for in the same call. One whose prompt the scorer cannot read is aborted, and told, and
     so is one whose prompt leaves the policy no room for a message. An episode whose transcript leaves none
-    ends with its context exhausted.
+    ends with its context exhausted. Raises TypeError for a policy that does not return a message for each.
     """
     fitting = []
     for episode in running:
@@ -38,7 +38,7 @@ def advance(
                 episode.question.id,
             )
             engine.end(episode, EndReason.ABORTED)
-    moves = engine.play(fitting, policy.act(fitting) if fitting else [])
+    moves = engine.play(fitting, messages_of(policy, fitting))
     fresh = begin(sum(move.end is None for move in moves))
     if moves or fresh:
         _settle(engine, moves, fresh)

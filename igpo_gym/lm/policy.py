@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,26 @@ def has_room(policy: Policy, episode: Episode) -> bool:
     """Whether the policy can write another message; one that has a limit has a method of this name."""
     check = getattr(policy, "has_room", None)
     return True if check is None else bool(check(episode))
+
+
+def messages_of(policy: Policy, episodes: Sequence[Episode]) -> list[str | Message]:
+    """The policy's messages, one for each episode. Raises TypeError, naming the policy, for anything else.
+
+    >>> class One:
+    ...     def act(self, episodes):
+    ...         return [""]
+    >>> messages_of(One(), [None, None])
+    Traceback (most recent call last):
+    TypeError: the policy One must return a message for each of 2 episodes, and returned 1
+    """
+    said = policy.act(episodes) if episodes else []
+    messages = list(said) if isinstance(said, Iterable) and not isinstance(said, str) else None
+    if messages is None or len(messages) != len(episodes):
+        raise TypeError(
+            f"the policy {type(policy).__name__} must return a message for each of {len(episodes)} episodes, "
+            f"and returned {type(said).__name__ if messages is None else len(messages)}"
+        )
+    return messages
 
 
 def forget_prefixes(*models: object) -> None:

@@ -11,7 +11,7 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.questions import QuestionStream
 from igpo_gym.episode import Answer, Episode, Question, ToolCall, ToolCalls
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.policy import Policy
+from igpo_gym.lm.policy import Policy, messages_of
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.tools import ToolSpec
 from igpo_gym.viewer.data import as_json, asked, details, summary
@@ -91,7 +91,9 @@ class Episodes:
         episode = self._running.get(key)
         if episode is None or len(episode.turns) != turns:
             raise PlayedError(f"turn {turns + 1} is played already; this is where the episode stands")
-        said = self.policy.act([episode])[0] if self.policy else written(self.engine.protocol, action)
+        said = (
+            messages_of(self.policy, [episode])[0] if self.policy else written(self.engine.protocol, action)
+        )
         self.engine.settle(self.engine.play([episode], [said]))
         self._states[key] = self._state(key, episode)
         if episode.done:

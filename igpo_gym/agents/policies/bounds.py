@@ -19,7 +19,7 @@ from igpo_gym.data.evidence import found_evidence
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.episode import Episode, Message
 from igpo_gym.errors import SpecError
-from igpo_gym.lm.policy import Policy, Sampling, has_room
+from igpo_gym.lm.policy import Policy, Sampling, has_room, messages_of
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.specs import Spec
 from igpo_gym.tools import search_call
@@ -63,7 +63,7 @@ class ClosedBook:
 
     def act(self, episodes: Sequence[Episode]) -> Sequence[str | Message]:
         """The agent's messages."""
-        return self.agent.act(episodes)
+        return messages_of(self.agent, episodes)
 
     def has_room(self, episode: Episode) -> bool:
         """Whether the agent has room for a message."""
@@ -99,7 +99,7 @@ class OracleReader:
                     f"the oracle reader of question {episode.question.id!r} was not given the gold passages; "
                     f"it plays with {_settings('oracle')}"
                 )
-        read = iter(self.agent.act(reading) if reading else ())
+        read = iter(messages_of(self.agent, reading))
         return [next(read) if episode.turns else self._search(episode) for episode in episodes]
 
     def has_room(self, episode: Episode) -> bool:

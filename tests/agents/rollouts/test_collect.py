@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,26 @@ class Patient:
 
 
 INDEX = BM25Index.build(PASSAGES)
+
+
+class Says:
+    """Whatever the policy returns."""
+
+    def __init__(self, said: Any) -> None:
+        self.said = said
+
+    def act(self, episodes: Sequence[Episode]) -> Any:
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [(["a"], "1"), (["a"] * 3, "3"), (None, "NoneType"), ("ab", "str"), (5, "int")]
+)
+def test_a_policy_that_does_not_answer_every_episode_is_named(said: Any, told: str) -> None:
+    engine = Engine(TAGS, (Search(INDEX, 2),), PRESETS["igpo"], MentionScorer(), Rules(6))
+    problem = f"the policy Says must return a message for each of 2 episodes, and returned {told}"
+    with pytest.raises(TypeError, match=problem):
+        list(collect(engine, Says(said), QUESTIONS[:2]))
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 7))
