@@ -263,12 +263,26 @@ def test_a_registered_reward_and_term_stand_in_sums() -> None:
         ("search", 3, "3 is no retriever: it has no search(queries, k); or give one of: "),
         ("policy", QuestionSet, "is no policy: it has no act(episodes)"),
         ("pol", "expert", "unknown kind 'pol'; choose one of: questions, search"),
+        (
+            "search",
+            "localhost:8000/retrieve",
+            "; did you mean http://localhost:8000/retrieve? Choose one of: ",
+        ),
+        ("scorer", "localhost:8000", "; did you mean http://localhost:8000? Choose one of: "),
+        ("tool", "search+open", "; several are joined by ' + ': 'search + open'. Choose one of: "),
+        ("questions", "c++.jsonl", "there is no such file or folder; choose one of: "),
+        (
+            "search",
+            "lone:Mine",
+            "; lone.py is imported with a dot in front of the colon: put it into a folder",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_what_is_right(
     mine: ModuleType, kind: str, spec: Any, problem: str
 ) -> None:
     context = {"questions": resolve_questions("my.stuff:one"), "protocol": TAGS, "sampling": None}
+    Path("lone.py").touch()
     with pytest.raises(SpecError) as caught:
         resolve(kind, spec, **(context if kind in ("policy", "search") else {}))
     assert problem in str(caught.value)

@@ -129,4 +129,5 @@ def layout_of(row: Row, path: Path) -> Layout:
     looked = "; ".join(f"{layout.name}: {', '.join(layout.tells)}" for layout in LAYOUTS)
     there = f"there is: {', '.join(map(str, fields)) or 'nothing':.200}"
     told = NAMES_COLUMNS if row.columns else there
-    raise row.wrong(path, f"no known layout of questions; {told}; looked for {looked}")
+    plain = "give each record a question and an answer (or answers), or write a loader"
+    raise row.wrong(path, f"no known layout of questions; {told}; {plain}; looked for {looked}")

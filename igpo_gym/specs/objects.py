@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ class _Found:
     """How its specs are written."""
 
 
+_HOST = re.compile(r"[\w.-]+:\d+(?:/\S*)?")
 _IMPORT = re.compile(r"([A-Za-z_]\w*(?:\.\w+)+):([A-Za-z_]\w*(?:\.\w+)*)(?::(.*))?", re.DOTALL)
 NEAR = 0.75
 """How alike two names are, in difflib's measure, that one is asked about for the other."""
@@ -253,7 +254,7 @@ def _find(kind: str, spec: Spec) -> _Found:
         return _Found(table[PATH].make, place)
     if match := _IMPORT.fullmatch(place):
         return _Found(f"{match[1]}:{match[2]}", match[3] or "")
-    if OTHER in table and not near(place, names(kind), NEAR):
+    if OTHER in table and not near(place, names(kind), NEAR) and not _HOST.fullmatch(place):
         return _Found(table[OTHER].make, place)
     raise unknown(place, kind)
 
@@ -268,7 +269,20 @@ def unknown(place: str, kind: str) -> SpecError:
     wrong = f"unknown {kind_of(kind).noun} {without_credentials(place)!r}"
     if _like_a_path(place) and any(PATH in table_of(each) for each in kinds):
         wrong, hint = f"{wrong}: there is no such file or folder", "choose"
-    return SpecError(f"{wrong}; {hint} one of: {forms(*kinds)}")
+    return SpecError(f"{wrong}; {_meant(place, kinds) or hint} one of: {forms(*kinds)}")
+
+
+def _meant(place: str, kinds: Collection[str]) -> str:
+    """What is likely meant by a place that is written in an unknown form; empty where nothing is."""
+    module, _, attribute = place.partition(":")
+    if _HOST.fullmatch(place) and any("http" in table_of(each) for each in kinds):
+        return f"did you mean http://{place}? Choose"
+    parts = [part.strip() for part in place.split("+")]
+    if len(parts) > 1 and all(parts) and not {"questions", "tool"}.isdisjoint(kinds):
+        return f"several are joined by ' + ': {without_credentials(' + '.join(parts))!r}. Choose"
+    if module.isidentifier() and attribute and Path(f"{module}.py").is_file():
+        return f"{module}.py is imported with a dot in front of the colon: put it into a folder. Choose"
+    return ""
 
 
 def _like_a_path(place: str) -> bool:

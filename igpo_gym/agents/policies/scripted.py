@@ -28,6 +28,7 @@ from igpo_gym.errors import SpecError, choose
 from igpo_gym.protocols import TAGS, TextProtocol
 from igpo_gym.tools import open_call, queries, search_call
 from igpo_gym.tools.opening import OPEN
+from igpo_gym.tools.searching import SEARCH
 
 _IDLE_SEARCHES = 3
 """How many searches an agent makes that is not after the evidence, before it answers."""
@@ -253,8 +254,9 @@ _WITHOUT_EVIDENCE = (irrelevant, guesser, leaker, scripted)
 class ScriptedAgent:
     """A policy that follows a script.
 
-    Raises SpecError for a name that is not in ``SCRIPTED``, for a script that looks up evidence where that of
-    a question is nowhere in the corpus, and where searches show too little and the protocol has no ``open``.
+    Raises SpecError for a name that is not in ``SCRIPTED``, for one that searches where the protocol has no
+    ``search``, for a script that looks up evidence where that of a question is nowhere in the corpus, and
+    where searches show too little and the protocol has no ``open``.
 
     >>> from igpo_gym.data.world import load_world
     >>> world = load_world("test")
@@ -272,6 +274,12 @@ class ScriptedAgent:
     ) -> None:
         self._script = choose(SCRIPTED, script, "scripted agent") if isinstance(script, str) else script
         self._knowledge = Knowledge(questions, protocol)
+        searches = self._script in SCRIPTED.values() and self._script is not guesser
+        if searches and not any(tool.name == SEARCH.name for tool in protocol.tools):
+            raise SpecError(
+                f"the scripted agent {self._script.__name__!r} searches, and here is no tool 'search'; take "
+                "'guesser', which answers at once, or a language model"
+            )
         if self._script not in _WITHOUT_EVIDENCE and not isinstance(questions, WorldQuestions):
             check_evidence(f"the agent {script if isinstance(script, str) else 'that is given'!r}", questions)
         if self._script not in _WITHOUT_EVIDENCE and questions.flaws.shown and OPEN not in protocol.tools:

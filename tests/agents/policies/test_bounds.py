@@ -10,6 +10,7 @@ import pytest
 
 from igpo_gym.agents.policies import resolve_policy
 from igpo_gym.agents.policies.bounds import PLAYS_UNDER, played_by
+from igpo_gym.agents.policies.scripted import SCRIPTED
 from igpo_gym.agents.rollouts.collect import collect
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.interface import QuestionSet
@@ -78,6 +79,16 @@ def test_a_closed_book_cannot_search_nor_try_again(question_set: QuestionSet) ->
         (turn,) = episode.turns
         assert isinstance(turn.action, Invalid)
         assert (episode.end, turn.passages) == ("turns exhausted", ())
+
+
+@pytest.mark.parametrize("script", sorted(set(SCRIPTED) - {"guesser"}))
+def test_a_script_that_searches_says_that_it_cannot_without_search(
+    script: str, question_set: QuestionSet
+) -> None:
+    with pytest.raises(
+        SpecError, match=f"the scripted agent '{script}' searches, and here is no tool 'search'"
+    ):
+        play(f"closed-book:{script}", question_set, 4)
 
 
 def test_a_closed_book_needs_nothing_to_search() -> None:
