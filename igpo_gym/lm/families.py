@@ -52,6 +52,12 @@ def compile_between_attention(view: PreTrainedModel) -> None:
                     part.compile(dynamic=True)
 
 
+def own_precision(model: PreTrainedModel) -> torch.autocast:
+    """Computing in the precision of the model's weights, wherever it is asked: a trainer's autocast would
+    mix others with what the cache holds."""
+    return torch.autocast(model.device.type, enabled=False)
+
+
 @contextmanager
 def attention_function(
     view: PreTrainedModel, name: str, function: Callable[..., tuple[torch.Tensor, None]]
@@ -63,7 +69,8 @@ def attention_function(
     before = view.config._attn_implementation
     view.config._attn_implementation = name
     try:
-        yield
+        with own_precision(view):
+            yield
     finally:
         view.config._attn_implementation = before
 

@@ -16,6 +16,7 @@ from igpo_gym.lm.families import (
     attention_function,
     compile_between_attention,
     key_value_layout,
+    own_precision,
 )
 from igpo_gym.lm.framing import Ids
 from igpo_gym.lm.weights import WeightWatch
@@ -94,13 +95,14 @@ class CausalReader:
         self._adopt()
 
     def _adopt(self) -> None:
-        """Make a view of the model as it is now, with an empty cache."""
+        """Make a view of the model as it is now, with an empty cache. Nothing has changed where this raises."""
         settle_adapters(self.model)
-        self.view = shared_view(unwrapped(self.model))
-        self._weights = self._watch.state()
+        weights = self._watch.state()
+        view = shared_view(unwrapped(self.model))
         if self._compile:
-            compile_between_attention(self.view)
-        self.layout = layout = replace(key_value_layout(self.view), stored_dtype=self._cache_dtype)
+            compile_between_attention(view)
+        layout = replace(key_value_layout(view), stored_dtype=self._cache_dtype)
+        self.view, self.layout, self._weights = view, layout, weights
         self._tree = PrefixTree(lambda: KeyValues(layout))
         self.drops += 1
 
@@ -213,6 +215,7 @@ class CausalReader:
 def plain_log_probs(model: PreTrainedModel, context: Sequence[int], ids: Sequence[int]) -> list[float]:
     """The log-probabilities of ``ids`` after ``context``, in nats, by a model's own pass over all of them."""
     tokens = torch.tensor([[*context, *ids]], device=model.device)
-    logits = model(input_ids=tokens, use_cache=False).logits[0, len(context) - 1 : -1].float()
+    with own_precision(model):
+        logits = model(input_ids=tokens, use_cache=False).logits[0, len(context) - 1 : -1].float()
     log_probs: list[float] = logits.log_softmax(-1).gather(1, tokens[0, len(context) :, None])[:, 0].tolist()
     return log_probs

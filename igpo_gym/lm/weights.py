@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,6 +13,9 @@ from igpo_gym.lm.wrappers import modules_of, settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+NUMBERS = 16
+"""Of how many numbers of each parameter a watch keeps track."""
 
 
 class WeightState(NamedTuple):
@@ -25,14 +29,17 @@ class WeightState(NamedTuple):
     """How often an optimizer has stepped on any of them: fused ones do not count as changes in place."""
     settings: tuple[object, ...]
     """What its modules are set to: which adapters are on, merged, and how much they weigh."""
+    numbers: bytes
+    """A few numbers of each parameter: a write through ``tensor.data`` shows in nothing else."""
 
 
 class WeightWatch:
     """Tells the state of a model's weights: parameters and buffers.
 
     Sees changes in place, loading, moving, replaced tensors, the steps of every ``torch.optim`` optimizer
-    made while it exists, and adapters that are switched, merged or weighted. Does not see another write
-    through ``tensor.data``.
+    made while it exists, and adapters that are switched, merged or weighted. Of a write through
+    ``tensor.data`` (DeepSpeed's, from its own copies of the weights, or a moving average) it sees what
+    changes one of ``NUMBERS`` numbers of a parameter, as a step of training does.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -54,12 +61,26 @@ class WeightWatch:
             versions=tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors),
             steps=self._steps,
             settings=settings(modules),
+            numbers=_numbers([weight for module in modules for weight in module._parameters.values()]),
         )
 
     def note(self, optimizer: torch.optim.Optimizer) -> None:
         """Count a step of an optimizer, if it was on any of the weights."""
         stepped = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
         self._steps += any(id(weight) in stepped for weight in self._model.parameters())
+
+
+@torch.no_grad()
+def _numbers(weights: Iterable[torch.Tensor | None]) -> bytes:
+    """Some numbers of each weight, from all over it."""
+    found: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
+    for weight in weights:
+        if weight is not None and type(weight.data) is torch.Tensor and not weight.is_meta:
+            size = weight.numel()
+            step = max(1, size // NUMBERS - 1 | 1)  # odd, so that they are not all of one column
+            some = weight.contiguous().as_strided((min(NUMBERS, size),), (step,))
+            found.setdefault((weight.dtype, weight.device), []).append(some)
+    return b"".join(torch.cat(each).view(torch.uint8).cpu().numpy().tobytes() for each in found.values())
 
 
 _watches: weakref.WeakSet[WeightWatch] = weakref.WeakSet()

@@ -70,6 +70,25 @@ def test_new_weights_drop_the_cache() -> None:
     assert (reader.size, reader.drops) == (0, drops + 1)
 
 
+def test_a_model_that_was_changed_into_one_that_cannot_be_driven_is_refused_until_it_can() -> None:
+    """What was read before is not taken for what the changed model reads."""
+    model = make_model("qwen2", use_sliding_window=True, sliding_window=9, max_window_layers=1)
+    reader = CausalReader(model)
+    reader.read(CONTEXTS)
+    with torch.no_grad():
+        model.model.layers[0].self_attn.v_proj.weight.mul_(2)
+    model.model.layers[2].self_attn.sliding_window = None
+    for _ in range(2):
+        with pytest.raises(SpecError, match="which layers have a sliding window"):
+            reader.refresh()
+    model.model.layers[2].self_attn.sliding_window = 9
+    reader.refresh()
+    ((past,), read) = reader.read(CONTEXTS[:1])
+    assert read == len(CONTEXTS[0])
+    plain = plain_keys(model, CONTEXTS[0])  # of the window alone
+    torch.testing.assert_close(keys(past)[:, -plain.shape[1] :], plain, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("wrong", [{"cache_bytes": -1}, {"row_tokens": 0}])
 def test_settings_without_meaning_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(SpecError, match="at least"):

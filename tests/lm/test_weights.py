@@ -35,12 +35,36 @@ def replace_a_parameter(model: PreTrainedModel) -> None:
     layer.weight = torch.nn.Parameter(0.5 * layer.weight.detach())
 
 
+def train_copies(model: PreTrainedModel) -> None:
+    """As DeepSpeed does (ZeRO-1 and 2, bf16): an optimizer has copies of the weights, which are written back."""
+    copies = [torch.nn.Parameter(weight.detach().clone()) for weight in model.parameters()]
+    for each in copies:
+        each.grad = torch.ones_like(each)
+    torch.optim.AdamW(copies, lr=0.01).step()
+    for weight, each in zip(model.parameters(), copies, strict=True):
+        weight.data.copy_(each.data)
+
+
+def average(model: PreTrainedModel) -> None:
+    """As a reference model that follows the policy is moved."""
+    for weight in model.parameters():
+        weight.data.mul_(0.9).add_(torch.full_like(weight, 0.1), alpha=0.1)
+
+
+def load_in_inference_mode(model: PreTrainedModel) -> None:
+    with torch.inference_mode():
+        load(model)
+
+
 CHANGES: dict[str, Callable[[PreTrainedModel], object]] = {
     "adamw": lambda model: train(model, torch.optim.AdamW, lr=0.1),
     "fused adamw": lambda model: train(model, torch.optim.AdamW, lr=0.1, fused=True),
     "sgd": lambda model: train(model, torch.optim.SGD, lr=0.1),
     "loaded": load,
     "replaced": replace_a_parameter,
+    "copies of the weights are trained": train_copies,
+    "averaged": average,
+    "loaded in inference mode": load_in_inference_mode,
     "moved": lambda model: model.to(torch.float64),
 }
 
@@ -62,6 +86,17 @@ def test_a_change_of_the_weights_is_noticed(change: str) -> None:
     twice = scorer.stats.tokens_forwarded
     scorer.score([REQUEST])
     assert scorer.stats.tokens_forwarded - twice < twice / 4
+
+
+def test_weights_that_were_made_in_inference_mode_may_be_copied_into() -> None:
+    """Of such tensors PyTorch counts no changes."""
+    with torch.inference_mode():
+        scorer = TransformersScorer(make_model("llama"), make_tokenizer())
+        before = scorer.score([REQUEST])
+        scorer.copy_weights(other := make_model("llama", initializer_range=0.2))
+    (after,) = scorer.score([REQUEST])
+    assert before[0].log_probs != pytest.approx(after.log_probs, abs=1e-3)
+    assert after.log_probs == pytest.approx(naive_belief(other, scorer.framing, REQUEST), abs=1e-5)
 
 
 def test_a_frozen_copy_keeps_its_weights_until_it_is_refreshed() -> None:

@@ -410,6 +410,17 @@ def test_many_threads_get_their_own_beliefs() -> None:
     assert [belief.log_prob for belief in beliefs] == pytest.approx([e.log_prob for e in expected], abs=1e-4)
 
 
+def test_a_trainers_autocast_changes_no_belief() -> None:
+    scorer, asked = make_scorer(), ragged(2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert TransformersScorer(make_model(), make_tokenizer()).reader.layout.dtype == torch.float32
+        inside = scorer.score(asked[:6])
+    plain = naive_beliefs(None, 2)
+    assert_beliefs(scorer, asked, plain)
+    for belief, expected in zip(inside, plain, strict=False):
+        assert belief.log_probs == pytest.approx(expected, abs=1e-4)
+
+
 def test_half_precision_works() -> None:
     model = make_model().to(torch.bfloat16)
     scorer = TransformersScorer(model, make_tokenizer())
