@@ -294,7 +294,7 @@ def turn_marks(
 def _refuse_spelled_control_tokens(
     tokenizer: PreTrainedTokenizerBase, text_ids: Callable[[str], Ids]
 ) -> None:
-    """Special tokens are split when text is tokenized; here that is put to the proof, one by one."""
-    for number, text in control_tokens(tokenizer).items():
-        if number != tokenizer.unk_token_id and number in text_ids(text):
+    """Text that would be a control token is taken apart, which a single character cannot be."""
+    for text in control_tokens(tokenizer).values():
+        if len(text) == 1 and not text_ids(text):
             raise SpecError(f"text could spell the control token {text!r} with this tokenizer")

@@ -95,7 +95,7 @@ class CausalReader:
         self._adopt()
 
     def _adopt(self) -> None:
-        """Make a view of the model as it is now, with an empty cache. Nothing has changed where this raises."""
+        """Make a view of the model as it is now, with an empty cache. Changes nothing where it raises."""
         settle_adapters(self.model)
         weights = self._watch.state()
         view = shared_view(unwrapped(self.model))

@@ -61,17 +61,30 @@ class TextTokenizer:
         if self.changed:
             for name, state in changed.items():
                 _replace(self._backend, name, state)
-        control = control_tokens(tokenizer).values()
-        # Of a Unigram model's pieces the control tokens are some; text that spells one is taken apart.
-        unigram = type(self._backend.model).__name__ == "Unigram"
-        self._spelled = re.compile("|".join(map(re.escape, control))) if unigram and control else None
+        self._unknown = tokenizer.unk_token_id
+        harmless = {self._unknown} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
+        self._control = control_tokens(tokenizer).keys() - harmless
 
     def tokens(self, text: str) -> list[tuple[int, int, int]]:
-        """The tokens of ``text``: for each its id, and from which character to which it goes."""
-        if self._spelled is None or self._spelled.search(text) is None:
-            return self._tokens(text, 0)
-        cuts = [0, *(found.start() + 1 for found in self._spelled.finditer(text)), len(text)]
-        return [token for start, stop in pairwise(cuts) for token in self._tokens(text[start:stop], start)]
+        """The tokens of ``text``: for each its id, and from which character to which it goes.
+
+        Some models and normalizers make control tokens of text that was matched as none (the pieces of a
+        Unigram model, full-width signs). Such text is taken apart behind its first character. A character
+        that is one alone, and text without a token of its own, is left out then.
+        """
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        tokens = [(number, *span) for number, span in zip(encoding.ids, encoding.offsets, strict=True)]
+        if self._control.isdisjoint(encoding.ids):
+            return tokens
+        apart = self._control - {self._unknown}
+        cuts = [first + 1 for number, first, last in tokens if number in apart and last > first + 1]
+        if not cuts:
+            return [token for token in tokens if token[0] not in self._control]
+        return [
+            (number, start + first, start + last)
+            for start, stop in pairwise([0, *cuts, len(text)])
+            for number, first, last in self.tokens(text[start:stop])
+        ]
 
     def ids(self, text: str) -> Ids:
         """The ids of ``text``."""
@@ -85,13 +98,6 @@ class TextTokenizer:
     def vocabulary(self) -> str:
         """A fingerprint of what each id spells: equal where two tokenizers mean the same by all ids."""
         return _fingerprint(self._backend.get_vocab(True))
-
-    def _tokens(self, text: str, start: int) -> list[tuple[int, int, int]]:
-        encoding = self._backend.encode(text, add_special_tokens=False)
-        return [
-            (number, start + first, start + last)
-            for number, (first, last) in zip(encoding.ids, encoding.offsets, strict=True)
-        ]
 
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")

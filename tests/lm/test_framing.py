@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
@@ -214,10 +215,24 @@ def test_a_slow_tokenizer_is_refused() -> None:
         Framing(ByT5Tokenizer())
 
 
-def test_a_tokenizer_whose_model_spells_a_control_token_is_refused() -> None:
+def test_text_that_a_model_would_take_for_a_control_token_is_taken_apart() -> None:
     words = Tokenizer(WordLevel({"<unk>": 0, "</s>": 1, "word": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", unk_token="<unk>")
-    with pytest.raises(SpecError, match="could spell the control token '</s>'"):
+    assert Framing(tokenizer).text_ids("word </s> word") == (2, 0, 0, 2)
+
+
+def test_what_a_tokenizer_does_not_know_ends_no_text() -> None:
+    words = Tokenizer(WordLevel({"</s>": 0, "word": 1}, unk_token="</s>"))
+    words.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", unk_token="</s>")
+    assert Framing(tokenizer).text_ids(f"word {'other' * 1000} word") == (1, 1)
+
+
+def test_a_control_token_that_a_character_spells_is_refused() -> None:
+    words = Tokenizer(WordLevel({"<unk>": 0, "~": 1}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="~", unk_token="<unk>")
+    with pytest.raises(SpecError, match="could spell the control token '~'"):
         Framing(tokenizer)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import product
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from igpo_gym.episode import Segment
@@ -126,6 +127,23 @@ def test_no_text_spells_a_control_token_and_ids_spell_the_text(
         assert not control & set(ids)
         assert fallback is False or texts.text(ids) == text
     assert texts.text(texts.ids(" the tower")) == " the tower"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_text_is_normalized_into_a_control_token(kind: str) -> None:
+    """Full-width signs, which NFKC makes those of ASCII; as the tokenizer writes them they stay apart."""
+    tokenizer = make_tokenizer(kind)
+    made = tokenizer.backend_tokenizer
+    made.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), *([made.normalizer] if made.normalizer else [])]
+    )
+    texts = TextTokenizer(tokenizer)
+    for text in ("＜/s＞", "a＜/s＞b", "<<s＞>", "＜｜end｜＞ the ＜|end|＞"):
+        tokens = texts.tokens(text)
+        assert not {number for number, *_ in tokens} & set(tokenizer.all_special_ids)
+        assert texts.text(texts.ids(text)) == unicodedata.normalize("NFKC", text)
+        assert [first for _, first, _ in tokens] == sorted(first for _, first, _ in tokens)
+        assert (tokens[0][1], tokens[-1][2]) == (0, len(text))
 
 
 def test_bytes_that_count_as_special_spell_texts() -> None:

@@ -36,7 +36,7 @@ def replace_a_parameter(model: PreTrainedModel) -> None:
 
 
 def train_copies(model: PreTrainedModel) -> None:
-    """As DeepSpeed does (ZeRO-1 and 2, bf16): an optimizer has copies of the weights, which are written back."""
+    """As DeepSpeed does (ZeRO-1 and 2): an optimizer has copies of the weights, which are written back."""
     copies = [torch.nn.Parameter(weight.detach().clone()) for weight in model.parameters()]
     for each in copies:
         each.grad = torch.ones_like(each)
