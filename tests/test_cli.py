@@ -247,7 +247,7 @@ def test_play_explains_what_goes_wrong_on_the_way(files: Path) -> None:
         (("--agent", "scripted", "--questions", "mine.jsonl"), "'mine.jsonl': there is no such file"),
         (("--agent", "scripted", "--out", "questions.jsonl/x"), "questions.jsonl/x: not a directory"),
         (("--agent", "scripted", "--protocol", "xml"), "unknown protocol 'xml'; choose one of"),
-        (("--agent", "scripted", "--questions", "squad:x"), "hotpotqa:"),
+        (("--agent", "scripted", "--questions", "quac:x"), "hotpotqa:"),
         (("--agent", "scripted", "--questions", "jsonl:missing.jsonl"), "missing.jsonl"),
         (("--agent", "scripted", "--scorer", "none", "--reward", "igpo"), "needs a scorer"),
     ],
