@@ -284,6 +284,7 @@ def _learn(
         if run.chunk % 4 == 0 and writes:
             run.save()
     if meeting:
+        distributed.barrier()  # none hangs up while another still reads what it sent
         distributed.destroy_process_group()
     if not writes:
         return
