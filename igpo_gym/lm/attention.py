@@ -81,6 +81,8 @@ def segment_attention(
     out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
     for span in spans:
         own = key[:, :, span.rows], value[:, :, span.rows]
+        if span.store is not None:
+            own = span.store.layout.kept(own[0]), span.store.layout.kept(own[1])
         past = [store.read(layer, length) for store, length in span.past]
         if sliding_window is None or span.last < sliding_window:  # the window holds all there is
             found = attend(query[:, :, span.rows], own, past, span.mask, scaling)

@@ -190,16 +190,20 @@ class KeyValueLayout:
         """What a token takes, in bytes."""
         return self.layers * 2 * self.heads * self.head_size * self.dtype.itemsize
 
+    def kept(self, values: torch.Tensor) -> torch.Tensor:
+        """Keys or values as they are read once they have been kept: so tokens see them from the first."""
+        return values if self.stored_dtype is None else values.to(self.stored_dtype).to(self.dtype)
+
 
 class KeyValues:
     """The keys and values of a stretch of tokens, in all layers; its size is in bytes."""
 
     def __init__(self, layout: KeyValueLayout) -> None:
-        self._layout = layout
+        self.layout = layout
         self._data = self._buffer(0)
 
     def _buffer(self, capacity: int) -> torch.Tensor:
-        layout = self._layout
+        layout = self.layout
         shape = (layout.layers, 2, layout.heads, capacity, layout.head_size)
         return torch.empty(shape, dtype=layout.stored_dtype or layout.dtype, device=layout.device)
 
@@ -223,7 +227,7 @@ class KeyValues:
 
     def first(self, length: int) -> KeyValues:
         """A copy of the first ``length`` tokens, with room for no more."""
-        shorter = KeyValues(self._layout)
+        shorter = KeyValues(self.layout)
         shorter._data = self._data[:, :, :, :length].clone()
         return shorter
 
@@ -245,5 +249,5 @@ class KeyValues:
         """The keys and the values of the first ``length`` tokens, each [1, heads, length, head size], in the
         dtype that the model computes in.
         """
-        key, value = self._data[layer, :, None, :, :length].to(self._layout.dtype)
+        key, value = self._data[layer, :, None, :, :length].to(self.layout.dtype)
         return key, value

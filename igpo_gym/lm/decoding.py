@@ -56,6 +56,7 @@ class DecodingBatch:
         self.lengths = [sum(length for _, length in past) for past in pasts]
         self._width = max(self.lengths)
         capacity, device = self._width + room, layout.device
+        self._layout = layout
         shape = (layout.layers, 2, len(pasts), layout.heads, capacity, layout.head_size)
         self._data = torch.empty(shape, dtype=layout.dtype, device=device)
         self._mask = torch.full((len(pasts), 1, 1, capacity), -torch.inf, dtype=layout.dtype, device=device)
@@ -119,8 +120,8 @@ class DecodingBatch:
         """
         count, width = len(self), max(self.lengths)
         keys, values = self._data[layer, 0, :count], self._data[layer, 1, :count]
-        keys[self._rows, :, self._positions] = key[0].transpose(0, 1)
-        values[self._rows, :, self._positions] = value[0].transpose(0, 1)
+        keys[self._rows, :, self._positions] = self._layout.kept(key[0].transpose(0, 1))
+        values[self._rows, :, self._positions] = self._layout.kept(value[0].transpose(0, 1))
         mask = self._mask[:count, ..., :width]
         if window is not None and width > window:
             gone = torch.arange(width, device=mask.device) <= self._positions[:, None, None, None] - window

@@ -23,7 +23,10 @@ def local_scorer(
     from igpo_gym.scorers.local import TransformersScorer
 
     return TransformersScorer.load(
-        model, device, cache_bytes=cache_bytes or CACHE_BYTES, row_tokens=row_tokens or ROW_TOKENS
+        model,
+        device,
+        cache_bytes=CACHE_BYTES if cache_bytes is None else cache_bytes,
+        row_tokens=ROW_TOKENS if row_tokens is None else row_tokens,
     )
 
 

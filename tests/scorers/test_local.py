@@ -440,6 +440,16 @@ def test_a_half_precision_cache_holds_twice_as_much_and_moves_beliefs_little(dty
     assert half.stats.tokens_forwarded == scorer.stats.tokens_forwarded
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_half_precision_cache_gives_the_same_belief_whatever_was_asked_before(dtype: torch.dtype) -> None:
+    asked = [request("Who?", range(turns)) for turns in range(5)]
+    at_once, later, behind = (make_scorer(cache_dtype=dtype) for _ in range(3))
+    for one in asked:
+        (expected,) = later.score([one])
+    assert at_once.score(asked[-1:])[0].log_probs == pytest.approx(expected.log_probs, abs=2e-4)
+    assert behind.score(asked)[-1].log_probs == pytest.approx(expected.log_probs, abs=2e-4)
+
+
 @pytest.mark.slow
 def test_a_compiled_scorer_gives_the_same_beliefs_and_leaves_the_model_as_it_is() -> None:
     model = make_model()

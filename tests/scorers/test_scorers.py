@@ -28,6 +28,14 @@ def test_equal_specs_share_a_scorer(tmp_path: Path) -> None:
     assert resolve_scorer(str(tmp_path)) is scorer
 
 
+def test_a_spec_may_ask_for_no_cache_and_for_nothing_that_is_none() -> None:
+    scorer = resolve_scorer("nano#device=cpu,cache_bytes=0")
+    assert isinstance(scorer, TransformersScorer)
+    assert scorer.reader.cache_bytes == 0
+    with pytest.raises(SpecError, match="row_tokens at least 1"):
+        resolve_scorer("nano#device=cpu,row_tokens=0")
+
+
 def test_a_packaged_scorer_is_its_own_reference_and_no_other_is() -> None:
     scorer = TransformersScorer(make_model(), make_tokenizer())
     assert resolve_reference(None, "nano") is resolve_scorer("nano")

@@ -199,8 +199,10 @@ class LanguageModelPolicy:
         ]
         with self.reader.lock:
             self.reader.refresh()
-            decode(self.reader, drafts, Sampling(), vocabulary, lambda draft, token: False)
-            self.reader.clear()
+            try:
+                decode(self.reader, drafts, Sampling(), vocabulary, lambda draft, token: False)
+            finally:
+                self.reader.clear()
         for draft in drafts:
             plain = plain_log_probs(self.reader.view, draft.context, draft.ids)
             for log_prob, own in zip(draft.log_probs, plain, strict=True):

@@ -27,7 +27,7 @@ from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
 from tests.conftest import PASSAGES, QUESTIONS
 from tests.lm.test_templates import CLOSED, OPENED
-from tests.lm.tiny import CHATML, make_model, make_tokenizer
+from tests.lm.tiny import CHATML, make_model, make_tokenizer, request
 from tests.scorers.test_local import FAMILIES, WINDOWED
 
 GREEDY = Sampling(temperature=0, max_tokens=12)
@@ -353,6 +353,23 @@ def test_a_failure_leaves_no_trace_in_the_cache() -> None:
     policy._ends = ends
     assert policy.reader.size == 0
     assert policy.act(episodes) == expected
+
+
+def test_a_policy_that_could_not_be_made_leaves_no_trace_in_the_cache_that_it_was_to_share() -> None:
+    """What fails amid a pass may be memory, or whoever waits for it."""
+    scorer, asked = TransformersScorer(make_model(), make_tokenizer()), [request("Who?", [1])]
+    expected = scorer.score(asked)
+    scorer.clear()
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    hook = scorer.reader.view.get_submodule("model.layers.1").register_forward_pre_hook(fail)
+    with pytest.raises(KeyboardInterrupt):
+        LanguageModelPolicy(scorer.reader, make_tokenizer())
+    hook.remove()
+    assert scorer.reader.size == 0
+    assert scorer.score(asked) == expected
 
 
 @pytest.mark.parametrize("temperature", [0, 1])
