@@ -95,6 +95,8 @@ def key_value_layout(view: PreTrainedModel) -> KeyValueLayout:
     types = getattr(texts, "layer_types", None) or ()
     if set(types) - {"full_attention", SLIDING}:
         raise refuse("it has layers other than full and sliding-window attention (chunked or linear ones)")
+    if getattr(texts, "attn_temperature_tuning", False):  # Llama 4 counts within a row for it
+        raise refuse("it scales its attention by a token's place in a row")
     if changing := _rotations(getattr(texts, "rope_parameters", None) or {}) & REFUSED_ROTATIONS:
         raise refuse(f"its rotary embedding ({changing.pop()}) changes with the length of the transcript")
 

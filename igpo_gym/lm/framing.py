@@ -140,6 +140,17 @@ class Framing:
         one, and of a text."""
         return self._ends
 
+    def check_rows(self, model: str, rows: int) -> None:
+        """Raise SpecError where a transcript may hold a token of which ``model``, with so many, has none."""
+        framed = {number for seam in (*self._seams.values(), *self._bare.values()) for number in seam.ids}
+        for number in range(rows, self.size):
+            if (number in framed or number not in self._control) and (token := self.token_text(number)):
+                raise SpecError(
+                    f"{model} cannot be driven with the tokenizer {self.name!r}: it has no embedding for the "
+                    f"token {token!r} ({number}), which a transcript may hold; after tokens were added call "
+                    "model.resize_token_embeddings(len(tokenizer))"
+                )
+
     def closing(self, seam: Ids) -> Ids:
         """What ends the agent's message in the seam behind it: an end token, and blanks before it, where the
         template writes some. Empty where nothing does."""

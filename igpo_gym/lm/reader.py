@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -110,6 +111,18 @@ class CausalReader:
     def size(self) -> int:
         """Bytes that the cache holds."""
         return self._tree.size
+
+    @property
+    def rows(self) -> int:
+        """For how many tokens the model has an embedding."""
+        return len(self.view.get_input_embeddings().weight)
+
+    def trial_ids(self, count: int) -> Ids:
+        """Token ids to try the model with. That of padding is none of them: some models count it as no
+        position, so that a trial which begins with it says nothing about their positions."""
+        padding = getattr(self.view.config.get_text_config(), "pad_token_id", None)
+        ids = (7 * number % self.rows for number in range(2 * count))
+        return tuple(islice((number for number in ids if number != padding), count))
 
     def clear(self) -> None:
         """Drop the cache."""

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from igpo_gym.text import well_formed
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
@@ -72,7 +74,7 @@ class TextTokenizer:
         Unigram model, full-width signs). Such text is taken apart behind its first character. A character
         that is one alone, and text without a token of its own, is left out then.
         """
-        encoding = self._backend.encode(text, add_special_tokens=False)
+        encoding = self._backend.encode(well_formed(text), add_special_tokens=False)
         tokens = [(number, *span) for number, span in zip(encoding.ids, encoding.offsets, strict=True)]
         if self._control.isdisjoint(encoding.ids):
             return tokens

@@ -109,6 +109,7 @@ class TransformersScorer:
         )
         """What the model has read; a policy of the same model may share it."""
         self.framing = Framing(tokenizer)
+        self.framing.check_rows(self.reader.name, self.reader.rows)
         check_probe(self.framing, ANSWER_PROBE.prefix)
         self._history = PrefixTree(TokenCount)
         self._drops = self.reader.drops
@@ -267,8 +268,7 @@ class TransformersScorer:
     @torch.no_grad()
     def _check_attention(self) -> None:
         """Compare a few beliefs with the model's own forward pass, as :meth:`CausalReader.check` does."""
-        vocabulary = len(self.reader.view.get_input_embeddings().weight)
-        ids = tuple(7 * number % vocabulary for number in range(16))
+        ids = self.reader.trial_ids(16)
         answers = tuple(
             AnswerIds(ids[8:10], answer) for answer in (ids[10:13], ids[10:12] + ids[:1], ids[13:14])
         )

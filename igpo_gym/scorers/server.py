@@ -194,9 +194,9 @@ class ServedScorer:
     def _framed(self, asked: WireRequest) -> Query:
         if asked.ids is None:
             return query_of(self.scorer.framing, asked.request)
-        vocabulary = len(self.scorer.reader.view.get_input_embeddings().weight)
-        if not asked.ids or max(asked.ids) >= vocabulary:
-            raise SpecError(f"ids must be token ids from 0 to {vocabulary - 1}, at least one")
+        rows = self.scorer.reader.rows
+        if not asked.ids or max(asked.ids) >= rows:
+            raise SpecError(f"ids must be token ids from 0 to {rows - 1}, at least one")
         return query_behind(self.scorer.framing, asked.ids, asked.request)
 
 

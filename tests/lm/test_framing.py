@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from igpo_gym.episode import Episode, Question, Segment, Turn
 from igpo_gym.errors import SpecError
 from igpo_gym.lm.framing import REMEMBERED, Framing, remembered
 from igpo_gym.protocols import PROTOCOLS
+from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.tools import search_call
 from tests.lm.tiny import CHATML, CONTROL, make_model, make_tokenizer
 
@@ -182,6 +184,26 @@ def test_what_follows_a_message_may_be_what_ends_it() -> None:
 def test_ids_of_another_tokenizer_are_refused() -> None:
     with pytest.raises(SpecError, match="another tokenizer"):
         framings["none"].ids([Segment("agent", "assistant", "a", (100_000,))])
+
+
+@pytest.mark.parametrize("make", [TransformersScorer, LanguageModelPolicy])
+def test_a_model_without_embeddings_for_what_texts_may_hold_is_refused(make: Any) -> None:
+    tokenizer = make_tokenizer(CHATML)
+    tokenizer.add_tokens(["<pad1>", "<pad2>", "<pad3>"], special_tokens=True)  # which no text spells
+    make(make_model(), tokenizer)
+    tokenizer.chat_template = CHATML.replace("<|im_end|>", "<pad3>")
+    with pytest.raises(SpecError, match=r"LlamaForCausalLM .*no embedding for the token '<pad3>' \(400\)"):
+        make(make_model(), tokenizer)
+    tokenizer.chat_template = CHATML
+    tokenizer.add_tokens(["<more>"])
+    with pytest.raises(SpecError, match=r"no embedding for the token '<more>' \(401\), .*resize_token_emb"):
+        make(make_model(), tokenizer)
+    make(make_model(vocab_size=402), tokenizer)
+
+
+def test_a_text_that_no_tokenizer_takes_is_read_as_it_is_written_elsewhere() -> None:
+    framing = framings["none"]
+    assert framing.text_ids("a \ud800 b") == framing.text_ids("a ? b")
 
 
 def test_a_vocabulary_may_have_holes() -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
+from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.episode import Belief, Question, Segment
 from igpo_gym.errors import ScoringError, SpecError
 from igpo_gym.lm import attention
@@ -51,6 +52,10 @@ REFUSED = {
     "llama": (
         {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
         "changes with the length",
+    ),
+    "llama4_text": (
+        {"layer_types": ["full_attention"] * 3, "no_rope_layers": [0] * 3, "intermediate_size_mlp": 48},
+        "a token's place in a row",
     ),
     "phimoe": (
         {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 24},
@@ -362,6 +367,14 @@ def test_a_model_that_cannot_be_driven_is_refused_by_name(family: str) -> None:
     model = make_model(family, **extra)
     with pytest.raises(SpecError, match=f"{type(model).__name__} cannot be driven: .*{reason}"):
         TransformersScorer(model, make_tokenizer())
+
+
+def test_a_model_that_counts_padding_as_no_position_is_seen_through() -> None:
+    """Behind a first token that is padding, RoBERTa's positions are those of other models."""
+    model = make_model("roberta", is_decoder=True, pad_token_id=0)
+    for make in (TransformersScorer, LanguageModelPolicy):
+        with pytest.raises(SpecError, match=r"RobertaForCausalLM cannot be a (scorer|policy)"):
+            make(model, make_tokenizer())
 
 
 def test_the_text_part_of_a_model_that_reads_pictures_is_looked_at() -> None:

@@ -80,6 +80,7 @@ class LanguageModelPolicy:
     ) -> None:
         self.reader = model if isinstance(model, CausalReader) else CausalReader(model)
         self.framing = Framing(tokenizer)
+        self.framing.check_rows(self.reader.name, self.reader.rows)
         self.sampling = sampling
         self.weights = ""
         """The version of the weights that its messages carry, for whoever trains them to set."""
@@ -192,15 +193,14 @@ class LanguageModelPolicy:
 
     def _check(self) -> None:
         """Compare a few log-probabilities with the model's own, as :meth:`CausalReader.check` does."""
-        vocabulary = len(self.reader.view.get_input_embeddings().weight)
         drafts = [
-            Draft(tuple(7 * number % vocabulary for number in range(length)), room, seed=length)
+            Draft(self.reader.trial_ids(length), room, seed=length)
             for length, room in ((4, 2), (9, 5), (6, 4))
         ]
         with self.reader.lock:
             self.reader.refresh()
             try:
-                decode(self.reader, drafts, Sampling(), vocabulary, lambda draft, token: False)
+                decode(self.reader, drafts, Sampling(), self.reader.rows, lambda draft, token: False)
             finally:
                 self.reader.clear()
         for draft in drafts:
