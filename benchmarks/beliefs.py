@@ -200,7 +200,9 @@ class VLLM:
     def costs(self, level: Level) -> dict[str, float]:
         """What it costs to ask for the log-probabilities of the prompt of each answer."""
         framing = Framing(load_tokenizer(level.model))
-        behind = [framing.behind(ANSWER_PROBE.prefix, answer) for answer in level.answers]
+        behind = [
+            framing.behind(ANSWER_PROBE.prefix, answer, ANSWER_PROBE.suffix) for answer in level.answers
+        ]
         url, pid = self.server
 
         def ask(ids: list[int]) -> None:

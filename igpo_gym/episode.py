@@ -290,8 +290,8 @@ class Belief:
     """For each alias, the log-probability of each of its tokens, in nats; empty where the scorer does not
     tell."""
     joined: tuple[bool, ...] = field(default=(), compare=False)
-    """For each alias, whether its first token holds the end of the probe, too, as the tokenizer joins them;
-    empty where none does."""
+    """For each alias, whether its first or last token holds a part of the probe, too, as the tokenizer joins
+    them; empty where none does."""
     weights: str = field(default="", compare=False)
     """The version of the weights that gave it; empty where the scorer does not tell one."""
 

@@ -32,8 +32,8 @@ def episode_info(
 
     With ``info="full"`` also, always: ``question_id``, ``messages`` (the transcript in chat form), where the
     question names gold evidence ``evidence_match`` (how it is found in the corpus: "id", "title", "id or
-    title" where that cannot be told, or "none"), where the tokenizer joins the end of the probe with an
-    answer ``belief_joined`` (for each alias, whether it does), and with ``facts`` of the retriever
+    title" where that cannot be told, or "none"), where the tokenizer joins the probe with an answer's
+    beginning or end ``belief_joined`` (for each alias, whether it does), and with ``facts`` of the retriever
     ``search``: what it tells about itself as of now, such as ``cache_hits`` (see
     :class:`igpo_gym.search.interface.Reporting`). After a turn: ``action`` ("tools", "answer" or "invalid"),
     ``problem`` (why it is invalid), ``tools`` (the names of the tools that were called), ``queries``,

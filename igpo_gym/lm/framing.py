@@ -53,7 +53,8 @@ class AnswerIds(NamedTuple):
     ids: Ids
     """The answer's own, which are asked about; at least one."""
     joined: bool = False
-    """Whether the first of them holds the end of the probe, too."""
+    """Whether the first of them holds the end of the probe's prefix, too, or the last of them the beginning
+    of its suffix."""
 
 
 class Seam(NamedTuple):
@@ -175,17 +176,19 @@ class Framing:
         """Whether what the agent writes next begins within a thought that the template has opened."""
         return self.template.thought == "open" and not (segments and segments[-1].role == "assistant")
 
-    def _behind(self, prefix: str, text: str) -> AnswerIds:
-        """``text`` as it stands behind ``prefix``, of which it is one text: tokenized with it, and cut.
+    def _behind(self, prefix: str, text: str, suffix: str = "") -> AnswerIds:
+        """``text`` as it stands between ``prefix`` and ``suffix``: tokenized as one text with them, and cut.
 
-        A token across the cut counts to the text. The ids are the same after every transcript.
+        A token across a cut counts to the text. The ids are the same after every transcript.
         """
-        if self._texts.apart:
+        if self._texts.apart or not text:
             return AnswerIds(self.text_ids(prefix), self.text_ids(text))
-        tokens = self._texts.tokens(prefix + text)
-        cut = next((place for place, token in enumerate(tokens) if token[2] > len(prefix)), len(tokens))
-        ids = tuple(number for number, _, _ in tokens)
-        return AnswerIds(ids[:cut], ids[cut:], cut < len(tokens) and tokens[cut][1] < len(prefix))
+        start, stop = len(prefix), len(prefix + text)
+        tokens = self._texts.tokens(prefix + text + suffix)
+        own = [token for token in tokens if token[2] > start and token[1] < stop]
+        before = [number for number, _, last in tokens if last <= start]
+        joined = bool(own) and (own[0][1] < start or own[-1][2] > stop)
+        return AnswerIds(tuple(before), tuple(number for number, _, _ in own), joined)
 
     def pieces(self, segments: Sequence[Segment]) -> Iterator[tuple[Ids, Ids]]:
         """For each segment, the control tokens in front of it and its own ids: together the transcript.

@@ -12,9 +12,9 @@ from igpo_gym.errors import SpecError
 class AnswerProbe:
     """What stands around a gold answer when a scorer is asked about it (docs/METHOD.md, section 1).
 
-    Prefix and answer are tokenized as one text, apart from the transcript, so that the answer's tokens are
-    the same after any transcript. A prefix best ends with a newline, which tokenizers do not join with what
-    follows.
+    Prefix, answer and suffix are tokenized as one text, apart from the transcript, so that the answer's
+    tokens are those that a model writes there, and the same after any transcript. A prefix best ends with a
+    newline, which tokenizers do not join with what follows; with what stands before it many do (``.\\n``).
 
     >>> probe = AnswerProbe("The answer is ", ".")
     >>> probe.around("Danzig")

@@ -71,7 +71,7 @@ def query_behind(
     """As :func:`query_of`, behind the token ids ``context`` in the place of the request's segments."""
     prefix = request.probe.prefix
     check_probe(framing, prefix)
-    answers = [framing.behind(prefix, answer) for answer in request.asked(max_aliases)]
+    answers = [framing.behind(prefix, answer, request.probe.suffix) for answer in request.asked(max_aliases)]
     if not all(answer.before for answer in answers):  # something must predict the answer's first token
         answers = [answer._replace(before=context[-1:] + answer.before) for answer in answers]
         context = context[:-1]
