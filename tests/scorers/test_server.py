@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -232,13 +233,20 @@ def test_who_finds_the_line_full_is_told_to_come_back_and_loses_nothing(local: T
         close(later.result(), local.score(REQUESTS))
 
 
-def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
+def test_what_nobody_waits_for_any_more_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that was killed leaves its place to those who live."""
     scorer = TransformersScorer.load("nano", "cpu")
+    at_work, answer = threading.Event(), scorer.answer
+
+    def noted(queries: Any) -> Any:
+        at_work.set()
+        return answer(queries)
+
+    monkeypatch.setattr(scorer, "answer", noted)
     with served(scorer, Limits(waiting=2)) as url, ThreadPoolExecutor(8) as pool:
-        with scorer.reader.lock:  # the scorer is at work
+        with scorer.reader.lock:
             first = pool.submit(post, url, messages=MESSAGES, answers=["Poland"])
-            waits(url, 1)
+            assert at_work.wait(60)  # so that what comes now is of another batch
             body = json.dumps({"messages": MESSAGES, "answers": ["Prussia"]}).encode()
             with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as killed:
                 killed.sendall(sent(body))
