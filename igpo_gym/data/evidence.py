@@ -81,8 +81,8 @@ def seen_evidence(question: Question, turns: Iterable[Turn]) -> frozenset[str]:
 
 def _shows(reply: str, text: str) -> bool:
     """Whether a reply holds a text, as it is or within JSON; white space does not matter."""
-    written = (text, json.dumps(text, ensure_ascii=False)[1:-1])
-    return any(_plain(each) in _plain(reply) for each in written)
+    shown, written = _plain(reply), (text, json.dumps(text, ensure_ascii=False)[1:-1])
+    return any(_plain(each) in shown for each in written)
 
 
 def _plain(text: str) -> str:
