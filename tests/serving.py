@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from http.server import ThreadingHTTPServer
 from typing import Any
 
+import requests
+
 
 @contextlib.contextmanager
 def in_thread(app: Any, sock: socket.socket | None = None, **config: Any) -> Iterator[str]:
@@ -28,6 +30,23 @@ def in_thread(app: Any, sock: socket.socket | None = None, **config: Any) -> Ite
         finally:
             server.should_exit = True
             thread.join(timeout=60)
+
+
+@contextlib.contextmanager
+def left_alone(url: str, path: str, body: bytes) -> Iterator[None]:
+    """A request that is sent, and whose client is gone with the end of the block, without its answer."""
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(body))
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as client:
+        client.sendall(head + body)
+        yield
+
+
+def waits(url: str, count: int) -> None:
+    """Return when so many requests wait at a server."""
+    for _ in range(2000):
+        if requests.get(f"{url}/health", timeout=60).json()["waiting"] == count:
+            return
+    raise AssertionError(f"there are never {count} requests that wait")
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.prompts import Query, query_of
 from igpo_gym.scorers.server import Limits, Pushes, ServedScorer, make_app
-from tests.serving import in_thread
+from tests.serving import in_thread, left_alone, waits
 from tests.site import Refusal, running
 
 TOKEN = "a-token"
@@ -248,25 +248,12 @@ def test_what_nobody_waits_for_any_more_is_not_asked(monkeypatch: pytest.MonkeyP
             first = pool.submit(post, url, messages=MESSAGES, answers=["Poland"])
             assert at_work.wait(60)  # so that what comes now is of another batch
             body = json.dumps({"messages": MESSAGES, "answers": ["Prussia"]}).encode()
-            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as killed:
-                killed.sendall(sent(body))
+            with left_alone(url, "/beliefs", body):
                 waits(url, 2)
             waits(url, 1)
             last = pool.submit(post, url, messages=MESSAGES, answers=["Poland"])
         assert [first.result().status_code, last.result().status_code] == [200, 200]
     assert scorer.stats.requests == 2
-
-
-def sent(body: bytes) -> bytes:
-    return b"POST /beliefs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-
-
-def waits(url: str, count: int) -> None:
-    """Return when so many requests wait."""
-    for _ in range(2000):
-        if requests.get(f"{url}/health", timeout=60).json()["waiting"] == count:
-            return
-    raise AssertionError(f"there are never {count} requests that wait")
 
 
 def test_the_scorer_does_not_take_the_server_down(monkeypatch: pytest.MonkeyPatch) -> None:

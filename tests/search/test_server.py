@@ -29,6 +29,7 @@ from igpo_gym.serving import bound, serve
 from igpo_gym.specs import resolve
 from tests.conftest import PASSAGES as TINY
 from tests.search.servers import INDEX, PASSAGES, command, contents, served
+from tests.serving import left_alone, waits
 
 QUERIES = ["a river", "port of Danzig", "novel", "zebra", "北京 lines", "a river"]
 
@@ -264,9 +265,7 @@ def test_what_nobody_waits_for_any_more_is_not_searched() -> None:
     with served(index, Limits(waiting=1)) as url, ThreadPoolExecutor(16) as callers:
         (first,) = waiting(url, index, [], callers)
         body = json.dumps({"queries": ["killed"]}).encode()
-        head = b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
-        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as killed:
-            killed.sendall(head + body)
+        with left_alone(url, "/retrieve", body):
             waits(url, 1)
         waits(url, 0)
         last = callers.submit(ask, url, ["last"])
@@ -274,14 +273,6 @@ def test_what_nobody_waits_for_any_more_is_not_searched() -> None:
         index.go_on.set()
         assert [call.result().status_code for call in (first, last)] == [200, 200]
         assert [queries for queries, _ in index.asked] == [["first"], ["last"]]
-
-
-def waits(url: str, count: int) -> None:
-    """Return when so many requests wait."""
-    for _ in range(2000):
-        if requests.get(f"{url}/health", timeout=30).json()["waiting"] == count:
-            return
-    raise AssertionError(f"there are never {count} requests that wait")
 
 
 def test_many_clients_get_their_own_answers(url: str) -> None:
