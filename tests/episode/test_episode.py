@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import json
-import math
-from typing import Any
-
-import numpy as np
 import pytest
 
 from igpo_gym.episode import (
@@ -13,10 +8,8 @@ from igpo_gym.episode import (
     BeliefView,
     EndReason,
     Episode,
-    Passage,
     Question,
     Segment,
-    ToolResult,
     Turn,
 )
 from igpo_gym.tools import search_call
@@ -31,59 +24,6 @@ def prompt() -> tuple[Segment, ...]:
 def searched() -> Turn:
     segments = (Segment("agent", "assistant", "look"), Segment("environment", "assistant", "found"))
     return Turn("look", search_call("q"), segments, observation="found")
-
-
-@pytest.mark.parametrize(
-    ("text", "answers"), [("", ("A",)), ("  ", ("A",)), ("Who?", ()), ("Who?", ("",)), ("Who?", ("A", " "))]
-)
-def test_a_question_needs_a_text_and_answers(text: str, answers: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="question 'x' has no"):
-        Question("x", text, answers)
-
-
-def test_a_question_of_another_library_has_texts_and_tuples() -> None:
-    made = Question(
-        np.int64(7),  # type: ignore[arg-type]
-        "Who?",
-        np.array(["Grass"]),  # type: ignore[arg-type]
-        ["Danzig"],  # type: ignore[arg-type]
-        np.int64(2),  # type: ignore[arg-type]
-    )
-    assert made == Question("7", "Who?", ("Grass",), ("Danzig",), 2)
-    assert hash(made) == hash(Question("7", "Who?", ("Grass",), ("Danzig",), 2))
-    assert json.dumps([made.id, made.hops]) == '["7", 2]'
-
-
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({"id": ["a"]}, "the id of a question must be a text, not list"),
-        ({"id": None}, "the id of a question must be a text, not NoneType"),
-        ({"text": 3}, "the text of question 'q' is no text, but int"),
-        ({"evidence": "Danzig"}, "evidence must be a tuple of texts, not one text"),
-        ({"evidence": (3,)}, "one of its evidence is no text"),
-        ({"parts": "Danzig"}, "parts must be a tuple of texts"),
-        ({"parts": (1927,)}, "one of its parts is no text"),
-        ({"source": None}, "the source of question 'q' is no text, but NoneType"),
-        ({"hops": "2"}, "hops must be a whole number or None"),
-    ],
-)
-def test_a_question_with_fields_of_other_types_is_refused(fields: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        Question(**{"id": "q", "text": "Who?", "answers": ("Grass",), **fields})
-
-
-def test_the_belief_is_that_of_the_best_alias() -> None:
-    belief = Belief((math.log(0.2), math.log(0.5), math.log(0.1)))
-    assert belief.log_prob == math.log(0.5)
-    assert belief.prob == pytest.approx(0.5)
-
-
-def test_aliases_are_reduced_to_one() -> None:
-    belief = Belief((math.log(0.2), math.log(0.5), math.log(0.1)))
-    assert belief.reduced() == belief.reduced("max") == math.log(0.5)
-    assert belief.reduced("first") == math.log(0.2)
-    assert belief.reduced("logsumexp") == pytest.approx(math.log(0.8))
 
 
 def test_an_episode_as_it_was_is_a_copy_without_what_was_measured() -> None:
@@ -135,16 +75,6 @@ def test_inline_replies_are_one_message_of_the_assistant() -> None:
         {"role": "user", "content": "Who?"},
         {"role": "assistant", "content": "lookfound"},
     ]
-
-
-def test_the_passages_of_a_turn_are_distinct_and_in_order() -> None:
-    a, b = Passage("a", "A", "one", 2.0), Passage("b", "B", "two", 1.0)
-    turn = Turn("m", search_call("q", "r"), results=(ToolResult(passages=((a, b), (b, a))),))
-    assert turn.passages == (a, b)
-    twice = Turn(
-        "m", search_call("q"), results=(ToolResult(passages=((b,),)), ToolResult(passages=((a, b),)))
-    )
-    assert twice.passages == (b, a)
 
 
 @pytest.mark.parametrize("reason", EndReason)
