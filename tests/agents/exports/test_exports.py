@@ -427,7 +427,7 @@ def test_records_without_a_split_have_no_weights(place: Path) -> None:
 
 
 def test_records_of_version_1_are_exported(place: Path) -> None:
-    path = Path(__file__).parents[1] / "rollouts" / "data" / "version1.jsonl"
+    path = Path(__file__).parents[1] / "rollouts" / "records" / "data" / "version1.jsonl"
     made = export(path, "folder", "hf")
     assert made.rows == made.episodes == len(path.read_text().splitlines())
 

@@ -15,7 +15,7 @@ from igpo_gym.envs.engine import Engine
 from igpo_gym.episode import EndReason, Message
 from igpo_gym.rewards import resolve_reward, split
 from igpo_gym.rewards.relabel import relabel
-from tests.agents.rollouts.test_records import play
+from tests.agents.rollouts.records.played import play
 from tests.conftest import REPOSITORY
 
 FROZEN = Path(__file__).parent / "data" / "version2.jsonl"
