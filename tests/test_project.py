@@ -106,7 +106,7 @@ def test_what_windows_lacks_is_used_where_there_is_a_fallback() -> None:
     used = {file.relative_to(package).as_posix(): posix_names(file) for file in package.rglob("*.py")}
     assert {name: names for name, names in used.items() if names} == {
         "cli/common.py": {"resource"},
-        "storage.py": {"fcntl"},
+        "storage/locks.py": {"fcntl"},
     }
 
 

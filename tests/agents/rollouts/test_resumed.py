@@ -7,9 +7,9 @@ from typing import IO, Any
 
 import pytest
 
-from igpo_gym import storage
 from igpo_gym.agents.rollouts.resumed import ResumedFile, whole_lines
 from igpo_gym.errors import DataError
+from igpo_gym.storage import locks
 
 SETTINGS = {"reward": "f1"}
 
@@ -120,14 +120,14 @@ def test_a_file_that_was_renamed_while_it_was_opened_is_not_taken(
     path = tmp_path / "out.jsonl"
     first = ResumedFile(path, {"reward": "f1"})
     first.write({"return": 1.0})
-    lock = storage.lock
+    lock = locks.lock
 
     def late(file: IO[Any], target: Path) -> None:
-        monkeypatch.setattr(storage, "lock", lock)
+        monkeypatch.setattr(locks, "lock", lock)
         first.__exit__(None, None, None)
         lock(file, target)
 
-    monkeypatch.setattr(storage, "lock", late)
+    monkeypatch.setattr(locks, "lock", late)
     with ResumedFile(path, {"reward": "f1"}) as second:
         assert second.done == 0
         second.write({"return": 2.0})

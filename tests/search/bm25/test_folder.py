@@ -203,7 +203,7 @@ def test_the_manifest_decides_the_fingerprint(tmp_path: Path) -> None:
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from igpo_gym import storage
+from igpo_gym.storage import whole
 from igpo_gym.episode import Passage
 from igpo_gym.search.bm25 import BM25Index
 
@@ -238,9 +238,9 @@ elif moment == "files":
 elif moment == "manifest":
     dies_after(Path, "write_text")
 elif moment == "exchange":
-    dies_after(storage, "_exchange")
+    dies_after(whole, "_exchange")
 elif moment.startswith("renames"):
-    storage._exchange = lambda *_: False
+    whole._exchange = lambda *_: False
     rename = Path.rename
     count = 0
     def renamed(path, to):

@@ -9,26 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from igpo_gym.storage import (
-    append_line,
-    cache_dir,
-    changed,
-    check_writable,
-    complete_lines,
-    held,
-    lock,
-    tidy,
-    written_file,
-    written_whole,
-)
-
-
-def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("IGPO_GYM_CACHE", str(tmp_path / "mine"))
-    assert cache_dir() == tmp_path / "mine"
-    monkeypatch.delenv("IGPO_GYM_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_dir() == tmp_path / "igpo_gym"
+from igpo_gym.storage import tidy, written_file, written_whole
 
 
 def test_a_folder_appears_whole_and_replaces_an_old_one(tmp_path: Path) -> None:
@@ -39,14 +20,6 @@ def test_a_folder_appears_whole_and_replaces_an_old_one(tmp_path: Path) -> None:
             assert not (target / "file").exists() or (target / "file").read_text() != content
         assert (target / "file").read_text() == content
     assert list(target.parent.iterdir()) == [target]
-
-
-def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "lines").write_bytes(b"one\n\ntwo\r\nthr")
-    assert list(complete_lines(tmp_path / "lines")) == [(1, b"one\n"), (2, b"\n"), (3, b"two\r\n")]
-    append_line(tmp_path / "lines", {"four": 4})
-    assert list(complete_lines(tmp_path / "lines"))[2:] == [(3, b"two\r\n"), (4, b'{"four": 4}\n')]
-    assert not list(complete_lines(tmp_path / "none"))
 
 
 def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
@@ -180,15 +153,15 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from igpo_gym import storage\n"
+        "from igpo_gym.storage import whole\n"
         "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
         "target, moment = Path(sys.argv[1]), sys.argv[2]\n"
-        "with storage.written_whole(target) as folder:\n"
+        "with whole.written_whole(target) as folder:\n"
         "    (folder / 'file').write_text('new')\n"
         "    if moment == 'writing':\n"
         "        die()\n"
         "    rename = Path.rename\n"
-        "    storage._exchange = lambda *_: False  # as where folders cannot be exchanged\n"
+        "    whole._exchange = lambda *_: False  # as where folders cannot be exchanged\n"
         "    def renamed(path, to):\n"
         "        if path != target and not target.exists():\n"
         "            die()\n"
@@ -339,122 +312,3 @@ def test_links_and_devices_are_written_through(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"file", "link", "dangling", "missing", "null"}
     with pytest.raises(IsADirectoryError, match="is a folder"), written_file(tmp_path):
         pass
-
-
-def test_a_folder_is_held_by_one_process_until_it_ends(tmp_path: Path) -> None:
-    hold = (
-        "import sys, pathlib, igpo_gym.storage as storage\n"
-        "with storage.held(pathlib.Path(sys.argv[1])):\n"
-        "    print('held', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    folder = tmp_path / "deep" / "run"
-    command = [sys.executable, "-c", hold, str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(BlockingIOError, match="another process is at work in"), held(folder):
-            pass
-        other.kill()
-    with held(folder):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("theirs", "names"),
-    [
-        ({"seed": 0, "hash": "a"}, ""),
-        ({"seed": 0}, ""),
-        ({"seed": 1}, "seed"),
-        ({"seed": 1, "hash": "b"}, "seed, hash"),
-        ({"hash": "a"}, "seed"),
-        ({"seed": 0, "gone": None}, ""),
-        ({"seed": 0, "gone": 3}, "gone"),
-    ],
-)
-def test_changed_settings_are_named(theirs: dict[str, object], names: str) -> None:
-    assert changed(theirs, {"seed": 0, "hash": "a"}, {"hash": "a"}) == names
-
-
-def test_an_open_file_is_locked_until_it_is_closed(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    with path.open("ab") as first, path.open("ab") as second:
-        lock(first, path)
-        with pytest.raises(BlockingIOError, match=f"another run is writing to {path}"):
-            lock(second, path)
-        first.close()
-        lock(second, path)
-
-
-def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path: Path) -> None:
-    with held(tmp_path / "new"):
-        pass
-    assert not (tmp_path / "new").exists()
-    (tmp_path / "mine").mkdir()
-    with held(tmp_path / "mine"):
-        pass
-    assert (tmp_path / "mine").is_dir()
-    with held(tmp_path / "run"):
-        (tmp_path / "run" / "log.jsonl").write_text("{}\n")
-    assert (tmp_path / "run" / "log.jsonl").exists()
-
-
-def test_a_link_that_leads_back_to_itself_is_told_by_the_system(tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.symlink_to(other)
-    other.symlink_to(one)
-    for write in (written_file, written_whole):
-        with pytest.raises(OSError, match="one") as refused, write(one):  # type: ignore[operator]
-            pass
-        assert (refused.value.errno, refused.value.filename) == (errno.ELOOP, str(one))
-    for target, others in ((one, ()), (tmp_path / "new", (one,))):
-        for folder in (False, True):
-            with pytest.raises(OSError, match="one") as refused:
-                check_writable(target, *others, folder=folder)
-            assert refused.value.errno == errno.ELOOP
-    assert one.is_symlink()
-
-
-def test_what_could_not_be_written_is_found_before_the_work(tmp_path: Path) -> None:
-    file, folder = tmp_path / "file", tmp_path / "folder"
-    file.write_text("old")
-    folder.mkdir()
-    for target, as_folder in ((file, True), (file / "report", False), (file / "run", True), (folder, False)):
-        kinds = (NotADirectoryError, IsADirectoryError, FileExistsError)
-        with pytest.raises(kinds) as refused:
-            check_writable(target, folder=as_folder)
-        assert refused.value.filename == str(target)
-        with pytest.raises(kinds):
-            target.mkdir() if as_folder else target.write_text("new")
-    check_writable(folder / "new" / "report.html")
-    check_writable(folder / "new", folder=True)
-    check_writable(folder, folder=True)
-    check_writable(file)
-    check_writable(Path("/dev/null"))  # also where nothing can be written beside it
-    assert file.read_text() == "old"
-    assert list(folder.iterdir()) == []
-
-
-@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs devices")
-@pytest.mark.parametrize("piped", [True, False])
-def test_what_is_printed_to_is_no_file_of_lines(tmp_path: Path, piped: bool) -> None:
-    program = "from igpo_gym.storage import check_writable, Path; check_writable(Path('/dev/stdout'))"
-    with (tmp_path / "file").open("w") as file:
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            stdout=subprocess.PIPE if piped else file,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert "ValueError: /dev/stdout is what this command prints to: name a file" in done.stderr
-    check_writable(tmp_path / "file")
-
-
-def test_a_fingerprint_that_nobody_knew_is_not_compared() -> None:
-    ours = {"scorer": "nano", "scorer_fingerprint": "abc"}
-    for theirs in ({"scorer": "nano"}, {"scorer": "nano", "scorer_fingerprint": ""}, ours):
-        assert changed(theirs, ours, {"scorer_fingerprint": "abc"}) == ""
-    other = {"scorer": "nano", "scorer_fingerprint": "xyz"}
-    assert changed(other, ours, {"scorer_fingerprint": "abc"}) == "scorer_fingerprint"
-    assert changed({"scorer": ""}, ours, {"scorer_fingerprint": "abc"}) == "scorer"
