@@ -15,7 +15,8 @@ from igpo_gym.data.world import World, WorldQuestions
 from igpo_gym.data.world.generator import Chain
 from igpo_gym.data.world.language import RELATIONS, capitalized
 from igpo_gym.data.world.oracle import judge_searches, known_hops, retrieved
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Answer, Episode, Passage, Question
 from igpo_gym.lm.policy import Policy
 from igpo_gym.protocols import TAGS

@@ -13,7 +13,8 @@ import hypothesis
 import pytest
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Belief, Episode, Passage, Question
 from igpo_gym.errors import ScoringError, SpecError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS

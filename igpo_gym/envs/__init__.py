@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from igpo_gym.envs.asynchronous import AsyncSearchQA
     from igpo_gym.envs.discrete import SearchQADiscreteEnv, SearchQADiscreteVectorEnv
-    from igpo_gym.envs.engine import Engine, Rules
+    from igpo_gym.envs.engine import Engine
     from igpo_gym.envs.information_gain import InformationGain, TextEnv, VectorInformationGain
+    from igpo_gym.envs.rules import Rules
     from igpo_gym.envs.single import SearchQAEnv
     from igpo_gym.envs.vector import SearchQAVectorEnv
     from igpo_gym.envs.wrappers import NumericInfo, TranscriptObservation, VectorTranscriptObservation
@@ -31,8 +32,9 @@ __all__ = [
 _MODULES = {
     "asynchronous": ("AsyncSearchQA",),
     "discrete": ("SearchQADiscreteEnv", "SearchQADiscreteVectorEnv"),
-    "engine": ("Engine", "Rules"),
+    "engine": ("Engine",),
     "information_gain": ("InformationGain", "TextEnv", "VectorInformationGain"),
+    "rules": ("Rules",),
     "single": ("SearchQAEnv",),
     "vector": ("SearchQAVectorEnv",),
     "wrappers": ("NumericInfo", "TranscriptObservation", "VectorTranscriptObservation"),

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice, repeat
 from typing import Literal, NamedTuple, get_args
 
-import numpy as np
-
 from igpo_gym.data.interface import QuestionSet
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import (
     Action,
     Answer,
@@ -31,9 +30,9 @@ from igpo_gym.episode import (
     ToolResult,
     Turn,
 )
-from igpo_gym.errors import PromptTooLongError, check_known
+from igpo_gym.errors import PromptTooLongError
 from igpo_gym.lm.policy import Policy
-from igpo_gym.protocols import ReplyLimits, TextProtocol
+from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import as_paid
@@ -48,53 +47,7 @@ from igpo_gym.tools.running import RETRY_DELAYS, run_calls
 
 logger = logging.getLogger(__name__)
 
-OnInvalid = Literal["continue", "end"]
-OnLimit = Literal["truncate", "answer"]
 When = Literal["step", "end"]
-
-
-def check_max_turns(number: object) -> int:
-    """The number of messages that an agent may write. Raises ValueError where it is none of at least 1.
-
-    >>> check_max_turns(4)
-    4
-    """
-    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-        raise ValueError(f"max_turns must be a whole number of at least 1, not {number!r}")
-    return int(number)
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What an environment does at its edges. Raises ValueError for a value that a rule does not have.
-
-    >>> Rules(max_turns=4, on_limit="answer").last_turn
-    5
-    """
-
-    max_turns: int = 6
-    """How many messages the agent may write."""
-    on_invalid: OnInvalid = "continue"
-    """Whether a message that is no action ends the episode."""
-    on_limit: OnLimit = "truncate"
-    """What follows the last turn: the end, or one more turn in which only an answer is allowed."""
-    limits: ReplyLimits = field(default_factory=ReplyLimits)
-    """How much a reply shows."""
-
-    def __post_init__(self) -> None:
-        check_max_turns(self.max_turns)
-        for name, known in (("on_invalid", OnInvalid), ("on_limit", OnLimit)):
-            check_known(getattr(self, name), get_args(known), name)
-
-    @property
-    def answer_turns(self) -> int:
-        """How many turns follow the last in which only an answer is allowed: one or none."""
-        return int(self.on_limit == "answer")
-
-    @property
-    def last_turn(self) -> int:
-        """The number of the turn after which every episode has ended."""
-        return self.max_turns + self.answer_turns
 
 
 class Move(NamedTuple):

@@ -13,8 +13,9 @@ from igpo_gym.config import EnvConfig, said_by
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.evidence import check_evidence, match_evidence, require_evidence
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.questions import QuestionBook
+from igpo_gym.envs.rules import Rules
 from igpo_gym.errors import SpecError, check_known
 from igpo_gym.lm.policy import Sampling
 from igpo_gym.protocols import ReplyLimits, resolve_protocol

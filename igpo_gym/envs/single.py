@@ -12,9 +12,10 @@ import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from igpo_gym.config import EnvConfig, arguments, make_config, with_signature
-from igpo_gym.envs.engine import check_max_turns, undone_on_error
+from igpo_gym.envs.engine import undone_on_error
 from igpo_gym.envs.info import episode_info
 from igpo_gym.envs.questions import QuestionStream, forked_attempt, seeding, stream_seed
+from igpo_gym.envs.rules import check_max_turns
 from igpo_gym.envs.setup import Assembled, check_options
 from igpo_gym.envs.spaces import UnicodeText
 from igpo_gym.episode import Episode

@@ -16,9 +16,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from igpo_gym.config import EnvConfig, arguments, make_config, with_signature
-from igpo_gym.envs.engine import Move, check_max_turns, undone_on_error
+from igpo_gym.envs.engine import Move, undone_on_error
 from igpo_gym.envs.info import columns, episode_info
 from igpo_gym.envs.questions import QuestionStream, forked_attempt, seeding, stream_seed
+from igpo_gym.envs.rules import check_max_turns
 from igpo_gym.envs.setup import Assembled, check_options
 from igpo_gym.envs.single import check_render_mode
 from igpo_gym.envs.spaces import UnicodeText

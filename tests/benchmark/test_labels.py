@@ -10,7 +10,8 @@ from igpo_gym.benchmark.credit.labels import LABELS, SEARCHES, USEFUL, USELESS, 
 from igpo_gym.benchmark.credit.trajectories import AGENTS, HACKERS, MAX_TURNS, Trajectory, play_cast
 from igpo_gym.config import EnvConfig
 from igpo_gym.data.world import load_world
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Answer, Invalid, Question
 from igpo_gym.errors import SpecError

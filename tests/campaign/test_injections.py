@@ -11,7 +11,8 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 import igpo_gym
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Episode, Passage, Question
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import TextProtocol

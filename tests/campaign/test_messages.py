@@ -16,7 +16,8 @@ import pytest
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.records import from_record, to_record
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.protocols import TextProtocol
 from igpo_gym.rewards import PRESETS, split
 from igpo_gym.search.bm25 import BM25Index

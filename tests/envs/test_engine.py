@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Answer, Belief, EndReason, Episode, Invalid, Message, Passage, Question
 from igpo_gym.errors import ScoringError, SearchError
 from igpo_gym.protocols import TOOL_CALL
@@ -533,19 +534,6 @@ def test_an_end_from_outside_makes_the_last_turn_the_last(engine: Engine) -> Non
         engine.end(fresh, EndReason.CONTEXT_EXHAUSTED)
     engine.end(fresh, EndReason.ABORTED)
     assert fresh.done
-
-
-@pytest.mark.parametrize(
-    ("rules", "problem"),
-    [
-        ({"on_invalid": "stop"}, "unknown on_invalid 'stop'; choose one of: continue, end"),
-        ({"on_limit": 3}, "unknown on_limit 3"),
-        ({"max_turns": True}, "max_turns must be a whole number"),
-    ],
-)
-def test_rules_that_are_none_are_refused(rules: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        Rules(**rules)
 
 
 def test_a_reward_for_tools_that_are_not_there_is_refused(engine: Engine) -> None:

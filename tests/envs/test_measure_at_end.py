@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect
-from igpo_gym.envs.engine import Engine, Rules, When
+from igpo_gym.envs.engine import Engine, When
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Belief, EndReason, Episode, Question
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
 from igpo_gym.envs.questions import QuestionStream
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Belief, Episode, Passage, Question
 from igpo_gym.errors import ScoringError
 from igpo_gym.lm.policy import Policy

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import (
     Answer,
     Belief,

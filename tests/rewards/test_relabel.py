@@ -14,7 +14,8 @@ from igpo_gym.agents.rollouts.records import from_record, to_record
 from igpo_gym.config import EnvConfig
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.envs.setup import assemble
 from igpo_gym.episode import Belief, BeliefView, EndReason, Episode
 from igpo_gym.errors import PromptTooLongError

@@ -15,7 +15,8 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.rollouts.collect import collect
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Episode, Message, ToolCalls
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.policy import Sampling

@@ -17,7 +17,8 @@ from igpo_gym.agents.policies.remote import RemotePolicy
 from igpo_gym.agents.rollouts.branches import Branching
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Answer, Branch, Message
 from igpo_gym.errors import SamplingError, SpecError
 from igpo_gym.lm.framing import Framing

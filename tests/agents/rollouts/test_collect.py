@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect, collect_groups
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import EndReason, Episode, Question
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.tokens import token_rows
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Episode, Invalid, Message, Segment, Turn
 from igpo_gym.lm.framing import Framing
 from igpo_gym.protocols import TAGS, TOOL_CALL, TextProtocol

@@ -10,7 +10,8 @@ import pytest
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.agents.training.samples import FILES, KEPT, keep_samples, samples
 from igpo_gym.agents.training.settings import Settings
-from igpo_gym.envs.engine import Engine, Rules
+from igpo_gym.envs.engine import Engine
+from igpo_gym.envs.rules import Rules
 from igpo_gym.errors import ScoringError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import PRESETS
