@@ -31,11 +31,10 @@ from igpo_gym.lm.names import packaged_folder
 from igpo_gym.protocols import ANSWER_PROBE, AnswerProbe
 from igpo_gym.scorers import resolve_scorer
 from igpo_gym.scorers.belief_client import BeliefServerScorer, push_weights
-from igpo_gym.scorers.belief_wire import WireRequest
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.scorers.local import TransformersScorer
-from igpo_gym.scorers.prompts import Query, query_of
-from igpo_gym.scorers.server import Limits, Pushes, ServedScorer, make_app
+from igpo_gym.scorers.prompts import query_of
+from igpo_gym.scorers.server import Limits, Pushes, make_app
 from tests.serving import in_thread, left_alone, waits
 from tests.site import Refusal, running
 
@@ -152,7 +151,7 @@ def test_each_transcript_that_is_too_long_is_told_its_own_length(url: str) -> No
 def test_a_probe_before_many_answers_is_refused_before_it_is_read(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("igpo_gym.scorers.server.query_of", None)
+    monkeypatch.setattr("igpo_gym.scorers.served.query_of", None)
     body = {"messages": MESSAGES, "answers": ["x"] * 1024}
     refused = post(url, **body, probe={"prefix": "7 " * 6000, "suffix": ""})
     assert refused.status_code == 422
@@ -386,28 +385,6 @@ def test_weights_in_parts_are_taken(pushable: str, folder: Path) -> None:
     in_parts = post(pushable, messages=MESSAGES, answers=list(ANSWERS)).json()["beliefs"]
     push_weights(pushable, "good")
     assert post(pushable, messages=MESSAGES, answers=list(ANSWERS)).json()["beliefs"] == in_parts
-
-
-def test_a_batch_that_fails_pushes_once(local: TransformersScorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = TransformersScorer.load("nano", "cpu")
-    answer, fails = scorer.answer, iter([True])
-
-    def once(queries: Sequence[Query]) -> list[Belief]:
-        if next(fails, False):
-            raise RuntimeError("out of memory")
-        return answer(queries)
-
-    monkeypatch.setattr(scorer, "answer", once)
-    served = ServedScorer(scorer)
-    try:
-        asked = WireRequest(REQUESTS[0])
-        with pytest.raises(RuntimeError):
-            served._answer([asked, local.reader.model])
-        told = served._answer([local.reader.model]) + served._answer([asked])
-    finally:
-        served.batches.close()
-    assert served.pushed == 1
-    assert {each.version for each in told} == {served.version}
 
 
 def test_weights_want_the_token(pushable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
