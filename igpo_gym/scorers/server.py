@@ -11,7 +11,7 @@ import hmac
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,104 @@ class Pushes:
             raise Refused(401, f"the Authorization must be 'Bearer' and the token of {WEIGHTS_TOKEN}")
 
 
+class BeliefServer:
+    """What a server of ``scorer``, whose model is called ``name``, answers; :func:`make_app` says where."""
+
+    def __init__(self, scorer: TransformersScorer, name: str, limits: Limits, pushes: Pushes | None) -> None:
+        self.scorer, self.name, self.limits, self.pushes = scorer, name, limits, pushes
+        self.served = ServedScorer(scorer)
+        self.answers: Counter[int] = Counter()
+        self.beliefs = self.waiting = 0
+        self.loading = asyncio.Lock()
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """When the server ends, so does the thread that asks the scorer."""
+        yield
+        await asyncio.to_thread(self.served.batches.close)
+
+    async def post_beliefs(self, request: Request) -> Response:
+        """For each transcript the log-probabilities of its answers' tokens, and the weights' version."""
+        return await self._answered(self._scored(request))
+
+    async def post_weights(self, request: Request) -> Response:
+        """Take the weights of a folder below the folder of weights; answers with their version."""
+        return await self._answered(self._loaded(request))
+
+    async def health(self) -> Response:
+        """What is served."""
+        return json_response(
+            {
+                "status": "ok",
+                "kind": KIND,
+                "model": self.name,
+                "version": self.served.version,
+                "longest": self.scorer.reader.longest,
+                "max_requests": self.limits.max_requests,
+                "max_bytes": self.limits.max_bytes,
+                "waiting": self.waiting,
+                "package": __version__,
+            }
+        )
+
+    async def metrics(self) -> Response:
+        """What was done, in the text format of Prometheus."""
+        stats = self.scorer.stats
+        text = exposition(
+            {
+                "beliefs_total": self.beliefs,
+                "tokens_forwarded_total": stats.tokens_forwarded,
+                "tokens_reused_total": stats.tokens_reused,
+                "tokens_minimum_total": stats.tokens_minimum,
+                "scoring_seconds_total": stats.seconds,
+                "weights_pushed_total": self.served.pushed,
+                "cache_bytes": stats.cache_bytes,
+                "waiting": self.waiting,
+            },
+            self.answers,
+        )
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    async def _answered(self, work: Awaitable[Any]) -> Response:
+        try:
+            response = json_response(await work)
+        except Refused as refused:
+            response = refused.response()
+        except Exception:  # a fault of the model must not take the server down
+            logger.exception("a request failed")
+            response = Refused(500, "the scorer failed; the server's log tells why").response()
+        self.answers[response.status_code] += 1
+        return response
+
+    async def _scored(self, request: Request) -> dict[str, Any]:
+        asked, version = _read(await read_object(request, self.limits.max_bytes), self.limits)
+        if self.waiting >= self.limits.waiting:
+            raise Refused(503, "too many requests wait; come back later", wait=1)
+        self.waiting += 1
+        try:
+            found = await unless_gone(request, self.served.ask(asked))
+        finally:
+            self.waiting -= 1
+        _check(found, version)
+        self.beliefs += sum(each.belief is not None for each in found)
+        tokens = sum(each.tokens for each in found)
+        return {"version": found[0].version, "tokens": tokens, "beliefs": [_entry(each) for each in found]}
+
+    async def _loaded(self, request: Request) -> dict[str, Any]:
+        assert self.pushes is not None
+        self.pushes.check(request.headers.get("authorization", ""))
+        body = await read_object(request, 4096)
+        if not isinstance(body.get("name"), str):
+            raise Refused(422, "name must be the name of a folder of weights")
+        if self.loading.locked():
+            raise Refused(503, "other weights are being loaded; come back later", wait=1)
+        async with self.loading:
+            try:
+                return {"version": await self.served.push(folder_below(self.pushes.folder, body["name"]))}
+            except SpecError as problem:
+                raise Refused(422, str(problem)) from None
+
+
 def make_app(
     scorer: TransformersScorer, name: str = "", limits: Limits = Limits(), pushes: Pushes | None = None
 ) -> FastAPI:
@@ -93,104 +191,14 @@ def make_app(
 
     Without ``pushes`` there is no ``POST /weights``.
     """
-    served = ServedScorer(scorer)
-    answers: Counter[int] = Counter()
-    beliefs = waiting = 0
-    loading = asyncio.Lock()
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(served.batches.close)
-
-    async def answered(work: Callable[[], Awaitable[Any]]) -> Response:
-        try:
-            response = json_response(await work())
-        except Refused as refused:
-            response = refused.response()
-        except Exception:  # a fault of the model must not take the server down
-            logger.exception("a request failed")
-            response = Refused(500, "the scorer failed; the server's log tells why").response()
-        answers[response.status_code] += 1
-        return response
-
-    async def scored(request: Request) -> dict[str, Any]:
-        nonlocal beliefs, waiting
-        asked, version = _read(await read_object(request, limits.max_bytes), limits)
-        if waiting >= limits.waiting:
-            raise Refused(503, "too many requests wait; come back later", wait=1)
-        waiting += 1
-        try:
-            found = await unless_gone(request, served.ask(asked))
-        finally:
-            waiting -= 1
-        _check(found, version)
-        beliefs += sum(each.belief is not None for each in found)
-        tokens = sum(each.tokens for each in found)
-        return {"version": found[0].version, "tokens": tokens, "beliefs": [_entry(each) for each in found]}
-
-    async def loaded(request: Request, pushes: Pushes) -> dict[str, Any]:
-        pushes.check(request.headers.get("authorization", ""))
-        body = await read_object(request, 4096)
-        if not isinstance(body.get("name"), str):
-            raise Refused(422, "name must be the name of a folder of weights")
-        if loading.locked():
-            raise Refused(503, "other weights are being loaded; come back later", wait=1)
-        async with loading:
-            try:
-                return {"version": await served.push(folder_below(pushes.folder, body["name"]))}
-            except SpecError as problem:
-                raise Refused(422, str(problem)) from None
-
-    async def post_beliefs(request: Request) -> Response:
-        """For each transcript the log-probabilities of its answers' tokens, and the weights' version."""
-        return await answered(lambda: scored(request))
-
-    async def post_weights(request: Request) -> Response:
-        """Take the weights of a folder below the folder of weights; answers with their version."""
-        assert pushes is not None
-        return await answered(lambda: loaded(request, pushes))
-
-    async def health() -> Response:
-        """What is served."""
-        return json_response(
-            {
-                "status": "ok",
-                "kind": KIND,
-                "model": name,
-                "version": served.version,
-                "longest": scorer.reader.longest,
-                "max_requests": limits.max_requests,
-                "max_bytes": limits.max_bytes,
-                "waiting": waiting,
-                "package": __version__,
-            }
-        )
-
-    async def metrics() -> Response:
-        """What was done, in the text format of Prometheus."""
-        stats = scorer.stats
-        text = exposition(
-            {
-                "beliefs_total": beliefs,
-                "tokens_forwarded_total": stats.tokens_forwarded,
-                "tokens_reused_total": stats.tokens_reused,
-                "tokens_minimum_total": stats.tokens_minimum,
-                "scoring_seconds_total": stats.seconds,
-                "weights_pushed_total": served.pushed,
-                "cache_bytes": stats.cache_bytes,
-                "waiting": waiting,
-            },
-            answers,
-        )
-        return Response(text, media_type="text/plain; version=0.0.4")
-
-    app = FastAPI(title="igpo-gym beliefs", version=__version__, lifespan=lifespan)
-    app.add_api_route("/beliefs", post_beliefs, methods=["POST"], openapi_extra=example(EXAMPLE))
-    app.add_api_route("/health", health, methods=["GET"])
-    app.add_api_route("/metrics", metrics, methods=["GET"])
+    server = BeliefServer(scorer, name, limits, pushes)
+    app = FastAPI(title="igpo-gym beliefs", version=__version__, lifespan=server.lifespan)
+    app.add_api_route("/beliefs", server.post_beliefs, methods=["POST"], openapi_extra=example(EXAMPLE))
+    app.add_api_route("/health", server.health, methods=["GET"])
+    app.add_api_route("/metrics", server.metrics, methods=["GET"])
     if pushes:
-        app.add_api_route("/weights", post_weights, methods=["POST"], openapi_extra=example({"name": "10"}))
+        body = example({"name": "10"})
+        app.add_api_route("/weights", server.post_weights, methods=["POST"], openapi_extra=body)
     return app
 
 

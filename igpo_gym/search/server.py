@@ -79,6 +79,68 @@ def _percentile(ordered: list[float], percent: int) -> float:
     return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)] if ordered else 0.0
 
 
+class SearchServer:
+    """What a server for ``retriever`` answers; :func:`make_app` says where."""
+
+    def __init__(self, retriever: Retriever, fingerprint: str, limits: Limits, joined: Joined) -> None:
+        self.retriever, self.fingerprint, self.limits, self.joined = retriever, fingerprint, limits, joined
+        self.line = Line()
+
+    async def tell(self) -> None:
+        """Write a line of the log a second, while there is something to tell."""
+        while True:
+            await asyncio.sleep(1)
+            if self.line.seconds or self.line.refused:
+                logger.info(self.line.written(len(self.joined)))
+
+    async def retrieve(self, request: Request) -> Response:
+        """For each query its passages, best first: Search-R1's protocol."""
+        return await self._answered(request, self._searched)
+
+    async def access(self, request: Request) -> Response:
+        """For each id of a passage the whole document, or null."""
+        return await self._answered(request, self._accessed)
+
+    async def health(self) -> Response:
+        """What is served."""
+        return json_response(
+            {
+                "status": "ok",
+                "passages": len(self.retriever) if isinstance(self.retriever, Sized) else None,
+                "fingerprint": self.fingerprint,
+                "version": __version__,
+                "waiting": len(self.joined),
+            }
+        )
+
+    async def _answered(
+        self, request: Request, answer: Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]
+    ) -> Response:
+        started = time.perf_counter()
+        try:
+            asked = await read_object(request, self.limits.max_bytes)
+            body = await unless_gone(request, answer(asked))
+        except Refused as refused:
+            self.line.refused += 1
+            return refused.response()
+        self.line.seconds.append(time.perf_counter() - started)
+        return json_response(body)
+
+    async def _searched(self, asked: dict[str, Any]) -> Any:
+        queries, k, scores = _query(asked, self.limits)
+        self.line.queries += len(queries)
+        found = await _working(self.joined.search(queries, k))
+        return {"result": [[_item(each, scores) for each in passages] for passages in found]}
+
+    async def _accessed(self, asked: dict[str, Any]) -> Any:
+        documents = documents_of(self.retriever)
+        if documents is None:
+            raise Refused(404, "this index gives no whole documents")
+        ids = texts(asked, "urls", self.limits.max_queries)
+        found = await _working(self.joined.run(lambda: documents(ids)))
+        return {"result": [write_document(document) for document in found]}
+
+
 def make_app(
     retriever: Retriever, fingerprint: str = "", limits: Limits = Limits(), mcp_host: str = ""
 ) -> FastAPI:
@@ -88,74 +150,20 @@ def make_app(
     """
     joined = Joined(retriever, limits.waiting)
     tools = _mcp(joined, retriever, limits) if mcp_host else None
-    line = Line()
-
-    async def tell() -> None:
-        """Write a line of the log a second, while there is something to tell."""
-        while True:
-            await asyncio.sleep(1)
-            if line.seconds or line.refused:
-                logger.info(line.written(len(joined)))
+    server = SearchServer(retriever, fingerprint, limits, joined)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        telling = asyncio.create_task(tell())
+        telling = asyncio.create_task(server.tell())
         async with tools.session_manager.run() if tools else nullcontext():
             yield
         telling.cancel()
         joined.close()
 
-    async def answered(
-        request: Request, answer: Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]
-    ) -> Response:
-        started = time.perf_counter()
-        try:
-            asked = await read_object(request, limits.max_bytes)
-            body = await unless_gone(request, answer(asked))
-        except Refused as refused:
-            line.refused += 1
-            return refused.response()
-        line.seconds.append(time.perf_counter() - started)
-        return json_response(body)
-
-    async def searched(asked: dict[str, Any]) -> Any:
-        queries, k, scores = _query(asked, limits)
-        line.queries += len(queries)
-        found = await _working(joined.search(queries, k))
-        return {"result": [[_item(each, scores) for each in passages] for passages in found]}
-
-    async def accessed(asked: dict[str, Any]) -> Any:
-        documents = documents_of(retriever)
-        if documents is None:
-            raise Refused(404, "this index gives no whole documents")
-        ids = texts(asked, "urls", limits.max_queries)
-        found = await _working(joined.run(lambda: documents(ids)))
-        return {"result": [write_document(document) for document in found]}
-
-    async def retrieve(request: Request) -> Response:
-        """For each query its passages, best first: Search-R1's protocol."""
-        return await answered(request, searched)
-
-    async def access(request: Request) -> Response:
-        """For each id of a passage the whole document, or null."""
-        return await answered(request, accessed)
-
-    async def health() -> Response:
-        """What is served."""
-        return json_response(
-            {
-                "status": "ok",
-                "passages": len(retriever) if isinstance(retriever, Sized) else None,
-                "fingerprint": fingerprint,
-                "version": __version__,
-                "waiting": len(joined),
-            }
-        )
-
     app = FastAPI(title="igpo-gym search", version=__version__, lifespan=lifespan)
-    app.add_api_route("/retrieve", retrieve, methods=["POST"], openapi_extra=example(EXAMPLE_QUERIES))
-    app.add_api_route("/access", access, methods=["POST"], openapi_extra=example({"urls": ["0"]}))
-    app.add_api_route("/health", health, methods=["GET"])
+    app.add_api_route("/retrieve", server.retrieve, methods=["POST"], openapi_extra=example(EXAMPLE_QUERIES))
+    app.add_api_route("/access", server.access, methods=["POST"], openapi_extra=example({"urls": ["0"]}))
+    app.add_api_route("/health", server.health, methods=["GET"])
     if tools:
         app.mount("/", tools.streamable_http_app(stateless_http=True, json_response=True, host=mcp_host))
     return app
