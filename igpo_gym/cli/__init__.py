@@ -11,10 +11,13 @@ COMMANDS = {
     "play": Command(
         "igpo_gym.cli.play:play", "Play an episode in the terminal or in a browser, or watch one."
     ),
-    "rollout": Command("igpo_gym.cli.rollout:rollout", "Let an agent play many episodes, and record them."),
+    "rollout": Command(
+        "igpo_gym.cli.rollout:rollout", "Let an agent play many episodes, and record them.", resumed=True
+    ),
     "train": Command(
         "igpo_gym.cli.train:train",
         "Train a language model to search and answer, with IGPO or a rival of it.",
+        resumed=True,
     ),
     "rewards": Command(
         "igpo_gym.cli.rewards:rewards",
@@ -23,6 +26,7 @@ COMMANDS = {
     "relabel": Command(
         "igpo_gym.cli.relabel:relabel",
         "Tell what recorded or imported episodes would have been paid under any rewards.",
+        resumed=True,
     ),
     "view": Command(
         "igpo_gym.cli.view:view",
@@ -32,7 +36,9 @@ COMMANDS = {
         "igpo_gym.cli.corpora:world",
         "Write a generated world to files: a corpus of invented facts, and questions over it.",
     ),
-    "eval": Command("igpo_gym.cli.evaluate:evaluate", "Measure how well an agent answers questions."),
+    "eval": Command(
+        "igpo_gym.cli.evaluate:evaluate", "Measure how well an agent answers questions.", resumed=True
+    ),
     "compare": Command(
         "igpo_gym.cli.compare:compare",
         "Tell which of two evaluations is better, by how much, and on which questions.",
@@ -126,14 +132,17 @@ GROUPS = {
             "credit": Command(
                 "igpo_gym.cli.bench:credit",
                 "Which reward pays the right turns? Compare variants where the useful turns are known.",
+                resumed=True,
             ),
             "train": Command(
                 "igpo_gym.cli.bench_training:bench_training",
                 "Which reward trains best? Learning curves of rewards and estimators, over seeds.",
+                resumed=True,
             ),
             "study": Command(
                 "igpo_gym.cli.bench_study:bench_study",
                 "Does information gain train better agents? The study of docs/study.md.",
+                resumed=True,
             ),
         },
     ),
@@ -143,7 +152,7 @@ FIRST = f"""\
 igpo-gym {__version__}: search question answering whose turns pay information gain. Three things to try:
 
   igpo-gym play                                                  you search, and see the belief move
-  igpo-gym rollout --agent expert --episodes 20 --out e.jsonl    an agent plays, and is recorded
+  igpo-gym rollout --agent expert --limit 20 --out e.jsonl       an agent plays, and is recorded
   igpo-gym train runs/first --updates 5                          a small language model learns, on a CPU
 
 igpo-gym --help lists all commands. igpo-gym doctor shows what is installed."""

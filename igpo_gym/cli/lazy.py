@@ -12,6 +12,12 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C has ended, as shells have it: 128 and the number of SIGINT."""
+
+RESUMED = f"{__name__}.resumed"
+"""Under which a context keeps whether the same command goes on."""
+
 
 class Command(NamedTuple):
     """A command that is not imported yet."""
@@ -20,21 +26,23 @@ class Command(NamedTuple):
     """Its function, as "module:attribute"."""
     help: str
     """What the list of commands says of it: the first sentence of its docstring."""
+    resumed: bool = False
+    """Whether the same command goes on where one was interrupted; what others write is whole or not there."""
 
 
 def add_commands(app: typer.Typer, commands: Mapping[str, Command]) -> None:
     """Put commands into a group that was made with ``cls=LazyGroup``, each under its name."""
     for name, command in commands.items():
-        app.command(name, help=command.help)(_stand_in(command.place))
+        app.command(name, help=command.help)(_stand_in(command))
 
 
-def _stand_in(place: str) -> Callable[[], None]:
+def _stand_in(told: Command) -> Callable[[], None]:
     """What stands in the list of commands for a function that is not imported."""
 
     def command() -> None:
         pass
 
-    command.place = place  # type: ignore[attr-defined]
+    command.told = told  # type: ignore[attr-defined]
     return command
 
 
@@ -81,13 +89,23 @@ class LazyGroup(TyperGroup):
                 sys.exit(2)
             raise
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C ends it with a line that says what becomes of its work."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            kept = "the same command goes on" if ctx.meta.get(RESUMED) else "nothing was written"
+            typer.echo(f"interrupted; {kept}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The name of the command that the arguments ask for, the command, and its own arguments."""
         name, found, rest = super().resolve_command(ctx, args)
-        place = getattr(getattr(found, "callback", None), "place", None)
-        if place is None:
+        told: Command | None = getattr(getattr(found, "callback", None), "told", None)
+        if told is None:
             return name, found, rest
-        module, _, attribute = place.partition(":")
+        ctx.meta[RESUMED] = told.resumed and "--estimate" not in rest
+        module, _, attribute = told.place.partition(":")
         made = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
         function = getattr(import_module(module), attribute)
         made.command(name, help=_flowing(function.__doc__))(function)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
@@ -186,21 +188,42 @@ def trained(
     context = get_context("spawn")  # a fork would share the threads of a parent that has used torch
     threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     with (
-        context.Manager() as manager,
+        context.Manager() as manager,  # which lets interrupts be
         ProcessPoolExecutor(jobs, context, initializer=_use_threads, initargs=(threads,)) as pool,
     ):
         updates, over = manager.Queue(), manager.Event()
         listener = Thread(target=_pass_on, args=(updates, report, meter, over))
         listener.start()
+        others = active_children()
         try:
-            futures = {pool.submit(_train_telling, job, updates, over): job for job in runs}
+            with _uninterrupted():
+                futures = {pool.submit(_train_telling, job, updates, over): job for job in runs}
             for future in as_completed(futures):
                 if future.result():
                     yield futures[future]
+        except (KeyboardInterrupt, GeneratorExit):
+            for worker in active_children():
+                if worker not in others:
+                    worker.terminate()  # its run goes on from the last checkpoint
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
             updates.put(None)
             listener.join()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """No Ctrl-C reaches the processes that the block begins, which would each tell where they were; one at
+    this process comes when the block has ended. On Windows it reaches them."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 Counted = Callable[[Metrics, Spent], None]
