@@ -113,7 +113,7 @@ def shared_sessions(config: EnvConfig | Mapping[str, Any] | None = None, **setti
     One that names a file which has changed, or a name that stands for something else now, is another one.
     """
     chosen = make_config(config, settings)
-    given = tuple(_Setting.of(getattr(chosen, field.name)) for field in fields(EnvConfig))
+    given = tuple(_Given.of(getattr(chosen, field.name)) for field in fields(EnvConfig))
     named = (getattr(chosen, name) for name in marks(EnvConfig, Names))
     state = [specs.fingerprint(value) for value in named if isinstance(value, str)]
     with specs.LOCK:  # threads that ask at the same time share what the first of them makes
@@ -121,14 +121,14 @@ def shared_sessions(config: EnvConfig | Mapping[str, Any] | None = None, **setti
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Setting:
+class _Given:
     """A value of a setting, and what stands for it in comparisons."""
 
     value: Any
     key: Hashable
 
     @classmethod
-    def of(cls, value: Any) -> _Setting:
+    def of(cls, value: Any) -> _Given:
         if isinstance(value, Sequence) and not isinstance(value, str | tuple):
             value = tuple(value)
         try:
@@ -138,14 +138,14 @@ class _Setting:
         return cls(value, (type(value), value))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Setting) and self.key == other.key
+        return isinstance(other, _Given) and self.key == other.key
 
     def __hash__(self) -> int:
         return hash(self.key)
 
 
 @lru_cache(maxsize=8)
-def _sessions(settings: tuple[_Setting, ...], state: tuple[Hashable, ...]) -> Sessions:
+def _sessions(settings: tuple[_Given, ...], state: tuple[Hashable, ...]) -> Sessions:
     """``state`` is that of what the settings name."""
     names = (field.name for field in fields(EnvConfig))
     return Sessions(**{name: setting.value for name, setting in zip(names, settings, strict=True)})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownSet:
     """A set that ``igpo-gym data list`` shows."""
 
     spec: str
@@ -25,99 +25,99 @@ class Known:
 
 
 CATALOG = (
-    Known(
+    KnownSet(
         "world[:SPLIT][#OPTIONS]",
         "generated: invented facts, questions of 1 to 4 hops, and their corpus",
         "any number; train, validation, test",
         "Apache-2.0",
         "this package",
     ),
-    Known(
+    KnownSet(
         "nq:FILE",
         "JSON lines: question, answer (a list)",
         "train 87,925, dev 3,610 (NQ-open)",
         "CC BY-SA 3.0",
         "google-research-datasets/natural-questions",
     ),
-    Known(
+    KnownSet(
         "triviaqa:FILE",
         "JSON: Data, a list of QuestionId, Question, Answer",
         "train 87,622, dev 11,313, test 10,832 (unfiltered)",
         "Apache-2.0",
         "mandarjoshi90/triviaqa",
     ),
-    Known(
+    KnownSet(
         "popqa:FILE",
         "table with tabs: question, possible_answers (a JSON list)",
         "test 14,267",
         "see its owners",
         "AlexTMallen/adaptive-retrieval, on the hub akariasai/PopQA",
     ),
-    Known(
+    KnownSet(
         "hotpotqa:FILE",
         "JSON: question, answer, supporting_facts, context; passages",
         "train 90,447, dev 7,405",
         "CC BY-SA 4.0",
         "hotpotqa/hotpot",
     ),
-    Known(
+    KnownSet(
         "2wiki:FILE",
         "HotpotQA's fields, evidences, answer_id; id_aliases.json beside it",
         "train 167,454, dev 12,576",
         "Apache-2.0",
         "Alab-NII/2wikimultihop",
     ),
-    Known(
+    KnownSet(
         "musique:FILE[#unanswerable=true]",
         "JSON lines: paragraphs, question_decomposition, answer_aliases; passages",
         "train 19,938, dev 2,417 (MuSiQue-Ans)",
         "CC BY 4.0",
         "StonyBrookNLP/musique",
     ),
-    Known(
+    KnownSet(
         "squad:FILE[#unanswerable=true]",
         "JSON: data, articles of paragraphs with qas; or question, context, answers; passages",
         "train 87,599, dev 10,570 (1.1)",
         "CC BY-SA 4.0",
         "rajpurkar/SQuAD-explorer, in its form google-deepmind/xquad and others",
     ),
-    Known("bamboogle:FILE", "CSV: Question, Answer", "test 125", "see its owners", "ofirpress/self-ask"),
-    Known(
+    KnownSet("bamboogle:FILE", "CSV: Question, Answer", "test 125", "see its owners", "ofirpress/self-ask"),
+    KnownSet(
         "strategyqa:FILE",
         "JSON: qid, question, answer (true or false), decomposition, evidence",
         "train 2,061, dev 229",
         "MIT",
         "eladsegal/strategyqa",
     ),
-    Known(
+    KnownSet(
         "fanoutqa:FILE",
         "JSON: answer (a dictionary, list, number or text), decomposition with pages",
         "dev 310",
         "CC BY-SA 4.0",
         "zhudotexe/fanoutqa",
     ),
-    Known(
+    KnownSet(
         "simpleqa:FILE",
         "CSV: metadata (a Python dictionary), problem, answer",
         "test 4,326",
         "MIT",
         "openai/simple-evals",
     ),
-    Known(
+    KnownSet(
         "frames:FILE",
         "table with tabs: Prompt, Answer, wiki_links (a Python list)",
         "test 824",
         "Apache-2.0",
         "on the hub google/frames-benchmark",
     ),
-    Known(
+    KnownSet(
         "webwalkerqa:FILE",
         "JSON: question, answer, root_url, info with source_website",
         "main 680, silver 14,000 and more",
         "Apache-2.0",
         "on the hub callanwu/WebWalkerQA",
     ),
-    Known(
+    KnownSet(
         "browsecomp:FILE",
         "CSV, encrypted: problem, answer, problem_topic, canary",
         "test 1,266",
@@ -125,7 +125,7 @@ CATALOG = (
         "openai/simple-evals",
         protected=True,
     ),
-    Known(
+    KnownSet(
         "browsecomp-plus:FILE",
         "parquet or JSON lines, encrypted: query_id, query, answer, evidence_docs",
         "test 830",
@@ -133,23 +133,27 @@ CATALOG = (
         "texttron/BrowseComp-Plus, on the hub Tevatron/browsecomp-plus",
         protected=True,
     ),
-    Known(
+    KnownSet(
         "verl:FILE",
         "parquet: prompt, reward_model.ground_truth (target, or joined by <|answer_split|>), data_source",
         "as made",
         "that of its sources",
         "GAIR-NLP/DeepResearcher, PeterGriffinJin/Search-R1 and others",
     ),
-    Known(
+    KnownSet(
         "flashrag:FILE",
         "JSON lines: question, golden_answers, metadata",
         "as made, 30 and more sets",
         "that of its sources",
         "on the hub RUC-NLPIR/FlashRAG_datasets",
     ),
-    Known("jsonl:FILE", "JSON lines: question, answers, and id, evidence, hops, source", "yours", "", "you"),
-    Known("csv:FILE", "CSV or tabs: question, answer or answers, and id, hops, source", "yours", "", "you"),
-    Known(
+    KnownSet(
+        "jsonl:FILE", "JSON lines: question, answers, and id, evidence, hops, source", "yours", "", "you"
+    ),
+    KnownSet(
+        "csv:FILE", "CSV or tabs: question, answer or answers, and id, hops, source", "yours", "", "you"
+    ),
+    KnownSet(
         "hf:NAME[:CONFIG][:SPLIT]",
         "any of these layouts, through the datasets library",
         "its own",

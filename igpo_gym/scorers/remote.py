@@ -17,7 +17,7 @@ from igpo_gym.protocols import ANSWER_PROBE
 from igpo_gym.scorers.handshake import flaw, probe
 from igpo_gym.scorers.interface import BeliefRequest, ScorerStats
 from igpo_gym.scorers.prompts import Prompt, Query, belief_of, check_lengths, check_probe, length_of, query_of
-from igpo_gym.scorers.wire import DIALECTS, TOO_LONG, Dialect, Scores
+from igpo_gym.scorers.wire import DIALECTS, TOO_LONG, Scores, ScoringDialect
 from igpo_gym.transport import Server, ServerError, answer_bytes, parallel
 
 if TYPE_CHECKING:
@@ -173,12 +173,14 @@ class RemoteScorer:
         for ids, scored in query.prompts:
             yield from (self.framing.text(ids), self.framing.text(ids[-scored:]), " ".join(map(str, ids)))
 
-    def _scores(self, dialect: Dialect, prompts: Sequence[Prompt]) -> list[Scores]:
+    def _scores(self, dialect: ScoringDialect, prompts: Sequence[Prompt]) -> list[Scores]:
         most = answer_bytes(sum(len(prompt.ids) for prompt in prompts))
         answer = self._server.post(dialect.path, dialect.ask(self.model, prompts), max_bytes=most)
         return dialect.read(answer, prompts)
 
-    def _find_dialect(self, dialects: Iterable[Dialect], tokenizer: PreTrainedTokenizerBase) -> Dialect:
+    def _find_dialect(
+        self, dialects: Iterable[ScoringDialect], tokenizer: PreTrainedTokenizerBase
+    ) -> ScoringDialect:
         """The first of ``dialects`` in which the server answers the probe."""
         prompts = probe(self.framing)
         problems = []

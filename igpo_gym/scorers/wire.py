@@ -42,7 +42,7 @@ Scores = list[TokenScore]
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ScoringDialect:
     """One way to ask, with the functions that write and read it."""
 
     name: str
@@ -191,9 +191,9 @@ def _log_prob(value: object) -> float:
 DIALECTS = {
     dialect.name: dialect
     for dialect in (
-        Dialect("sglang", "/generate", _ask_sglang, _split_sglang, _score_sglang),
-        Dialect("vllm", "/v1/completions", _ask_vllm, _choices, _score_vllm),
-        Dialect("openai", "/v1/completions", _ask_echo, _split_echo, _score_echo),
+        ScoringDialect("sglang", "/generate", _ask_sglang, _split_sglang, _score_sglang),
+        ScoringDialect("vllm", "/v1/completions", _ask_vllm, _choices, _score_vllm),
+        ScoringDialect("openai", "/v1/completions", _ask_echo, _split_echo, _score_echo),
     )
 }
 """In the order in which a server of unknown kind is tried, the most specific one first."""

@@ -30,7 +30,7 @@ MOST_RESULTS = 32_768
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class SearchDialect:
     """One way to ask for passages.
 
     >>> DIALECTS["query+scores"].ask(["Danzig"], k=3)
@@ -62,14 +62,14 @@ class Dialect:
         return [_passages(each, k, id_field) for each in results]
 
 
-DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+DIALECTS: Mapping[str, SearchDialect] = MappingProxyType(
     {
         each.name: each
         for each in (
-            Dialect("queries+scores", many=True, scores=True),
-            Dialect("query+scores", many=False, scores=True),
-            Dialect("queries", many=True, scores=False),
-            Dialect("query", many=False, scores=False),
+            SearchDialect("queries+scores", many=True, scores=True),
+            SearchDialect("query+scores", many=False, scores=True),
+            SearchDialect("queries", many=True, scores=False),
+            SearchDialect("query", many=False, scores=False),
         )
     }
 )

@@ -22,7 +22,7 @@ DOWN = (429, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownServers:
     """What is known of servers after they were tried out."""
 
     dialect: str
@@ -34,13 +34,13 @@ class _DownError(Exception):
     """A server that does not answer now."""
 
 
-def handshake(servers: Sequence[Server], path: str, access_path: str, id_field: str) -> Known:
+def handshake(servers: Sequence[Server], path: str, access_path: str, id_field: str) -> KnownServers:
     """Try servers out: all that answer must speak one dialect. Those that do not answer are passed over.
 
     Raises SpecError where none answers, or one does not speak the protocol, and AccessError where one refuses
     the key.
     """
-    known: Known | None = None
+    known: KnownServers | None = None
     problems = []
     for server in servers:
         try:
@@ -48,7 +48,7 @@ def handshake(servers: Sequence[Server], path: str, access_path: str, id_field: 
         except _DownError as problem:
             problems.append(str(problem))
         else:
-            known = known or Known(dialect, _gives_documents(server, access_path, passages))
+            known = known or KnownServers(dialect, _gives_documents(server, access_path, passages))
     if known is None:
         raise SpecError(
             f"{'; '.join(problems)}. Start a search server there (igpo-gym serve search INDEX), or correct "

@@ -21,7 +21,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from igpo_gym.adapters.verl import SearchAgentLoop, dataset
-from igpo_gym.adapters.verl.cpu import Server, small, vllm_server
+from igpo_gym.adapters.verl.cpu import VerlServer, small, vllm_server
 from igpo_gym.adapters.verl.scorer import RolloutScorer, policy_request
 from igpo_gym.agents.rollouts.records import read_rollouts
 from igpo_gym.episode import Belief, Episode, Segment
@@ -44,7 +44,7 @@ NEAR = 5e-3
 class Rollout:
     """verl's server with a model, and the tokenizer and configuration that go with it."""
 
-    def __init__(self, server: Server, config: Any, folder: Path) -> None:
+    def __init__(self, server: VerlServer, config: Any, folder: Path) -> None:
         self.server, self.config, self.folder = server, config, folder
         self.tokenizer = omega_conf_to_dataclass(config.actor_rollout_ref.model).tokenizer
         self.framing = Framing(self.tokenizer)

@@ -43,7 +43,7 @@ def small(config: Any, model: str, prompt: int, response: int, context: int, **r
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class VerlServer:
     """verl's vLLM server in a Ray actor, and verl's client of it."""
 
     actor: Any
@@ -64,7 +64,7 @@ class Server:
 
 
 @contextmanager
-def vllm_server(config: Any) -> Iterator[Server]:
+def vllm_server(config: Any) -> Iterator[VerlServer]:
     """verl's server, load balancer and client, as its trainer makes them, without a trainer's GPUs.
 
     ``config`` is of :func:`small`. Ray must be up. The first weights are version 0. On a machine without a
@@ -97,7 +97,7 @@ def vllm_server(config: Any) -> Iterator[Server]:
         balancer = get_router_handle(
             servers={"small": actor}, router_config_path=None, full_determinism=False
         )
-        server = Server(actor, LLMServerClient(config, balancer))
+        server = VerlServer(actor, LLMServerClient(config, balancer))
         server.version(0)
         yield server
         ray.kill(balancer)

@@ -69,7 +69,7 @@ class _Playing:
 _PLAYING = _Playing()
 
 
-class Played(NamedTuple):
+class LoopArguments(NamedTuple):
     """What the arguments of an agent loop mean."""
 
     sessions: Sessions
@@ -90,12 +90,12 @@ class Played(NamedTuple):
         return POLICY if self.by_policy else None
 
 
-def environment_of(recipe: str | None, settings: Mapping[str, Any]) -> Played:
+def environment_of(recipe: str | None, settings: Mapping[str, Any]) -> LoopArguments:
     """The environment of an agent loop's arguments: the same again for equal ones."""
     chosen, tokens = loop_settings(recipe, settings)
     by_policy = chosen.get("scorer") == POLICY
     sessions = shared_sessions(**{**chosen, **({"scorer": _PLAYING} if by_policy else {})})
-    return Played(sessions, *_batched(sessions), by_policy, tokens)
+    return LoopArguments(sessions, *_batched(sessions), by_policy, tokens)
 
 
 @lru_cache(maxsize=8)

@@ -69,7 +69,7 @@ class Condition:
     @classmethod
     def read(cls, text: str, known: Mapping[str, Kind], option: str = "condition") -> Condition:
         """A condition on the ``known`` names. SpecError, which names the ``option``, for any other text."""
-        reader = _Reader(f"{option} {text!r:.200}", known)
+        reader = _Parser(f"{option} {text!r:.200}", known)
         if len(text) > LONGEST:
             raise reader.problem(f"it has {len(text)} characters, of which it may have {LONGEST}")
         try:
@@ -95,7 +95,7 @@ def _without_keywords(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class _Parser:
     """Makes functions of nodes."""
 
     place: str

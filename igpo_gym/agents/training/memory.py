@@ -126,7 +126,7 @@ def _free_on_cpu() -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """The memory of a run, in bytes."""
 
     settings: Settings
@@ -176,7 +176,7 @@ def _gib(size: int) -> str:
     return f"{size / GIB:.3g}" if size < 100 * GIB else f"{size / GIB:.0f}"
 
 
-def plan_run(settings: Settings, machine: Machine | None = None, shape: Shape | None = None) -> Plan:
+def plan_run(settings: Settings, machine: Machine | None = None, shape: Shape | None = None) -> MemoryPlan:
     """The memory of a run; by default on this machine as it is now.
 
     Raises SpecError if there is no such model, and MissingExtraError without peft where there are adapters.
@@ -215,7 +215,9 @@ def plan_run(settings: Settings, machine: Machine | None = None, shape: Shape | 
         "sampling": 0 if s.sampler != "local" else batch,
         "passes": passing,
     }
-    return Plan(s, machine, shape, precision, held, update, rollouts, stepping if apart else {}, cache, batch)
+    return MemoryPlan(
+        s, machine, shape, precision, held, update, rollouts, stepping if apart else {}, cache, batch
+    )
 
 
 def _copies(settings: Settings) -> int:
@@ -248,7 +250,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 """What makes a run smaller, that which changes least first."""
 
 
-def check_plan(plan: Plan) -> None:
+def check_plan(plan: MemoryPlan) -> None:
     """Raise SpecError, with what to change, for a run that cannot fit."""
     if plan.fits:
         return
@@ -263,7 +265,7 @@ def check_plan(plan: Plan) -> None:
     raise SpecError(f"the run cannot fit: it needs {' and '.join(needs)}; {cure}")
 
 
-def smaller(plan: Plan) -> dict[str, Any]:
+def smaller(plan: MemoryPlan) -> dict[str, Any]:
     """The settings of ``CHANGES`` with which the run would fit; empty where none would do."""
 
     def fits(changes: Mapping[str, Any]) -> bool:

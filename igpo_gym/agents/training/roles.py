@@ -15,7 +15,7 @@ from torch import Tensor
 from igpo_gym.agents.policies.language_model import LanguageModelPolicy
 from igpo_gym.agents.training.batches import Batch
 from igpo_gym.agents.training.logits import log_probs
-from igpo_gym.agents.training.memory import Plan
+from igpo_gym.agents.training.memory import MemoryPlan
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.agents.training.sampler import ServedSampler
 from igpo_gym.agents.training.settings import Settings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def make_scorer(
     settings: Settings,
     trained: TrainedModel,
-    plan: Plan,
+    plan: MemoryPlan,
     begun: Callable[[], PreTrainedModel],
     copy: PreTrainedModel | None,
 ) -> AnswerScorer | None:
@@ -51,7 +51,7 @@ def make_scorer(
 
 
 def make_reference_scorer(
-    settings: Settings, trained: TrainedModel, plan: Plan, begun: Callable[[], PreTrainedModel]
+    settings: Settings, trained: TrainedModel, plan: MemoryPlan, begun: Callable[[], PreTrainedModel]
 ) -> AnswerScorer | None:
     """What holds the beliefs that a reward asks of a reference: the model as it began, or one of its own."""
     if settings.reference is None:
@@ -59,14 +59,14 @@ def make_reference_scorer(
     return resolve_scorer(settings.reference)
 
 
-def _reading(model: PreTrainedModel, trained: TrainedModel, plan: Plan) -> TransformersScorer:
+def _reading(model: PreTrainedModel, trained: TrainedModel, plan: MemoryPlan) -> TransformersScorer:
     return TransformersScorer(model, trained.tokenizer, cache_bytes=plan.cache_bytes)
 
 
 def make_policy(
     settings: Settings,
     trained: TrainedModel,
-    plan: Plan,
+    plan: MemoryPlan,
     sampling: Sampling,
     scorer: AnswerScorer | None,
 ) -> LanguageModelPolicy | ServedSampler:

@@ -42,7 +42,7 @@ from igpo_gym.agents.training.estimators import (
 )
 from igpo_gym.agents.training.logs import Metrics, read_log
 from igpo_gym.agents.training.loss import learn, passes
-from igpo_gym.agents.training.memory import Plan, plan_run
+from igpo_gym.agents.training.memory import MemoryPlan, plan_run
 from igpo_gym.agents.training.metrics import episode_metrics, hop_metrics, outage_share
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.agents.training.optimizers import learning_rate, make_learner
@@ -71,7 +71,7 @@ class Run:
     """A run's model, environments and progress. Raises what its parts raise for settings that do not fit."""
 
     def __init__(
-        self, out: Path, settings: Settings, plan: Plan | None = None, meter: Meter | None = None
+        self, out: Path, settings: Settings, plan: MemoryPlan | None = None, meter: Meter | None = None
     ) -> None:
         s = self.settings = settings
         self.out, self.watch = out, Stopwatch()

@@ -13,7 +13,7 @@ from igpo_gym.tools import queries
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class PricedTurn:
     """One turn and its pay."""
 
     question: str
@@ -31,12 +31,12 @@ class Example:
     """Its number, from 1."""
 
 
-def mispriced(groups: Sequence[Plays], count: int = 5) -> tuple[list[Example], list[Example]]:
+def mispriced(groups: Sequence[Plays], count: int = 5) -> tuple[list[PricedTurn], list[PricedTurn]]:
     """The useful searches that are paid least, and the useless or hacking turns that are paid most.
 
     At most one of each question.
     """
-    found: dict[bool, dict[str, Example]] = {True: {}, False: {}}
+    found: dict[bool, dict[str, PricedTurn]] = {True: {}, False: {}}
     for play in (play for plays in groups for play in plays):
         for turn, pay in enumerate(play.shaping):
             label = play.trajectory.labels[turn].label
@@ -55,11 +55,11 @@ def mispriced(groups: Sequence[Plays], count: int = 5) -> tuple[list[Example], l
 _WORTHLESS: frozenset[Label] = USELESS | {"hacking"}
 
 
-def _example(trajectory: Trajectory, turn: int, pay: float) -> Example:
+def _example(trajectory: Trajectory, turn: int, pay: float) -> PricedTurn:
     episode, label = trajectory.episode, trajectory.labels[turn]
     played = episode.turns[turn]
     question = episode.question
-    return Example(
+    return PricedTurn(
         question=shown(question, question.text),
         answer=shown(question, question.answers[0]),
         agent=trajectory.agent,

@@ -14,7 +14,7 @@ from igpo_gym.agents.rollouts.costs import Meter
 from igpo_gym.agents.rollouts.records import json_line, to_record
 from igpo_gym.agents.rollouts.resumed import ResumedFile, part_of, whole_lines
 from igpo_gym.benchmark.credit.pricing import Shapings, Trajectories
-from igpo_gym.benchmark.credit.setup import Pricing, Setup
+from igpo_gym.benchmark.credit.setup import GroupPricing, Setup
 from igpo_gym.episode import Episode
 from igpo_gym.errors import DataError
 from igpo_gym.search.interface import facts_of
@@ -49,7 +49,7 @@ class Ledger:
     ) -> None:
         self._file.leave()
 
-    def paid(self, pricing: Pricing, make: Callable[[], Shapings]) -> Shapings:
+    def paid(self, pricing: GroupPricing, make: Callable[[], Shapings]) -> Shapings:
         """What the next group is paid, which ``make`` tells where it is not known."""
         if self._known:
             return self._known.popleft()
@@ -69,12 +69,12 @@ class Ledger:
         self._known.append(line["paid"])
 
 
-def _named(pricing: Pricing, group: Trajectories) -> dict[str, str]:
+def _named(pricing: GroupPricing, group: Trajectories) -> dict[str, str]:
     """What tells a group from the others of a run."""
     return {"what": pricing.what, "question_id": group[0].question}
 
 
-def _tells(line: dict[str, Any], pricing: Pricing, group: Trajectories) -> bool:
+def _tells(line: dict[str, Any], pricing: GroupPricing, group: Trajectories) -> bool:
     """Whether a line tells what each variant pays each turn of this group, or that its prompt is too long."""
     named, paid = _named(pricing, group), line.get("paid")
     if not isinstance(paid, dict) or {name: line.get(name) for name in named} != named:

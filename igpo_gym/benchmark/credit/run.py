@@ -22,7 +22,7 @@ from igpo_gym.benchmark.credit.measures import (
     value_measure,
 )
 from igpo_gym.benchmark.credit.pricing import PaidTrajectory, made_anew
-from igpo_gym.benchmark.credit.setup import FULL, PolicyMaker, Pricing, Setup, Size, prepared
+from igpo_gym.benchmark.credit.setup import FULL, GroupPricing, PolicyMaker, Setup, Size, prepared
 from igpo_gym.benchmark.credit.trajectories import Trajectory
 from igpo_gym.config import EnvConfig
 from igpo_gym.errors import SpecError
@@ -96,7 +96,7 @@ def run_credit(
             stack.enter_context(held(folder))
         ledger = folder and stack.enter_context(Ledger(folder, setup, meter or Meter()))
 
-        def plays_of(pricing: Pricing) -> dict[str, list[list[PaidTrajectory]]]:
+        def plays_of(pricing: GroupPricing) -> dict[str, list[list[PaidTrajectory]]]:
             kept = partial(ledger.paid, pricing) if ledger else made_anew
             return pricing.pricer.price(pricing.groups, pricing.functions, track, pricing.what, kept)
 

@@ -81,7 +81,7 @@ FULL, QUICK = Size(), Size(count=8, value_questions=2, completions=4)
 
 
 @dataclass(frozen=True, slots=True)
-class Pricing:
+class GroupPricing:
     """Groups of trajectories that variants price, one group after another."""
 
     what: str
@@ -121,15 +121,15 @@ class Setup:
     """The variants."""
     played: list[list[Trajectory]]
     """For each question its trajectories."""
-    cheap: Pricing
+    cheap: GroupPricing
     """The variants that need no policy, on all trajectories."""
-    costly: Pricing
+    costly: GroupPricing
     """Those that need one, on the trajectories of the value agents."""
-    yardstick: Pricing
+    yardstick: GroupPricing
     """What turns are worth, on the same; without a variant where there is no policy."""
 
     @property
-    def pricings(self) -> list[Pricing]:
+    def pricings(self) -> list[GroupPricing]:
         """Those of them that have anything to price, in the order in which they are made."""
         return [each for each in (self.cheap, self.costly, self.yardstick) if each.functions]
 
@@ -177,9 +177,9 @@ def prepared(
         settings,
         functions,
         played,
-        Pricing("pricing", pricer, played, cheap),
-        Pricing("completing", pricer, valued, costly),
-        Pricing("valuing", judge, valued, value),
+        GroupPricing("pricing", pricer, played, cheap),
+        GroupPricing("completing", pricer, valued, costly),
+        GroupPricing("valuing", judge, valued, value),
     )
 
 

@@ -73,7 +73,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PairedVerdict:
     """What the pairs of one set say, or those of all sets."""
 
     name: str
@@ -93,7 +93,7 @@ class Comparison:
 
     measure: Measure
     pairs: tuple[Pair, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[PairedVerdict, ...]
     """One for each set; the last is about all questions, where there are several sets."""
     settings: tuple[tuple[str, Any, Any], ...]
     """What differs: the name of a setting, and its two values."""
@@ -224,14 +224,14 @@ _RIGHT = {
 """Whether first and second are right on a question."""
 
 
-def _verdict(name: str, pairs: Sequence[Pair], measure: Measure) -> Verdict:
+def _verdict(name: str, pairs: Sequence[Pair], measure: Measure) -> PairedVerdict:
     units = [(pair.set, pair.question.id) for pair in pairs]
     first, second = (
         mean_over([pair.scores[side] for pair in pairs], units, measure.bounds) for side in (0, 1)
     )
     ahead, most = difference(second, first), measure.bounds[1] - measure.bounds[0]
     found = [(pair.scores[0] >= RIGHT, pair.scores[1] >= RIGHT) for pair in pairs]
-    return Verdict(
+    return PairedVerdict(
         name,
         first,
         second,

@@ -23,7 +23,7 @@ from pathlib import Path
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError, DuplicateIdError
-from igpo_gym.search.corpus.layouts import KEYS, KIND_NAMES, Contexts, Layout, recognized
+from igpo_gym.search.corpus.layouts import KEYS, KIND_NAMES, Contexts, CorpusLayout, recognized
 from igpo_gym.search.corpus.sources import STDIN, opened
 
 __all__ = ["located", "read_corpus"]
@@ -81,7 +81,7 @@ def _placed(
 ) -> Iterator[tuple[Path, Row, Passage]]:
     contexts, number, skipped = Contexts(), 0, 0
     for path, kind, rows in (opened(path, KEYS) for path in paths):
-        layout: Layout | None = None
+        layout: CorpusLayout | None = None
         for row in rows:
             try:
                 if layout is None:

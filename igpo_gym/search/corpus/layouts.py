@@ -31,7 +31,7 @@ KIND_NAMES: Mapping[Kind, str] = {
 """What holds the records, in words."""
 
 
-class Layout(NamedTuple):
+class CorpusLayout(NamedTuple):
     """How the records of a file are read."""
 
     name: str
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
     read: Read
 
 
-def recognized(row: Row, kind: Kind, contexts: Contexts) -> Layout:
+def recognized(row: Row, kind: Kind, contexts: Contexts) -> CorpusLayout:
     """The layout of a file by its first record; ``kind`` is what holds the records.
 
     Raises ValueError, with what was looked for, where it is none.
@@ -52,13 +52,13 @@ def recognized(row: Row, kind: Kind, contexts: Contexts) -> Layout:
         keys = [key for key in record if key in (*IDS, "title", "text")]
         owner = "Wikipedia-DPR" if kind == "table" else "BEIR" if "_id" in record else ""
         if kind == "array" and record.keys().isdisjoint(IDS):
-            return Layout(f"{', '.join(keys)}; a passage's number is its id", _numbered)
+            return CorpusLayout(f"{', '.join(keys)}; a passage's number is its id", _numbered)
         shown = f"({', '.join(keys)})"
-        return Layout(f"{owner} {shown}" if owner else f"passages {shown}", _titled)
+        return CorpusLayout(f"{owner} {shown}" if owner else f"passages {shown}", _titled)
     if "contents" in record:
-        return Layout("Search-R1, as in FlashRAG (id, contents)", _contents)
+        return CorpusLayout("Search-R1, as in FlashRAG (id, contents)", _contents)
     if "context" in record:
-        return Layout("HotpotQA (the passages in the contexts of questions)", contexts.read)
+        return CorpusLayout("HotpotQA (the passages in the contexts of questions)", contexts.read)
     raise ValueError(
         "no 'contents' (Search-R1, FlashRAG), no 'text' (BEIR, Wikipedia-DPR) and no 'context' (HotpotQA) "
         f"among the keys: {', '.join(map(str, record))}"

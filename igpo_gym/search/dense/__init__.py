@@ -19,7 +19,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError
 from igpo_gym.search.dense.encoder import Encoder, load_encoder
 from igpo_gym.search.dense.folder import build_dense, checked_manifest
-from igpo_gym.search.dense.vectors import Plan, Vectors
+from igpo_gym.search.dense.vectors import IndexPlan, Vectors
 from igpo_gym.search.passages import StoredPassages
 from igpo_gym.search.shared import shared
 
@@ -91,7 +91,7 @@ class DenseIndex:
         """
         folder = Path(folder)
         manifest = checked_manifest(folder)
-        plan = Plan(manifest["vectors"], manifest["passages"], manifest["dimension"])
+        plan = IndexPlan(manifest["vectors"], manifest["passages"], manifest["dimension"])
         vectors = Vectors.load(folder, plan, ef, nprobe)
         passages = StoredPassages(folder)
         if len(passages) != plan.count:
@@ -181,7 +181,7 @@ def _encoder_of(folder: Path, manifest: dict[str, Any], model: str | None, devic
     return encoder
 
 
-def _say_memory(folder: Path, plan: Plan) -> None:
+def _say_memory(folder: Path, plan: IndexPlan) -> None:
     """Say what searching needs, before it is loaded; a warning where the machine does not have it."""
     need = plan.search / 1e9
     logger.info("%s: %.1f GB are mapped into memory (%s, %d vectors)", folder, need, plan.kind, plan.count)

@@ -14,7 +14,7 @@ from igpo_gym.episode import Passage
 from igpo_gym.errors import DataError
 from igpo_gym.progress import Track, tracking
 from igpo_gym.search.dense.encoder import Encoder, load_encoder
-from igpo_gym.search.dense.vectors import FloatArray, Plan, faiss, make_index, new_vectors
+from igpo_gym.search.dense.vectors import FloatArray, IndexPlan, faiss, make_index, new_vectors
 from igpo_gym.search.manifest import AGAIN, DENSE, MANIFEST, check_sizes, read_manifest, replaceable, sealed
 from igpo_gym.search.passages import BYTES_EACH, PassageWriter, StoredPassages
 from igpo_gym.storage import written_whole
@@ -54,7 +54,7 @@ def build_dense(
     folder = Path(folder)
     if not replaceable(folder):
         raise FileExistsError(f"{folder} holds something else than an index: choose another place")
-    Plan.of(kind, 1 << 40, 1)  # a kind that does not exist is told before anything is loaded
+    IndexPlan.of(kind, 1 << 40, 1)  # a kind that does not exist is told before anything is loaded
     faiss()
     encoder = load_encoder(model, device)
     queries = encoder.query_prefix if query_prefix is None else query_prefix
@@ -64,7 +64,7 @@ def build_dense(
             for passage in bar(passages, "reading passages", None):
                 writer.add(passage)
         stored = StoredPassages(new)
-        plan = Plan.of(kind, len(stored), encoder.dimension)
+        plan = IndexPlan.of(kind, len(stored), encoder.dimension)
         _say_needs(plan, encoder, new, tell or (lambda line: None))
         vectors = new_vectors(new, plan)
         _encode(stored, encoder, before, batch_size, vectors, bar)
@@ -89,7 +89,7 @@ def build_dense(
     return plan.count
 
 
-def _say_needs(plan: Plan, encoder: Encoder, folder: Path, tell: Callable[[str], None]) -> None:
+def _say_needs(plan: IndexPlan, encoder: Encoder, folder: Path, tell: Callable[[str], None]) -> None:
     passages = f"{plan.count * BYTES_EACH / 1e6:.1f} MB for the passages"
     tell(f"{encoder.name}: {plan.needs}, beside the model and {passages}")
     needed = plan.disk + (plan.raw if plan.kind == "hnsw" else 0)

@@ -48,12 +48,12 @@ _TRAINING = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class IndexPlan:
     """What an index will be, and what it will need.
 
-    >>> Plan.of("auto", 21_015_324, 384)
-    Plan(kind='ivfpq', count=21015324, dimension=384)
-    >>> Plan.of("auto", 21_015_324, 384).needs
+    >>> IndexPlan.of("auto", 21_015_324, 384)
+    IndexPlan(kind='ivfpq', count=21015324, dimension=384)
+    >>> IndexPlan.of("auto", 21_015_324, 384).needs
     '21,015,324 vectors of 384 numbers, ivfpq: ... GB on disk; about ... GB of memory to build, ... to search'
     """
 
@@ -62,7 +62,7 @@ class Plan:
     dimension: int
 
     @classmethod
-    def of(cls, kind: str, count: int, dimension: int) -> Plan:
+    def of(cls, kind: str, count: int, dimension: int) -> IndexPlan:
         """The plan for so many vectors; "auto" chooses by their number. SpecError for what cannot be made."""
         if kind == "auto":
             kind = "flat" if count <= FLAT_UP_TO else "hnsw" if count <= HNSW_UP_TO else "ivfpq"
@@ -127,7 +127,7 @@ def faiss() -> Any:
     return faiss
 
 
-def new_vectors(folder: Path, plan: Plan) -> FloatArray:
+def new_vectors(folder: Path, plan: IndexPlan) -> FloatArray:
     """The vectors' file, to be filled row by row. OSError where the disk has no room for it."""
     path, shape = folder / VECTORS, (plan.count, plan.dimension)
     vectors = np.lib.format.open_memmap(path, "w+", np.float32, shape)
@@ -137,7 +137,7 @@ def new_vectors(folder: Path, plan: Plan) -> FloatArray:
     return vectors
 
 
-def make_index(folder: Path, plan: Plan) -> None:
+def make_index(folder: Path, plan: IndexPlan) -> None:
     """Make the index of the vectors in a folder; an ``hnsw`` index has them in it, and their file goes."""
     if plan.kind == "flat":
         return
@@ -185,20 +185,20 @@ class Vectors:
     """The vectors of a folder, ready to be searched. Thread-safe.
 
     >>> import tempfile
-    >>> folder, plan = Path(tempfile.mkdtemp()), Plan.of("flat", 3, 2)
+    >>> folder, plan = Path(tempfile.mkdtemp()), IndexPlan.of("flat", 3, 2)
     >>> new_vectors(folder, plan)[:] = [[1, 0], [0, 1], [0.6, 0.8]]
     >>> Vectors.load(folder, plan).search(np.array([[0, 1]], np.float32), k=2)
     [[(1, 1.0), (2, 0.800...)]]
     """
 
-    plan: Plan
+    plan: IndexPlan
     vectors: FloatArray | None
     """None where they are in the index."""
     index: Any
     options: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, plan: Plan, ef: int | None = None, nprobe: int | None = None) -> Vectors:
+    def load(cls, folder: Path, plan: IndexPlan, ef: int | None = None, nprobe: int | None = None) -> Vectors:
         """Map a folder's vectors into memory.
 
         Raises DataError where they are damaged, and SpecError for an option that is another kind's.

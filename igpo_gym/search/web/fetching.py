@@ -55,7 +55,7 @@ class PageLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FetchedPage:
     """What a server sent."""
 
     url: str
@@ -67,7 +67,7 @@ class Page:
     body: bytes
 
 
-def fetch(url: str, limits: PageLimits, check: Callable[[str], None] = lambda url: None) -> Page:
+def fetch(url: str, limits: PageLimits, check: Callable[[str], None] = lambda url: None) -> FetchedPage:
     """The page at a URL. ``check`` may raise PageError: it is called with each URL, those of redirects too.
 
     Raises PageError, with the reason, for whatever is no page that can be read within the limits.
@@ -84,13 +84,13 @@ def fetch(url: str, limits: PageLimits, check: Callable[[str], None] = lambda ur
             raise PageError(
                 f"it cannot be fetched: {type(problem).__name__}: {str(problem)[:90]!r}"
             ) from None
-        if isinstance(found, Page):
+        if isinstance(found, FetchedPage):
             return found
         url = found
     raise PageError(f"it redirects more than {REDIRECTS} times")
 
 
-def _asked(url: str, place: Target, limits: PageLimits, deadline: float) -> Page | str:
+def _asked(url: str, place: Target, limits: PageLimits, deadline: float) -> FetchedPage | str:
     """The page, or the URL that it redirects to."""
     with _connected(place, limits, deadline) as plain:
         plain.settimeout(_left(deadline))
@@ -116,7 +116,7 @@ def _asked(url: str, place: Target, limits: PageLimits, deadline: float) -> Page
                 return _answered(url, response, limits)
 
 
-def _answered(url: str, response: HTTPResponse, limits: PageLimits) -> Page | str:
+def _answered(url: str, response: HTTPResponse, limits: PageLimits) -> FetchedPage | str:
     status, headers = response.status, response.headers
     location = headers.get("Location")
     if status in _REDIRECTING and location:
@@ -128,7 +128,7 @@ def _answered(url: str, response: HTTPResponse, limits: PageLimits) -> Page | st
         raise PageError(f"its content type {kind[:60]!r} cannot be read", status)
     if (response.length or 0) > limits.bytes:
         raise PageError(f"it is larger than {limits.bytes} bytes", status)
-    return Page(url, kind, charset, _body(response, limits))
+    return FetchedPage(url, kind, charset, _body(response, limits))
 
 
 def _body(response: HTTPResponse, limits: PageLimits) -> bytes:

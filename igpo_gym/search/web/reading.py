@@ -8,7 +8,7 @@ from typing import Any
 
 from igpo_gym.libraries import needs
 from igpo_gym.search.web.addresses import PageError
-from igpo_gym.search.web.fetching import Page
+from igpo_gym.search.web.fetching import FetchedPage
 from igpo_gym.text import cut_at_sentence, well_formed
 
 MOST_ELEMENTS = 50_000
@@ -54,10 +54,10 @@ _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r"\n\s*\n+")
 
 
-def read(page: Page) -> tuple[str, str]:
+def read(page: FetchedPage) -> tuple[str, str]:
     """Title and text of a page. Raises PageError for one without text, MissingExtraError without trafilatura.
 
-    >>> read(Page("http://host/a.txt", "text/plain", "latin-1", "Gda\\xf1sk\\x07 ".encode("latin-1")))
+    >>> read(FetchedPage("http://host/a.txt", "text/plain", "latin-1", "Gda\\xf1sk\\x07 ".encode("latin-1")))
     ('', 'Gdañsk')
     """
     text = decoded(page)
@@ -68,12 +68,12 @@ def read(page: Page) -> tuple[str, str]:
     return clean(title).replace("\n", " "), text
 
 
-def decoded(page: Page) -> str:
+def decoded(page: FetchedPage) -> str:
     """A body as a text: UTF-8 if it is, else what the server or the page says, else what is most likely.
 
     Bytes that have no meaning become "�", in an encoding in which most others have one.
 
-    >>> decoded(Page("http://host/a", "text/plain", "utf-8", "Gdańsk ".encode() + b"\\xff"))
+    >>> decoded(FetchedPage("http://host/a", "text/plain", "utf-8", "Gdańsk ".encode() + b"\\xff"))
     'Gdańsk �'
     """
     meta = _META.search(page.body[:2048])

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen2Config
 
 from igpo_gym.agents.training.logits import LOGIT_BYTES
-from igpo_gym.agents.training.memory import GIB, Machine, Plan, Shape, check_plan, plan_run, shape_of
+from igpo_gym.agents.training.memory import GIB, Machine, MemoryPlan, Shape, check_plan, plan_run, shape_of
 from igpo_gym.agents.training.model import TrainedModel
 from igpo_gym.agents.training.optimizers import make_learner
 from igpo_gym.agents.training.settings import Settings
@@ -42,7 +42,7 @@ CARD = Machine("cuda", 79 * GIB, 200 * GIB)
 """A card of 80 GB."""
 
 
-def plan(shape: Shape = QWEN_3B, machine: Machine = CARD, **settings: Any) -> Plan:
+def plan(shape: Shape = QWEN_3B, machine: Machine = CARD, **settings: Any) -> MemoryPlan:
     return plan_run(Settings(**{"batch_questions": 32, "group_size": 16, **settings}), machine, shape)
 
 

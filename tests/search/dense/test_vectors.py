@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from igpo_gym.errors import DataError, SpecError
-from igpo_gym.search.dense.vectors import INDEX, VECTORS, Plan, Vectors, make_index, new_vectors
+from igpo_gym.search.dense.vectors import INDEX, VECTORS, IndexPlan, Vectors, make_index, new_vectors
 
 pytest.importorskip("faiss", reason="dense search needs the extra dense")
 
@@ -35,14 +35,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for kind in ("flat", "hnsw", "ivfpq"):
         folder = made[kind] = tmp_path_factory.mktemp(kind)
-        plan = Plan.of(kind, COUNT, DIMENSION)
+        plan = IndexPlan.of(kind, COUNT, DIMENSION)
         new_vectors(folder, plan)[:] = ROWS
         make_index(folder, plan)
     return made
 
 
 def load(folder: Path, kind: str, **options: int) -> Vectors:
-    return Vectors.load(folder, Plan(kind, COUNT, DIMENSION), **options)
+    return Vectors.load(folder, IndexPlan(kind, COUNT, DIMENSION), **options)
 
 
 @pytest.mark.parametrize("count", [1, 40])
@@ -82,7 +82,7 @@ def test_effort_is_an_option_of_its_kind(folders: dict[str, Path]) -> None:
 
 
 def test_equal_vectors_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    plan = Plan.of("flat", 5, 2)
+    plan = IndexPlan.of("flat", 5, 2)
     new_vectors(tmp_path, plan)[:] = [[0, 1], [1, 0], [0, 1], [1, 0], [0, 1]]
     found = Vectors.load(tmp_path, plan).search(np.array([[0, 1], [1, 0]], np.float32), 9)
     assert found == [
@@ -93,7 +93,7 @@ def test_equal_vectors_stand_in_the_order_of_their_numbers(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("k", [1, 7, 15, 40])
 def test_of_those_that_tie_for_the_last_place_the_first_are_found(tmp_path: Path, k: int) -> None:
-    plan = Plan.of("flat", 600, 8)
+    plan = IndexPlan.of("flat", 600, 8)
     kinds = np.random.default_rng(0).integers(-3, 4, (60, 8)).astype(np.float32)  # whose products are exact
     vectors = kinds[np.arange(600) % 60]
     new_vectors(tmp_path, plan)[:] = vectors
@@ -105,7 +105,7 @@ def test_of_those_that_tie_for_the_last_place_the_first_are_found(tmp_path: Path
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])
 def test_what_is_said_to_be_needed_is_what_the_files_have(folders: dict[str, Path], kind: str) -> None:
-    plan = Plan.of(kind, COUNT, DIMENSION)
+    plan = IndexPlan.of(kind, COUNT, DIMENSION)
     there = {file.name: file.stat().st_size for file in folders[kind].iterdir()}
     assert set(there) == {"flat": {VECTORS}, "hnsw": {INDEX}, "ivfpq": {VECTORS, INDEX}}[kind]
     # The codebook of an ivfpq index, 1 KiB for each of its 32 numbers, is nothing beside a large index.
@@ -116,14 +116,20 @@ def test_what_is_said_to_be_needed_is_what_the_files_have(folders: dict[str, Pat
 
 def test_the_kind_goes_by_the_number_of_vectors() -> None:
     counts = (1, 200_000, 200_001, 1_000_000, 1_000_001)
-    assert [Plan.of("auto", count, 384).kind for count in counts] == ["flat", "flat", "hnsw", "hnsw", "ivfpq"]
-    wiki = Plan.of("auto", 21_015_324, 768)
+    assert [IndexPlan.of("auto", count, 384).kind for count in counts] == [
+        "flat",
+        "flat",
+        "hnsw",
+        "hnsw",
+        "ivfpq",
+    ]
+    wiki = IndexPlan.of("auto", 21_015_324, 768)
     assert (wiki.lists, wiki.code_bytes) == (16384, 64)
     assert wiki.search < 2e9 < wiki.build < 5e9
     with pytest.raises(SpecError, match="unknown kind of vector index 'lsh'; choose one of: flat, hnsw"):
-        Plan.of("lsh", 10, 10)
+        IndexPlan.of("lsh", 10, 10)
     with pytest.raises(SpecError, match="an ivfpq index needs 1,024 passages, found 10; take flat"):
-        Plan.of("ivfpq", 10, 10)
+        IndexPlan.of("ivfpq", 10, 10)
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])
@@ -136,12 +142,12 @@ def test_damaged_files_are_refused(folders: dict[str, Path], tmp_path: Path, kin
             with pytest.raises(DataError, match="the index is damaged"):
                 load(tmp_path, kind)
     with pytest.raises(DataError, match="do not belong together"):
-        Vectors.load(folders[kind], Plan(kind, COUNT + 1, DIMENSION))
+        Vectors.load(folders[kind], IndexPlan(kind, COUNT + 1, DIMENSION))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
-    plan = Plan.of("hnsw", 50, DIMENSION)
+    plan = IndexPlan.of("hnsw", 50, DIMENSION)
     new_vectors(tmp_path, plan)[:] = ROWS[:50]
     (tmp_path / INDEX).symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"the index cannot be written: .*No space left on device") as error:

@@ -24,7 +24,7 @@ from igpo_gym.errors import MissingExtraError
 from igpo_gym.search.web import PageReader, fetching
 from igpo_gym.search.web.addresses import PageError
 from igpo_gym.search.web.blocking import Blocklist
-from igpo_gym.search.web.fetching import AGENT, Page, PageLimits, fetch
+from igpo_gym.search.web.fetching import AGENT, FetchedPage, PageLimits, fetch
 from igpo_gym.search.web.reading import PIECE_CHARACTERS, clean, decoded, pieces, read
 from tests.search.web.site import Asked, Reply, Site, serving
 
@@ -403,7 +403,7 @@ def test_a_missing_robots_txt_allows_and_a_broken_one_does_not(rules: Reply, all
     ],
 )
 def test_texts_are_decoded_whatever_the_server_says(body: bytes, charset: str) -> None:
-    assert decoded(Page("u", "text/html", charset, body)).endswith("Zażółć gęślą jaźń")
+    assert decoded(FetchedPage("u", "text/html", charset, body)).endswith("Zażółć gęślą jaźń")
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_texts_are_decoded_whatever_the_server_says(body: bytes, charset: str) -
     ],
 )
 def test_a_charset_is_read_as_browsers_read_it(text: str, body: bytes, charset: str) -> None:
-    assert decoded(Page("u", "text/plain", charset, body)) == text
+    assert decoded(FetchedPage("u", "text/plain", charset, body)) == text
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_a_charset_is_read_as_browsers_read_it(text: str, body: bytes, charset: 
 )
 def test_a_charset_that_is_none_is_not_used(charset: str) -> None:
     assert (
-        decoded(Page("u", "text/plain", charset, "Danzig \\u0041 Böll ".encode("cp1252") + b"\x81"))
+        decoded(FetchedPage("u", "text/plain", charset, "Danzig \\u0041 Böll ".encode("cp1252") + b"\x81"))
         == "Danzig \\u0041 Böll \ufffd"
     )
 
@@ -438,7 +438,7 @@ def test_a_charset_that_is_none_is_not_used(charset: str) -> None:
 @given(st.binary(), st.text(max_size=12), st.sampled_from(["text/html", "text/plain"]))
 def test_any_bytes_are_read_or_refused(body: bytes, charset: str, kind: str) -> None:
     try:
-        title, text = read(Page("u", kind, charset, body))
+        title, text = read(FetchedPage("u", kind, charset, body))
     except PageError:
         return
     assert text

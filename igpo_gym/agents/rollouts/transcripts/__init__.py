@@ -7,10 +7,10 @@ registered are recognized by the content of a record, in the order below; one of
 from __future__ import annotations
 
 import igpo_gym.specs as specs
-from igpo_gym.agents.rollouts.transcripts.interface import About, Layout, Transcript
+from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript, TranscriptLayout
 from igpo_gym.agents.rollouts.transcripts.reading import KIND, OWN, layouts, read_transcripts
 
-__all__ = ["KIND", "About", "Layout", "Transcript", "layouts", "read_transcripts"]
+__all__ = ["KIND", "About", "Transcript", "TranscriptLayout", "layouts", "read_transcripts"]
 
 for _name, _module in OWN.items():
     specs.register(KIND, _name, f"{__name__}.{_module}:LAYOUT")

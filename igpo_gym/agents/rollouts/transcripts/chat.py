@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.fields import about
-from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
+from igpo_gym.agents.rollouts.transcripts.interface import Transcript, TranscriptLayout
 from igpo_gym.agents.rollouts.transcripts.messages import are_messages, chatml, dialogue, in_chatml
 from igpo_gym.data.rows import Row
 from igpo_gym.protocols.messages import ROLES
@@ -63,4 +63,4 @@ def read(row: Row) -> list[Transcript]:
     return [dialogue(_messages(row.fields[name]), told, prompt if are_messages(prompt) else ())]
 
 
-LAYOUT = Layout("chat", "a list of messages, each with a role, or their text in ChatML", fits, read)
+LAYOUT = TranscriptLayout("chat", "a list of messages, each with a role, or their text in ChatML", fits, read)

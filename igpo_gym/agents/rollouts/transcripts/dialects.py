@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect, beginning
+from igpo_gym.agents.rollouts.transcripts.marks import TextDialect, beginning
 from igpo_gym.agents.rollouts.transcripts.r1_searcher import R1_SEARCHER
 from igpo_gym.agents.rollouts.transcripts.research import RESEARCH
 from igpo_gym.agents.rollouts.transcripts.search_o1 import SEARCH_O1
@@ -13,7 +13,7 @@ DIALECTS = (R1_SEARCHER, SEARCH_O1, RESEARCH, TOOL_TEXT, SEARCH_R1)
 """In the order in which they are tried."""
 
 
-def first_reply(text: str) -> tuple[int, Dialect] | None:
+def first_reply(text: str) -> tuple[int, TextDialect] | None:
     """Where the environment's first reply begins in a text, and the dialect that it is in; None without one.
 
     What a reply quotes, such as the marks of other dialects, stands behind that place and decides nothing.
@@ -28,7 +28,7 @@ def first_reply(text: str) -> tuple[int, Dialect] | None:
     return min(found, key=lambda each: each[0], default=None)
 
 
-def dialect_of(text: str) -> Dialect | None:
+def dialect_of(text: str) -> TextDialect | None:
     """The dialect of a text: that of its first reply, or without one the first whose marks it has."""
     reply = first_reply(text)
     return reply[1] if reply else next((each for each in DIALECTS if each.tells.search(text)), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.fields import about, number
-from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
+from igpo_gym.agents.rollouts.transcripts.interface import Transcript, TranscriptLayout
 from igpo_gym.agents.rollouts.transcripts.messages import are_messages, dialogue
 from igpo_gym.data.rows import Row
 from igpo_gym.errors import DataError
@@ -81,4 +81,4 @@ def _number(value: Any) -> Any:
     return _GRADES.get(value) if isinstance(value, str) else number(value)
 
 
-LAYOUT = Layout("inspect", "a sample of a log, with input, target, messages and epoch", fits, read)
+LAYOUT = TranscriptLayout("inspect", "a sample of a log, with input, target, messages and epoch", fits, read)

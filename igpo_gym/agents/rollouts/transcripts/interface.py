@@ -83,7 +83,7 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TranscriptLayout:
     """A layout of transcripts, registered as a ``transcripts``.
 
     >>> from igpo_gym.agents.rollouts.transcripts.chat import LAYOUT

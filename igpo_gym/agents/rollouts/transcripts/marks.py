@@ -77,7 +77,7 @@ def beginning(reply: re.Match[str]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class TextDialect:
     """How the texts of a project tell who wrote what.
 
     >>> from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from igpo_gym.agents.rollouts.records import MALFORMED, from_record, settings_of, what_is_wrong
-from igpo_gym.agents.rollouts.transcripts.interface import Layout
+from igpo_gym.agents.rollouts.transcripts.interface import TranscriptLayout
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Episode
 
@@ -30,4 +30,4 @@ def read(row: Row) -> list[Episode]:
     return [episode]
 
 
-LAYOUT = Layout("igpo-gym", "a record with format, question and turns", fits, read)
+LAYOUT = TranscriptLayout("igpo-gym", "a record with format, question and turns", fits, read)

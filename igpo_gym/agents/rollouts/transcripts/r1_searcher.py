@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.actions import last_query
-from igpo_gym.agents.rollouts.transcripts.interface import Layout
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between, signs
+from igpo_gym.agents.rollouts.transcripts.interface import TranscriptLayout
+from igpo_gym.agents.rollouts.transcripts.marks import TextDialect, reply_between, signs
 from igpo_gym.episode import Action
 
 _OPEN, _CLOSE = "<|begin_of_query|>", "<|end_of_query|>"
@@ -30,7 +30,7 @@ def act(message: str, served: bool = False) -> Action:
     return last_query(message, _OPEN, _CLOSE, "no query and no <answer> is closed in the message")
 
 
-R1_SEARCHER = Dialect(
+R1_SEARCHER = TextDialect(
     name="r1-searcher",
     tells=re.compile(r"<\|(?:begin|end)_of_(?:query|documents)\|>"),
     reply=reply_between(
@@ -49,6 +49,6 @@ def fits(fields: Mapping[str, Any]) -> bool:
     return isinstance(fields.get("gen_text_store"), str) or R1_SEARCHER.fits(fields)
 
 
-LAYOUT = Layout(
+LAYOUT = TranscriptLayout(
     R1_SEARCHER.name, "a text with <|begin_of_query|> and <|begin_of_documents|>", fits, R1_SEARCHER.read
 )

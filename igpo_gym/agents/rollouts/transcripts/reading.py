@@ -12,7 +12,7 @@ from typing import Any
 import igpo_gym.specs as specs
 from igpo_gym.agents.rollouts.transcripts.golds import Golds
 from igpo_gym.agents.rollouts.transcripts.inspect_logs import samples
-from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
+from igpo_gym.agents.rollouts.transcripts.interface import Transcript, TranscriptLayout
 from igpo_gym.data import resolve_questions
 from igpo_gym.data.files import raised
 from igpo_gym.data.interface import QuestionSet
@@ -43,7 +43,7 @@ _HEAD = 256
 
 def read_transcripts(
     path: str | Path,
-    layout: str | Layout = "auto",
+    layout: str | TranscriptLayout = "auto",
     *,
     questions: str | QuestionSet | None = None,
     unread: Callable[[DataError], None] | None = None,
@@ -56,8 +56,8 @@ def read_transcripts(
     Args:
         path: JSON lines, a JSON array, parquet or a table, plain, ``.gz``, ``.zst``, ``.bz2`` or ``.xz``, or
             a log of Inspect.
-        layout: a registered name (docs/import.md), ``package.module:attribute``, a :class:`Layout`, or
-            ``auto``: the first one that fits, record by record.
+        layout: a registered name (docs/import.md), ``package.module:attribute``, a :class:`TranscriptLayout`,
+            or ``auto``: the first one that fits, record by record.
         questions: a set of questions, in which the gold answers are looked up, by id or by text; by default
             they are those of the record.
         unread: is told of each record that cannot be read, with its place and the reason. By default the
@@ -83,7 +83,7 @@ def read_transcripts(
 
 
 def _episodes(
-    path: Path, chosen: Layout | None, golds: Golds | None, unread: Callable[[DataError], None]
+    path: Path, chosen: TranscriptLayout | None, golds: Golds | None, unread: Callable[[DataError], None]
 ) -> Iterator[Episode]:
     attempts: Counter[str] = Counter()
     ids = _Ids()
@@ -136,7 +136,7 @@ class _Ids:
         return question if self._ids[key] == question.id else replace(question, id=self._ids[key])
 
 
-def layout_of(row: Row) -> Layout:
+def layout_of(row: Row) -> TranscriptLayout:
     """The layout of a record. Raises UnknownLayoutError."""
     known = layouts()
     for layout in known:
@@ -163,7 +163,7 @@ class UnknownLayoutError(ValueError):
         return ValueError(self.args[0])
 
 
-def layouts() -> tuple[Layout, ...]:
+def layouts() -> tuple[TranscriptLayout, ...]:
     """All registered layouts, in the order in which they are tried: those from outside come first.
 
     >>> [layout.name for layout in layouts()][-2:]
@@ -174,7 +174,7 @@ def layouts() -> tuple[Layout, ...]:
     return tuple(specs.resolve(KIND, name) for name in ordered)
 
 
-def _episode(found: Transcript | Episode, layout: Layout, row: Row, golds: Golds | None) -> Episode:
+def _episode(found: Transcript | Episode, layout: TranscriptLayout, row: Row, golds: Golds | None) -> Episode:
     if isinstance(found, Episode):
         return found
     place = f"{row.unit} {row.number}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from igpo_gym.agents.rollouts.transcripts.actions import last_query
-from igpo_gym.agents.rollouts.transcripts.interface import Layout
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between, tags
+from igpo_gym.agents.rollouts.transcripts.interface import TranscriptLayout
+from igpo_gym.agents.rollouts.transcripts.marks import TextDialect, reply_between, tags
 from igpo_gym.episode import Action
 
 _OPEN, _CLOSE = "<search>", "</search>"
@@ -25,11 +25,11 @@ def act(message: str, served: bool = False) -> Action:
     return last_query(message, _OPEN, _CLOSE, "no query and no answer is closed in the message")
 
 
-RESEARCH = Dialect(
+RESEARCH = TextDialect(
     name="research",
     tells=re.compile(r"</search>\s*<result>|</result>"),
     reply=reply_between(_CLOSE, tags("result"), "", ("<think>", _OPEN, "<answer>")),
     act=act,
     prompt=re.compile(r"\AA conversation between User and Assistant\..*?Assistant:", re.DOTALL),
 )
-LAYOUT = Layout(RESEARCH.name, "a text with <search> and <result>", RESEARCH.fits, RESEARCH.read)
+LAYOUT = TranscriptLayout(RESEARCH.name, "a text with <search> and <result>", RESEARCH.fits, RESEARCH.read)

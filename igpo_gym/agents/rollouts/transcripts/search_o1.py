@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from igpo_gym.agents.rollouts.transcripts.actions import last_query
-from igpo_gym.agents.rollouts.transcripts.interface import Layout
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between, signs
+from igpo_gym.agents.rollouts.transcripts.interface import TranscriptLayout
+from igpo_gym.agents.rollouts.transcripts.marks import TextDialect, reply_between, signs
 from igpo_gym.episode import Action
 
 _OPEN, _CLOSE = "<|begin_search_query|>", "<|end_search_query|>"
@@ -25,7 +25,7 @@ def act(message: str, served: bool = False) -> Action:
     return last_query(message, _OPEN, _CLOSE, "no query and no answer is closed in the message")
 
 
-SEARCH_O1 = Dialect(
+SEARCH_O1 = TextDialect(
     name="search-o1",
     tells=re.compile(r"<\|(?:begin|end)_search_(?:query|result)\|>"),
     reply=reply_between(
@@ -36,7 +36,7 @@ SEARCH_O1 = Dialect(
     ),
     act=act,
 )
-LAYOUT = Layout(
+LAYOUT = TranscriptLayout(
     SEARCH_O1.name,
     "a text with <|begin_search_query|> and <|begin_search_result|>",
     SEARCH_O1.fits,

@@ -19,8 +19,8 @@ from igpo_gym.agents.rollouts.transcripts.actions import (
     without_thoughts,
 )
 from igpo_gym.agents.rollouts.transcripts.blocks import blocks
-from igpo_gym.agents.rollouts.transcripts.interface import Layout
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect, reply_between, tags
+from igpo_gym.agents.rollouts.transcripts.interface import TranscriptLayout
+from igpo_gym.agents.rollouts.transcripts.marks import TextDialect, reply_between, tags
 from igpo_gym.episode import Action, Answer, Invalid, ToolCalls
 from igpo_gym.protocols.protocol import INVALID
 
@@ -59,7 +59,7 @@ def act(message: str, served: bool = False) -> Action:
     return Invalid("no <search> or <answer> block is closed in the message")
 
 
-SEARCH_R1 = Dialect(
+SEARCH_R1 = TextDialect(
     name="search-r1",
     tells=re.compile(r"</(?:search|open)>\s*<information>|</information>|</search>|</answer>"),
     reply=reply_between(
@@ -78,7 +78,7 @@ SEARCH_R1 = Dialect(
     strange=re.compile(rf"</search>\s*(?P<mark><(?!(?:{_OWN})>)\w+>)"),
     prompt=re.compile(r"\AAnswer the given question\..*?Question:[^\n]*\n", re.DOTALL),
 )
-LAYOUT = Layout(
+LAYOUT = TranscriptLayout(
     SEARCH_R1.name,
     "a text with <search> and <information>, <documents>, <evidence> or <observation>",
     SEARCH_R1.fits,

@@ -8,8 +8,8 @@ import re
 
 from igpo_gym.agents.rollouts.transcripts.actions import action
 from igpo_gym.agents.rollouts.transcripts.blocks import blocks
-from igpo_gym.agents.rollouts.transcripts.interface import Layout
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect
+from igpo_gym.agents.rollouts.transcripts.interface import TranscriptLayout
+from igpo_gym.agents.rollouts.transcripts.marks import TextDialect
 from igpo_gym.episode import Action
 from igpo_gym.protocols.protocol import INVALID
 
@@ -30,7 +30,7 @@ def act(message: str, served: bool = False) -> Action:
     return action(message)
 
 
-TOOL_TEXT = Dialect(
+TOOL_TEXT = TextDialect(
     name="tool-text",
     tells=re.compile(r"</tool_call>|<tool_response>"),
     reply=re.compile(
@@ -46,4 +46,6 @@ TOOL_TEXT = Dialect(
     act=act,
     bodies=responses,
 )
-LAYOUT = Layout(TOOL_TEXT.name, "a text with <tool_call> and <tool_response>", TOOL_TEXT.fits, TOOL_TEXT.read)
+LAYOUT = TranscriptLayout(
+    TOOL_TEXT.name, "a text with <tool_call> and <tool_response>", TOOL_TEXT.fits, TOOL_TEXT.read
+)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.fields import about, number, numbers, question_in
-from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
+from igpo_gym.agents.rollouts.transcripts.interface import Transcript, TranscriptLayout
 from igpo_gym.agents.rollouts.transcripts.messages import are_messages, dialogue
 from igpo_gym.data.rows import Row
 
@@ -100,4 +100,4 @@ def _rewards(rewards: Any) -> dict[str, float]:
     }
 
 
-LAYOUT = Layout("verifiers", "traces with nodes, or the messages prompt and completion", fits, read)
+LAYOUT = TranscriptLayout("verifiers", "traces with nodes, or the messages prompt and completion", fits, read)

@@ -15,8 +15,8 @@ from typing import Any
 
 from igpo_gym.agents.rollouts.transcripts.dialects import dialect_of
 from igpo_gym.agents.rollouts.transcripts.fields import about
-from igpo_gym.agents.rollouts.transcripts.interface import Layout, Transcript
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect
+from igpo_gym.agents.rollouts.transcripts.interface import Transcript, TranscriptLayout
+from igpo_gym.agents.rollouts.transcripts.marks import TextDialect
 from igpo_gym.agents.rollouts.transcripts.messages import (
     CONTROL,
     are_messages,
@@ -32,7 +32,7 @@ _FOLLOWED = ("output", "response", "responses", "completion", "generated_text", 
 _PAIRS = tuple(product(("input", "prompt"), _FOLLOWED))
 """The fields that hold a prompt, as a text or as messages, and the text that followed it."""
 
-_NO_MARKS = Dialect(
+_NO_MARKS = TextDialect(
     name="plain",
     tells=re.compile(""),
     reply=re.compile(r"(?!)"),
@@ -90,4 +90,4 @@ def _messages(given: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text} for role, text in zip(rest[::2], rest[1::2], strict=True)]
 
 
-LAYOUT = Layout("verl", "a prompt and the text that followed it, as input and output", fits, read)
+LAYOUT = TranscriptLayout("verl", "a prompt and the text that followed it, as input and output", fits, read)

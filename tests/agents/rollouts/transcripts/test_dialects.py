@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from igpo_gym.agents.rollouts.transcripts import read_transcripts
 from igpo_gym.agents.rollouts.transcripts.dialects import DIALECTS, dialect_of
 from igpo_gym.agents.rollouts.transcripts.interface import About
-from igpo_gym.agents.rollouts.transcripts.marks import Dialect
+from igpo_gym.agents.rollouts.transcripts.marks import TextDialect
 from igpo_gym.agents.rollouts.transcripts.r1_searcher import R1_SEARCHER
 from igpo_gym.agents.rollouts.transcripts.research import RESEARCH
 from igpo_gym.agents.rollouts.transcripts.search_o1 import SEARCH_O1
@@ -31,7 +31,7 @@ HINT = (
 )
 """What Search-R1's environment writes after a message without an action."""
 
-CASES: dict[str, tuple[Dialect, list[tuple[str, str]]]] = {
+CASES: dict[str, tuple[TextDialect, list[tuple[str, str]]]] = {
     "search-r1": (
         SEARCH_R1,
         [
@@ -189,7 +189,7 @@ def test_a_block_behind_a_search_in_marks_that_are_not_known_is_refused() -> Non
         (TOOL_TEXT, "<tool_call>{}</tool_call>\n<tool_response>b<think>c</think>"),
     ],
 )
-def test_where_nobody_can_tell_who_wrote_on_it_is_said(dialect: Dialect, text: str) -> None:
+def test_where_nobody_can_tell_who_wrote_on_it_is_said(dialect: TextDialect, text: str) -> None:
     with pytest.raises(ValueError, match="never closed"):
         dialect.turns(text)
 
@@ -238,7 +238,7 @@ MARKS = st.sampled_from(
 
 
 @given(st.lists(MARKS | st.text(max_size=5), max_size=14).map("".join), st.sampled_from(DIALECTS))
-def test_no_text_is_lost_or_changed(text: str, dialect: Dialect) -> None:
+def test_no_text_is_lost_or_changed(text: str, dialect: TextDialect) -> None:
     try:
         turns = dialect.turns(text)
     except ValueError:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from igpo_gym.agents.rollouts.records import from_record, to_record
-from igpo_gym.agents.rollouts.transcripts import About, Layout, Transcript, read_transcripts
+from igpo_gym.agents.rollouts.transcripts import About, Transcript, TranscriptLayout, read_transcripts
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Answer, EndReason, Episode, Question, Segment, ToolCalls, Turn
@@ -205,7 +205,11 @@ def test_a_layout_from_outside_comes_before_the_packages(tmp_path: Path) -> None
         told = About(row.text("ask"), row.answers("gold"))
         return [Transcript(told, "chat", (Segment("environment", "user", told.question),), (turn,))]
 
-    register("transcripts", "mine", Layout("mine", "ask and reply", lambda fields: "reply" in fields, read))
+    register(
+        "transcripts",
+        "mine",
+        TranscriptLayout("mine", "ask and reply", lambda fields: "reply" in fields, read),
+    )
     try:
         path = tmp_path / "a.jsonl"
         path.write_text(lines({**chat(), "ask": "Where?", "reply": "Danzig", "gold": "Danzig"}))
