@@ -98,7 +98,7 @@ def wheel(place: Place) -> Iterator[Step]:
     for arguments in (
         "--version",
         "doctor",
-        "rollout --agent expert --episodes 5 --out e.jsonl",
+        "rollout --agent expert --limit 5 --out e.jsonl",
         "show e.jsonl",
     ):
         yield Step((command, *arguments.split()), elsewhere)

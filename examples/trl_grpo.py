@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano", help="nano, a name on the Hugging Face hub, or a folder")
     parser.add_argument("--questions", default="world#documents=60,questions=20")
     parser.add_argument("--scorer", default="policy", help="policy: the model in training; or another model")
-    parser.add_argument("--estimator", default=DEFAULT, help="its name, with parameters: a2tgpo(alpha=1.0)")
+    parser.add_argument("--advantages", default=DEFAULT, help="its name, with parameters: a2tgpo(alpha=1.0)")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--group", type=int, default=4, help="rollouts of a question")
     parser.add_argument("--batch", type=int, default=8, help="rollouts of a step")
@@ -69,7 +69,7 @@ def main() -> None:
         rollout_func=Rollouts(scorer=options.scorer, records=options.records, **episodes),
         reward_funcs=episode_reward,
         peft_config=_adapters(options.lora),
-        estimator=options.estimator,
+        advantages=options.advantages,
     )
     trainer.train()
     for line in trainer.state.log_history:

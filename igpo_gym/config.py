@@ -100,7 +100,9 @@ class EnvConfig:
         "The frozen model that some rewards need, given as scorer is; by default a packaged scorer.",
     ] = None
     policy: Annotated[
-        SpecOrObject, Names("policy"), "For rewards that need one: the policy whose completions are sampled."
+        SpecOrObject,
+        Names("policy"),
+        "The policy that completes episodes, for rewards that need one (monte-carlo); given as an agent is.",
     ] = None
     judge: Annotated[
         SpecOrObject,

@@ -121,7 +121,7 @@ def evaluate(
     sets = [part for spec in specs for part in ("--questions", spec)]
     places = [part for spec in search for part in ("--search", spec)]
     tables = [part for end in ("md", "csv", "json") for part in ("--table", f"{out / way}.{end}")]
-    to = ("--out", f"{out / way}.jsonl", "--agent", agent, "--episodes", str(count))
+    to = ("--out", f"{out / way}.jsonl", "--agent", agent, "--limit", str(count))
     subprocess.run([*COMMAND, *to, *sets, *places, *tables, *OPTIONS], check=True)
 
 

@@ -26,9 +26,9 @@ EPISODE = f"1.{ASKED}.1"
 def record(folder: Path) -> dict[str, Path]:
     """Write the recordings and make pages: a run under two rewards, two runs, attempts that branch."""
     commands = [
-        "rollout --agent nano --group-size 4 --episodes 12 --max-turns 5 --out warm.jsonl",
-        "rollout --agent nano --group-size 4 --episodes 12 --max-turns 5 --temperature 1.6 --out hot.jsonl",
-        "rollout --agent nano --group-size 2 --episodes 2 --max-turns 5 --branch belief:2 --out tree.jsonl",
+        "rollout --agent nano --group-size 4 --limit 12 --max-turns 5 --out warm.jsonl",
+        "rollout --agent nano --group-size 4 --limit 12 --max-turns 5 --temperature 1.6 --out hot.jsonl",
+        "rollout --agent nano --group-size 2 --limit 2 --max-turns 5 --branch belief:2 --out tree.jsonl",
         "relabel warm.jsonl --reward tips --out tips.jsonl",
         "view warm.jsonl tips.jsonl --out rewards.html",
         "view warm.jsonl hot.jsonl --out runs.html",

@@ -140,17 +140,17 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
 def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
     run("index", "build", "corpus.jsonl", "index")
     command = ("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl")
-    output = run(*command, "--episodes", "3")
+    output = run(*command, "--limit", "3")
     assert "exact match" in output
     assert "s a step" in output
     assert output.endswith("igpo-gym view out.jsonl\n")
     first = (files / "out.jsonl").read_bytes()
-    run(*command, "--episodes", "6")
+    run(*command, "--limit", "6")
     content = (files / "out.jsonl").read_bytes()
     assert content.startswith(first)
     ids = [episode.question.id for episode in read_rollouts(files / "out.jsonl")]
     assert sorted(ids) == sorted(q.id for q in QUESTIONS)
-    run(*command, "--episodes", "6")
+    run(*command, "--limit", "6")
     assert (files / "out.jsonl").read_bytes() == content
     assert "other settings (top_k)" in run(*command, "--top-k", "1", code=2)
     questions = files / "questions.jsonl"
@@ -160,7 +160,7 @@ def test_a_rollout_is_recorded_and_resumed(files: Path) -> None:
 
 def test_groups_are_recorded_and_resumed(files: Path) -> None:
     run("index", "build", "corpus.jsonl", "index")
-    command = ("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl", "--episodes", "2")
+    command = ("rollout", *CHEAP, "--agent", "scripted", "--out", "out.jsonl", "--limit", "2")
     run(*command)
     run(*command, "--group-size", "3")
     attempts = [(e.question.id, e.attempt) for e in read_rollouts(files / "out.jsonl")]
@@ -176,14 +176,14 @@ def test_a_language_model_plays_is_evaluated_and_resumed(files: Path) -> None:
     model = ("--agent", "model", "--max-tokens", "5", "--max-turns", "2")
     assert "turns exhausted" in run("play", *CHEAP, *model)
     command = ("eval", *SETTINGS, *model, "--out", "eval.jsonl")
-    output = run(*command, "--episodes", "3")
+    output = run(*command, "--limit", "3")
     assert all(name in output for name in ("em", "f1", "tokens", "invalid messages", "searches"))
     assert "3 questions, 3 episodes" in output
     first = (files / "eval.jsonl").read_bytes()
     assert "4 questions, 8 episodes" in run(*command, "--attempts", "2")
     assert (files / "eval.jsonl").read_bytes().startswith(first)
     # Fewer are asked for than there are: the others are not counted.
-    assert "2 questions, 2 episodes" in run(*command, "--episodes", "2")
+    assert "2 questions, 2 episodes" in run(*command, "--limit", "2")
     said = [segment for e in read_rollouts(files / "eval.jsonl") for segment in e.segments if segment.ids]
     assert len(said) == 16
     assert all(segment.log_probs and len(segment.ids or ()) == 5 for segment in said)
@@ -204,7 +204,7 @@ def test_a_rollout_is_not_resumed_with_other_models_an_other_index_or_other_evid
         make_tokenizer().save_pretrained(files / name)
     run("index", "build", "corpus.jsonl", "index")
     models = ("--scorer", "scorer", "--reference", "reference", "--reward", "igpo + tips")
-    command = ("rollout", *SETTINGS, *models, "--agent", "scripted", "--episodes", "1", "--out", "out.jsonl")
+    command = ("rollout", *SETTINGS, *models, "--agent", "scripted", "--limit", "1", "--out", "out.jsonl")
     run(*command)
     run(*command)
     questions = [json.loads(line) for line in (files / "questions.jsonl").read_text().splitlines()]
@@ -266,7 +266,7 @@ def test_a_world_is_written_indexed_and_played(files: Path) -> None:
     run("world", "--out", "world", "--documents", "60", "--questions", "20", "--hops", "2", "--split", "test")
     run("index", "build", "world/corpus.jsonl", "index")
     questions = ("--questions", "jsonl:world/questions.jsonl", "--search", "bm25:index")
-    run("rollout", *CHEAP, *questions, "--agent", "scripted", "--episodes", "20", "--out", "out.jsonl")
+    run("rollout", *CHEAP, *questions, "--agent", "scripted", "--limit", "20", "--out", "out.jsonl")
     episodes = list(read_rollouts(files / "out.jsonl"))
     assert [episode.question.hops for episode in episodes] == [2] * 20
     assert all(episode.turns[0].passages for episode in episodes)
@@ -322,7 +322,7 @@ def test_a_hard_world_is_written_and_played(files: Path) -> None:
         "expert",
         "--max-turns",
         "12",
-        "--episodes",
+        "--limit",
         "12",
         "--out",
         "out.jsonl",
@@ -460,7 +460,7 @@ def test_a_file_that_names_no_data_set_needs_one_to_draw_documents(files: Path) 
 def test_a_killed_rollout_loses_nothing_that_was_written(files: Path) -> None:
     command = [sys.executable, "-c", "from igpo_gym.cli import app; app()", "rollout"]
     command += ["--questions", "world:test#questions=2000", "--scorer", "none", "--reward", "outcome-f1"]
-    command += ["--agent", "noisy", "--episodes", "2000", "--out", "out.jsonl", "--batch-size", "4"]
+    command += ["--agent", "noisy", "--limit", "2000", "--out", "out.jsonl", "--batch-size", "4"]
     out = files / "out.jsonl"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while not (out.exists() and out.stat().st_size):
@@ -525,7 +525,7 @@ def test_ones_own_policy_and_term_work_from_a_command(files: Path) -> None:
     (files / "own" / "__init__.py").touch()
     (files / "own" / "parts.py").write_text(OWN)
     script = "from igpo_gym.cli import app; app()"
-    command = [sys.executable, "-c", script, "rollout", *WORLD, "--scorer", "none", "--episodes", "1"]
+    command = [sys.executable, "-c", script, "rollout", *WORLD, "--scorer", "none", "--limit", "1"]
     command += ["--agent", "own.parts:Answers#text=no", "--reward", "f1 + own.parts:long(scale=2)"]
     environment = os.environ | {"PYTHONPATH": str(Path(igpo_gym.__file__).parents[1]), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(

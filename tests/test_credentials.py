@@ -193,7 +193,7 @@ def test_what_a_recording_tells_is_neither_printed_nor_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    play = ("--agent", "expert", "--episodes", "2", "--scorer", "none", "--reward", "f1")
+    play = ("--agent", "expert", "--limit", "2", "--scorer", "none", "--reward", "f1")
     assert runner.invoke(app, ["rollout", *play, "--out", "own.jsonl"]).exit_code == 0
     told = Path("own.jsonl").read_text()
     url = with_password("http://host:8000")

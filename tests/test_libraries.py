@@ -107,7 +107,7 @@ def test_a_command_that_dies_of_an_old_library_says_so_in_one_line(
     tmp_path: Path, name: str, module: str, code: str
 ) -> None:
     publish(tmp_path, name, "0.0.5", module, code)
-    arguments = ["rollout", "--agent", "nano", "--scorer", "nano", "--episodes", "1", "--out", "r.jsonl"]
+    arguments = ["rollout", "--agent", "nano", "--scorer", "nano", "--limit", "1", "--out", "r.jsonl"]
     done = told(tmp_path, "-c", "from igpo_gym.cli import app; app()", *arguments)
     assert done.returncode == 2
     assert f"{name}>=0.1, and 0.0.5 is installed: pip install '{name}>=0.1'" in done.stderr

@@ -24,7 +24,7 @@ export TENSORBOARD_DIR="${TENSORBOARD_DIR:-$PWD/logs/$NAME}"
 
 # Questions to train on and to validate on; DATA/tests may hold other sets to validate on.
 questions=$(sed -n 's/^    questions: *//p' "$LOOP" | tr -d '"')
-[ -e "$DATA/manifest.json" ] || igpo-gym data prepare "$questions" --to verl --validation "$VALIDATION" --out "$DATA"
+[ -e "$DATA/manifest.json" ] || igpo-gym data prepare "$questions" --format verl --validation-size "$VALIDATION" --out "$DATA"
 validation=$(printf '%s,' "$DATA/validation.parquet" $(compgen -G "$DATA/tests/*/train.parquet" || true))
 
 if [ "${1:-}" = --check ]; then

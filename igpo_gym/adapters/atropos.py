@@ -55,7 +55,7 @@ class SearchQAConfig(_Arguments):
     Atropos writes its configuration into logs: a URL with a password is refused.
     """
 
-    estimator: str = Field(DEFAULT, description="What compares the turns of a group.")
+    advantages: str = Field(DEFAULT, description="What compares the turns of a group.")
     gamma: float = Field(1.0, description="The discount for each turn.")
     max_message_tokens: int = Field(512, description="How long a message may be.")
     temperature: float = Field(1.0, description="Of the policy in training; tests are played at 0.")
@@ -86,7 +86,7 @@ class SearchQA(BaseEnv):
         """Load questions, index, scorer and framing."""
         config = self.config
         self.sessions = await asyncio.to_thread(Sessions, **self._settings)
-        check_reward(resolve_estimator(config.estimator), self.sessions.engine.reward, config.gamma)
+        check_reward(resolve_estimator(config.advantages), self.sessions.engine.reward, config.gamma)
         self.framing = Framing(self.tokenizer)
         self._tests: Sessions | None = None
         self._ahead: list[Question] = []
@@ -113,7 +113,7 @@ class SearchQA(BaseEnv):
         reward, room = self.sessions.engine.reward, self._room
         splits = [split(episode, reward) for episode in episodes]
         seed = random.getrandbits(32), 0  # as the order of questions, another one each time
-        values = turn_advantages(splits, [0] * len(splits), self.config.estimator, self.config.gamma, seed)
+        values = turn_advantages(splits, [0] * len(splits), self.config.advantages, self.config.gamma, seed)
         rows = [token_rows(episode, self.framing) for episode in episodes]
         return ScoredDataGroup(
             tokens=[row.ids[:room].tolist() for row in rows],

@@ -28,12 +28,12 @@ def credit(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="Who plays on, for the true value of turns: a model, a server, or [b]none[/b] to leave that "
-            "out. By default nano plays where it is the scorer."
+            help="The policy that completes episodes, for the true value of turns, given as [b]--agent[/b] "
+            "of rollout; [b]none[/b] leaves that out. By default nano where it is the scorer."
         ),
     ] = None,
-    count: Annotated[
-        int | None, typer.Option(min=2, help="How many questions; 60, or 8 with --quick.")
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="How many questions are played; 60, or 8 with --quick.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A small run: a minute or two instead of many.")
@@ -53,7 +53,7 @@ def credit(
 
       igpo-gym bench credit --reward igpo --reward "igpo + 0.1*evidence-recall" --out mine
 
-      igpo-gym bench credit --questions hotpotqa:dev.jsonl --scorer ./SmolLM2 --count 50 --out hotpotqa
+      igpo-gym bench credit --questions hotpotqa:dev.jsonl --scorer ./SmolLM2 --limit 50 --out hotpotqa
     """
     from dataclasses import replace
 
@@ -72,7 +72,7 @@ def credit(
     check_writable(out, folder=True)
     size = replace(QUICK if quick else FULL, group_size=config.group_size)
     chosen = "nano" if policy is None and config.scorer == "nano" else policy
-    size = size if count is None else replace(size, count=count)
+    size = size if limit is None else replace(size, count=limit)
     maker = None if chosen in (None, "none") else policy_maker(chosen, config)
     if estimate:
         setup = prepared(config, reward, size, maker, seed)

@@ -34,10 +34,13 @@ def check_scorer(
     ] = None,
     protocol: Annotated[str, typer.Option(help="How agent and environment write.")] = "tags",
     limit: Annotated[
-        int, typer.Option(min=1, help="How many questions are asked; below 50 there is no verdict.")
+        int,
+        typer.Option(
+            min=1, help="How many questions are asked about, at most all; below 50 there is no verdict."
+        ),
     ] = 100,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="A file for all figures, and the beliefs of each question.")
+    out: Annotated[
+        Path | None, typer.Option(help="A JSON file for all figures, and the beliefs of each question.")
     ] = None,
 ) -> None:
     """Find out whether a scorer is a fit judge of your questions, before you train with its beliefs.
@@ -49,7 +52,7 @@ def check_scorer(
 
       igpo-gym check scorer nano --questions world:test
 
-      igpo-gym check scorer smollm2 --questions hotpotqa:dev.jsonl --limit 60 --json fit.json
+      igpo-gym check scorer smollm2 --questions hotpotqa:dev.jsonl --limit 60 --out fit.json
 
       igpo-gym check scorer http://127.0.0.1:8000 --questions mine.jsonl --search ./index
 
@@ -63,13 +66,13 @@ def check_scorer(
         from igpo_gym.specs import named_paths
         from igpo_gym.storage import check_writable, written_file
 
-        if json is not None:
+        if out is not None:
             read = (path for spec in (model, questions, search) for path in named_paths(spec))
-            check_writable(json, *read)
+            check_writable(out, *read)
         found = run_fit(model, questions, search, protocol, limit, _progress)
         _tell(found, model, questions)  # first, so that a disk that is full by now takes no verdict away
-        if json is not None:
-            with written_file(json) as new:
+        if out is not None:
+            with written_file(out) as new:
                 new.write(json_text(found.report()))
     raise typer.Exit(int(found.verdict == "not fit"))
 

@@ -26,8 +26,8 @@ def compare(
     metric: Annotated[
         str, typer.Option(help="What is compared: a score of the answer, or another measure of the table.")
     ] = "em",
-    count: Annotated[
-        int, typer.Option(min=0, help="How many of the questions that differ most are listed.")
+    examples: Annotated[
+        int, typer.Option(min=0, help="How many of the questions that differ most to print.")
     ] = 10,
     table: Annotated[
         list[Path] | None,
@@ -44,7 +44,7 @@ def compare(
 
       igpo-gym compare before.jsonl after.jsonl
 
-      igpo-gym compare bm25.jsonl dense.jsonl --metric f1 --count 30 --table compared.json
+      igpo-gym compare bm25.jsonl dense.jsonl --metric f1 --examples 30 --table compared.json
     """
     from igpo_gym.benchmark.evaluation import paired
     from igpo_gym.benchmark.evaluation.measures import measure_named
@@ -63,7 +63,7 @@ def compare(
         compared = paired.compare(ours, theirs, measure)
         shown = paired.verdict_table(compared)
         for file in table or ():
-            text = in_format(file, shown, paired.verdict_rows(compared), paired.as_json(compared, count))
+            text = in_format(file, shown, paired.verdict_rows(compared), paired.as_json(compared, examples))
             with written_file(file) as written:
                 written.write(text)
     console.print(f"first:  {first}\nsecond: {second}", markup=False, highlight=False)
@@ -77,7 +77,7 @@ def compare(
         console.print(_settings(compared))
     else:
         console.print("the settings are the same")
-    if count and (pairs := compared.largest(count)):
+    if examples and (pairs := compared.largest(examples)):
         listed = Table(
             "question",
             "first",

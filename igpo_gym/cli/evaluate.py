@@ -17,6 +17,7 @@ from igpo_gym.cli.common import (
     BudgetText,
     ClearText,
     EstimateOnly,
+    Limit,
     MaxTokens,
     Seed,
     Temperature,
@@ -58,7 +59,7 @@ class Evaluation:
     sets: Mapping[str, EnvConfig]
     """The environment of each set of questions, by its spec as records tell it."""
     sampling: Sampling
-    episodes: int
+    limit: int
     """How many questions of each set."""
     attempts: int
     batch_size: int
@@ -101,7 +102,7 @@ def evaluate(
         ),
     ] = None,
     agent: Agent = "nano",
-    episodes: Annotated[int, typer.Option(min=1, help="How many questions of each set, at most all.")] = 200,
+    limit: Limit = 200,
     attempts: Annotated[
         int, typer.Option(min=1, help="Episodes per question, averaged; more than 1 want a temperature.")
     ] = 1,
@@ -141,7 +142,7 @@ def evaluate(
       igpo-gym eval --out nano.jsonl --table nano.md
 
       igpo-gym eval --agent ./checkpoint --questions hotpotqa:dev.jsonl --questions jsonl:mine.jsonl
-      --search none --search bm25:wiki-index --episodes 500 --out dev.jsonl
+      --search none --search bm25:wiki-index --limit 500 --out dev.jsonl
 
       igpo-gym eval --agent closed-book:http://host:8000/v1 --questions jsonl:mine.jsonl --out closed.jsonl
 
@@ -172,7 +173,7 @@ def evaluate(
     configs = [replace(config, questions=spec, search=place) for spec, place in _sets(questions, search)]
     sets = {shown(each)["questions"]: played_by(agent, each) for each in configs}
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens, seed=seed)
-    plan = Evaluation(agent, sets, sampling, episodes, attempts, batch_size, out)
+    plan = Evaluation(agent, sets, sampling, limit, attempts, batch_size, out)
     _check_questions(plan, () if clear_text else listed(metrics))
     if estimate:
         _estimate(plan)
@@ -243,7 +244,7 @@ def _settings(config: EnvConfig, plan: Evaluation, metrics: str) -> dict[str, An
         "questions": list(plan.sets),
         "search": [shown(each)["search"] or "none" for each in plan.sets.values()],
         "agent": without_credentials(plan.agent),
-        "episodes": plan.episodes,
+        "limit": plan.limit,
         "attempts": plan.attempts,
         "metrics": metrics,
         "batch_size": plan.batch_size,
@@ -259,7 +260,7 @@ def _estimate(plan: Evaluation) -> None:
     for name, config in plan.sets.items():
         question_set, engine = assemble(config)
         policy = make_policy(plan.agent, question_set, engine, plan.sampling)
-        chosen = question_set.questions[: plan.episodes]
+        chosen = question_set.questions[: plan.limit]
         recording = Recording.of(config, question_set, plan.agent, plan.sampling)
         others = plan.sets.keys() - {name}
         work = episodes_left(
@@ -294,7 +295,7 @@ def _play(
         agent_fingerprint = prints.pop("agent_fingerprint")
         facts[name] = set_facts(question_set, engine, prints)
         decided = decided_by(engine, policy, agent_fingerprint, asked, facts)
-        chosen = question_set.questions[: plan.episodes]
+        chosen = question_set.questions[: plan.limit]
         record(
             engine,
             policy,

@@ -11,7 +11,7 @@ from igpo_gym.cli.common import console, explained, tell_doubled
 
 
 def export(
-    records: Annotated[
+    file: Annotated[
         Path,
         typer.Argument(help="Records, as rollout, import and [b]relabel --records[/b] write them."),
     ],
@@ -47,8 +47,9 @@ def export(
         str | None,
         typer.Option(help='Which turns are trained on: [b]"gain >= 0"[/b]. Others stay as context.'),
     ] = None,
-    estimator: Annotated[
-        str, typer.Option(help="What makes advantages of rewards, from all episodes of the file.")
+    advantages: Annotated[
+        str,
+        typer.Option(help="How turns are compared, as for [b]igpo-gym train[/b]: all episodes of the file."),
     ] = "igpo-separate",
 ) -> None:
     """Write recorded episodes as training data, with what each turn was worth.
@@ -68,7 +69,7 @@ def export(
 
     with explained():
         made = write(
-            records,
+            file,
             out,
             form,
             tokenizer=tokenizer,
@@ -76,9 +77,9 @@ def export(
             best=best,
             top=top,
             turns=turns,
-            estimator=estimator,
+            advantages=advantages,
         )
-        tell_doubled(records)
+        tell_doubled(file)
     console.print(
         f"{made.rows} {made.what}, of {made.episodes} chosen episodes: {out}", markup=False, soft_wrap=True
     )

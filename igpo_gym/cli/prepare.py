@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def prepare_files(
     questions: Annotated[str, typer.Argument(help="The questions, as for [b]data show[/b].")],
     out: Annotated[Path, typer.Option(help="A new folder for the files and manifest.json.")],
-    to: Annotated[
-        str, typer.Option(help="The trainer that reads them: jsonl, verl, search-r1 or trl.")
+    form: Annotated[
+        str, typer.Option("--format", help="The trainer that reads them: jsonl, verl, search-r1 or trl.")
     ] = "jsonl",
-    validation: Annotated[
+    validation_size: Annotated[
         float, typer.Option(min=0, help="What is held out: a share below 1, or a number of questions.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Another seed holds other questions out.")] = 0,
@@ -51,11 +51,11 @@ def prepare_files(
 
     Examples:
 
-      igpo-gym data prepare hotpotqa:hotpot_train_v1.1.json --to verl --validation 500 --out data
+      igpo-gym data prepare hotpotqa:hotpot_train_v1.1.json --format verl --validation-size 500 --out data
 
       igpo-gym data prepare nq:train.jsonl --against nq:dev.jsonl --against triviaqa:dev.json --out data
 
-      igpo-gym data prepare train.jsonl --rollouts groups.jsonl --validation 0.05 --to trl --out data
+      igpo-gym data prepare train.jsonl --rollouts groups.jsonl --validation-size 0.05 --format trl --out data
     """
     from igpo_gym.data import resolve_questions
     from igpo_gym.data.preparation import prepare
@@ -63,31 +63,31 @@ def prepare_files(
     from igpo_gym.protocols import CHAT
 
     with explained():
-        check(out, to)
+        check(out, form)
         read = resolve_questions(questions)
         tests = {spec: resolve_questions(spec) for spec in against or ()}
         prepared = prepare(
             read.questions,
             tests={spec: each.questions for spec, each in tests.items()},
             solved=None if rollouts is None else _solved(rollouts, read.questions, metric, solved_at),
-            validation=validation,
+            validation_size=validation_size,
             seed=seed,
         )
         manifest: dict[str, Any] = {
             "questions": _made_from(questions, read),
             "against": [_made_from(spec, each) for spec, each in tests.items()],
             "rollouts": None,
-            "validation": validation,
+            "validation_size": validation_size,
             "seed": seed,
         }
         if rollouts is not None:
             tell_doubled(rollouts)
             attempts = {"file": str(rollouts), "fingerprint": fingerprint(rollouts)}
             manifest["rollouts"] = {**attempts, "metric": metric, "solved_at": solved_at}
-        prompted, protocol = to in ("verl", "trl"), protocol or CHAT.name
+        prompted, protocol = form in ("verl", "trl"), protocol or CHAT.name
         manifest |= {"protocol": protocol, "tools": tools} if prompted else {}
         prompt = _prompts(read, protocol, tools) if prompted else lambda question: ()
-        written = write_files(out, prepared, to, prompt, manifest)
+        written = write_files(out, prepared, form, prompt, manifest)
     table = Table("questions", "where")
     for name, file in written["files"].items():
         table.add_row(f"{file['questions']:,}", escape(str(out / name)))

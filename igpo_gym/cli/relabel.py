@@ -68,7 +68,10 @@ def relabel(
     ] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="The agent that completes episodes for [b]monte-carlo[/b], given as for rollout."),
+        typer.Option(
+            help="The policy that completes episodes, for rewards that need one ([b]monte-carlo[/b]); given "
+            "as [b]--agent[/b] of rollout."
+        ),
     ] = None,
     judge: Annotated[
         str | None,

@@ -14,6 +14,7 @@ from igpo_gym.cli.common import (
     BudgetText,
     ClearText,
     EstimateOnly,
+    Limit,
     MaxTokens,
     Out,
     Seed,
@@ -42,7 +43,7 @@ def rollout(
     config: EnvConfig,
     out: Out,
     agent: Agent,
-    episodes: Annotated[int, typer.Option(min=1, help="How many questions, at most all.")] = 100,
+    limit: Limit = 100,
     batch_size: BatchSize = 16,
     temperature: Temperature = 1.0,
     top_p: TopP = 1.0,
@@ -66,11 +67,11 @@ def rollout(
 
     Examples:
 
-      igpo-gym rollout --agent expert --episodes 200 --out expert.jsonl
+      igpo-gym rollout --agent expert --limit 200 --out expert.jsonl
 
-      igpo-gym rollout --agent nano --group-size 8 --episodes 20 --out groups.jsonl
+      igpo-gym rollout --agent nano --group-size 8 --limit 20 --out groups.jsonl
 
-      igpo-gym rollout --agent nano --group-size 4 --branch belief:2 --episodes 20 --out trees.jsonl
+      igpo-gym rollout --agent nano --group-size 4 --branch belief:2 --limit 20 --out trees.jsonl
 
       igpo-gym rollout --agent http://host:8000/v1 --questions hotpotqa:dev.jsonl --out server.jsonl
     """
@@ -96,7 +97,7 @@ def rollout(
     recording = Recording.of(config, question_set, agent, sampling)
     if branch is not None:  # attempts are numbered by both
         recording.settings.update(branch=branch, group_size=config.group_size)
-    chosen = question_set.questions[:episodes]
+    chosen = question_set.questions[:limit]
     if estimate:
         work = episodes_left(engine, policy, chosen, out, recording, batch_size, config.group_size)
         tell_estimate([work])

@@ -24,7 +24,7 @@ def serve_search(
     ],
     host: Host = "127.0.0.1",
     port: Port = 8000,
-    topk: Annotated[int, typer.Option(min=1, max=1000, help="Passages for a query that does not say.")] = 3,
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="Passages for a query that does not say.")] = 3,
     mcp: Annotated[
         bool, typer.Option("--mcp", help="Serve MCP as well, at /mcp: search and open as tools of any agent.")
     ] = False,
@@ -57,11 +57,11 @@ def serve_search(
         if stdio:
             from igpo_gym.search.mcp_server import serve_pipes
 
-            serve_pipes(resolve("search", index, questions=_NoQuestions()), topk, Limits().max_topk)
+            serve_pipes(resolve("search", index, questions=_NoQuestions()), top_k, Limits().max_topk)
             return
         with bound(host, port) as sock:
             retriever = resolve("search", index, questions=_NoQuestions())
-            app = make_app(retriever, fingerprint(index), Limits(topk=topk), host if mcp else "")
+            app = make_app(retriever, fingerprint(index), Limits(topk=top_k), host if mcp else "")
             size = f"{len(retriever):,} passages" if isinstance(retriever, Sized) else repr(retriever)
             _log("igpo_gym.search.server")
             serve(app, sock, lambda: plainly(f"serving {size} at {_root(host, sock)}/retrieve"))

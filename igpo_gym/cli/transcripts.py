@@ -105,10 +105,12 @@ def show_episodes(
     id: Annotated[
         list[str] | None, typer.Option("--id", help="The id of a question; give it several times.")
     ] = None,
-    n: Annotated[
+    number: Annotated[
         int | None,
         typer.Option(
-            "--n", min=1, help="How many episodes to show, by default one; with [b]--id[/b] alone all of it."
+            "--episodes",
+            min=1,
+            help="How many episodes to show, by default one; with [b]--id[/b] alone all of it.",
         ),
     ] = None,
     worst: Annotated[bool, typer.Option("--worst", help="Those of the lowest value come first.")] = False,
@@ -131,7 +133,7 @@ def show_episodes(
 
     Examples:
 
-      igpo-gym show records.jsonl --worst --n 3
+      igpo-gym show records.jsonl --worst --episodes 3
 
       igpo-gym show records.jsonl --id q7
 
@@ -143,9 +145,9 @@ def show_episodes(
 
     with explained():
         if summary:
-            if id or n or worst or best or by:
+            if id or number or worst or best or by:
                 raise ValueError(
-                    "--summary is of all episodes: give it no --id, --n, --worst, --best or --by"
+                    "--summary is of all episodes: give it no --id, --episodes, --worst, --best or --by"
                 )
             metric = metric or "em"
             resolve_metric(metric)
@@ -164,14 +166,14 @@ def show_episodes(
         if worst or best or by:
             pick = heapq.nlargest if best else heapq.nsmallest
             name, value = _value(by, file)
-            chosen = pick(n or 1, episodes, key=lambda episode: _place(value(episode), best))
+            chosen = pick(number or 1, episodes, key=lambda episode: _place(value(episode), best))
             if chosen and value(chosen[0]) is None:
                 raise ValueError(f"{file} has no episode with a {name} to order by; take another --by")
         else:
-            chosen = list(itertools.islice(episodes, n if n or id else 1))
+            chosen = list(itertools.islice(episodes, number if number or id else 1))
         # With a number of episodes those of a question may not have had their turn.
         shown = {episode.question.id for episode in chosen}
-        missing = [] if chosen and n else [each for each in id or () if each not in shown]
+        missing = [] if chosen and number else [each for each in id or () if each not in shown]
         if missing or not chosen:
             raise ValueError(
                 f"{file} has no episode" + f" of the question {', '.join(missing)}" * bool(missing)

@@ -27,8 +27,8 @@ def view(
     out: Annotated[
         Path | None, typer.Option(help="The page to write; without it a page is written and opened.")
     ] = None,
-    estimator: Annotated[
-        str, typer.Option(help="The estimator of the advantages, as for [b]igpo-gym train[/b].")
+    advantages: Annotated[
+        str, typer.Option(help="How turns are compared, as for [b]igpo-gym train[/b].")
     ] = "igpo-separate",
     tokenizer: Annotated[
         str | None,
@@ -38,8 +38,8 @@ def view(
         ),
     ] = None,
     start: Annotated[int, typer.Option(min=0, help="How many episodes of each file are left out.")] = 0,
-    count: Annotated[
-        int | None, typer.Option(min=1, help="How many episodes of each file are shown, at most all.")
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="How many episodes of each file to show, at most all.")
     ] = None,
 ) -> None:
     """Look at episodes: what each turn was paid, token by token and side by side.
@@ -68,12 +68,12 @@ def view(
         if out is not None:
             check_writable(out, *files, *named_paths(tokenizer))
         with console.status("reading episodes"):
-            runs = read_runs(files, start, count)
+            runs = read_runs(files, start, episodes)
             for file in files:
-                tell_doubled(file, start, count)
+                tell_doubled(file, start, episodes)
             names = _token_names(runs, tokenizer)
         target = out or Path(tempfile.mkdtemp(prefix="igpo-gym-view-")) / f"{files[0].stem}.html"
-        number = write_page(target, runs, estimator, names)
+        number = write_page(target, runs, advantages, names)
     console.print(f"{number} episodes: {target}", markup=False, soft_wrap=True)
     if out is None and not webbrowser.open(target.resolve().as_uri()):
         console.print("no browser was found; open the page yourself", markup=False)

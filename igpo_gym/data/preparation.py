@@ -31,7 +31,7 @@ def prepare(
     *,
     tests: Mapping[str, Sequence[Question]] | None = None,
     solved: Mapping[str, Sequence[bool]] | None = None,
-    validation: float = 0,
+    validation_size: float = 0,
     seed: int = 0,
 ) -> Prepared:
     """Divide questions for training.
@@ -39,21 +39,21 @@ def prepare(
     Left out, for the first reason that holds: a question that was asked before; one that a set of
     ``tests`` (by name) asks, with the same text or in the same words (``wording.forms``); and with
     ``solved``, which says of each attempt at a question whether it was solved, one without attempts, one that
-    was never and one that was always solved. What is left for ``validation`` is decided by a hash of the seed
+    was never and one that was always solved. What is left for validation is decided by a hash of the seed
     and the text: a share below 1, with which a question stays on its side whatever else is in the file, or
     a number of questions, those of the lowest hash.
 
     Raises SpecError for protected questions, and where nothing is left to train on.
 
     >>> numbers = [Question(str(n), f"What is {n}?", (str(n),)) for n in range(10)]
-    >>> made = prepare(numbers, validation=3, seed=1)
+    >>> made = prepare(numbers, validation_size=3, seed=1)
     >>> [question.id for question in made.validation], len(made.train)
     (['0', '6', '8'], 7)
     """
     if any(question.protected for question in questions):
         raise SpecError("protected questions are for tests alone, and are written to no training file")
-    if validation < 0 or (validation > 1 and validation % 1):
-        raise SpecError(f"validation is a share or a number of questions, not {validation:g}")
+    if validation_size < 0 or (validation_size > 1 and validation_size % 1):
+        raise SpecError(f"what is held out is a share or a number of questions, not {validation_size:g}")
     why = _reasons(tests or {}, solved)
     kept: dict[str, Question] = {}
     asked = set[str]()
@@ -67,10 +67,10 @@ def prepare(
             asked |= known
             kept[wording(question.text)] = question
     ranks = {text: _rank(seed, question) for text, question in kept.items()}
-    if validation < 1:
-        held = {text for text, rank in ranks.items() if rank < validation * 2**64}
+    if validation_size < 1:
+        held = {text for text, rank in ranks.items() if rank < validation_size * 2**64}
     else:
-        held = set(sorted(ranks, key=lambda text: (ranks[text], text))[: int(validation)])
+        held = set(sorted(ranks, key=lambda text: (ranks[text], text))[: int(validation_size)])
     train = tuple(question for text, question in kept.items() if text not in held)
     if not train:
         told = "; ".join(f"{len(ids)} {reason}" for reason, ids in dropped.items()) or "none is dropped"

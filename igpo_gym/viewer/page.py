@@ -26,14 +26,14 @@ SCRIPTS = (*PARTS, "data.js", "lists.js", "episode.js", "tree.js", "sides.js", "
 def write_page(
     out: str | Path,
     runs: Sequence[ShownRun],
-    estimator: str | Estimator = DEFAULT,
+    advantages: str | Estimator = DEFAULT,
     token_names: TokenNames | None = None,
 ) -> int:
     """Write a page about some runs to a file; returns how many episodes it shows.
 
     Raises DataError for more than a page holds, with the number of episodes that fit.
     """
-    data = page_data(runs, estimator, token_names)
+    data = page_data(runs, advantages, token_names)
     page = render(data, ", ".join(run.name for run in runs))
     with written_file(Path(out)) as file:
         file.write(page)
@@ -85,7 +85,7 @@ def _check_size(title: str, details: Sequence[str]) -> None:
             raise DataError(
                 title,
                 f"{len(details)} episodes are more than one page holds ({LIMIT // 1_000_000} MB); the first "
-                f"{fit} fit: give --count {fit}, and --start {fit} for a page of the next",
+                f"{fit} fit: give --episodes {fit}, and --start {fit} for a page of the next",
             )
 
 

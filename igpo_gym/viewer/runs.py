@@ -145,8 +145,8 @@ def _check_size(file: Path) -> None:
     if (size := sum(sizes)) > LARGEST:
         raise DataError(
             file,
-            f"{len(sizes)} episodes of {size / 1e9:.1f} GB are more than one page shows: give --count (about "
-            f"{len(sizes) * LIMIT // size} fit), and --start for the next",
+            f"{len(sizes)} episodes of {size / 1e9:.1f} GB are more than one page shows: give --episodes "
+            f"(about {len(sizes) * LIMIT // size} fit), and --start for the next",
         )
 
 

@@ -220,9 +220,9 @@ def test_an_estimator_that_ignores_gains_is_refused() -> None:
         raise AssertionError("not reached")
 
     with pytest.raises(SpecError, match="grpo takes the outcome alone"):
-        used(ScriptedGenerate(), nothing, estimator="grpo", reward="igpo", scorer="nano")
+        used(ScriptedGenerate(), nothing, advantages="grpo", reward="igpo", scorer="nano")
     with pytest.raises(SpecError, match=r"write potential\(gamma=0\.9\)"):
-        used(ScriptedGenerate(), nothing, estimator="rebn", gamma=0.9, reward="potential", scorer="nano")
+        used(ScriptedGenerate(), nothing, advantages="rebn", gamma=0.9, reward="potential", scorer="nano")
 
 
 @pytest.mark.slow

@@ -122,14 +122,14 @@ def test_what_a_trainer_drops_leaves_no_thread_and_no_scorer(use: Callable[[Ment
 
 def test_an_estimator_that_does_not_exist_is_refused() -> None:
     with pytest.raises(SpecError, match="unknown advantage estimator 'igpo'; did you mean"):
-        TurnGRPOTrainer(estimator="igpo")
+        TurnGRPOTrainer(advantages="igpo")
     with pytest.raises(SpecError, match="gigpo compares states"):
-        TurnGRPOTrainer(estimator="gigpo")
+        TurnGRPOTrainer(advantages="gigpo")
     with pytest.raises(SpecError, match="grpo takes the outcome alone"):
-        TurnGRPOTrainer(estimator="grpo", rollout_func=Rollouts(**settings(CHAT)))
+        TurnGRPOTrainer(advantages="grpo", rollout_func=Rollouts(**settings(CHAT)))
     potential = Rollouts(**{**settings(CHAT), "reward": "potential"})
     with pytest.raises(SpecError, match=r"write potential\(gamma=0\.9\)"):
-        TurnGRPOTrainer(estimator="rebn", gamma=0.9, rollout_func=potential)
+        TurnGRPOTrainer(advantages="rebn", gamma=0.9, rollout_func=potential)
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_nano_is_trained_with_an_advantage_for_every_turn(tmp_path: Path, estima
         train_dataset=dataset(**WORLD),
         rollout_func=Rollouts(scorer="nano", **WORLD),
         reward_funcs=episode_reward,
-        estimator=estimator,
+        advantages=estimator,
     )
     trainer.train()
     assert any(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())

@@ -99,7 +99,7 @@ def trained(
     """A trainer after one step on the plans, with the environments of ``settings``."""
     only = [each for each in settings(NATIVE)["questions"].questions if each.id == QUESTION]
     given = settings(NATIVE, questions=only, **changes)
-    estimator = {"estimator": "igpo-separate"} if kind is Turnwise else {}
+    estimator = {"advantages": "igpo-separate"} if kind is Turnwise else {}
     trainer = kind(
         model=make_model("llama", max_position_embeddings=8192),
         processing_class=tokenizer(),

@@ -125,7 +125,7 @@ def tiny(folder: Path, estimator: str, **config: Any) -> TurnGRPOTrainer:
         train_dataset=dataset(**{**WORLD, "scorer": None}),
         rollout_func=Rollouts(**WORLD, scorer="nano"),
         reward_funcs=episode_reward,
-        estimator=estimator,
+        advantages=estimator,
     )
 
 
@@ -247,7 +247,7 @@ def test_every_recipe_has_its_place_in_trl(name: str) -> None:
     config = GRPOConfig(output_dir="unused", **{**found.config, "use_vllm": False}, use_cpu=True, bf16=False)
     assert (config.learning_rate, config.epsilon, config.beta) == (1e-6, 0.2, 0.001)
     assert found.episodes["scorer"] == "policy"
-    assert set(found.trainer) == {"estimator", "gamma"}
+    assert set(found.trainer) == {"advantages", "gamma"}
 
 
 def test_the_authors_settings_are_those_that_they_published() -> None:
@@ -260,9 +260,9 @@ def test_the_authors_settings_are_those_that_they_published() -> None:
     assert published("dr-venus", max_completion_length=20_000).step_rollouts == 16 * 8
     assert found.config["generation_kwargs"]["max_tokens"] == 2000
     assert (found.episodes["max_turns"], found.episodes["protocol"]) == (10, "igpo")
-    assert found.trainer == {"estimator": "igpo-separate", "gamma": 1.0}
+    assert found.trainer == {"advantages": "igpo-separate", "gamma": 1.0}
     paper = published("paper", max_completion_length=20_000, use_vllm=False)
     assert paper.config["generation_kwargs"] == {"max_new_tokens": 2000}
-    assert paper.trainer["estimator"] == "igpo-joint"
+    assert paper.trainer["advantages"] == "igpo-joint"
     with pytest.raises(SpecError, match="unknown recipe 'igpo'"):
         published("igpo", max_completion_length=20_000)

@@ -35,7 +35,7 @@ def workplace(tmp_path: Path) -> Path:
     target = "igpo_gym.adapters.verl.SearchAgentLoop"
     loop = {"name": "searchqa", "_target_": target, "recipe": "paper", "settings": settings}
     OmegaConf.save(OmegaConf.create([loop]), tmp_path / "world.yaml")
-    prepare = ["data", "prepare", WORLD, "--to", "verl", "--validation", "10"]
+    prepare = ["data", "prepare", WORLD, "--format", "verl", "--validation-size", "10"]
     made = CliRunner().invoke(app, [*prepare, "--out", str(tmp_path / "data")])
     assert made.exit_code == 0, made.output
     return tmp_path

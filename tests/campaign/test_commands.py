@@ -44,9 +44,9 @@ COMMANDS = {
     "verl": f"{EXPORT} out.parquet --format verl",
     "hf": f"{EXPORT} out --format hf",
     "minari": f"{EXPORT} out-v0 --format minari",
-    "data prepare": "data prepare questions/questions.jsonl --to verl --validation 5 --out out",
+    "data prepare": "data prepare questions/questions.jsonl --format verl --validation-size 5 --out out",
     "world": "world --documents 200 --questions 100 --out out",
-    "check scorer": f"check scorer nano --questions {QUESTIONS} --limit 2 --json out.json",
+    "check scorer": f"check scorer nano --questions {QUESTIONS} --limit 2 --out out.json",
 }
 NEEDS = {"verl": "pyarrow", "hf": "datasets", "minari": "minari", "data prepare": "pyarrow"}
 """The library without which a command writes nothing."""
@@ -118,7 +118,7 @@ UNFINISHED = ".part"
 def attacked(name: str, draw: Random, folder: Path, seconds: float, expected: Tree) -> int:
     """Kill a command, at times over an older result, until it ends; returns how often it was killed."""
     text, kills = COMMANDS[name], 0
-    place = folder / text.split()[-1 if "--json" in text else text.split().index("--out") + 1]
+    place = folder / text.split()[text.split().index("--out") + 1]
     before = tree(folder)
     if place.name.endswith(REPLACED) and draw.random() < 0.5:
         place.write_bytes(b"old")

@@ -29,7 +29,7 @@ def test_help_teaches() -> None:
         (("--reward", "ipgo"), "unknown reward 'ipgo'"),
         (("--questions", "jsonl:missing.jsonl"), "missing.jsonl"),
         (("--scorer", "none"), "needs a scorer"),
-        (("--count", "501"), "take 2 to 500 questions"),
+        (("--limit", "501"), "take 2 to 500 questions"),
     ],
 )
 def test_mistakes_are_explained(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -40,7 +40,7 @@ def test_mistakes_are_explained(tmp_path: Path, arguments: tuple[str, ...], mess
 
 @pytest.mark.slow
 def test_the_quick_size_from_end_to_end(tmp_path: Path) -> None:
-    output = run("--quick", "--count", "4", "--out", str(tmp_path))
+    output = run("--quick", "--limit", "4", "--out", str(tmp_path))
     assert "the whole report" in output
     assert {file.name for file in tmp_path.iterdir()} - {".lock"} == {
         "report.html",

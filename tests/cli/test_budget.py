@@ -121,7 +121,7 @@ CREDIT = (
 
 
 def test_a_credit_benchmark_comes_to_what_an_unbroken_one_comes_to(tmp_path: Path) -> None:
-    arguments = (*CREDIT, "--count", "3", "--reward", "redundancy")
+    arguments = (*CREDIT, "--limit", "3", "--reward", "redundancy")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     code, text = run(*arguments, "--out", str(whole))
     assert code == 0, text
@@ -135,7 +135,7 @@ def test_a_credit_benchmark_comes_to_what_an_unbroken_one_comes_to(tmp_path: Pat
 def test_a_credit_benchmark_that_fails_behind_its_prices_does_not_price_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = (*CREDIT, "--count", "2", "--out", str(tmp_path))
+    arguments = (*CREDIT, "--limit", "2", "--out", str(tmp_path))
     made: list[int] = []
     price, cost = Pricer.shapings, Pricer.cost
 

@@ -18,9 +18,7 @@ def run(*arguments: str, code: int = 0) -> str:
 
 
 def test_a_few_questions_have_figures_and_no_verdict(tmp_path: Path) -> None:
-    output = run(
-        "nano#device=cpu", "--questions", "world:test", "--limit", "6", "--json", str(tmp_path / "f")
-    )
+    output = run("nano#device=cpu", "--questions", "world:test", "--limit", "6", "--out", str(tmp_path / "f"))
     assert "no verdict: 6 questions are too few, give 50 or more" in output
     report = json.loads((tmp_path / "f").read_text())
     assert report["verdict"] == "no verdict"
@@ -46,7 +44,7 @@ def test_mistakes_are_told_in_a_line(arguments: tuple[str, ...], told: str) -> N
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
 def test_a_verdict_is_told_before_a_full_disk_is() -> None:
     output = run(
-        *["nano#device=cpu", "--questions", "world:test", "--limit", "2", "--json", "/dev/full"], code=2
+        *["nano#device=cpu", "--questions", "world:test", "--limit", "2", "--out", "/dev/full"], code=2
     )
     assert "no verdict: 2 questions are too few" in output
     assert output.endswith("error /dev/full: no space left on device\n")

@@ -85,7 +85,7 @@ def test_a_full_disk_behind_what_is_printed_is_told_in_one_line(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    play = ("--agent", "expert", "--episodes", "1", "--scorer", "none", "--reward", "f1")
+    play = ("--agent", "expert", "--limit", "1", "--scorer", "none", "--reward", "f1")
     for name in ("one", "two") if command[0] == "compare" else ():
         assert CliRunner().invoke(app, ["rollout", *play, "--out", f"{name}.jsonl"]).exit_code == 0
     program = [sys.executable, "-c", "from igpo_gym.cli import app; app()", *command]
@@ -130,9 +130,9 @@ def test_nothing_is_written_by_a_name_that_says_it_is_packed(
         ("relabel", "data.json", "--reward", "f1", "--questions", "jsonl:other.json", "--out", "other.json"),
         ("view", "other.json", "data.json", "--out", "data.json"),
         ("play", "--questions", "jsonl:other.json", "--out", "other.json"),
-        ("check", "scorer", "nano", "--questions", "jsonl:data.json", "--json", "data.json"),
-        ("check", "scorer", "nano", "--questions", "world:test + data.json", "--json", "data.json"),
-        ("check", "scorer", "./model", "--questions", "world:test", "--json", "model/config.json"),
+        ("check", "scorer", "nano", "--questions", "jsonl:data.json", "--out", "data.json"),
+        ("check", "scorer", "nano", "--questions", "world:test + data.json", "--out", "data.json"),
+        ("check", "scorer", "./model", "--questions", "world:test", "--out", "model/config.json"),
         ("eval", "--agent", "./model", "--out", "e.jsonl", "--table", "model/config.json"),
         ("eval", "--agent", "oracle:./model", "--out", "e.jsonl", "--table", "model/config.json"),
         ("eval", "--like", "e.card.json", "--out", "e.jsonl"),

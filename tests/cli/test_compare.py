@@ -69,7 +69,7 @@ def as_json(*arguments: str) -> dict[str, Any]:
 def test_who_is_better_by_how_much_and_where() -> None:
     write("a.jsonl", "++--------+", top_k=3, agent="one")
     write("b.jsonl", "+-+++++++-+", top_k=5, agent="two")
-    found = as_json("--count", "20")
+    found = as_json("--examples", "20")
     (row,) = found["sets"]
     assert (row["both"], row["only_first"], row["only_second"], row["neither"]) == (2, 1, 7, 1)
     assert (row["first"], row["second"]) == pytest.approx((3 / 11, 9 / 11))
@@ -133,7 +133,7 @@ def test_a_setting_that_differs_in_several_sets_is_told_of_each() -> None:
 def test_a_clear_difference_is_called_one() -> None:
     write("a.jsonl", "-" * 9 + "+")
     write("b.jsonl", "+" * 9 + "+")
-    output = run("a.jsonl", "b.jsonl", "--count", "2")
+    output = run("a.jsonl", "b.jsonl", "--examples", "2")
     assert "The second is better by 0.900 in em over 10 questions (p = 0.0039)." in output
     assert "the settings are the same" in output
     assert output.count("Where is") == 2

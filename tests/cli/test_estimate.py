@@ -108,7 +108,7 @@ def test_every_command_that_spends_tells_and_keeps_nothing(tmp_path: Path) -> No
     environment = ("--questions", WORLD, "--max-turns", "2")
     played, priced = tmp_path / "played.jsonl", tmp_path / "priced.jsonl"
     expert = ("--agent", "expert", *environment, "--scorer", "none", "--reward", "outcome-f1")
-    run("rollout", *expert, "--episodes", "20", "--out", str(played))
+    run("rollout", *expert, "--limit", "20", "--out", str(played))
     there = set(tmp_path.iterdir())
 
     text = run("rollout", *expert, "--out", str(played), "--estimate")
@@ -124,7 +124,7 @@ def test_every_command_that_spends_tells_and_keeps_nothing(tmp_path: Path) -> No
     variants = ("--variant", "outcome-f1/grpo", "--variant", "igpo", "--seeds", "2")
     text = run("bench", "train", "--out", str(tmp_path / "b"), *variants, *settings, "--estimate")
     assert "left: 12 updates, 16 validation episodes, 8 samples of them" in text
-    credit = ("--questions", WORLD, "--policy", "none", "--reward", "igpo", "--count", "3")
+    credit = ("--questions", WORLD, "--policy", "none", "--reward", "igpo", "--limit", "3")
     text = run("bench", "credit", "--out", str(tmp_path / "c"), *credit, "--estimate")
     assert "left: 3 questions (pricing)" in text
     assert set(tmp_path.iterdir()) == there
@@ -134,7 +134,7 @@ def test_every_command_that_spends_tells_and_keeps_nothing(tmp_path: Path) -> No
 def test_what_would_be_refused_has_no_estimate(tmp_path: Path) -> None:
     out = str(tmp_path / "played.jsonl")
     expert = ("--agent", "expert", "--questions", WORLD, "--scorer", "none", "--out", out)
-    run("rollout", *expert, "--reward", "outcome-f1", "--episodes", "3")
+    run("rollout", *expert, "--reward", "outcome-f1", "--limit", "3")
     before = Path(out).read_bytes()
     for command in ("rollout", "eval"):
         reward = ("--reward", "f1") if command == "rollout" else ("--max-turns", "3")
@@ -148,5 +148,5 @@ def test_what_would_be_refused_has_no_estimate(tmp_path: Path) -> None:
 def test_nothing_is_left_of_a_run_that_is_done(tmp_path: Path) -> None:
     out = str(tmp_path / "played.jsonl")
     expert = ("--agent", "expert", "--questions", WORLD, "--scorer", "none", "--reward", "outcome-f1")
-    run("rollout", *expert, "--episodes", "3", "--out", out)
-    assert "nothing is left to do" in run("rollout", *expert, "--episodes", "3", "--out", out, "--estimate")
+    run("rollout", *expert, "--limit", "3", "--out", out)
+    assert "nothing is left to do" in run("rollout", *expert, "--limit", "3", "--out", out, "--estimate")

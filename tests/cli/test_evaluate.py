@@ -148,7 +148,7 @@ def test_intervals_are_over_questions_and_those_of_scipy(place: Path) -> None:
 
 def test_below_five_questions_there_is_no_interval(place: Path) -> None:
     output = run(
-        "--agent", "noisy", "--questions", WORLD, "--episodes", "4", "--out", "a.jsonl", "--table", "t.json"
+        "--agent", "noisy", "--questions", WORLD, "--limit", "4", "--out", "a.jsonl", "--table", "t.json"
     )
     estimates = json.loads(Path("t.json").read_text())["sets"][0]["estimates"]
     assert {each["low"] for each in estimates.values()} == {None}
@@ -159,7 +159,7 @@ def test_below_five_questions_there_is_no_interval(place: Path) -> None:
 def test_it_goes_on_where_it_stopped_whatever_the_sets(place: Path) -> None:
     whole = ("--agent", "noisy", "--questions", f"{WORLD} + {OTHER}")
     run(*whole, "--out", "whole.jsonl", "--table", "whole.json")
-    run("--agent", "noisy", "--questions", OTHER, "--episodes", "2", "--out", "a.jsonl")
+    run("--agent", "noisy", "--questions", OTHER, "--limit", "2", "--out", "a.jsonl")
     first = Path("a.jsonl").read_bytes()
     run(*whole, "--out", "a.jsonl", "--table", "a.json")
     assert Path("a.jsonl").read_bytes().startswith(first)
@@ -185,7 +185,7 @@ def test_questions_that_the_agent_cannot_read_are_counted(place: Path) -> None:
 
 
 def test_an_episode_that_stands_there_twice_is_told(place: Path) -> None:
-    play = ("--agent", "expert", "--questions", WORLD, "--episodes", "3", "--out", "e.jsonl")
+    play = ("--agent", "expert", "--questions", WORLD, "--limit", "3", "--out", "e.jsonl")
     run(*play)
     first = Path("e.jsonl").read_text().splitlines(keepends=True)[0]
     with Path("e.jsonl").open("a") as file:
@@ -328,7 +328,7 @@ def test_closed_book_and_oracle_are_recorded_as_what_they_are(place: Path) -> No
 
 def test_a_card_runs_the_same_again(place: Path) -> None:
     options = ("--agent", "noisy", "--questions", WORLD, "--questions", OTHER, "--top-k", "2", "--seed", "4")
-    run(*options, "--metrics", "em_strict,f1_mlqa(language=de)", "--episodes", "7", "--out", "a.jsonl")
+    run(*options, "--metrics", "em_strict,f1_mlqa(language=de)", "--limit", "7", "--out", "a.jsonl")
     card = json.loads(Path("a.card.json").read_text())
     assert card["settings"]["questions"] == [WORLD, OTHER]
     assert card["decided_by"]["packages"]["igpo-gym"]
@@ -341,6 +341,12 @@ def test_a_card_runs_the_same_again(place: Path) -> None:
     assert records("a.again.jsonl") == records("a.jsonl")
     assert json.loads(Path("a.again.card.json").read_text()) == card
     run("--like", "a.card.json", "--questions", WORLD, "--out", "one.jsonl")
+
+    # One of the first format, which called the number of questions otherwise.
+    settings = {"episodes" if name == "limit" else name: each for name, each in card["settings"].items()}
+    Path("first.card.json").write_text(json.dumps({**card, "card": 1, "settings": settings}))
+    run("--like", "first.card.json")
+    assert json.loads(Path("first.again.card.json").read_text()) == card
     assert records("one.jsonl") == records("a.jsonl")[:7]
     # The command line comes before the card, and what differs is named.
     output = run("--like", "a.card.json", "--top-k", "1", "--out", "b.jsonl")
@@ -355,21 +361,21 @@ def test_a_card_runs_the_same_again(place: Path) -> None:
 
 def test_a_card_tells_of_episodes_that_other_versions_have_played(place: Path) -> None:
     options = ("--agent", "noisy", "--questions", WORLD, "--out", "a.jsonl")
-    run(*options, "--episodes", "2")
+    run(*options, "--limit", "2")
     card = json.loads(Path("a.card.json").read_text())
     assert "earlier_packages" not in card["decided_by"]
     old = {**card["decided_by"]["packages"], "numpy": "1.0"}
     card["decided_by"]["packages"] = old
     Path("a.card.json").write_text(json.dumps(card))
-    assert "played with other versions of packages" in run(*options, "--episodes", "3")
-    run(*options, "--episodes", "4")
+    assert "played with other versions of packages" in run(*options, "--limit", "3")
+    run(*options, "--limit", "4")
     decided = json.loads(Path("a.card.json").read_text())["decided_by"]
     assert decided["earlier_packages"] == [old]
     assert decided["packages"] != old
 
 
 def test_a_card_is_a_file_and_names_no_code(place: Path) -> None:
-    run("--agent", "noisy", "--questions", WORLD, "--episodes", "1", "--out", "a.jsonl")
+    run("--agent", "noisy", "--questions", WORLD, "--limit", "1", "--out", "a.jsonl")
     card = json.loads(Path("a.card.json").read_text())
     for name, value, shown in (
         ("agent", "closed-book:os.path:join", "policy 'os.path:join'"),
@@ -386,8 +392,8 @@ def test_a_card_is_a_file_and_names_no_code(place: Path) -> None:
     assert "no card of an evaluation" in run("--like", "a.jsonl", code=2)
     Path("c.json").write_text('{"top_k": 2}')
     assert "give --config or --like, not both" in run("--like", "a.card.json", "--config", "c.json", code=2)
-    Path("next.card.json").write_text(json.dumps({**card, "card": 2}))
-    assert "a card of format 2; this version reads format 1" in run("--like", "next.card.json", code=2)
+    Path("next.card.json").write_text(json.dumps({**card, "card": 3}))
+    assert "a card of format 3; this version reads formats 1 to 2" in run("--like", "next.card.json", code=2)
 
 
 def test_no_credentials_stand_in_a_card(place: Path) -> None:
@@ -400,7 +406,7 @@ def test_no_credentials_stand_in_a_card(place: Path) -> None:
             "told:http://me:secret@host",
             "--questions",
             WORLD,
-            "--episodes",
+            "--limit",
             "1",
             "--out",
             "a.jsonl",

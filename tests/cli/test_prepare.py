@@ -45,7 +45,7 @@ def manifest(folder: Path) -> dict[str, Any]:
 )
 def test_the_files_are_read_back(file: Path, tmp_path: Path, to: str, scheme: str, ending: str) -> None:
     out = tmp_path / "out"
-    prepare(file, "--out", out, "--to", to, "--validation", "3", "--seed", "1")
+    prepare(file, "--out", out, "--format", to, "--validation-size", "3", "--seed", "1")
     found = manifest(out)
     assert {name: each["questions"] for name, each in found["files"].items()} == {
         f"train.{ending}": 7,
@@ -63,14 +63,14 @@ def test_the_files_are_read_back(file: Path, tmp_path: Path, to: str, scheme: st
 
 
 def test_verl_and_trl_get_the_prompt_of_the_protocol(file: Path, tmp_path: Path) -> None:
-    prepare(file, "--out", tmp_path / "verl", "--to", "verl")
+    prepare(file, "--out", tmp_path / "verl", "--format", "verl")
     rows = pq.read_table(tmp_path / "verl" / "train.parquet").to_pylist()
     assert rows[0]["agent_name"] == "searchqa"
     assert rows[0]["extra_info"] == {"index": 0, "question_id": "1", "split": "train"}
     assert rows[0]["reward_model"] == {"style": "rule", "ground_truth": {"target": ["port", "the port"]}}
     assert "which port is it" in rows[0]["prompt"][-1]["content"]
     assert "<search>" in rows[0]["prompt"][-1]["content"]
-    prepare(file, "--out", tmp_path / "trl", "--to", "trl", "--protocol", "tool_call")
+    prepare(file, "--out", tmp_path / "trl", "--format", "trl", "--protocol", "tool_call")
     told = [manifest(tmp_path / name) for name in ("verl", "trl")]
     assert [(each["protocol"], each["tools"]) for each in told] == [
         ("tags-chat", "search"),
@@ -84,7 +84,7 @@ def test_verl_and_trl_get_the_prompt_of_the_protocol(file: Path, tmp_path: Path)
 
 
 def test_search_r1_has_its_own_prompt(file: Path, tmp_path: Path) -> None:
-    prepare(file, "--out", tmp_path / "r1", "--to", "search-r1")
+    prepare(file, "--out", tmp_path / "r1", "--format", "search-r1")
     (row, *_) = pq.read_table(tmp_path / "r1" / "train.parquet").to_pylist()
     assert row["prompt"][0]["content"].startswith(
         "Answer the given question. You must conduct reasoning inside"
@@ -189,9 +189,9 @@ def test_rollouts_of_other_questions_say_nothing_of_these(file: Path, tmp_path: 
 
 def test_mistakes_are_one_line_and_leave_nothing(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert "unknown form of training files 'verk'" in prepare(file, "--out", out, "--to", "verk", code=2)
-    assert "no question is left" in prepare(file, "--out", out, "--validation", "10", code=2)
-    assert "a share or a number of" in prepare(file, "--out", out, "--validation", "1.5", code=2)
+    assert "unknown form of training files 'verk'" in prepare(file, "--out", out, "--format", "verk", code=2)
+    assert "no question is left" in prepare(file, "--out", out, "--validation-size", "10", code=2)
+    assert "a share or a number of" in prepare(file, "--out", out, "--validation-size", "1.5", code=2)
     assert not out.exists()
     prepare(file, "--out", out)
     assert "is there already; name another folder" in prepare(file, "--out", out, code=2).replace("\n", " ")

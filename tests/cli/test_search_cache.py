@@ -21,7 +21,7 @@ def run(*arguments: object) -> tuple[int, str]:
 @pytest.mark.parametrize("command", ["rollout", "eval"])
 def test_hits_and_misses_are_told_and_a_recorded_run_is_replayed(command: str, tmp_path: Path) -> None:
     options = (
-        *("--agent", "expert", "--questions", WORLD, "--episodes", 4, "--scorer", "none"),
+        *("--agent", "expert", "--questions", WORLD, "--limit", 4, "--scorer", "none"),
         *("--reward", "outcome-f1"),
     )
     cache = tmp_path / "cache"
@@ -44,15 +44,15 @@ def test_hits_and_misses_are_told_and_a_recorded_run_is_replayed(command: str, t
 
 def test_a_search_that_was_not_recorded_ends_the_command(tmp_path: Path) -> None:
     options = ("rollout", "--agent", "expert", "--questions", WORLD, "--scorer", "none", "--reward", "f1")
-    assert run(*options, "--episodes", 1, "--search-cache", tmp_path / "c", "--out", tmp_path / "a")[0] == 0
+    assert run(*options, "--limit", 1, "--search-cache", tmp_path / "c", "--out", tmp_path / "a")[0] == 0
     replay = ("--search-cache", f"replay:{tmp_path / 'c'}")
-    code, text = run(*options, "--episodes", 4, *replay, "--out", tmp_path / "b")
+    code, text = run(*options, "--limit", 4, *replay, "--out", tmp_path / "b")
     assert code == 2
     assert f"{tmp_path / 'c'} holds no answer of bm25 to the query '" in text
     code, text = run(*options, "--search-cache", "replay:nowhere", "--out", tmp_path / "b")
     assert code == 2
     assert "there is no search cache here" in text
-    code, text = run(*options, "--search-cache", "none", "--episodes", 1, "--out", tmp_path / "d")
+    code, text = run(*options, "--search-cache", "none", "--limit", 1, "--out", tmp_path / "d")
     assert code == 0
     assert "search cache" not in text
 

@@ -113,9 +113,14 @@ def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
     ]
     twice = Path("priced.jsonl").read_text() * 2
     Path("twice.jsonl").write_text(twice)
-    for options, episodes in (((), 2), (("--n", "1"), 1), (("--worst",), 1), (("--best", "--n", "2"), 2)):
+    for options, episodes in (
+        ((), 2),
+        (("--episodes", "1"), 1),
+        (("--worst",), 1),
+        (("--best", "--episodes", "2"), 2),
+    ):
         assert run("show", "twice.jsonl", "--id", first_id, *options).count("gold answer:") == episodes
-    for options in (("--id", first_id), ("--n", "1"), ("--worst",), ("--best",), ("--by", "f1")):
+    for options in (("--id", first_id), ("--episodes", "1"), ("--worst",), ("--best",), ("--by", "f1")):
         assert "--summary is of all" in run("show", "priced.jsonl", "--summary", *options, code=2)
     assert "--metric is for the --summary" in run("show", "priced.jsonl", "--metric", "f1", code=2)
     table = run("show", "priced.jsonl", "--summary")
@@ -148,7 +153,7 @@ def test_episodes_that_stand_in_a_file_twice_are_told(logs: Path) -> None:
             Path("priced.jsonl").unlink(missing_ok=True)
     Path("rows.jsonl").write_text("".join(once * 2))
     run("relabel", "rows.jsonl", "--reward", "f1", "--scorer", "none", "--out", "priced.jsonl")
-    output = run("view", "rows.jsonl", "priced.jsonl", "--count", "7", "--out", "page.html")
+    output = run("view", "rows.jsonl", "priced.jsonl", "--episodes", "7", "--out", "page.html")
     assert "1 of the episodes in rows.jsonl" in output
     assert "in priced.jsonl" not in output
 
@@ -201,7 +206,7 @@ def test_what_is_longer_than_the_scorer_reads_is_left_out_of_pricing_and_told(pl
     assert "1 episodes or turns are left out" in run(*export, "--top", "1")
     for order in ("--best", "--worst"):
         for by in ("gain", "reward"):
-            shown = run("show", "p1.jsonl", order, "--by", by, "--n", "3")
+            shown = run("show", "p1.jsonl", order, "--by", by, "--episodes", "3")
             assert shown.rindex("q1, attempt 0") > max(map(shown.index, ("q0, attempt", "q2, attempt")))
     assert "no episode with a gain to order by" in run("show", "records.jsonl", "--by", "gain", code=2)
     run("view", "p1.jsonl", "--out", "p.html")
@@ -266,7 +271,7 @@ def test_gold_answers_from_a_set(place: Path) -> None:
 
 
 def test_episodes_are_not_priced_by_the_settings_of_others(place: Path) -> None:
-    play = ("--agent", "expert", "--episodes", "2", "--scorer", "none", "--reward", "f1")
+    play = ("--agent", "expert", "--limit", "2", "--scorer", "none", "--reward", "f1")
     for name, protocol in (("one", "tags"), ("two", "igpo")):
         run("rollout", *play, "--protocol", protocol, "--out", f"{name}.jsonl")
     both = Path("one.jsonl").read_text() + Path("two.jsonl").read_text()
@@ -287,7 +292,7 @@ def test_episodes_are_not_priced_by_the_settings_of_others(place: Path) -> None:
 
 @pytest.mark.parametrize("scorer", ['["nano"]', "5", '{"a": []}', '"nano"'])
 def test_whatever_a_record_names_as_scorer_it_is_viewed(place: Path, scorer: str) -> None:
-    play = ("--agent", "expert", "--episodes", "1", "--scorer", "none", "--reward", "f1")
+    play = ("--agent", "expert", "--limit", "1", "--scorer", "none", "--reward", "f1")
     run("rollout", *play, "--out", "e.jsonl")
     file = Path("e.jsonl")
     file.write_text(file.read_text().replace('"scorer": null', f'"scorer": {scorer}'))
@@ -364,9 +369,9 @@ def test_records_are_not_read_from_a_pipe(place: Path, command: tuple[str, ...])
 
 
 def test_episodes_may_be_written_to_a_device_and_a_table_may_not_be_made_of_one(place: Path) -> None:
-    play = ("--agent", "expert", "--episodes", "2", "--scorer", "none", "--reward", "outcome-f1")
+    play = ("--agent", "expert", "--limit", "2", "--scorer", "none", "--reward", "outcome-f1")
     told = run("rollout", *play, "--out", os.devnull)
     assert "2 episodes" in told
     assert "nan" not in told
-    told = run("eval", "--agent", "expert", "--episodes", "2", "--out", os.devnull, code=2)
+    told = run("eval", "--agent", "expert", "--limit", "2", "--out", os.devnull, code=2)
     assert "is a pipe or device, and the table is made of what is written: name a file" in told

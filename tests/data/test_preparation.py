@@ -72,7 +72,7 @@ def test_difficulty_keeps_what_is_solved_at_times() -> None:
 
 def test_signs_within_words_put_no_question_on_another_side() -> None:
     texts = [f"Is it the Spider-Man’s no. {n}-{n}?" for n in range(40)]
-    held = ids(prepare(asked(*texts), validation=0.5).validation)
+    held = ids(prepare(asked(*texts), validation_size=0.5).validation)
     normal = [f"is it spiderman’s no {n}{n}" for n in range(40)]
     assert held == [str(n) for n, text in enumerate(normal, 1) if rank(0, text) < 2**63]
 
@@ -88,7 +88,7 @@ texts = st.lists(st.integers(0, 10**6).map(lambda n: f"What is number{n}?"), min
 def test_the_split_is_by_hash_and_loses_nothing(texts: list[str], seed: int, validation: float) -> None:
     questions = asked(*texts)
     try:
-        made = prepare(questions, validation=validation, seed=seed)
+        made = prepare(questions, validation_size=validation, seed=seed)
     except SpecError:
         assert 0 < validation < 1
         assert all(rank(seed, normalize(text)) < validation * 2**64 for text in texts)
@@ -103,9 +103,9 @@ def test_the_split_is_by_hash_and_loses_nothing(texts: list[str], seed: int, val
         ]
     # A share stays where it is when the file shrinks.
     half = prepare(
-        questions[: len(questions) // 2 + 1] + asked("another one here?"), validation=0.2, seed=seed
+        questions[: len(questions) // 2 + 1] + asked("another one here?"), validation_size=0.2, seed=seed
     )
-    whole = prepare([*questions, *asked("another one here?")], validation=0.2, seed=seed)
+    whole = prepare([*questions, *asked("another one here?")], validation_size=0.2, seed=seed)
     assert {q.text for q in half.validation} <= {q.text for q in whole.validation}
 
 
@@ -115,5 +115,5 @@ def test_what_cannot_be_prepared_is_told() -> None:
     with pytest.raises(SpecError, match=r"no question is left to train on: 0 for validation; 1 asked by t"):
         prepare(asked("Who?"), tests={"t": asked("Who?")})
     with pytest.raises(SpecError, match="a share or a number of questions, not -1"):
-        prepare(asked("Who?"), validation=-1)
+        prepare(asked("Who?"), validation_size=-1)
     assert prepare(asked("Who?")) == Prepared(tuple(asked("Who?")), ())

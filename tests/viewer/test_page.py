@@ -63,7 +63,9 @@ def test_too_much_is_refused_with_what_fits(
     runs = read_runs([write(tmp_path / "a.jsonl", group(engine))])
     sizes = [len(pages.as_json(each)) for each in pages.page_data(runs).details]
     monkeypatch.setattr(pages, "LIMIT", sum(sizes[:3]) + 1)
-    with pytest.raises(DataError, match=r"5 episodes are more than one page holds.* 3 fit: give --count 3"):
+    with pytest.raises(
+        DataError, match=r"5 episodes are more than one page holds.* 3 fit: give --episodes 3"
+    ):
         pages.write_page(tmp_path / "page.html", runs)
     assert not (tmp_path / "page.html").exists()
     monkeypatch.setattr(pages, "LIMIT", sum(sizes))
@@ -75,7 +77,18 @@ def test_the_command_writes_a_page(tmp_path: Path, engine: Engine) -> None:
     out = tmp_path / "new" / "page.html"
     done = RUNNER.invoke(
         app,
-        ["view", str(recording), "--out", str(out), "--start", "1", "--count", "2", "--estimator", "grpo"],
+        [
+            "view",
+            str(recording),
+            "--out",
+            str(out),
+            "--start",
+            "1",
+            "--episodes",
+            "2",
+            "--advantages",
+            "grpo",
+        ],
     )
     assert done.exit_code == 0, done.output
     assert "2 episodes" in done.output
@@ -100,8 +113,8 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, engine: Engine) -> None:
     recording = write(tmp_path / "a.jsonl", [play(engine, 1, SEARCH, RIGHT)])
     for arguments, message in (
         ([str(tmp_path / "none.jsonl")], "no such file"),
-        ([str(recording), "--estimator", "none"], "unknown advantage estimator 'none'"),
-        ([str(recording), "--estimator", "vine"], "vine needs a gain on every last turn"),
+        ([str(recording), "--advantages", "none"], "unknown advantage estimator 'none'"),
+        ([str(recording), "--advantages", "vine"], "vine needs a gain on every last turn"),
         ([str(recording), "--start", "7"], "no episodes to show from number 7 on"),
     ):
         done = RUNNER.invoke(app, ["view", *arguments, "--out", str(tmp_path / "page.html")])

@@ -232,7 +232,7 @@ def test_a_large_file_is_refused_before_it_is_read(
     size = recording.stat().st_size
     monkeypatch.setattr(runs, "LARGEST", size - 1)
     monkeypatch.setattr(runs, "LIMIT", size // 2)
-    with pytest.raises(DataError, match=r"5 episodes of 0\.0 GB .* --count \(about 2 fit\)"):
+    with pytest.raises(DataError, match=r"5 episodes of 0\.0 GB .* --episodes \(about 2 fit\)"):
         read_runs([recording])
     assert len(read_runs([recording], 0, 4)[0].episodes) == 4
     monkeypatch.setattr(runs, "LARGEST", size)

@@ -8,7 +8,7 @@ As a rollout function, in any of the text protocols::
         train_dataset=dataset(questions="hotpotqa:train.json"),
         rollout_func=Rollouts(questions="hotpotqa:train.json", scorer="policy"),
         reward_funcs=episode_reward,
-        estimator="igpo-separate",
+        advantages="igpo-separate",
     )
 
 As tools, with TRL's own tool calls::

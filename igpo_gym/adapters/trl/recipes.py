@@ -21,8 +21,8 @@ _CONFIG = {
 }
 """Settings that ``GRPOConfig`` has under these names."""
 
-_TRAINER = {"advantages": "estimator", "gamma": "gamma"}
-"""Settings that ``TurnGRPOTrainer`` takes under these names."""
+_TRAINER = ("advantages", "gamma")
+"""Settings that ``TurnGRPOTrainer`` takes under the same names."""
 
 _EPISODES = ("protocol", "tools", "max_turns", "top_k", "on_invalid", "scorer", "reward")
 """Settings that the episodes have under the same names."""
@@ -36,7 +36,7 @@ class Published:
     """The settings of a publication, for the three places where TRL takes them.
 
     >>> authors = published("authors", max_completion_length=16384)
-    >>> authors.config["beta"], authors.config["generation_batch_size"], authors.trainer["estimator"]
+    >>> authors.config["beta"], authors.config["generation_batch_size"], authors.trainer["advantages"]
     (0.001, 512, 'igpo-separate')
     >>> authors.step_rollouts
     32
@@ -77,7 +77,7 @@ def published(name: str, *, max_completion_length: int, use_vllm: bool = True) -
         "use_vllm": use_vllm,
         "generation_kwargs": ends if use_vllm else {"max_new_tokens": tokens},
     }
-    trainer = {name: settings.pop(ours) for ours, name in _TRAINER.items()}
+    trainer = {name: settings.pop(name) for name in _TRAINER}
     episodes = {name: settings.pop(name) for name in _EPISODES if name in settings}
     if settings:
         raise ValueError(f"settings of the recipe {name!r} that have no place in TRL: {', '.join(settings)}")

@@ -42,7 +42,7 @@ class TurnGRPOTrainer(GRPOTrainer):
     """``GRPOTrainer`` that gives every turn its own advantage.
 
     TRL reduces an episode to one number; here gains and outcomes of :class:`Rollouts`, or of
-    :class:`Environments`, are kept apart, and all tokens of a turn get the advantage that ``estimator`` (a
+    :class:`Environments`, are kept apart, and all tokens of a turn get the advantage that ``advantages`` (a
     name, with parameters or without, or an ``Estimator``) gives it within its group, discounted by ``gamma``
     per turn. An estimator that has clip bounds or ratios of its own has them here too: ``a2tgpo`` clips the
     ratios of turns, each between its own bounds. Everything else is TRL's: KL, loss types, logging, its
@@ -61,9 +61,9 @@ class TurnGRPOTrainer(GRPOTrainer):
     epsilon_high: Any
 
     def __init__(
-        self, *args: Any, estimator: str | Estimator = DEFAULT, gamma: float = 1.0, **kwargs: Any
+        self, *args: Any, advantages: str | Estimator = DEFAULT, gamma: float = 1.0, **kwargs: Any
     ) -> None:
-        self._estimator = resolve_estimator(estimator)
+        self._estimator = resolve_estimator(advantages)
         self._gamma = gamma
         if self._estimator.needs_states:
             raise SpecError(f"{self._estimator.name} compares states, which TRL does not hand over")

@@ -19,7 +19,7 @@ def dataset(**settings: Any) -> list[dict[str, Any]]:
     """A row for every question, with the columns that verl's ``RLHFDataset`` and the agent loop read.
 
     ``settings`` are the arguments of :class:`SearchQAEnv`. The rows name the questions of that set and hold
-    no answers; those that ``igpo-gym data prepare --to verl`` writes hold both.
+    no answers; those that ``igpo-gym data prepare --format verl`` writes hold both.
     """
     return [
         {
@@ -53,7 +53,7 @@ def asked(row: Mapping[str, Any], book: QuestionBook) -> Question:
     if text is None:
         raise SpecError(
             f"a row names the question {id_!r}, which is not in the set of the agent loop's settings; make "
-            "the file with igpo-gym data prepare QUESTIONS --to verl, whose rows tell their questions"
+            "the file with igpo-gym data prepare QUESTIONS --format verl, whose rows tell their questions"
         )
     answers = tuple(str(answer) for answer in row["golden_answers"])
     return Question(id_, str(text), answers, source=str(row.get("data_source", "")))

@@ -63,7 +63,7 @@ def export(
     best: str | None = None,
     top: str | None = None,
     turns: str | None = None,
-    estimator: str | Estimator = DEFAULT,
+    advantages: str | Estimator = DEFAULT,
 ) -> Exported:
     """Write episodes of a file of records as training data, whole or not at all.
 
@@ -76,7 +76,7 @@ def export(
         best: how many of each question's attempts, by what: ``"1 by return"``.
         top: which share of all that is left, by what: ``"0.2 by gain"``.
         turns: which turns are trained on, such as ``"gain >= 0"``.
-        estimator: what makes the advantages of turns from what they were paid.
+        advantages: the estimator that makes the advantages of turns from what they were paid.
 
     Raises SpecError for what does not fit and for an export with nothing in it, ValueError where ``out`` is
     what is read, DataError for what is no record, MissingExtraError, and FileExistsError for a folder that
@@ -86,7 +86,7 @@ def export(
     chosen = choose(FORMATS, form, "format of exports")
     if tokenizer is not None and not chosen.tokenizer:
         raise SpecError(f"--tokenizer: the format {form} writes no tokens; leave it out")
-    selection = Selection.read(where, best, top, turns, estimator)
+    selection = Selection.read(where, best, top, turns, advantages)
     if chosen.folder:
         check_new(out)
     read = [] if tokenizer is None else named_paths(str(tokenizer))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from igpo_gym.benchmark.charts import heat_map, intervals
-from igpo_gym.benchmark.credit.examples import Example, mispriced
+from igpo_gym.benchmark.credit.examples import PricedTurn, mispriced
 from igpo_gym.benchmark.credit.labels import LABELS
 from igpo_gym.benchmark.credit.measures import CreditMeasure
 from igpo_gym.benchmark.credit.run import TURN_NUMBER, CreditResult
@@ -129,7 +129,7 @@ def can_show(result: CreditResult) -> str:
     if half <= _SMALL:
         return f"{said}."
     return (
-        f"{said}: too few to rank rewards by, unless they differ grossly. More questions (--count) tell more."
+        f"{said}: too few to rank rewards by, unless they differ grossly. More questions (--limit) tell more."
     )
 
 
@@ -276,7 +276,7 @@ def _example_sections(result: CreditResult) -> list[Section]:
     return [Section(f"Where does {name} misprice a turn?", words, tables=tables)]
 
 
-def _example_table(examples: Sequence[Example], caption: str) -> Table:
+def _example_table(examples: Sequence[PricedTurn], caption: str) -> Table:
     rows = tuple(
         (
             Cell(number(each.pay)),

@@ -24,7 +24,10 @@ from igpo_gym.search.interface import facts_of
 from igpo_gym.storage import written_file
 from igpo_gym.text import without_credentials
 
-FORMAT = 1
+FORMAT = 2
+
+_RENAMED = {"episodes": "limit"}
+"""The settings of format 1 that have another name now."""
 
 PACKAGES = ("igpo-gym", "numpy", "torch", "transformers", "bm25s")
 """Packages on whose version a figure may depend."""
@@ -134,8 +137,12 @@ def read_card(path: Path) -> dict[str, Any]:
     parts = ("settings", "decided_by", "scores")
     if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in parts):
         raise DataError(path, "no card of an evaluation, as igpo-gym eval writes it beside its records")
-    if found.get("card") != FORMAT:
-        raise DataError(path, f"a card of format {found.get('card')!r}; this version reads format {FORMAT}")
+    if found.get("card") not in (1, FORMAT):
+        told = f"this version reads formats 1 to {FORMAT}"
+        raise DataError(path, f"a card of format {found.get('card')!r}; {told}")
+    if found["card"] == 1:  # which had another word for the number of questions
+        settings = found["settings"]
+        found["settings"] = {_RENAMED.get(name, name): value for name, value in settings.items()}
     return found
 
 

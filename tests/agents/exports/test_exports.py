@@ -98,7 +98,7 @@ def test_filters(filters: dict[str, str], kept: list[int], place: Path) -> None:
         ("hf", {"turns": "gain > 5"}, "--turns leaves no turn"),
         ("kto", {"turns": "turn > 2"}, "no chosen turn has an advantage other than 0"),
         ("dpo", {"best": "1"}, "no two chosen turns share their past"),
-        ("sft", {"estimator": "grpo"}, "grpo takes the outcome alone"),
+        ("sft", {"advantages": "grpo"}, "grpo takes the outcome alone"),
         ("csv", {}, "unknown format of exports 'csv'"),
     ],
 )
@@ -191,8 +191,8 @@ def test_two_turns_in_one_message_have_no_weights_of_their_own(place: Path, mode
         lines.append(record_line({"questions": "mine", "reward": "outcome-f1"}, episode, reward))
     (place / "twice.jsonl").write_text("".join(lines))
     with pytest.raises(SpecError, match="line 1: 3 turns stand in 2 messages"):
-        export("twice.jsonl", "o.jsonl", "sft", estimator="grpo")
-    export("twice.jsonl", "o.jsonl", "sft", tokenizer=model, estimator="grpo")
+        export("twice.jsonl", "o.jsonl", "sft", advantages="grpo")
+    export("twice.jsonl", "o.jsonl", "sft", tokenizer=model, advantages="grpo")
     assert len(rows("o.jsonl")) == 4
 
 
