@@ -21,6 +21,7 @@ from igpo_gym.data.wording import wording
 from igpo_gym.envs.candidates import names_in
 from igpo_gym.episode import ToolCall
 from igpo_gym.protocols import TAGS, TOOL_CALL
+from igpo_gym.protocols.calls_in_text import calls_in
 from igpo_gym.text import cut_at_sentence, neutralize, without_credentials
 from igpo_gym.words import words
 
@@ -45,6 +46,7 @@ TRANSCRIPTS: dict[str, Callable[[str], object]] = {
     "call": lambda text: action(f"<tool_call>{text}</tool_call>"),
     "responses": responses,
     "dialects": first_reply,
+    "calls": lambda text: refused(calls_in, text),
     "chatml": chatml,
     "chatml's roles": lambda text: chatml(f"<|im_start|>{text}"),
 }
@@ -107,6 +109,21 @@ BLOCKS = (
     *("<|end_of_query|>\n<|begin_of_documents|>", "</information>", "</information>x", "</result>", "user\n"),
     *("My previous action is invalid. If I want to search", "\n<information>\nInvalid message: "),
 )
+CALLS = (
+    *("<|tool_call_begin|>", "<|tool_call_begin|>a:0<|tool_call_argument_begin|>", "<｜tool▁call▁begin｜>"),
+    *("<｜tool▁call▁begin｜>a<｜tool▁sep｜>", "<TOOLCALL>", "<TOOLCALL>{", "[TOOL_CALLS]", "[TOOL_CALLS]a"),
+    *("[TOOL_CALLS]a[ARGS]{}", "<|python_tag|>", "<|python_tag|>{}", "<|channel|>", "to=a", "to="),
+    *("to=a<|channel|>", "to=a<|message|>", "to=a<|message|>{}", "<|channel|>analysis<|message|>", "[THINK]"),
+    *(
+        '<invoke name="a">',
+        '<invoke name="',
+        '<invoke name="a"><parameter name="a">',
+        "<tool_call>a<arg_key>",
+    ),
+    *("\nAction:", "\nAction: a[", "\nAction: a\nAction Input:", "\nObservation:", "\nFinal Answer:"),
+    *('{"name":"a","arguments":{}};', '[{"name":"a","arguments":{}},', '{"arguments":{"a":', "<tool_call>{}"),
+    *('<tool_call>{"name":"a"}', "<function=a>{", "<function=a></function>"),
+)
 LENGTH, TIMES = 2_000, 16
 
 
@@ -131,6 +148,11 @@ def check(read: Callable[[str], object], repeated: str) -> None:
     short = repeated * (LENGTH // len(repeated))
     before = max(seconds(read, short), 1e-3)  # below that a clock tells little
     assert seconds(read, short * TIMES) < 6 * TIMES * before, repeated  # the square is 16 times
+
+
+@pytest.mark.parametrize("sign", CALLS)
+def test_calls_are_read_in_time_that_grows_as_they_do(sign: str) -> None:
+    check(TRANSCRIPTS["action"], sign)
 
 
 @pytest.mark.parametrize("reader", TRANSCRIPTS)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from igpo_gym.data.files import literal
 from igpo_gym.episode import Role, ToolCall
+from igpo_gym.protocols.calls_in_text import ARGUMENTS, call, calls_in, parsed, written
 
 ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -66,7 +64,7 @@ def said(message: Mapping[str, Any], called: str = "a message") -> Said:
         made, ids = _calls(message)
     except ValueError as problem:
         raise ValueError(f"{called}: {problem}") from None
-    if made and role == "assistant" and "<tool_call>" not in text:  # else it shows them already
+    if made and role == "assistant" and not _shows_calls(text):
         text += "\n" * bool(text.strip() and not text.endswith("\n")) + written(made)
     return Said(role, text, made, ids, str(message.get("tool_call_id") or ""))
 
@@ -75,50 +73,6 @@ _UNREAD = ("parts", "kwargs", "data")
 """Where Gemini and LangChain's own form have the content."""
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-
-
-def call(name: Any, arguments: Any) -> ToolCall:
-    """A call that a library hands over; arguments may be an object, or JSON as text.
-
-    >>> call("search", '{"query": "Danzig"}').arguments, call("search", "Danzig").arguments
-    ({'query': 'Danzig'}, {'arguments': 'Danzig'})
-    """
-    if not isinstance(name, str) or not name:
-        raise ValueError("a call of a tool names no tool")
-    if isinstance(arguments, str):
-        value = parsed(arguments) if arguments.strip() else {}
-        arguments = value if isinstance(value, dict) else {"arguments": arguments}
-    if arguments is None:
-        return ToolCall(name, {})
-    return ToolCall(name, dict(arguments) if isinstance(arguments, Mapping) else {"arguments": arguments})
-
-
-def written(calls: Sequence[ToolCall]) -> str:
-    """Calls that a library handed over beside the text, as text: JSON between ``<tool_call>`` tags, a line
-    each.
-
-    A tag within a call is written with an escape, so that no reader takes it for one of the message.
-
-    >>> print(written([ToolCall("search", {"query": "</think>"})]))
-    <tool_call>
-    {"name": "search", "arguments": {"query": "\\u003c/think>"}}
-    </tool_call>
-    """
-    objects = [{"name": each.tool, "arguments": dict(each.arguments)} for each in calls]
-    lines = [json.dumps(each, ensure_ascii=False, default=str) for each in objects]
-    return "\n".join(f"<tool_call>\n{_TAG.sub(_ESCAPED, line)}\n</tool_call>" for line in lines)
-
-
-_TAG = re.compile(r"<(?=/?[a-z_]+[>=])")
-_ESCAPED = r"\\u003c"
-
-
-def parsed(text: str) -> Any:
-    """The value that a text begins with, in JSON or as Python writes it; None for any other text."""
-    text = text.strip()
-    with suppress(ValueError, RecursionError):
-        return json.JSONDecoder(strict=False).raw_decode(text)[0]
-    return literal(text)
 
 
 def _text(content: Any) -> str:
@@ -147,10 +101,6 @@ def _part(part: Any) -> str:
     raise ValueError(f"a part of the type {kind!r:.40}, not text")
 
 
-ARGUMENTS = ("arguments", "parameters", "args", "input")
-"""Where a call has its arguments."""
-
-
 def _calls(message: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], tuple[str, ...]]:
     """The calls that stand beside a message's text, and their ids."""
     given = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
@@ -172,6 +122,14 @@ def _calls(message: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], tuple[str,
         calls.append(call(name, arguments))
         ids.append(str(each.get("id") or ""))
     return tuple(calls), tuple(ids) if all(ids) else ()
+
+
+def _shows_calls(text: str) -> bool:
+    """Whether calls stand in a text already, be they malformed."""
+    try:
+        return bool(calls_in(text))
+    except ValueError:
+        return True
 
 
 def _called(message: Mapping[str, Any]) -> dict[str, Any]:

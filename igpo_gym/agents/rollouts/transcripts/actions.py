@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.episode import Action, Answer, Invalid, ToolCall, ToolCalls
+from igpo_gym.protocols.between import between
 from igpo_gym.protocols.blocks import attributes
-from igpo_gym.protocols.grammar import check_values
-from igpo_gym.protocols.messages import ARGUMENTS, call, parsed
-
-TAGS = {
-    "search": "query",
-    "open": "document",
-    "browse": "url",
-    "visit": "url",
-    "access": "url",
-    "code": "code",
-    "python": "code",
-}
-"""The tags around a call of a tool by its name, each with the argument that stands in it; for tools of other
-names ``arguments``."""
+from igpo_gym.protocols.calls_in_text import TAGS, begins_call, calls_in
+from igpo_gym.protocols.grammar import check_values, without_end_of_turn
 
 FINAL = frozenset(
     ("answer", "final_answer", "submit", "submit_answer", "submit_final_answer", "finish", "give_answer")
 )
 """The tools whose call is the answer."""
 
-_TOOL_CALL = re.compile("<(tool_call)>")
-_FUNCTION = re.compile(r"<function=([^<>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^<>\s]+)>\n?")
-_CODE = re.compile("<(code)>")
 _TEXT = re.compile(r"\\(?:text\w*|mathrm|mathbf)\{([^{}]*)\}")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
-_UNFINISHED = re.compile(rf"<(?:think|tool_call|{'|'.join(TAGS)})[\s>]")
+_FINAL_ANSWER = re.compile(r"^[^\S\n]*Final Answer:(.*)", re.MULTILINE | re.DOTALL)
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>final\b[^\n]{0,80}?<\|message\|>")
+_UNFINISHED = re.compile(rf"<(?:think|tool_call|{'|'.join(TAGS)})[\s>]|\[THINK\]")
 _THOUGHT, _THOUGHT_END = re.compile("<(think)>"), "</think>"
+_THOUGHTS = (
+    (_THOUGHT, _THOUGHT_END),
+    (re.compile(r"\[THINK\]"), "[/THINK]"),
+    (re.compile(r"<\|channel\|>analysis<\|message\|>"), "<|end|>"),
+)
+"""What opens and closes a thought, with Mistral's marks and gpt-oss's too."""
 
 
 def action(
@@ -48,8 +40,9 @@ def action(
     a tool of which it is known that it was called by its tag.
 
     What stands in a thought that was closed does nothing. Calls go before answers, an answer being between
-    ``<answer>`` tags, in ``\\boxed{}``, or the argument of a final tool; with ``plain_answers`` a message
-    without any of these is an answer as a whole, unless it breaks off in a thought or a call.
+    ``<answer>`` tags, in ``\\boxed{}``, behind ReAct's ``Final Answer:``, or the argument of a final tool;
+    with ``plain_answers`` a message without any of these is an answer as a whole, unless it breaks off in a
+    thought or a call.
 
     >>> action('<tool_call>{"name": "web_search", "arguments": {"query": ["Danzig"]}}</tool_call>')
     ToolCalls(calls=(ToolCall(tool='web_search', arguments={'query': ['Danzig']}),))
@@ -60,7 +53,7 @@ def action(
     """
     said = without_thoughts(message)
     try:
-        found = list(calls) or _tool_calls(said) or tagged_calls(said, called)
+        found = list(calls) or calls_in(said) or tagged_calls(said, called)
         for each in found:
             check_values(each.arguments)  # as an environment does, which records are those of
     except ValueError as problem:
@@ -69,10 +62,20 @@ def action(
         final = next((call for call in found if call.tool.lower() in FINAL), None)
         text = "" if final is None else _argument(final)
         return Answer(text) if text else ToolCalls(tuple(found))
-    text = answer(said)
-    if not text and plain_answers and not _UNFINISHED.search(said):
-        text = said.strip()
-    return Answer(text) if text else Invalid("no call and no answer is found in the message")
+    text = answer(said) or _behind_mark(said)
+    last = _FINAL_CHANNEL.split(said)[-1]
+    broken_off = begins_call(last) or _UNFINISHED.search(last)
+    if not text and plain_answers and not broken_off:
+        text = without_end_of_turn(last).strip()
+    if text:
+        return Answer(text)
+    return Invalid(f"no call and no answer is {'closed' if broken_off else 'found'} in the message")
+
+
+def _behind_mark(text: str) -> str:
+    """What stands behind ReAct's ``Final Answer:``; empty where that is not written."""
+    found = _FINAL_ANSWER.search(text)
+    return without_end_of_turn(found[1]).strip() if found else ""
 
 
 def last_query(message: str, opening: str, closing: str, problem: str) -> Action:
@@ -93,11 +96,14 @@ def last_query(message: str, opening: str, closing: str, problem: str) -> Action
 def without_thoughts(message: str) -> str:
     """The message without thoughts that it closes, the first of which may have been opened for it."""
     first, sign, rest = message.partition(_THOUGHT_END)
-    said, kept, place = rest if sign and not _THOUGHT.search(first) else message, list[str](), 0
-    for found, inner in blocks(said, _THOUGHT):
-        kept.append(said[place : found.start()])
-        place = found.end() + len(inner) + len(_THOUGHT_END)
-    return "".join(kept) + said[place:]
+    said = rest if sign and not _THOUGHT.search(first) else message
+    for opening, closing in _THOUGHTS:
+        kept, place = list[str](), 0
+        for found, inner in between(said, opening, closing):
+            kept.append(said[place : found.start()])
+            place = found.end() + len(inner) + len(closing)
+        said = "".join(kept) + said[place:]
+    return said
 
 
 def answer(text: str) -> str:
@@ -144,7 +150,7 @@ def tagged_calls(text: str, called: str = "") -> list[ToolCall]:
     >>> tagged_calls('<open page="2">Salman</open>')
     [ToolCall(tool='open', arguments={'document': 'Salman', 'page': 2})]
     """
-    return [tagged_call(*each) for each in blocks(text, tag_pattern((*TAGS, called))) if each[1].strip()]
+    return [tagged_call(*each) for each in between(text, tag_pattern((*TAGS, called))) if each[1].strip()]
 
 
 def tagged_call(tag: re.Match[str], inner: str) -> ToolCall:
@@ -161,57 +167,6 @@ def _value(text: str) -> Any:
         check_values({"": value})
         return value
     return text
-
-
-def _tool_calls(text: str) -> list[ToolCall]:
-    """The calls between ``<tool_call>`` tags. ValueError where one of them cannot be read."""
-    return [each for _, inner in blocks(text, _TOOL_CALL) for each in _calls_in(inner.strip())]
-
-
-def _calls_in(text: str) -> list[ToolCall]:
-    for read in _FORMS:
-        if found := read(text):
-            return found
-    raise ValueError("what stands in <tool_call> is no call: a JSON object with a name and arguments")
-
-
-def _from_json(text: str) -> list[ToolCall]:
-    value = parsed(text)
-    found = []
-    for each in value if isinstance(value, list) else [value]:
-        if not isinstance(each, dict):
-            return []
-        function = each["function"] if isinstance(each.get("function"), dict) else each
-        name = function.get("name") or function.get("function") or function.get("tool")
-        arguments: Any = next((function[key] for key in ARGUMENTS if key in function), {})
-        if not isinstance(name, str) or not name:
-            return []
-        made = call(name, arguments)
-        code = next((inner.strip() for _, inner in blocks(text, _CODE)), None)
-        found.append(made if code is None else ToolCall(name, {**made.arguments, "code": code}))
-    return found
-
-
-def _from_xml(text: str) -> list[ToolCall]:
-    return [
-        ToolCall(
-            name,
-            {
-                found[1]: _scalar(value.removesuffix("\n"))
-                for found, value in blocks(inner, _PARAMETER, "</parameter>")
-            },
-        )
-        for name, inner in _FUNCTION.findall(text)
-    ]
-
-
-_FORMS: tuple[Callable[[str], list[ToolCall]], ...] = (_from_json, _from_xml)
-"""The ways in which a call is written between ``<tool_call>`` tags."""
-
-
-def _scalar(text: str) -> Any:
-    value = parsed(text) if text.strip().startswith(("[", "{")) else None
-    return text if value is None else value
 
 
 def _argument(final: ToolCall) -> str:

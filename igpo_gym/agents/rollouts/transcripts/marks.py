@@ -71,6 +71,13 @@ def reply_between(
     return re.compile(rf"{served}|(?P<refusal>{refusal})", re.DOTALL)
 
 
+def unknown_author(mark: str) -> ValueError:
+    """The error for a text whose ``mark`` may be the environment's."""
+    return ValueError(
+        f"{mark!r} may begin a reply of the environment: who wrote it is unknown; a layout of yours can tell"
+    )
+
+
 def beginning(reply: re.Match[str]) -> int:
     """Where a reply begins that a dialect's pattern matched: behind the call."""
     return max(reply.start(), reply.end("call"))
@@ -127,10 +134,7 @@ class TextDialect:
 
     def _turn(self, said: str, corpus: Corpus, reply: str = "", bodies: Sequence[str] = ()) -> Turn:
         if self.strange and (block := self.strange.search(said)):
-            raise ValueError(
-                f"{block['mark']!r} may begin a reply of the environment: who wrote it is unknown; "
-                "a layout of yours can tell"
-            )
+            raise unknown_author(block["mark"])
         action = REFUSED if refused(bodies) else self.act(said, bool(reply))
         replied = (Segment("environment", "assistant", reply),) if reply else ()
         segments = (Segment("agent", "assistant", said), *replied)

@@ -11,11 +11,13 @@ from igpo_gym.agents.rollouts.transcripts.actions import action, last_tag
 from igpo_gym.agents.rollouts.transcripts.dialects import first_reply
 from igpo_gym.agents.rollouts.transcripts.fields import question_in
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
+from igpo_gym.agents.rollouts.transcripts.marks import unknown_author
 from igpo_gym.agents.rollouts.transcripts.replies import REFUSED, refused, results
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.reading import Corpus
 from igpo_gym.episode import Role, Segment, ToolCalls, Turn
-from igpo_gym.protocols.messages import ROLES, Said, said, written
+from igpo_gym.protocols.calls_in_text import OBSERVATION, begins_call, written
+from igpo_gym.protocols.messages import ROLES, Said, said
 
 _CHATML = re.compile(r"<\|im_start\|>(\w+)\n?(.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL)
 _MARKED = ("<answer>", "\\boxed")
@@ -151,6 +153,8 @@ def _turns(rest: Sequence[Said], plain_answers: bool) -> tuple[Turn, ...]:
         text = "".join(each.text for each in rest)
         if reply := first_reply(text):
             return reply[1].turns(text)
+        if begins_call(text) and (made_up := OBSERVATION.search(text)):
+            raise unknown_author(made_up["mark"])
     corpus, turns, place = Corpus(), list[Turn](), 0
     while place < len(rest):
         message, place = rest[place], place + 1

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from igpo_gym.data.reading import Corpus
 from igpo_gym.episode import Invalid, Passage, ToolCall, ToolResult
+from igpo_gym.protocols.calls_in_text import OBSERVATION
 from igpo_gym.protocols.protocol import INVALID
 
 Found: TypeAlias = list[list[tuple[str, str, str]]]
@@ -58,7 +59,8 @@ def _unwrapped(reply: str) -> str:
     body = reply.strip()
     if (opening := _WRAPPER.match(body)) and body.endswith(closing := f"</{opening[1]}>"):
         body = body[opening.end() : -len(closing)].strip()
-    return body
+    mark = OBSERVATION.match(body)
+    return body[mark.end() :].strip() if mark else body
 
 
 def _result(reply: str, corpus: Corpus) -> ToolResult:

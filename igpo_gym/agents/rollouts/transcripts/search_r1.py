@@ -11,17 +11,17 @@ from __future__ import annotations
 import re
 
 from igpo_gym.agents.rollouts.transcripts.actions import (
-    TAGS,
     boxed,
     last_tag,
     tag_pattern,
     tagged_call,
     without_thoughts,
 )
-from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.interface import TranscriptLayout
 from igpo_gym.agents.rollouts.transcripts.marks import TextDialect, reply_between, tags
 from igpo_gym.episode import Action, Answer, Invalid, ToolCalls
+from igpo_gym.protocols.between import between
+from igpo_gym.protocols.calls_in_text import TAGS
 from igpo_gym.protocols.protocol import INVALID
 
 _CALL = rf"</(?:{'|'.join(TAGS)})>|</(?!(?:think|answer|information)>)\w+>(?=\n<information>\n)"
@@ -48,7 +48,7 @@ def act(message: str, served: bool = False) -> Action:
     """
     names = (*TAGS, last_tag(message) if served else "answer")
     for said in (without_thoughts(message), message):
-        found = list(blocks(said, tag_pattern(names)))
+        found = list(between(said, tag_pattern(names)))
         if not found:
             continue
         opening, inner = found[0][0], found[0][1].strip()

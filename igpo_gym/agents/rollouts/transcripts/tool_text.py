@@ -7,10 +7,10 @@ from __future__ import annotations
 import re
 
 from igpo_gym.agents.rollouts.transcripts.actions import action
-from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.interface import TranscriptLayout
 from igpo_gym.agents.rollouts.transcripts.marks import TextDialect
 from igpo_gym.episode import Action
+from igpo_gym.protocols.between import between
 from igpo_gym.protocols.protocol import INVALID
 
 _RESPONSE = re.compile("<(tool_response)>")
@@ -22,7 +22,7 @@ def responses(text: str) -> list[str]:
     >>> responses("<tool_response>\\nA port.\\n</tool_response>\\n<tool_response>A river.</tool_response>")
     ['A port.', 'A river.']
     """
-    return [inner.strip() for _, inner in blocks(text, _RESPONSE)]
+    return [inner.strip() for _, inner in between(text, _RESPONSE)]
 
 
 def act(message: str, served: bool = False) -> Action:

@@ -27,6 +27,7 @@ from igpo_gym.agents.rollouts.transcripts.messages import (
 )
 from igpo_gym.agents.rollouts.transcripts.tool_text import act
 from igpo_gym.data.rows import Row
+from igpo_gym.protocols.calls_in_text import OBSERVATION
 
 _FOLLOWED = ("output", "response", "responses", "completion", "generated_text", "generation")
 _PAIRS = tuple(product(("input", "prompt"), _FOLLOWED))
@@ -37,7 +38,7 @@ _NO_MARKS = TextDialect(
     tells=re.compile(""),
     reply=re.compile(r"(?!)"),
     act=act,
-    strange=re.compile(r"^[^\S\n]*(?P<mark>Observation(?: \d+)?:)", re.MULTILINE),  # ReAct's
+    strange=OBSERVATION,
 )
 """A text that is one message as a whole."""
 

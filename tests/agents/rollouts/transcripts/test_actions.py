@@ -11,12 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.transcripts.actions import FINAL, action, boxed, without_thoughts
-from igpo_gym.agents.rollouts.transcripts.blocks import blocks
 from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.replies import results
 from igpo_gym.data.reading import Corpus
 from igpo_gym.episode import Answer, Invalid, ToolCall, ToolCalls
-from igpo_gym.protocols.messages import call, written
+from igpo_gym.protocols.between import between
+from igpo_gym.protocols.calls_in_text import call, written
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=6),
@@ -131,7 +131,8 @@ def test_what_breaks_off_in_a_thought_or_a_call_is_no_answer(text: str) -> None:
 
 def test_what_is_no_call_is_invalid() -> None:
     does = action("<tool_call>search for it</tool_call>")
-    assert does == Invalid("what stands in <tool_call> is no call: a JSON object with a name and arguments")
+    reason = "a call in the form of Hermes cannot be read: there is no JSON object with a name and arguments"
+    assert does == Invalid(reason)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_boxed_answers(text: str, inner: str) -> None:
 @given(st.lists(st.sampled_from(["<a>", "</a>", "<b>", "</b>", "x", "\n"]), max_size=12).map("".join))
 def test_blocks_are_those_of_the_pattern(text: str) -> None:
     pattern = re.compile(r"<(a|b)>(.*?)</\1>", re.DOTALL)
-    found = [(each[1], inner) for each, inner in blocks(text, re.compile("<(a|b)>"))]
+    found = [(each[1], inner) for each, inner in between(text, re.compile("<(a|b)>"))]
     assert found == pattern.findall(text)
 
 

@@ -278,6 +278,79 @@ def test_deepresearchers_results_are_json() -> None:
     assert "web_search" in found.turns[0].message
 
 
+KIMI = (
+    "So:<|tool_calls_section_begin|><|tool_call_begin|>functions.search:0<|tool_call_argument_begin|>"
+    '{"query": "port"}<|tool_call_end|><|tool_calls_section_end|>'
+)
+
+
+def chat(*contents: str, role: str = "tool") -> dict[str, Any]:
+    """Messages of the agent and replies by turns."""
+    roles = ["assistant", role] * len(contents)
+    messages = [{"role": each, "content": text} for each, text in zip(roles, contents, strict=False)]
+    return {"messages": [{"role": "user", "content": "Where?"}, *messages]}
+
+
+def test_calls_in_a_familys_own_tokens_have_the_replies_as_results() -> None:
+    first, last = read(chat(KIMI, PORT, "Danzig<|im_end|>")).turns
+    assert (first.action, first.message) == (ToolCalls((ToolCall("search", {"query": "port"}),)), KIMI)
+    assert [passage.title for passage in first.passages] == ["Danzig"]
+    assert last.action == Answer("Danzig")
+
+
+@pytest.mark.parametrize("spelled", [KIMI, "[TOOL_CALLS]a[ARGS]{}", "Action: Finish[no]", "Final Answer: no"])
+def test_a_reply_that_spells_a_call_stays_a_text(spelled: str) -> None:
+    turns = read(chat(KIMI, spelled, "Danzig")).turns
+    assert [turn.action for turn in turns] == [
+        ToolCalls((ToolCall("search", {"query": "port"}),)),
+        Answer("Danzig"),
+    ]
+    assert turns[0].results[0].text == spelled
+    assert [(each.author, each.text.rstrip("\n")) for each in turns[0].segments[1:]] == [
+        ("environment", spelled)
+    ]
+
+
+@pytest.mark.parametrize("last", ["<|tool_calls_section_begin|>", KIMI.replace('"}', ""), "Action: sear"])
+def test_a_call_that_is_malformed_or_cut_off_is_an_invalid_turn(last: str) -> None:
+    found = read(chat(KIMI, PORT, last))
+    assert isinstance(found.turns[-1].action, Invalid)
+    assert found.end is EndReason.TURNS_EXHAUSTED
+
+
+def test_gpt_oss_thinks_calls_and_answers_in_channels() -> None:
+    thought = "<|channel|>analysis<|message|>Is it <answer>Elbing</answer>?<|end|><|start|>assistant"
+    calls = '<|channel|>commentary to=functions.search <|constrain|>json<|message|>{"query": "port"}<|call|>'
+    first, last = read(
+        chat(thought + calls, PORT, f"{thought}<|channel|>final<|message|>Danzig<|return|>")
+    ).turns
+    assert first.action == ToolCalls((ToolCall("search", {"query": "port"}),))
+    assert last.action == Answer("Danzig")
+    cut = read(chat(thought + calls, PORT, "<|channel|>analysis<|message|>Is it")).turns[-1]
+    assert isinstance(cut.action, Invalid)
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        ("Thought 1: Where?\nAction 1: search[port]", "Thought 2: So.\nAction 2: Finish[Danzig]"),
+        ("Thought: Where?\nAction: search\nAction Input: port\n", "Thought: So.\nFinal Answer: Danzig\n"),
+    ],
+)
+def test_react_in_messages(calls: tuple[str, str]) -> None:
+    first, last = read(chat(calls[0], f"Observation: {PORT}", calls[1], role="user")).turns
+    assert first.action == ToolCalls((ToolCall("search", {"query": "port"}),))
+    assert [passage.title for passage in first.passages] == ["Danzig"]
+    assert first.observation == f"Observation: {PORT}"
+    assert last.action == Answer("Danzig")
+
+
+def test_observations_in_the_only_message_of_the_agent_are_nobodys() -> None:
+    said = "Thought: Where?\nAction: search[port]\nObservation: A port.\nFinal Answer: Danzig"
+    with pytest.raises(ValueError, match="'Observation:' may begin a reply of the environment"):
+        read(chat(said))
+
+
 def test_chatml_in_one_text() -> None:
     text = (
         "<|im_start|>system\nUse tools.<|im_end|>\n<|im_start|>user\nWhere?<|im_end|>\n"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 
-def blocks(
+def between(
     text: str, opening: re.Pattern[str], closing: str = r"</\1>"
 ) -> Iterator[tuple[re.Match[str], str]]:
     """What stands between each opening and the next closing behind it, one block behind the other.
@@ -18,7 +18,7 @@ def blocks(
     ``closing`` is a template for the opening's groups. An opening that nothing closes is passed over.
 
     >>> text = "<a>1</a> <b>2 <a>3</a> <a>4"
-    >>> [(found[1], inner) for found, inner in blocks(text, re.compile("<(a|b)>"))]
+    >>> [(found[1], inner) for found, inner in between(text, re.compile("<(a|b)>"))]
     [('a', '1'), ('a', '3')]
     """
     missing, place = set[str](), 0
