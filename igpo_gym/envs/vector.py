@@ -301,34 +301,50 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
     ) -> tuple[list[int], list[int]]:
         """Each environment's seed and place in its question stream, as a reset of ``mask`` makes them.
 
-        Seeded environments go to the start of their streams. A full reset without a seed takes the members of
-        each group, which may have played unlike numbers of episodes, to one place again.
+        A group whose first environment is given a seed goes to the start of its stream. In a full reset the
+        members of any other, which may have played unlike numbers of episodes, go to one place again.
         """
         size, places = self.config.group_size, list(self._places)
-        seeds = self._seeds or [stream_seed(self) + index for index in range(self.num_envs)]
+        seeds = list(self._seeds) or [stream_seed(self) + index for index in range(self.num_envs)]
+        given = self._given_seeds(seed, mask)
+        for leader in range(0, self.num_envs, size):
+            group = slice(leader, leader + size)
+            if mask[leader] and given[leader] is not None:
+                pairs = zip(given[group], seeds[group], strict=True)
+                seeds[group] = [known if new is None else new for new, known in pairs]
+                places[group] = [0] * size
+            elif mask.all():
+                places[group] = [max(places[group])] * size
+        return seeds, places
+
+    def _given_seeds(
+        self, seed: int | np.integer[Any] | Sequence[int | None] | None, mask: Mask
+    ) -> list[int | None]:
+        """The seed, or None, that a reset of ``mask`` gives each environment. Raises ValueError for a wrong
+        one."""
         if seed is None:
-            if mask.all():
-                leaders = range(0, self.num_envs, size)
-                places = [max(places[leader : leader + size]) for leader in leaders for _ in range(size)]
-            return list(seeds), places
+            return [None] * self.num_envs
+        given: list[int | None]
         if isinstance(seed, int | np.integer):
-            given: list[int | None] = [int(seed) + index for index in range(self.num_envs)]
+            given = [int(seed) + index for index in range(self.num_envs)]
         else:
             given = list(seed)
         if len(given) != self.num_envs:
             raise ValueError(f"{len(given)} seeds for {self.num_envs} environments")
+        size = self.config.group_size
         groups = mask.reshape(-1, size)
         if (groups.any(1) != groups.all(1)).any():
             raise ValueError("a seeded reset must reset whole groups: their environments share one seed")
-        seeds = list(seeds)
         for index in np.flatnonzero(mask).tolist():
-            chosen = given[index]
-            if chosen is None:
-                continue
-            if chosen < 0:
+            chosen, leader = given[index], index - index % size
+            if chosen is not None and chosen < 0:
                 raise ValueError(f"a seed must not be negative: {chosen}")
-            seeds[index], places[index] = chosen, 0
-        return seeds, places
+            if chosen is not None and given[leader] is None:
+                raise ValueError(
+                    f"environment {index} is given a seed, but environment {leader}, whose seed is that of "
+                    "their group, is given none"
+                )
+        return given
 
     def _each(self, what: str, given: Any, kind: type | UnionType) -> list[Any] | None:
         """An option of a reset for each environment, from one for all or a sequence; None where not given."""

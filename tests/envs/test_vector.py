@@ -156,6 +156,20 @@ def test_a_seeded_reset_takes_whole_groups(settings: dict[str, Any]) -> None:
     assert ids[2] == ids[3] == QuestionStream(QUESTIONS, 7)[0].id
 
 
+def test_a_group_has_the_seed_of_its_first_environment(settings: dict[str, Any]) -> None:
+    envs = SearchQAVectorEnv(4, **settings, group_size=2)
+    envs.reset(seed=0)
+    envs.reset()
+    with pytest.raises(ValueError, match="environment 1 is given a seed, but environment 0"):
+        envs.reset(seed=[None, 5, 7, None])
+    ids = envs.reset(seed=[None, None, 7, None])[1]["question_id"]
+    expected = [QuestionStream(QUESTIONS, 0)[2], QuestionStream(QUESTIONS, 7)[0]]
+    assert list(ids) == [question.id for question in expected for _ in range(2)]
+    ids = envs.reset()[1]["question_id"]
+    expected = [QuestionStream(QUESTIONS, 0)[3], QuestionStream(QUESTIONS, 7)[1]]
+    assert list(ids) == [question.id for question in expected for _ in range(2)]
+
+
 def test_a_transcript_that_grows_too_long_is_followed_by_the_next_episode(settings: dict[str, Any]) -> None:
     envs = SearchQAVectorEnv(
         2, **{**settings, "scorer": MentionScorer(longest=2000)}, autoreset_mode="SameStep"

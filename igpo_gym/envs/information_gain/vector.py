@@ -98,9 +98,8 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
         self._owed = None
         for place, episode in fresh.items():
             self.episodes[place] = episode
-        infos = self._with_told(infos, fresh)
         going_on = {place: play.episode for place, play in plays.items() if place not in fresh}
-        infos = self._with_told(infos, going_on)
+        infos = self._with_told(infos, fresh | going_on)
         if final := {place: play.episode for place, play in plays.items() if place in fresh}:
             infos["final_info"] = self._with_told(infos.get("final_info", {}), final)
         return observations, rewards, terminations, truncations, infos
@@ -117,16 +116,21 @@ class VectorInformationGain(GainWrapper, _VectorWrapper):
         for place in places:
             gold = gold_answers(
                 *(self._answers, self.env, _own_info(infos, place)),
-                lambda name, place=place: self.env.get_attr(name)[place],  # type: ignore[attr-defined,misc]
+                # Only the environment under all wrappers has get_attr, and not every one has it.
+                lambda name, place=place: self.unwrapped.get_attr(name)[place],  # type: ignore[attr-defined,misc]
             )
             fresh[place] = self._turns.opened(own[place], gold, f"episode {self._number}")
             self._number += 1
         return fresh
 
-    def _with_told(self, infos: dict[str, Any], episodes: Mapping[int, Episode]) -> dict[str, Any]:
-        for place, episode in episodes.items():
-            infos = self.env._add_info(infos, told_info(episode), place)
-        return infos
+    def _with_told(self, infos: Mapping[str, Any], episodes: Mapping[int, Episode]) -> dict[str, Any]:
+        told = {place: told_info(episode) for place, episode in episodes.items()}
+        ours = {prefix + name for each in told.values() for name in each for prefix in ("", "_")}
+        # An entry of the environment's own with such a name gives way: its column may be of another type.
+        found = {name: values for name, values in infos.items() if name not in ours}
+        for place, each in told.items():
+            found = self.env._add_info(found, each, place)
+        return found
 
 
 def _each(single: gym.Space[Any], batched: gym.Space[Any], values: Any) -> list[Any]:

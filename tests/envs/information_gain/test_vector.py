@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
@@ -54,6 +55,35 @@ def test_all_is_as_with_single_environments(where: str) -> None:
                 ended[place],
             )
             assert infos["belief"][place] == pytest.approx(info["belief"])
+
+
+class Keeper(Names):
+    """Tells whole numbers under the names that the wrapper uses."""
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        *rest, info = super().step(action)
+        return (*rest, info | {"gain": 7, "belief": 1})
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_an_environments_own_entries_give_way(mode: AutoresetMode) -> None:
+    envs = VectorInformationGain(
+        SyncVectorEnv([lambda name=name: Keeper(name) for name in NAMES], autoreset_mode=mode),
+        MentionScorer(),
+    )
+    envs.reset(seed=0)
+    infos = envs.step(("tell", "end"))[-1]
+    final = infos["final_info"] if mode is AutoresetMode.SAME_STEP else infos
+    assert (infos["gain"][0], infos["belief"][0]) == pytest.approx((p(1) - p(0), p(1)))
+    assert (final["gain"][1], final["belief"][1]) == pytest.approx((p(1) - p(0), p(1)))
+    assert infos["steps"][0] == 1
+
+
+def test_answers_are_an_attribute_under_other_wrappers() -> None:
+    games_ = gym.wrappers.vector.RecordEpisodeStatistics(games(where="name"))
+    envs = VectorInformationGain(games_, MentionScorer(), "name")
+    envs.reset(seed=0)
+    assert [episode.question.answers for episode in envs.episodes] == [(name,) for name in NAMES]
 
 
 def test_the_end_of_an_episode_in_the_same_step() -> None:
