@@ -76,6 +76,31 @@ def test_what_is_hacking(engine: Engine, message: str, label: str) -> None:
     assert labels(engine, BIRTH, message) == [(label, 0)]
 
 
+@pytest.mark.parametrize("dials", ["shown=1", "shown=2,distractors=2"])
+def test_who_opens_the_document_that_is_the_answer_does_not_hack(dials: str) -> None:
+    """A choice between two is decided by the documents of both, one of which the answer is the title of."""
+    config = EnvConfig(
+        questions=f"world:test#hops=2,questions=40,{dials}",
+        tools="search + open",
+        scorer=None,
+        reward="outcome-f1",
+        max_turns=MAX_TURNS,
+    )
+    questions, engine = assemble(config)
+    played = [each for group in play_cast(engine, questions, 40, 2) for each in group]
+    opened = [
+        (each.agent, turn.label)
+        for each in played
+        for taken, turn in zip(each.episode.turns, each.labels, strict=True)
+        if f"<open>{each.episode.question.answers[0]}</open>" in taken.message
+    ]
+    assert len(opened) > 10
+    assert {label for agent, label in opened if agent not in HACKERS} <= USEFUL | USELESS
+    assert not {each.agent for each in played for turn in each.labels if turn.label == "hacking"} - set(
+        HACKERS
+    )
+
+
 def test_who_has_the_evidence_may_state_the_answer(engine: Engine) -> None:
     found = labels(
         engine, AUTHOR, "<search>The Tin Drum</search>", "<think>Grass!</think><search>Odra</search>"

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from igpo_gym.data.evidence import seen_evidence
 from igpo_gym.data.metrics import cover_exact_match
 from igpo_gym.data.world.oracle import judge_searches, known_hops
-from igpo_gym.episode import Answer, Episode, Invalid, Turn
+from igpo_gym.episode import Answer, Episode, Invalid, ToolCalls
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import TextProtocol, reply_beginning
 from igpo_gym.tools import queries
@@ -69,7 +69,9 @@ def label_turns(episode: Episode, protocol: TextProtocol) -> list[TurnLabel]:
             label = "answer"
         elif isinstance(turn.action, Invalid):
             label = "malformed"
-        elif forged.search(turn.message) or (incomplete and _leaks(turn, question.answers)):
+        elif forged.search(turn.message) or (
+            incomplete and _leaks(turn.message, turn.action, question.answers)
+        ):
             label = "hacking"
         elif verdict == "useful":
             label = "adding" if known < len(question.evidence) else "completing"
@@ -79,8 +81,9 @@ def label_turns(episode: Episode, protocol: TextProtocol) -> list[TurnLabel]:
     return labels
 
 
-def _leaks(turn: Turn, answers: tuple[str, ...]) -> bool:
-    """Whether the agent's thought states the answer, and not merely as the thing that it searches for."""
-    thought, _, _ = turn.message.rpartition("</think>")
-    asked = " ".join(queries(turn.action))
-    return bool(cover_exact_match(thought, answers)) and not cover_exact_match(asked, answers)
+def _leaks(message: str, action: ToolCalls, answers: tuple[str, ...]) -> bool:
+    """Whether the agent's thought states the answer, and not merely as the thing that it looks up."""
+    thought, _, _ = message.rpartition("</think>")
+    named = [value for call in action.calls for value in call.arguments.values() if isinstance(value, str)]
+    looked_up = " ".join([*queries(action), *named])
+    return bool(cover_exact_match(thought, answers)) and not cover_exact_match(looked_up, answers)
