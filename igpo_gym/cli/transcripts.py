@@ -192,7 +192,7 @@ def _place(value: float | None, best: bool) -> tuple[bool, float]:
 def _value(by: str | None, file: Path) -> tuple[str, Callable[[Episode], float | None]]:
     """What episodes are put in order by; None of one that has no such value."""
     from igpo_gym.agents.rollouts.records import read_rollouts
-    from igpo_gym.data.scores import recorded_score, resolve_metric
+    from igpo_gym.data.scores import final_score, resolve_metric
 
     if by is None:
         by = "reward" if next((bool(episode.rewards) for episode in read_rollouts(file)), False) else "f1"
@@ -202,7 +202,7 @@ def _value(by: str | None, file: Path) -> tuple[str, Callable[[Episode], float |
         metric = resolve_metric(by)
     except ValueError as problem:
         raise ValueError(f"--by is {', '.join(_VALUES)}, or a metric: {problem}") from None
-    return by, partial(recorded_score, metric)
+    return by, partial(final_score, metric)
 
 
 _VALUES: dict[str, Callable[[Episode], float | None]] = {
@@ -213,7 +213,7 @@ _VALUES: dict[str, Callable[[Episode], float | None]] = {
 
 
 def _print_episode(episode: Episode) -> None:
-    from igpo_gym.data.scores import scores
+    from igpo_gym.data.scores import final_score
     from igpo_gym.envs.render import dialogue
 
     question = episode.question
@@ -223,14 +223,17 @@ def _print_episode(episode: Episode) -> None:
     console.print(dialogue(episode))
     gold = " or ".join(question.answers)
     returned = f"; return {episode.total_reward:+.3f}" if episode.rewards else ""
-    f1 = scores(episode)["f1"]
-    console.print(f"{episode.end}: F1 {f1:.2f}{returned}; gold answer: {gold}", markup=False)
+    f1 = final_score("f1", episode)
+    scored = "no score" if f1 is None else f"F1 {f1:.2f}"
+    console.print(f"{episode.end}: {scored}{returned}; gold answer: {gold}", markup=False)
 
 
 def _print_summary(found: Searches, metric: str) -> None:
     from igpo_gym.agents.rollouts.searches import GAIN, PREDICTORS
 
     console.print(f"{found.episodes} episodes, {found.right} right by {metric}", markup=False)
+    if found.aborted:
+        console.print(f"{found.aborted} were aborted, and are neither right nor wrong", markup=False)
     if found.untold:
         console.print(
             f"{found.untold} of protected questions, whose records do not tell {metric}", markup=False

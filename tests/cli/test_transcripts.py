@@ -129,6 +129,19 @@ def test_logs_are_imported_priced_and_shown(logs: Path) -> None:
     assert "6 have no beliefs" in run("show", "records.jsonl", "--summary")
 
 
+def test_an_aborted_episode_is_shown_without_a_score(logs: Path) -> None:
+    run("import", "logs.jsonl", "--out", "records.jsonl")
+    first, *others = map(json.loads, Path("records.jsonl").read_text().splitlines())
+    Path("records.jsonl").write_text(
+        "".join(f"{json.dumps(each)}\n" for each in (first | {"end": "aborted"}, *others))
+    )
+    assert "aborted: no score; gold answer:" in run("show", "records.jsonl")
+    assert "aborted" not in run("show", "records.jsonl", "--worst", "--episodes", "5")
+    summary = run("show", "records.jsonl", "--summary")
+    assert "5 episodes, " in summary
+    assert "1 were aborted, and are neither right nor wrong" in summary
+
+
 def test_episodes_that_stand_in_a_file_twice_are_told(logs: Path) -> None:
     run("import", "logs.jsonl", "--out", "records.jsonl")
     once = Path("records.jsonl").read_text().splitlines(keepends=True)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igpo_gym.envs.engine import Engine
-from igpo_gym.episode import Segment
+from igpo_gym.episode import EndReason, Segment
 from igpo_gym.viewer.data import as_json, page_data
 from igpo_gym.viewer.runs import read_runs
 from tests.conftest import QUESTIONS, play
@@ -51,6 +51,14 @@ def test_the_summary_of_an_episode(tmp_path: Path, engine: Engine) -> None:
     assert first["beliefs"] == pytest.approx([0.1, 0.1, 2 / 11], rel=0.2)
     assert first["gain"] == pytest.approx(first["beliefs"][-1] - first["beliefs"][0])
     assert first["returns"]["igpo"] == pytest.approx(1.0 + first["gain"])
+
+
+def test_an_aborted_episode_has_no_score(tmp_path: Path, engine: Engine) -> None:
+    played = play(engine, 1, SEARCH, RIGHT)
+    played.end = EndReason.ABORTED
+    data = page_data(read_runs([write(tmp_path / "a.jsonl", [played])]))
+    (told,) = data.summary["episodes"]
+    assert (told["end"], told["scores"]) == ("aborted", {})
 
 
 def test_the_turns_of_an_episode(tmp_path: Path, engine: Engine) -> None:

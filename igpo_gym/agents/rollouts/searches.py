@@ -9,7 +9,7 @@ import numpy as np
 
 from igpo_gym.agents.rollouts.summary import Values, beliefs_so_far, counted_searches
 from igpo_gym.data.scores import RIGHT, Metric, recorded_score
-from igpo_gym.episode import Episode
+from igpo_gym.episode import EndReason, Episode
 from igpo_gym.statistics import SHARE, Estimate, auc, estimate, mean_over
 
 
@@ -18,7 +18,7 @@ class Searches:
     """Values of all searches (turns that called tools), and of the episodes that they belong to.
 
     The unit of every interval is the question of a set. An episode without beliefs is counted and adds no
-    values; one of which nothing tells whether it is right is counted apart.
+    values; one of which nothing tells whether it is right, and one that was aborted, are counted apart.
     """
 
     episodes: int = 0
@@ -26,6 +26,8 @@ class Searches:
     """How many of them answered rightly."""
     unmeasured: int = 0
     """How many have no beliefs."""
+    aborted: int = 0
+    """How many are beside these: they were aborted, and are neither right nor wrong."""
     untold: int = 0
     """How many are beside these: their texts are hidden, and their records do not have the metric."""
     curves: dict[bool, dict[int, Values]] = field(default_factory=lambda: {True: {}, False: {}})
@@ -78,6 +80,9 @@ def searches(episodes: Iterable[tuple[str, Episode]], metric: str | Metric = "em
     """
     found = Searches()
     for name_of_set, episode in episodes:
+        if episode.end is EndReason.ABORTED:
+            found.aborted += 1
+            continue
         reached = recorded_score(metric, episode)
         if reached is None:
             found.untold += 1

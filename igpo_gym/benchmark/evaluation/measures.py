@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from igpo_gym.data.scores import JUDGE, PARTS, Metric, judged, recorded_score, resolve_metric
+from igpo_gym.data.scores import JUDGE, PARTS, Metric, final_score, judged, recorded_score, resolve_metric
 from igpo_gym.episode import EndReason, Episode, Invalid
 from igpo_gym.statistics import COUNT, SHARE, Bounds
 
@@ -108,9 +108,7 @@ _CONDUCT = (
 
 
 def _scored(metric: Metric, episode: Episode) -> float | None:
-    if episode.end is EndReason.ABORTED or (metric.parts and not episode.question.parts):
-        return None
-    return recorded_score(metric, episode)
+    return None if metric.parts and not episode.question.parts else final_score(metric, episode)
 
 
 def _ended(reason: EndReason, episode: Episode) -> float:

@@ -44,7 +44,7 @@ function EpisodeView({ episode, turn }) {
         <button class="button" aria-pressed=${tokens} title="key t" onClick=${() => set("tokens", tokens ? "" : "1")}>Tokens</button></span></p>
     <//>
     <p class="verdict">${episode.prediction === null ? "No answer" : html`Answer “${episode.prediction}”`}
-      <strong class=${right ? "good" : "bad"}>${right ? "✓ right" : episode.scores.f1 > 0 ? "≈ partly right" : "✗ wrong"}</strong></p>
+      ${known(episode.scores.f1) && html`<strong class=${right ? "good" : "bad"}>${right ? "✓ right" : episode.scores.f1 > 0 ? "≈ partly right" : "✗ wrong"}</strong>`}</p>
     <${Facts} episode=${episode} />
     <${Curve} episode=${episode} turn=${turn} views=${own.views} onTurn=${(to) => go(["episode", episode.key, String(to)], undefined, true)} />
     ${tokens && html`<div class="wide">${own.answers.length

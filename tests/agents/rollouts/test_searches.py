@@ -80,3 +80,12 @@ def test_a_belief_that_is_carried_on_is_no_figure() -> None:
     found = searches([("mine", cut)])
     assert found.predictors[GAIN][True].values == pytest.approx([0.4])
     assert [turn for turn, _ in found.curve(right=True)] == [0, 1]
+
+
+def test_an_aborted_episode_is_neither_right_nor_wrong() -> None:
+    aborted = [
+        replace(episode("8", answer, 0.1, 0.9), end=EndReason.ABORTED) for answer in ("right", "wrong")
+    ]
+    found = searches(PLAYED + [("mine", each) for each in aborted])
+    assert (found.episodes, found.right, found.aborted) == (7, 3, 2)
+    assert found.auc(GAIN) == searches(PLAYED).auc(GAIN)
