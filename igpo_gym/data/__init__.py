@@ -124,6 +124,10 @@ def resolve_questions(questions: str | QuestionSet | Sequence[Question | Mapping
         return sets[0] if len(sets) == 1 else join(sets)
     if not isinstance(questions, Iterable):
         specs.checked("questions", questions)
+    if hasattr(questions, "features"):  # of the library datasets
+        from igpo_gym.data.arrow import records_as_meant
+
+        questions = list(records_as_meant(questions))
     return _from_sequence(tuple(questions))
 
 

@@ -84,10 +84,25 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return str(value)
-    for name in ("as_py", "to_pylist", "tolist"):
+    for name in ("as_py", "to_pylist"):
         if callable(convert := getattr(value, name, None)):
-            return convert()
-    return value
+            return _of_arrow(convert(), value, one=name == "as_py")
+    if not callable(convert := getattr(value, "tolist", None)):
+        return value
+    kind = getattr(value, "dtype", None)
+    if getattr(kind, "kind", "") == "f" and value.dtype.itemsize < 8:
+        return value.astype(str).astype(float).tolist()  # 0.1, and not what single precision makes of it
+    return convert()
+
+
+def _of_arrow(given: Any, value: Any, *, one: bool) -> Any:
+    if not hasattr(value, "type"):
+        return given
+    from igpo_gym.data.arrow import meant_by
+
+    if (meant := meant_by(value.type)) is None:
+        return given
+    return meant(given) if one else [meant(each) for each in given]
 
 
 def listed(text: str) -> bool:

@@ -281,9 +281,12 @@ def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[Row]:
     with needs("reading parquet files", "data", "pyarrow"):
         import pyarrow
         from pyarrow import parquet
+
+        from igpo_gym.data.arrow import Columns
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
+            columns_of_file = Columns(file.schema_arrow)
             wanted = [name for name in file.schema_arrow.names if name in columns] or None
             for place in range(file.num_row_groups):
                 if not wanted and file.metadata.row_group(place).total_byte_size > WHOLE_BYTES:
@@ -292,7 +295,11 @@ def parquet_rows(path: Path, columns: Collection[str] = ()) -> Iterator[Row]:
             for batch in file.iter_batches(_BATCH if wanted is None else _NARROW_BATCH, columns=wanted):
                 for record in batch.to_pylist():
                     number += 1
-                    yield Row(record, number, "row")
+                    try:
+                        row = Row(columns_of_file.as_meant(record), number, "row")
+                    except ValueError as problem:
+                        raise Row(record, number, "row").wrong(path, problem) from None
+                    yield row
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as problem:
         after = f" after row {number}" if number else ""
         raise DataError(path, f"not a whole parquet file{after}: {first_line(problem)}") from None

@@ -72,6 +72,9 @@ def test_records_of_a_known_layout_are_questions() -> None:
             ("7", "Where?", ("Danzig",))
         ]
         assert found.name == "1 question"
+    single = datasets.Features({"question": datasets.Value("string"), "answer": datasets.Value("float32")})
+    given = datasets.Dataset.from_dict({"question": ["How many?"], "answer": [0.1]}, features=single)
+    assert resolve_questions(given).questions[0].answers == ("0.1",)
     with pytest.raises(DataError, match=r"the questions: row 1: no known layout .*; there is: prompt"):
         resolve_questions([{"prompt": "Where?"}])
     with pytest.raises(DataError, match="the questions: row 2: no 'question'"):

@@ -736,6 +736,45 @@ def test_verl_in_both_shapes(tmp_path: Path) -> None:
     assert (found.id, found.text) == ("0", "who wrote it?")
 
 
+def parquet(path: Path, answers: pa.Array) -> str:
+    questions = [f"Which one is number {number}?" for number in range(len(answers))]
+    pq.write_table(pa.table({"question": questions, "answer": answers}), path)
+    return str(path)
+
+
+MAPS = pa.map_(pa.string(), pa.float32())
+
+
+@pytest.mark.parametrize(
+    ("answers", "texts"),
+    [
+        (pa.array([0.1, 16777216.0, 1e-7], pa.float32()), ["0.1", "16777216", "1e-07"]),
+        (pa.array([0.1, 3.0], pa.float32()).cast(pa.float16()), ["0.1", "3"]),
+        (pa.array([0.1], pa.float32()).dictionary_encode(), ["0.1"]),
+        (pa.array([[0.7], [0.7, 0.1]], pa.large_list(pa.float32())), ["0.7", "0.7|0.1"]),
+        (pa.array([{"share": [0.7]}], pa.struct({"share": pa.list_(pa.float32(), 1)})), ["share: 0.7"]),
+        (
+            pa.array([[("Danzig", 0.7), ("Elbing", 2)], [("Thorn", 1)]], MAPS),
+            ["Danzig: 0.7; Elbing: 2", "Thorn: 1"],
+        ),
+        (pa.array([[[("Danzig", 0.7)], [("Thorn", 1)]]], pa.list_(MAPS)), ["Danzig: 0.7|Thorn: 1"]),
+        (pa.array([0.1, 1 / 3]), ["0.1", "0.3333333333333333"]),
+    ],
+)
+def test_answers_of_parquet_are_those_that_were_written(
+    tmp_path: Path, answers: pa.Array, texts: list[str]
+) -> None:
+    found = resolve_questions(parquet(tmp_path / "q.parquet", answers)).questions
+    assert ["|".join(each.answers) for each in found] == texts
+
+
+def test_a_map_that_has_a_key_twice_is_named_and_not_shown(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "q.parquet", pa.array([[("Thorn", 1)], [("secret", 1), ("secret", 2)]], MAPS))
+    with pytest.raises(DataError, match="row 2: a map that has a key twice") as told:
+        resolve_questions(path)
+    assert "secret" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("model", "problem"),
     [

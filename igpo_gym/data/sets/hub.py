@@ -41,6 +41,8 @@ def load_hub(name: str) -> QuestionSet:
 def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
     with needs("the questions hf:NAME", "data", "datasets"):
         import datasets
+
+        from igpo_gym.data.arrow import records_as_meant
     if len(rest) > 2:
         raise SpecError(f"hf:{':'.join([place, *rest])} has too many parts; write hf:NAME[:config][:split]")
     datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = (
@@ -64,8 +66,7 @@ def _split(place: str, rest: list[str]) -> Iterable[dict[str, Any]]:
     wanted = rest[-1] if rest else next((split for split in SPLITS if split in found), next(iter(found)))
     if wanted not in found:
         raise SpecError(f"the data set {place!r} has no split {wanted!r}; it has: {', '.join(found)}")
-    records: Iterable[dict[str, Any]] = found[wanted]
-    return records
+    return records_as_meant(found[wanted])
 
 
 @contextmanager
