@@ -57,10 +57,10 @@ class CausalReader:
 
     ``model`` may be shared with a trainer: it is not changed, not even its attention function or its mode. It
     may be wrapped (see ``wrappers``); ``self.model`` is the one inside, with its adapters. When its weights
-    have changed or its adapters were switched (see ``weights``), :meth:`refresh` drops the cache. A forward
-    pass takes ``row_tokens`` transcript tokens at most. ``cache_dtype`` keeps keys and values in another
-    dtype than they are computed in; ``compile`` lets torch.compile fuse what stands between the matrix
-    products.
+    have changed, or its adapters or forward hooks (see ``weights``), :meth:`refresh` drops the cache. A
+    forward pass takes ``row_tokens`` transcript tokens at most. ``cache_dtype`` keeps keys and values in
+    another dtype than they are computed in; ``compile`` lets torch.compile fuse what stands between the
+    matrix products.
 
     Whoever uses it holds ``lock`` from :meth:`refresh` to :meth:`evict`, and calls :meth:`clear` if anything
     is raised in between: the cache may then hold tokens whose keys and values were never computed.
@@ -134,7 +134,7 @@ class CausalReader:
         """Drop what was computed with weights that the model no longer has."""
         settle_adapters(self.model)
         before, now = self._weights, self._watch.state()
-        if (now.places, now.settings) != (before.places, before.settings):
+        if any(getattr(now, part) != getattr(before, part) for part in ("places", "settings", "hooks")):
             self._adopt()
         elif now != before:
             self._weights = now

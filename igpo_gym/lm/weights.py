@@ -29,6 +29,8 @@ class WeightState(NamedTuple):
     """How often an optimizer has stepped on any of them: fused ones do not count as changes in place."""
     settings: tuple[object, ...]
     """What its modules are set to: which adapters are on, merged, and how much they weigh."""
+    hooks: tuple[int, ...]
+    """The numbers that PyTorch gave the forward hooks of its modules, no two alike."""
     numbers: bytes
     """A few numbers of each parameter: a write through ``tensor.data`` shows in nothing else."""
 
@@ -37,7 +39,8 @@ class WeightWatch:
     """Tells the state of a model's weights: parameters and buffers.
 
     Sees changes in place, loading, moving, replaced tensors, the steps of every ``torch.optim`` optimizer
-    made while it exists, and adapters that are switched, merged or weighted. Of a write through
+    made while it exists, adapters that are switched, merged or weighted, and forward hooks that are added or
+    removed (not what a hook changes in itself). Of a write through
     ``tensor.data`` (DeepSpeed's, from its own copies of the weights, or a moving average) it sees what
     changes one of ``NUMBERS`` numbers of a parameter, as a step of training does.
     """
@@ -61,6 +64,12 @@ class WeightWatch:
             versions=tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors),
             steps=self._steps,
             settings=settings(modules),
+            hooks=tuple(
+                number
+                for module in modules
+                for hooks in (module._forward_pre_hooks, module._forward_hooks)
+                for number in hooks
+            ),
             numbers=_numbers([weight for module in modules for weight in module._parameters.values()]),
         )
 

@@ -68,9 +68,10 @@ class TransformersScorer:
 
     ``model`` may be shared with a policy in training (IGPO proper): it is not changed, not even its attention
     function or its mode, and when an optimizer has changed its weights, or they were loaded, moved or
-    replaced, the next call notices and drops the cache. A write through ``tensor.data`` of a few numbers
-    alone goes unseen: call :meth:`clear` after one. For a frozen scorer give a copy of the model;
-    :meth:`copy_weights` refreshes it.
+    replaced, or a forward hook was added or removed, the next call notices and drops the cache. A write
+    through ``tensor.data`` of a few numbers alone goes unseen, and so does what a hook changes in itself:
+    call :meth:`clear` after one. For a frozen scorer give a copy of the model; :meth:`copy_weights` refreshes
+    it.
 
     Safe to call from many threads; they take turns.
 

@@ -56,6 +56,15 @@ def load_in_inference_mode(model: PreTrainedModel) -> None:
         load(model)
 
 
+def steer(model: PreTrainedModel) -> None:
+    model.get_submodule("model.layers.0").register_forward_hook(lambda _, __, out: 0.5 * out)
+
+
+def steer_before(model: PreTrainedModel) -> None:
+    layer = model.get_submodule("model.layers.1.mlp")
+    layer.register_forward_pre_hook(lambda _, given: (0.5 * given[0],))
+
+
 CHANGES: dict[str, Callable[[PreTrainedModel], object]] = {
     "adamw": lambda model: train(model, torch.optim.AdamW, lr=0.1),
     "fused adamw": lambda model: train(model, torch.optim.AdamW, lr=0.1, fused=True),
@@ -65,6 +74,8 @@ CHANGES: dict[str, Callable[[PreTrainedModel], object]] = {
     "copies of the weights are trained": train_copies,
     "averaged": average,
     "loaded in inference mode": load_in_inference_mode,
+    "hooked": steer,
+    "hooked before a module": steer_before,
     "moved": lambda model: model.to(torch.float64),
 }
 
@@ -86,6 +97,18 @@ def test_a_change_of_the_weights_is_noticed(change: str) -> None:
     twice = scorer.stats.tokens_forwarded
     scorer.score([REQUEST])
     assert scorer.stats.tokens_forwarded - twice < twice / 4
+
+
+def test_a_hook_that_is_taken_off_again_is_noticed() -> None:
+    model = make_model("llama")
+    scorer = TransformersScorer(model, make_tokenizer())
+    (before,) = scorer.score([REQUEST])
+    hook = model.get_submodule("model.norm").register_forward_hook(lambda _, __, out: -out)
+    (hooked,) = scorer.score([REQUEST])
+    hook.remove()
+    (after,) = scorer.score([REQUEST])
+    assert after.log_probs == before.log_probs
+    assert hooked.log_probs != pytest.approx(before.log_probs, abs=1e-3)
 
 
 def test_weights_that_were_made_in_inference_mode_may_be_copied_into() -> None:
