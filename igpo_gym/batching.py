@@ -94,9 +94,13 @@ class Batches(Generic[A, B]):
         """Whether the thread is at work."""
         return self._worker.is_alive()
 
-    def close(self) -> None:
-        """Finish the batch at work, fail what waits, and end the thread. Safe to call again."""
+    def stop(self) -> None:
+        """Take no more orders, and fail those that wait, at once; the batch at work is finished."""
         self._service.close()
+
+    def close(self) -> None:
+        """:meth:`stop`, and wait until the batch at work is finished. Safe to call again."""
+        self.stop()
         self._worker.join()
 
     def __enter__(self) -> Batches[A, B]:
@@ -214,10 +218,9 @@ class _Service(Generic[A, B]):
             order.promise.set_result(list(islice(shares, len(order.asked))))
 
     def close(self) -> None:
-        """Take no more orders."""
+        """Take no more orders, and fail those that wait."""
         self.closing.set()
-        with self.changed:
-            self.changed.notify_all()
+        self.fail_waiting()
 
     def fail_waiting(self) -> None:
         with self.changed:

@@ -128,13 +128,24 @@ def bound(host: str, port: int) -> socket.socket:
     return sock
 
 
+class _Server(uvicorn.Server):  # type: ignore[misc]
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the app before requests under way are waited for: uvicorn tells it afterwards."""
+        state = getattr(self.config.app, "state", None)
+        getattr(state, "ending", lambda: None)()
+        await super().shutdown(sockets)
+
+
 def serve(
     app: FastAPI, sock: socket.socket, announce: Callable[[], None], patience: int = LONGEST_SHUTDOWN
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are finished first, for at most ``patience`` seconds.
 
-    ``announce`` is called as soon as clients can connect. At an address of this machine alone no other host
-    name is answered to: a page of the web could name the machine otherwise, and read what is served.
+    Before they are waited for, what the app has as ``app.state.ending`` is called, if it has that: it may
+    refuse what has not begun. ``announce`` is called as soon as clients can connect.
+
+    At an address of this machine alone no other host name is answered to: a page of the web could name the
+    machine otherwise, and read what is served.
     """
     address = sock.getsockname()[0]
     if ipaddress.ip_address(address).is_loopback:
@@ -147,7 +158,7 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=patience,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
 
     def end(*_: object) -> None:
         server.should_exit = True

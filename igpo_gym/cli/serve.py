@@ -99,7 +99,7 @@ def serve_beliefs(
 
     What many clients ask at once is read together, each transcript once. GET /health tells what is served,
     GET /metrics what was done (for Prometheus). With --weights-folder and a token in IGPO_GYM_WEIGHTS_TOKEN a
-    trainer pushes new weights. Ctrl-C or SIGTERM ends it when running requests are done.
+    trainer pushes new weights. Ctrl-C or SIGTERM ends it when the batch at work is answered.
     """
     with explained():
         from igpo_gym.serving import bound, serve  # before the model's libraries, for what may be missing

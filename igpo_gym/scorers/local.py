@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -169,15 +169,20 @@ class TransformersScorer:
             queries = [query_of(self.framing, request) for request in requests]
             return self.answer(queries)
 
-    def answer(self, queries: Sequence[Query]) -> list[Belief]:
-        """As :meth:`score`, for requests in token ids."""
+    def answer(
+        self, queries: Sequence[Query], before_pass: Callable[[], object] | None = None
+    ) -> list[Belief]:
+        """As :meth:`score`, for requests in token ids.
+
+        ``before_pass`` is called before each forward pass; whatever it raises ends the call.
+        """
         with self.reader.lock:
             started = time.perf_counter()
             self.reader.refresh()
             # The model reads all but the last token of an answer.
             lengths = [length_of(query) - 1 for query in queries]
             check_lengths(lengths, self.reader.longest, self.reader.name)
-            beliefs = self._beliefs(queries)
+            beliefs = self._beliefs(queries, before_pass)
             self._stats = self._stats.plus(requests=len(queries), seconds=time.perf_counter() - started)
             return [beliefs[query] for query in queries]
 
@@ -185,7 +190,9 @@ class TransformersScorer:
         """The scorer itself: Gymnasium copies an environment's arguments, and a model must not be."""
         return self
 
-    def _beliefs(self, queries: Sequence[Query]) -> dict[Query, Belief]:
+    def _beliefs(
+        self, queries: Sequence[Query], before_pass: Callable[[], object] | None = None
+    ) -> dict[Query, Belief]:
         """The beliefs of all queries, equal ones asked once."""
         # What the cache holds most of comes first: later, it might be forgotten.
         pending = deque(sorted(dict.fromkeys(queries), key=lambda query: -self.reader.known(query.context)))
@@ -198,6 +205,8 @@ class TransformersScorer:
         beliefs: dict[Query, Belief] = {}
         try:
             while pending:
+                if before_pass is not None:
+                    before_pass()
                 self.reader.evict([query.context for query in pending])
                 row, asked_of = self._next_row(pending)
                 beliefs |= self._forward(row, asked_of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,13 @@ MAX_ANSWER_TOKENS = 1 << 14
 
 CHARACTERS = 64
 """How many characters a token may have, generously."""
+
+
+class EndedError(ScoringError):
+    """Whoever served a scorer ends, and asks it no more."""
+
+    def __init__(self) -> None:
+        super().__init__("the server ends; come back later")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +60,9 @@ class ServedScorer:
         self._start = secrets.token_hex(4)  # a server that starts anew has other versions
         self._pushed = 0
         self._taken: WeakSet[PreTrainedModel] = WeakSet()
+        self._ends = threading.Event()
         self.batches: Batches[WireRequest | PreTrainedModel, ToldBelief] = Batches(
-            self._answer, closed=lambda: ScoringError("the server ends"), name="igpo_gym-beliefs"
+            self._answer, closed=EndedError, name="igpo_gym-beliefs"
         )
 
     @property
@@ -65,6 +74,15 @@ class ServedScorer:
     def pushed(self) -> int:
         """How often weights were pushed."""
         return self._pushed
+
+    def end(self) -> None:
+        """Give up the batch at work before its next forward pass, and wait until then."""
+        self._ends.set()
+        self.batches.close()
+
+    def _go_on(self) -> None:
+        if self._ends.is_set():
+            raise EndedError
 
     async def ask(self, asked: Sequence[WireRequest]) -> list[ToldBelief]:
         """What each request is told, all by one version."""
@@ -94,12 +112,12 @@ class ServedScorer:
         # Transcripts that begin alike are read next to each other, so that a full cache forgets none between.
         places = sorted(queries, key=lambda place: (_session(batch[place]), queries[place].context))
         try:
-            beliefs = self.scorer.answer([queries[place] for place in places])
+            beliefs = self.scorer.answer([queries[place] for place in places], self._go_on)
         except TranscriptTooLongError as problem:  # raised before anything is read
             for number, words in zip(problem.requests, problem.problems, strict=True):
                 told[places[number]] = ToldBelief(self.version, too_long=words)
             places = [place for number, place in enumerate(places) if number not in problem.requests]
-            beliefs = self.scorer.answer([queries[place] for place in places])
+            beliefs = self.scorer.answer([queries[place] for place in places], self._go_on)
         for place, belief in zip(places, beliefs, strict=True):
             tokens = len(queries[place].context) + sum(len(each.ids) for each in queries[place].answers)
             told[place] = ToldBelief(self.version, replace(belief, weights=self.version), tokens=tokens)

@@ -29,7 +29,7 @@ from igpo_gym.scorers.belief_wire import (
 )
 from igpo_gym.scorers.local import TransformersScorer
 from igpo_gym.scorers.pushed import folder_below
-from igpo_gym.scorers.served import ServedScorer, ToldBelief
+from igpo_gym.scorers.served import EndedError, ServedScorer, ToldBelief
 from igpo_gym.serving import (
     FastAPI,
     Refused,
@@ -100,7 +100,7 @@ class BeliefServer:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """When the server ends, so does the thread that asks the scorer."""
         yield
-        await asyncio.to_thread(self.served.batches.close)
+        await asyncio.to_thread(self.served.end)
 
     async def post_beliefs(self, request: Request) -> Response:
         """For each transcript the log-probabilities of its answers' tokens, and the weights' version."""
@@ -149,6 +149,8 @@ class BeliefServer:
             response = json_response(await work)
         except Refused as refused:
             response = refused.response()
+        except EndedError as ended:
+            response = Refused(503, str(ended), wait=1).response()
         except Exception:  # a fault of the model must not take the server down
             logger.exception("a request failed")
             response = Refused(500, "the scorer failed; the server's log tells why").response()
@@ -193,6 +195,7 @@ def make_app(
     """
     server = BeliefServer(scorer, name, limits, pushes)
     app = FastAPI(title="igpo-gym beliefs", version=__version__, lifespan=server.lifespan)
+    app.state.ending = server.served.batches.stop
     app.add_api_route("/beliefs", server.post_beliefs, methods=["POST"], openapi_extra=example(EXAMPLE))
     app.add_api_route("/health", server.health, methods=["GET"])
     app.add_api_route("/metrics", server.metrics, methods=["GET"])

@@ -237,9 +237,9 @@ def test_what_nobody_waits_for_any_more_is_not_asked(monkeypatch: pytest.MonkeyP
     scorer = TransformersScorer.load("nano", "cpu")
     at_work, answer = threading.Event(), scorer.answer
 
-    def noted(queries: Any) -> Any:
+    def noted(queries: Any, before_pass: Any) -> Any:
         at_work.set()
-        return answer(queries)
+        return answer(queries, before_pass)
 
     monkeypatch.setattr(scorer, "answer", noted)
     with served(scorer, Limits(waiting=2)) as url, ThreadPoolExecutor(8) as pool:
@@ -258,7 +258,7 @@ def test_what_nobody_waits_for_any_more_is_not_asked(monkeypatch: pytest.MonkeyP
 def test_the_scorer_does_not_take_the_server_down(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = TransformersScorer.load("nano", "cpu")
     with served(scorer) as url, monkeypatch.context() as patch:
-        patch.setattr(scorer, "answer", lambda queries: 1 / 0)
+        patch.setattr(scorer, "answer", lambda queries, before_pass: 1 / 0)
         assert post(url, messages=MESSAGES, answers=["Poland"]).status_code == 500
         patch.undo()
         assert post(url, messages=MESSAGES, answers=["Poland"]).status_code == 200
@@ -522,7 +522,31 @@ def command(*options: str) -> tuple[subprocess.Popen[str], str]:
     return process, match[1]
 
 
-def test_a_server_that_is_told_to_end_answers_what_runs() -> None:
+def test_a_server_that_ends_answers_the_batch_at_work_and_refuses_what_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer = TransformersScorer.load("nano", "cpu")
+    at_work, answer = threading.Event(), scorer.answer
+
+    def noted(*asked: Any) -> Any:
+        at_work.set()
+        return answer(*asked)
+
+    monkeypatch.setattr(scorer, "answer", noted)
+    served = make_app(scorer)
+    with in_thread(served) as url, ThreadPoolExecutor(2) as pool:
+        with scorer.reader.lock:
+            first = pool.submit(post, url, messages=MESSAGES, answers=["Poland"])
+            assert at_work.wait(60)  # so that what comes now is of another batch
+            second = pool.submit(post, url, messages=MESSAGES, answers=["Poland"])
+            waits(url, 2)
+            served.state.ending()
+            refused = [second.result(), post(url, messages=MESSAGES, answers=["Poland"])]
+        assert first.result().status_code == 200
+    assert [(each.status_code, each.headers["Retry-After"]) for each in refused] == [(503, "1")] * 2
+
+
+def test_a_server_that_is_told_to_end_refuses_what_has_not_begun() -> None:
     process, url = command()
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     body = json.dumps({"messages": MESSAGES, "answers": ["Poland"]}).encode()
@@ -530,10 +554,13 @@ def test_a_server_that_is_told_to_end_answers_what_runs() -> None:
         half.sendall(b"POST /beliefs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
         assert requests.get(f"{url}/health", timeout=60).ok  # so the half request has arrived
         process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(ConnectionError):
+            while True:  # as long as it lets others in, it does not end yet
+                socket.create_connection(address, timeout=60).close()
         half.sendall(body)
         told = half.makefile("rb").read()
-    assert told.startswith(b"HTTP/1.1 200")
-    assert math.isfinite(json.loads(told.partition(b"\r\n\r\n")[2])["beliefs"][0]["log_probs"][0])
+    assert told.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in told.lower()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "Traceback" not in err
