@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from igpo_gym.adapters.session import question_messages, shared_sessions
-from igpo_gym.data.scores import METRICS
+from igpo_gym.data.scores import METRICS, scores
+from igpo_gym.episode import EndReason
 from igpo_gym.errors import SpecError
 from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
@@ -80,8 +81,20 @@ class SearchQA(BaseTextEnv):
         )
 
     def get_metrics(self) -> dict[str, Any]:
-        """What SkyRL averages over episodes: the scores of an ended one."""
-        return {name: self._info[name] for name in (*METRICS, "tool_turns") if name in self._info}
+        """What SkyRL averages over episodes, and asks for when it plays one no further.
+
+        An episode that has not ended then was cut at SkyRL's own limit of tokens, which it tells nobody: its
+        context is exhausted, and its scores are those of no answer.
+        """
+        episode = self._env.episode
+        if episode is None:
+            return {}
+        scored = scores(episode)
+        return {
+            **{name: scored[name] for name in METRICS},
+            "tool_turns": episode.tool_turns,
+            "context_exhausted": float(not episode.done or episode.end is EndReason.CONTEXT_EXHAUSTED),
+        }
 
 
 def dataset(**env_config: Any) -> list[dict[str, Any]]:

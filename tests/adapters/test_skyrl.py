@@ -37,14 +37,17 @@ def test_a_configuration_of_texts_is_enough() -> None:
     assert one._env.engine is other._env.engine
 
 
-def test_scores_of_an_ended_episode_are_its_metrics() -> None:
+def test_the_metrics_are_the_scores_and_an_episode_that_skyrl_cuts_has_no_answer() -> None:
     env = SearchQA(settings(CHAT), {"question_id": QUESTION})
+    assert env.get_metrics() == {}
     env.init([])
     env.step("<search>Grass</search>")
-    assert env.get_metrics() == {}
+    cut = env.get_metrics()
+    assert cut == {"em": 0.0, "f1": 0.0, "cover_em": 0.0, "tool_turns": 1, "context_exhausted": 1.0}
     env.step("<answer>Danzig</answer>")
-    assert env.get_metrics() == {"em": 1.0, "f1": 1.0, "cover_em": 1.0, "tool_turns": 1}
-    assert SearchQA.aggregate_metrics([env.get_metrics()])["em"] == 1.0
+    ended = env.get_metrics()
+    assert ended == {"em": 1.0, "f1": 1.0, "cover_em": 1.0, "tool_turns": 1, "context_exhausted": 0.0}
+    assert SearchQA.aggregate_metrics([cut, ended])["em"] == 0.5
 
 
 def test_a_name_that_a_field_can_have() -> None:
