@@ -50,7 +50,7 @@ def moment(episode: Episode, turn: int) -> RenderableType:
             terms = ", ".join(f"{name} {value:+.3f}" for name, value in rewards.items())
             parts.append(Text(f"reward {sum(rewards.values()):+.3f} ({terms})", style="dim"))
     if turn < len(episode.beliefs):
-        read = turn not in episode.unread
+        read = not episode.is_unread(turn)
         bar = belief_bar(episode.beliefs[turn], episode.beliefs[turn - 1] if turn and read else None)
         parts.append(bar if read else bar.append(" (of the turn before: the scorer could not read this one)"))
     return Group(*parts)

@@ -32,6 +32,8 @@ class Belief:
     them; empty where none does."""
     weights: str = field(default="", compare=False)
     """The version of the weights that gave it; empty where the scorer does not tell one."""
+    unread: bool = field(default=False, compare=False)
+    """Whether it is that of the state before, since the scorer could not read this one."""
 
     def reduced(self, aliases: Aliases = "max") -> float:
         """One log-probability for all aliases: that of the best, of the first, or of their sum.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
@@ -39,7 +39,8 @@ MIXED_WEIGHTS = "mixed_weights"
 """The field of a record, and key of ``info``, that tells whether the weights changed within the episode."""
 
 UNREAD = "unread"
-"""The field of a record with the numbers of the states (0: the prompt) that the scorer could not read."""
+"""The field of a record with the numbers of the states (0: the prompt) that the scorer could not read, or not
+in each view."""
 
 
 class EpisodeMark(NamedTuple):
@@ -192,8 +193,22 @@ class Episode:
 
     @property
     def unread(self) -> frozenset[int]:
-        """The states (0: the prompt) that the scorer could not read, with the belief of the one before."""
+        """The states (0: the prompt) that the scorer could not read, or not in each view: a belief that could
+        not be had is that of the state before."""
         return frozenset(self.extra.get(UNREAD, ()))
+
+    def is_unread(self, turn: int, views: Collection[BeliefView] = (BELIEF,)) -> bool:
+        """Whether the scorer could not read the state after ``turn`` turns in one of these views.
+
+        Where no belief of a state that is ``unread`` tells which view that was, it was all.
+        """
+        if turn not in self.unread:
+            return False
+        held = dict(self.views[turn]) if turn < len(self.views) else {}
+        if turn < len(self.beliefs):
+            held[BELIEF] = self.beliefs[turn]
+        unread = {view for view, belief in held.items() if belief.unread}
+        return not unread or not unread.isdisjoint(views)
 
     def note_unread(self, turn: int) -> None:
         """Note that the scorer could not read the state after ``turn`` turns."""
@@ -242,7 +257,9 @@ class Episode:
 
         One that could not (None) stays what it was. Raises LookupError where there was none before.
         """
-        had = {view: belief or self.belief(-1, view) for view, belief in beliefs.items()}
+        had = {
+            view: belief or replace(self.belief(-1, view), unread=True) for view, belief in beliefs.items()
+        }
         if BELIEF in had:
             self.beliefs.append(had.pop(BELIEF))
         if had:

@@ -54,13 +54,12 @@ def _potential(value: Price, gamma: float = 1.0) -> Price:
     return price
 
 
-def _where_read(value: Price) -> Price:
-    """``value`` of a turn; 0 for one from which an episode goes on in a state that the scorer could not read,
-    and whose belief is that of the state before."""
+def _where_read(value: Price, *views: BeliefView) -> Price:
+    """``value`` of a turn; 0 for one behind which the scorer could not read the state in one of ``views``,
+    whose belief is then that of the state before."""
 
     def price(episode: Episode, turn: int) -> float:
-        unread = turn in episode.unread and not is_last(episode, turn)
-        return 0.0 if unread else value(episode, turn)
+        return 0.0 if episode.is_unread(turn, views) else value(episode, turn)
 
     return price
 
@@ -132,7 +131,7 @@ def _gain(name: str, value: Price, view: BeliefView, tools: str, every: int, sym
     counted = _Counted(frozenset(tool.strip() for tool in tools.split("+") if tool.strip()), every)
     return RewardTerm(
         name,
-        unless_last(_where_read(counted.change(value))),
+        unless_last(_where_read(counted.change(value), view)),
         (view,),
         counts=None if counted.all else counted,
         tools=counted.tools,
@@ -187,7 +186,7 @@ def shaping(gamma: float = 1.0, context: Context = "full", aliases: Aliases = "m
     view = BeliefView(context)
     return RewardTerm(
         "shaping",
-        _where_read(_potential(_prob(view, aliases), gamma)),
+        _potential(_prob(view, aliases), gamma),
         (view,),
         last_turn=True,
         formula="gamma * b_t - b_{t-1}, with b = 0 at the end",
@@ -274,7 +273,7 @@ def document_gain(
 
     return RewardTerm(
         "document-gain",
-        unless_last(_where_read(price)),
+        unless_last(_where_read(price, real, *random)),
         (real, *random),
         formula="log b_t - mean over samples of log b_t(random documents for those of turn t)",
         source="IG-Search, 2604.15148",

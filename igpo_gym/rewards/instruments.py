@@ -257,4 +257,4 @@ def _summed(belief: Belief) -> Belief:
             "a sum over the answer's tokens is asked for, but the scorer's Belief does not tell their "
             "log-probabilities (token_log_probs)"
         )
-    return Belief(tuple(map(sum, belief.token_log_probs)), belief.token_log_probs)
+    return replace(belief, log_probs=tuple(map(sum, belief.token_log_probs)))

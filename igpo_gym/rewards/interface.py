@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, get_args
 
 import igpo_gym.specs as specs
-from igpo_gym.episode import BeliefView, Episode
+from igpo_gym.episode import BELIEF, BeliefView, Episode
 from igpo_gym.parameters import make, read_call
 
 Price: TypeAlias = Callable[[Episode, int], float]
@@ -122,6 +122,11 @@ class RewardTerm:
             needs |= instrument_needs(instrument)
         needs |= {"evidence"} if self.evidence else set()
         return frozenset(needs)
+
+    def is_unread(self, episode: Episode, turn: int) -> bool:
+        """Whether it asks a model about the state after a turn that the model could not read."""
+        asks = not self.needs.isdisjoint({"scorer", "reference"})
+        return asks and episode.is_unread(turn, self.views or (BELIEF,))
 
     @property
     def cost(self) -> str:

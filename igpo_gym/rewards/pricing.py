@@ -27,7 +27,6 @@ from igpo_gym.rewards.believing import add_beliefs
 from igpo_gym.rewards.functions import RewardFunction, resolve_reward
 from igpo_gym.rewards.instruments import Due, Instruments
 from igpo_gym.rewards.interface import RewardTerm, State
-from igpo_gym.rewards.split import counted_turns
 from igpo_gym.scorers import resolve_reference, resolve_scorer
 from igpo_gym.scorers.interface import AnswerScorer
 
@@ -118,7 +117,7 @@ def _paid_at_the_end(term: RewardTerm) -> RewardTerm:
     """The term as it pays the last turn too, for the belief in the state behind it, if that was read."""
 
     def counts(episode: Episode, turn: int) -> bool:
-        return turn not in episode.unread and (term.counts is None or term.counts(episode, turn))
+        return not term.is_unread(episode, turn) and (term.counts is None or term.counts(episode, turn))
 
     return replace(term, last_turn=True, counts=counts)
 
@@ -233,11 +232,18 @@ def information_gains(
             episode.note_unread(turn)
     return [
         [
-            math.nan if turn in episode.unread and not counted else sum(pricing.price(episode, turn).values())
-            for turn, counted in enumerate(counted_turns(episode, pricing.reward), 1)
+            math.nan if _is_unread(pricing, episode, turn) else sum(pricing.price(episode, turn).values())
+            for turn in range(1, len(episode.turns) + 1)
         ]
         for episode in episodes
     ]
+
+
+def _is_unread(pricing: Pricing, episode: Episode, turn: int) -> bool:
+    """Whether a term asks about the state behind a turn, which could not be read. One that pays on last turns
+    of itself pays the last one whatever state is behind it."""
+    reward = pricing._gains if turn == len(episode.turns) else pricing.reward
+    return any(term.is_unread(episode, turn) for _, term in reward.terms)
 
 
 def _states(episode: Episode) -> int:

@@ -206,16 +206,18 @@ def _take_recorded(
 ) -> None:
     """Add to the copy what was ``measured`` anew, and of the record what was not."""
     if instruments.model(BELIEF) is None:
-        copy.beliefs = list(episode.beliefs)
+        copy.beliefs = [_as_told(episode, state, BELIEF) for state in range(len(episode.beliefs))]
         if MIXED_WEIGHTS in episode.extra:
             copy.extra[MIXED_WEIGHTS] = episode.extra[MIXED_WEIGHTS]
-        if unread := episode.unread | copy.unread:
-            copy.extra[UNREAD] = sorted(unread)
     # Beliefs of two models must not meet in one difference.
     kept = [
-        {view: belief for view, belief in state.items() if instruments.model(view) is None}
-        for state in episode.views
+        {view: _as_told(episode, state, view) for view in views if instruments.model(view) is None}
+        for state, views in enumerate(episode.views)
     ]
+    views = {view for view in (BELIEF, *(kept[0] if kept else ())) if instruments.model(view) is None}
+    told = {state for state in episode.unread for view in views if episode.is_unread(state, (view,))}
+    if unread := copy.unread | told:
+        copy.extra[UNREAD] = sorted(unread)
     states = zip_longest(kept, copy.views, fillvalue=dict[BeliefView, Belief]())
     copy.views = [both for recorded, anew in states if (both := {**recorded, **anew})]
     anew = measured[0].keys()
@@ -224,6 +226,12 @@ def _take_recorded(
     for recorded, own in zip_longest(episode.measured, measured if anew else (), fillvalue=dict[str, Any]()):
         # A state of which nothing was measured keeps its place.
         copy.note({name: value for name, value in recorded.items() if name not in anew} | own, versions)
+
+
+def _as_told(episode: Episode, state: int, view: BeliefView) -> Belief:
+    """A recorded belief, which tells itself whether its state was read."""
+    belief = episode.belief(state, view)
+    return replace(belief, unread=True) if episode.is_unread(state, (view,)) else belief
 
 
 def _check(

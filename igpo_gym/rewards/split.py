@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from igpo_gym.episode import EndReason, Episode
@@ -50,7 +51,7 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
     An outcome term may pay anywhere in the episode (a penalty for an invalid message, say): all that the
     outcome terms paid is summed. A gain is the sum of the turn's other terms. The last turn has one only if
     the reward has a term that declares that it pays there, and a turn that all of these terms leave out has
-    none (:func:`counted_turns`): so the gains that exist and the outcome add up to what the turns were paid.
+    none (:func:`gains_of`): so the gains that exist and the outcome add up to what the turns were paid.
     An episode that has not ended, or was aborted, has no last turn and no outcome; one that was aborted
     before it was priced (turns paid for nothing at all) has no gain either.
 
@@ -76,8 +77,7 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
         return Split((None,) * len(episode.turns), None, last_gain=True)
     outcomes = {term.name for _, term in reward.terms if term.outcome}
     names = outcomes | set(reward.gains)
-    counted = counted_turns(episode, reward)
-    gains: list[float | None] = []
+    earned: list[float] = []
     outcome = 0.0
     for turn, terms in enumerate(episode.rewards, 1):
         if terms.keys() != names:
@@ -87,20 +87,21 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
                 f"{', '.join(sorted(names))}"
             )
         paid = {name: finite(value, name, episode, turn) for name, value in terms.items()}
-        gain = sum(value for name, value in paid.items() if name not in outcomes) + 0.0
-        gains.append(gain if counted[turn - 1] else None)
+        earned.append(sum(value for name, value in paid.items() if name not in outcomes) + 0.0)
         outcome += sum(value for name, value in paid.items() if name in outcomes)
+    gains = gains_of(episode, reward, earned)
     if not episode.done or episode.end is EndReason.ABORTED:
         return Split(tuple(gains), None, last_gain=True)
     return Split(tuple(gains if reward.last_gain else gains[:-1]), outcome, reward.last_gain)
 
 
-def counted_turns(episode: Episode, reward: RewardFunction) -> list[bool]:
-    """Of each turn, whether it has a gain: whether not all terms that pay gains leave it out."""
+def gains_of(episode: Episode, reward: RewardFunction, earned: Sequence[float]) -> list[float | None]:
+    """The gain of each turn, of what its terms that are no outcome ``earned`` it: None where all of them
+    leave it out and earned it nothing."""
     terms = [term for _, term in reward.terms if not term.outcome]
     return [
-        not terms or any(_tells(term, episode, turn) for term in terms)
-        for turn in range(1, len(episode.turns) + 1)
+        gain if gain or not terms or any(_tells(term, episode, turn) for term in terms) else None
+        for turn, gain in enumerate(earned, 1)
     ]
 
 
@@ -109,6 +110,4 @@ def _tells(term: RewardTerm, episode: Episode, turn: int) -> bool:
     none could read. What a term pays on last turns, it pays whatever state the episode ends in."""
     if term.counts is not None and not term.counts(episode, turn):
         return False
-    if turn not in episode.unread or (term.last_turn and is_last(episode, turn)):
-        return True
-    return term.needs.isdisjoint({"scorer", "reference"})
+    return (term.last_turn and is_last(episode, turn)) or not term.is_unread(episode, turn)

@@ -98,7 +98,7 @@ def summary(shown: Shown) -> dict[str, Any]:
         "set": without_credentials(str(settings.get("questions") or episode.question.source)),
         "scores": {} if episode.end is EndReason.ABORTED else scores(episode),
         "beliefs": beliefs,
-        "unread": sorted(episode.unread),
+        "unread": [state for state in sorted(episode.unread) if episode.is_unread(state)],
         "gain": episode.belief_gain,
         "returns": {
             name: sum(value for terms in paid.terms for value in terms.values())

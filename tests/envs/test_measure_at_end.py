@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import get_args
 
@@ -11,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igpo_gym.agents.rollouts.collect import collect
+from igpo_gym.agents.rollouts.records import from_record, to_record
 from igpo_gym.envs.engine import Engine, When
 from igpo_gym.envs.rules import Rules
 from igpo_gym.episode import Belief, EndReason, Episode, Question
 from igpo_gym.errors import ScoringError, TranscriptTooLongError
 from igpo_gym.protocols import TAGS
 from igpo_gym.rewards import resolve_reward, split
+from igpo_gym.rewards.relabel import relabel
 from igpo_gym.scorers.interface import BeliefRequest
 from igpo_gym.search.bm25 import BM25Index
 from igpo_gym.tools import Search
@@ -140,6 +143,49 @@ class Short(MentionScorer):
         if unread:
             raise TranscriptTooLongError("too long", unread)
         return super().score(requests)
+
+
+class OfOneView(MentionScorer):
+    """Reads the whole transcript of a thoughtful agent, or what is left of it without the thoughts."""
+
+    def __init__(self, thoughts: bool) -> None:
+        super().__init__()
+        self.thoughts = thoughts
+
+    def score(self, requests: Sequence[BeliefRequest]) -> list[Belief]:
+        told = [
+            "".join(segment.text for segment in each.segments if segment.author == "agent")
+            for each in requests
+        ]
+        unread = tuple(i for i, text in enumerate(told) if text and ("<think>" in text) != self.thoughts)
+        if unread:
+            raise TranscriptTooLongError("too long", unread)
+        return super().score(requests)
+
+
+@pytest.mark.parametrize("thoughts", [True, False])
+def test_a_view_that_cannot_be_read_takes_no_gain_from_another(engine: Engine, thoughts: bool) -> None:
+    plan = [(["<think>Grass?</think><search>Tin Drum novel</search>", MESSAGES[1], MESSAGES[4]], None)]
+    gains = {}
+    for scorer in (MentionScorer(), OfOneView(thoughts)):
+        for spec in ("gain + f1", "gain(context=evidence) + f1", "gain + gain(context=evidence)"):
+            reward = resolve_reward(spec)
+            at_end = dataclasses.replace(engine, measure="end", scorer=scorer, reward=reward)
+            (episode,) = play(at_end, plan)
+            at_end.price([episode])
+            gains[type(scorer), spec] = split(episode, reward).gains
+            recorded = from_record(json.loads(json.dumps(to_record(episode, reward))))
+            (priced,) = relabel([recorded], [reward], "none")
+            again = dataclasses.replace(priced.episode, rewards=priced.rewards[spec])
+            assert split(again, reward).gains == gains[type(scorer), spec]
+    read, unread = ("gain + f1", "gain(context=evidence) + f1")[:: 1 if thoughts else -1]
+    assert 0.0 not in gains[MentionScorer, read]
+    assert (
+        gains[OfOneView, read]
+        == gains[OfOneView, "gain + gain(context=evidence)"]
+        == gains[MentionScorer, read]
+    )
+    assert gains[OfOneView, unread] == (None, None)
 
 
 def test_a_prompt_that_cannot_be_read_ends_its_own_episode_alone(

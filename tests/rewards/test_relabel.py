@@ -173,6 +173,30 @@ def test_what_the_scorer_cannot_read_has_no_gain_and_is_told(engine: Engine, bat
     assert "unread" not in again.episode.extra
 
 
+def test_what_a_recorded_reference_could_not_read_stays_so(everything: Engine) -> None:
+    reward = resolve_reward("tips + igpo")
+    whole = play(everything, 1, "<search>Tin Drum</search>", "<search>Günter Grass</search>")
+    one_turn = sum(len(segment.text) for segment in whole.context(1))
+    (episode,) = (
+        priced.episode
+        for priced in relabel([whole], [reward], MentionScorer(), reference=MentionScorer(longest=one_turn))
+    )
+    assert (episode.unread, episode.is_unread(2)) == ({2}, False)
+    (anew,) = relabel([episode], [reward], MentionScorer())
+    (view,) = anew.episode.views[0]
+    assert (anew.episode.unread, anew.episode.is_unread(2), anew.episode.is_unread(2, [view])) == (
+        {2},
+        False,
+        True,
+    )
+    # A record of before tells the state alone: it counts as unread in each view.
+    old = dataclasses.replace(
+        episode, views=[{view: dataclasses.replace(state[view], unread=False)} for state in episode.views]
+    )
+    (anew,) = relabel([old], [reward], MentionScorer())
+    assert (anew.episode.is_unread(2), anew.episode.is_unread(2, [view])) == (False, True)
+
+
 def test_what_was_measured_keeps_its_state(engine: Engine) -> None:
     (episode, *_) = some_episodes(engine)
     for measured in ([{}, {"label": 1}, {"label": 2}, {}], [{"label": None}, {}, {}, {"label": 3}]):

@@ -218,9 +218,27 @@ def test_a_potential_is_closed_in_a_state_that_nobody_could_read() -> None:
     assert sum(made.rewards) == pytest.approx(-0.1 - 2.0)
 
 
-@pytest.mark.parametrize("spec", ["f1 + shaping(gamma=0.5)", "ig-search(samples=1)", "gain(every=2) + f1"])
+@pytest.mark.parametrize("gamma", [1.0, 0.9, 0.5])
+@pytest.mark.parametrize("read", [1, 2, 3, 4])
+def test_a_potential_sums_to_minus_its_first_value_wherever_the_scorer_reads_no_further(
+    gamma: float, read: int
+) -> None:
+    known = (0.1, 0.4, 0.7, 0.2)[:read]
+    episode = play(SEARCH, SEARCH, SEARCH, RIGHT, beliefs=(*known, *[known[-1]] * (4 - read)))
+    for state in range(read, 4):
+        episode.note_unread(state)
+    reward = resolve_reward(f"shaping(gamma={gamma})")
+    episode.rewards = [reward.price(episode, turn) for turn in range(1, 5)]
+    made = split(episode, reward)
+    returned = sum(gamma**turn * paid for turn, paid in enumerate(made.rewards))
+    assert returned == pytest.approx(-0.1)
+    # Where nothing is discounted, such a turn is paid nothing, and is no member of any set.
+    assert [gain is None for gain in made.gains] == [gamma == 1 and read <= turn < 4 for turn in range(1, 5)]
+
+
+@pytest.mark.parametrize("spec", ["ig-search(samples=1)", "gain(every=2) + f1"])
 def test_a_turn_that_none_could_read_is_paid_nothing_for_it(spec: str) -> None:
-    """Neither the discount of a potential, nor other documents, nor what came before it."""
+    """Neither other documents, nor what came before it."""
     reward, episode = resolve_reward(spec), play(SEARCH, SEARCH, RIGHT)
     before, after = (Belief((math.log(value),), ((math.log(value),),)) for value in (0.1, 0.4))
     episode.beliefs = [before, after, after]

@@ -115,7 +115,7 @@ def _turn_belief(turn_of: TurnOf) -> float | None:
 def _turn_gain(turn_of: TurnOf) -> float | None:
     told, number = turn_of
     after, before = _turn_belief(turn_of), _turn_belief((told, number - 1))
-    unread = number in told.episode.unread
+    unread = told.episode.is_unread(number)
     return None if after is None or before is None or unread else after - before
 
 

@@ -107,7 +107,7 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
 def beliefs_so_far(episode: Episode) -> Iterator[tuple[int, float]]:
     """The belief after each turn (0: the prompt), up to a state that the scorer could not read."""
     for turn, belief in enumerate(episode.beliefs):
-        if turn in episode.unread:
+        if episode.is_unread(turn):
             return  # the belief is that of the state before
         yield turn, belief.prob
 
@@ -115,7 +115,7 @@ def beliefs_so_far(episode: Episode) -> Iterator[tuple[int, float]]:
 def counted_searches(episode: Episode) -> Iterator[tuple[int, Turn]]:
     """The searches whose gains count, each with the number of its turn: answered, and read by the scorer."""
     for number, turn in enumerate(episode.turns, 1):
-        if isinstance(turn.action, ToolCalls) and not turn.failed and number not in episode.unread:
+        if isinstance(turn.action, ToolCalls) and not turn.failed and not episode.is_unread(number):
             yield number, turn
 
 

@@ -19,7 +19,7 @@ from igpo_gym.lm.policy import Policy
 from igpo_gym.progress import Track, untracked
 from igpo_gym.rewards import RewardFunction
 from igpo_gym.rewards.relabel import Priced, relabel
-from igpo_gym.rewards.split import Split, counted_turns
+from igpo_gym.rewards.split import Split, gains_of
 from igpo_gym.scorers.interface import AnswerScorer
 from igpo_gym.statistics import FloatArray
 from igpo_gym.tools.opening import page_chars
@@ -151,9 +151,7 @@ class Pricer:
 
 def _gains(function: RewardFunction, priced: Priced) -> list[float | None]:
     """What each turn is paid beside the outcome and the format penalty; None where it has no gain."""
-    counted = counted_turns(priced.episode, function)
-    paid = shaping(function, priced.rewards[function.name]).tolist()
-    return [pay if there else None for pay, there in zip(paid, counted, strict=True)]
+    return gains_of(priced.episode, function, shaping(function, priced.rewards[function.name]).tolist())
 
 
 def shaping(function: RewardFunction, turns: Sequence[dict[str, float]]) -> FloatArray:

@@ -180,6 +180,7 @@ def _belief_record(belief: Belief) -> dict[str, Any]:
         "token_log_probs": belief.token_log_probs,
         "joined": belief.joined,
         "weights": belief.weights,
+        "unread": belief.unread,
     }
     return {"log_probs": belief.log_probs, **{name: value for name, value in known.items() if value}}
 
@@ -188,7 +189,10 @@ def _belief(record: Mapping[str, Any]) -> Belief:
     tokens = record.get("token_log_probs", ())
     joined = tuple(record.get("joined", ()))
     weights = str(record.get("weights", ""))
-    belief = Belief(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined, weights)
+    belief = Belief(
+        *(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined, weights),
+        unread=record.get("unread", False),
+    )
     if not belief.log_probs or not all(each <= ROUNDING for each in belief.log_probs):
         raise ValueError(f"no log-probabilities of answers: {belief.log_probs!r:.60}")
     return belief
