@@ -189,10 +189,8 @@ def _belief(record: Mapping[str, Any]) -> Belief:
     tokens = record.get("token_log_probs", ())
     joined = tuple(record.get("joined", ()))
     weights = str(record.get("weights", ""))
-    belief = Belief(
-        *(tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens), joined, weights),
-        unread=record.get("unread", False),
-    )
+    told = tuple(record["log_probs"]), tuple(tuple(answer) for answer in tokens)
+    belief = Belief(*told, joined, weights, record.get("unread", False))
     if not belief.log_probs or not all(each <= ROUNDING for each in belief.log_probs):
         raise ValueError(f"no log-probabilities of answers: {belief.log_probs!r:.60}")
     return belief
