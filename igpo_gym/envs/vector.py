@@ -306,14 +306,14 @@ class SearchQAVectorEnv(Assembled, VectorEnv[tuple[str, ...], Sequence[str], npt
         """
         size, places = self.config.group_size, list(self._places)
         seeds = list(self._seeds) or [stream_seed(self) + index for index in range(self.num_envs)]
-        given = self._given_seeds(seed, mask)
+        given, whole = self._given_seeds(seed, mask), bool(mask.all())
         for leader in range(0, self.num_envs, size):
             group = slice(leader, leader + size)
-            if mask[leader] and given[leader] is not None:
+            if given[leader] is not None and mask[leader]:
                 pairs = zip(given[group], seeds[group], strict=True)
                 seeds[group] = [known if new is None else new for new, known in pairs]
                 places[group] = [0] * size
-            elif mask.all():
+            elif whole:
                 places[group] = [max(places[group])] * size
         return seeds, places
 
