@@ -44,6 +44,8 @@ class Columns:
 
     def as_meant(self, record: dict[str, Any]) -> dict[str, Any]:
         """A row of any of the columns, as :func:`meant_by` tells; it raises as that does."""
+        if not self._meant:
+            return record
         meant = {name: self._meant[name](value) for name, value in record.items() if name in self._meant}
         return record | meant
 
