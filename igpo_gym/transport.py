@@ -168,14 +168,15 @@ class Server:
                 asked = None
                 try:
                     response, content = self._attempt(method, path, body, max_bytes)
+                except (requests.ReadTimeout, ReadTimeoutError, TimeoutError):
+                    seconds = f"{self._timeout:g} seconds"
+                    raise self._error(f"no whole answer from {self.url} within the timeout of {seconds}") from None
                 except requests.ConnectionError as problem:
                     failure = self._error(f"no answer from {self.url}: {_reason(problem)}")
                 except (requests.RequestException, TooLongError) as problem:
                     raise self._error(f"no answer from {self.url}: {_reason(problem)}") from None
                 except (HTTPError, OSError) as problem:
                     failure = self._error(f"{self.url} broke off its answer: {_reason(problem)}")
-                    if isinstance(problem, (TimeoutError, ReadTimeoutError)):
-                        raise failure from None
                 else:
                     if response.status_code not in RETRIED:
                         return self._read(path, response, content)

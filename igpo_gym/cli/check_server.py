@@ -37,6 +37,8 @@ def check_server(
 
       igpo-gym check server http://127.0.0.1:8000 --model Qwen/Qwen2.5-0.5B-Instruct
 
+      igpo-gym check server "http://127.0.0.1:8000#timeout=600"  # seconds, for a slow one
+
     Beliefs after every turn of a few episodes are asked for in several orders, compared with those of the
     same model here, and at the end of the server's context. The exit status is 1 if anything is wrong.
     """

@@ -659,7 +659,7 @@ def test_a_server_that_hangs_is_given_up(trickles: bool, plain: Engine, start: A
     site.routes["/v1/completions"] = raising(Raw(hang))
     before = len(site.posts())
     try:
-        with pytest.raises(ScoringError, match=r"timed out|not complete after 2 seconds"):
+        with pytest.raises(ScoringError, match="within the timeout of 2 seconds"):
             scorer.score(REQUESTS[:1])
     finally:
         ended.set()
