@@ -16,7 +16,7 @@ from igpo_gym.agents.rollouts.transcripts.search_o1 import SEARCH_O1
 from igpo_gym.agents.rollouts.transcripts.search_r1 import SEARCH_R1, act
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.metrics import normalize
-from igpo_gym.data.reading import Corpus
+from igpo_gym.data.reading import GatheredPassages
 from igpo_gym.data.wording import wording
 from igpo_gym.envs.candidates import names_in
 from igpo_gym.episode import ToolCall
@@ -41,8 +41,8 @@ TRANSCRIPTS: dict[str, Callable[[str], object]] = {
     "search-r1": act,
     "search-r1 turns": lambda text: refused(SEARCH_R1.turns, text),
     "search-o1 turns": lambda text: refused(SEARCH_O1.turns, text),
-    "reply": lambda text: results([CALL], [text], Corpus()),
-    "wrapped reply": lambda text: results([CALL], [f"<a>{text}b</a>"], Corpus()),
+    "reply": lambda text: results([CALL], [text], GatheredPassages()),
+    "wrapped reply": lambda text: results([CALL], [f"<a>{text}b</a>"], GatheredPassages()),
     "call": lambda text: action(f"<tool_call>{text}</tool_call>"),
     "responses": responses,
     "dialects": first_reply,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import igpo_gym.specs as specs
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import WITHIN, Corpus
+from igpo_gym.data.reading import WITHIN, GatheredPassages
 from igpo_gym.data.rows import NAMES_COLUMNS, Row, first_row
 from igpo_gym.data.subsets import subset
 from igpo_gym.episode import Question
@@ -64,7 +64,7 @@ class Layout:
         """
         return not self.word or self.word in re.findall("[a-z0-9]+", " ".join(path.parts[-2:]).lower())
 
-    def question(self, row: Row, corpus: Corpus) -> Question | None:
+    def question(self, row: Row, corpus: GatheredPassages) -> Question | None:
         """What the layout makes of a record."""
         read = getattr(importlib.import_module(f"igpo_gym.data.sets.{self.module}"), self.reader)
         made: Question | None = read(row, corpus)

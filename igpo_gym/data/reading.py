@@ -14,10 +14,10 @@ from igpo_gym.errors import DataError
 from igpo_gym.specs import fingerprint
 
 
-class Corpus:
+class GatheredPassages:
     """The distinct passages that came with the questions so far.
 
-    >>> corpus = Corpus()
+    >>> corpus = GatheredPassages()
     >>> corpus.add("Danzig", "A port."), corpus.add("Danzig", "A city."), corpus.add("Danzig", "A port.")
     ('Danzig', 'Danzig#2', 'Danzig')
     """
@@ -48,7 +48,7 @@ def numbered(name: str, taken: Callable[[str], bool]) -> str:
     return id_
 
 
-Read: TypeAlias = Callable[[Row, Corpus], Question | None]
+Read: TypeAlias = Callable[[Row, GatheredPassages], Question | None]
 """What makes a question of a record, or leaves it out; ValueError says what is wrong with the record."""
 
 
@@ -75,7 +75,7 @@ def read_set(
     """
     path = Path(path)
     questions: dict[tuple[str, str], Question] = {}
-    corpus, left_out = Corpus(), 0
+    corpus, left_out = GatheredPassages(), 0
     for row in rows(path, WITHIN) if records is None else records:
         try:
             for part in parts(row):

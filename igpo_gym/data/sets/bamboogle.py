@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -15,7 +15,7 @@ def load_bamboogle(path: str | Path) -> QuestionSet:
     return read_set("bamboogle", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question; all of them have two hops."""
     text, answers = row.text("Question", "question"), row.answers("Answer", "answer")
     return Question(str(row.number), text, answers, hops=2, source="bamboogle")

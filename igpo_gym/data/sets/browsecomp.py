@@ -22,7 +22,7 @@ from pathlib import Path
 
 from igpo_gym.data.answers import answer_text
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -40,7 +40,7 @@ def load_browsecomp_plus(path: str | Path) -> QuestionSet:
     return read_set("browsecomp-plus", path, plus_question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question."""
     key = key_of(row.text("canary"))
     text = decrypted(row.text("problem"), key, "problem")
@@ -48,7 +48,7 @@ def question(row: Row, corpus: Corpus) -> Question:
     return Question(str(row.number), text, answers, source="browsecomp", protected=True)
 
 
-def plus_question(row: Row, corpus: Corpus) -> Question:
+def plus_question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question. Its evidence is the ids of the documents that hold the answer's evidence."""
     canary = row.get("canary")
     key = key_of(canary) if isinstance(canary, str) else PLUS_KEY

@@ -17,7 +17,7 @@ from typing import Any
 from igpo_gym.data.answers import answer_text
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.parts import parts_of
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -36,7 +36,7 @@ def load_fanoutqa(path: str | Path) -> QuestionSet:
     return found
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question."""
     value = row.field("answer")
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -28,7 +28,7 @@ def load_flashrag(path: str | Path) -> QuestionSet:
     return read_set("flashrag", path, lambda row, corpus: question(row, corpus, source))
 
 
-def question(row: Row, corpus: Corpus, source: str = "flashrag") -> Question:
+def question(row: Row, corpus: GatheredPassages, source: str = "flashrag") -> Question:
     """A record's question; a context is added to the corpus."""
     ids = {}
     for title, sentences in _context(row):

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from igpo_gym.data.files import literal
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -23,7 +23,7 @@ def load_frames(path: str | Path) -> QuestionSet:
     return read_set("frames", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question. Its id is the index, or the line number."""
     links: Any = row.field("wiki_links")
     if isinstance(links, str):

@@ -20,7 +20,7 @@ from typing import Any
 
 from igpo_gym.data.files import parse_json
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -33,7 +33,7 @@ def load_hotpotqa(path: str | Path) -> QuestionSet:
     return read_set("hotpotqa", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question; its context is added to the corpus."""
     id_, text, answers = row.own_id("_id", "id"), row.text("question"), row.answers("answer")
     ids: dict[str, str] = {}

@@ -17,7 +17,7 @@ from typing import Any
 
 from igpo_gym.data.files import id_text, shown
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -32,7 +32,7 @@ def load_jsonl(path: str | Path) -> QuestionSet:
     return read_set("jsonl", path, lambda row, corpus: question(row, corpus, source))
 
 
-def question(row: Row, corpus: Corpus, source: str = "") -> Question:
+def question(row: Row, corpus: GatheredPassages, source: str = "") -> Question:
     """A record's question."""
     # Of two names that differ by capitals the one without is the last.
     named = sorted(row.fields.items(), key=lambda field: field[0].islower())

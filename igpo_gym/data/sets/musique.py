@@ -18,7 +18,7 @@ from pathlib import Path
 
 from igpo_gym.data.answers import HINT, UNANSWERABLE
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -32,7 +32,7 @@ def load_musique(path: str | Path, *, unanswerable: bool = False) -> QuestionSet
     return replace(found, name=f"{found.name}#unanswerable=true") if unanswerable else found
 
 
-def question(row: Row, corpus: Corpus, unanswerable: bool = False) -> Question | None:
+def question(row: Row, corpus: GatheredPassages, unanswerable: bool = False) -> Question | None:
     """A record's question; its paragraphs are added to the corpus. None for one that is left out."""
     if row.get("idx") is not None and row.get("paragraphs") is None:
         return Question(row.id("idx"), row.text("question"), row.answers("answer"), source="musique")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -18,6 +18,6 @@ def load_nq(path: str | Path) -> QuestionSet:
     return read_set("nq", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question."""
     return Question(row.id("id"), row.text("question"), row.answers("answer", "answers"), source="nq")

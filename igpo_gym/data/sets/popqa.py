@@ -12,7 +12,7 @@ from typing import Any
 from igpo_gym.data.answers import answers_of
 from igpo_gym.data.files import parse_json
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -22,7 +22,7 @@ def load_popqa(path: str | Path) -> QuestionSet:
     return read_set("popqa", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question."""
     answers: Any = row.field("possible_answers")
     if isinstance(answers, str):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from igpo_gym.data.files import literal
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -20,7 +20,7 @@ def load_simpleqa(path: str | Path) -> QuestionSet:
     return read_set("simpleqa", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question."""
     metadata = row.field("metadata")
     if isinstance(metadata, str):

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from igpo_gym.data.answers import HINT, UNANSWERABLE
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -49,7 +49,7 @@ def parts(row: Row) -> Iterator[Row]:
             yield replace(row, fields=shared | asked)
 
 
-def question(row: Row, corpus: Corpus, unanswerable: bool = False) -> Question | None:
+def question(row: Row, corpus: GatheredPassages, unanswerable: bool = False) -> Question | None:
     """A record's question; its paragraph is added to the corpus. None for one that is left out."""
     context, title = row.text("context").strip(), row.get("title")
     spans = row.get("answers")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -26,7 +26,7 @@ def load_strategyqa(path: str | Path) -> QuestionSet:
     return read_set("strategyqa", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question."""
     if not isinstance(row.field("answer"), bool):
         raise ValueError(f"'answer' must be true or false, found {type(row.field('answer')).__name__}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from igpo_gym.data.files import parse_json
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.data.sets import jsonl
 from igpo_gym.episode import Question
@@ -25,7 +25,7 @@ def load_csv(path: str | Path) -> QuestionSet:
     return read_set("csv", path, lambda row, corpus: question(row, corpus, source))
 
 
-def question(row: Row, corpus: Corpus, source: str = "") -> Question:
+def question(row: Row, corpus: GatheredPassages, source: str = "") -> Question:
     """A record's question."""
     fields = {name.lower(): value for name, value in row.fields.items()}
     for name in ("answers", "golden_answers", "evidence"):

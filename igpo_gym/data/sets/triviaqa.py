@@ -15,7 +15,7 @@ from typing import Any
 
 from igpo_gym.data.answers import answers_of
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Question
 
@@ -25,7 +25,7 @@ def load_triviaqa(path: str | Path) -> QuestionSet:
     return read_set("triviaqa", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question."""
     answer = row.field("Answer", "answer")
     if not isinstance(answer, dict):

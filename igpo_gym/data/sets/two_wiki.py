@@ -14,7 +14,7 @@ from pathlib import Path
 from igpo_gym.data.answers import answers_of
 from igpo_gym.data.files import json_lines
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.data.sets import hotpotqa
 from igpo_gym.episode import Question
@@ -35,7 +35,7 @@ def load_2wiki(path: str | Path) -> QuestionSet:
     return read_set("2wiki", path, lambda row, corpus: question(row, corpus, names))
 
 
-def question(row: Row, corpus: Corpus, names: Names | None = None) -> Question:
+def question(row: Row, corpus: GatheredPassages, names: Names | None = None) -> Question:
     """A record's question, with the other names of its answer."""
     if row.get("idx") is not None and row.get("context") is None:
         return Question(row.id("idx"), row.text("question"), row.answers("answer"), source="2wiki")

@@ -17,7 +17,7 @@ from typing import Any
 
 from igpo_gym.data.answers import answers_of
 from igpo_gym.data.interface import QuestionSet
-from igpo_gym.data.reading import Corpus, read_set
+from igpo_gym.data.reading import GatheredPassages, read_set
 from igpo_gym.data.rows import Row
 from igpo_gym.data.sets.flashrag import titles
 from igpo_gym.episode import Question
@@ -34,7 +34,7 @@ def load_verl(path: str | Path) -> QuestionSet:
     return read_set("verl", path, question)
 
 
-def question(row: Row, corpus: Corpus) -> Question:
+def question(row: Row, corpus: GatheredPassages) -> Question:
     """A record's question."""
     extra = row.get("extra_info")
     extra = Row(extra if isinstance(extra, dict) else {}, row.number)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from igpo_gym.agents.rollouts.transcripts.fields import about, question_in
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
 from igpo_gym.agents.rollouts.transcripts.replies import REFUSED, refused, results
-from igpo_gym.data.reading import Corpus
+from igpo_gym.data.reading import GatheredPassages
 from igpo_gym.data.rows import Row
 from igpo_gym.episode import Action, Segment, ToolCalls, Turn
 
@@ -114,7 +114,7 @@ class TextDialect:
 
         ValueError where it cannot be told who wrote what.
         """
-        corpus, turns, place = Corpus(), list[Turn](), 0
+        corpus, turns, place = GatheredPassages(), list[Turn](), 0
         for match in self.reply.finditer(text):
             start = beginning(match)
             said, reply, place = text[place:start], text[start : match.end()], match.end()
@@ -132,7 +132,7 @@ class TextDialect:
             turns.append(self._turn(rest, corpus))
         return tuple(turns)
 
-    def _turn(self, said: str, corpus: Corpus, reply: str = "", bodies: Sequence[str] = ()) -> Turn:
+    def _turn(self, said: str, corpus: GatheredPassages, reply: str = "", bodies: Sequence[str] = ()) -> Turn:
         if self.strange and (block := self.strange.search(said)):
             raise unknown_author(block["mark"])
         action = REFUSED if refused(bodies) else self.act(said, bool(reply))

@@ -14,7 +14,7 @@ from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
 from igpo_gym.agents.rollouts.transcripts.marks import unknown_author
 from igpo_gym.agents.rollouts.transcripts.replies import REFUSED, refused, results
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
-from igpo_gym.data.reading import Corpus
+from igpo_gym.data.reading import GatheredPassages
 from igpo_gym.episode import Role, Segment, ToolCalls, Turn
 from igpo_gym.protocols.calls_in_text import OBSERVATION, begins_call, written
 from igpo_gym.protocols.messages import ROLES, Said, said
@@ -155,7 +155,7 @@ def _turns(rest: Sequence[Said], plain_answers: bool) -> tuple[Turn, ...]:
             return reply[1].turns(text)
         if begins_call(text) and (made_up := OBSERVATION.search(text)):
             raise unknown_author(made_up["mark"])
-    corpus, turns, place = Corpus(), list[Turn](), 0
+    corpus, turns, place = GatheredPassages(), list[Turn](), 0
     while place < len(rest):
         message, place = rest[place], place + 1
         replies = list[Said]()
@@ -166,7 +166,7 @@ def _turns(rest: Sequence[Said], plain_answers: bool) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _turn(message: Said, replies: Sequence[Said], corpus: Corpus, plain_answer: bool) -> Turn:
+def _turn(message: Said, replies: Sequence[Said], corpus: GatheredPassages, plain_answer: bool) -> Turn:
     text, bodies = message.text.removesuffix(written(message.calls)), _bodies(message, replies)
     called = last_tag(text) if any(each.startswith("<information>") for each in bodies) else ""
     does = REFUSED if refused(bodies) else action(text, message.calls, plain_answer, called)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from igpo_gym.data.reading import Corpus
+from igpo_gym.data.reading import GatheredPassages
 from igpo_gym.episode import Invalid, Passage, ToolCall, ToolResult
 from igpo_gym.protocols.calls_in_text import OBSERVATION
 from igpo_gym.protocols.protocol import INVALID
@@ -21,7 +21,9 @@ _LISTS = ("web_page_info_list", "results", "result", "organic", "documents", "pa
 _BETWEEN = "\n=======\n"
 
 
-def results(calls: Sequence[ToolCall], replies: Sequence[str], corpus: Corpus) -> tuple[ToolResult, ...]:
+def results(
+    calls: Sequence[ToolCall], replies: Sequence[str], corpus: GatheredPassages
+) -> tuple[ToolResult, ...]:
     """The result of each call, from the environment's replies to them all.
 
     Where there is not a reply for each call, the first call has them all, joined. A passage's id is its
@@ -29,10 +31,10 @@ def results(calls: Sequence[ToolCall], replies: Sequence[str], corpus: Corpus) -
 
     >>> call = ToolCall("search", {"query": "Danzig"})
     >>> reply = "Doc 1(Title: Danzig) A port.\\nDoc 2(Title: Vistula) A river.\\n"
-    >>> (found,) = results([call], [reply], Corpus())
+    >>> (found,) = results([call], [reply], GatheredPassages())
     >>> [passage.title for passage in found.passages[0]]
     ['Danzig', 'Vistula']
-    >>> results([call], ["No results."], Corpus())
+    >>> results([call], ["No results."], GatheredPassages())
     (ToolResult(text='No results.', passages=(), failed=False),)
     """
     if len(replies) != len(calls):
@@ -63,7 +65,7 @@ def _unwrapped(reply: str) -> str:
     return body[mark.end() :].strip() if mark else body
 
 
-def _result(reply: str, corpus: Corpus) -> ToolResult:
+def _result(reply: str, corpus: GatheredPassages) -> ToolResult:
     body = _unwrapped(reply)
     for read in _FORMS:
         if found := read(body):
@@ -71,7 +73,7 @@ def _result(reply: str, corpus: Corpus) -> ToolResult:
     return ToolResult(text=body)
 
 
-def _passages(found: Sequence[tuple[str, str, str]], corpus: Corpus) -> list[Passage]:
+def _passages(found: Sequence[tuple[str, str, str]], corpus: GatheredPassages) -> list[Passage]:
     return [
         Passage(id_ or corpus.add(title or text[:80], text), title, text)
         for title, text, id_ in ((_unquoted(title), text.strip(), id_) for title, text, id_ in found)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from igpo_gym.agents.rollouts.transcripts.actions import FINAL, action, boxed, without_thoughts
 from igpo_gym.agents.rollouts.transcripts.fields import about
 from igpo_gym.agents.rollouts.transcripts.replies import results
-from igpo_gym.data.reading import Corpus
+from igpo_gym.data.reading import GatheredPassages
 from igpo_gym.episode import Answer, Invalid, ToolCall, ToolCalls
 from igpo_gym.protocols.between import between
 from igpo_gym.protocols.calls_in_text import call, written
@@ -55,7 +55,7 @@ def test_any_message_is_an_action(text: str, plain_answers: bool) -> None:
 
 @given(st.lists(TEXT, max_size=3), st.integers(1, 3))
 def test_any_reply_is_a_result_for_each_call(replies: list[str], calls: int) -> None:
-    found = results([CALL] * calls, replies, Corpus())
+    found = results([CALL] * calls, replies, GatheredPassages())
     assert len(found) == calls
 
 
@@ -183,7 +183,7 @@ def test_a_title_with_signs_of_its_own_is_read_whole(title: str, form: str) -> N
     text = 'A port (of "Pomerania") at the sea (see below).'
     if form.startswith('"') and not title:
         return
-    (found,) = results([CALL], [form.format(title, text)], Corpus())
+    (found,) = results([CALL], [form.format(title, text)], GatheredPassages())
     assert [(each.title, each.text) for each in found.passages[0]] == [(title, text)]
 
 
@@ -198,13 +198,13 @@ def test_a_title_with_signs_of_its_own_is_read_whole(title: str, form: str) -> N
 def test_a_title_with_half_a_pair_of_parentheses_is_read_as_far_as_can_be_told(
     reply: str, shown: tuple[str, str]
 ) -> None:
-    (found,) = results([CALL], [reply], Corpus())
+    (found,) = results([CALL], [reply], GatheredPassages())
     assert [(each.title, each.text) for each in found.passages[0]] == [shown]
 
 
 def test_an_address_may_hold_parentheses() -> None:
     reply = "1. [A (b)](http://a/b_(c))\nfirst\n\n2. [B](http://b_(c)\nsecond"
-    (found,) = results([CALL], [reply], Corpus())
+    (found,) = results([CALL], [reply], GatheredPassages())
     assert [(each.id, each.text) for each in found.passages[0]] == [
         ("http://a/b_(c)", "first"),
         ("http://b_(c", "second"),
