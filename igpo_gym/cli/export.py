@@ -88,6 +88,11 @@ def export(
             f"{made.unread} episodes or turns are left out: they are longer than the scorer reads, so that "
             "they have no value to go by"
         )
+    if made.aborted:
+        console.print(
+            f"{made.aborted} episodes or turns are left out: they were aborted, so that they have no outcome "
+            "to go by"
+        )
     if made.joined:
         console.print(
             f"{made.joined} turns are left out: {tokenizer} joins the end of their past to their start, "

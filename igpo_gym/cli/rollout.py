@@ -131,12 +131,12 @@ def _summary(episodes: Iterable[Episode]) -> Table:
     from igpo_gym.statistics import ANYTHING, SHARE, mean_over
 
     summary = summarize(episodes)
-    questions = summary.questions
+    questions, scored = summary.questions, summary.scored
     rows: list[tuple[str, Sequence[float], Sequence[str], Bounds]] = [
-        ("exact match", summary.exact_matches, questions, SHARE),
-        ("F1", summary.f1s, questions, SHARE),
+        ("exact match", summary.exact_matches, scored, SHARE),
+        ("F1", summary.f1s, scored, SHARE),
         ("turns with tools", summary.tool_turns, questions, ANYTHING),
-        ("return", summary.returns, questions, ANYTHING),
+        ("return", summary.returns, scored, ANYTHING),
     ]
     rows += [
         (f"belief after turn {turn}", found.values, found.questions, SHARE)

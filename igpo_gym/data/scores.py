@@ -36,7 +36,7 @@ from igpo_gym.data.metrics import (
 from igpo_gym.data.mlqa import check_language, mlqa_exact_match, mlqa_f1
 from igpo_gym.data.parts import share_of_parts
 from igpo_gym.data.protection import hidden
-from igpo_gym.episode import EndReason, Episode
+from igpo_gym.episode import Episode
 from igpo_gym.errors import SpecError
 from igpo_gym.numbers import finite_number
 from igpo_gym.parameters import make, read_call
@@ -202,8 +202,8 @@ def recorded_score(metric: str | Metric, episode: Episode) -> float | None:
 
 
 def final_score(metric: str | Metric, episode: Episode) -> float | None:
-    """:func:`recorded_score`, but None for an episode that was aborted: it has no score."""
-    return None if episode.end is EndReason.ABORTED else recorded_score(metric, episode)
+    """:func:`recorded_score`, but None for an episode that runs or was aborted: it has no score."""
+    return recorded_score(metric, episode) if episode.has_outcome else None
 
 
 def require_recorded(metric: str | Metric, questions: str) -> None:

@@ -33,7 +33,7 @@ class EndReason(StrEnum):
 
 
 # Looking a member of an enum up costs more than comparing with it, and each step does both many times.
-_ANSWERED, _INVALID_MESSAGE = EndReason.ANSWERED, EndReason.INVALID_MESSAGE
+_ANSWERED, _INVALID_MESSAGE, _ABORTED = EndReason.ANSWERED, EndReason.INVALID_MESSAGE, EndReason.ABORTED
 
 MIXED_WEIGHTS = "mixed_weights"
 """The field of a record, and key of ``info``, that tells whether the weights changed within the episode."""
@@ -175,6 +175,11 @@ class Episode:
     def done(self) -> bool:
         """Whether the episode takes no more turns."""
         return self.end is not None
+
+    @property
+    def has_outcome(self) -> bool:
+        """Whether the episode has ended by itself; one that runs or was aborted has no outcome, no score."""
+        return self.end is not None and self.end is not _ABORTED
 
     @property
     def states(self) -> int:

@@ -90,7 +90,7 @@ def split(episode: Episode, reward: RewardFunction) -> Split:
         earned.append(sum(value for name, value in paid.items() if name not in outcomes) + 0.0)
         outcome += sum(value for name, value in paid.items() if name in outcomes)
     gains = gains_of(episode, reward, earned)
-    if not episode.done or episode.end is EndReason.ABORTED:
+    if not episode.has_outcome:
         return Split(tuple(gains), None, last_gain=True)
     return Split(tuple(gains if reward.last_gain else gains[:-1]), outcome, reward.last_gain)
 

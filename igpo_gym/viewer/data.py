@@ -13,7 +13,7 @@ from igpo_gym.agents.training.estimators import DEFAULT, Estimator, resolve_esti
 from igpo_gym.data.evidence import found_evidence, seen_evidence
 from igpo_gym.data.protection import hidden
 from igpo_gym.data.scores import scores
-from igpo_gym.episode import BELIEF, Action, Answer, BeliefView, EndReason, Episode, Invalid, Question, Turn
+from igpo_gym.episode import BELIEF, Action, Answer, BeliefView, Episode, Invalid, Question, Turn
 from igpo_gym.text import without_credentials
 from igpo_gym.viewer.marks import blocks, marked
 from igpo_gym.viewer.runs import Shown, ShownRun
@@ -84,7 +84,7 @@ def as_json(value: Any) -> str:
 
 
 def summary(shown: Shown) -> dict[str, Any]:
-    """What lists show of an episode; one that was aborted has no score."""
+    """What lists show of an episode; one that runs or was aborted has no score."""
     episode, settings = shown.episode, shown.settings
     beliefs = [belief.prob for belief in episode.beliefs]
     return {
@@ -96,7 +96,7 @@ def summary(shown: Shown) -> dict[str, Any]:
         "prediction": episode.prediction,
         "agent": str(settings.get("agent", "")),
         "set": without_credentials(str(settings.get("questions") or episode.question.source)),
-        "scores": {} if episode.end is EndReason.ABORTED else scores(episode),
+        "scores": scores(episode) if episode.has_outcome else {},
         "beliefs": beliefs,
         "unread": [state for state in sorted(episode.unread) if episode.is_unread(state)],
         "gain": episode.belief_gain,

@@ -6,11 +6,13 @@ A format is a file of this package and a line of ``FORMATS``. What can be named 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from igpo_gym.agents.exports.dpo import DPO
+from igpo_gym.agents.exports.filters import UnknownError
 from igpo_gym.agents.exports.hf import HF
 from igpo_gym.agents.exports.kto import KTO
 from igpo_gym.agents.exports.minari import MINARI
@@ -18,6 +20,7 @@ from igpo_gym.agents.exports.rows import Format, Written
 from igpo_gym.agents.exports.selection import Chosen, Selection
 from igpo_gym.agents.exports.sft import SFT
 from igpo_gym.agents.exports.tokens import Tokens
+from igpo_gym.agents.exports.values import NoOutcomeError, UnreadError
 from igpo_gym.agents.exports.verl import VERL
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator
 from igpo_gym.errors import SpecError, choose
@@ -51,6 +54,9 @@ class Exported:
     """Turns that were left out: the tokenizer joins the end of their past with their beginning."""
     unread: int
     """Episodes and turns that filters left out, since the scorer could not read what they go by."""
+    aborted: int
+    """Episodes and turns that filters left out, since they go by an outcome, which an episode that was
+    aborted, or has not ended, does not have."""
 
 
 def export(
@@ -92,11 +98,11 @@ def export(
     read = [] if tokenizer is None else named_paths(str(tokenizer))
     check_writable(out, records, *read, folder=chosen.folder)
     tokens = None if tokenizer is None else Tokens.of(tokenizer)
-    count = unread = 0
+    count = 0
+    unknown = Counter[type[UnknownError]]()
 
-    def left_out() -> None:
-        nonlocal unread
-        unread += 1
+    def left_out(problem: UnknownError) -> None:
+        unknown[type(problem)] += 1
 
     def counted(episodes: Iterable[Chosen]) -> Iterator[Chosen]:
         nonlocal count
@@ -105,4 +111,12 @@ def export(
             yield episode
 
     written: Written = chosen.write(counted(selection.of(records, left_out)), out, tokens)
-    return Exported(written.rows, chosen.rows, count, written.unlike, written.joined, unread)
+    return Exported(
+        written.rows,
+        chosen.rows,
+        count,
+        written.unlike,
+        written.joined,
+        unread=unknown[UnreadError],
+        aborted=unknown[NoOutcomeError],
+    )

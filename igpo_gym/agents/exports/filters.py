@@ -10,7 +10,7 @@ import ast
 import io
 import operator
 import tokenize
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -39,6 +39,10 @@ _KEYWORDS = {"return": "_return"}
 _NAMES = {stand_in: name for name, stand_in in _KEYWORDS.items()}
 
 
+class UnknownError(ValueError):
+    """A name of a condition has no value, and nobody can give it one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A condition that was read.
@@ -63,7 +67,10 @@ class Condition:
     test: Callable[[Lookup], bool]
 
     def __call__(self, lookup: Lookup) -> bool:
-        """Whether it holds; ``lookup`` is asked for the names that decide it, and for no others."""
+        """Whether it holds; ``lookup`` is asked for the names that decide it, and for no others.
+
+        Raises UnknownError where a name has no value and the others do not decide.
+        """
         return bool(self.test(lookup))
 
     @classmethod
@@ -94,6 +101,24 @@ def _without_keywords(text: str) -> str:
     )
 
 
+def _decided(parts: Sequence[Callable[[Lookup], bool]], by: bool) -> Callable[[Lookup], bool]:
+    """What is ``by`` as soon as one of the parts is, whatever has no value in the others."""
+
+    def test(lookup: Lookup) -> bool:
+        unknown: UnknownError | None = None
+        for part in parts:
+            try:
+                if bool(part(lookup)) is by:
+                    return by
+            except UnknownError as problem:
+                unknown = problem
+        if unknown is not None:
+            raise unknown
+        return not by
+
+    return test
+
+
 @dataclass(frozen=True, slots=True)
 class _Parser:
     """Makes functions of nodes."""
@@ -109,8 +134,7 @@ class _Parser:
         match node:
             case ast.BoolOp(op=op, values=values):
                 parts = [self.truth(each) for each in values]
-                decide = all if isinstance(op, ast.And) else any
-                return lambda lookup: decide(part(lookup) for part in parts)
+                return _decided(parts, by=isinstance(op, ast.Or))
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = self.truth(operand)
                 return lambda lookup: not inner(lookup)

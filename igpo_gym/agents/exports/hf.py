@@ -8,7 +8,7 @@ from pathlib import Path
 from igpo_gym.agents.exports.rows import NO_TURN, Format, Row, Written, named
 from igpo_gym.agents.exports.selection import Chosen
 from igpo_gym.agents.exports.tokens import Tokens
-from igpo_gym.data.scores import METRICS, score
+from igpo_gym.data.scores import METRICS, final_score
 from igpo_gym.errors import SpecError
 from igpo_gym.libraries import needs
 from igpo_gym.storage import written_whole
@@ -28,7 +28,7 @@ def _row(chosen: Chosen, tokens: Tokens | None) -> Row:
         "answers": [well_formed(answer) for answer in episode.question.answers],
         "prediction": None if episode.prediction is None else well_formed(episode.prediction),
         "end": str(episode.end or "running"),
-        **{name: score(metric, episode) for name, metric in METRICS.items()},
+        **{name: final_score(metric, episode) for name, metric in METRICS.items()},
         "segments": segments,
         "rewards": episode.turn_rewards,
         "gains": gains,

@@ -103,10 +103,12 @@ class SingleTurn:
 
 
 def single_turns(chosen: Chosen, form: str, tokens: Tokens | None) -> Iterator[SingleTurn]:
-    """The kept turns of an episode."""
+    """The kept turns of an episode; none of one without an outcome, which is compared with nothing."""
     if tokens is None:
         refuse_shared_messages(chosen, form, "give --tokenizer MODEL, the model that is trained")
     episode, advantages = chosen.episode, advantages_of(chosen, form)
+    if chosen.split is None or chosen.split.outcome is None:
+        return
     for number, (turn, kept) in enumerate(zip(episode.turns, chosen.kept, strict=True), 1):
         place = next((n for n, each in enumerate(turn.segments) if each.author == "agent"), None)
         if not kept or place is None:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from igpo_gym.agents.exports.filters import Condition, kind_of
+from igpo_gym.agents.exports.filters import Condition, UnknownError, kind_of
 from igpo_gym.agents.exports.values import (
     TURN,
     ToldEpisode,
-    UnreadError,
     Value,
     episode_values,
     kinds,
@@ -79,8 +78,8 @@ class Selection:
     """What is chosen of a file: the episodes that ``where`` holds for, of these the ``best`` of each
     question's attempts, of these the ``top`` share; and of the chosen the ``turns`` that are trained on.
 
-    What these go by is not known of what the scorer could not read, which is left out. ``estimator`` makes
-    the advantages, from all episodes of the file, whatever is chosen.
+    An episode or a turn of which nobody can tell what these go by is left out. ``estimator`` makes the
+    advantages, from all episodes of the file, whatever is chosen.
     """
 
     where: Condition | None
@@ -113,16 +112,18 @@ class Selection:
             raise SpecError(f"--top {top!r}: a share is above 0 and at most 1")
         return made
 
-    def of(self, path: Path, unread: Callable[[], None] = lambda: None) -> Iterator[Chosen]:
+    def of(
+        self, path: Path, left_out: Callable[[UnknownError], None] = lambda problem: None
+    ) -> Iterator[Chosen]:
         """The chosen episodes of a file, in its order. The file is read twice, and not held in memory.
 
-        ``unread`` is called for each episode, and each turn of a chosen one, that is left out since the
-        scorer could not read it.
+        ``left_out`` is told of each episode, and each turn of a chosen one, that is left out since a value
+        that decides of it is not known.
 
         Raises DataError for what is no record, and SpecError where a filter leaves nothing, where a name is
         not known of an episode, and for protected questions.
         """
-        lines = list(self._lines(path, unread))
+        lines = list(self._lines(path, left_out))
         if not lines:
             raise SpecError(f"{path} holds no episode; name a file that rollout, import or relabel wrote")
         chosen = {line.number for line in self._passing(lines)}
@@ -131,19 +132,21 @@ class Selection:
             if number in chosen:
                 known = None if advantages is None else advantages[number - 1]
                 place, line = f"{path}, line {number}", lines[number - 1]
-                kept = tuple(self._kept(place, ToldEpisode(episode, line.split, known), unread))
+                kept = tuple(self._kept(place, ToldEpisode(episode, line.split, known), left_out))
                 yield Chosen(episode, place, line.leaf.group, line.split, known, kept)
 
-    def _kept(self, place: str, told: ToldEpisode, unread: Callable[[], None]) -> Iterator[bool]:
+    def _kept(
+        self, place: str, told: ToldEpisode, left_out: Callable[[UnknownError], None]
+    ) -> Iterator[bool]:
         """For each turn, whether it is trained on."""
         for turn in range(1, len(told.episode.turns) + 1):
             try:
                 yield self.turns is None or self.turns(_lookup(TURN, (told, turn), place))
-            except UnreadError:
-                unread()
+            except UnknownError as problem:
+                left_out(problem)
                 yield False
 
-    def _lines(self, path: Path, unread: Callable[[], None]) -> Iterator[_Line]:
+    def _lines(self, path: Path, left_out: Callable[[UnknownError], None]) -> Iterator[_Line]:
         """What is decided by, of each line of the file."""
         values = episode_values()
         for number, (settings, episode) in enumerate(read_recordings(path), 1):
@@ -161,9 +164,9 @@ class Selection:
             try:
                 if passes := self.where is None or self.where(look):
                     ranks = {rank.name: float(look(rank.name)) for rank in (self.best, self.top) if rank}
-            except UnreadError:
+            except UnknownError as problem:
                 passes = False
-                unread()
+                left_out(problem)
             yield _Line(
                 number,
                 Leaf.of(compared(settings, episode), episode),
@@ -177,7 +180,10 @@ class Selection:
         passing = [line for line in lines if line.passes]
         if not passing:
             if self.where is None:
-                raise SpecError(f"the scorer could not read any of the {len(lines)} episodes")
+                raise SpecError(
+                    f"none of the {len(lines)} episodes has what they are ranked by: the scorer could not "
+                    "read them, or they were aborted"
+                )
             raise SpecError(f"--where {self.where.text!r} leaves none of the {len(lines)} episodes")
         if self.best:
             groups = defaultdict(list)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import igpo_gym.specs as specs
-from igpo_gym.agents.exports.filters import Kind
-from igpo_gym.data.scores import judged, recorded_score
-from igpo_gym.episode import EndReason, Episode, Invalid, ToolCalls
+from igpo_gym.agents.exports.filters import Kind, UnknownError
+from igpo_gym.data.scores import final_score, judged
+from igpo_gym.episode import Episode, Invalid, ToolCalls
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards.split import Split
 
@@ -26,6 +26,8 @@ class Value(Generic[T]):
     meaning: str
     priced: bool = False
     """Whether an episode has it once it has been priced."""
+    final: bool = False
+    """Whether an episode has it only if it ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,11 @@ def _belief(place: int) -> Callable[[ToldEpisode], float | None]:
 
 
 def _return(told: ToldEpisode) -> float | None:
-    return told.episode.total_reward if told.episode.rewards else None
+    return told.episode.total_reward if told.episode.rewards and told.episode.has_outcome else None
+
+
+def _judge(told: ToldEpisode) -> float | None:
+    return judged(told.episode) if told.episode.has_outcome else None
 
 
 EPISODE: Mapping[str, Value[ToldEpisode]] = {
@@ -70,11 +76,11 @@ EPISODE: Mapping[str, Value[ToldEpisode]] = {
     ),
     "belief": Value("number", _belief(-1), "the last belief", priced=True),
     "first_belief": Value("number", _belief(0), "the belief of the prompt", priced=True),
-    "return": Value("number", _return, "all that its turns were paid", priced=True),
-    "outcome": Value("number", lambda told: told.split and told.split.outcome, "its outcome", priced=True),
-    "judge": Value(
-        "number", lambda told: judged(told.episode), "1 where a judge found it right, else 0", priced=True
+    "return": Value("number", _return, "all that its turns were paid", priced=True, final=True),
+    "outcome": Value(
+        "number", lambda told: told.split and told.split.outcome, "its outcome", priced=True, final=True
     ),
+    "judge": Value("number", _judge, "1 where a judge found it right, else 0", priced=True, final=True),
     "attempt": Value("number", lambda told: told.episode.attempt, "which attempt it is, from 0"),
     "hops": Value("number", lambda told: told.episode.question.hops, "hops of the question"),
     "id": Value("text", lambda told: told.episode.question.id, "the question's id"),
@@ -103,7 +109,9 @@ def episode_values() -> dict[str, Value[ToldEpisode]]:
 
 
 def _metric(name: str) -> Value[ToldEpisode]:
-    return Value("number", lambda known: recorded_score(name, known.episode), "a metric of the answer")
+    return Value(
+        "number", lambda known: final_score(name, known.episode), "a metric of the answer", final=True
+    )
 
 
 def _turn_belief(turn_of: TurnOf) -> float | None:
@@ -124,6 +132,12 @@ def _turn_reward(turn_of: TurnOf) -> float | None:
     return sum(told.episode.rewards[number - 1].values()) if told.episode.rewards else None
 
 
+def _turn_advantage(turn_of: TurnOf) -> float | None:
+    told, number = turn_of
+    compared = told.split is not None and told.split.outcome is not None
+    return told.advantages[number - 1] if told.advantages and compared else None
+
+
 TURN: Mapping[str, Value[TurnOf]] = {
     "turn": Value("number", lambda of: of[1], "its number, from 1"),
     "last": Value("truth", lambda of: of[1] == len(of[0].episode.turns), "whether it is the last"),
@@ -137,9 +151,10 @@ TURN: Mapping[str, Value[TurnOf]] = {
     "reward": Value("number", _turn_reward, "all that it was paid", priced=True),
     "advantage": Value(
         "number",
-        lambda of: of[0].advantages and of[0].advantages[of[1] - 1],
+        _turn_advantage,
         "of the estimator",
         priced=True,
+        final=True,
     ),
     "failed": Value("truth", lambda of: of[0].episode.turns[of[1] - 1].failed, "whether a backend was down"),
     "passages": Value(
@@ -156,26 +171,30 @@ def _calls(action: object) -> int:
     return len(action.calls) if isinstance(action, ToolCalls) else 0
 
 
-class UnreadError(ValueError):
+class UnreadError(UnknownError):
     """What the scorer could not read has no such value: neither pricing it again nor its owner can help."""
+
+
+class NoOutcomeError(UnknownError):
+    """An episode that runs or was aborted has no outcome, and nothing that an outcome is part of."""
 
 
 def value_of(values: Mapping[str, Value[T]], name: str, thing: T, place: str) -> Any:
     """What a name means of an episode or a turn.
 
-    Where that is not known it raises UnreadError, if the scorer could not read so far, else SpecError with
-    the ``place``.
+    Where that is not known it raises UnknownError, if nobody can tell: the scorer could not read so far, or
+    the episode has no outcome. Else it raises SpecError with the ``place``.
     """
     value = values[name].of(thing)
     if value is None:
         known: Any = thing
         told, state = known if isinstance(known, tuple) else (known, 0)
+        if values[name].final and not told.episode.has_outcome:
+            raise NoOutcomeError(name)
         if values[name].priced and not {0, state}.isdisjoint(told.episode.unread):
             raise UnreadError(name)
         advice = "leave the name out"
-        if name == "outcome" and isinstance(thing, ToldEpisode) and thing.episode.end is EndReason.ABORTED:
-            advice = "it was aborted: leave such out, --where \"end != 'aborted' and ...\""
-        elif values[name].priced:
+        if values[name].priced:
             advice = f"igpo-gym relabel --records measures beliefs and pays rewards, or {advice}"
         raise SpecError(f"{place}: the episode has no {name} ({values[name].meaning}); {advice}")
     return value

@@ -52,10 +52,14 @@ class Summary:
 
     questions: list[str] = field(default_factory=list)
     """The id of each episode's question."""
+    tool_turns: list[int] = field(default_factory=list)
+    scored: list[str] = field(default_factory=list)
+    """The id of the question of each episode that has an outcome; one that was aborted is neither right nor
+    wrong."""
     exact_matches: list[float] = field(default_factory=list)
     f1s: list[float] = field(default_factory=list)
-    tool_turns: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
+    """Of the episodes that are ``scored``, as the two before."""
     judge: Values = field(default_factory=Values)
     """Whether a judge found the answer right, of the episodes that one was asked about."""
     judged_matches: list[float] = field(default_factory=list)
@@ -87,21 +91,27 @@ def summarize(episodes: Iterable[Episode]) -> Summary:
     """Collect the values of ended episodes."""
     summary = Summary()
     for episode in episodes:
-        scored = scores(episode)
         summary.questions.append(episode.question.id)
-        summary.exact_matches.append(scored["em"])
-        summary.f1s.append(scored["f1"])
-        if "judge" in scored:
-            summary.judge.add(scored["judge"], episode.question.id)
-            summary.judged_matches.append(scored["em"])
         summary.tool_turns.append(episode.tool_turns)
-        summary.returns.append(episode.total_reward)
+        if episode.has_outcome:
+            _add_outcome(summary, episode)
         for turn, belief in beliefs_so_far(episode):
             summary.beliefs.setdefault(turn, Values()).add(belief, episode.question.id)
         if episode.beliefs:
             for kind, gain in _gains(episode):
                 summary.gains.setdefault(kind, Values()).add(gain, episode.question.id)
     return summary
+
+
+def _add_outcome(summary: Summary, episode: Episode) -> None:
+    scored = scores(episode)
+    summary.scored.append(episode.question.id)
+    summary.exact_matches.append(scored["em"])
+    summary.f1s.append(scored["f1"])
+    summary.returns.append(episode.total_reward)
+    if "judge" in scored:
+        summary.judge.add(scored["judge"], episode.question.id)
+        summary.judged_matches.append(scored["em"])
 
 
 def beliefs_so_far(episode: Episode) -> Iterator[tuple[int, float]]:

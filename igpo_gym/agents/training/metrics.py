@@ -16,6 +16,7 @@ from igpo_gym.protocols import TAGS, TextProtocol, reply_beginning
 
 def episode_metrics(episodes: Sequence[Episode], protocol: TextProtocol = TAGS) -> Metrics:
     """Means over ended episodes; those that were left out, and have no turn, count in ``end_*`` alone.
+    Rewards and scores are those of the episodes that have an outcome.
 
     ``reward`` (of all turns together) and ``reward_*`` (each of its terms), ``f1``, ``em``, ``turns``,
     ``tool_turns`` (those that call tools), ``completion_tokens`` (the agent's), with a scorer ``gain`` (of
@@ -30,13 +31,14 @@ def episode_metrics(episodes: Sequence[Episode], protocol: TextProtocol = TAGS) 
     ends = [episode.end for episode in episodes]
     episodes = [episode for episode in episodes if episode.turns]
     count = max(len(episodes), 1)
+    paid = [episode for episode in episodes if episode.has_outcome]
     summary = summarize(episodes)
     turns = [turn for episode in episodes for turn in episode.turns]
     terms: dict[str, float] = defaultdict(float)
-    for episode in episodes:
+    for episode in paid:
         for rewards in episode.rewards:
             for name, reward in rewards.items():
-                terms[name] += reward / count
+                terms[name] += reward / len(paid)
     tokens = [len(segment.ids or ()) for episode in episodes for segment in episode.segments]
     gains = [each.belief_gain for each in episodes if each.belief_gain is not None]
     return {
@@ -66,8 +68,9 @@ def hop_metrics(episodes: Sequence[Episode]) -> Metrics:
     found: Metrics = {}
     for number in hops:
         summary = summarize([each for each in episodes if each.question.hops == number])
-        found[f"f1_hops_{number}"] = float(np.mean(summary.f1s))
-        found[f"em_hops_{number}"] = float(np.mean(summary.exact_matches))
+        if summary.scored:
+            found[f"f1_hops_{number}"] = float(np.mean(summary.f1s))
+            found[f"em_hops_{number}"] = float(np.mean(summary.exact_matches))
     return found
 
 

@@ -72,7 +72,7 @@ def tokens(episode: Episode) -> int | None:
 
 
 def _verdict(episode: Episode) -> float | None:
-    return None if episode.end is EndReason.ABORTED else judged(episode)
+    return judged(episode) if episode.has_outcome else None
 
 
 def _agreement(episode: Episode) -> float | None:

@@ -359,8 +359,60 @@ def test_what_was_not_read_is_left_out_where_its_value_is_asked_for(place: Path,
     assert left(turns="gain > -9") == (3, 4, 3), "a turn of the first, and both of the third"
     lines = [line | {"unread": [0], "beliefs": [], "rewards": []} for line in lines]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(SpecError, match="the scorer could not read any of the 4 episodes"):
+    with pytest.raises(SpecError, match="none of the 4 episodes has what they are ranked by"):
         left(top="1 by gain")
+
+
+def aborted(place: Path) -> Path:
+    """Records of which the last is the second attempt at q0 again, but aborted."""
+    path = priced(place, chat)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines[3] = lines[1] | {"attempt": 2, "end": "aborted"}
+    lines[3]["split"] = {"gains": [*lines[1]["split"]["gains"], 0.0], "outcome": None, "last_gain": True}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("filters", "kept", "left_out"),
+    [
+        ({"where": "f1 < 1"}, [1], 1),
+        ({"where": "not em == 1"}, [1], 1),
+        ({"where": "return < 9"}, [0, 1, 0], 1),
+        ({"where": "outcome >= 0"}, [0, 1, 0], 1),
+        ({"where": "f1 == 1 or end == 'aborted'"}, [0, 0, 2], 0),
+        ({"where": "end == 'aborted' or f1 == 1"}, [0, 0, 2], 0),
+        ({"where": "f1 >= 0 and end != 'aborted'"}, [0, 1, 0], 0),
+        ({"best": "1"}, [0, 0], 1),
+        ({"top": "1 by cover_em"}, [0, 1, 0], 1),
+        ({"turns": "advantage < 9"}, [0, 1, 0], 2),
+        ({"turns": "gain < 9"}, [0, 1, 0, 2], 0),
+    ],
+)
+def test_what_was_aborted_is_neither_right_nor_wrong(
+    place: Path, model: str, filters: dict[str, str], kept: list[int], left_out: int
+) -> None:
+    made = export(aborted(place), "o.jsonl", "sft", tokenizer=model, **filters)
+    assert [row["attempt"] for row in rows("o.jsonl")] == kept
+    assert made.aborted == left_out
+    assert made.unread == 0
+
+
+def test_what_was_aborted_is_compared_with_nothing(place: Path) -> None:
+    path = aborted(place)
+    ended = place / "ended.jsonl"
+    ended.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:3]))
+    for form in ("dpo", "kto"):
+        export(path, f"{form}.jsonl", form)
+        export(ended, f"{form}-ended.jsonl", form)
+        assert rows(f"{form}.jsonl") == rows(f"{form}-ended.jsonl") != []
+    with pytest.raises(SpecError, match="no two chosen turns"):
+        export(path, "o.jsonl", "dpo", where="attempt != 1")
+    export(path, "o.jsonl", "sft", where="end == 'aborted'")
+    assert set(rows("o.jsonl")[0]["weights"]) == {0.0}
+    ended.write_text(path.read_text(encoding="utf-8").splitlines()[3])
+    with pytest.raises(SpecError, match="none of the 1 episodes"):
+        export(ended, "o.jsonl", "sft", top="1 by f1")
 
 
 def test_a_shared_turn_has_the_mean_advantage_whatever_is_left_out(place: Path) -> None:
@@ -452,6 +504,14 @@ def test_hf_loads_from_disk(place: Path, model: str) -> None:
     assert len(read[0]["input_ids"]) == len(read[0]["labels"])
     with pytest.raises(FileExistsError, match="is there already"):
         export(priced(place, inside), "folder", "hf")
+
+
+def test_hf_has_no_score_of_what_was_aborted(place: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    export(aborted(place), "folder", "hf")
+    read = datasets.load_from_disk("folder")
+    assert read["f1"] == read["em"] == read["cover_em"] == read["outcome"] == [1, 0, 1, None]
+    assert read["gains"][3] == [pytest.approx(GAINS[1]), 0]
 
 
 def test_verl_reads_its_columns(place: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from igpo_gym.agents.rollouts.summary import Values, summarize
 from igpo_gym.envs.engine import Engine
+from igpo_gym.episode import EndReason
 from tests.conftest import play
 
 
@@ -41,3 +42,16 @@ def test_a_state_that_the_scorer_could_not_read_is_no_figure(engine: Engine) -> 
     summary = summarize([episode])
     assert sorted(summary.beliefs) == [0, 1]
     assert [len(found.values) for found in summary.gains.values()] == [1]
+
+
+def test_what_was_aborted_is_neither_right_nor_wrong(engine: Engine) -> None:
+    """It has beliefs, but no outcome that a mean could count."""
+    episode = play(engine, 1, "<search>Günter Grass writer</search>", "hm")
+    episode.end = EndReason.ABORTED
+    other = play(engine, 2, "<answer>Vistula</answer>")
+    summary = summarize([episode, other])
+    assert summary.questions == ["q-birth", "q-river"]
+    assert summary.scored == ["q-river"]
+    assert summary.exact_matches == summary.f1s == [0.0]
+    assert summary.returns == [other.total_reward]
+    assert len(summary.beliefs[0].values) == 2

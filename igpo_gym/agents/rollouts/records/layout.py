@@ -80,7 +80,7 @@ def to_record(
         "max_turns": episode.max_turns,
         "end": episode.end,
         "prediction": episode.prediction,
-        **scores(episode),
+        **(scores(episode) if episode.has_outcome else {}),
         "prompt": [_segment_record(segment) for segment in episode.prompt],
         "turns": [_turn_record(turn) for turn in episode.turns],
         "beliefs": [_belief_record(belief) for belief in episode.beliefs],
