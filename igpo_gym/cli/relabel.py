@@ -129,7 +129,8 @@ def relabel(
         "judge": judge,
     }
     with explained():
-        meter = Meter(Budget() if estimate else Budget.parse(budget))
+        allowed = Budget.parse(budget)
+        meter = Meter(Budget() if estimate else allowed)
         if out.is_dir():
             raise IsADirectoryError(f"--out is a folder ({out}); name a file")
         settings = _settings(file, options, trust_imports)
