@@ -108,7 +108,8 @@ def record(
             file.write(episode)
             turns += len(episode.turns)
         seconds = time.perf_counter() - began
-    meter.check(len(wanted) - remaining + ended, len(wanted), "episodes")
+    what = f"episodes of {settings['questions']}" if others else "episodes"
+    meter.check(len(wanted) - remaining + ended, len(wanted), what)
     if remaining:
         console.print(f"{remaining} episodes, {turns} steps, {seconds / max(turns, 1):.4f} s a step")
     return remaining

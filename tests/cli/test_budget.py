@@ -64,6 +64,30 @@ def test_episodes_are_those_of_an_unbroken_run(command: str, tmp_path: Path) -> 
         assert alike(one, other)
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["rollout --agent nano", "eval", "relabel FILE --reward igpo", "train", "bench credit", "bench train"],
+)
+@pytest.mark.parametrize("more", [(), ("--estimate",)])
+@pytest.mark.parametrize("budget", ["soon", "hours=0", "calls=nan", "calls=1, calls=2", ""])
+def test_nonsense_is_no_budget(command: str, more: tuple[str, ...], budget: str, tmp_path: Path) -> None:
+    place = [str(tmp_path / "out")] if command == "train" else ["--out", str(tmp_path / "out")]
+    code, text = run(*command.split(), *place, *more, "--budget", budget)
+    assert code == 2
+    assert "budget" in text
+    assert "with any of calls, tokens and hours" in text
+
+
+def test_the_end_of_a_budget_tells_of_which_set_how_much_is_done(tmp_path: Path) -> None:
+    out = str(tmp_path / "out.jsonl")
+    sets = ("--questions", "world:test", "--questions", "world:validation")
+    arguments = ("eval", "--agent", "expert", *sets, "--limit", "3", "--batch-size", "1", "--out", out)
+    ends = [run(*arguments, "--budget", "calls=1") for _ in range(2)]
+    assert [code for code, _ in ends] == [OVER_BUDGET] * 2
+    assert "2 of 3 episodes of world:test are done" in ends[0][1]
+    assert "0 of 3 episodes of world:validation are done" in ends[1][1]
+
+
 def test_relabeled_lines_are_those_of_an_unbroken_run(tmp_path: Path) -> None:
     played, whole, parts = (tmp_path / f"{name}.jsonl" for name in ("played", "whole", "parts"))
     code, text = run("rollout", "--agent", "expert", *ENVIRONMENT, "--scorer", "none", "--reward",
