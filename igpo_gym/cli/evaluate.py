@@ -179,6 +179,7 @@ def evaluate(
         _estimate(plan)
         return
     begun = out.exists() and out.stat().st_size > 0
+    earlier = card.earlier_packages(card.card_of(out)) if begun else []
     decided, wanted = _play(plan, asked, clear_text, meter)
     scores, missing = _scores(plan, wanted, asked)
     if not scores.sets:
@@ -188,7 +189,7 @@ def evaluate(
         console.print(f"{missing} episodes are left out: the agent, or the scorer, cannot read their prompts")
     for file in table or ():
         _write(file, scores)
-    if begun and (earlier := card.earlier_packages(card.card_of(out))):
+    if earlier:
         decided["earlier_packages"] = earlier
         console.print("episodes that were there before were played with other versions of packages")
     told = tables.as_json(scores) | {"left_out": missing}

@@ -374,6 +374,17 @@ def test_a_card_tells_of_episodes_that_other_versions_have_played(place: Path) -
     assert decided["packages"] != old
 
 
+def test_a_card_that_cannot_be_read_is_told_before_anything_is_played(place: Path) -> None:
+    arguments = ("--agent", "expert", "--questions", WORLD, "--out", "played.jsonl", "--limit")
+    run(*arguments, "2")
+    before = Path("played.jsonl").read_bytes()
+    Path("played.card.json").write_text('{"card": 9}')
+    told = run(*arguments, "4", code=2)
+    assert "played.card.json: no card of an evaluation" in told
+    assert "episodes" not in told
+    assert Path("played.jsonl").read_bytes() == before
+
+
 def test_a_card_is_a_file_and_names_no_code(place: Path) -> None:
     run("--agent", "noisy", "--questions", WORLD, "--limit", "1", "--out", "a.jsonl")
     card = json.loads(Path("a.card.json").read_text())
