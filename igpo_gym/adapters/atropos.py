@@ -190,8 +190,8 @@ class SearchQA(BaseEnv):
         return sampled_message(self.framing, engine.protocol, ids, log_probs)
 
     def _note(self, part: str, episodes: Sequence[Episode]) -> dict[str, float]:
-        """Keep the scores for the log; their means."""
-        scored = [scores(episode) for episode in episodes]
+        """Keep the scores for the log; their means. An episode that was aborted has none."""
+        scored = [scores(episode) for episode in episodes if episode.has_outcome]
         for name in METRICS:
             self._scored.setdefault(f"{part}/{name}", []).extend(each[name] for each in scored)
         return {name: float(np.mean([each[name] for each in scored])) for name in METRICS if scored}

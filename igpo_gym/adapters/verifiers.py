@@ -178,11 +178,13 @@ class SearchQAEnv(vf.Env[SearchQAEnvConfig]):
 def record(trace: vf.Trace, episode: Episode, reward: RewardFunction) -> None:
     """Write an episode onto its trace: the sum of each term of the reward, metrics, split and turns.
 
-    An episode that the library ended before its first turn has no outcome.
+    An episode that was aborted, as one is that the library ended before its first turn, has neither an
+    outcome nor scores.
     """
     for _, term in reward.terms:
         trace.record_reward(term.name, float(sum(terms[term.name] for terms in episode.rewards)))
-    trace.record_metrics({**scores(episode), "tool_turns": float(episode.tool_turns)})
+    scored = scores(episode) if episode.has_outcome else {}
+    trace.record_metrics({**scored, "tool_turns": float(episode.tool_turns)})
     trace.info["igpo"] = {
         **episode_fields(episode, reward),
         "reward_terms": episode.rewards,

@@ -87,6 +87,17 @@ def test_an_episode_that_fills_its_row_runs_out_of_turns() -> None:
     assert (rollout["outcome"], rollout["last_gain"]) == ([-2.0], [False])
 
 
+def test_what_was_aborted_has_no_score_in_the_log() -> None:
+    given = settings(CHAT)
+    trainer = ScriptedTrainer([])
+    trainer.max_completion_length = 0  # no room for a message
+    rollout = Rollouts(**given)([prompt_of(given)], trainer)
+    assert (rollout["outcome"], rollout["em"]) == ([None], [None])
+    log: dict[str, float] = {}
+    episode_reward([[1.0], [], [0.5]], log.__setitem__, em=[1.0, None, 0.0], f1=[None] * 3)
+    assert log == {"em": 0.5}
+
+
 def test_prompts_of_another_data_set_are_refused() -> None:
     with pytest.raises(SpecError, match=r"train on igpo_gym\.adapters\.trl\.dataset"):
         Rollouts(**settings(CHAT))([[{"role": "user", "content": "Who?"}]], ScriptedTrainer([]))

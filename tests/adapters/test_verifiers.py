@@ -103,6 +103,7 @@ def test_a_failure_of_the_engine_is_no_outcome(sessions: Sessions) -> None:
     failed = episode_through_verifiers(RIGHT, QUESTION, sessions, fails_at=1)
     assert not failed.ok
     assert failed.info["igpo"]["outcome"] is None
+    assert failed.metrics == {"tool_turns": 1.0}, "nobody can tell whether it was right"
     given = assign_advantages([good, failed])
     assert given[failed.id] == [0.0]
     assert given[good.id][-1] == 0.0

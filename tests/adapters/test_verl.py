@@ -72,6 +72,7 @@ def test_gains_lie_on_first_tokens_and_the_outcome_on_the_last() -> None:
             "f1": 1.0,
             "cover_em": 1.0,
             "information_gain": 2 / 11 - 1 / 10,
+            "aborted": 0.0,
             "mixed_weights": 0.0,
         }
     )

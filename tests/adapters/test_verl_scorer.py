@@ -233,6 +233,8 @@ def test_an_episode_without_one_version_is_aborted(
     assert not fields["response_mask"].any()
     assert not fields["rm_scores"].any()
     assert f"the episode on '{QUESTION}' is aborted: the weights changed" in caplog.text
+    told = output.extra_fields["reward_extra_info"]
+    assert (told["aborted"], told["acc"], told["em"]) == (1.0, 0.0, 0.0), "its answer was right"
 
 
 def check_record_of_aborted(folder: Path, turns: int) -> None:

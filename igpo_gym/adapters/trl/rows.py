@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from igpo_gym.adapters.session import question_messages
 from igpo_gym.adapters.tokens import split_fields
-from igpo_gym.data.scores import METRICS, scores
+from igpo_gym.data.scores import METRICS, final_score
 from igpo_gym.episode import Episode, Question
 from igpo_gym.errors import SpecError
 from igpo_gym.protocols import CHAT
@@ -64,13 +64,14 @@ def columns(episodes: Sequence[Episode], reward: RewardFunction) -> dict[str, li
     """What the episodes were paid, a column for each number.
 
     ``turn_gains``, ``outcome`` and ``last_gain`` are the split (:func:`igpo_gym.rewards.split.split`) that
-    advantages are made of, ``turn_rewards`` what the environment paid, then the answers' scores.
+    advantages are made of, ``turn_rewards`` what the environment paid, then the answers' scores: None for an
+    episode that was aborted, which has none.
     """
     rows: list[Mapping[str, Any]] = [
         {
             **split_fields(split(episode, reward)),
             "turn_rewards": episode.turn_rewards,
-            **{name: value for name, value in scores(episode).items() if name in METRICS},
+            **{name: final_score(name, episode) for name in METRICS},
         }
         for episode in episodes
     ]
@@ -84,6 +85,7 @@ def episode_reward(
 ) -> list[float]:
     """A reward function for TRL: the sum of the turns' rewards, and the answers' scores in its log."""
     for name in METRICS:
-        if log_metric is not None and columns.get(name):
-            log_metric(name, float(np.mean(columns[name])))
+        known = [score for score in columns.get(name, ()) if score is not None]
+        if log_metric is not None and known:
+            log_metric(name, float(np.mean(known)))
     return [sum(rewards) for rewards in turn_rewards]

@@ -116,8 +116,9 @@ class TurnGRPOTrainer(GRPOTrainer):
         if self._environments.records is not None:
             self._environments.records.keep(episodes, self._environments.engine, self)
         turns = [turn_numbers(talk.mask[:length]).tolist() for talk, length in zip(talks, kept, strict=True)]
-        for name in METRICS:
-            self._log_metric(name, float(np.mean([scores(episode)[name] for episode in episodes])))
+        scored = [scores(episode) for episode in episodes if episode.has_outcome]
+        for name in METRICS if scored else ():
+            self._log_metric(name, float(np.mean([each[name] for each in scored])))
         return (
             prompt_ids,
             [list(talk.completion_ids[:length]) for talk, length in zip(talks, kept, strict=True)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from igpo_gym.data.scores import JUDGE, METRICS, score, scores
-from igpo_gym.episode import Episode
+from igpo_gym.episode import EndReason, Episode
 
 ACCURACY = "acc"
 """What verl calls the metric that stands under ``val-core``; all others stand under ``val-aux``."""
@@ -14,11 +14,15 @@ def answer_metrics(episode: Episode, accuracy: str, judged: bool) -> dict[str, f
 
     ``accuracy`` names the metric that is also told as ``acc``; ``judge`` is the verdict of the judge, who has
     to be there then (``judged``). Where the beliefs are known, ``information_gain`` is their last less their
-    first.
+    first. verl wants every number of every episode: one that was ``aborted`` (1, else 0) has no scores, and
+    counts as wrong.
     """
-    known = scores(episode)
-    own = {name: known[name] for name in METRICS}
-    if judged:
-        own[JUDGE] = known.get(JUDGE, 0.0)
-    core = own[accuracy] if accuracy in own else score(accuracy, episode)
-    return {ACCURACY: core, **own, "information_gain": episode.belief_gain or 0.0}
+    names = (*METRICS, JUDGE) if judged else tuple(METRICS)
+    aborted = episode.end is EndReason.ABORTED
+    if aborted:
+        told = dict.fromkeys((ACCURACY, *names), 0.0)
+    else:
+        known = scores(episode)
+        own = {name: known.get(name, 0.0) for name in names}
+        told = {ACCURACY: own[accuracy] if accuracy in own else score(accuracy, episode), **own}
+    return {**told, "information_gain": episode.belief_gain or 0.0, "aborted": float(aborted)}
