@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -71,15 +72,16 @@ def _blocks(message: str) -> Iterator[tuple[str, str]]:
 
 
 def _shown(text: str, passage: str) -> tuple[int, int] | None:
-    """Where a text shows a passage, with the beginning of its line."""
+    """Where a text shows a passage, with the beginning of its line.
+
+    Of several passages that begin alike it is the one that goes on alike for longest.
+    """
     passage = passage.strip()
-    start = text.find(passage[:_HEAD]) if passage else -1
-    if start < 0:
+    if not passage or passage[:_HEAD] not in text:
         return None
-    length = next(
-        (place for place, (a, b) in enumerate(zip(text[start:], passage, strict=False)) if a != b),
-        min(len(passage), len(text) - start),
-    )
+    shorter = range(len(passage) + 1)
+    length = bisect_left(shorter, True, lo=1, key=lambda length: passage[:length] not in text) - 1
+    start = text.find(passage[:length])
     return text.rfind("\n", 0, start) + 1, start + length
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,15 @@ def test_a_passage_is_marked_as_far_as_it_is_shown() -> None:
     pieces = marked(reply, [passage], [])
     assert pieces[0] == (f"Doc 1(Title: Danzig) {passage[:100]}", "g")
     assert {mark for _, mark in pieces[1:]} == {""}
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_of_passages_that_begin_alike_the_one_that_is_meant_is_marked(place: int) -> None:
+    head = "Danzig (Polish: Gdańsk) is a city on the Baltic coast of northern Poland. "
+    passages = [f"{head}It was founded in 997.", f"{head}It has a port, which lies at the sea."]
+    lines = [f"Doc 1 {passages[0]}", f"Doc 2 {passages[1][:-12]}", "Doc 3 Odra."]
+    pieces = marked("\n".join(lines), [passages[place]], [])
+    assert [piece for piece, mark in pieces if mark] == [lines[place]]
 
 
 def test_foreign_text_is_found_as_it_was_shown() -> None:
