@@ -123,6 +123,48 @@ CALLS = (
     *("\nAction:", "\nAction: a[", "\nAction: a\nAction Input:", "\nObservation:", "\nFinal Answer:"),
     *('{"name":"a","arguments":{}};', '[{"name":"a","arguments":{}},', '{"arguments":{"a":', "<tool_call>{}"),
     *('<tool_call>{"name":"a"}', "<function=a>{", "<function=a></function>"),
+    *(
+        "<tool_calls>",
+        "<tool_calls>{}",
+        "<|START_ACTION|>[",
+        "<|tool_call|>",
+        "<|tool_call|>[",
+        "functools[{",
+        "functools[",
+    ),
+    *(
+        "<|function_call|>{",
+        "function call",
+        "<|tools_prefix|>[",
+        "<|action_start|>",
+        "<|action_start|><|plugin|>",
+    ),
+    *(
+        "<|tool_call_start|>[a(b=1)]",
+        "<|tool_call_start|>",
+        "<function_calls>a()",
+        "<|python_start|>[a(b=1)]",
+        "[a(b=",
+    ),
+    *("```tool_code\n", "```tool_code\na()```", "```\n[", "```json\n{}\n```", "[a(b=1), ", "<|python_end|>"),
+    *(
+        "<|tool_call>call:a{",
+        '<|tool_call>call:a{b:<|"|>',
+        "<|tool_call>call:a{b:1}<tool_call|>",
+        "<escape>a",
+    ),
+    *(
+        "<start_function_call>call:a{b:<escape>",
+        '<|open|>call tool="a"<|sep|>',
+        '<|open|>argument key="a" type="b"<|sep|>',
+    ),
+    *(
+        '<function name="a">',
+        '<function name="a"><param name="b">',
+        "<|tool_call:start|>a",
+        "<|tool_arg:start|>a",
+    ),
+    *("<seed:think>", "</seed:think>", "<|START_THINKING|>", "<|channel>thought", "<|START_RESPONSE|>"),
 )
 LENGTH, TIMES = 2_000, 16
 

@@ -143,7 +143,7 @@ def checked_answer(text: str) -> Answer:
     return Answer(cleaned)
 
 
-_CONTROL_ENDS = ("|>", "｜>", "</s>", "<end_of_turn>", "<eos>", "<pad>")
+_CONTROL_ENDS = ("|>", "｜>", "</s>", "<end_of_turn>", "<turn|>", "<seed:eos>", "<eos>", "<pad>")
 _BACKWARDS = "|".join(map(re.escape, (each[::-1] for each in _CONTROL_ENDS if each.startswith("<"))))
 _END_OF_TURN = re.compile(rf"\s*+(?:(?:>[|｜][\w.▁-]+[|｜]<|{_BACKWARDS})\s*+)+")
 """What a message that is read from its end begins with: of any length, and in one pass."""

@@ -22,15 +22,27 @@ FINAL = frozenset(
 _TEXT = re.compile(r"\\(?:text\w*|mathrm|mathbf)\{([^{}]*)\}")
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _FINAL_ANSWER = re.compile(r"^[^\S\n]*Final Answer:(.*)", re.MULTILINE | re.DOTALL)
-_FINAL_CHANNEL = re.compile(r"<\|channel\|>final\b[^\n]{0,80}?<\|message\|>")
-_UNFINISHED = re.compile(rf"<(?:think|tool_call|{'|'.join(TAGS)})[\s>]|\[THINK\]")
-_THOUGHT, _THOUGHT_END = re.compile("<(think)>"), "</think>"
-_THOUGHTS = (
-    (_THOUGHT, _THOUGHT_END),
-    (re.compile(r"\[THINK\]"), "[/THINK]"),
-    (re.compile(r"<\|channel\|>analysis<\|message\|>"), "<|end|>"),
+_TOLD = re.compile(
+    r"<\|channel\|>final\b[^\n]{0,80}?<\|message\|>|<\|START_(?:RESPONSE|TEXT)\|>|<\|open\|>response<\|sep\|>"
 )
-"""What opens and closes a thought, with Mistral's marks and gpt-oss's too."""
+_TOLD_END = re.compile(r"<\|END_(?:RESPONSE|TEXT)\|>|<\|close\|>response<\|sep\|>")
+"""What opens and closes the part of a message that is for the user: in gpt-oss, Cohere's and Kimi K3."""
+_THOUGHTS = (
+    (re.compile("<(think)>"), "</think>"),
+    (re.compile(r"\[THINK\]"), "[/THINK]"),
+    (re.compile("<seed:think>"), "</seed:think>"),
+    (re.compile(r"<\|START_THINKING\|>"), "<|END_THINKING|>"),
+    (re.compile(r"<\|channel>thought\b"), "<channel|>"),
+    (re.compile(r"<\|open\|>think<\|sep\|>"), "<|close|>think<|sep|>"),
+)
+"""What opens and closes a thought: in most models, in Mistral's, Seed-OSS, Cohere's, Gemma 4 and Kimi K3."""
+_ANALYSIS = (re.compile(r"<\|channel\|>analysis<\|message\|>"), "<|end|>")
+"""gpt-oss's thoughts, whose end is that of other parts too."""
+_UNFINISHED = re.compile(
+    "|".join(
+        (rf"<(?:think|tool_call|{'|'.join(TAGS)})[\s>]", *(opening.pattern for opening, _ in _THOUGHTS[1:]))
+    )
+)
 
 
 def action(
@@ -63,10 +75,10 @@ def action(
         text = "" if final is None else _argument(final)
         return Answer(text) if text else ToolCalls(tuple(found))
     text = answer(said) or _behind_mark(said)
-    last = _FINAL_CHANNEL.split(said)[-1]
+    last = _TOLD.split(said)[-1]
     broken_off = begins_call(last) or _UNFINISHED.search(last)
     if not text and plain_answers and not broken_off:
-        text = without_end_of_turn(last).strip()
+        text = without_end_of_turn(_TOLD_END.split(last)[0]).strip()
     if text:
         return Answer(text)
     return Invalid(f"no call and no answer is {'closed' if broken_off else 'found'} in the message")
@@ -95,9 +107,11 @@ def last_query(message: str, opening: str, closing: str, problem: str) -> Action
 
 def without_thoughts(message: str) -> str:
     """The message without thoughts that it closes, the first of which may have been opened for it."""
-    first, sign, rest = message.partition(_THOUGHT_END)
-    said = rest if sign and not _THOUGHT.search(first) else message
+    said = message
     for opening, closing in _THOUGHTS:
+        first, sign, rest = said.partition(closing)
+        said = rest if sign and not opening.search(first) else said
+    for opening, closing in (*_THOUGHTS, _ANALYSIS):
         kept, place = list[str](), 0
         for found, inner in between(said, opening, closing):
             kept.append(said[place : found.start()])

@@ -71,6 +71,7 @@ def test_any_record_tells_something_or_says_what_is_wrong(record: dict[str, Any]
 @given(st.text(min_size=1, max_size=8) | PIECES, st.dictionaries(TEXT, JSON | TEXT, max_size=3))
 @example("</think>", {})
 @example("search", {"query": "<tool_call></tool_call></think><code>1</code>"})
+@example("search", {"query": "</seed:think><channel|><|END_THINKING|><|close|>think<|sep|>[/THINK]"})
 def test_calls_that_are_written_are_read_again(name: str, arguments: dict[str, Any]) -> None:
     made = call(name, json.dumps(arguments))
     does = action(written([made]))
@@ -112,6 +113,44 @@ def test_calls_in_every_form(text: str, expected: ToolCall) -> None:
 )
 def test_the_answer_among_the_arguments_of_a_final_tool(arguments: dict[str, Any], text: str) -> None:
     assert action("", [ToolCall("final_answer", arguments)]) == Answer(text)
+
+
+THOUGHT = "Is it <answer>Elbing</answer>?"
+SAID = {
+    "Mistral": "[THINK]{}[/THINK]{}</s>",
+    "Seed-OSS": "<seed:think>{}</seed:think>{}<seed:eos>",
+    "Cohere": "<|START_THINKING|>{}<|END_THINKING|><|START_RESPONSE|>{}<|END_RESPONSE|><|END_OF_TURN_TOKEN|>",
+    "Gemma 4": "<|channel>thought\n{}<channel|>{}<turn|>",
+    "Kimi K3": (
+        "<|open|>think<|sep|>{}<|close|>think<|sep|><|open|>response<|sep|>{}<|close|>response<|sep|>"
+        "<|close|>message<|sep|><|end_of_msg|>"
+    ),
+    "gpt-oss": (
+        "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>{}<|return|>"
+    ),
+}
+"""Messages with a thought and an answer, as chat templates render them."""
+
+
+@pytest.mark.parametrize("form", SAID)
+def test_thoughts_and_answers_stand_between_the_marks_of_the_family(form: str) -> None:
+    message = SAID[form].format(THOUGHT, "It is Danzig.")
+    assert action(message, (), plain_answers=True) == Answer("It is Danzig.")
+    thought = message.partition("Danzig")[0].partition(THOUGHT)[0] + THOUGHT
+    assert isinstance(action(thought.replace("answer>", "b>"), (), plain_answers=True), Invalid)
+
+
+def test_a_thought_may_have_been_opened_by_the_prompt() -> None:
+    for form, said in SAID.items():
+        if form != "gpt-oss":
+            message = said.format(THOUGHT, "Danzig").partition(THOUGHT)[2]
+            assert action(THOUGHT + message, (), plain_answers=True) == Answer("Danzig"), form
+
+
+def test_a_call_that_breaks_off_behind_a_response_is_no_answer() -> None:
+    message = "<|open|>response<|sep|>I look.<|close|>response<|sep|><|open|>tools<|sep|>"
+    assert isinstance(action(message, (), plain_answers=True), Invalid)
+    assert action(message.removesuffix("<|open|>tools<|sep|>"), (), plain_answers=True) == Answer("I look.")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from igpo_gym.agents.rollouts.records import from_record, to_record
 from igpo_gym.agents.rollouts.transcripts import About, Transcript, TranscriptLayout, read_transcripts
 from igpo_gym.data.interface import QuestionSet
 from igpo_gym.data.rows import Row
-from igpo_gym.episode import Answer, EndReason, Episode, Question, Segment, ToolCalls, Turn
+from igpo_gym.episode import Answer, EndReason, Episode, Invalid, Question, Segment, ToolCalls, Turn
 from igpo_gym.errors import DataError, SpecError
 from igpo_gym.rewards.relabel import relabel
 from igpo_gym.specs import register, unregister
@@ -249,6 +249,16 @@ def test_an_imported_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     again = from_record(json.loads(json.dumps(to_record(episode))))
     assert again == episode
     assert again.imported["told"] == {"reward": 0.5}
+
+
+@pytest.mark.parametrize("value", ["b'x'", "...", "1j", "{1: 2}", "[" * 300 + "]" * 300, "-" * 90_000 + "1"])
+def test_a_call_that_no_json_holds_is_an_invalid_message(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "a.jsonl"
+    calls = [f"<tool_call>{{'name': 's', 'arguments': {{'q': {value}}}}}</tool_call>", f"[s(q={value})]"]
+    path.write_text(lines(*(chat(said=each, answer="Danzig") for each in calls)))
+    for episode in read_transcripts(path):
+        assert isinstance(episode.turns[0].action, Invalid)
+        assert from_record(json.loads(json.dumps(to_record(episode)))) == episode
 
 
 def _real(name: str) -> Path:
