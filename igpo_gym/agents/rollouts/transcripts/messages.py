@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from igpo_gym.agents.rollouts.transcripts.actions import action, last_tag
+from igpo_gym.agents.rollouts.transcripts.actions import action, last_tag, without_thoughts
 from igpo_gym.agents.rollouts.transcripts.dialects import first_reply
 from igpo_gym.agents.rollouts.transcripts.fields import question_in
 from igpo_gym.agents.rollouts.transcripts.interface import About, Transcript
@@ -16,7 +17,7 @@ from igpo_gym.agents.rollouts.transcripts.replies import REFUSED, refused, resul
 from igpo_gym.agents.rollouts.transcripts.tool_text import responses
 from igpo_gym.data.reading import GatheredPassages
 from igpo_gym.episode import Role, Segment, ToolCalls, Turn
-from igpo_gym.protocols.calls_in_text import OBSERVATION, begins_call, written
+from igpo_gym.protocols.calls_in_text import OBSERVATION, begins_call, ids_in, written
 from igpo_gym.protocols.messages import ROLES, Said, said
 
 _CHATML = re.compile(r"<\|im_start\|>(\w+)\n?(.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL)
@@ -167,7 +168,8 @@ def _turns(rest: Sequence[Said], plain_answers: bool) -> tuple[Turn, ...]:
 
 
 def _turn(message: Said, replies: Sequence[Said], corpus: GatheredPassages, plain_answer: bool) -> Turn:
-    text, bodies = message.text.removesuffix(written(message.calls)), _bodies(message, replies)
+    text = message.text.removesuffix(written(message.calls))
+    bodies = _bodies(message.ids or _ids_in(text), replies)
     called = last_tag(text) if any(each.startswith("<information>") for each in bodies) else ""
     does = REFUSED if refused(bodies) else action(text, message.calls, plain_answer, called)
     role: Role = "tool" if all(each.role == "tool" for each in replies) else "user"
@@ -185,9 +187,16 @@ def _ended(text: str) -> str:
     return text if text.endswith("\n") else f"{text}\n"
 
 
-def _bodies(message: Said, replies: Sequence[Said]) -> list[str]:
+def _ids_in(text: str) -> tuple[str, ...]:
+    """The ids of the calls in a message's text, where they can be read and have some."""
+    with suppress(ValueError):
+        return ids_in(without_thoughts(text))
+    return ()
+
+
+def _bodies(ids: Sequence[str], replies: Sequence[Said]) -> list[str]:
     """What the replies say, call by call: by the calls' ids, or in the order of what was replied."""
     by_id = {each.replies_to: each.text for each in replies if each.replies_to}
-    if message.ids and by_id.keys() & set(message.ids):
-        return [by_id.get(id_, "") for id_ in message.ids]
+    if by_id.keys() & set(ids):
+        return [by_id.get(id_, "") for id_ in ids]
     return [body for each in replies for body in responses(each.text) or [each.text]]

@@ -141,6 +141,47 @@ def test_calls_and_their_results_in_the_forms_of_other_libraries(messages: list[
     assert last.action == Answer("Danzig")
 
 
+KIMI_CALL = "<|tool_call_begin|>functions.search:{}<|tool_call_argument_begin|>{}<|tool_call_end|>"
+
+
+@pytest.mark.parametrize(
+    ("called", "ids"),
+    [
+        (
+            KIMI_CALL.format(7, '{"query": "port"}') + KIMI_CALL.format(8, '{"query": "river"}'),
+            ("functions.search:7", "functions.search:8"),
+        ),
+        (
+            '<|START_THINKING|><|START_ACTION|>[{"tool_call_id": "9"}]<|END_THINKING|><|START_ACTION|>['
+            '{"tool_call_id": "0", "tool_name": "search", "parameters": {"query": "port"}},'
+            '{"tool_call_id": "1", "tool_name": "search", "parameters": {"query": "river"}}]<|END_ACTION|>',
+            ("0", "1"),
+        ),
+        (
+            '[TOOL_CALLS]search[CALL_ID]ab[ARGS]{"query": "port"}'
+            '[TOOL_CALLS]search[CALL_ID]cd[ARGS]{"query": "river"}',
+            ("ab", "cd"),
+        ),
+    ],
+)
+def test_results_are_those_of_the_calls_whose_ids_stand_in_the_text(
+    called: str, ids: tuple[str, ...]
+) -> None:
+    messages = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": called},
+        {"role": "tool", "tool_call_id": ids[1], "content": RIVER},
+        {"role": "tool", "tool_call_id": ids[0], "content": PORT},
+        {"role": "assistant", "content": "Danzig"},
+    ]
+    first = read({"messages": messages}).turns[0]
+    queries = ToolCalls((ToolCall("search", {"query": "port"}), ToolCall("search", {"query": "river"})))
+    assert first.action == queries
+    assert [result.passages[0][0].title for result in first.results] == ["Danzig", "Vistula"]
+    first = read({"messages": [*messages[:3], messages[4]]}).turns[0]
+    assert [bool(result.passages) for result in first.results] == [False, True]
+
+
 def test_content_in_a_field_that_is_not_read_is_no_silence() -> None:
     said = [{"role": "model", "parts": [{"text": "Danzig"}]}]
     with pytest.raises(ValueError, match="its content in 'parts', which is not read"):
