@@ -169,10 +169,8 @@ class Server:
                 try:
                     response, content = self._attempt(method, path, body, max_bytes)
                 except (requests.ReadTimeout, ReadTimeoutError, TimeoutError):
-                    seconds = f"{self._timeout:g} seconds"
-                    raise self._error(
-                        f"no whole answer from {self.url} within the timeout of {seconds}"
-                    ) from None
+                    late = f"no whole answer from {self.url} within the timeout of {self._timeout:g} seconds"
+                    raise self._error(late) from None
                 except requests.ConnectionError as problem:
                     failure = self._error(f"no answer from {self.url}: {_reason(problem)}")
                 except (requests.RequestException, TooLongError) as problem:

@@ -28,7 +28,7 @@ from igpo_gym.adapters.session import (
 from igpo_gym.adapters.tokens import end_unfinished, episode_fields, read_split, turn_advantages
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, Seed
 from igpo_gym.config import EnvConfig
-from igpo_gym.data.scores import scores
+from igpo_gym.data.scores import final_scores, scores
 from igpo_gym.episode import Answer, EndReason, Episode
 from igpo_gym.libraries import needs
 from igpo_gym.protocols import CHAT
@@ -183,8 +183,7 @@ def record(trace: vf.Trace, episode: Episode, reward: RewardFunction) -> None:
     """
     for _, term in reward.terms:
         trace.record_reward(term.name, float(sum(terms[term.name] for terms in episode.rewards)))
-    scored = scores(episode) if episode.has_outcome else {}
-    trace.record_metrics({**scored, "tool_turns": float(episode.tool_turns)})
+    trace.record_metrics({**final_scores(episode), "tool_turns": float(episode.tool_turns)})
     trace.info["igpo"] = {
         **episode_fields(episode, reward),
         "reward_terms": episode.rewards,

@@ -230,6 +230,16 @@ def scores(episode: Episode) -> dict[str, float]:
     return found
 
 
+def final_scores(episode: Episode) -> dict[str, float]:
+    """:func:`scores`; empty for an episode that runs or was aborted: it has none."""
+    return scores(episode) if episode.has_outcome else {}
+
+
+def final_verdict(episode: Episode) -> float | None:
+    """:func:`judged`, but None for an episode that runs or was aborted: it has no verdict."""
+    return judged(episode) if episode.has_outcome else None
+
+
 def all_scores(episode: Episode) -> dict[str, float]:
     """:func:`scores`, and every other metric of the package without arguments: what hashes cannot tell."""
     return {name: score(metric, episode) for name, metric in _PLAIN.items()} | scores(episode)

@@ -12,7 +12,7 @@ from igpo_gym.agents.rollouts.branches import compared, steps_of
 from igpo_gym.agents.training.estimators import DEFAULT, Estimator, resolve_estimator
 from igpo_gym.data.evidence import found_evidence, seen_evidence
 from igpo_gym.data.protection import hidden
-from igpo_gym.data.scores import scores
+from igpo_gym.data.scores import final_scores
 from igpo_gym.episode import BELIEF, Action, Answer, BeliefView, Episode, Invalid, Question, Turn
 from igpo_gym.text import without_credentials
 from igpo_gym.viewer.marks import blocks, marked
@@ -96,7 +96,7 @@ def summary(shown: Shown) -> dict[str, Any]:
         "prediction": episode.prediction,
         "agent": str(settings.get("agent", "")),
         "set": without_credentials(str(settings.get("questions") or episode.question.source)),
-        "scores": scores(episode) if episode.has_outcome else {},
+        "scores": final_scores(episode),
         "beliefs": beliefs,
         "unread": [state for state in sorted(episode.unread) if episode.is_unread(state)],
         "gain": episode.belief_gain,

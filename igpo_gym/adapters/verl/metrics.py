@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from igpo_gym.data.scores import JUDGE, METRICS, score, scores
-from igpo_gym.episode import EndReason, Episode
+from igpo_gym.data.scores import JUDGE, METRICS, final_score, final_scores
+from igpo_gym.episode import Episode
 
 ACCURACY = "acc"
 """What verl calls the metric that stands under ``val-core``; all others stand under ``val-aux``."""
@@ -18,11 +18,8 @@ def answer_metrics(episode: Episode, accuracy: str, judged: bool) -> dict[str, f
     counts as wrong.
     """
     names = (*METRICS, JUDGE) if judged else tuple(METRICS)
-    aborted = episode.end is EndReason.ABORTED
-    if aborted:
-        told = dict.fromkeys((ACCURACY, *names), 0.0)
-    else:
-        known = scores(episode)
-        own = {name: known.get(name, 0.0) for name in names}
-        told = {ACCURACY: own[accuracy] if accuracy in own else score(accuracy, episode), **own}
-    return {**told, "information_gain": episode.belief_gain or 0.0, "aborted": float(aborted)}
+    known = final_scores(episode)
+    own = {name: known.get(name, 0.0) for name in names}
+    core = own[accuracy] if accuracy in own else final_score(accuracy, episode) or 0.0
+    aborted = float(not episode.has_outcome)
+    return {ACCURACY: core, **own, "information_gain": episode.belief_gain or 0.0, "aborted": aborted}

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import igpo_gym.specs as specs
 from igpo_gym.agents.exports.filters import Kind, UnknownError
-from igpo_gym.data.scores import final_score, judged
+from igpo_gym.data.scores import final_score, final_verdict
 from igpo_gym.episode import Episode, Invalid, ToolCalls
 from igpo_gym.errors import SpecError
 from igpo_gym.rewards.split import Split
@@ -52,10 +52,6 @@ def _return(told: ToldEpisode) -> float | None:
     return told.episode.total_reward if told.episode.rewards and told.episode.has_outcome else None
 
 
-def _judge(told: ToldEpisode) -> float | None:
-    return judged(told.episode) if told.episode.has_outcome else None
-
-
 EPISODE: Mapping[str, Value[ToldEpisode]] = {
     "turns": Value("number", lambda told: len(told.episode.turns), "messages of the agent"),
     "tool_turns": Value("number", lambda told: told.episode.tool_turns, "turns that called tools"),
@@ -80,7 +76,13 @@ EPISODE: Mapping[str, Value[ToldEpisode]] = {
     "outcome": Value(
         "number", lambda told: told.split and told.split.outcome, "its outcome", priced=True, final=True
     ),
-    "judge": Value("number", _judge, "1 where a judge found it right, else 0", priced=True, final=True),
+    "judge": Value(
+        "number",
+        lambda told: final_verdict(told.episode),
+        "1 where a judge found it right, else 0",
+        priced=True,
+        final=True,
+    ),
     "attempt": Value("number", lambda told: told.episode.attempt, "which attempt it is, from 0"),
     "hops": Value("number", lambda told: told.episode.question.hops, "hops of the question"),
     "id": Value("text", lambda told: told.episode.question.id, "the question's id"),

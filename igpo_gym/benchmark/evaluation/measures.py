@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from igpo_gym.data.scores import JUDGE, PARTS, Metric, final_score, judged, recorded_score, resolve_metric
+from igpo_gym.data.scores import (
+    JUDGE,
+    PARTS,
+    Metric,
+    final_score,
+    final_verdict,
+    recorded_score,
+    resolve_metric,
+)
 from igpo_gym.episode import EndReason, Episode, Invalid
 from igpo_gym.statistics import COUNT, SHARE, Bounds
 
@@ -71,18 +79,14 @@ def tokens(episode: Episode) -> int | None:
     return sum(map(len, known)) if known else None
 
 
-def _verdict(episode: Episode) -> float | None:
-    return judged(episode) if episode.has_outcome else None
-
-
 def _agreement(episode: Episode) -> float | None:
-    verdict = _verdict(episode)
+    verdict = final_verdict(episode)
     return None if verdict is None else float(verdict == recorded_score("em", episode))
 
 
 _JUDGED = (
     Measure(
-        JUDGE, "whether a judge found the answer right, where one was asked", _verdict, SHARE, score=True
+        JUDGE, "whether a judge found the answer right, where one was asked", final_verdict, SHARE, score=True
     ),
     Measure("judge agrees with em", "whether judge and exact match say the same", _agreement, SHARE),
 )

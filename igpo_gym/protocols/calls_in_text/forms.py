@@ -36,6 +36,9 @@ def _form(name: str, opening: str, closing: str, read: Reader, sign: str = "") -
     )
 
 
+_PYTHON = r"\s*\[\s*[A-Za-z_][\w.]*\(\s*(?:[A-Za-z_]\w*\s*=|\))"
+"""How a list of calls in Python's syntax begins: a first call whose argument has a name, or that has none."""
+
 FORMS = (
     _form("Hermes", "<tool_call>", "</tool_call>", tool_call),
     FUNCTION,
@@ -144,10 +147,10 @@ FORMS = (
     _form("JSON alone", r"\A(?P<rest>\s*[{\[][\s\S]*)", "", only_json, sign="(?!)"),
     _form(
         "Python alone",
-        r"\A(?P<rest>\s*\[\s*[A-Za-z_][\w.]*\(\s*(?:[A-Za-z_]\w*\s*=|\))[\s\S]*)",
+        rf"\A(?P<rest>{_PYTHON}[\s\S]*)",
         "",
         only_python,
-        sign=r"\A\s*\[\s*[A-Za-z_][\w.]*\(\s*(?:[A-Za-z_]\w*\s*=|\))",
+        sign=rf"\A{_PYTHON}",
     ),
 )
 """All forms. Where a text opens two at one place, the first is tried first."""

@@ -11,7 +11,7 @@ from typing import Any, SupportsAbs
 from igpo_gym.agents.rollouts.records.shapes import checked, fits
 from igpo_gym.agents.rollouts.records.version1 import episode_fields as version1_fields
 from igpo_gym.data.protection import hidden, sealed
-from igpo_gym.data.scores import JUDGE, PARTS, all_scores, scores
+from igpo_gym.data.scores import JUDGE, PARTS, all_scores, final_scores
 from igpo_gym.episode import (
     UNREAD,
     Action,
@@ -80,7 +80,7 @@ def to_record(
         "max_turns": episode.max_turns,
         "end": episode.end,
         "prediction": episode.prediction,
-        **(scores(episode) if episode.has_outcome else {}),
+        **final_scores(episode),
         "prompt": [_segment_record(segment) for segment in episode.prompt],
         "turns": [_turn_record(turn) for turn in episode.turns],
         "beliefs": [_belief_record(belief) for belief in episode.beliefs],

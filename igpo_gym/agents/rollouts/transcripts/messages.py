@@ -169,7 +169,7 @@ def _turns(rest: Sequence[Said], plain_answers: bool) -> tuple[Turn, ...]:
 
 def _turn(message: Said, replies: Sequence[Said], corpus: GatheredPassages, plain_answer: bool) -> Turn:
     text = message.text.removesuffix(written(message.calls))
-    bodies = _bodies(message.ids or _ids_in(text), replies)
+    bodies = _bodies(message.ids, text, replies)
     called = last_tag(text) if any(each.startswith("<information>") for each in bodies) else ""
     does = REFUSED if refused(bodies) else action(text, message.calls, plain_answer, called)
     role: Role = "tool" if all(each.role == "tool" for each in replies) else "user"
@@ -194,9 +194,12 @@ def _ids_in(text: str) -> tuple[str, ...]:
     return ()
 
 
-def _bodies(ids: Sequence[str], replies: Sequence[Said]) -> list[str]:
-    """What the replies say, call by call: by the calls' ids, or in the order of what was replied."""
+def _bodies(ids: Sequence[str], text: str, replies: Sequence[Said]) -> list[str]:
+    """What the replies say, call by call: by the calls' ids, which may stand in the message's text, or in the
+    order of what was replied."""
     by_id = {each.replies_to: each.text for each in replies if each.replies_to}
+    if by_id and not ids:
+        ids = _ids_in(text)
     if by_id.keys() & set(ids):
         return [by_id.get(id_, "") for id_ in ids]
     return [body for each in replies for body in responses(each.text) or [each.text]]
